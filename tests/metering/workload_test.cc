@@ -93,7 +93,9 @@ TEST_F(WorkloadTest, OneCollectorInAHundredSendsTwentyMoreAfterAnOutage) {
   const absl::Duration cut = absl::Seconds(4 * kPeriodSeconds) - absl::Milliseconds(200);
   int outages = 0;
   for (const auto& [meter, count] : by_meter) {
-    if (last[meter] < cut) EXPECT_EQ((count - 4) % 20, 0) << "meter " << meter;
+    if (last[meter] < cut) {
+      EXPECT_EQ((count - 4) % 20, 0) << "meter " << meter;
+    }
     outages += (count - 4 + 19) / 20;
   }
   EXPECT_NEAR(outages, 400, 105);  // sigma = sqrt(40000 * 0.01) = 20
