@@ -84,6 +84,7 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
 std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const {
   auto view = std::make_shared<ControllerView>();
   view->snapshot = publisher_.current();
+  view->history = publisher_.history();
   view->connected_agents = registry_.connected_agents();
   for (const auto& [name, stages] : stages_) {
     ServiceReason& service = view->services.emplace_back();

@@ -10,6 +10,7 @@
 // Pure: takes `now`, reads no clock. Externally synchronized. Errors are those of EndpointRegistry.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -50,6 +51,8 @@ struct ServiceReason {
 // Immutable once built: what queries answer from.
 struct ControllerView {
   std::shared_ptr<const ClusterSnapshot> snapshot;
+  // Oldest first, `snapshot` last: bases for deltas.
+  std::deque<std::shared_ptr<const ClusterSnapshot>> history;
   // Sorted by name.
   std::vector<ServiceReason> services;
   size_t connected_agents = 0;

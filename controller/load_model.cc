@@ -44,7 +44,8 @@ void LoadModel::Restore(const std::string& endpoint_id, double capacity, double 
 }
 
 void LoadModel::RestoreDeparted(const std::string& endpoint_id, double capacity) {
-  if (departed_.size() < kMaxDeparted) departed_.emplace_back(endpoint_id, capacity);
+  if (departed_.size() < kMaxDeparted)
+    departed_.emplace_back(endpoint_id, std::clamp(capacity, kMinCapacity, kMaxCapacity));
 }
 
 void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {

@@ -45,6 +45,12 @@ std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterD
   return result;
 }
 
+SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t unix_seconds) {
+  if (!stored.has_value()) return {unix_seconds, 1};
+  if (stored->orderly) return {stored->epoch, stored->version + 1};
+  return {std::max(stored->epoch + 1, unix_seconds), 1};
+}
+
 bool SnapshotPublisher::Publish(std::vector<SnapshotService> services) {
   auto snapshot = std::make_shared<ClusterSnapshot>();
   bool differs = current_ == nullptr || current_->services.size() != services.size();

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "controller/service_spec.h"
+#include "controller/stored_state.h"
 
 namespace trunkline {
 
@@ -63,6 +64,11 @@ struct ClusterDelta {
 ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target);
 // nullopt: the delta does not begin where `base` stands.
 std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterDelta& delta);
+
+// The id of the first snapshot after a start. After an orderly stop the epoch goes on. After a
+// crash, proxies may hold versions that the state file does not know, so the epoch grows; without a
+// state file it is the wall clock's seconds, which is larger than any before.
+SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t unix_seconds);
 
 class SnapshotPublisher {
  public:
