@@ -21,6 +21,7 @@ SERVER_SHARES = {"store-1": 10 / 18, "store-2": 5 / 18, "store-3": 3 / 18}
 # What a reading costs a server: the mean is about 1.4 ms of CPU.
 COST_FLAGS = ["--cost", "0.5ms-2ms", "--upload-factor", "10", "--tail", "1%:10ms"]
 RAMP = "4s"
+DRAIN = "1s"  # at the end, nothing is left to wait for
 START_SECONDS = 15
 # Below the range that the system gives to outgoing connections, which the collectors use up by the thousand.
 _PORTS = range(20_000, 32_000)
@@ -136,6 +137,7 @@ class Cluster:
             "controller": self.grpc,
             "trunk_listen": f"127.0.0.1:{server.trunk_port}",
             "admin_listen": f"127.0.0.1:{server.admin_port}",
+            "drain_timeout": DRAIN,
             "services": [{"service": service, **settings} for service in (ADAPTIVE, ROUND_ROBIN)]})
         self._children.start(f"{server.name}-agent",
                              [self.program("trunkline-agent"), "--config", config])
@@ -147,6 +149,7 @@ class Cluster:
             "bind_address": proxy.host,
             "admin_listen": f"127.0.0.1:{proxy.admin_port}",
             "workers": WORKERS,
+            "drain_timeout": DRAIN,
             "max_trunks_per_endpoint": TRUNKS_PER_ENDPOINT,
             "snapshot_file": os.path.join(self._folder, f"{proxy.name}.snapshot")})
         self._children.start(proxy.name, [self.program("trunkline-proxy"), "--config", config])
