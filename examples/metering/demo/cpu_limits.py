@@ -109,6 +109,18 @@ def _sweep(folder):
                     pass
 
 
+def _can_delegate_cpu(root):
+    """Is `root` a version 2 hierarchy whose children may have CPU limits?"""
+    try:
+        if "cpu" not in _read(f"{root}/cgroup.controllers").split():
+            return False
+        if "cpu" not in _read(f"{root}/cgroup.subtree_control").split():
+            _write(f"{root}/cgroup.subtree_control", "+cpu")
+        return True
+    except OSError:
+        return False
+
+
 class LimitMaker:
     """Makes limits of the best kind that this machine allows; `kind` says which."""
 
@@ -143,7 +155,7 @@ class LimitMaker:
                          [f"{self._root}/cpu", f"{self._root}/cpuacct"])
 
     def _cgroup2_works(self):
-        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+        return _can_delegate_cpu(self._root) and self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
     def _try(self, make, folders):
         if not all(os.path.isdir(folder) for folder in folders):
