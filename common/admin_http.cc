@@ -27,6 +27,8 @@ constexpr size_t kMaxWaiting = 64;
 constexpr std::chrono::seconds kPeerTimeout{2};
 // One request a connection, so that an idle scraper holds no thread and the server stops at once.
 constexpr size_t kRequestsPerConnection = 1;
+// httplib asks for 5, which a few scrapers at once overflow.
+constexpr int kBacklog = 128;
 // Nothing here takes a body.
 constexpr size_t kMaxBodyBytes = 1024;
 
@@ -82,15 +84,8 @@ class BoundedPool : public httplib::TaskQueue {
   std::vector<std::thread> threads_;
 };
 
-void SetReuseAddress(int fd) {
-  // httplib would set SO_REUSEPORT, and a second process would silently take half of the requests.
-  const int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-}
-
 void Configure(httplib::Server& server) {
   server.new_task_queue = [] { return new BoundedPool; };  // httplib owns it
-  server.set_socket_options(SetReuseAddress);
   server.set_keep_alive_max_count(kRequestsPerConnection);
   server.set_keep_alive_timeout(kPeerTimeout.count());
   server.set_read_timeout(kPeerTimeout);
@@ -105,11 +100,12 @@ struct AdminHttp::State {
       : metrics(metrics_page), readiness(std::move(is_ready)) {}
 
   void Route();
-  absl::Status Bind(const std::string& listen);
+  absl::Status Bind(const std::string& where);
   void Serve();
 
   const MetricsPage& metrics;
   const Readiness readiness;
+  int listening_fd = -1;  // httplib owns it
   int port = 0;
   httplib::Server server;
   std::atomic<bool> served{false};
@@ -133,21 +129,28 @@ void AdminHttp::State::Route() {
   });
 }
 
-absl::Status AdminHttp::State::Bind(const std::string& listen) {
-  const absl::StatusOr<Address> address = ParseAddress(listen);
+absl::Status AdminHttp::State::Bind(const std::string& where) {
+  const absl::StatusOr<Address> address = ParseAddress(where);
   if (!address.ok()) return address.status();
   if (address->is_unix()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the admin HTTP server listens on host:port; got \"", listen, "\""));
+        absl::StrCat("the admin HTTP server listens on host:port; got \"", where, "\""));
   }
+  // In place of httplib's SO_REUSEPORT, by which a second process would silently take half of the
+  // requests.
+  server.set_socket_options([this](int fd) {
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    listening_fd = fd;
+  });
   errno = 0;
   if (address->port == 0) {
     port = server.bind_to_any_port(address->host);
   } else {
     port = server.bind_to_port(address->host, address->port) ? address->port : -1;
   }
-  if (port > 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", listen, " for admin HTTP: ",
+  if (port > 0 && listen(listening_fd, kBacklog) == 0) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat("cannot listen on ", where, " for admin HTTP: ",
                                              errno != 0 ? strerror(errno) : "no such host"));
 }
 

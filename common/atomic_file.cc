@@ -59,7 +59,7 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
     return status;
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    const absl::Status status = Failed("rename over", path);
+    absl::Status status = Failed("rename over", path);
     ::unlink(temporary.c_str());
     return status;
   }

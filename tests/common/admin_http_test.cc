@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 
 namespace trunkline {
 namespace {
@@ -111,7 +112,9 @@ TEST_F(AdminHttpTest, StopsAtOnceWhileAClientHoldsAnIdleConnection) {
   httplib::Client idle("127.0.0.1", server_->port());
   idle.set_keep_alive(true);
   ASSERT_EQ(idle.Get("/healthz")->status, 200);
+  const MonotonicTime start = MonotonicNow();
   server_.reset();
+  EXPECT_LT(MonotonicNow() - start, absl::Seconds(1));
 }
 
 }  // namespace

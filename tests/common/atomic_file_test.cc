@@ -13,7 +13,6 @@ namespace trunkline {
 namespace {
 
 using testing::HasSubstr;
-using testing::Not;
 
 TEST(AtomicFileTest, WhatWasWrittenIsRead) {
   test::ScratchFolder folder;

@@ -15,7 +15,6 @@ namespace {
 
 using testing::ContainsRegex;
 using testing::HasSubstr;
-using testing::Not;
 
 LatencyHistogram::Values ThreeLatencies() {
   LatencyHistogram histogram;

@@ -17,7 +17,6 @@ namespace {
 using test::ChildProcess;
 using testing::HasSubstr;
 using testing::MatchesRegex;
-using testing::Not;
 
 constexpr int kKilledBySigterm = 128 + SIGTERM;
 

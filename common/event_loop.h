@@ -1,0 +1,98 @@
+// One thread's epoll loop: sockets, timers, work at the end of a pass, and closures from other threads.
+//
+// A pass is: wait, run the handlers of ready descriptors and posted closures, fire timers, then run each Flushable that
+// asked for it once. Writers collect during the pass and flush at its end, which is what puts the frames of many
+// flows into one system call.
+//
+// Handlers are named to epoll by pointer. An event that was fetched before a handler closed another one's descriptor
+// would reach a dead object, so handlers are not deleted at once: Retire() keeps them until the end of the pass.
+//
+// Thread-safe: Post and Stop. Everything else is confined to the thread that calls Run.
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/clock.h"
+#include "common/timer_wheel.h"
+#include "common/unique_fd.h"
+
+namespace trunkline {
+
+class EventHandler {
+ public:
+  virtual ~EventHandler() = default;
+  // `events` is epoll's mask. May come once more in the pass in which the descriptor was closed: ignore it then.
+  virtual void OnEvents(uint32_t events) = 0;
+};
+
+// Something that wants to be called once at the end of this pass.
+class Flushable {
+ public:
+  virtual ~Flushable() = default;
+
+ protected:
+  virtual void OnFlush() = 0;
+
+ private:
+  friend class EventLoop;
+  bool flush_queued_ = false;
+};
+
+class EventLoop {
+ public:
+  EventLoop();
+  ~EventLoop();
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+
+  // Runs passes until Stop.
+  void Run();
+  // One pass; waits at most `max_wait` for something to happen. For tests and for Run.
+  void RunOnce(absl::Duration max_wait);
+  // Ends Run after the pass in which it is seen.
+  void Stop();
+  // Runs `work` on the loop's thread, in order. Not for a per-connection path: takes a lock.
+  void Post(std::function<void()> work);
+
+  // Registered descriptors are forgotten by epoll when they are closed. False (errno is set): out of epoll watches.
+  bool Add(int fd, uint32_t events, EventHandler* handler);
+  bool Modify(int fd, uint32_t events, EventHandler* handler);
+  void Remove(int fd);
+
+  void Arm(Timer& timer, absl::Duration wait) { timers_.Arm(timer, now_ + wait); }
+  void RequestFlush(Flushable* flushable);
+  void CancelFlush(Flushable* flushable);
+  // Deletes `handler` at the end of the pass.
+  void Retire(std::unique_ptr<EventHandler> handler) { retired_.push_back(std::move(handler)); }
+
+  // When this pass began: good enough for time-outs and latencies, and free.
+  MonotonicTime now() const { return now_; }
+
+ private:
+  class Wakeup;
+  void RunPosted();
+  void RunFlushes();
+  int WaitMillis(absl::Duration max_wait) const;
+
+  static constexpr int kMaxEvents = 256;  // a pass; bounds how long a ready socket waits for its turn
+
+  UniqueFd epoll_;
+  MonotonicTime now_;
+  TimerWheel timers_;
+  std::unique_ptr<Wakeup> wakeup_;
+  std::vector<Flushable*> flushes_;
+  std::vector<Flushable*> flushing_;
+  std::vector<std::unique_ptr<EventHandler>> retired_;
+  bool running_ = true;
+
+  absl::Mutex mutex_;
+  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace trunkline

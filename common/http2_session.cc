@@ -1,0 +1,367 @@
+#include "common/http2_session.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kFrameHeadBytes = 9;
+// A turn of the round robin: one full frame.
+constexpr size_t kQuantumBytes = 16 * 1024;
+// What one stalled reader can hold in our memory.
+constexpr int32_t kStreamWindowBytes = 64 * 1024;
+// Never the bottleneck of all streams together: bytes are taken off it as they arrive.
+constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
+constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
+// Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a second) would take
+// them for an attack. A peer that opens and resets faster than any proxy accepts clients still is one.
+constexpr uint64_t kResetBurst = 50'000;
+constexpr uint64_t kResetsPerSecond = 20'000;
+// Ids rotate long before the protocol's end of them.
+constexpr int32_t kMaxStreamId = 1 << 30;
+
+nghttp2_nv Header(std::string_view name, std::string_view value) {
+  return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
+          const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(value.data())), name.size(),
+          value.size(), NGHTTP2_NV_FLAG_NO_COPY_NAME};
+}
+
+std::string_view View(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
+
+}  // namespace
+
+struct Http2Session::Callbacks {
+  static Http2Session* Self(void* user_data) { return static_cast<Http2Session*>(user_data); }
+
+  static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    Http2Session* self = Self(user_data);
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) ++self->open_streams_;
+    self->is_connect_ = false;
+    self->authority_.clear();
+    self->status_ = 0;
+    return 0;
+  }
+
+  static int OnHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
+                      const uint8_t* value, size_t value_size, uint8_t, void* user_data) {
+    Http2Session* self = Self(user_data);
+    const std::string_view key = View(name, name_size);
+    const std::string_view text = View(value, value_size);
+    if (key == ":method") self->is_connect_ = text == "CONNECT";
+    if (key == ":authority") self->authority_.assign(text);
+    if (key == ":status") std::from_chars(text.data(), text.data() + text.size(), self->status_);
+    return 0;
+  }
+
+  static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    Http2Session* self = Self(user_data);
+    const int32_t id = frame->hd.stream_id;
+    switch (frame->hd.type) {
+      case NGHTTP2_HEADERS:
+        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self->OnRequest(id);
+        if (frame->headers.cat == NGHTTP2_HCAT_RESPONSE) {
+          if (Http2Stream* stream = self->Find(id)) stream->OnHeaders(self->status_);
+        }
+        break;
+      case NGHTTP2_GOAWAY:
+        self->listener_->OnGoAway(frame->goaway.last_stream_id);
+        break;
+      case NGHTTP2_SETTINGS:
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings();
+        break;
+      default:
+        break;
+    }
+    const bool carries_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+    if (carries_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) self->OnEndStream(id);
+    return 0;
+  }
+
+  // A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still open. Submitted earlier,
+  // the reset would overtake the answer.
+  static int OnFrameSent(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    Http2Session* self = Self(user_data);
+    const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
+                         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+                         self->options_.role == Role::kServer;
+    if (refusal) self->resets_.emplace_back(frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    return 0;
+  }
+
+  static int OnDataChunk(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data,
+                         size_t size, void* user_data) {
+    nghttp2_session_consume_connection(session, size);
+    if (Http2Stream* stream = Self(user_data)->Find(id)) stream->OnData(data, size);
+    return 0;
+  }
+
+  static int OnStreamClose(nghttp2_session*, int32_t id, uint32_t error_code, void* user_data) {
+    Http2Session* self = Self(user_data);
+    --self->open_streams_;
+    if (Http2Stream* stream = self->Find(id)) {
+      self->Detach(stream);
+      stream->OnClosed(error_code);
+    }
+    return 0;
+  }
+
+  static ssize_t Read(nghttp2_session*, int32_t id, uint8_t*, size_t length, uint32_t* flags,
+                      nghttp2_data_source*, void* user_data) {
+    return Self(user_data)->PullInto(id, length, flags);
+  }
+
+  // The payload already lies behind the place of its frame header.
+  static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t length,
+                      nghttp2_data_source*, void* user_data) {
+    OutputBuffer* output = Self(user_data)->output_;
+    std::memcpy(output->Reserve(kFrameHeadBytes + length), head, kFrameHeadBytes);
+    output->Commit(kFrameHeadBytes + length);
+    return 0;
+  }
+};
+
+Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* output)
+    : options_(options), listener_(listener), output_(output) {
+  nghttp2_session_callbacks* callbacks = nullptr;
+  nghttp2_session_callbacks_new(&callbacks);
+  nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBeginHeaders);
+  nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::OnHeader);
+  nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::OnFrame);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Callbacks::OnFrameSent);
+  nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::OnDataChunk);
+  nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::OnStreamClose);
+  nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::SendData);
+  nghttp2_option* option = nullptr;
+  nghttp2_option_new(&option);
+  nghttp2_option_set_no_auto_window_update(option, 1);
+  nghttp2_option_set_no_closed_streams(option, 1);
+  nghttp2_option_set_stream_reset_rate_limit(option, kResetBurst, kResetsPerSecond);
+  Start(callbacks, option);
+  nghttp2_option_del(option);
+  nghttp2_session_callbacks_del(callbacks);
+}
+
+void Http2Session::Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option) {
+  std::vector<nghttp2_settings_entry> settings = {
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindowBytes},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderListBytes}};
+  if (options_.role == Role::kClient) {
+    nghttp2_session_client_new2(&session_, callbacks, this, option);
+    settings.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
+  } else {
+    nghttp2_session_server_new2(&session_, callbacks, this, option);
+    settings.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.max_streams});
+  }
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindowBytes);
+}
+
+Http2Session::~Http2Session() { nghttp2_session_del(session_); }
+
+Http2Stream* Http2Session::Find(int32_t id) const {
+  return static_cast<Http2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+}
+
+void Http2Session::Attach(Http2Stream* stream, int32_t id) {
+  stream->session_ = this;
+  stream->stream_id_ = id;
+  stream->ready_ = stream->pulled_once_ = stream->end_sent_ = false;
+  stream->index_ = streams_.size();
+  streams_.push_back(stream);
+}
+
+void Http2Session::Detach(Http2Stream* stream) {
+  if (stream->ready_) {
+    std::replace(ready_.begin(), ready_.end(), stream, static_cast<Http2Stream*>(nullptr));
+    std::replace(serving_.begin(), serving_.end(), stream, static_cast<Http2Stream*>(nullptr));
+  }
+  if (turn_ == stream) turn_ = nullptr;
+  streams_[stream->index_] = streams_.back();
+  streams_[stream->index_]->index_ = stream->index_;
+  streams_.pop_back();
+  stream->session_ = nullptr;
+}
+
+absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream) {
+  const nghttp2_nv headers[] = {Header(":method", "CONNECT"), Header(":authority", authority)};
+  const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
+  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, 2, &source, stream);
+  if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
+  ++open_streams_;
+  Attach(stream, id);
+  listener_->OnOutputWanted();
+  return absl::OkStatus();
+}
+
+bool Http2Session::IdsNearlySpent() const {
+  return nghttp2_session_get_next_stream_id(session_) > static_cast<uint32_t>(kMaxStreamId);
+}
+
+void Http2Session::OnRequest(int32_t id) {
+  int status = 405;
+  Http2Stream* stream = is_connect_ ? listener_->OnConnect(authority_, &status) : nullptr;
+  if (stream != nullptr) {
+    nghttp2_session_set_stream_user_data(session_, id, stream);
+    Attach(stream, id);
+    stream->OnHeaders(0);
+    return;
+  }
+  const std::string text = absl::StrCat(status);
+  const nghttp2_nv header = Header(":status", text);
+  nghttp2_submit_response(session_, id, &header, 1, nullptr);
+}
+
+void Http2Session::Respond(Http2Stream* stream, int status) {
+  const std::string text = absl::StrCat(status);
+  const nghttp2_nv header = Header(":status", text);
+  const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
+  const bool good = status == 200;
+  nghttp2_submit_response(session_, stream->stream_id_, &header, 1, good ? &source : nullptr);
+  listener_->OnOutputWanted();
+  if (good) return;
+  nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
+  Detach(stream);
+}
+
+void Http2Session::OnSettings() {
+  listener_->OnSettings(nghttp2_session_get_remote_settings(
+      session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
+}
+
+void Http2Session::OnEndStream(int32_t id) {
+  if (Http2Stream* stream = Find(id)) stream->OnEnd(stream->end_sent_);
+}
+
+void Http2Session::Ready(Http2Stream* stream) {
+  if (stream->ready_) return;
+  stream->ready_ = true;
+  ready_.push_back(stream);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::Consume(Http2Stream* stream, size_t bytes) {
+  nghttp2_session_consume_stream(session_, stream->stream_id_, bytes);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::Abandon(Http2Stream* stream, uint32_t error_code) {
+  nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
+  resets_.emplace_back(stream->stream_id_, error_code);
+  Detach(stream);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::CloseAll(uint32_t error_code) {
+  while (!streams_.empty()) {
+    Http2Stream* stream = streams_.back();
+    nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
+    Detach(stream);
+    stream->OnClosed(error_code);
+  }
+}
+
+void Http2Session::Ping() {
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::AnnounceShutdown() {
+  nghttp2_submit_shutdown_notice(session_);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::GoAway(uint32_t error_code) {
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                        nghttp2_session_get_last_proc_stream_id(session_), error_code, nullptr, 0);
+  listener_->OnOutputWanted();
+}
+
+absl::Status Http2Session::Receive(const uint8_t* data, size_t size) {
+  const ssize_t rc = nghttp2_session_mem_recv(session_, data, size);
+  if (rc < 0) return absl::InvalidArgumentError(nghttp2_strerror(static_cast<int>(rc)));
+  return absl::OkStatus();
+}
+
+ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
+  Http2Stream* stream = Find(id);
+  if (stream == nullptr) return NGHTTP2_ERR_DEFERRED;
+  const bool first = !std::exchange(stream->pulled_once_, true);
+  const bool may_pull = (first || stream == turn_) && output_->size() < high_water_;
+  if (!may_pull || (stream == turn_ && turn_bytes_ >= kQuantumBytes)) {
+    Ready(stream);
+    return NGHTTP2_ERR_DEFERRED;
+  }
+  uint8_t* place = output_->Reserve(kFrameHeadBytes + length) + kFrameHeadBytes;
+  size_t size = 0;
+  const Http2Stream::Pull result = stream->PullData(place, length, &size);
+  switch (result) {
+    case Http2Stream::Pull::kNothing:
+      return NGHTTP2_ERR_DEFERRED;
+    case Http2Stream::Pull::kAbort:
+      resets_.emplace_back(id, NGHTTP2_CONNECT_ERROR);
+      return NGHTTP2_ERR_DEFERRED;
+    case Http2Stream::Pull::kLast:
+      *flags |= NGHTTP2_DATA_FLAG_EOF;
+      stream->end_sent_ = true;
+      break;
+    case Http2Stream::Pull::kMore:
+      if (stream != turn_ && size == length) Ready(stream);
+      break;
+  }
+  turn_bytes_ += size;
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  return static_cast<ssize_t>(size);
+}
+
+bool Http2Session::SendFrames() {
+  const uint8_t* frame = nullptr;
+  while (true) {
+    const ssize_t size = nghttp2_session_mem_send(session_, &frame);
+    if (size <= 0) return size == 0;
+    output_->Append(frame, static_cast<size_t>(size));
+  }
+}
+
+void Http2Session::SendResets() {
+  for (const auto& [id, code] : resets_) {
+    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, code);
+  }
+  resets_.clear();
+}
+
+bool Http2Session::Produce(size_t high_water) {
+  high_water_ = high_water;
+  while (true) {
+    SendResets();
+    if (!SendFrames()) return false;
+    if (!resets_.empty()) continue;
+    if (served_ == serving_.size()) {
+      serving_.clear();
+      serving_.swap(ready_);
+      served_ = 0;
+      if (serving_.empty()) return false;
+    }
+    if (output_->size() >= high_water) return true;
+    turn_ = serving_[served_++];
+    turn_bytes_ = 0;
+    if (turn_ == nullptr) continue;
+    turn_->ready_ = false;
+    nghttp2_session_resume_data(session_, turn_->stream_id_);
+  }
+}
+
+bool Http2Session::WindowClosed(const Http2Stream* stream) const {
+  return nghttp2_session_get_stream_remote_window_size(session_, stream->stream_id_) <= 0 ||
+         nghttp2_session_get_remote_window_size(session_) <= 0;
+}
+
+bool Http2Session::Finished() const {
+  return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
+}
+
+}  // namespace trunkline

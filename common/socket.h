@@ -1,0 +1,64 @@
+// Sockets, the raw calls in one place. All are non-blocking and close-on-exec.
+//
+// Errors are Status with the address and the system's word for what went wrong. Thread-safe: no state.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/address.h"
+#include "common/unique_fd.h"
+
+namespace trunkline {
+
+// Name look-up; blocks, so never on a worker's loop. The result is usable with Connect*.
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+  int family() const { return storage.ss_family; }
+  std::string ToString() const;
+};
+absl::StatusOr<SocketAddress> ResolveAddress(const Address& address);
+
+// TCP_NODELAY and SO_REUSEADDR are set and inherited by accepted sockets. A stale unix socket file is replaced, a live
+// one is an error. ALREADY_EXISTS: somebody listens there.
+absl::StatusOr<UniqueFd> ListenOn(const Address& address);
+
+// `count` sockets on one TCP address, one a worker; the kernel spreads connections over them. Another process that
+// listens there is an error, though SO_REUSEPORT by itself would share with it silently.
+absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count);
+
+// The port that a socket is bound to; 0 for a unix socket.
+int BoundPort(int fd);
+
+enum class ConnectState {
+  kConnected,
+  kInProgress,  // wait for EPOLLOUT, then look at SocketError
+  kRetryLater,  // unix: the server's accept queue is full
+  kFailed,      // errno tells
+};
+struct ConnectResult {
+  UniqueFd fd;
+  ConnectState state;
+  int error = 0;
+};
+ConnectResult ConnectTo(const SocketAddress& address);
+
+// SO_ERROR, cleared by reading; 0: none.
+int SocketError(int fd);
+
+// Closes with RST instead of FIN, so that the peer does not take a broken stream for a whole one.
+void CloseWithReset(UniqueFd fd);
+
+// What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in the kernel (so that
+// scheduling stays ours), and an end to unacknowledged silence.
+void SetTrunkOptions(int fd);
+
+// What errno said, as "Connection refused".
+std::string ErrorText(int error);
+
+}  // namespace trunkline

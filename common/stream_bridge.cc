@@ -1,0 +1,194 @@
+#include "common/stream_bridge.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "common/socket.h"
+#include "common/trunk_connection.h"
+
+namespace trunkline {
+namespace {
+
+constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
+
+StreamBridge::StreamBridge(EventLoop& loop, absl::Duration idle_timeout)
+    : loop_(loop), idle_timeout_(idle_timeout), last_activity_(loop.now()) {
+  loop_.Arm(idle_timer_, idle_timeout_);
+}
+
+void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
+  fd_ = std::move(fd);
+  readable_ = try_read_now;
+  if (!try_read_now) Register();
+}
+
+void StreamBridge::Register() {
+  if (registered_) return;
+  registered_ = true;
+  const bool watched = loop_.Add(fd_.get(), kReadEvents, this) ||
+                       (errno == EEXIST && loop_.Modify(fd_.get(), kReadEvents, this));
+  if (!watched) Abort(End::kShutdown);
+}
+
+void StreamBridge::CountBytes(Counter* from_socket, Counter* to_socket) {
+  from_socket_count_ = from_socket;
+  to_socket_count_ = to_socket;
+}
+
+void StreamBridge::Carried(Counter* count, size_t bytes) {
+  last_activity_ = loop_.now();
+  carried_bytes_ = true;
+  if (count != nullptr) count->Add(bytes);
+}
+
+Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {
+  if (socket_broke_) return Pull::kAbort;
+  while (readable_ && *size < capacity) {
+    const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
+    if (n == 0) {
+      Carried(from_socket_count_, *size);
+      return Pull::kLast;
+    }
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && !WouldBlock(errno)) {
+      // Reading took the error off the socket, which would call the next end of file a clean one.
+      socket_broke_ = true;
+      return *size > 0 ? Pull::kMore : Pull::kAbort;
+    }
+    if (n < 0) {
+      readable_ = false;
+      break;
+    }
+    *size += n;
+    // A short read emptied the socket, unless a FIN waits behind it.
+    if (*size < capacity) readable_ = fin_seen_;
+  }
+  if (*size > 0) Carried(from_socket_count_, *size);
+  Register();
+  return *size > 0 ? Pull::kMore : Pull::kNothing;
+}
+
+void StreamBridge::OnEvents(uint32_t events) {
+  if (!fd_ || done_) return;
+  if (events & EPOLLRDHUP) fin_seen_ = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    readable_ = true;
+    if (attached()) session()->Ready(this);
+  }
+  if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();
+  if (done_ || !(events & EPOLLERR)) return;
+  // What came before the reset is still read, unless there is no window for it or nobody who would.
+  if (!attached() || session()->WindowClosed(this)) Abort(End::kSocketReset);
+}
+
+void StreamBridge::OnData(const uint8_t* data, size_t size) {
+  if (unsent_ != nullptr || !fd_) {
+    KeepForLater(data, size);
+    return;
+  }
+  ssize_t n = send(fd_.get(), data, size, MSG_NOSIGNAL);
+  if (n < 0 && !WouldBlock(errno)) {
+    Abort(End::kSocketReset);
+    return;
+  }
+  if (n < 0) n = 0;
+  if (n > 0) {
+    Carried(to_socket_count_, n);
+    session()->Consume(this, n);
+  }
+  if (static_cast<size_t>(n) < size) KeepForLater(data + n, size - n);
+}
+
+void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
+  if (unsent_ == nullptr) {
+    unsent_ = std::make_unique<OutputBuffer>();
+    if (fd_) {
+      registered_ = true;
+      // Registering anew reports EPOLLOUT even if the socket drained meanwhile.
+      if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
+        loop_.Add(fd_.get(), kReadEvents | EPOLLOUT, this);
+      }
+    }
+  }
+  unsent_->Append(data, size);
+}
+
+void StreamBridge::FlushToSocket() {
+  while (unsent_ != nullptr && !unsent_->empty()) {
+    const ssize_t n = send(fd_.get(), unsent_->data(), unsent_->size(), MSG_NOSIGNAL);
+    if (n < 0 && WouldBlock(errno)) {
+      loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this);
+      return;
+    }
+    if (n < 0) {
+      Abort(End::kSocketReset);
+      return;
+    }
+    Carried(to_socket_count_, n);
+    unsent_->Consume(n);
+    if (attached()) session()->Consume(this, n);
+  }
+  if (unsent_ != nullptr) {
+    unsent_.reset();
+    loop_.Modify(fd_.get(), kReadEvents, this);
+  }
+  if (stream_over_) {
+    Finish(End::kClean, /*with_reset=*/false);
+  } else if (peer_ended_) {
+    shutdown(fd_.get(), SHUT_WR);
+  }
+}
+
+void StreamBridge::OnEnd(bool closing) {
+  peer_ended_ = true;
+  // When the stream closes with this frame, close() says it without a shutdown before.
+  if (!closing && fd_ && unsent_ == nullptr) shutdown(fd_.get(), SHUT_WR);
+}
+
+void StreamBridge::OnClosed(uint32_t error_code) {
+  if (error_code != NGHTTP2_NO_ERROR || !peer_ended_) {
+    const bool lost = error_code == TrunkConnection::kLostCode;
+    Finish(socket_broke_ ? End::kSocketReset : lost ? End::kStreamLost : End::kStreamReset,
+           /*with_reset=*/true);
+    return;
+  }
+  stream_over_ = true;
+  if (unsent_ == nullptr) Finish(End::kClean, /*with_reset=*/false);
+}
+
+void StreamBridge::Abort(End end) {
+  if (done_) return;
+  if (attached()) {
+    session()->Abandon(this, end == End::kSocketReset ? NGHTTP2_CONNECT_ERROR : NGHTTP2_CANCEL);
+  }
+  Finish(end, /*with_reset=*/true);
+}
+
+void StreamBridge::Finish(End end, bool with_reset) {
+  if (done_) return;
+  done_ = true;
+  idle_timer_.Cancel();
+  unsent_.reset();
+  if (with_reset && fd_) {
+    CloseWithReset(std::move(fd_));
+  } else {
+    fd_.Reset();
+  }
+  OnDone(end);
+}
+
+void StreamBridge::OnIdleTimer() {
+  const absl::Duration idle = loop_.now() - last_activity_;
+  if (idle < idle_timeout_) {
+    loop_.Arm(idle_timer_, idle_timeout_ - idle);
+    return;
+  }
+  OnIdle();
+}
+
+}  // namespace trunkline

@@ -1,0 +1,92 @@
+// Joins a socket and an HTTP/2 stream so that the two ends see one TCP connection.
+//
+//   FIN from the socket  -> END_STREAM            END_STREAM  -> shutdown(WR)
+//   RST from the socket  -> RST_STREAM(CONNECT)   RST_STREAM, lost trunk -> RST
+// A socket whose stream has no window is not read; bytes that the socket does not take are kept here (at most one stream
+// window) and their window is given back only as they leave: back-pressure from end to end. An idle bridge holds no buffer.
+//
+// Used by the proxy (socket = client) and the agent (socket = local server); a subclass adds how the socket or the stream
+// comes about. Confined to its event loop. After OnDone nothing touches the object; its owner retires it.
+#pragma once
+
+#include <memory>
+
+#include "common/event_loop.h"
+#include "common/http2_session.h"
+#include "common/metrics.h"
+#include "common/output_buffer.h"
+#include "common/unique_fd.h"
+
+namespace trunkline {
+
+class StreamBridge : public EventHandler, public Http2Stream {
+ public:
+  enum class End {
+    kClean,        // both directions ended with FIN
+    kSocketReset,  // the socket's peer broke it
+    kStreamReset,  // the other end of the stream broke it
+    kStreamLost,   // the trunk was lost
+    kTimeout,
+    kShutdown,     // we stop
+  };
+
+  // Tears both sides down with a reset. OnDone follows at once.
+  void Abort(End end);
+
+  // From here on bytes are also added to these, as they pass. They outlive the bridge.
+  void CountBytes(Counter* from_socket, Counter* to_socket);
+
+ protected:
+  StreamBridge(EventLoop& loop, absl::Duration idle_timeout);
+
+  // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
+  void AdoptSocket(UniqueFd fd, bool try_read_now);
+  bool has_socket() const { return static_cast<bool>(fd_); }
+  int socket_fd() const { return fd_.get(); }
+  // Bytes and END_STREAM that came before the socket did.
+  void FlushToSocket();
+
+  // Http2Stream. A subclass that overrides one calls it.
+  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
+  void OnData(const uint8_t* data, size_t size) override;
+  void OnEnd(bool closing) override;
+  void OnClosed(uint32_t error_code) override;
+  void OnEvents(uint32_t events) override;
+
+  // The socket is closed and the stream gone: count it, then retire the object. Called once.
+  virtual void OnDone(End end) = 0;
+  // No byte for the idle time-out.
+  virtual void OnIdle() { Abort(End::kTimeout); }
+
+  // Some byte has passed, either way.
+  bool carried_bytes() const { return carried_bytes_; }
+  bool done() const { return done_; }
+  bool readable() const { return readable_; }
+  EventLoop& loop() const { return loop_; }
+
+ private:
+  void Register();
+  void KeepForLater(const uint8_t* data, size_t size);
+  void Finish(End end, bool with_reset);
+  void OnIdleTimer();
+  void Carried(Counter* count, size_t bytes);
+
+  EventLoop& loop_;
+  UniqueFd fd_;
+  bool registered_ = false;
+  bool readable_ = false;     // a read may find something
+  bool fin_seen_ = false;     // epoll saw the peer's FIN
+  bool socket_broke_ = false; // a read failed: RST
+  bool stream_over_ = false;  // OnClosed came; only unsent bytes keep the socket
+  bool peer_ended_ = false;   // END_STREAM came
+  bool done_ = false;
+  bool carried_bytes_ = false;
+  std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
+  Counter* from_socket_count_ = nullptr;
+  Counter* to_socket_count_ = nullptr;
+  const absl::Duration idle_timeout_;
+  MonotonicTime last_activity_;
+  MemberTimer<StreamBridge, &StreamBridge::OnIdleTimer> idle_timer_{this};
+};
+
+}  // namespace trunkline

@@ -1,0 +1,50 @@
+#include "dataplane/listener.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace trunkline {
+namespace {
+
+// Per pass: small batches keep the wait of those already connected short.
+constexpr int kAcceptsPerPass = 4;
+// How long to leave a full house alone.
+constexpr absl::Duration kPause = absl::Milliseconds(20);
+
+bool OutOfResources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+}  // namespace
+
+Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
+    : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
+  loop_.Add(socket_.get(), EPOLLIN, this);
+}
+
+void Listener::OnEvents(uint32_t) {
+  for (int i = 0; i < kAcceptsPerPass; ++i) {
+    if (!acceptor_->HasRoom()) {
+      Pause();
+      return;
+    }
+    UniqueFd client(accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!client) {
+      if (OutOfResources(errno)) Pause();
+      return;
+    }
+    cell_->accepted.Add();
+    acceptor_->OnClient(std::move(client));
+  }
+}
+
+void Listener::Pause() {
+  cell_->pauses.Add();
+  loop_.Modify(socket_.get(), 0, this);
+  loop_.Arm(pause_timer_, kPause);
+}
+
+void Listener::Resume() { loop_.Modify(socket_.get(), EPOLLIN, this); }
+
+}  // namespace trunkline

@@ -1,0 +1,105 @@
+// One service in one worker: where each of its flows goes.
+//
+// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in a row) beside what the
+// controller said of it (weights), and keeps the balancer's table to those that can take a flow. A flow that finds no
+// usable trunk waits here until one comes up or its connect time-out ends it.
+//
+// Confined to its worker's loop. Flows are borrowed; pools are the worker's.
+#pragma once
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "common/event_loop.h"
+#include "common/random.h"
+#include "common/stream_bridge.h"
+#include "dataplane/balancer.h"
+#include "dataplane/endpoint_set.h"
+#include "dataplane/trunk_pool.h"
+
+namespace trunkline {
+
+class Flow;
+
+// What one worker knows of one endpoint.
+struct EndpointState {
+  Endpoint endpoint;
+  EndpointCell* cell = nullptr;
+  TrunkPool* pool = nullptr;  // null once the endpoint left the snapshot
+  size_t index = 0;           // in the service's list
+  uint32_t active = 0;
+  uint32_t refused_in_row = 0;
+  uint32_t ejections = 0;  // without a success between
+  MonotonicTime ejected_until;
+  bool ejected = false;
+};
+
+class ServiceRouter final : private TrunkPool::User {
+ public:
+  // Finds or makes the pool of an agent's address. Outlives the router.
+  class Pools {
+   public:
+    virtual ~Pools() = default;
+    virtual TrunkPool& PoolFor(const std::string& address) = 0;
+    virtual void OnFlowGone(Flow& flow) = 0;
+  };
+
+  ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
+                uint64_t random_seed, std::shared_ptr<const EndpointSet> set);
+  ~ServiceRouter() override;
+
+  // The newest endpoints and weights. Flows of an endpoint that is gone run on.
+  void Update(std::shared_ptr<const EndpointSet> set);
+  const EndpointSet& set() const { return *set_; }
+
+  // A new flow: to an endpoint, or into the waiting line.
+  void Dispatch(Flow& flow);
+  // A flow that reached nobody. False: the retry budget is spent.
+  bool Retry(Flow& flow);
+
+  // Flows tell what became of them.
+  void OnConnectRefused(Flow& flow);
+  void OnConnected(Flow& flow);
+  // Takes the flow off its endpoint, or out of the waiting line.
+  void Release(Flow& flow);
+  void OnFlowDone(Flow& flow, StreamBridge::End end);
+
+  size_t clients() const { return clients_; }
+  // Below the listener's limit, over all workers.
+  bool HasRoom() const;
+
+ private:
+  void OnPoolChanged(TrunkPool& pool) override;
+  void OnEjectionTimer();
+
+  void Rebuild();
+  bool Assign(Flow& flow);
+  void ServeWaiting();
+  EndpointState* PickFor(const Flow& flow);
+  EndpointState* PickUntried(const Flow& flow);
+  void Eject(EndpointState& state);
+  void CountEnd(Flow& flow, StreamBridge::End end);
+  void DropIfGone(EndpointState* state);
+
+  EventLoop& loop_;
+  Pools& pools_;
+  WorkerStats* const stats_;
+  const size_t worker_;
+  FastRandom random_;
+
+  std::shared_ptr<const EndpointSet> set_;
+  ListenerCell* listener_cell_ = nullptr;
+  std::vector<std::unique_ptr<EndpointState>> states_;    // parallel to set_->endpoints
+  std::vector<std::unique_ptr<EndpointState>> departed_;  // flows still run there
+  std::vector<uint32_t> in_flight_;                       // parallel to states_
+  Balancer balancer_;
+  std::deque<Flow*> waiting_;
+  bool starved_ = false;  // a picked endpoint's trunks were full: look again when a flow ends
+  size_t clients_ = 0;
+  uint64_t picks_ = 0;
+  double retry_tokens_;
+  MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
+};
+
+}  // namespace trunkline

@@ -1,0 +1,113 @@
+// What workers count of the flows they carry, and what the controller and a scrape read.
+//
+// One cell for each (worker, endpoint) and each worker, written by that worker alone (see common/metrics.h). An endpoint's
+// cells live as long as anybody holds them, so a flow that outlives its endpoint still has where to count.
+// Thread-safe by that rule.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/metrics.h"
+#include "common/trunk_connection.h"
+
+namespace trunkline {
+
+struct alignas(64) EndpointCell {
+  Gauge active;                // flows open at the endpoint
+  Counter flows;               // given to it
+  Counter connect_refused;     // its agent could not reach the server
+  Counter resets;              // broken by the server
+  Counter trunk_losses;        // flows that went down with their trunk
+  Counter bytes_to_server;
+  Counter bytes_to_client;
+  Counter connects;
+  Counter connect_nanos;
+  Gauge ejected;               // 1: left alone for now
+};
+
+class EndpointStats {
+ public:
+  EndpointStats(std::string service, std::string endpoint_id, size_t workers)
+      : service(std::move(service)), endpoint_id(std::move(endpoint_id)), cells_(workers) {}
+
+  EndpointCell& cell(size_t worker) { return cells_[worker]; }
+  const std::vector<EndpointCell>& cells() const { return cells_; }
+
+  const std::string service;
+  const std::string endpoint_id;
+
+ private:
+  std::vector<EndpointCell> cells_;
+};
+
+struct alignas(64) ListenerCell {
+  Gauge clients;
+  Counter accepted;
+  Counter pauses;  // the client limit or the file descriptors were reached
+};
+
+class ListenerStats {
+ public:
+  ListenerStats(std::string service, size_t workers)
+      : service(std::move(service)), cells_(workers) {}
+
+  ListenerCell& cell(size_t worker) { return cells_[worker]; }
+  const std::vector<ListenerCell>& cells() const { return cells_; }
+
+  const std::string service;
+
+ private:
+  std::vector<ListenerCell> cells_;
+};
+
+struct alignas(64) WorkerStats {
+  Gauge clients;
+  Gauge trunks;
+  Counter dials;
+  Counter dial_failures;
+  Counter retries;
+  // Flows that failed, by cause.
+  Counter no_endpoint;
+  Counter connect_refused;
+  Counter server_reset;
+  Counter trunk_lost;
+  Counter client_reset;
+  Counter timeouts;
+  Counter shutdowns;
+  LatencyHistogram pick_latency;  // one pick in 64
+  LatencyHistogram connect_latency;
+  TrunkCounters trunk;
+};
+
+// All of one proxy.
+class TrafficStats {
+ public:
+  explicit TrafficStats(size_t workers) : workers_(workers) {}
+
+  WorkerStats& worker(size_t i) { return workers_[i]; }
+  const std::vector<WorkerStats>& workers() const { return workers_; }
+
+  // The endpoint's cells, made when it is new. They stay while somebody else holds them.
+  std::shared_ptr<EndpointStats> Endpoint(const std::string& service, const std::string& endpoint_id);
+  std::shared_ptr<ListenerStats> Listener(const std::string& service);
+  // Those that are held by somebody.
+  std::vector<std::shared_ptr<EndpointStats>> Endpoints() const;
+  std::vector<std::shared_ptr<ListenerStats>> Listeners() const;
+  // Clients of all workers.
+  int64_t Clients() const;
+
+ private:
+  std::vector<WorkerStats> workers_;
+  mutable absl::Mutex mutex_;
+  std::map<std::pair<std::string, std::string>, std::weak_ptr<EndpointStats>> endpoints_
+      ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::weak_ptr<ListenerStats>> listeners_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace trunkline

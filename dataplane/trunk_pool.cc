@@ -1,0 +1,146 @@
+#include "dataplane/trunk_pool.h"
+
+#include <algorithm>
+
+#include "common/absl_view.h"
+#include "common/log.h"
+
+namespace trunkline {
+namespace {
+
+// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one idle.
+constexpr Backoff::Options kDialBackoff = {
+    .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
+// Beyond this many streams on the least busy trunk another one is worth its connection.
+constexpr size_t kStreamsWorthAnotherTrunk = 256;
+
+}  // namespace
+
+TrunkPool::TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
+                     uint64_t random_seed)
+    : loop_(loop),
+      address_(std::move(address)),
+      options_(options),
+      stats_(stats),
+      random_(random_seed),
+      backoff_(kDialBackoff) {}
+
+TrunkPool::~TrunkPool() = default;
+
+void TrunkPool::AddUser(User* user) {
+  users_.push_back(user);
+  DialIfNeeded();
+}
+
+void TrunkPool::RemoveUser(User* user) {
+  users_.erase(std::find(users_.begin(), users_.end(), user));
+  if (!users_.empty()) return;
+  dial_timer_.Cancel();
+  // Each Drain or Close may take its trunk out of the list.
+  std::vector<TrunkConnection*> ending;
+  for (const auto& trunk : trunks_) ending.push_back(trunk.get());
+  for (TrunkConnection* trunk : ending) {
+    if (trunk->session().open_streams() == 0) {
+      trunk->Close(absl::OkStatus());
+    } else {
+      trunk->Drain();
+    }
+  }
+}
+
+void TrunkPool::SetTarget(const SocketAddress& target) {
+  target_ = target;
+  has_target_ = true;
+  DialIfNeeded();
+}
+
+bool TrunkPool::usable() const {
+  return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
+}
+
+TrunkConnection* TrunkPool::Acquire() {
+  TrunkConnection* best = nullptr;
+  for (const auto& trunk : trunks_) {
+    if (!trunk->usable()) continue;
+    if (best == nullptr || trunk->session().open_streams() < best->session().open_streams()) {
+      best = trunk.get();
+    }
+  }
+  const bool busy = best == nullptr || best->session().open_streams() >= kStreamsWorthAnotherTrunk;
+  if (busy && trunks_.size() < options_.max_trunks && !dial_timer_.armed()) Dial();
+  return best;
+}
+
+void TrunkPool::DialIfNeeded() {
+  const bool warm = std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
+  if (!warm && dialing_ == nullptr && !dial_timer_.armed()) Dial();
+}
+
+void TrunkPool::Dial() {
+  if (dialing_ != nullptr || !has_target_ || users_.empty()) return;
+  stats_->dials.Add();
+  ConnectResult result = ConnectTo(target_);
+  if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
+    DialLater(ErrorText(result.error));
+    return;
+  }
+  const TrunkConnection::Options options = {
+      .session = {.role = Http2Session::Role::kClient, .max_streams = options_.max_streams_per_trunk},
+      .ping_after = options_.ping_after,
+      .ping_timeout = options_.ping_timeout};
+  TrunkConnection::Owner* const owner = this;
+  trunks_.push_back(std::make_unique<TrunkConnection>(
+      loop_, std::move(result.fd), options, owner, &stats_->trunk));
+  dialing_ = trunks_.back().get();
+  stats_->trunks.Add(1);
+}
+
+void TrunkPool::DialLater(const std::string& why) {
+  stats_->dial_failures.Add();
+  if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
+  reported_down_ = true;
+  loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
+}
+
+Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* status) {
+  *status = 405;  // agents open no streams
+  return nullptr;
+}
+
+void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
+  if (&trunk == dialing_) {
+    dialing_ = nullptr;
+    backoff_.Reset();
+    if (reported_down_) LogInfo("trunk to {} is back", address_);
+    reported_down_ = false;
+  }
+  if (trunk.draining()) {
+    LogInfo("agent {} asks for no new streams on a trunk", address_);
+    DialIfNeeded();
+  }
+  NotifyUsers();
+}
+
+void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
+  const auto it = std::find_if(trunks_.begin(), trunks_.end(),
+                               [&](const auto& owned) { return owned.get() == &trunk; });
+  loop_.Retire(std::move(*it));
+  trunks_.erase(it);
+  stats_->trunks.Add(-1);
+  const bool was_dial = dialing_ == &trunk;
+  if (was_dial) dialing_ = nullptr;
+  if (users_.empty()) return;
+  if (was_dial) {
+    DialLater(std::string(why.message()));
+  } else {
+    if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
+    DialIfNeeded();
+  }
+  NotifyUsers();
+}
+
+void TrunkPool::NotifyUsers() {
+  for (User* user : users_) user->OnPoolChanged(*this);
+}
+
+}  // namespace trunkline

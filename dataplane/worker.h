@@ -1,0 +1,69 @@
+// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with other workers but
+// immutable endpoint sets and counters.
+//
+// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is confined to that loop.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/event_loop.h"
+#include "dataplane/endpoint_set.h"
+#include "dataplane/flow.h"
+#include "dataplane/listener.h"
+#include "dataplane/service_router.h"
+#include "dataplane/trunk_pool.h"
+
+namespace trunkline {
+
+class Worker final : private ServiceRouter::Pools {
+ public:
+  struct Options {
+    size_t index = 0;
+    TrunkPool::Options trunks;
+    size_t max_clients = 50'000;  // of all workers
+    uint64_t random_seed = 0;
+  };
+
+  // Starts the thread. `stats` outlives the worker.
+  Worker(Options options, TrafficStats& stats);
+  // Stops at once: open flows are reset.
+  ~Worker() override;
+
+  // The newest table; services that left it stop taking clients and finish what they have.
+  void Apply(std::shared_ptr<const RoutingTable> table);
+  // Takes clients of `service` from `socket` from now on, in place of a socket it had.
+  void Listen(const std::string& service, UniqueFd socket);
+  void StopListening(const std::string& service);
+  // Ends every client connection that is still open.
+  void ResetFlows();
+
+ private:
+  struct ServiceSlot;
+
+  TrunkPool& PoolFor(const std::string& address) override;
+  void OnFlowGone(Flow& flow) override;
+
+  void ApplyOnLoop(const RoutingTable& table);
+  ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
+  bool HasRoom() const;
+  void AcceptClient(ServiceSlot& slot, UniqueFd client);
+  void SweepUnused();
+
+  const Options options_;
+  TrafficStats& all_stats_;
+  WorkerStats* const stats_;  // its own part of them
+  EventLoop loop_;
+  FastRandom random_;
+  std::map<std::string, std::unique_ptr<TrunkPool>> pools_;
+  std::map<std::string, std::unique_ptr<ServiceSlot>> services_;
+  std::vector<std::unique_ptr<Flow>> flows_;
+  MemberTimer<Worker, &Worker::SweepUnused> sweep_timer_{this};
+  std::thread thread_;
+};
+
+}  // namespace trunkline
