@@ -1,4 +1,5 @@
-// The HTTP side of every process: /metrics, /healthz, /readyz. Off the data path: its own threads, cpp-httplib.
+// The HTTP side of every process: /metrics, /healthz, /readyz. Off the data path: its own threads,
+// cpp-httplib.
 #pragma once
 
 #include <functional>
@@ -6,7 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/metrics.h"
+#include "common/metrics_page.h"
 
 namespace trunkline {
 
@@ -16,7 +17,8 @@ class AdminHttp {
   // Empty: ready. Else why not, in words an operator understands; served with 503.
   using Readiness = std::function<std::string()>;
 
-  // `metrics` outlives the server. Port 0 takes a free one. An address in use is an error that names it.
+  // `metrics` outlives the server. Port 0 takes a free one. An address in use is an error that
+  // names it.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(const std::string& listen,
                                                           const MetricsPage& metrics,
                                                           Readiness readiness);

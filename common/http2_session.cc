@@ -82,6 +82,17 @@ struct Http2Session::Callbacks {
     return 0;
   }
 
+  // A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still open. Submitted earlier,
+  // the reset would overtake the answer.
+  static int OnFrameSent(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    Http2Session* self = Self(user_data);
+    const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
+                         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
+                         self->options_.role == Role::kServer;
+    if (refusal) self->resets_.emplace_back(frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    return 0;
+  }
+
   static int OnDataChunk(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data,
                          size_t size, void* user_data) {
     nghttp2_session_consume_connection(session, size);
@@ -121,6 +132,7 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBeginHeaders);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::OnHeader);
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::OnFrame);
+  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Callbacks::OnFrameSent);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::OnDataChunk);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::OnStreamClose);
   nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::SendData);
@@ -196,12 +208,12 @@ void Http2Session::OnRequest(int32_t id) {
   if (stream != nullptr) {
     nghttp2_session_set_stream_user_data(session_, id, stream);
     Attach(stream, id);
+    stream->OnHeaders(0);
     return;
   }
   const std::string text = absl::StrCat(status);
   const nghttp2_nv header = Header(":status", text);
   nghttp2_submit_response(session_, id, &header, 1, nullptr);
-  resets_.emplace_back(id, NGHTTP2_NO_ERROR);
 }
 
 void Http2Session::Respond(Http2Stream* stream, int status) {
@@ -211,7 +223,9 @@ void Http2Session::Respond(Http2Stream* stream, int status) {
   const bool good = status == 200;
   nghttp2_submit_response(session_, stream->stream_id_, &header, 1, good ? &source : nullptr);
   listener_->OnOutputWanted();
-  if (!good) Abandon(stream, NGHTTP2_NO_ERROR);
+  if (good) return;
+  nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
+  Detach(stream);
 }
 
 void Http2Session::OnSettings() {

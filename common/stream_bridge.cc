@@ -30,7 +30,9 @@ void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
 void StreamBridge::Register() {
   if (registered_) return;
   registered_ = true;
-  if (!loop_.Add(fd_.get(), kReadEvents, this)) Abort(End::kShutdown);
+  const bool watched = loop_.Add(fd_.get(), kReadEvents, this) ||
+                       (errno == EEXIST && loop_.Modify(fd_.get(), kReadEvents, this));
+  if (!watched) Abort(End::kShutdown);
 }
 
 Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {

@@ -28,8 +28,7 @@ struct alignas(64) EndpointCell {
   Counter bytes_to_client;
   Counter connects;
   Counter connect_nanos;
-  Gauge ejected;
-  Gauge trunks;
+  Gauge ejected;               // 1: left alone for now
 };
 
 class EndpointStats {

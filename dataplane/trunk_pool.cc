@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/absl_view.h"
 #include "common/log.h"
 
 namespace trunkline {
@@ -87,8 +88,9 @@ void TrunkPool::Dial() {
       .session = {.role = Http2Session::Role::kClient, .max_streams = options_.max_streams_per_trunk},
       .ping_after = options_.ping_after,
       .ping_timeout = options_.ping_timeout};
-  trunks_.push_back(std::make_unique<TrunkConnection>(loop_, std::move(result.fd), options, this,
-                                                      &stats_->trunk));
+  TrunkConnection::Owner* const owner = this;
+  trunks_.push_back(std::make_unique<TrunkConnection>(
+      loop_, std::move(result.fd), options, owner, &stats_->trunk));
   dialing_ = trunks_.back().get();
   stats_->trunks.Add(1);
 }
@@ -131,7 +133,7 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (was_dial) {
     DialLater(std::string(why.message()));
   } else {
-    if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, why.message());
+    if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
     DialIfNeeded();
   }
   NotifyUsers();

@@ -57,7 +57,6 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
   for (const auto& [name, slot] : services_) {
     if (slot->in_table) continue;
     if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
-    if (slot->router.clients() == 0) slot->router.Update(std::make_shared<EndpointSet>());
   }
 }
 

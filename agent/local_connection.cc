@@ -1,0 +1,97 @@
+#include "agent/local_connection.h"
+
+namespace trunkline {
+namespace {
+
+// The proxy ends idle flows; this only bounds what a proxy that never does leaves behind.
+constexpr absl::Duration kIdleTimeout = absl::Hours(7 * 24);
+// A full accept queue empties at the server's pace; asking more often would only burn its CPU.
+constexpr absl::Duration kQueueFullWait = absl::Milliseconds(5);
+constexpr int kStatusConnected = 200;
+constexpr int kStatusNotConnected = 503;
+
+}  // namespace
+
+LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
+                                 absl::Duration connect_timeout, ServiceTraffic& traffic,
+                                 Owner& owner)
+    : StreamBridge(loop, kIdleTimeout),
+      target_(target),
+      traffic_(traffic),
+      owner_(owner),
+      deadline_(loop.now() + connect_timeout),
+      started_(loop.now()) {
+  traffic_.active_streams.Add(1);
+  traffic_.streams_opened.Add();
+}
+
+// The stream is attached: it can be answered from here on.
+void LocalConnection::OnHeaders(int) { Connect(); }
+
+void LocalConnection::Connect() {
+  if (done()) return;
+  ConnectResult result = ConnectTo(target_);
+  switch (result.state) {
+    case ConnectState::kConnected:
+      OnConnected(std::move(result.fd));
+      return;
+    case ConnectState::kInProgress:
+      connecting_ = std::move(result.fd);
+      loop().Add(connecting_.get(), EPOLLOUT | EPOLLET, this);
+      loop().Arm(connect_timer_, deadline_ - loop().now());
+      return;
+    case ConnectState::kRetryLater:
+      if (loop().now() >= deadline_) {
+        Refuse();
+      } else {
+        loop().Arm(retry_timer_, kQueueFullWait);
+      }
+      return;
+    case ConnectState::kFailed:
+      Refuse();
+      return;
+  }
+}
+
+void LocalConnection::OnEvents(uint32_t events) {
+  if (done()) return;
+  if (!connecting_) {
+    StreamBridge::OnEvents(events);
+    return;
+  }
+  if (SocketError(connecting_.get()) != 0) {
+    Refuse();
+  } else {
+    OnConnected(std::move(connecting_));
+  }
+}
+
+void LocalConnection::OnConnected(UniqueFd fd) {
+  connect_timer_.Cancel();
+  traffic_.reachable.Set(1);
+  traffic_.connect_latency.Record(loop().now().nanos() - started_.nanos());
+  session()->Respond(this, kStatusConnected);
+  AdoptSocket(std::move(fd), /*try_read_now=*/false);
+  if (!done()) FlushToSocket();
+}
+
+void LocalConnection::Refuse() {
+  traffic_.errors_connect.Add();
+  traffic_.reachable.Set(0);
+  if (attached()) session()->Respond(this, kStatusNotConnected);
+  Abort(End::kShutdown);
+}
+
+void LocalConnection::OnDone(End end) {
+  retry_timer_.Cancel();
+  connect_timer_.Cancel();
+  connecting_.Reset();
+  traffic_.active_streams.Add(-1);
+  traffic_.bytes_from_proxy.Add(bytes_to_socket());
+  traffic_.bytes_to_proxy.Add(bytes_from_socket());
+  if (end == End::kClean) traffic_.successes.Add();
+  if (end == End::kSocketReset) traffic_.errors_reset.Add();
+  owner_.OnConnectionGone(*this);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,127 @@
+#include "agent/trunk_worker.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+
+#include "common/absl_view.h"
+#include "common/log.h"
+
+namespace trunkline {
+namespace {
+
+// Trunks of one worker; a proxy worker opens at most a few each, so this is far above any sane cluster.
+constexpr size_t kMaxTrunks = 4096;
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+constexpr int kStatusUnknownService = 404;
+
+std::string_view HostOf(std::string_view authority) {
+  return authority.substr(0, authority.rfind(':'));
+}
+
+}  // namespace
+
+class TrunkWorker::Acceptor final : public EventHandler {
+ public:
+  Acceptor(TrunkWorker* worker, UniqueFd listener)
+      : worker_(worker), listener_(std::move(listener)) {
+    worker_->loop_.Add(listener_.get(), EPOLLIN, this);
+  }
+
+  void OnEvents(uint32_t) override {
+    const bool full = worker_->trunks_.size() >= kMaxTrunks;
+    UniqueFd fd;
+    if (!full) fd.Reset(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      worker_->OnAccepted(std::move(fd));
+    } else if (full || (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)) {
+      // Out of descriptors or room: peers wait in the kernel's queue.
+      worker_->loop_.Modify(listener_.get(), 0, this);
+      worker_->loop_.Arm(pause_timer_, kAcceptPause);
+    }
+  }
+
+ private:
+  void Resume() { worker_->loop_.Modify(listener_.get(), EPOLLIN, this); }
+
+  TrunkWorker* const worker_;
+  const UniqueFd listener_;
+  MemberTimer<Acceptor, &Acceptor::Resume> pause_timer_{this};
+};
+
+TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
+                         const std::vector<LocalService>& services, TrafficTable& traffic)
+    : options_(options), services_(services), traffic_(traffic) {
+  acceptor_ = std::make_unique<Acceptor>(this, std::move(listener));
+  thread_ = std::thread([this] { loop_.Run(); });
+}
+
+TrunkWorker::~TrunkWorker() {
+  loop_.Post([this] {
+    while (!trunks_.empty()) trunks_.back()->Close(absl::OkStatus());
+  });
+  loop_.Stop();
+  thread_.join();
+}
+
+void TrunkWorker::Drain() {
+  loop_.Post([this] {
+    acceptor_.reset();
+    for (const auto& trunk : trunks_) trunk->Drain();
+  });
+}
+
+void TrunkWorker::OnAccepted(UniqueFd fd) {
+  counters_.trunks_accepted.Add();
+  counters_.trunks.Add(1);
+  const TrunkConnection::Options options = {
+      .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams}};
+  TrunkConnection::Owner* const owner = this;
+  trunks_.push_back(
+      std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));
+}
+
+Http2Stream* TrunkWorker::OnConnect(TrunkConnection&, std::string_view authority, int* status) {
+  const std::string_view name = HostOf(authority);
+  const auto service = std::find_if(services_.begin(), services_.end(),
+                                    [&](const LocalService& s) { return s.name == name; });
+  if (service == services_.end()) {
+    counters_.streams_unknown_service.Add();
+    *status = kStatusUnknownService;
+    return nullptr;
+  }
+  ServiceTraffic& traffic = traffic_.At(options_.index, service - services_.begin());
+  LocalConnection::Owner& owner = *this;
+  auto connection = std::make_unique<LocalConnection>(loop_, service->target,
+                                                      options_.connect_timeout, traffic, owner);
+  connection->table_index = connections_.size();
+  connections_.push_back(std::move(connection));
+  return connections_.back().get();
+}
+
+void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
+  const size_t index = connection.table_index;
+  loop_.Retire(std::move(connections_[index]));
+  if (index + 1 < connections_.size()) {
+    connections_[index] = std::move(connections_.back());
+    connections_[index]->table_index = index;
+  }
+  connections_.pop_back();
+}
+
+void TrunkWorker::OnTrunkUp(TrunkConnection&) {}
+
+void TrunkWorker::OnTrunkDraining(TrunkConnection&) {}
+
+void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
+  if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));
+  const auto it = std::find_if(trunks_.begin(), trunks_.end(),
+                               [&](const auto& owned) { return owned.get() == &trunk; });
+  loop_.Retire(std::move(*it));
+  trunks_.erase(it);
+  counters_.trunks.Add(-1);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,72 @@
+// One thread that ends trunks: its loop, its listening socket, its trunks and their local connections.
+//
+// A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an agent is never an open
+// proxy. Thread-safe: the public calls, which post to the loop.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/local_connection.h"
+#include "agent/service_traffic.h"
+#include "common/event_loop.h"
+#include "common/trunk_connection.h"
+
+namespace trunkline {
+
+// A service of this server, as trunks reach it.
+struct LocalService {
+  std::string name;
+  SocketAddress target;
+};
+
+class TrunkWorker final : private TrunkConnection::Owner, private LocalConnection::Owner {
+ public:
+  struct Options {
+    size_t index = 0;
+    uint32_t max_streams = 1000;
+    absl::Duration connect_timeout = absl::Seconds(3);
+  };
+  struct Counters {
+    TrunkCounters trunk;
+    Gauge trunks;
+    Counter trunks_accepted;
+    Counter streams_unknown_service;
+  };
+
+  // `services` and `traffic` outlive the worker.
+  TrunkWorker(Options options, UniqueFd listener, const std::vector<LocalService>& services,
+              TrafficTable& traffic);
+  // Stops at once.
+  ~TrunkWorker() override;
+
+  // Takes no new trunks and tells peers to open no more streams.
+  void Drain();
+
+  const Counters& counters() const { return counters_; }
+
+ private:
+  class Acceptor;
+
+  Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
+  void OnTrunkUp(TrunkConnection& trunk) override;
+  void OnTrunkDraining(TrunkConnection& trunk) override;
+  void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
+  void OnConnectionGone(LocalConnection& connection) override;
+  void OnAccepted(UniqueFd fd);
+
+  const Options options_;
+  const std::vector<LocalService>& services_;
+  TrafficTable& traffic_;
+  Counters counters_;
+  EventLoop loop_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<std::unique_ptr<TrunkConnection>> trunks_;
+  std::vector<std::unique_ptr<LocalConnection>> connections_;
+  std::thread thread_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,99 @@
+#include "dataplane/data_plane.h"
+
+#include <algorithm>
+#include <set>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/log.h"
+
+namespace trunkline {
+namespace {
+
+constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
+
+}  // namespace
+
+DataPlane::DataPlane(Options options, TrafficStats& stats) : options_(options), stats_(stats) {
+  for (size_t i = 0; i < options_.workers; ++i) {
+    const Worker::Options worker = {
+        .index = i,
+        .trunks = options_.trunks,
+        .max_clients = std::max<size_t>(1, options_.max_clients / options_.workers),
+        .random_seed = options_.random_seed + i};
+    workers_.push_back(std::make_unique<Worker>(worker, &stats_.worker(i)));
+  }
+}
+
+DataPlane::~DataPlane() = default;
+
+Address DataPlane::BindAddress(const EndpointSet& set) const {
+  Address address = set.listen;
+  if (!options_.bind_address.empty()) address.host = options_.bind_address;
+  return address;
+}
+
+absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTable& table) {
+  Sockets opened;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& set : table.services) {
+    const Address address = BindAddress(*set);
+    const auto known = wanted_.find(set->service);
+    if (known != wanted_.end() && known->second == address.ToString()) continue;
+    absl::StatusOr<std::vector<UniqueFd>> sockets = ListenOnShared(address, workers_.size());
+    if (!sockets.ok()) {
+      return absl::Status(sockets.status().code(), absl::StrCat("service ", set->service, ": ",
+                                                                sockets.status().message()));
+    }
+    opened[set->service] = *std::move(sockets);
+  }
+  return opened;
+}
+
+absl::Status DataPlane::Apply(std::shared_ptr<const RoutingTable> table) {
+  absl::StatusOr<Sockets> opened = OpenNewListeners(*table);
+  if (!opened.ok()) return opened.status();
+  for (const auto& worker : workers_) worker->Apply(table);
+  std::set<std::string> present;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& set : table->services) {
+    present.insert(set->service);
+    const auto sockets = opened->find(set->service);
+    if (sockets == opened->end()) continue;
+    Address bound = BindAddress(*set);
+    wanted_[set->service] = bound.ToString();
+    bound.port = BoundPort(sockets->second.front().get());
+    bound_[set->service] = bound.ToString();
+    LogInfo("service {} on {}", set->service, bound.ToString());
+    for (size_t i = 0; i < workers_.size(); ++i) {
+      workers_[i]->Listen(set->service, std::move(sockets->second[i]));
+    }
+  }
+  const auto gone = [&](const auto& entry) { return !present.contains(entry.first); };
+  std::erase_if(wanted_, gone);
+  std::erase_if(bound_, gone);
+  return absl::OkStatus();
+}
+
+void DataPlane::Drain(absl::Duration timeout) {
+  for (const auto& [service, address] : Listening()) {
+    for (const auto& worker : workers_) worker->StopListening(service);
+  }
+  const MonotonicTime deadline = MonotonicNow() + timeout;
+  const auto clients = [this] {
+    int64_t sum = 0;
+    for (const WorkerStats& worker : stats_.workers()) sum += worker.clients.Value();
+    return sum;
+  };
+  while (clients() > 0 && MonotonicNow() < deadline) {
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
+  }
+  if (clients() > 0) LogWarn("{} flows did not end within the drain time-out; reset", clients());
+}
+
+std::map<std::string, std::string> DataPlane::Listening() const {
+  absl::MutexLock lock(&mutex_);
+  return bound_;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,58 @@
+// All workers of a proxy, and the listening sockets that they are given.
+//
+// Thread-safe: Apply and Drain are called from one thread at a time (the subscriber, then main); the rest from any.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "dataplane/endpoint_set.h"
+#include "dataplane/traffic_stats.h"
+#include "dataplane/worker.h"
+
+namespace trunkline {
+
+class DataPlane {
+ public:
+  struct Options {
+    size_t workers = 1;
+    size_t max_clients = 50'000;
+    std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
+    TrunkPool::Options trunks;
+    uint64_t random_seed = 0;
+  };
+
+  // `stats` has as many workers and outlives this.
+  DataPlane(Options options, TrafficStats& stats);
+  // Stops at once: open flows are reset.
+  ~DataPlane();
+
+  // Puts the table into service. On an error (a port is taken) nothing changed and the old table goes on.
+  absl::Status Apply(std::shared_ptr<const RoutingTable> table);
+
+  // Takes no new clients and waits until the last flow ended, at most for `timeout`.
+  void Drain(absl::Duration timeout);
+
+  // "host:port" of each service that is listened for.
+  std::map<std::string, std::string> Listening() const;
+
+ private:
+  using Sockets = std::map<std::string, std::vector<UniqueFd>>;
+  Address BindAddress(const EndpointSet& set) const;
+  absl::StatusOr<Sockets> OpenNewListeners(const RoutingTable& table);
+
+  const Options options_;
+  TrafficStats& stats_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  mutable absl::Mutex mutex_;
+  // What is wanted (the key to "is it new?") and what was bound (port 0 settled), by service.
+  std::map<std::string, std::string> wanted_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> bound_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace trunkline

@@ -1,0 +1,98 @@
+// trunkline-proxy: listens, picks an endpoint, multiplexes.
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "common/admin_http.h"
+#include "common/log.h"
+#include "common/metrics_page.h"
+#include "common/program.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/discovery_subscriber.h"
+#include "dataplane/proxy_metrics.h"
+#include "trunkline/v1/config.pb.h"
+
+namespace trunkline {
+namespace {
+
+constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
+constexpr size_t kDefaultMaxClients = 50'000;
+// Trunks, listeners, the controller, files.
+constexpr size_t kReservedDescriptors = 256;
+
+absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
+  if (!present) return otherwise;
+  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
+}
+
+size_t WorkerCount(const v1::ProxyConfig& config) {
+  if (config.workers() > 0) return config.workers();
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Never more clients than there are descriptors for.
+size_t MaxClients(const v1::ProxyConfig& config) {
+  const size_t wanted = config.max_clients() > 0 ? config.max_clients() : kDefaultMaxClients;
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t descriptors = limit.rlim_cur;
+  const size_t usable = descriptors > 2 * kReservedDescriptors ? descriptors - kReservedDescriptors
+                                                               : descriptors / 2;
+  if (wanted > usable) {
+    LogWarn("max_clients is {} here: the limit of open files is {}", usable, descriptors);
+  }
+  return std::min(wanted, usable);
+}
+
+DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config) {
+  DataPlane::Options options;
+  options.workers = WorkerCount(config);
+  options.max_clients = MaxClients(config);
+  options.bind_address = config.bind_address();
+  options.random_seed = std::random_device{}();
+  TrunkPool::Options& trunks = options.trunks;
+  if (config.max_streams_per_trunk() > 0) {
+    trunks.max_streams_per_trunk = config.max_streams_per_trunk();
+  }
+  if (config.max_trunks_per_endpoint() > 0) trunks.max_trunks = config.max_trunks_per_endpoint();
+  trunks.ping_after = Or(config.ping_after(), config.has_ping_after(), trunks.ping_after);
+  trunks.ping_timeout = Or(config.ping_timeout(), config.has_ping_timeout(), trunks.ping_timeout);
+  return options;
+}
+
+int Run(Program& program, const v1::ProxyConfig& config) {
+  const DataPlane::Options options = DataPlaneOptions(config);
+  TrafficStats stats(options.workers);
+  DataPlane data_plane(options, stats);
+  DiscoverySubscriber subscriber(
+      {.proxy_id = config.proxy_id(),
+       .controller = config.controller(),
+       .snapshot_file = config.snapshot_file()},
+      stats, [&](std::shared_ptr<const RoutingTable> table) { return data_plane.Apply(table); });
+
+  MetricsPage metrics("trunkline-proxy");
+  metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
+  metrics.Register([&](MetricsWriter& writer) { subscriber.Collect(writer); });
+  const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
+  auto http = AdminHttp::Start(admin, metrics, [&] { return subscriber.NotReady(); });
+  if (!http.ok()) return program.Fail(std::string(http.status().message()));
+  LogInfo("http on 127.0.0.1:{}", (*http)->port());
+  LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
+
+  program.WaitForStop();
+  data_plane.Drain(Or(config.drain_timeout(), config.has_drain_timeout(), absl::Seconds(10)));
+  return 0;
+}
+
+}  // namespace
+}  // namespace trunkline
+
+int main(int argc, char** argv) {
+  trunkline::Program program("trunkline-proxy",
+                             "Carries client connections to a service's endpoints over trunks.");
+  trunkline::v1::ProxyConfig config;
+  if (const auto exit_code = program.Start(argc, argv, &config)) return *exit_code;
+  return trunkline::Run(program, config);
+}

@@ -1,0 +1,131 @@
+#include "dataplane/proxy_metrics.h"
+
+#include <string>
+
+namespace trunkline {
+namespace {
+
+using WorkerCounter = Counter WorkerStats::*;
+using CellCounter = Counter EndpointCell::*;
+using CellGauge = Gauge EndpointCell::*;
+
+uint64_t Sum(const TrafficStats& stats, WorkerCounter counter) {
+  uint64_t sum = 0;
+  for (const WorkerStats& worker : stats.workers()) sum += (worker.*counter).Value();
+  return sum;
+}
+
+uint64_t SumTrunk(const TrafficStats& stats, Counter TrunkCounters::*counter) {
+  uint64_t sum = 0;
+  for (const WorkerStats& worker : stats.workers()) sum += (worker.trunk.*counter).Value();
+  return sum;
+}
+
+int64_t SumGauge(const TrafficStats& stats, Gauge WorkerStats::*gauge) {
+  int64_t sum = 0;
+  for (const WorkerStats& worker : stats.workers()) sum += (worker.*gauge).Value();
+  return sum;
+}
+
+LatencyHistogram::Values SumHistogram(const TrafficStats& stats,
+                                      LatencyHistogram WorkerStats::*histogram) {
+  LatencyHistogram::Values sum;
+  for (const WorkerStats& worker : stats.workers()) sum += (worker.*histogram).Read();
+  return sum;
+}
+
+double Sum(const EndpointStats& endpoint, CellCounter counter) {
+  uint64_t sum = 0;
+  for (const EndpointCell& cell : endpoint.cells()) sum += (cell.*counter).Value();
+  return static_cast<double>(sum);
+}
+
+double Sum(const EndpointStats& endpoint, CellGauge gauge) {
+  int64_t sum = 0;
+  for (const EndpointCell& cell : endpoint.cells()) sum += (cell.*gauge).Value();
+  return static_cast<double>(sum);
+}
+
+void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
+  const struct {
+    const char* cause;
+    WorkerCounter counter;
+  } kCauses[] = {{"no_endpoint", &WorkerStats::no_endpoint},
+                 {"connect_refused", &WorkerStats::connect_refused},
+                 {"server_reset", &WorkerStats::server_reset},
+                 {"trunk_lost", &WorkerStats::trunk_lost},
+                 {"client_reset", &WorkerStats::client_reset},
+                 {"timeout", &WorkerStats::timeouts},
+                 {"shutdown", &WorkerStats::shutdowns}};
+  for (const auto& item : kCauses) {
+    writer.AddCounter("proxy_flow_errors_total", "Client connections that did not end well, by cause",
+                      {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));
+  }
+}
+
+void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
+  const auto counter = [&](const char* name, const char* help, WorkerCounter which) {
+    writer.AddCounter(name, help, {}, static_cast<double>(Sum(stats, which)));
+  };
+  counter("proxy_clients_accepted_total", "Client connections accepted", &WorkerStats::accepted);
+  counter("proxy_trunk_dials_total", "Trunks dialled", &WorkerStats::dials);
+  counter("proxy_trunk_dial_failures_total", "Trunks that did not come up",
+          &WorkerStats::dial_failures);
+  counter("proxy_retries_total", "Flows tried again at another endpoint", &WorkerStats::retries);
+  counter("proxy_listener_pauses_total", "Times that a listener waited for room",
+          &WorkerStats::listener_pauses);
+  const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
+    writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
+  };
+  trunk("proxy_trunk_read_bytes_total", "Bytes read from trunks", &TrunkCounters::bytes_read);
+  trunk("proxy_trunk_written_bytes_total", "Bytes written to trunks", &TrunkCounters::bytes_written);
+  trunk("proxy_trunk_reads_total", "Reads of trunk sockets", &TrunkCounters::reads);
+  trunk("proxy_trunk_writes_total", "Writes of trunk sockets", &TrunkCounters::writes);
+  trunk("proxy_trunk_ping_timeouts_total", "Trunks given up for silence",
+        &TrunkCounters::ping_timeouts);
+  trunk("proxy_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
+        &TrunkCounters::protocol_errors);
+  writer.AddGauge("proxy_clients", "Client connections open", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::clients)));
+  writer.AddGauge("proxy_trunks", "Trunks open", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
+  writer.AddGauge("proxy_workers", "Worker threads", {},
+                  static_cast<double>(stats.workers().size()));
+  writer.AddHistogram("proxy_pick_latency_seconds", "Time to pick an endpoint, one pick in 64", {},
+                      SumHistogram(stats, &WorkerStats::pick_latency));
+  writer.AddHistogram("proxy_connect_latency_seconds",
+                      "From accept to the agent's word that the server is connected", {},
+                      SumHistogram(stats, &WorkerStats::connect_latency));
+}
+
+void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
+  const MetricLabels labels = {{"service", endpoint.service}, {"endpoint", endpoint.endpoint_id}};
+  const auto counter = [&](const char* name, const char* help, CellCounter which) {
+    writer.AddCounter(name, help, labels, Sum(endpoint, which));
+  };
+  counter("proxy_endpoint_flows_total", "Flows given to the endpoint", &EndpointCell::flows);
+  counter("proxy_endpoint_connect_refused_total", "Flows that the endpoint's server did not take",
+          &EndpointCell::connect_refused);
+  counter("proxy_endpoint_resets_total", "Flows that the endpoint's server broke",
+          &EndpointCell::resets);
+  counter("proxy_endpoint_trunk_losses_total", "Flows that went down with their trunk",
+          &EndpointCell::trunk_losses);
+  counter("proxy_endpoint_sent_bytes_total", "Bytes of ended flows to the server",
+          &EndpointCell::bytes_to_server);
+  counter("proxy_endpoint_received_bytes_total", "Bytes of ended flows from the server",
+          &EndpointCell::bytes_to_client);
+  writer.AddGauge("proxy_endpoint_active_flows", "Flows open at the endpoint", labels,
+                  Sum(endpoint, &EndpointCell::active));
+  writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for now",
+                  labels, Sum(endpoint, &EndpointCell::ejected));
+}
+
+}  // namespace
+
+void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
+  CollectWorkers(stats, writer);
+  CollectErrors(stats, writer);
+  for (const auto& endpoint : stats.Endpoints()) CollectEndpoint(*endpoint, writer);
+}
+
+}  // namespace trunkline

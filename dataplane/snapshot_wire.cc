@@ -1,0 +1,213 @@
+#include "dataplane/snapshot_wire.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline {
+namespace {
+
+constexpr absl::Duration kRelaxAfter = absl::Minutes(1);
+constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
+// Of one snapshot: a limit on what a confused controller can make a proxy hold.
+constexpr int kMaxServices = 1000;
+constexpr int kMaxEndpoints = 10'000;
+
+std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
+
+std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
+
+void SetDuration(const google::protobuf::Duration& from, bool present, absl::Duration* to) {
+  if (present) *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+}
+
+FlowLimits ReadLimits(const v1::FlowLimits& from) {
+  FlowLimits limits;
+  SetDuration(from.connect_timeout(), from.has_connect_timeout(), &limits.connect_timeout);
+  SetDuration(from.idle_timeout(), from.has_idle_timeout(), &limits.idle_timeout);
+  SetDuration(from.first_byte_timeout(), from.has_first_byte_timeout(), &limits.first_byte_timeout);
+  if (from.max_clients() > 0) limits.max_clients = from.max_clients();
+  return limits;
+}
+
+absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
+                                      const Resolver& resolve, TrafficStats& stats) {
+  const std::string where = absl::StrCat("service ", service, ", endpoint ", from.endpoint_id());
+  if (from.endpoint_id().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
+  }
+  if (!std::isfinite(from.weight()) || from.weight() < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": weight must be a number of at least 0; got ", from.weight()));
+  }
+  const absl::StatusOr<Address> address = ParseAddress(from.address());
+  if (!address.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": address: ", address.status().message()));
+  }
+  Endpoint endpoint;
+  endpoint.id = from.endpoint_id();
+  endpoint.address = from.address();
+  endpoint.resolved = resolve(*address);
+  endpoint.weight = from.draining() ? 0 : from.weight();
+  endpoint.stats = stats.Endpoint(service, endpoint.id);
+  return endpoint;
+}
+
+absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
+                                                         const Resolver& resolve,
+                                                         TrafficStats& stats) {
+  if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
+  if (from.mode() != v1::TUNNEL) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", from.name(), ": mode ", v1::CarryMode_Name(from.mode()),
+                     " is not known to this proxy; expected TUNNEL"));
+  }
+  const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
+  if (!listen.ok() || listen->is_unix()) {
+    return absl::InvalidArgumentError(absl::StrCat("service ", from.name(),
+                                                   ": listener.address: expected host:port; got \"",
+                                                   from.listener().address(), "\""));
+  }
+  auto set = std::make_shared<EndpointSet>();
+  set->service = from.name();
+  set->authority = absl::StrCat(from.name(), ":", listen->port);
+  set->listen = *listen;
+  set->limits = ReadLimits(from.limits());
+  std::set<std::string> ids;
+  for (const v1::Endpoint& item : from.endpoints()) {
+    absl::StatusOr<Endpoint> endpoint = ReadEndpoint(from.name(), item, resolve, stats);
+    if (!endpoint.ok()) return endpoint.status();
+    if (!ids.insert(endpoint->id).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", from.name(), ": endpoint ", endpoint->id, " is there twice"));
+    }
+    set->endpoints.push_back(*std::move(endpoint));
+  }
+  return set;
+}
+
+bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b) {
+  if (a.has_value() != b.has_value()) return false;
+  return !a || (a->size == b->size && std::memcmp(&a->storage, &b->storage, a->size) == 0);
+}
+
+bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
+  return a.id == b.id && a.address == b.address && a.weight == b.weight &&
+         SameTarget(a.resolved, b.resolved);
+}
+
+bool SameSet(const EndpointSet& a, const EndpointSet& b) {
+  const auto limits = [](const FlowLimits& l) {
+    return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients);
+  };
+  return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
+         std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
+                    SameEndpoint);
+}
+
+std::shared_ptr<const EndpointSet> ShareWith(const RoutingTable* previous,
+                                             std::shared_ptr<EndpointSet> set) {
+  if (previous == nullptr) return set;
+  for (const auto& old : previous->services) {
+    if (SameSet(*old, *set)) return old;
+  }
+  return set;
+}
+
+v1::Snapshot ApplyDelta(const v1::Snapshot& base, const v1::SnapshotDelta& delta) {
+  std::map<std::string, v1::Service> services;
+  for (const v1::Service& service : base.services()) services[service.name()] = service;
+  for (const std::string& name : delta.removed_services()) services.erase(name);
+  for (const v1::Service& service : delta.services()) services[service.name()] = service;
+  v1::Snapshot next;
+  *next.mutable_id() = delta.id();
+  for (auto& [name, service] : services) *next.add_services() = std::move(service);
+  return next;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
+                                          const v1::SubscribeResponse& response) {
+  if (response.has_up_to_date()) return current;
+  if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the delta is for ", IdText(response.delta().base()), "; this proxy holds ",
+                     IdText(current.id())));
+  }
+  if (!response.has_delta() && !response.has_snapshot()) {
+    return absl::InvalidArgumentError("the response has neither snapshot nor delta");
+  }
+  v1::Snapshot next =
+      response.has_delta() ? ApplyDelta(current, response.delta()) : response.snapshot();
+  if (Order(next.id()) < Order(current.id())) {
+    return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
+                                                      " is older than ", IdText(current.id()),
+                                                      ", which this proxy holds"));
+  }
+  return next;
+}
+
+absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
+    const v1::Snapshot& snapshot, const RoutingTable* previous, const Resolver& resolve,
+    TrafficStats& stats) {
+  if (snapshot.services_size() > kMaxServices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
+  }
+  auto table = std::make_shared<RoutingTable>();
+  table->epoch = snapshot.id().epoch();
+  table->version = snapshot.id().version();
+  std::set<std::string> names;
+  std::map<std::string, std::string> listeners;
+  for (const v1::Service& item : snapshot.services()) {
+    if (item.endpoints_size() > kMaxEndpoints) {
+      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), ": more than ",
+                                                     kMaxEndpoints, " endpoints"));
+    }
+    absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, resolve, stats);
+    if (!set.ok()) return set.status();
+    if (!names.insert((*set)->service).second) {
+      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is there twice"));
+    }
+    const auto [taken, fresh] = listeners.try_emplace((*set)->listen.ToString(), item.name());
+    if (!fresh && (*set)->listen.port != 0) {
+      return absl::InvalidArgumentError(absl::StrCat("services ", taken->second, " and ",
+                                                     item.name(), " both listen on ", taken->first));
+    }
+    table->services.push_back(ShareWith(previous, *std::move(set)));
+  }
+  return table;
+}
+
+v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence) {
+  v1::Snapshot relaxed = snapshot;
+  if (silence <= kRelaxAfter) return relaxed;
+  const double keep =
+      std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
+  for (v1::Service& service : *relaxed.mutable_services()) {
+    double weights = 0;
+    double capacities = 0;
+    for (const v1::Endpoint& endpoint : service.endpoints()) {
+      if (endpoint.draining()) continue;
+      weights += endpoint.weight();
+      capacities += endpoint.capacity();
+    }
+    if (weights <= 0 || capacities <= 0) continue;
+    for (v1::Endpoint& endpoint : *service.mutable_endpoints()) {
+      if (endpoint.draining()) continue;
+      const double resting = endpoint.capacity() / capacities * weights;
+      endpoint.set_weight(keep * endpoint.weight() + (1 - keep) * resting);
+    }
+  }
+  return relaxed;
+}
+
+}  // namespace trunkline

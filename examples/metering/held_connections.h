@@ -1,0 +1,59 @@
+// Idle connections that collectors keep open beside their readings': what a load balancer must be
+// able to carry without spending a server connection on each.
+//
+// Opens them at a pace that a listen queue takes, and opens those again that the other side ended.
+// They neither send nor expect anything. Confined to one thread, which hands it the epoll events of
+// its keys.
+#pragma once
+
+#include <cstdint>
+#include <queue>
+#include <vector>
+
+#include "common/clock.h"
+#include "common/socket.h"
+#include "common/unique_fd.h"
+#include "examples/metering/random_bits.h"
+
+namespace trunkline::metering {
+
+class HeldConnections {
+ public:
+  // Events with this bit in their data are ours.
+  static constexpr uint64_t kKey = uint64_t{1} << 63;
+
+  // Borrows `epoll`. Connections are spread over `targets`, which outlive it.
+  HeldConnections(int epoll, const std::vector<SocketAddress>& targets, size_t wanted,
+                  uint64_t seed);
+
+  // Opens what is due; called about every 10 ms while something is missing.
+  void Open(MonotonicTime now);
+  void Serve(uint64_t key, uint32_t events, MonotonicTime now);
+
+  bool all_open() const { return open_ == connections_.size(); }
+  size_t wanted() const { return connections_.size(); }
+  size_t open() const { return open_; }
+  uint64_t reopened() const { return reopened_; }
+
+ private:
+  struct Connection {
+    UniqueFd fd;
+    bool established = false;
+  };
+  struct Due {
+    MonotonicTime at;
+    uint32_t index;
+    bool operator>(const Due& other) const { return at > other.at; }
+  };
+  void Lost(uint32_t index, MonotonicTime now);
+
+  const int epoll_;
+  const std::vector<SocketAddress>& targets_;
+  SeededRandom random_;
+  std::vector<Connection> connections_;
+  std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
+  size_t open_ = 0;
+  uint64_t reopened_ = 0;
+};
+
+}  // namespace trunkline::metering

@@ -1,0 +1,53 @@
+// The storage server's protocol: what arrives as a frame leaves as an Ack, by way of the cost pool
+// and the committer.
+//
+//   loop thread              cost threads            commit thread         loop thread
+//   Receive -> admission ->  BurnCpu  ------------>  StoreAll, commit ---> Ack frame
+//
+// Admission bounds what is between Receive and Ack; what does not fit, or has waited too
+// long for the pool, is answered BUSY, so a collector can go elsewhere. Thread-safe as its parts
+// are; built once, destroyed before the server it answers to.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "examples/metering/connection_server.h"
+#include "examples/metering/cost_pool.h"
+#include "examples/metering/group_committer.h"
+
+namespace trunkline::metering {
+
+class MeterService {
+ public:
+  struct Options {
+    // Unused when the cost model is free.
+    CostPool::Options work;
+    GroupCommitter::Options commit;
+    // Readings between arrival and Ack; 4096 of the mean size are about 4 MiB.
+    size_t max_waiting = 4096;
+  };
+
+  // `server` outlives the service.
+  MeterService(Options options, std::unique_ptr<ReadingStore> store, ConnectionServer& server);
+
+  // The server's FrameHandler: INVALID_ARGUMENT when the message is not a Reading.
+  absl::Status Receive(ConnectionId connection, std::string_view message);
+
+ private:
+  void Refuse(ConnectionId connection, const Reading& reading, Ack::Status why);
+  void Finish(std::vector<GroupCommitter::Committed> committed);
+  void Drop(const Job& job);
+
+  const Options options_;
+  ConnectionServer& server_;
+  std::atomic<size_t> waiting_{0};
+  GroupCommitter committer_;
+  std::optional<CostPool> pool_;  // last: its threads feed the committer
+};
+
+}  // namespace trunkline::metering

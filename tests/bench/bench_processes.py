@@ -1,0 +1,111 @@
+"""What benchmarks share: processes on chosen cores, their CPU time, free ports, statistics."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def cpu_seconds(pid):
+    """CPU time of all threads of a process, in seconds, by the scheduler's nanosecond clock."""
+    total = 0
+    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def median(values):
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+class Processes:
+    """Starts processes in a folder of its own and ends every one of them, by its id, when left."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.running = {}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(list(self.running.values())):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.running.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start(self, name, command, core):
+        log = open(self.folder / f"{name}.log", "wb")
+        self.running[name] = subprocess.Popen(
+            ["taskset", "-c", str(core)] + [str(c) for c in command],
+            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        return self.running[name].pid
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def check_alive(self):
+        for name, process in self.running.items():
+            if process.poll() is not None:
+                raise SystemExit(f"{name} ended with {process.returncode}:\n{self.log(name)}")
+
+    def wait_for(self, what, condition, seconds=20):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.check_alive()
+            if condition():
+                return
+            time.sleep(0.05)
+        raise SystemExit(f"{what} did not happen within {seconds} s")
+
+
+def accepts(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def http_ok(url):
+    try:
+        with urllib.request.urlopen(url, timeout=1) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
+def metric(url, name):
+    with urllib.request.urlopen(url, timeout=5) as reply:
+        for line in reply.read().decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[1])
+    return 0.0
+
+
+def connection_tables():
+    """TIME_WAIT and conntrack entries: a full table stalls short connections for seconds."""
+    time_wait = 0
+    for line in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
+        if line.startswith("TCP:"):
+            time_wait = int(line.split("tw ")[1].split()[0])
+    conntrack = pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_count")
+    return time_wait, int(conntrack.read_text()) if conntrack.exists() else 0
+
+
+def bin_dir():
+    root = pathlib.Path(__file__).resolve().parents[2]
+    return pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", root / "build" / "bin"))
