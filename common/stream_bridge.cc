@@ -35,11 +35,25 @@ void StreamBridge::Register() {
   if (!watched) Abort(End::kShutdown);
 }
 
+void StreamBridge::CountBytes(Counter* from_socket, Counter* to_socket) {
+  from_socket_count_ = from_socket;
+  to_socket_count_ = to_socket;
+}
+
+void StreamBridge::Carried(Counter* count, size_t bytes) {
+  last_activity_ = loop_.now();
+  carried_bytes_ = true;
+  if (count != nullptr) count->Add(bytes);
+}
+
 Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {
   if (socket_broke_) return Pull::kAbort;
   while (readable_ && *size < capacity) {
     const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
-    if (n == 0) return Pull::kLast;
+    if (n == 0) {
+      Carried(from_socket_count_, *size);
+      return Pull::kLast;
+    }
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && !WouldBlock(errno)) {
       // Reading took the error off the socket, which would call the next end of file a clean one.
@@ -51,11 +65,10 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
       break;
     }
     *size += n;
-    bytes_from_socket_ += n;
     // A short read emptied the socket, unless a FIN waits behind it.
     if (*size < capacity) readable_ = fin_seen_;
   }
-  if (*size > 0) Touch();
+  if (*size > 0) Carried(from_socket_count_, *size);
   Register();
   return *size > 0 ? Pull::kMore : Pull::kNothing;
 }
@@ -74,7 +87,6 @@ void StreamBridge::OnEvents(uint32_t events) {
 }
 
 void StreamBridge::OnData(const uint8_t* data, size_t size) {
-  Touch();
   if (unsent_ != nullptr || !fd_) {
     KeepForLater(data, size);
     return;
@@ -85,8 +97,10 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
     return;
   }
   if (n < 0) n = 0;
-  bytes_to_socket_ += n;
-  if (n > 0) session()->Consume(this, n);
+  if (n > 0) {
+    Carried(to_socket_count_, n);
+    session()->Consume(this, n);
+  }
   if (static_cast<size_t>(n) < size) KeepForLater(data + n, size - n);
 }
 
@@ -115,8 +129,7 @@ void StreamBridge::FlushToSocket() {
       Abort(End::kSocketReset);
       return;
     }
-    Touch();
-    bytes_to_socket_ += n;
+    Carried(to_socket_count_, n);
     unsent_->Consume(n);
     if (attached()) session()->Consume(this, n);
   }

@@ -2,7 +2,9 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -71,7 +73,7 @@ void TrunkConnection::ReadAvailable() {
     counters_->reads.Add();
     counters_->bytes_read.Add(n);
     last_read_ = loop_.now();
-    suspect_ = false;
+    if (std::exchange(suspect_, false)) owner_->OnTrunkChanged(*this);
     const absl::Status parsed = session_.Receive(ReadBuffer(), n);
     if (state_ == State::kLost) return;
     if (!parsed.ok()) {
@@ -139,13 +141,13 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
   if (state_ != State::kStarting) return;
   state_ = State::kUp;
   loop_.Arm(life_timer_, options_.ping_after);
-  owner_->OnTrunkUp(*this);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnGoAway(int32_t) {
   if (state_ == State::kDraining || state_ == State::kLost) return;
   state_ = State::kDraining;
-  owner_->OnTrunkDraining(*this);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnOutputWanted() { loop_.RequestFlush(this); }
@@ -170,6 +172,7 @@ void TrunkConnection::OnLifeTimer() {
   suspect_ = true;
   session_.Ping();
   loop_.Arm(life_timer_, options_.ping_timeout);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::Drain() {

@@ -62,6 +62,13 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config) {
   return options;
 }
 
+// The address that was asked for, with the port that it got.
+std::string BoundText(const std::string& listen, int port) {
+  Address address = *ParseAddress(listen);
+  address.port = static_cast<uint16_t>(port);
+  return address.ToString();
+}
+
 int Run(Program& program, const v1::ProxyConfig& config) {
   const DataPlane::Options options = DataPlaneOptions(config);
   TrafficStats stats(options.workers);
@@ -78,7 +85,7 @@ int Run(Program& program, const v1::ProxyConfig& config) {
   const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
   auto http = AdminHttp::Start(admin, metrics, [&] { return subscriber.NotReady(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
-  LogInfo("http on 127.0.0.1:{}", (*http)->port());
+  LogInfo("http on {}", BoundText(admin, (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
 
   program.WaitForStop();

@@ -24,14 +24,15 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 }  // namespace
 
 ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                             uint64_t random_seed)
+                             uint64_t random_seed, std::shared_ptr<const EndpointSet> set)
     : loop_(loop),
       pools_(pools),
       stats_(stats),
       worker_(worker),
       random_(random_seed),
-      set_(std::make_shared<EndpointSet>()),
-      retry_tokens_(kMaxRetryTokens) {}
+      retry_tokens_(kMaxRetryTokens) {
+  Update(std::move(set));
+}
 
 ServiceRouter::~ServiceRouter() {
   for (const auto& state : states_) {
@@ -41,6 +42,7 @@ ServiceRouter::~ServiceRouter() {
 
 void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   set_ = std::move(set);
+  listener_cell_ = &set_->stats->cell(worker_);
   std::vector<std::unique_ptr<EndpointState>> old = std::exchange(states_, {});
   std::vector<TrunkPool*> released;
   for (const Endpoint& endpoint : set_->endpoints) {
@@ -70,6 +72,16 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
     if (gone->active > 0) departed_.push_back(std::move(gone));
   }
   Rebuild();
+  ServeWaiting();
+}
+
+bool ServiceRouter::HasRoom() const {
+  const size_t limit = set_->limits.max_clients;
+  // Below its even share a worker need not look at the others'.
+  if (clients_ < limit / set_->stats->cells().size()) return true;
+  int64_t all = 0;
+  for (const ListenerCell& cell : set_->stats->cells()) all += cell.clients.Value();
+  return all < static_cast<int64_t>(limit);
 }
 
 void ServiceRouter::Rebuild() {
@@ -91,6 +103,10 @@ void ServiceRouter::Rebuild() {
 
 void ServiceRouter::OnPoolChanged(TrunkPool&) {
   Rebuild();
+  ServeWaiting();
+}
+
+void ServiceRouter::ServeWaiting() {
   if (balancer_.empty()) return;
   std::deque<Flow*> line = std::exchange(waiting_, {});
   for (Flow* flow : line) {
@@ -101,6 +117,7 @@ void ServiceRouter::OnPoolChanged(TrunkPool&) {
 void ServiceRouter::Dispatch(Flow& flow) {
   ++clients_;
   stats_->clients.Add(1);
+  listener_cell_->clients.Set(clients_);
   retry_tokens_ = std::min(kMaxRetryTokens, retry_tokens_ + kRetryTokensPerFlow);
   if (Assign(flow)) return;
   if (waiting_.size() >= kMaxWaiting) {
@@ -120,14 +137,18 @@ bool ServiceRouter::Retry(Flow& flow) {
 
 bool ServiceRouter::Assign(Flow& flow) {
   EndpointState* state = PickFor(flow);
-  if (state == nullptr) return false;
-  TrunkConnection* trunk = state->pool->Acquire();
-  if (trunk == nullptr) {
+  TrunkConnection* trunk = state != nullptr ? state->pool->Acquire() : nullptr;
+  if (state != nullptr && trunk == nullptr) {
+    // Its trunks filled up since the table was built: among those that have room.
+    starved_ = true;
     Rebuild();
-    return false;
+    state = PickFor(flow);
+    trunk = state != nullptr ? state->pool->Acquire() : nullptr;
   }
+  if (trunk == nullptr) return false;
   if (!trunk->session().Connect(set_->authority, &flow).ok()) return false;
   flow.set_endpoint(state);
+  flow.CountBytes(&state->cell->bytes_to_server, &state->cell->bytes_to_client);
   ++state->active;
   ++in_flight_[state->index];
   state->cell->active.Set(state->active);
@@ -231,15 +252,16 @@ void ServiceRouter::OnFlowDone(Flow& flow, StreamBridge::End end) {
   Release(flow);
   --clients_;
   stats_->clients.Add(-1);
+  listener_cell_->clients.Set(clients_);
+  if (std::exchange(starved_, false)) {
+    Rebuild();
+    ServeWaiting();
+  }
   pools_.OnFlowGone(flow);
 }
 
 void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
   EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
-  if (cell != nullptr) {
-    cell->bytes_to_server.Add(flow.bytes_from_socket());
-    cell->bytes_to_client.Add(flow.bytes_to_socket());
-  }
   switch (end) {
     case StreamBridge::End::kClean:
       return;
@@ -257,9 +279,9 @@ void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
       if (cell != nullptr) cell->trunk_losses.Add();
       return;
     case StreamBridge::End::kStreamReset:
-      (cell == nullptr     ? stats_->no_endpoint
-       : flow.confirmed() ? stats_->server_reset
-                          : stats_->connect_refused)
+      (flow.confirmed()          ? stats_->server_reset
+       : flow.was_refused()      ? stats_->connect_refused
+                                 : stats_->no_endpoint)
           .Add();
       if (cell != nullptr && flow.confirmed()) cell->resets.Add();
       return;

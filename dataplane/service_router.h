@@ -46,7 +46,7 @@ class ServiceRouter final : private TrunkPool::User {
   };
 
   ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                uint64_t random_seed);
+                uint64_t random_seed, std::shared_ptr<const EndpointSet> set);
   ~ServiceRouter() override;
 
   // The newest endpoints and weights. Flows of an endpoint that is gone run on.
@@ -66,6 +66,8 @@ class ServiceRouter final : private TrunkPool::User {
   void OnFlowDone(Flow& flow, StreamBridge::End end);
 
   size_t clients() const { return clients_; }
+  // Below the listener's limit, over all workers.
+  bool HasRoom() const;
 
  private:
   void OnPoolChanged(TrunkPool& pool) override;
@@ -73,6 +75,7 @@ class ServiceRouter final : private TrunkPool::User {
 
   void Rebuild();
   bool Assign(Flow& flow);
+  void ServeWaiting();
   EndpointState* PickFor(const Flow& flow);
   EndpointState* PickUntried(const Flow& flow);
   void Eject(EndpointState& state);
@@ -86,11 +89,13 @@ class ServiceRouter final : private TrunkPool::User {
   FastRandom random_;
 
   std::shared_ptr<const EndpointSet> set_;
+  ListenerCell* listener_cell_ = nullptr;
   std::vector<std::unique_ptr<EndpointState>> states_;    // parallel to set_->endpoints
   std::vector<std::unique_ptr<EndpointState>> departed_;  // flows still run there
   std::vector<uint32_t> in_flight_;                       // parallel to states_
   Balancer balancer_;
   std::deque<Flow*> waiting_;
+  bool starved_ = false;  // a picked endpoint's trunks were full: look again when a flow ends
   size_t clients_ = 0;
   uint64_t picks_ = 0;
   double retry_tokens_;

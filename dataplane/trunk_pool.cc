@@ -107,17 +107,17 @@ Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* statu
   return nullptr;
 }
 
-void TrunkPool::OnTrunkUp(TrunkConnection&) {
-  dialing_ = nullptr;
-  backoff_.Reset();
-  if (reported_down_) LogInfo("trunk to {} is back", address_);
-  reported_down_ = false;
-  NotifyUsers();
-}
-
-void TrunkPool::OnTrunkDraining(TrunkConnection&) {
-  LogInfo("agent {} asks for no new streams on a trunk", address_);
-  DialIfNeeded();
+void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
+  if (&trunk == dialing_) {
+    dialing_ = nullptr;
+    backoff_.Reset();
+    if (reported_down_) LogInfo("trunk to {} is back", address_);
+    reported_down_ = false;
+  }
+  if (trunk.draining()) {
+    LogInfo("agent {} asks for no new streams on a trunk", address_);
+    DialIfNeeded();
+  }
   NotifyUsers();
 }
 

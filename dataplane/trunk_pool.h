@@ -56,8 +56,7 @@ class TrunkPool final : private TrunkConnection::Owner {
 
  private:
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
-  void OnTrunkUp(TrunkConnection& trunk) override;
-  void OnTrunkDraining(TrunkConnection& trunk) override;
+  void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
   void Dial();

@@ -12,14 +12,12 @@ constexpr absl::Duration kSweepInterval = absl::Seconds(1);
 
 // One service in this worker: its way to endpoints and, while it is in the snapshot, its listening socket.
 struct Worker::ServiceSlot final : public Listener::Acceptor {
-  ServiceSlot(Worker& worker)
+  ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
-        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next()) {}
+        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next(),
+               std::move(set)) {}
 
-  bool HasRoom() override {
-    return worker.flows_.size() < worker.options_.max_clients &&
-           router.clients() < router.set().limits.max_clients;
-  }
+  bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
   void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
 
   Worker& worker;
@@ -28,8 +26,11 @@ struct Worker::ServiceSlot final : public Listener::Acceptor {
   bool in_table = false;
 };
 
-Worker::Worker(Options options, WorkerStats* stats)
-    : options_(options), stats_(stats), random_(options.random_seed) {
+Worker::Worker(Options options, TrafficStats& stats)
+    : options_(options),
+      all_stats_(stats),
+      stats_(&stats.worker(options.index)),
+      random_(options.random_seed) {
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
 }
@@ -50,7 +51,7 @@ void Worker::Apply(std::shared_ptr<const RoutingTable> table) {
 void Worker::ApplyOnLoop(const RoutingTable& table) {
   for (const auto& [name, slot] : services_) slot->in_table = false;
   for (const std::shared_ptr<const EndpointSet>& set : table.services) {
-    ServiceSlot& slot = SlotFor(set->service);
+    ServiceSlot& slot = SlotFor(set);
     slot.in_table = true;
     if (&slot.router.set() != set.get()) slot.router.Update(set);
   }
@@ -60,19 +61,28 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
   }
 }
 
-Worker::ServiceSlot& Worker::SlotFor(const std::string& service) {
-  std::unique_ptr<ServiceSlot>& slot = services_[service];
-  if (slot == nullptr) slot = std::make_unique<ServiceSlot>(*this);
+Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& set) {
+  std::unique_ptr<ServiceSlot>& slot = services_[set->service];
+  if (slot == nullptr) slot = std::make_unique<ServiceSlot>(*this, set);
   return *slot;
+}
+
+bool Worker::HasRoom() const {
+  // Below its even share a worker need not look at the others'.
+  if (flows_.size() < options_.max_clients / all_stats_.workers().size()) return true;
+  return all_stats_.Clients() < static_cast<int64_t>(options_.max_clients);
 }
 
 void Worker::Listen(const std::string& service, UniqueFd socket) {
   // std::function wants a copyable closure.
   auto shared = std::make_shared<UniqueFd>(std::move(socket));
   loop_.Post([this, service, shared] {
-    ServiceSlot& slot = SlotFor(service);
+    const auto found = services_.find(service);
+    if (found == services_.end()) return;
+    ServiceSlot& slot = *found->second;
     if (slot.listener != nullptr) loop_.Retire(std::move(slot.listener));
-    slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, stats_);
+    ListenerCell* const cell = &slot.router.set().stats->cell(options_.index);
+    slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, cell);
   });
 }
 

@@ -25,12 +25,12 @@ class Worker final : private ServiceRouter::Pools {
   struct Options {
     size_t index = 0;
     TrunkPool::Options trunks;
-    size_t max_clients = 50'000;  // this worker's part of the process's limit
+    size_t max_clients = 50'000;  // of all workers
     uint64_t random_seed = 0;
   };
 
   // Starts the thread. `stats` outlives the worker.
-  Worker(Options options, WorkerStats* stats);
+  Worker(Options options, TrafficStats& stats);
   // Stops at once: open flows are reset.
   ~Worker() override;
 
@@ -49,12 +49,14 @@ class Worker final : private ServiceRouter::Pools {
   void OnFlowGone(Flow& flow) override;
 
   void ApplyOnLoop(const RoutingTable& table);
-  ServiceSlot& SlotFor(const std::string& service);
+  ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
+  bool HasRoom() const;
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void SweepUnused();
 
   const Options options_;
-  WorkerStats* const stats_;
+  TrafficStats& all_stats_;
+  WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
   FastRandom random_;
   std::map<std::string, std::unique_ptr<TrunkPool>> pools_;
