@@ -1,13 +1,12 @@
-// One connect to the local server, to learn whether it is there; closed at once.
+// One connect to the local server, to learn whether it is there and who it is; closed at once.
 // Edge. Immutable, thread-safe.
 #pragma once
 
-#include <sys/socket.h>
-
-#include <vector>
+#include <optional>
 
 #include "absl/time/time.h"
 #include "common/address.h"
+#include "common/socket.h"
 
 namespace trunkline {
 
@@ -16,16 +15,16 @@ class ConnectProbe {
   // Looks a host name up here, once: a look-up may block, a probe must not.
   explicit ConnectProbe(const Address& target);
 
-  // True when the server took the connection within `timeout`.
+  // True when the server took the connection within `timeout`, or would but for a full queue.
   bool Try(absl::Duration timeout) const;
 
+  // The process that listens on a unix socket, as the kernel names it in this process's pid
+  // namespace. 0: nobody listens, it cannot be seen from here, or the target is TCP.
+  int ServerPid() const;
+
  private:
-  struct Target {
-    sockaddr_storage address;
-    socklen_t length;
-  };
-  // As resolved; empty when the name is unknown.
-  std::vector<Target> targets_;
+  // nullopt when the name is unknown.
+  std::optional<SocketAddress> address_;
 };
 
 }  // namespace trunkline

@@ -15,27 +15,43 @@ namespace trunkline {
 CpuMeter::CpuMeter(const SystemFiles& files, CpuMeterOptions options)
     : files_(files), options_(std::move(options)), tree_(files, options_.ticks_per_second) {}
 
-void CpuMeter::FindProcess() {
-  int pid = options_.pid;
+bool CpuMeter::Named() const {
+  return options_.pid > 0 || !options_.pid_file.empty() || !server_boot_id_.empty();
+}
+
+int CpuMeter::CandidatePid() const {
   if (!options_.pid_file.empty()) {
+    int pid = 0;
     const absl::StatusOr<std::string> text = files_.Read(options_.pid_file);
-    if (!text.ok() || !absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid)) pid = 0;
+    const bool read = text.ok() && absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid);
+    return read ? pid : 0;
   }
-  pid_ = 0;
-  if (pid <= 0) return;
+  if (options_.pid > 0) return options_.pid;
+  // Asking disturbs the server with a connection, so a process that still lives is not asked for
+  // again.
+  if (pid_ > 0 && BootId(pid_) == server_boot_id_) return pid_;
+  return options_.find_server ? options_.find_server() : 0;
+}
+
+std::string CpuMeter::BootId(int pid) const {
+  if (pid <= 0) return "";
   const absl::StatusOr<std::string> text = files_.Read(absl::StrCat("/proc/", pid, "/stat"));
-  if (!text.ok()) return;
+  if (!text.ok()) return "";
   const absl::StatusOr<ProcessStat> stat = ParseProcessStat(*text);
-  if (!stat.ok()) return;
-  pid_ = pid;
-  // A process id is given out again; with its start time it is unique. While the server is down the
-  // last one stays.
-  server_boot_id_ = absl::StrCat(pid, "@", stat->start_ticks);
+  // A process id is given out again; with its start time it is unique.
+  return stat.ok() ? absl::StrCat(pid, "@", stat->start_ticks) : "";
+}
+
+void CpuMeter::FindProcess() {
+  const int pid = CandidatePid();
+  const std::string boot_id = BootId(pid);
+  pid_ = boot_id.empty() ? 0 : pid;
+  // While the server is down its last identity stays.
+  if (!boot_id.empty()) server_boot_id_ = boot_id;
 }
 
 void CpuMeter::FindPlace() {
-  const bool named = options_.pid > 0 || !options_.pid_file.empty();
-  // The agent's own group says nothing of a server that is named but not running.
+  const bool named = Named();
   if (options_.cgroup_path.empty() && named && pid_ == 0 && server_boot_id_.empty()) {
     place_.reset();
     place_error_ = "the server's process is not running";
@@ -66,7 +82,7 @@ absl::Status CpuMeter::GroupUsable() const {
 }
 
 CpuMeter::Choice CpuMeter::Choose() {
-  const bool named = options_.pid > 0 || !options_.pid_file.empty();
+  const bool named = Named();
   const absl::Status usable = GroupUsable();
   const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
   if (options_.choice == CpuChoice::kCgroup) {
@@ -76,7 +92,7 @@ CpuMeter::Choice CpuMeter::Choose() {
   }
   if (options_.choice == CpuChoice::kProcesses) {
     if (named) return {CpuChoice::kProcesses, "as configured"};
-    return {CpuChoice::kHost, "processes are configured but neither pid nor pid_file"};
+    return {CpuChoice::kHost, "instead of the configured processes: none is known"};
   }
   if (options_.choice == CpuChoice::kHost) return {CpuChoice::kHost, "as configured"};
   if (usable.ok() && quota != kNoLimit) {
@@ -86,8 +102,8 @@ CpuMeter::Choice CpuMeter::Choose() {
   const std::string no_quota =
       usable.ok() ? absl::StrCat(place_->directory(), " has no quota")
                   : absl::StrCat("no usable cgroup: ", std::string(usable.message()));
-  if (named) return {CpuChoice::kProcesses, absl::StrCat("the process is named and ", no_quota)};
-  return {CpuChoice::kHost, absl::StrCat(no_quota, " and no process is named")};
+  if (named) return {CpuChoice::kProcesses, absl::StrCat("the process is known and ", no_quota)};
+  return {CpuChoice::kHost, absl::StrCat(no_quota, " and no process is known")};
 }
 
 double CpuMeter::AllowedCores() const {

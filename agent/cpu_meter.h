@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -25,9 +26,12 @@ struct CpuMeterOptions {
   // Below cgroup_root; empty: the group of the server's process when one is named, else the
   // agent's.
   std::string cgroup_path;
-  // Of the server; the file is read again each second. Neither: unknown.
+  // Of the server; the file is read again each second.
   std::string pid_file;
   int pid = 0;
+  // Where neither is given: asks for the process id, 0 when unknown. Called only while no live
+  // process is known.
+  std::function<int()> find_server;
   // Takes the place of the cores that the host has or the process may run on; 0: none.
   double limit_cores = 0;
   double ticks_per_second = 100;
@@ -62,6 +66,12 @@ class CpuMeter {
     std::string reason;
   };
 
+  // Whether a process was configured or found: then the agent's own group says nothing of the
+  // server.
+  bool Named() const;
+  int CandidatePid() const;
+  // "pid@start"; empty when there is no such process.
+  std::string BootId(int pid) const;
   void FindProcess();
   void FindPlace();
   Choice Choose();

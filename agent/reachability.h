@@ -18,8 +18,9 @@ class Reachability {
   bool Update(const ServiceTrafficTotals& totals, const std::function<bool()>& try_connect);
 
  private:
-  uint64_t errors_connect_ = 0;
-  bool in_doubt_ = false;
+  // Failures that a good try has answered: a worker that gets no streams after its failure keeps
+  // saying no.
+  uint64_t answered_errors_ = 0;
 };
 
 }  // namespace trunkline

@@ -45,13 +45,13 @@ CollectorFleet::CollectorFleet(Options options, AckedLog& log,
                .collectors = options_.workload.collectors,
                .rate = options_.workload.rate,
                .burst = options_.workload.burst,
-               .slo = options_.slo,
-               .started = absl::Now()}),
+               .slo = options_.slo}),
       held_(epoll_.get(), options_.targets, options_.held, options_.workload.seed) {}
 
 absl::StatusOr<bool> CollectorFleet::Run() {
   OpenHeld();
   started_ = absl::Now();
+  report_.Started(started_);
   now_ = start_ = MonotonicNow();
   next_tick_ = start_ + kProgressEvery;
   upcoming_ = workload_.Next();
