@@ -140,6 +140,24 @@ TEST(CpuMeterTest, UnnamedServerIsAskedForOnlyWhileNoLiveOneIsKnown) {
   EXPECT_EQ(meter.server_boot_id(), "71@2000");
 }
 
+TEST(CpuMeterTest, ServerThatIsDownKeepsTheCoresItHad) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  int server = 32321;
+  CpuMeter meter(files, {.find_server = [&server] { return server; }});
+  meter.Refresh();
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+  // A container goes with its process and its group.
+  server = 0;
+  root.Remove("/proc/32321");
+  for (const char* hierarchy : {"cpu", "cpuacct", "memory", "cpuset"}) {
+    root.Remove(std::string("/sys/fs/cgroup/") + hierarchy + "/tlrec/meterstore");
+  }
+  EXPECT_EQ(meter.Refresh(), std::nullopt);
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+}
+
 class ProcessTreeTest : public testing::Test {
  protected:
   ProcessTreeTest() : files_(root_.path()), tree_(files_, 100) {}
