@@ -92,6 +92,13 @@ TEST_F(SubscriptionTest, AfterARefusalTheNextVersionComesWhole) {
   EXPECT_EQ(Next().kind, Kind::kSnapshot);
 }
 
+TEST_F(SubscriptionTest, RefusalThatClaimsToHoldTheRefusedIsARefusal) {
+  Publish(1);
+  subscription_.OnAck(Next().nonce, {1, 1}, true);
+  Publish(2);
+  EXPECT_EQ(Next().kind, Kind::kSnapshot);
+}
+
 TEST_F(SubscriptionTest, AckThatNamesAnotherVersionIsAnsweredWithEverything) {
   Publish(1);
   subscription_.OnAck(Next().nonce, {1, 7}, false);
