@@ -25,8 +25,11 @@ class MonotonicTime {
   friend absl::Duration operator-(MonotonicTime a, MonotonicTime b) {
     return absl::Nanoseconds(a.nanos_ - b.nanos_);
   }
+  // A wait too long to count ends at Infinite().
   friend MonotonicTime operator+(MonotonicTime t, absl::Duration d) {
-    return MonotonicTime(t.nanos_ + absl::ToInt64Nanoseconds(d));
+    int64_t sum = 0;
+    const bool overflow = __builtin_add_overflow(t.nanos_, absl::ToInt64Nanoseconds(d), &sum);
+    return overflow ? Infinite() : MonotonicTime(sum);
   }
   friend MonotonicTime operator-(MonotonicTime t, absl::Duration d) {
     return MonotonicTime(t.nanos_ - absl::ToInt64Nanoseconds(d));

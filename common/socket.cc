@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
@@ -58,8 +59,11 @@ absl::Status CheckNobodyListens(const Address& address, const SocketAddress& whe
   return absl::OkStatus();
 }
 
-// A socket file that nobody accepts on is left over from a crash.
+// A socket file that nobody accepts on is left over from a crash. Connecting to any other file is refused as well, so
+// only a socket is ever removed.
 absl::Status RemoveStaleUnixSocket(const Address& address, const SocketAddress& where) {
+  struct stat info;
+  if (lstat(address.unix_path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return absl::OkStatus();
   UniqueFd probe = NewSocket(AF_UNIX);
   if (connect(probe.get(), Raw(where), where.size) == 0) {
     return ListenError(address, "listen on", EADDRINUSE);
@@ -136,6 +140,10 @@ absl::StatusOr<UniqueFd> ListenOn(const Address& address) {
 }
 
 absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count) {
+  if (address.is_unix()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected host:port to listen on; got ", address.ToString()));
+  }
   absl::StatusOr<SocketAddress> where = ResolveAddress(address);
   if (!where.ok()) return where.status();
   if (address.port != 0) {

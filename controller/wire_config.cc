@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "controller/wire_time.h"
@@ -57,7 +58,9 @@ std::vector<std::string> FindRepetitions(const v1::ControllerConfig& config) {
                                     ".name: expected a name of its own; an earlier service is \"",
                                     service.name(), "\" as well"));
     }
-    if (!listens.insert(service.listen()).second) {
+    // Port 0 takes a free one each time.
+    const bool any_port = absl::EndsWith(service.listen(), ":0");
+    if (!any_port && !listens.insert(service.listen()).second) {
       errors.push_back(
           absl::StrCat(where, ".listen: expected an address of its own; an earlier service has ",
                        service.listen(), " as well"));

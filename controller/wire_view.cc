@@ -109,16 +109,16 @@ class TermWriter {
 };
 
 void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
-  terms.Add("cpu", load.cpu_utilization, "1",
+  terms.Add("cpu", load.cpu_utilization, "",
             absl::StrCat("CPU over what the server may use, from ", load.cpu_source));
-  terms.Add("connections", load.connection_utilization, "1",
+  terms.Add("connections", load.connection_utilization, "",
             absl::StrCat(load.connections, " established connections over their limit"));
-  terms.Add("nic", load.nic_utilization, "1", "network throughput over the link's speed");
-  terms.Add("named", load.named_utilization, "1",
+  terms.Add("nic", load.nic_utilization, "", "network throughput over the link's speed");
+  terms.Add("named", load.named_utilization, "",
             load.named_metric.empty()
                 ? "the application gives no metric of its own"
                 : absl::StrCat("the application's metric ", load.named_metric));
-  terms.Add("u", Utilization(load), "1", "utilization: the largest of the four above");
+  terms.Add("u", Utilization(load), "", "utilization: the largest of the four above");
 }
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
@@ -127,15 +127,15 @@ void ExplainModel(const ServiceReason& service, const EndpointReason& reason, Te
             absl::StrFormat("work: %.1f streams/s ended well, and %.0f bytes/s at 64 KiB a stream",
                             reason.endpoint.load->successes_per_second,
                             reason.endpoint.load->bytes_per_second));
-  terms.Add("e", load.error_share, "1", "share of failed streams, from 20 events on");
-  terms.Add("u_eff", load.effective_utilization, "1",
+  terms.Add("e", load.error_share, "", "share of failed streams, from 20 events on");
+  terms.Add("u_eff", load.effective_utilization, "",
             "u and the share of failures: a server that fails fast is not idle");
   terms.Add(
       "k", service.load.work_per_capacity, "streams/s",
       "work that one unit of capacity did at full utilization, over the service's fresh endpoints");
-  terms.Add("ubar", service.load.mean_utilization, "1",
+  terms.Add("ubar", service.load.mean_utilization, "",
             "mean utilization of the fresh endpoints by weight");
-  terms.Add("expected_u", load.expected_utilization, "1",
+  terms.Add("expected_u", load.expected_utilization, "",
             "r/(P*k): the utilization that this work would cause were P exact");
   terms.Add("obs", load.observed, "ln",
             "ln((expected_u + 0.03)/(u_eff + 0.03)), at most +-ln 20: above 0, it does better than "
@@ -151,20 +151,20 @@ void ExplainFactors(const ServiceReason& service, const EndpointReason& reason, 
     terms.Add("theta", reason.load.theta, "ln",
               absl::StrFormat("how it does now, smoothed and step-bounded: a factor of %.3f",
                               std::exp(reason.load.theta)));
-    terms.Add("memory", proposed.memory, "1",
+    terms.Add("memory", proposed.memory, "",
               absl::StrFormat("1 below 0.85 of the memory limit, 0.05 from 0.97 on; now at %.2f",
                               endpoint.load.has_value() ? endpoint.load->memory_utilization : 0.0));
   } else {
-    terms.Add("configured", proposed.base, "1",
+    terms.Add("configured", proposed.base, "",
               service.spec.policy == PolicyKind::kStatic ? "the operator's figure (policy static)"
                                                          : "1 for everyone (policy round_robin)");
   }
-  terms.Add("ramp", proposed.ramp, "1",
+  terms.Add("ramp", proposed.ramp, "",
             "0.1 growing to 1 after a start, while it keeps up with the others");
-  terms.Add("admin", endpoint.draining ? 0 : 1, "1",
+  terms.Add("admin", endpoint.draining ? 0 : 1, "",
             endpoint.draining ? "draining: no new flows" : "in service");
-  terms.Add("proposed", proposed.value, "1", "the product of the factors");
-  terms.Add("mean", service.mean_proposed, "1",
+  terms.Add("proposed", proposed.value, "", "the product of the factors");
+  terms.Add("mean", service.mean_proposed, "",
             "mean of the proposals of those that take part: accepted weights have mean 1");
   terms.Add("accepted", reason.weight, "mean 1",
             "as published: within 0.02 and 10 of the mean, three digits, never raised while stale");

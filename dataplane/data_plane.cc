@@ -14,7 +14,8 @@ constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
 
 }  // namespace
 
-DataPlane::DataPlane(Options options, TrafficStats& stats) : options_(options), stats_(stats) {
+DataPlane::DataPlane(Options options, TrafficStats& stats)
+    : options_(std::move(options)), stats_(stats) {
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
@@ -50,7 +51,7 @@ absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTabl
   return opened;
 }
 
-absl::Status DataPlane::Apply(std::shared_ptr<const RoutingTable> table) {
+absl::Status DataPlane::Apply(const std::shared_ptr<const RoutingTable>& table) {
   absl::StatusOr<Sockets> opened = OpenNewListeners(*table);
   if (!opened.ok()) return opened.status();
   for (const auto& worker : workers_) worker->Apply(table);

@@ -133,7 +133,7 @@ absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
     absl::MutexLock apply_lock(&apply_mutex_);
     const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
     if (!table.ok()) return table.status();
-    if (const absl::Status applied = apply_(*table); !applied.ok()) return applied;
+    if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
     table_ = *table;
   }
   absl::MutexLock lock(&mutex_);
@@ -151,7 +151,7 @@ absl::Status DiscoverySubscriber::OnResponse(const v1::SubscribeResponse& respon
   }
   const absl::StatusOr<v1::Snapshot> next = NextSnapshot(current, response);
   if (!next.ok()) return next.status();
-  if (const absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
+  if (absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
   if (!response.has_up_to_date()) Save(*next);
   return absl::OkStatus();
 }

@@ -77,7 +77,8 @@ int Run(Program& program, const v1::ProxyConfig& config) {
       {.proxy_id = config.proxy_id(),
        .controller = config.controller(),
        .snapshot_file = config.snapshot_file()},
-      stats, [&](std::shared_ptr<const RoutingTable> table) { return data_plane.Apply(table); });
+      stats,
+      [&](const std::shared_ptr<const RoutingTable>& table) { return data_plane.Apply(table); });
 
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });

@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <fstream>
 #include <map>
+#include <regex>
+#include <sstream>
 
+#include "controller/weight_limiter.h"
 #include "tests/controller/core_fixture.h"
 
 namespace trunkline {
@@ -14,6 +18,23 @@ namespace {
 using testing::HasSubstr;
 
 constexpr double kSecondAlpha = 0.28346868942621073;  // 1 - exp(-1/3)
+
+// The lines "name = number" of the marked block; one line may hold several.
+std::map<std::string, double> ReadWorkedExample() {
+  std::ifstream file(TRUNKLINE_SOURCE_DIR "/docs/weights.md");
+  std::stringstream whole;
+  whole << file.rdbuf();
+  const std::string text = whole.str();
+  const size_t begin = text.find("```", text.find("<!-- worked example -->"));
+  const std::string block = text.substr(begin, text.find("```", begin + 3) - begin);
+  const std::regex assignment(
+      R"(((?:[ab]\.)?(?:u|r|k|ubar|expected_u|obs|theta|P|accepted)) = (-?[0-9.]+))");
+  std::map<std::string, double> values;
+  for (std::sregex_iterator it(block.begin(), block.end(), assignment), end; it != end; ++it) {
+    values[(*it)[1]] = std::stod((*it)[2]);
+  }
+  return values;
+}
 
 // Endpoints as the registry would show them; Tick hands them to the model with equal weights.
 class LoadModelTest : public testing::Test {
@@ -74,25 +95,33 @@ TEST_F(LoadModelTest, LongStreamsCountByTheirBytes) {
   EXPECT_EQ(Work(load), 15);
 }
 
-// The worked example of docs/weights.md, number by number.
+// The block of docs/weights.md: its inputs go in, every other number in it must come out.
 TEST_F(LoadModelTest, WorkedExampleOfTheDocument) {
+  std::map<std::string, double> example = ReadWorkedExample();
+  ASSERT_EQ(example.size(), 16u);
   Add("a");
   Add("b");
-  Report("a", Load("a", 0.40, 200), 0);
-  Report("b", Load("b", 0.60, 100), 0);
+  for (const std::string id : {"a", "b"}) {
+    Report(id, Load(id, example.at(id + ".u"), example.at(id + ".r")), 0);
+  }
   Tick(0);
-  EXPECT_NEAR(model_.service().work_per_capacity, 300.0, 1e-9);
-  EXPECT_NEAR(model_.service().mean_utilization, 0.5, 1e-9);
-  EXPECT_NEAR(Of("a").expected_utilization, 0.66667, 1e-5);
-  EXPECT_NEAR(Of("a").observed, 0.48252, 1e-5);
-  EXPECT_NEAR(Of("b").expected_utilization, 0.33333, 1e-5);
-  EXPECT_NEAR(Of("b").observed, -0.55040, 1e-5);
-  // step a: 0.28347 * 0.48252 = 0.13678; b: 0.28347 * -0.55040 = -0.15602; then 0.995 % of each
-  // goes into P.
-  EXPECT_NEAR(Of("a").theta, 0.13542, 1e-5);
-  EXPECT_NEAR(Of("b").theta, -0.15447, 1e-5);
-  EXPECT_NEAR(Of("a").capacity, 1.00146, 1e-5);
-  EXPECT_NEAR(Of("b").capacity, 0.99854, 1e-5);
+  std::vector<ProposedWeight> proposed;
+  for (const std::string id : {"a", "b"}) {
+    ProposedWeight& weight = proposed.emplace_back();
+    weight.endpoint_id = id;
+    weight.value = Of(id).capacity * std::exp(Of(id).theta);
+  }
+  WeightLimiter limiter;
+  limiter.Tick(proposed, /*frozen=*/false, At(0));
+  EXPECT_NEAR(model_.service().work_per_capacity, example.at("k"), 1e-9);
+  EXPECT_NEAR(model_.service().mean_utilization, example.at("ubar"), 1e-9);
+  for (const std::string id : {"a", "b"}) {
+    EXPECT_NEAR(Of(id).expected_utilization, example.at(id + ".expected_u"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).observed, example.at(id + ".obs"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).theta, example.at(id + ".theta"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).capacity, example.at(id + ".P"), 1e-5) << id;
+    EXPECT_NEAR(limiter.accepted(id), example.at(id + ".accepted"), 1e-9) << id;
+  }
 }
 
 TEST_F(LoadModelTest, EachReportIsUsedOnce) {
@@ -129,6 +158,7 @@ TEST_F(LoadModelTest, NoWorkAnywhereSaysNothing) {
   }
   EXPECT_EQ(Of("a").theta, 0);
   EXPECT_EQ(Of("b").theta, 0);
+  EXPECT_EQ(Of("a").observed, 0);
 }
 
 TEST_F(LoadModelTest, ImpossibleReportIsClampedToTwentyfold) {
@@ -220,6 +250,47 @@ TEST_F(LoadModelTest, FailuresCountAsUtilizationFromTwentyEventsOn) {
   Report("a", failing, 1);
   Tick(1);
   EXPECT_NEAR(Of("a").effective_utilization, 0.7, 1e-9);
+}
+
+TEST_F(LoadModelTest, ShareOfFailuresIsForgottenWithoutNewEvents) {
+  Add("a");
+  Add("b");
+  ReportedLoad failing = Load("a", 0.2, 50);
+  failing.errors_per_second = 50;
+  for (int i = 0; i < 40; ++i) {
+    if (i > 0) failing = Load("a", 0.2, 0.1);
+    Report("a", failing, i);
+    Report("b", Load("b", 0.2, 100), i);
+    Tick(i);
+    if (i == 10) {
+      EXPECT_NEAR(Of("a").effective_utilization, 0.7, 1e-9);
+    }
+  }
+  EXPECT_NEAR(Of("a").effective_utilization, 0.2, 1e-9);
+}
+
+TEST_F(LoadModelTest, FirstReportAfterASilenceTeachesForThreeIntervalsAtMost) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(60, 0, 0.29);
+  ASSERT_EQ(Of("a").capacity, 1) << "nothing was learned yet";
+  Report("a", Load("a", 0.5, 200), 300);
+  Report("b", Load("b", 0.5, 100), 300);
+  const double theta = Of("a").theta;
+  Tick(300);
+  EXPECT_LT(Of("a").capacity, std::exp(theta * 0.04)) << "four minutes would move all of it";
+}
+
+TEST_F(LoadModelTest, SilenceOfADrainingEndpointFreezesNobody) {
+  Add("a");
+  Add("b");
+  Add("c");
+  RunTwoToOne(1, 0);
+  for (const char* id : {"a", "b"}) endpoints_[id].state = EndpointCondition::kStale;
+  endpoints_["a"].draining = true;
+  Report("c", Load("c"), 5);
+  Tick(5);
+  EXPECT_FALSE(model_.service().frozen()) << "b is half of what is in service";
 }
 
 TEST_F(LoadModelTest, StaleEndpointKeepsItsTheta) {

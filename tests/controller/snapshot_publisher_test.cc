@@ -30,6 +30,18 @@ TEST(SnapshotPublisherTest, FirstSnapshotHasTheGivenId) {
   EXPECT_EQ(publisher.current()->id, (SnapshotVersion{7, 12}));
 }
 
+TEST(SnapshotPublisherTest, FirstVersionIsNeverOneThatProxiesMayHold) {
+  EXPECT_EQ(FirstVersion(std::nullopt, 5000), (SnapshotVersion{5000, 1}));
+  StoredState stored;
+  stored.epoch = 4000;
+  stored.version = 12;
+  stored.orderly = true;
+  EXPECT_EQ(FirstVersion(stored, 5000), (SnapshotVersion{4000, 13}));
+  stored.orderly = false;
+  EXPECT_EQ(FirstVersion(stored, 5000), (SnapshotVersion{5000, 1}));
+  EXPECT_EQ(FirstVersion(stored, 3000), (SnapshotVersion{4001, 1})) << "the clock was set back";
+}
+
 TEST(SnapshotPublisherTest, UnchangedContentTakesNoVersion) {
   SnapshotPublisher publisher(1, 1);
   EXPECT_TRUE(publisher.Publish({Named("db")}));

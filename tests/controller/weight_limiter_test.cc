@@ -165,6 +165,10 @@ TEST_F(WeightLimiterTest, WeightsHaveThreeDigits) {
   EXPECT_NEAR(WeightLimiter::Quantise(1.23456), 1.23, 1e-12);
   EXPECT_NEAR(WeightLimiter::Quantise(0.0214567), 0.0215, 1e-12);
   EXPECT_EQ(WeightLimiter::Quantise(0), 0);
+  Propose("a", 1);
+  Propose("b", 2);
+  Tick(0);
+  EXPECT_EQ(Of("a"), 0.667);
 }
 
 }  // namespace

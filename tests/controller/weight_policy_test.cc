@@ -94,6 +94,33 @@ TEST_F(WeightPolicyTest, RampWaitsWhileNothingIsHeard) {
   EXPECT_NEAR(TickFor("new", 60).ramp, 0.5, 1e-9);
 }
 
+TEST_F(WeightPolicyTest, RampWaitsWhileTheServiceIsFrozen) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  Add("lost-1").state = EndpointCondition::kStale;
+  Add("lost-2").state = EndpointCondition::kStale;
+  Add("lost-3").state = EndpointCondition::kStale;
+  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, RampWaitsWhileTheServerIsUnreachable) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  endpoints_["new"].load->reachable = false;
+  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, NewcomerThatReplacesADrainingServerDoesNotRamp) {
+  Establish();
+  endpoints_["old"].draining = true;
+  Add("new");
+  EXPECT_EQ(TickFor("new", 40).ramp, 1) << "nobody else carries the load";
+}
+
 TEST_F(WeightPolicyTest, RestartedServerRampsAgain) {
   Establish();
   Add("a");
