@@ -32,6 +32,7 @@ SERVERS_SHARE_OF_CORE = 0.45
 # More servers' CPU than this needs more load than one generator should make.
 MOST_CORES = 1.8
 INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_arguments():
@@ -87,8 +88,9 @@ def interrupt(_signal, _frame):
 
 def main():
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    # SIGINT too: it is ignored by default in what a script starts in the background.
+    for which in STOP_SIGNALS:
+        signal.signal(which, interrupt)
     folder = tempfile.mkdtemp(prefix="trunkline-demo-")
     children, limits = Children(folder), None
     try:
@@ -102,8 +104,8 @@ def main():
         return 1
     finally:
         # A second Ctrl-C must not stop the tidying.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for which in STOP_SIGNALS:
+            signal.signal(which, signal.SIG_IGN)
         children.stop_all()
         if limits:
             limits.remove_all()

@@ -106,6 +106,7 @@ class Story:
 
     def _kill_controller(self, seconds):
         self._table.say(f"The controller is killed (kill -9), and comes back in {DOWN_SECONDS} s.")
+        self._observer.look()
         self.weights_before_controller_kill = self._shares()
         self._cluster.kill_controller()
         self._part("controller killed", DOWN_SECONDS)

@@ -14,8 +14,9 @@ SETTLED = 0.4
 SHARE_TOLERANCE = 0.30
 # While a neighbour takes its part, the server's share must have made at least this part of the way to what is left.
 NEIGHBOUR_WAY = 0.33
-# A restarted controller must go on with the weights it had.
-RESTART_TOLERANCE = 0.02
+# A restarted controller must go on with the weights it had; they may have moved once more between the last look and
+# the kill, and between the first report and the next look.
+RESTART_TOLERANCE = 0.05
 
 
 def settled(span, part=SETTLED):
