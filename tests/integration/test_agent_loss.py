@@ -1,12 +1,14 @@
 """What clients see when an agent or the server behind it goes away, and when it comes back."""
 
+import signal
 import threading
+import time
 
 import pytest
 
 from servers import EchoServer, Server
 from traffic import Load, ask, ask_many, assert_echo, read_line
-from waiting import eventually
+from waiting import SLOWNESS, eventually
 
 
 @pytest.fixture
@@ -88,6 +90,23 @@ def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(cluste
     for thread in threads:
         thread.join()
     assert results == ["reset"] * 4
+
+
+def test_frozen_agent_is_given_up(cluster, two_servers):
+    proxy, _ = two_servers
+    doomed = connect_to(proxy, "b")
+    agent_of(cluster, "b").send(signal.SIGSTOP)
+    start = time.monotonic()
+    with pytest.raises(ConnectionResetError):
+        doomed.recv(1)
+    seconds = time.monotonic() - start
+    print(f"given up after {seconds:.1f} s")
+    # Asked for a sign of life after 1 s, dead 2 s later: the proxy's configuration here.
+    assert seconds < 4 * SLOWNESS
+    eventually("both workers know", lambda: proxy.metric("proxy_trunk_ping_timeouts_total") >= 2)
+    assert ask_many(proxy, 100) == {"a": 100}
+    agent_of(cluster, "b").send(signal.SIGCONT)
+    eventually("b is used again", lambda: ask(proxy) == "b", 30)
 
 
 def test_stopped_server_costs_no_connection(cluster, two_servers):
