@@ -171,13 +171,16 @@ void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, Mon
   }
   service_.freeze_reason.clear();
   if (silent <= all / 2) return;
+  const double percent = 100 * silent / all;
   service_.freeze_reason =
-      absl::StrFormat(restored ? "weights held since the controller's restart: reports of %.0f %% "
-                                 "of the capacity are not back yet"
-                               : "weights frozen: %.0f %% of the capacity has not reported for 3 "
-                                 "intervals, which looks like a "
-                                 "fault between the agents and the controller",
-                      100 * silent / all);
+      restored ? absl::StrFormat(
+                     "weights held since the controller's restart: reports of %.0f %% of the "
+                     "capacity are not back yet",
+                     percent)
+               : absl::StrFormat(
+                     "weights frozen: %.0f %% of the capacity has not reported for 3 intervals, "
+                     "which looks like a fault between the agents and the controller",
+                     percent);
 }
 
 void LoadModel::UseReport(const RegisteredEndpoint& endpoint, Entry& entry) {

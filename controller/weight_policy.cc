@@ -12,10 +12,10 @@ double WeightPolicy::MemoryFactor(double memory_utilization) {
   return 1 - full * (1 - kMemoryFloor);
 }
 
-void WeightPolicy::Restore(const std::string& endpoint_id, absl::Duration ramp_progress,
-                           MonotonicTime now) {
+void WeightPolicy::Restore(const std::string& endpoint_id, uint64_t incarnation,
+                           absl::Duration ramp_progress, MonotonicTime now) {
   Ramp& ramp = ramps_[endpoint_id];
-  ramp.incarnation = 1;  // as the registry counts restored endpoints
+  ramp.incarnation = incarnation;
   ramp.progress = std::clamp(ramp_progress, absl::ZeroDuration(), ramp_);
   ramp.age = ramp.progress;
   ramp.ticked_at = now;

@@ -51,7 +51,8 @@ class WeightPolicy {
 
   WeightPolicy(PolicyKind kind, absl::Duration ramp) : kind_(kind), ramp_(ramp) {}
 
-  void Restore(const std::string& endpoint_id, absl::Duration ramp_progress, MonotonicTime now);
+  void Restore(const std::string& endpoint_id, uint64_t incarnation, absl::Duration ramp_progress,
+               MonotonicTime now);
 
   std::vector<ProposedWeight> Tick(const std::vector<WeightedEndpoint>& endpoints,
                                    const LoadModel& model, MonotonicTime now);
