@@ -55,6 +55,8 @@ class DiscoverySubscriber::Stream {
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(v1::DiscoveryService::NewStub(channel)) {
     context_.set_wait_for_ready(true);
+    // Without it the next call waits for a connection, where Cancel cannot reach it.
+    context_.set_initial_metadata_corked(true);
     stream_ = stub_->Subscribe(&context_);
   }
 

@@ -9,7 +9,10 @@ _CHUNK_BYTES = 256 * 1024
 
 
 class Server:
-    """Listens at once, on `unix_path` or a free TCP port, and calls `serve(connection)` for each client."""
+    """Listens at once, on `unix_path` or a free TCP port, and calls `serve(connection)` for each client.
+
+    An agent connects once to a unix socket, without a byte, to learn which process listens there.
+    """
 
     def __init__(self, serve, unix_path=None):
         self._serve = serve
@@ -56,6 +59,11 @@ class Server:
                     connection.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     pass
+
+    @property
+    def all_ended(self):
+        """It had clients, and all of them are gone."""
+        return 0 < self.accepted == len(self.ends)
 
     def _accept(self, listener):
         while True:

@@ -91,7 +91,7 @@ def test_close_of_server_with_a_long_answer_truncates_nothing(serve, size):
     server, proxy = serve(stream.send)
     with proxy.connect("ends") as client:
         if size < 1_000_000:
-            eventually("the server closed", lambda: server.ends)
+            eventually("the server closed", lambda: server.all_ended)
         assert receive_digest(client) == (stream.size, stream.digest())
 
 
@@ -137,7 +137,7 @@ def test_reset_by_client_reaches_server(serve, answered):
         assert read_exactly(client, len(_DATA)) == _DATA
     assert arrived.wait(20)
     reset(client)
-    eventually("the server's connection ends", lambda: server.ends)
+    eventually("the server's connection ends", lambda: server.all_ended)
     if serve.is_tcp:
         assert isinstance(server.ends[0], ConnectionResetError)
 
@@ -157,4 +157,4 @@ def test_client_that_leaves_at_once_disturbs_nobody(serve):
             reset(client) if i % 3 else client.close()
         assert_echo(kept, _DATA)
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
-    eventually("no server connection is left", lambda: len(server.ends) == server.accepted)
+    eventually("no server connection is left", lambda: server.all_ended)

@@ -6,6 +6,7 @@ Started by `./dev demo`, which builds the programs first and names their folder 
 """
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ SERVERS_SHARE_OF_CORE = 0.45
 # More servers' CPU than this needs more load than one generator should make.
 MOST_CORES = 1.8
 INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_arguments():
@@ -41,6 +43,7 @@ def parse_arguments():
                         help=f"length of the measured parts ({USUAL_SECONDS}; at least {SHORTEST_SECONDS})")
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--check", action="store_true", help="exit 1 unless all that is promised held")
+    parser.add_argument("--logs", metavar="FOLDER", help="leave every process's log here")
     parser.add_argument("--limit", choices=("auto", "cgroup1", "cgroup2", "process"), default="auto",
                         help="how the servers' CPU is limited (auto: the first of these that works)")
     parser.add_argument("--bin", default=os.environ.get("TRUNKLINE_BIN_DIR", built),
@@ -72,14 +75,22 @@ def play(arguments, folder, children, limits):
     return verdict
 
 
+def keep_logs(folder, destination):
+    os.makedirs(destination, exist_ok=True)
+    for pattern in ("*.log", "*.yaml"):
+        for path in glob.glob(os.path.join(folder, pattern)):
+            shutil.copy(path, destination)
+
+
 def interrupt(_signal, _frame):
     raise KeyboardInterrupt
 
 
 def main():
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    # SIGINT too: it is ignored by default in what a script starts in the background.
+    for which in STOP_SIGNALS:
+        signal.signal(which, interrupt)
     folder = tempfile.mkdtemp(prefix="trunkline-demo-")
     children, limits = Children(folder), None
     try:
@@ -93,11 +104,13 @@ def main():
         return 1
     finally:
         # A second Ctrl-C must not stop the tidying.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for which in STOP_SIGNALS:
+            signal.signal(which, signal.SIG_IGN)
         children.stop_all()
         if limits:
             limits.remove_all()
+        if arguments.logs:
+            keep_logs(folder, arguments.logs)
         shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         with open(arguments.json, "w") as file:

@@ -14,8 +14,9 @@ SETTLED = 0.4
 SHARE_TOLERANCE = 0.30
 # While a neighbour takes its part, the server's share must have made at least this part of the way to what is left.
 NEIGHBOUR_WAY = 0.33
-# A restarted controller must go on with the weights it had.
-RESTART_TOLERANCE = 0.02
+# A restarted controller must go on with the weights it had; they may have moved once more between the last look and
+# the kill, and between the first report and the next look.
+RESTART_TOLERANCE = 0.05
 
 
 def settled(span, part=SETTLED):
@@ -68,6 +69,13 @@ class Verdict:
         left = {s.name: s.cores - (lost or {}).get(s.name, 0) for s in self._cluster.servers}
         return {name: cores / sum(left.values()) for name, cores in left.items()}
 
+    def _flow_shares(self, span):
+        """Who got how much of the connections."""
+        samples = self._observer.between(*span)
+        flows = {s.name: samples[-1].servers[s.name]["flows"] - samples[0].servers[s.name]["flows"]
+                 for s in self._cluster.servers}
+        return {name: count / max(1, sum(flows.values())) for name, count in flows.items()}
+
     def _weights(self):
         spans = self._story.spans
         noisy = self._story.neighbour_server()
@@ -76,6 +84,7 @@ class Verdict:
             "cpu_limits_cores": {s.name: s.cores for s in self._cluster.servers},
             "true_shares": self._true_shares(),
             "settled_shares": quiet,
+            "settled_flow_shares": self._flow_shares(settled(spans["settle"])),
             "neighbour": {
                 "server": noisy.name,
                 "share_before": quiet[noisy.name],
@@ -171,10 +180,10 @@ class Verdict:
         yield "What happened"
         yield f"  load: {n['load']['rate_per_second']:.0f} readings/s, {n['load']['cpu_seconds_per_reading'] * 1e3:.2f} ms of CPU each"
         yield ""
-        yield f"  {'server':<10}{'CPU limit':>10}{'its share':>11}{'weight share':>14}"
+        yield f"  {'server':<10}{'CPU limit':>10}{'its share':>11}{'weight share':>14}{'flow share':>12}"
         for name, cores in weights["cpu_limits_cores"].items():
             yield (f"  {name:<10}{cores:>8.2f} c{weights['true_shares'][name]:>11.1%}"
-                   f"{weights['settled_shares'][name]:>14.1%}")
+                   f"{weights['settled_shares'][name]:>14.1%}{weights['settled_flow_shares'][name]:>12.1%}")
         yield ""
         yield f"  {'same load under':<17}{'max/avg utilization':>20}{'misses (> %d ms)' % SLO_MS:>19}{'p99':>10}   utilization of each server"
         for name, policy in n["policies"].items():
