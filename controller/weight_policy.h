@@ -71,8 +71,8 @@ class WeightPolicy {
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  bool AnyEstablishedBut(const RegisteredEndpoint& endpoint,
-                         const std::vector<WeightedEndpoint>& endpoints) const;
+  // Has served for a whole ramp, serves now and will go on.
+  bool Established(const RegisteredEndpoint& endpoint) const;
   void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
   double RampFactor(const std::string& endpoint_id) const;
   double Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const;
