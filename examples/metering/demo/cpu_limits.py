@@ -159,7 +159,9 @@ class LimitMaker:
                          [f"{self._root}/cpu", f"{self._root}/cpuacct"])
 
     def _cgroup2_works(self):
-        return _can_delegate_cpu(self._root) and self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+        if not _can_delegate_cpu(self._root):
+            return False
+        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
     def _try(self, make, folders):
         if not all(os.path.isdir(folder) for folder in folders):
