@@ -101,16 +101,22 @@ class CgroupV2Limit:
         _remove_folder(self._folder)
 
 
+def _is_alive(pid):
+    try:
+        return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has none
+    except OSError:
+        return False
+
+
 def _sweep(folder):
     """Groups of demos that were killed before they could remove them."""
     for path in glob.glob(f"{folder}/{GROUP_PREFIX}*"):
         owner = os.path.basename(path)[len(GROUP_PREFIX):].split("-")[0]
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-            for group in glob.glob(f"{path}/*/") + [path]:
-                try:
-                    os.rmdir(group)
-                except OSError:
-                    pass
+        if owner.isdigit() and not _is_alive(owner):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass  # somebody is in it, or somebody else removed it
 
 
 def _can_delegate_cpu(root):
