@@ -52,7 +52,7 @@ absl::StatusOr<double> MemoryAt(const SystemFiles& files, const std::string& lev
   const absl::StatusOr<std::string> usage_text =
       files.Read(level + (v2 ? "/memory.current" : "/memory.usage_in_bytes"));
   if (!usage_text.ok()) return usage_text.status();
-  const absl::StatusOr<double> usage = ParseMemoryUsage(*usage_text);
+  absl::StatusOr<double> usage = ParseMemoryUsage(*usage_text);
   if (!usage.ok()) return usage;
   const absl::StatusOr<std::string> stat = files.Read(level + "/memory.stat");
   const double reclaimable = stat.ok() ? ParseInactiveFile(*stat).value_or(0) : 0;

@@ -137,6 +137,10 @@ double CpuMeter::CoresFor(CpuChoice choice) const {
 
 std::optional<std::string> CpuMeter::Refresh() {
   FindProcess();
+  // While a server that was seen is down, what it may use stays what it was: its limits went with
+  // it, and to take the host's for them would tell the controller of a far larger server.
+  const bool down = pid_ == 0 && !server_boot_id_.empty();
+  if (down && options_.cgroup_path.empty()) return std::nullopt;
   FindPlace();
   const Choice choice = Choose();
   if (choice.choice == CpuChoice::kProcesses) tree_.Scan(pid_);

@@ -234,12 +234,17 @@ void LoadReporter::TakeDirective(const Directive& directive) {
 void LoadReporter::LogEnd(const Stream& stream, int code, const std::string& message) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return;
-  const std::string end = absl::StrCat(code, ": ", message);
-  // The same refusal again, without a good stream in between, is no news.
+  const std::string end = absl::StrCat(message, " (", code, ")");
+  // The same end again, without a good stream in between, is no news.
   if (!stream.answered && end == last_end_) return;
   last_end_ = end;
-  LogWarn("controller {} is away ({}); flows go on, reports follow when it is back",
-          options_.controller, end);
+  if (stream.answered || code == grpc::StatusCode::UNAVAILABLE) {
+    LogWarn("controller {} is away: {}; flows go on, reports follow when it is back",
+            options_.controller, end);
+  } else {
+    LogError("controller {} refuses the reports of agent {}: {}; trying again", options_.controller,
+             options_.identity.agent_id, end);
+  }
 }
 
 }  // namespace trunkline

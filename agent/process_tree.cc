@@ -31,7 +31,8 @@ void ProcessTree::Scan(int root_pid) {
     absl::StatusOr<ProcessStat> stat = ReadStat(files_, pid);
     if (!stat.ok()) continue;
     if (pid == root_pid) found[pid] = {.start_ticks = stat->start_ticks};
-    by_parent.emplace(stat->parent_pid, *std::move(stat));
+    const int parent = stat->parent_pid;
+    by_parent.emplace(parent, *std::move(stat));
   }
   const uint64_t root_start = found.empty() ? 0 : found.begin()->second.start_ticks;
   if (root_pid != root_ || root_start != root_start_ticks_) {

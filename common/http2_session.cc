@@ -20,8 +20,6 @@ constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
 // them for an attack. A peer that opens and resets faster than any proxy accepts clients still is one.
 constexpr uint64_t kResetBurst = 50'000;
 constexpr uint64_t kResetsPerSecond = 20'000;
-// Ids rotate long before the protocol's end of them.
-constexpr int32_t kMaxStreamId = 1 << 30;
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
   return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
@@ -64,9 +62,7 @@ struct Http2Session::Callbacks {
     switch (frame->hd.type) {
       case NGHTTP2_HEADERS:
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self->OnRequest(id);
-        if (frame->headers.cat == NGHTTP2_HCAT_RESPONSE) {
-          if (Http2Stream* stream = self->Find(id)) stream->OnHeaders(self->status_);
-        }
+        if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) self->OnResponse(id);
         break;
       case NGHTTP2_GOAWAY:
         self->listener_->OnGoAway(frame->goaway.last_stream_id);
@@ -86,6 +82,7 @@ struct Http2Session::Callbacks {
   // the reset would overtake the answer.
   static int OnFrameSent(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
     Http2Session* self = Self(user_data);
+    if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
     const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                          self->options_.role == Role::kServer;
@@ -199,7 +196,7 @@ absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stre
 }
 
 bool Http2Session::IdsNearlySpent() const {
-  return nghttp2_session_get_next_stream_id(session_) > static_cast<uint32_t>(kMaxStreamId);
+  return nghttp2_session_get_next_stream_id(session_) > static_cast<uint32_t>(options_.last_stream_id);
 }
 
 void Http2Session::OnRequest(int32_t id) {
@@ -214,6 +211,13 @@ void Http2Session::OnRequest(int32_t id) {
   const std::string text = absl::StrCat(status);
   const nghttp2_nv header = Header(":status", text);
   nghttp2_submit_response(session_, id, &header, 1, nullptr);
+}
+
+// Interim answers (1xx) come before the answer and trailers after it; neither is one.
+void Http2Session::OnResponse(int32_t id) {
+  constexpr int kFirstFinalStatus = 200;
+  if (status_ < kFirstFinalStatus) return;
+  if (Http2Stream* stream = Find(id)) stream->OnHeaders(status_);
 }
 
 void Http2Session::Respond(Http2Stream* stream, int status) {
@@ -299,6 +303,7 @@ ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
   uint8_t* place = output_->Reserve(kFrameHeadBytes + length) + kFrameHeadBytes;
   size_t size = 0;
   const Http2Stream::Pull result = stream->PullData(place, length, &size);
+  if (!stream->attached()) return NGHTTP2_ERR_DEFERRED;  // it left; its reset is under way
   switch (result) {
     case Http2Stream::Pull::kNothing:
       return NGHTTP2_ERR_DEFERRED;

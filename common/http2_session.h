@@ -73,6 +73,9 @@ class Http2Session {
     Role role = Role::kClient;
     // Streams that the peer may open (server role).
     uint32_t max_streams = 1000;
+    // Client role: stream ids above this say that the connection should be replaced, long before the protocol's end of
+    // them (2^31).
+    int32_t last_stream_id = 1 << 30;
   };
 
   // Decides about incoming CONNECT requests and hears of the session's end. Outlives the session.
@@ -121,10 +124,12 @@ class Http2Session {
 
   // The peer's window holds nothing more of this stream.
   bool WindowClosed(const Http2Stream* stream) const;
-  // Client role: stream ids run out some day; this connection should be replaced long before.
+  // Client role: see Options::last_stream_id.
   bool IdsNearlySpent() const;
   // All streams are gone and a GOAWAY went either way.
   bool Finished() const;
+  // What the peer did wrong, in HTTP/2's code of the GOAWAY that told it so; 0: nothing.
+  uint32_t peer_error() const { return peer_error_; }
   size_t open_streams() const { return open_streams_; }
 
  private:
@@ -134,6 +139,7 @@ class Http2Session {
   void Detach(Http2Stream* stream);
   Http2Stream* Find(int32_t id) const;
   void OnRequest(int32_t id);
+  void OnResponse(int32_t id);
   void OnSettings();
   void OnEndStream(int32_t id);
   ssize_t PullInto(int32_t id, size_t length, uint32_t* flags);
@@ -158,6 +164,7 @@ class Http2Session {
   bool is_connect_ = false;
   std::string authority_;
   int status_ = 0;
+  uint32_t peer_error_ = 0;
 };
 
 }  // namespace trunkline

@@ -17,10 +17,15 @@ constexpr size_t kReadBytes = 64 * 1024;
 // Reads and writes of one trunk in a pass, so that its neighbours get their turn.
 constexpr int kReadsPerPass = 8;
 constexpr int kWritesPerPass = 8;
-// Unsent bytes at which no more is pulled from clients: what the kernel does not take stays with them.
+// Unsent bytes at which no more is pulled from clients: what the kernel does not take stays with
+// them.
 constexpr size_t kHighWaterBytes = 256 * 1024;
-// Between "open nothing more" and the GOAWAY that names the last stream: what was under way arrives.
+// Between "open nothing more" and the GOAWAY that names the last stream: what was under way
+// arrives.
 constexpr absl::Duration kShutdownNotice = absl::Milliseconds(200);
+// How long a finished trunk waits for the peer to close. Closing at once with bytes unread would
+// make the kernel send a reset and drop what it had not sent yet: the tail of the last streams.
+constexpr absl::Duration kLinger = absl::Seconds(1);
 
 // Bytes are parsed before the next read, so a thread needs one buffer for all its trunks.
 uint8_t* ReadBuffer() {
@@ -48,15 +53,13 @@ TrunkConnection::~TrunkConnection() { loop_.CancelFlush(this); }
 
 void TrunkConnection::OnEvents(uint32_t events) {
   if (state_ == State::kLost) return;
-  if (events & EPOLLERR) {
-    Close(absl::UnavailableError(ErrorText(SocketError(fd_.get()))));
-    return;
-  }
   if (events & EPOLLOUT) {
     writable_ = true;
     loop_.RequestFlush(this);
   }
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) ReadAvailable();
+  // The end and errors, too, are found by reading: what came before them is still there.
+  if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) end_seen_ = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ReadAvailable();
 }
 
 void TrunkConnection::ReadAvailable() {
@@ -65,15 +68,16 @@ void TrunkConnection::ReadAvailable() {
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
-      Close(n == 0 && session_.Finished() ? absl::OkStatus()
-                                          : absl::UnavailableError(n == 0 ? "the peer closed it"
-                                                                          : ErrorText(errno)));
+      const bool idle = state_ == State::kDraining && session_.open_streams() == 0;
+      const bool orderly = lingering_ || (n == 0 && (idle || session_.Finished()));
+      Close(orderly ? absl::OkStatus()
+                    : absl::UnavailableError(n == 0 ? "the peer closed it" : ErrorText(errno)));
       return;
     }
     counters_->reads.Add();
     counters_->bytes_read.Add(n);
     last_read_ = loop_.now();
-    if (std::exchange(suspect_, false)) owner_->OnTrunkChanged(*this);
+    if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
     const absl::Status parsed = session_.Receive(ReadBuffer(), n);
     if (state_ == State::kLost) return;
     if (!parsed.ok()) {
@@ -84,7 +88,9 @@ void TrunkConnection::ReadAvailable() {
       return;
     }
     loop_.RequestFlush(this);
-    if (static_cast<size_t>(n) < kReadBytes) return;
+    // A short read emptied the socket, unless its end waits behind: of that, epoll does not tell
+    // again.
+    if (static_cast<size_t>(n) < kReadBytes && !end_seen_) return;
   }
   read_pending_ = true;
 }
@@ -92,7 +98,8 @@ void TrunkConnection::ReadAvailable() {
 void TrunkConnection::OnFlush() {
   if (state_ == State::kLost) return;
   if (read_pending_) ReadAvailable();
-  if (state_ != State::kLost && writable_) WriteAvailable();
+  if (state_ != State::kLost && writable_ && !lingering_) WriteAvailable();
+  if (state_ != State::kLost) TellUsability();
   if (state_ != State::kLost) EndIfFinished();
 }
 
@@ -109,14 +116,17 @@ void TrunkConnection::WriteAvailable() {
   loop_.RequestFlush(this);
 }
 
-// False: the socket takes no more, or the trunk was lost.
+// False: the socket takes no more.
 bool TrunkConnection::SendOutput() {
   while (!output_.empty()) {
     const ssize_t n = send(fd_.get(), output_.data(), output_.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       writable_ = false;
-      if (errno != EAGAIN) Close(absl::UnavailableError(ErrorText(errno)));
+      if (errno == EAGAIN) return false;
+      // Broken. What the peer said before that is read first; the end of it closes the trunk.
+      read_pending_ = true;
+      loop_.RequestFlush(this);
       return false;
     }
     counters_->writes.Add();
@@ -140,6 +150,7 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
   max_streams_ = std::min<size_t>(max_streams, own_limit);
   if (state_ != State::kStarting) return;
   state_ = State::kUp;
+  told_usable_ = usable();
   loop_.Arm(life_timer_, options_.ping_after);
   owner_->OnTrunkChanged(*this);
 }
@@ -147,12 +158,23 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
 void TrunkConnection::OnGoAway(int32_t) {
   if (state_ == State::kDraining || state_ == State::kLost) return;
   state_ = State::kDraining;
+  told_usable_ = false;
+  owner_->OnTrunkChanged(*this);
+}
+
+void TrunkConnection::TellUsability() {
+  if (state_ == State::kStarting || usable() == told_usable_) return;
+  told_usable_ = usable();
   owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnOutputWanted() { loop_.RequestFlush(this); }
 
 void TrunkConnection::OnLifeTimer() {
+  if (lingering_) {
+    Close(absl::OkStatus());
+    return;
+  }
   if (state_ == State::kStarting) {
     Close(absl::DeadlineExceededError(
         absl::StrCat("no HTTP/2 answer within ", absl::FormatDuration(options_.up_timeout))));
@@ -172,22 +194,33 @@ void TrunkConnection::OnLifeTimer() {
   suspect_ = true;
   session_.Ping();
   loop_.Arm(life_timer_, options_.ping_timeout);
-  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::Drain() {
   if (state_ == State::kLost || goaway_timer_.armed()) return;
   state_ = State::kDraining;
+  if (options_.session.role == Http2Session::Role::kClient) {
+    // Only clients open streams here, so nothing can be under way.
+    session_.GoAway(NGHTTP2_NO_ERROR);
+    return;
+  }
   session_.AnnounceShutdown();
   loop_.Arm(goaway_timer_, kShutdownNotice);
 }
 
-void TrunkConnection::OnGoAwayDue() {
-  session_.GoAway(NGHTTP2_NO_ERROR);
-}
+void TrunkConnection::OnGoAwayDue() { session_.GoAway(NGHTTP2_NO_ERROR); }
 
 void TrunkConnection::EndIfFinished() {
-  if (output_.empty() && session_.Finished()) Close(absl::OkStatus());
+  if (lingering_ || !output_.empty() || !session_.Finished()) return;
+  if (session_.peer_error() != NGHTTP2_NO_ERROR) {
+    counters_->protocol_errors.Add();
+    Close(absl::InvalidArgumentError(
+        absl::StrCat("the peer broke HTTP/2: ", nghttp2_http2_strerror(session_.peer_error()))));
+    return;
+  }
+  lingering_ = true;
+  shutdown(fd_.get(), SHUT_WR);
+  loop_.Arm(life_timer_, kLinger);
 }
 
 void TrunkConnection::Close(const absl::Status& why) {

@@ -1,11 +1,11 @@
 // One trunk: a long-lived TCP connection that carries HTTP/2 CONNECT streams, from either end.
 //
-// Joins a socket and an Http2Session: reads into it, writes what it produces once a pass, watches for life (any byte is
-// life; a PING after silence; dead when nothing follows) and tells its owner when it may be used, no longer, and is lost.
-// It knows nothing of endpoints, retries or services.
+// Joins a socket and an Http2Session: reads into it, writes what it produces once a pass, watches
+// for life (any byte is life; a PING after silence; dead when nothing follows) and tells its owner
+// when it may be used, no longer, and is lost. It knows nothing of endpoints, retries or services.
 //
-// Confined to its event loop. The owner holds it and gives it to EventLoop::Retire when it is lost. When a trunk is lost
-// every stream on it gets OnClosed(kLostCode) before the owner hears of it.
+// Confined to its event loop. The owner holds it and gives it to EventLoop::Retire when it is lost.
+// When a trunk is lost every stream on it gets OnClosed(kLostCode) before the owner hears of it.
 #pragma once
 
 #include <string_view>
@@ -30,7 +30,9 @@ struct TrunkCounters {
   Counter protocol_errors;
 };
 
-class TrunkConnection final : public EventHandler, public Flushable, private Http2Session::Listener {
+class TrunkConnection final : public EventHandler,
+                              public Flushable,
+                              private Http2Session::Listener {
  public:
   // Streams of a lost trunk may have reached the server: this code never allows a retry.
   static constexpr uint32_t kLostCode = NGHTTP2_INTERNAL_ERROR;
@@ -39,8 +41,10 @@ class TrunkConnection final : public EventHandler, public Flushable, private Htt
    public:
     virtual ~Owner() = default;
     // Server role, as in Http2Session::Listener.
-    virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) = 0;
-    // usable() may have changed: the peer has spoken HTTP/2, fell silent, is back, or asked for no new streams.
+    virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority,
+                                   int* status) = 0;
+    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its limit of streams or
+    // below it again, or asked for no new ones.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
     // Nothing is left of it but the object. `why` is OK after an orderly end.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
@@ -68,7 +72,7 @@ class TrunkConnection final : public EventHandler, public Flushable, private Htt
   bool up() const { return state_ == State::kUp; }
   size_t unsent_bytes() const { return output_.size(); }
 
-  // Tells the peer to open nothing more; the trunk ends by itself when its streams have.
+  // No new streams either way; the trunk ends by itself when its streams have.
   void Drain();
   // Ends it now; streams get OnClosed.
   void Close(const absl::Status& why);
@@ -88,6 +92,7 @@ class TrunkConnection final : public EventHandler, public Flushable, private Htt
   void ReadAvailable();
   void WriteAvailable();
   bool SendOutput();
+  void TellUsability();
   void EndIfFinished();
 
   EventLoop& loop_;
@@ -102,7 +107,10 @@ class TrunkConnection final : public EventHandler, public Flushable, private Htt
   size_t max_streams_ = 1;
   bool writable_ = false;
   bool read_pending_ = false;  // a read budget ran out with bytes left
+  bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   bool suspect_ = false;       // a PING is out and nothing came yet
+  bool told_usable_ = false;   // what the owner was told last
+  bool lingering_ = false;     // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};

@@ -136,6 +136,14 @@ def proxy_is_connected(cluster, name):
     raise CheckFailed(f"{name} is not connected to the controller")
 
 
+def everyone_is_connected(cluster):
+    for name in PROXIES:
+        proxy_is_connected(cluster, name)
+    for name in SERVERS:
+        endpoint_is_fresh(cluster, name)
+    return f"{len(PROXIES)} proxies subscribe and {len(SERVERS)} agents report"
+
+
 def acknowledged(cluster):
     """Readings acknowledged so far, by the collectors' last progress line."""
     log = cluster.docker("logs", "--tail", "5", cluster.container("collectors"))

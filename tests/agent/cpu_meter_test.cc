@@ -113,6 +113,51 @@ TEST(CpuMeterTest, RestartedServerHasAnotherBootIdAndADeadOneKeepsIts) {
   EXPECT_EQ(meter.server_boot_id(), "70@2000");
 }
 
+TEST(CpuMeterTest, UnnamedServerIsAskedForOnlyWhileNoLiveOneIsKnown) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  const SystemFiles files(root.path());
+  int server = 0, asked = 0;
+  CpuMeter meter(files, {.find_server = [&] {
+                   ++asked;
+                   return server;
+                 }});
+  meter.Refresh();
+  EXPECT_EQ(meter.source(), "host");
+  server = 70;
+  meter.Refresh();
+  EXPECT_EQ(meter.source(), "processes");
+  EXPECT_EQ(meter.server_boot_id(), "70@1000");
+  EXPECT_EQ(asked, 2);
+  meter.Refresh();
+  EXPECT_EQ(asked, 2) << "each question is a connection to the server";
+  // Restarted as another process.
+  root.Remove("/proc/70");
+  root.WriteProcess(71, 1, 0, 0, 2000);
+  server = 71;
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "71@2000");
+}
+
+TEST(CpuMeterTest, ServerThatIsDownKeepsTheCoresItHad) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  int server = 32321;
+  CpuMeter meter(files, {.find_server = [&server] { return server; }});
+  meter.Refresh();
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+  // A container goes with its process and its group.
+  server = 0;
+  root.Remove("/proc/32321");
+  for (const char* hierarchy : {"cpu", "cpuacct", "memory", "cpuset"}) {
+    root.Remove(std::string("/sys/fs/cgroup/") + hierarchy + "/tlrec/meterstore");
+  }
+  EXPECT_EQ(meter.Refresh(), std::nullopt);
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+}
+
 class ProcessTreeTest : public testing::Test {
  protected:
   ProcessTreeTest() : files_(root_.path()), tree_(files_, 100) {}

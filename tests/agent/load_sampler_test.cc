@@ -200,6 +200,32 @@ TEST_F(LoadSamplerTest, GoodConnectAfterTheRefusedOneMakesReachableWithoutATry) 
   EXPECT_EQ(tries_, 1);
 }
 
+TEST_F(LoadSamplerTest, WorkerThatFailedOnceAndGetsNoStreamsDoesNotKeepTheServerInDoubt) {
+  LoadSampler sampler = Sampler();
+  traffic_.At(0, 0).errors_connect.Add();
+  traffic_.At(0, 0).reachable.Set(0);
+  server_up_ = true;
+  sampler.SampleSlow(At(0));
+  sampler.SampleSlow(At(1));
+  EXPECT_EQ(tries_, 1) << "answered once, the old failure is no news";
+  // Another worker's failure is.
+  server_up_ = false;
+  traffic_.At(1, 0).errors_connect.Add();
+  traffic_.At(1, 0).reachable.Set(0);
+  sampler.SampleSlow(At(2));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
+}
+
+TEST_F(LoadSamplerTest, FailureCountedBeforeItsFlagIsSetIsNotForgotten) {
+  // A worker counts the error and then lowers its flag; a sample can fall between the two.
+  LoadSampler sampler = Sampler();
+  traffic_.At(0, 0).errors_connect.Add();
+  sampler.SampleSlow(At(0));
+  traffic_.At(0, 0).reachable.Set(0);
+  sampler.SampleSlow(At(1));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
+}
+
 TEST(RateWindowTest, CounterThatBeginsAgainBeginsAnotherWindow) {
   RateWindow window;
   window.Add(At(0), 1000);

@@ -81,8 +81,16 @@ TEST(ConnectProbeTest, UnixServerIsThereUntilItsSocketCloses) {
   ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(listen(fd.get(), 8), 0);
   EXPECT_TRUE(probe.Try(absl::Seconds(1)));
+  EXPECT_EQ(probe.ServerPid(), getpid());
   fd.Reset();
   EXPECT_FALSE(probe.Try(absl::Seconds(1)));
+  EXPECT_EQ(probe.ServerPid(), 0);
+}
+
+TEST(ConnectProbeTest, TcpServerHasNoProcessThatTheKernelNames) {
+  const Listener listener = Listen();
+  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
+  EXPECT_EQ(probe.ServerPid(), 0);
 }
 
 TEST(ConnectProbeTest, PathTooLongForASocketIsNotThere) {

@@ -154,6 +154,20 @@ TEST_F(MeteringProgramsTest, CollectorsWithoutAServerEndInTimeAndFail) {
   EXPECT_EQ(collectors.Wait(), 1);
 }
 
+TEST_F(MeteringProgramsTest, StoppedCollectorsFinishWhatTheyHaveSent) {
+  auto store = StartStore({"--cost", "1ms-2ms"});
+  const Address address = AwaitListening(*store);
+  ChildProcess collectors = Collectors(
+      {address}, {"--collectors", "100", "--seconds", "600", "--rate", "100", "--no-burst"});
+  collectors.ReadLine();  // what it will do
+  collectors.ReadLine();  // a second has gone by
+  collectors.Signal(SIGTERM);
+  const std::string output = collectors.ReadAll();
+  EXPECT_EQ(collectors.Wait(), 0) << output;
+  const auto [check, exit_code] = Check();
+  EXPECT_EQ(exit_code, 0) << check;
+}
+
 TEST_F(MeteringProgramsTest, HeldConnectionsAreOpenedAndCarryNothing) {
   auto store = StartStore();
   const Address address = AwaitListening(*store);

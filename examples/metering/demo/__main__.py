@@ -6,6 +6,7 @@ Started by `./dev demo`, which builds the programs first and names their folder 
 """
 
 import argparse
+import glob
 import json
 import os
 import shutil
@@ -16,13 +17,15 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 # pylint: disable=wrong-import-position
+from checks import checks_of
 from children import Children, Failure
 from cluster import Cluster
 from cpu_limits import LimitMaker
+from findings import Findings
 from live_table import LiveTable
 from observer import Observer
 from story import SHORTEST_SECONDS, USUAL_SECONDS, Story
-from verdict import Verdict
+from summary import summary_of
 
 PROGRAMS = ("trunkline-controller", "trunkline-proxy", "trunkline-agent", "trunkctl", "meterstore",
             "collectors", "storecheck")
@@ -31,6 +34,7 @@ SERVERS_SHARE_OF_CORE = 0.45
 # More servers' CPU than this needs more load than one generator should make.
 MOST_CORES = 1.8
 INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_arguments():
@@ -41,6 +45,7 @@ def parse_arguments():
                         help=f"length of the measured parts ({USUAL_SECONDS}; at least {SHORTEST_SECONDS})")
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--check", action="store_true", help="exit 1 unless all that is promised held")
+    parser.add_argument("--logs", metavar="FOLDER", help="leave every process's log here")
     parser.add_argument("--limit", choices=("auto", "cgroup1", "cgroup2", "process"), default="auto",
                         help="how the servers' CPU is limited (auto: the first of these that works)")
     parser.add_argument("--bin", default=os.environ.get("TRUNKLINE_BIN_DIR", built),
@@ -55,7 +60,7 @@ def parse_arguments():
 
 
 def play(arguments, folder, children, limits):
-    """The whole demo; returns its verdict."""
+    """The whole demo; returns its numbers."""
     total_cores = min(MOST_CORES, SERVERS_SHARE_OF_CORE * os.cpu_count())
     cluster = Cluster(arguments.bin, folder, children, limits, total_cores)
     table = LiveTable(cluster)
@@ -65,11 +70,19 @@ def play(arguments, folder, children, limits):
     observer = Observer(cluster)
     story = Story(cluster, children, observer, table, folder, arguments.seconds)
     story.run()
-    verdict = Verdict(cluster, observer, story, folder)
+    numbers = Findings(cluster, observer, story, folder).numbers
+    numbers["checks"] = checks_of(numbers)
     table.say("")
-    for line in verdict.summary():
+    for line in summary_of(numbers):
         table.say(line)
-    return verdict
+    return numbers
+
+
+def keep_logs(folder, destination):
+    os.makedirs(destination, exist_ok=True)
+    for pattern in ("*.log", "*.yaml"):
+        for path in glob.glob(os.path.join(folder, pattern)):
+            shutil.copy(path, destination)
 
 
 def interrupt(_signal, _frame):
@@ -78,13 +91,14 @@ def interrupt(_signal, _frame):
 
 def main():
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGHUP, interrupt)
+    # SIGINT too: it is ignored by default in what a script starts in the background.
+    for which in STOP_SIGNALS:
+        signal.signal(which, interrupt)
     folder = tempfile.mkdtemp(prefix="trunkline-demo-")
     children, limits = Children(folder), None
     try:
         limits = LimitMaker(arguments.limit)
-        verdict = play(arguments, folder, children, limits)
+        numbers = play(arguments, folder, children, limits)
     except KeyboardInterrupt:
         print("\nInterrupted; stopping everything.", file=sys.stderr)
         return INTERRUPTED
@@ -93,17 +107,20 @@ def main():
         return 1
     finally:
         # A second Ctrl-C must not stop the tidying.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for which in STOP_SIGNALS:
+            signal.signal(which, signal.SIG_IGN)
         children.stop_all()
         if limits:
             limits.remove_all()
+        if arguments.logs:
+            keep_logs(folder, arguments.logs)
         shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump(verdict.numbers, file, indent=2)
+            json.dump(numbers, file, indent=2)
             file.write("\n")
-    return 1 if arguments.check and not verdict.ok() else 0
+    held = all(check["ok"] for check in numbers["checks"])
+    return 1 if arguments.check and not held else 0
 
 
 if __name__ == "__main__":

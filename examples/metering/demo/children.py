@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 
 PR_SET_PDEATHSIG = 1
@@ -74,6 +75,7 @@ class Child:
         try:
             self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
+            print(f"{self.name} did not stop within {STOP_SECONDS} s and was killed", file=sys.stderr)
             self.kill()
 
 
@@ -96,9 +98,12 @@ class Children:
             child.check()
 
     def stop_all(self):
-        # A stopped (SIGSTOP) process does not see SIGTERM.
         for child in self._running:
+            if not child.expected_to_run:
+                child.kill()  # it was about to end, and may be waiting for the others
+                continue
             child.ask_to_stop()
+            # A stopped (SIGSTOP) process does not see SIGTERM.
             if child.exit_code() is None:
                 os.kill(child.pid, signal.SIGCONT)
         deadline = time.monotonic() + STOP_SECONDS

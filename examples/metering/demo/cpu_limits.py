@@ -14,6 +14,8 @@ GROUP_PREFIX = "trunkline-demo-"
 # Short periods: a server that has used up its quota waits some milliseconds, not a tenth of a second.
 PERIOD_US = 20_000
 MIN_QUOTA_US = 1_000  # the kernel's
+# Other work on the machine must not get between a server and its quota: the quota is what is to be shown.
+V1_SHARES, V2_WEIGHT = 16 * 1024, 10_000
 REMOVE_SECONDS = 5
 
 
@@ -57,6 +59,7 @@ class CgroupV1Limit:
             os.makedirs(folder, exist_ok=True)
         _write(f"{self._folders['cpu']}/cpu.cfs_period_us", PERIOD_US)
         _write(f"{self._folders['cpu']}/cpu.cfs_quota_us", _quota_us(cores))
+        _write(f"{self._folders['cpu']}/cpu.shares", V1_SHARES)
 
     def add(self, pid):
         for folder in self._folders.values():
@@ -80,6 +83,7 @@ class CgroupV2Limit:
         self._folder = os.path.join(root, name)
         os.makedirs(self._folder, exist_ok=True)
         _write(f"{self._folder}/cpu.max", f"{_quota_us(cores)} {PERIOD_US}")
+        _write(f"{self._folder}/cpu.weight", V2_WEIGHT)
 
     def add(self, pid):
         _write(f"{self._folder}/cgroup.procs", pid)
@@ -155,7 +159,9 @@ class LimitMaker:
                          [f"{self._root}/cpu", f"{self._root}/cpuacct"])
 
     def _cgroup2_works(self):
-        return _can_delegate_cpu(self._root) and self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+        if not _can_delegate_cpu(self._root):
+            return False
+        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
     def _try(self, make, folders):
         if not all(os.path.isdir(folder) for folder in folders):

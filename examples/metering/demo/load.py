@@ -32,6 +32,10 @@ class Load:
         match = _PROGRESS.search(self.child.last_line())
         return {key: float(value) for key, value in match.groupdict().items()} if match else None
 
+    def stop_sending(self):
+        """It ends once what it has sent is acknowledged."""
+        self.child.ask_to_stop()
+
     def running(self):
         return self.child.exit_code() is None
 

@@ -8,6 +8,7 @@ report.
 import json
 import re
 import subprocess
+import sys
 import time
 import urllib.request
 
@@ -26,21 +27,26 @@ def parse_metrics(text):
             for m in _METRIC.finditer(text)]
 
 
+# 127.0.0.1 as the kernel prints it: in the byte order of the machine.
+_LOOPBACK = f"{int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder):08X}"
+
+
 def established_to(ports):
-    """{port: number of established TCP connections towards it}, from the kernel."""
+    """{port: number of established TCP connections towards it at 127.0.0.1}, from the kernel."""
     counts = dict.fromkeys(ports, 0)
     with open("/proc/net/tcp") as table:
         next(table)
         for line in table:
             _, _, remote, state = line.split()[:4]
-            port = int(remote.split(":")[1], 16)
-            if state == _ESTABLISHED and port in counts:
-                counts[port] += 1
+            host, port = remote.split(":")
+            if state == _ESTABLISHED and host == _LOOPBACK and int(port, 16) in counts:
+                counts[int(port, 16)] += 1
     return counts
 
 
 class Sample:
-    """One second. `servers` by name: utilization, weight, share, state, in_flight, trunks, reachable."""
+    """One second. `servers` by name: utilization, weight, share, state, in_flight, flows (ever),
+    flows_per_second, trunks, reachable."""
 
     def __init__(self):
         self.at = time.time()
@@ -109,7 +115,7 @@ class Observer:
 
     def _proxies(self, sample):
         for row in sample.servers.values():
-            row["in_flight"] = 0
+            row["in_flight"] = row["flows"] = 0
         for proxy in self._cluster.proxies:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin_port}/metrics",
@@ -126,6 +132,15 @@ class Observer:
                     sample.clients_accepted += int(value)
                 elif name == "trunkline_proxy_endpoint_active_flows":
                     sample.servers[labels["endpoint"]]["in_flight"] += int(value)
+                elif name == "trunkline_proxy_endpoint_flows_total":
+                    sample.servers[labels["endpoint"]]["flows"] += int(value)
+        self._rates(sample)
+
+    def _rates(self, sample):
+        before = self.samples[-1] if self.samples else sample
+        elapsed = max(0.001, sample.at - before.at)
+        for name, row in sample.servers.items():
+            row["flows_per_second"] = (row["flows"] - before.servers[name]["flows"]) / elapsed
 
     def _kernel(self, sample):
         counts = established_to([server.trunk_port for server in self._cluster.servers])

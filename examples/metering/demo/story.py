@@ -3,7 +3,7 @@
 import time
 
 from children import Failure
-from cluster import ADAPTIVE, ROUND_ROBIN
+from cluster import ADAPTIVE, ROUND_ROBIN, START_SECONDS, WORKERS
 from load import Load
 
 # Of what the three servers can do together.
@@ -41,6 +41,7 @@ class Story:
         self.weights_after_controller_restart = {}
 
     def run(self):
+        self._await_trunks()
         self._calibrate()
         self._adaptive()
         self._round_robin()
@@ -77,7 +78,8 @@ class Story:
 
     def _adaptive(self):
         parts = ("settle", "neighbour", "recover", "server killed", "controller killed")
-        load = self._start_load("adaptive", ADAPTIVE, self.rate, sum(self._seconds[p] for p in parts))
+        planned = sum(self._seconds[part] for part in parts)
+        load = self._start_load("adaptive", ADAPTIVE, self.rate, planned + FINISH_SECONDS)
         self._table.say("Adaptive: nobody tells the controller how much CPU each server has.")
         self._part("settle", self._seconds["settle"])
 
@@ -91,6 +93,7 @@ class Story:
 
         self._kill_server(self._seconds["server killed"])
         self._kill_controller(self._seconds["controller killed"])
+        load.stop_sending()
         self._finish(load)
 
     def _kill_server(self, seconds):
@@ -103,6 +106,7 @@ class Story:
 
     def _kill_controller(self, seconds):
         self._table.say(f"The controller is killed (kill -9), and comes back in {DOWN_SECONDS} s.")
+        self._observer.look()
         self.weights_before_controller_kill = self._shares()
         self._cluster.kill_controller()
         self._part("controller killed", DOWN_SECONDS)
@@ -156,6 +160,16 @@ class Story:
 
     def _shares(self):
         return {name: row["share"] for name, row in self._observer.samples[-1].servers.items()}
+
+    def _await_trunks(self):
+        """Every proxy has a trunk to every server: else the first one up gets all of the first second."""
+        wanted = len(self._cluster.proxies) * WORKERS * len(self._cluster.servers)
+        deadline = time.monotonic() + START_SECONDS
+        while self._observer.look().trunks_by_metrics < wanted:
+            self._children.check()
+            if time.monotonic() > deadline:
+                raise Failure(f"the proxies did not reach all agents within {START_SECONDS} s")
+            time.sleep(0.2)
 
     def _await_controller(self):
         """The weights that a restarted controller answers with first."""
