@@ -11,6 +11,8 @@ namespace trunkline {
 namespace {
 
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+// A broken socket's last bytes have this long to find a window.
+constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
 
 bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
@@ -50,13 +52,15 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
   if (socket_broke_) return Pull::kAbort;
   while (readable_ && *size < capacity) {
     const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
-    if (n == 0) {
-      Carried(from_socket_count_, *size);
+    if (n == 0 && !broken_) {
+      fin_sent_ = true;
+      if (*size > 0) Carried(from_socket_count_, *size);
       return Pull::kLast;
     }
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && !WouldBlock(errno)) {
-      // Reading took the error off the socket, which would call the next end of file a clean one.
+    if (n == 0 || (n < 0 && !WouldBlock(errno))) {
+      // Remembered: reading took the error off the socket, and the next end of file would look like
+      // a clean one.
       socket_broke_ = true;
       return *size > 0 ? Pull::kMore : Pull::kAbort;
     }
@@ -78,12 +82,22 @@ void StreamBridge::OnEvents(uint32_t events) {
   if (events & EPOLLRDHUP) fin_seen_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
+    last_activity_ = loop_.now();  // before timers run: what has come but is not read is no silence
     if (attached()) session()->Ready(this);
   }
   if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();
   if (done_ || !(events & EPOLLERR)) return;
   // What came before the reset is still read, unless there is no window for it or nobody who would.
-  if (!attached() || session()->WindowClosed(this)) Abort(End::kSocketReset);
+  if (!attached() || fin_sent_ || session()->WindowClosed(this)) {
+    Abort(End::kSocketReset);
+  } else {
+    SetBroken();
+  }
+}
+
+void StreamBridge::SetBroken() {
+  broken_ = true;
+  loop_.Arm(idle_timer_, kBrokenGrace);
 }
 
 void StreamBridge::OnData(const uint8_t* data, size_t size) {
@@ -153,7 +167,9 @@ void StreamBridge::OnEnd(bool closing) {
 void StreamBridge::OnClosed(uint32_t error_code) {
   if (error_code != NGHTTP2_NO_ERROR || !peer_ended_) {
     const bool lost = error_code == TrunkConnection::kLostCode;
-    Finish(socket_broke_ ? End::kSocketReset : lost ? End::kStreamLost : End::kStreamReset,
+    Finish(socket_broke_ ? End::kSocketReset
+           : lost        ? End::kStreamLost
+                         : End::kStreamReset,
            /*with_reset=*/true);
     return;
   }
@@ -183,6 +199,10 @@ void StreamBridge::Finish(End end, bool with_reset) {
 }
 
 void StreamBridge::OnIdleTimer() {
+  if (broken_) {
+    Abort(End::kSocketReset);
+    return;
+  }
   const absl::Duration idle = loop_.now() - last_activity_;
   if (idle < idle_timeout_) {
     loop_.Arm(idle_timer_, idle_timeout_ - idle);

@@ -2,11 +2,13 @@
 //
 //   FIN from the socket  -> END_STREAM            END_STREAM  -> shutdown(WR)
 //   RST from the socket  -> RST_STREAM(CONNECT)   RST_STREAM, lost trunk -> RST
-// A socket whose stream has no window is not read; bytes that the socket does not take are kept here (at most one stream
-// window) and their window is given back only as they leave: back-pressure from end to end. An idle bridge holds no buffer.
+// A socket whose stream has no window is not read; bytes that the socket does not take are kept
+// here (at most one stream window) and their window is given back only as they leave: back-pressure
+// from end to end. An idle bridge holds no buffer.
 //
-// Used by the proxy (socket = client) and the agent (socket = local server); a subclass adds how the socket or the stream
-// comes about. Confined to its event loop. After OnDone nothing touches the object; its owner retires it.
+// Used by the proxy (socket = client) and the agent (socket = local server); a subclass adds how
+// the socket or the stream comes about. Confined to its event loop. After OnDone nothing touches
+// the object; its owner retires it.
 #pragma once
 
 #include <memory>
@@ -27,7 +29,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
     kStreamReset,  // the other end of the stream broke it
     kStreamLost,   // the trunk was lost
     kTimeout,
-    kShutdown,     // we stop
+    kShutdown,  // we stop
   };
 
   // Tears both sides down with a reset. OnDone follows at once.
@@ -41,7 +43,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
 
   // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
   void AdoptSocket(UniqueFd fd, bool try_read_now);
-  bool has_socket() const { return static_cast<bool>(fd_); }
+  // The peer has reset the socket: what it sent before is still passed on, then the stream is reset.
+  void SetBroken();
   int socket_fd() const { return fd_.get(); }
   // Bytes and END_STREAM that came before the socket did.
   void FlushToSocket();
@@ -74,11 +77,14 @@ class StreamBridge : public EventHandler, public Http2Stream {
   EventLoop& loop_;
   UniqueFd fd_;
   bool registered_ = false;
-  bool readable_ = false;     // a read may find something
-  bool fin_seen_ = false;     // epoll saw the peer's FIN
-  bool socket_broke_ = false; // a read failed: RST
-  bool stream_over_ = false;  // OnClosed came; only unsent bytes keep the socket
-  bool peer_ended_ = false;   // END_STREAM came
+  bool readable_ = false;  // a read may find something
+  bool fin_seen_ = false;  // epoll saw the peer's FIN
+  bool broken_ =
+      false;  // epoll saw an error: the peer's RST, perhaps behind bytes that came before it
+  bool socket_broke_ = false;  // a read came to it
+  bool fin_sent_ = false;      // END_STREAM is out: nothing is read any more
+  bool stream_over_ = false;   // OnClosed came; only unsent bytes keep the socket
+  bool peer_ended_ = false;    // END_STREAM came
   bool done_ = false;
   bool carried_bytes_ = false;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take

@@ -23,9 +23,10 @@ void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
     if (stages == stages_.end()) continue;
     const std::string& id = old.key.endpoint_id;
     stages->second.limiter.Restore(id, old.weight);
-    if (old.agent_boot_id.empty()) continue;  // never reported: nothing was learned
-    stages->second.model.Restore(id, old.capacity, old.theta);
-    stages->second.policy.Restore(id, absl::Seconds(old.ramp_seconds), now);
+    // As the registry counts: one that never reported has not begun, and nothing was learned of it.
+    const bool reported = !old.agent_boot_id.empty();
+    stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.ramp_seconds), now);
+    if (reported) stages->second.model.Restore(id, old.capacity, old.theta);
   }
   for (const StoredCapacity& departed : stored.departed) {
     auto stages = stages_.find(departed.key.service);

@@ -31,8 +31,11 @@ void LogTransitions(const ControllerView& before, const ControllerView& now) {
     const std::string& was = before.services[i].load.freeze_reason;
     const std::string& is = now.services[i].load.freeze_reason;
     if (was.empty() == is.empty()) continue;
-    LogWarn("service {}: {}", now.services[i].spec.name,
-            is.empty() ? "weights move again" : is.c_str());
+    if (is.empty()) {
+      LogInfo("service {}: weights move again", now.services[i].spec.name);
+    } else {
+      LogWarn("service {}: {}", now.services[i].spec.name, is);
+    }
   }
 }
 
@@ -171,9 +174,9 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
 
 void ControlLoop::Leave(AgentSession session) {
   Post([this, session] {
-    if (!streams_.contains(session)) return;
-    LogInfo("an agent left in order; its endpoints leave with it");
-    core_.registry().Leave(session);
+    const std::string agent_id = core_.registry().Leave(session);
+    if (agent_id.empty()) return;
+    LogInfo("agent {} left in order; its endpoints leave with it", agent_id);
     tick_now_ = true;
   });
 }

@@ -205,9 +205,9 @@ void EndpointRegistry::BeginIncarnation(RegisteredEndpoint& endpoint) {
   endpoint.reports_needed = 1;
 }
 
-void EndpointRegistry::Leave(AgentSession session) {
+std::string EndpointRegistry::Leave(AgentSession session) {
   auto named = sessions_.find(session);
-  if (named == sessions_.end()) return;
+  if (named == sessions_.end()) return "";
   const std::string agent_id = named->second;
   for (const EndpointKey& key : agents_.at(agent_id).endpoints) {
     const RegisteredEndpoint* endpoint = FindMutable(key);
@@ -215,6 +215,7 @@ void EndpointRegistry::Leave(AgentSession session) {
   }
   agents_.erase(agent_id);
   sessions_.erase(session);
+  return agent_id;
 }
 
 void EndpointRegistry::Disconnect(AgentSession session) {

@@ -102,7 +102,8 @@ class EndpointRegistry {
                                  const std::vector<ReportedLoad>& loads, MonotonicTime now);
 
   // Orderly: the agent's endpoints go at once (configured ones with an address wait as EXPECTED).
-  void Leave(AgentSession session);
+  // The agent's id; empty: the session is not, or no longer, an agent's.
+  std::string Leave(AgentSession session);
   // Anything else: the endpoints age.
   void Disconnect(AgentSession session);
 

@@ -9,7 +9,9 @@
 namespace trunkline {
 namespace {
 
+// 0: there are none.
 double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
   auto middle = values.begin() + values.size() / 2;
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
@@ -80,14 +82,11 @@ void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
   }
   entries_ = std::move(present);
 
+  StartCapacities(endpoints);
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    auto [position, added] = entries_.try_emplace(endpoint.key.endpoint_id);
-    Entry& entry = position->second;
-    if (added) entry.decayed_at = now;
-    const bool guessed =
-        !entry.learned && entry.estimate.capacity_source == CapacitySource::kMedian;
-    if (added || guessed) StartCapacity(endpoint, entry, endpoints);
+    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+    if (entry.decayed_at == MonotonicTime()) entry.decayed_at = now;
     if (entry.incarnation == endpoint.incarnation) continue;
     entry.incarnation = endpoint.incarnation;
     entry.estimate.theta = 0;
@@ -97,42 +96,78 @@ void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
   }
 }
 
-void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, Entry& entry,
-                              const std::vector<WeightedEndpoint>& endpoints) {
-  const std::string& id = endpoint.key.endpoint_id;
-  auto before = std::find_if(departed_.begin(), departed_.end(),
-                             [&](const auto& gone) { return gone.first == id; });
-  if (before != departed_.end()) {
-    entry.estimate.capacity = before->second;
-    entry.estimate.capacity_source = CapacitySource::kStored;
-    departed_.erase(before);
-    return;
-  }
-  // An operator's figure or a count of cores has its own unit; the others tell how much capacity
-  // one of it is.
+bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {
+  auto entry = entries_.find(endpoint.key.endpoint_id);
+  if (entry == entries_.end()) return true;
+  // A guess gives way as soon as its agent says something better.
+  return !entry->second.learned &&
+         entry->second.estimate.capacity_source == CapacitySource::kMedian;
+}
+
+LoadModel::CapacityUnits LoadModel::MeasureUnits(
+    const std::vector<WeightedEndpoint>& endpoints) const {
   std::vector<double> per_operator_unit, per_core, capacities;
   for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& other = *weighted.endpoint;
-    auto known = entries_.find(other.key.endpoint_id);
-    if (&other == &endpoint || known == entries_.end()) continue;
-    const double capacity = known->second.estimate.capacity;
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    if (NeedsCapacity(endpoint)) continue;
+    const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
     capacities.push_back(capacity);
-    if (other.operator_capacity > 0) {
-      per_operator_unit.push_back(capacity / other.operator_capacity);
+    if (endpoint.operator_capacity > 0) {
+      per_operator_unit.push_back(capacity / endpoint.operator_capacity);
     }
-    if (other.cores > 0) per_core.push_back(capacity / other.cores);
+    if (endpoint.cores > 0) per_core.push_back(capacity / endpoint.cores);
   }
-  LoadEstimate& estimate = entry.estimate;
-  if (endpoint.operator_capacity > 0 && (capacities.empty() || !per_operator_unit.empty())) {
+  return {Median(std::move(per_operator_unit)), Median(std::move(per_core)),
+          Median(std::move(capacities))};
+}
+
+void LoadModel::StartCapacities(const std::vector<WeightedEndpoint>& endpoints) {
+  const bool any = std::any_of(endpoints.begin(), endpoints.end(),
+                               [&](const auto& w) { return NeedsCapacity(*w.endpoint); });
+  if (!any) return;
+  CapacityUnits units = MeasureUnits(endpoints);
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    if (!NeedsCapacity(endpoint)) continue;
+    LoadEstimate& estimate = entries_[endpoint.key.endpoint_id].estimate;
+    if (RecallDeparted(endpoint.key.endpoint_id, estimate)) continue;
+    StartCapacity(endpoint, units, estimate);
+  }
+}
+
+bool LoadModel::RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate) {
+  auto before = std::find_if(departed_.begin(), departed_.end(),
+                             [&](const auto& gone) { return gone.first == endpoint_id; });
+  if (before == departed_.end()) return false;
+  estimate.capacity = before->second;
+  estimate.capacity_source = CapacitySource::kStored;
+  departed_.erase(before);
+  return true;
+}
+
+void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
+                              LoadEstimate& estimate) {
+  // The very first has capacity 1, whatever its unit; those after it are read in its units.
+  const bool first = units.median == 0;
+  const bool by_operator = endpoint.operator_capacity > 0 && (first || units.per_operator_unit > 0);
+  const bool by_cores = endpoint.cores > 0 && (first || units.per_core > 0);
+  if (by_operator) {
+    estimate.capacity = first ? 1 : endpoint.operator_capacity * units.per_operator_unit;
     estimate.capacity_source = CapacitySource::kOperator;
-    estimate.capacity =
-        capacities.empty() ? 1 : endpoint.operator_capacity * Median(per_operator_unit);
-  } else if (endpoint.cores > 0 && (capacities.empty() || !per_core.empty())) {
+  } else if (by_cores) {
+    estimate.capacity = first ? 1 : endpoint.cores * units.per_core;
     estimate.capacity_source = CapacitySource::kCores;
-    estimate.capacity = capacities.empty() ? 1 : endpoint.cores * Median(per_core);
   } else {
+    estimate.capacity = first ? 1 : units.median;
     estimate.capacity_source = CapacitySource::kMedian;
-    estimate.capacity = capacities.empty() ? 1 : Median(capacities);
+    return;
+  }
+  if (first) units.median = 1;
+  if (units.per_operator_unit == 0 && endpoint.operator_capacity > 0) {
+    units.per_operator_unit = estimate.capacity / endpoint.operator_capacity;
+  }
+  if (units.per_core == 0 && endpoint.cores > 0) {
+    units.per_core = estimate.capacity / endpoint.cores;
   }
 }
 
@@ -171,13 +206,16 @@ void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, Mon
   }
   service_.freeze_reason.clear();
   if (silent <= all / 2) return;
+  const double percent = 100 * silent / all;
   service_.freeze_reason =
-      absl::StrFormat(restored ? "weights held since the controller's restart: reports of %.0f %% "
-                                 "of the capacity are not back yet"
-                               : "weights frozen: %.0f %% of the capacity has not reported for 3 "
-                                 "intervals, which looks like a "
-                                 "fault between the agents and the controller",
-                      100 * silent / all);
+      restored ? absl::StrFormat(
+                     "weights held since the controller's restart: reports of %.0f %% of the "
+                     "capacity are not back yet",
+                     percent)
+               : absl::StrFormat(
+                     "weights frozen: %.0f %% of the capacity has not reported for 3 intervals, "
+                     "which looks like a fault between the agents and the controller",
+                     percent);
 }
 
 void LoadModel::UseReport(const RegisteredEndpoint& endpoint, Entry& entry) {

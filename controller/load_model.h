@@ -125,8 +125,19 @@ class LoadModel {
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  void StartCapacity(const RegisteredEndpoint& endpoint, Entry& entry,
-                     const std::vector<WeightedEndpoint>& endpoints);
+  // How much capacity an operator's unit, a core or any endpoint has, as the known ones taught; 0:
+  // not known.
+  struct CapacityUnits {
+    double per_operator_unit = 0;
+    double per_core = 0;
+    double median = 0;
+  };
+  CapacityUnits MeasureUnits(const std::vector<WeightedEndpoint>& endpoints) const;
+  bool NeedsCapacity(const RegisteredEndpoint& endpoint) const;
+  void StartCapacities(const std::vector<WeightedEndpoint>& endpoints);
+  static void StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
+                            LoadEstimate& estimate);
+  bool RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate);
   void MeasureService(const std::vector<WeightedEndpoint>& endpoints);
   void DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
   void UseReport(const RegisteredEndpoint& endpoint, Entry& entry);

@@ -12,10 +12,10 @@ double WeightPolicy::MemoryFactor(double memory_utilization) {
   return 1 - full * (1 - kMemoryFloor);
 }
 
-void WeightPolicy::Restore(const std::string& endpoint_id, absl::Duration ramp_progress,
-                           MonotonicTime now) {
+void WeightPolicy::Restore(const std::string& endpoint_id, uint64_t incarnation,
+                           absl::Duration ramp_progress, MonotonicTime now) {
   Ramp& ramp = ramps_[endpoint_id];
-  ramp.incarnation = 1;  // as the registry counts restored endpoints
+  ramp.incarnation = incarnation;
   ramp.progress = std::clamp(ramp_progress, absl::ZeroDuration(), ramp_);
   ramp.age = ramp.progress;
   ramp.ticked_at = now;
@@ -60,6 +60,9 @@ void WeightPolicy::FollowMembership(const std::vector<WeightedEndpoint>& endpoin
     if (!node.empty()) present.insert(std::move(node));
   }
   ramps_ = std::move(present);
+  const bool others_carry = std::any_of(
+      endpoints.begin(), endpoints.end(),
+      [&](const WeightedEndpoint& weighted) { return Established(*weighted.endpoint); });
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
     Ramp& ramp = ramps_[endpoint.key.endpoint_id];
@@ -68,21 +71,18 @@ void WeightPolicy::FollowMembership(const std::vector<WeightedEndpoint>& endpoin
     ramp.incarnation = endpoint.incarnation;
     ramp.age = absl::ZeroDuration();
     ramp.ticked_at = now;
-    ramp.progress = AnyEstablishedBut(endpoint, endpoints) ? absl::ZeroDuration() : ramp_;
+    ramp.progress = others_carry ? absl::ZeroDuration() : ramp_;
   }
 }
 
-bool WeightPolicy::AnyEstablishedBut(const RegisteredEndpoint& endpoint,
-                                     const std::vector<WeightedEndpoint>& endpoints) const {
-  return std::any_of(endpoints.begin(), endpoints.end(), [&](const WeightedEndpoint& weighted) {
-    const RegisteredEndpoint& other = *weighted.endpoint;
-    const bool serves =
-        other.state == EndpointCondition::kFresh || other.state == EndpointCondition::kStale;
-    if (&other == &endpoint || !serves || other.draining) return false;
-    if (other.load.has_value() && !other.load->reachable) return false;
-    auto ramp = ramps_.find(other.key.endpoint_id);
-    return ramp != ramps_.end() && ramp->second.age >= ramp_ && ramp->second.progress >= ramp_;
-  });
+bool WeightPolicy::Established(const RegisteredEndpoint& endpoint) const {
+  const bool serves =
+      endpoint.state == EndpointCondition::kFresh || endpoint.state == EndpointCondition::kStale;
+  if (!serves || endpoint.draining) return false;
+  if (endpoint.load.has_value() && !endpoint.load->reachable) return false;
+  auto found = ramps_.find(endpoint.key.endpoint_id);
+  if (found == ramps_.end() || found->second.incarnation != endpoint.incarnation) return false;
+  return found->second.age >= ramp_ && found->second.progress >= ramp_;
 }
 
 void WeightPolicy::Advance(const RegisteredEndpoint& endpoint, const LoadModel& model,

@@ -51,7 +51,8 @@ class WeightPolicy {
 
   WeightPolicy(PolicyKind kind, absl::Duration ramp) : kind_(kind), ramp_(ramp) {}
 
-  void Restore(const std::string& endpoint_id, absl::Duration ramp_progress, MonotonicTime now);
+  void Restore(const std::string& endpoint_id, uint64_t incarnation, absl::Duration ramp_progress,
+               MonotonicTime now);
 
   std::vector<ProposedWeight> Tick(const std::vector<WeightedEndpoint>& endpoints,
                                    const LoadModel& model, MonotonicTime now);
@@ -70,8 +71,8 @@ class WeightPolicy {
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  bool AnyEstablishedBut(const RegisteredEndpoint& endpoint,
-                         const std::vector<WeightedEndpoint>& endpoints) const;
+  // Has served for a whole ramp, serves now and will go on.
+  bool Established(const RegisteredEndpoint& endpoint) const;
   void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
   double RampFactor(const std::string& endpoint_id) const;
   double Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const;

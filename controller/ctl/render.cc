@@ -26,7 +26,7 @@ std::string Bytes(double value) {
     value /= 1024;
     ++unit;
   }
-  return absl::StrFormat(unit == 0 ? "%.0f%s" : "%.1f%s", value, kUnits[unit]);
+  return absl::StrFormat("%.*f%s", unit == 0 ? 0 : 1, value, kUnits[unit]);
 }
 
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }

@@ -193,6 +193,24 @@ TEST_F(ControlCoreTest, RestartKeepsDrainsPinsAndDepartedCapacities) {
   EXPECT_GT(learned, 1.1);
 }
 
+TEST_F(ControlCoreTest, RestartLeavesAnEndpointThatNeverReportedWhereItWas) {
+  services_ = {Service("db", {{"later", 0, "10.0.0.9:7073"}})};
+  Start({});
+  Join("a", 0);
+  for (int at = 0; at < 60; ++at) {
+    Say("a", at, 0.5);
+    core_->Tick(At(at));
+  }
+  const double before = Published("later")->weight;
+  Start(core_->Export(), 1000);
+  Join("a", 1000);
+  for (int at = 1000; at < 1005; ++at) {
+    Say("a", at, 0.5);
+    core_->Tick(At(at));
+  }
+  EXPECT_EQ(Published("later")->weight, before);
+}
+
 TEST_F(ControlCoreTest, ServiceThatLeftTheConfigurationIsNotRestored) {
   Join("a", 0);
   RunTwoToOne(0, 0);

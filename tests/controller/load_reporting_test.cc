@@ -16,7 +16,7 @@ class LoadReportingTest : public ServiceTest {};
 TEST_F(LoadReportingTest, FirstReportIsAnsweredWithADirectiveAtOnce) {
   TestAgent agent(channel_, "a");
   const v1::AgentDirective directive = agent.Join();
-  EXPECT_EQ(directive.report_interval().seconds(), 1);
+  EXPECT_EQ(directive.report_interval().seconds(), 30);
   ASSERT_EQ(directive.endpoints_size(), 1);
   EXPECT_EQ(directive.endpoints(0).endpoint_id(), "a");
   EXPECT_FALSE(directive.endpoints(0).draining());
@@ -65,12 +65,15 @@ TEST_F(LoadReportingTest, LeavingReportMakesTheEndpointLeaveAtOnce) {
 }
 
 TEST_F(LoadReportingTest, BrokenStreamLetsTheEndpointAge) {
+  StopController();
+  report_interval_ = absl::Milliseconds(100);
+  StartController();
   TestAgent agent(channel_, "a");
   agent.Join();
-  WaitForState("a", v1::FRESH);
   agent.Break();
-  // Three intervals of a second; leaving would show as gone instead.
-  WaitForState("a", v1::STALE);
+  // Ten intervals; leaving would show as gone instead.
+  WaitForState("a", v1::EXPIRED);
+  EXPECT_EQ(loop_->view()->connected_agents, 0u);
 }
 
 TEST_F(LoadReportingTest, StoppingControllerIsNoAgentsFarewell) {

@@ -175,6 +175,7 @@ class ServiceTest : public testing::Test {
   void StartController() {
     ControlLoop::Options options;
     options.core.services = services_;
+    options.core.report_interval = report_interval_;
     options.core.first = first_;
     options.core.stored = stored_;
     options.tick_interval = absl::Milliseconds(50);
@@ -252,6 +253,8 @@ class ServiceTest : public testing::Test {
   }
 
   std::vector<ServiceSpec> services_ = {Service("db")};
+  // Long, so that nothing ages while a busy machine takes its time.
+  absl::Duration report_interval_ = absl::Seconds(30);
   SnapshotVersion first_ = {1000, 1};
   std::optional<StoredState> stored_;
   std::unique_ptr<StateStore> store_;

@@ -200,14 +200,14 @@ class Cluster:
         """Ends everything; returns what was wrong with how it ended."""
         problems = []
         for process in reversed(self.processes):
-            was_running = process.running
             try:
                 code = process.end()
             except AssertionError as error:
                 problems.append(str(error))
                 continue
-            if was_running and isinstance(process, Program) and code != 0:
-                problems.append(f"{process.name} exited with {code} when asked to stop")
+            # Whether it was asked to stop or ended when nobody asked.
+            if isinstance(process, Program) and code != 0 and not process.killed:
+                problems.append(f"{process.name} exited with {code}")
         for process in self.processes:
             report = process.sanitizer_report()
             if report:

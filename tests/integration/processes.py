@@ -57,6 +57,7 @@ class Process:
         self.env = env
         self.popen = None
         self.starts = 0
+        self.killed = False
 
     @property
     def pid(self):
@@ -80,6 +81,7 @@ class Process:
     def start(self):
         assert not self.running, f"{self.name} runs already"
         self.starts += 1
+        self.killed = False
         with open(self.log_path, "wb") as output:
             self.popen = subprocess.Popen(
                 _END_WITH_PARENT + self.command, stdin=subprocess.DEVNULL, stdout=output,
@@ -104,6 +106,7 @@ class Process:
 
     def kill(self):
         """Ends it as a crash would."""
+        self.killed = True
         self.popen.kill()
         self.popen.wait()
 

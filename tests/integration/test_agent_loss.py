@@ -46,6 +46,7 @@ def test_killed_agent_resets_its_flows_only(cluster, two_servers):
     proxy, _ = two_servers
     doomed = [connect_to(proxy, "b") for _ in range(5)]
     safe = [connect_to(proxy, "a") for _ in range(5)]
+    eventually("no others are open", lambda: proxy.metric("proxy_endpoint_active_flows") == 10)
     agent_of(cluster, "b").kill()
     for client in doomed:
         with pytest.raises(ConnectionResetError):

@@ -3,6 +3,7 @@
 import glob
 import io
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,12 +15,13 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "examples", "metering", "demo"))
 
 # pylint: disable=wrong-import-position
+from checks import checks_of
 from children import Children, Failure
 from cpu_limits import LimitMaker
 from live_table import LiveTable
 from load import window
 from observer import Sample, parse_metrics
-from verdict import settled
+from findings import settled
 
 BURN = [sys.executable, "-c", "while True: pass"]
 
@@ -109,6 +111,49 @@ class NumbersTest(unittest.TestCase):
         self.assertEqual(settled((100.0, 110.0), 0.4), (106.0, 110.0))
 
 
+class ChecksTest(unittest.TestCase):
+    """Each check can say no."""
+
+    def numbers(self):
+        return {
+            "readings": {"sent": 5, "acknowledged_to_collectors": 5, "acknowledged": 5, "ok": True,
+                         "missing": 0, "duplicated": 0, "corrupted": 0, "wrong_answers": 0},
+            "weights": {"true_shares": {"a": 0.6, "b": 0.4}, "settled_shares": {"a": 0.58, "b": 0.42},
+                        "neighbour": {"server": "a", "share_before": 0.58, "share_during": 0.47,
+                                      "true_share_during": 0.45},
+                        "controller_restart": {"before": {"a": 0.5, "b": 0.5},
+                                               "after": {"a": 0.51, "b": 0.49}}},
+            "connections": {"held_at_once": 10_000, "long_connections_by_kernel": 24,
+                            "long_connections_by_metrics": 24, "bound": 24}}
+
+    def failed(self, numbers):
+        return [check["what"].split()[0] for check in checks_of(numbers) if not check["ok"]]
+
+    def test_a_good_run_passes(self):
+        self.assertEqual(self.failed(self.numbers()), [])
+
+    def test_each_breach_fails_its_check(self):
+        breaches = [
+            (("readings", "sent"), 6, "every"),
+            (("readings", "ok"), False, "every"),
+            (("readings", "wrong_answers"), 1, "no"),
+            (("weights", "settled_shares"), {"a": 0.49, "b": 0.51}, "weights"),
+            (("weights", "settled_shares"), {"a": 0.75, "b": 0.25}, "each"),
+            (("weights", "neighbour", "share_during"), 0.56, "the"),
+            (("weights", "controller_restart", "after"), {"a": 0.6, "b": 0.4}, "a"),
+            (("connections", "held_at_once"), 9_999, "ten"),
+            (("connections", "long_connections_by_kernel"), 25, "long"),
+            (("connections", "long_connections_by_metrics"), 25, "long"),
+        ]
+        for path, value, check in breaches:
+            numbers = self.numbers()
+            place = numbers
+            for key in path[:-1]:
+                place = place[key]
+            place[path[-1]] = value
+            self.assertIn(check, self.failed(numbers), path)
+
+
 class LiveTableTest(unittest.TestCase):
     def test_without_a_terminal_there_are_plain_lines_only(self):
         class Cluster:
@@ -122,6 +167,39 @@ class LiveTableTest(unittest.TestCase):
         self.assertEqual(len(out.getvalue().splitlines()), 2)
         self.assertNotIn("\x1b", out.getvalue())
         self.assertIn("store-1 50% w 1.25 fl 3", out.getvalue())
+
+
+class InterruptTest(unittest.TestCase):
+    """The real demo, interrupted while it is at work: no process, group or file may be left."""
+
+    def processes_of(self, folder):
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", errors="replace") as file:
+                    if folder in file.read():
+                        found.append(int(pid))
+            except OSError:
+                continue  # it ended meanwhile
+        return found
+
+    def test_an_interrupted_demo_leaves_nothing_behind(self):
+        if not os.access(os.path.join(os.environ.get("TRUNKLINE_BIN_DIR", ""), "trunkline-agent"), os.X_OK):
+            self.skipTest("TRUNKLINE_BIN_DIR does not name the built programs")
+        demo = os.path.join(ROOT, "examples", "metering", "demo")
+        with tempfile.TemporaryDirectory() as folder:
+            process = subprocess.Popen([sys.executable, "-B", demo], stdout=subprocess.PIPE, text=True,
+                                       env={**os.environ, "TMPDIR": folder})
+            for line in process.stdout:
+                if line.startswith("Calibrating"):
+                    break
+            self.assertGreater(len(self.processes_of(folder)), 8)  # all of them are there
+            process.send_signal(signal.SIGINT)
+            process.communicate()
+            self.assertEqual(process.returncode, 130)
+            self.assertEqual(self.processes_of(folder), [])
+            self.assertEqual(os.listdir(folder), [])
+            self.assertEqual(glob.glob(f"/sys/fs/cgroup/*/trunkline-demo-{process.pid}*"), [])
 
 
 if __name__ == "__main__":

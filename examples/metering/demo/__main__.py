@@ -17,13 +17,15 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 # pylint: disable=wrong-import-position
+from checks import checks_of
 from children import Children, Failure
 from cluster import Cluster
 from cpu_limits import LimitMaker
+from findings import Findings
 from live_table import LiveTable
 from observer import Observer
 from story import SHORTEST_SECONDS, USUAL_SECONDS, Story
-from verdict import Verdict
+from summary import summary_of
 
 PROGRAMS = ("trunkline-controller", "trunkline-proxy", "trunkline-agent", "trunkctl", "meterstore",
             "collectors", "storecheck")
@@ -58,7 +60,7 @@ def parse_arguments():
 
 
 def play(arguments, folder, children, limits):
-    """The whole demo; returns its verdict."""
+    """The whole demo; returns its numbers."""
     total_cores = min(MOST_CORES, SERVERS_SHARE_OF_CORE * os.cpu_count())
     cluster = Cluster(arguments.bin, folder, children, limits, total_cores)
     table = LiveTable(cluster)
@@ -68,11 +70,12 @@ def play(arguments, folder, children, limits):
     observer = Observer(cluster)
     story = Story(cluster, children, observer, table, folder, arguments.seconds)
     story.run()
-    verdict = Verdict(cluster, observer, story, folder)
+    numbers = Findings(cluster, observer, story, folder).numbers
+    numbers["checks"] = checks_of(numbers)
     table.say("")
-    for line in verdict.summary():
+    for line in summary_of(numbers):
         table.say(line)
-    return verdict
+    return numbers
 
 
 def keep_logs(folder, destination):
@@ -95,7 +98,7 @@ def main():
     children, limits = Children(folder), None
     try:
         limits = LimitMaker(arguments.limit)
-        verdict = play(arguments, folder, children, limits)
+        numbers = play(arguments, folder, children, limits)
     except KeyboardInterrupt:
         print("\nInterrupted; stopping everything.", file=sys.stderr)
         return INTERRUPTED
@@ -114,9 +117,10 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     if arguments.json:
         with open(arguments.json, "w") as file:
-            json.dump(verdict.numbers, file, indent=2)
+            json.dump(numbers, file, indent=2)
             file.write("\n")
-    return 1 if arguments.check and not verdict.ok() else 0
+    held = all(check["ok"] for check in numbers["checks"])
+    return 1 if arguments.check and not held else 0
 
 
 if __name__ == "__main__":

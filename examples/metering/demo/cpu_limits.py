@@ -101,16 +101,22 @@ class CgroupV2Limit:
         _remove_folder(self._folder)
 
 
+def _is_alive(pid):
+    try:
+        return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has none
+    except OSError:
+        return False
+
+
 def _sweep(folder):
     """Groups of demos that were killed before they could remove them."""
     for path in glob.glob(f"{folder}/{GROUP_PREFIX}*"):
         owner = os.path.basename(path)[len(GROUP_PREFIX):].split("-")[0]
-        if owner.isdigit() and not os.path.exists(f"/proc/{owner}"):
-            for group in glob.glob(f"{path}/*/") + [path]:
-                try:
-                    os.rmdir(group)
-                except OSError:
-                    pass
+        if owner.isdigit() and not _is_alive(owner):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass  # somebody is in it, or somebody else removed it
 
 
 def _can_delegate_cpu(root):
@@ -159,7 +165,9 @@ class LimitMaker:
                          [f"{self._root}/cpu", f"{self._root}/cpuacct"])
 
     def _cgroup2_works(self):
-        return _can_delegate_cpu(self._root) and self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+        if not _can_delegate_cpu(self._root):
+            return False
+        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
     def _try(self, make, folders):
         if not all(os.path.isdir(folder) for folder in folders):

@@ -40,12 +40,14 @@ class LiveTable:
         controller = "answers" if sample.controller_answers else "does not answer"
         yield ""
         yield f"  {phase}, {seconds_left:.0f} s left; the controller {controller}"
-        yield f"  {'server':<9}{'CPU limit':>10}{'used':>7}{'weight':>9}{'share':>8}{'flows/s':>9}{'in flight':>11}{'trunks':>8}  state"
+        yield (f"  {'server':<9}{'CPU limit':>11}{'used':>7}{'weight':>9}{'share':>8}{'flows/s':>9}"
+               f"{'in flight':>11}{'trunks':>8}  state")
         for server in self._cluster.servers:
             row = sample.servers[server.name]
             state = row["state"] if row["reachable"] else "server down"
-            yield (f"  {server.name:<9}{server.cores:>8.2f} c{row['utilization']:>7.0%}{row['weight']:>9.2f}"
-                   f"{row['share']:>8.0%}{row['flows_per_second']:>9.0f}{row['in_flight']:>11d}{row['trunks']:>8d}  {state}")
+            yield (f"  {server.name:<9}{f'{server.cores:.2f} cores':>11}{row['utilization']:>7.0%}"
+                   f"{row['weight']:>9.2f}{row['share']:>8.0%}{row['flows_per_second']:>9.0f}"
+                   f"{row['in_flight']:>11d}{row['trunks']:>8d}  {state}")
         yield (f"  clients connected now {sample.clients}, in all {sample.clients_accepted}, "
                f"over {sample.trunks_by_kernel} long connections")
         if progress:

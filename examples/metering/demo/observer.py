@@ -63,6 +63,7 @@ class Observer:
         self._used = {}
         self._used_at = None
         self._weights = {}
+        self.service = ADAPTIVE  # whose weights are looked at
         self.samples = []
 
     def look(self):
@@ -111,7 +112,7 @@ class Observer:
                     "share": row["weight"].get("share", 0.0),
                     "state": str(row["weight"].get("state", "?")).lower(),
                     "reachable": row.get("reachable", False)}
-                for row in rows if row["service"] == ADAPTIVE}
+                for row in rows if row["service"] == self.service}
 
     def _proxies(self, sample):
         for row in sample.servers.values():

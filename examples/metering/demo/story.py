@@ -134,6 +134,7 @@ class Story:
         self._load = Load(self._cluster, self._children, self._folder, name, service, rate, seconds,
                           SEED, keep)
         self.loads.append(self._load)
+        self._observer.service = service
         return self._load
 
     def _part(self, name, seconds):
