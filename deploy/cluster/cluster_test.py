@@ -34,8 +34,7 @@ class Test:
         try:
             found = checks.eventually(seconds, attempt)
         except Exception as failure:
-            self.say("FAIL", f"{sentence}: {failure}")
-            raise checks.CheckFailed(sentence) from failure
+            raise checks.CheckFailed(f"{sentence}: {failure}") from failure
         self.say("ok", f"{sentence}: {found}")
 
     def say(self, verdict, text):
@@ -97,7 +96,8 @@ def run(base_image, before_teardown):
     try:
         test.run()
         passed = True
-    except checks.CheckFailed:
+    except (checks.CheckFailed, project.CommandFailed) as failure:
+        test.say("FAIL", str(failure))
         test.show_logs()
     finally:
         before_teardown()
