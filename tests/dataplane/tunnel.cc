@@ -63,6 +63,7 @@ void Tunnel::Apply() {
   set->authority = absl::StrCat(kService, ":0");
   set->listen = {.host = "127.0.0.1", .port = 0};
   set->limits = options_.limits;
+  set->stats = stats_.Listener(kService);
   for (const TestEndpoint& from : endpoints_) {
     if (!from.present) continue;
     Endpoint endpoint;
