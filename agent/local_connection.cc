@@ -1,5 +1,9 @@
 #include "agent/local_connection.h"
 
+#include <sys/socket.h>
+
+#include <cerrno>
+
 namespace trunkline {
 namespace {
 
@@ -9,6 +13,15 @@ constexpr absl::Duration kIdleTimeout = absl::Hours(7 * 24);
 constexpr absl::Duration kQueueFullWait = absl::Milliseconds(5);
 constexpr int kStatusConnected = 200;
 constexpr int kStatusNotConnected = 503;
+
+bool IsConnected(int fd) {
+  sockaddr_storage peer;
+  socklen_t size = sizeof peer;
+  return getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+}
+
+// A refused connect is ECONNREFUSED; these come only after the server had taken it.
+bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 }  // namespace
 
@@ -60,11 +73,23 @@ void LocalConnection::OnEvents(uint32_t events) {
     StreamBridge::OnEvents(events);
     return;
   }
-  if (SocketError(connecting_.get()) != 0) {
+  const int error = SocketError(connecting_.get());
+  if (error != 0 && !TakenAndReset(error)) {
     Refuse();
-  } else {
-    OnConnected(std::move(connecting_));
+    return;
   }
+  if (error != 0) SetBroken();
+  OnConnected(std::move(connecting_));
+}
+
+// The client left while the connect was under way. If the server has taken it meanwhile, it gets
+// what the client had sent and sees it leave, as over a direct connection.
+void LocalConnection::OnClosed(uint32_t error_code) {
+  if (connecting_ && IsConnected(connecting_.get())) {
+    AdoptSocket(std::move(connecting_), /*try_read_now=*/false);
+    if (!done()) FlushToSocket();
+  }
+  StreamBridge::OnClosed(error_code);
 }
 
 void LocalConnection::OnConnected(UniqueFd fd) {
@@ -86,7 +111,7 @@ void LocalConnection::Refuse() {
 void LocalConnection::OnDone(End end) {
   retry_timer_.Cancel();
   connect_timer_.Cancel();
-  connecting_.Reset();
+  if (connecting_) CloseWithReset(std::move(connecting_));
   traffic_.active_streams.Add(-1);
   if (end == End::kClean) traffic_.successes.Add();
   if (end == End::kSocketReset) traffic_.errors_reset.Add();

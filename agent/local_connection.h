@@ -31,6 +31,7 @@ class LocalConnection final : public StreamBridge {
 
  private:
   void OnHeaders(int status) override;
+  void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
   void OnDone(End end) override;
 

@@ -12,7 +12,8 @@
 namespace trunkline {
 namespace {
 
-// Trunks of one worker; a proxy worker opens at most a few each, so this is far above any sane cluster.
+// Trunks of one worker; a proxy worker opens at most a few each, so this is far above any sane
+// cluster.
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 constexpr int kStatusUnknownService = 404;
@@ -31,6 +32,7 @@ class TrunkWorker::Acceptor final : public EventHandler {
   }
 
   void OnEvents(uint32_t) override {
+    if (!worker_->accepting_) return;
     const bool full = worker_->trunks_.size() >= kMaxTrunks;
     UniqueFd fd;
     if (!full) fd.Reset(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -60,6 +62,7 @@ TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
 
 TrunkWorker::~TrunkWorker() {
   loop_.Post([this] {
+    StopAccepting();
     while (!trunks_.empty()) trunks_.back()->Close(absl::OkStatus());
   });
   loop_.Stop();
@@ -68,9 +71,15 @@ TrunkWorker::~TrunkWorker() {
 
 void TrunkWorker::Drain() {
   loop_.Post([this] {
-    acceptor_.reset();
+    StopAccepting();
     for (const auto& trunk : trunks_) trunk->Drain();
   });
+}
+
+// An event for the acceptor may be in the batch that is being handled.
+void TrunkWorker::StopAccepting() {
+  accepting_ = false;
+  if (acceptor_ != nullptr) loop_.Retire(std::move(acceptor_));
 }
 
 void TrunkWorker::OnAccepted(UniqueFd fd) {

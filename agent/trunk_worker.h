@@ -1,10 +1,10 @@
-// One thread that ends trunks: its loop, its listening socket, its trunks and their local connections.
+// One thread that ends trunks: its loop, its listening socket, its trunks and their local
+// connections.
 //
-// A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an agent is never an open
-// proxy. Thread-safe: the public calls, which post to the loop.
+// A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an
+// agent is never an open proxy. Thread-safe: the public calls, which post to the loop.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <string>
 #include <thread>
@@ -56,12 +56,14 @@ class TrunkWorker final : private TrunkConnection::Owner, private LocalConnectio
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
   void OnConnectionGone(LocalConnection& connection) override;
   void OnAccepted(UniqueFd fd);
+  void StopAccepting();
 
   const Options options_;
   const std::vector<LocalService>& services_;
   TrafficTable& traffic_;
   Counters counters_;
   EventLoop loop_;
+  bool accepting_ = true;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   std::vector<std::unique_ptr<LocalConnection>> connections_;

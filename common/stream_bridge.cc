@@ -90,8 +90,12 @@ void StreamBridge::OnEvents(uint32_t events) {
   // What came before the reset is still read, unless there is no window for it or nobody who would.
   if (!attached() || fin_sent_ || session()->WindowClosed(this)) {
     Abort(End::kSocketReset);
-    return;
+  } else {
+    SetBroken();
   }
+}
+
+void StreamBridge::SetBroken() {
   broken_ = true;
   loop_.Arm(idle_timer_, kBrokenGrace);
 }

@@ -43,7 +43,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
 
   // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
   void AdoptSocket(UniqueFd fd, bool try_read_now);
-  bool has_socket() const { return static_cast<bool>(fd_); }
+  // The peer has reset the socket: what it sent before is still passed on, then the stream is reset.
+  void SetBroken();
   int socket_fd() const { return fd_.get(); }
   // Bytes and END_STREAM that came before the socket did.
   void FlushToSocket();

@@ -107,10 +107,9 @@ void ServiceRouter::OnPoolChanged(TrunkPool&) {
 }
 
 void ServiceRouter::ServeWaiting() {
-  if (balancer_.empty()) return;
-  std::deque<Flow*> line = std::exchange(waiting_, {});
-  for (Flow* flow : line) {
-    if (!Assign(*flow)) waiting_.push_back(flow);
+  while (!waiting_.empty() && !balancer_.empty()) {
+    if (!Assign(*waiting_.front())) return;
+    waiting_.pop_front();
   }
 }
 
@@ -136,24 +135,24 @@ bool ServiceRouter::Retry(Flow& flow) {
 }
 
 bool ServiceRouter::Assign(Flow& flow) {
-  EndpointState* state = PickFor(flow);
-  TrunkConnection* trunk = state != nullptr ? state->pool->Acquire() : nullptr;
-  if (state != nullptr && trunk == nullptr) {
-    // Its trunks filled up since the table was built: among those that have room.
-    starved_ = true;
-    Rebuild();
-    state = PickFor(flow);
-    trunk = state != nullptr ? state->pool->Acquire() : nullptr;
+  // An endpoint whose trunks are full is only noticed here; each round without a trunk takes one out of the table.
+  for (size_t round = 0; round <= states_.size(); ++round) {
+    EndpointState* state = PickFor(flow);
+    if (state == nullptr) return false;
+    TrunkConnection* trunk = state->pool->Acquire();
+    if (trunk == nullptr || !trunk->session().Connect(set_->authority, &flow).ok()) {
+      Rebuild();
+      continue;
+    }
+    flow.set_endpoint(state);
+    flow.CountBytes(&state->cell->bytes_to_server, &state->cell->bytes_to_client);
+    ++state->active;
+    ++in_flight_[state->index];
+    state->cell->active.Add(1);
+    state->cell->flows.Add();
+    return true;
   }
-  if (trunk == nullptr) return false;
-  if (!trunk->session().Connect(set_->authority, &flow).ok()) return false;
-  flow.set_endpoint(state);
-  flow.CountBytes(&state->cell->bytes_to_server, &state->cell->bytes_to_client);
-  ++state->active;
-  ++in_flight_[state->index];
-  state->cell->active.Set(state->active);
-  state->cell->flows.Add();
-  return true;
+  return false;
 }
 
 EndpointState* ServiceRouter::PickFor(const Flow& flow) {
@@ -166,12 +165,14 @@ EndpointState* ServiceRouter::PickFor(const Flow& flow) {
   return flow.tried(state) ? PickUntried(flow) : state;
 }
 
-// A second try goes to the least busy endpoint that was not tried; where all were, anywhere.
+// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all were, anywhere.
 EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
     if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->pool->usable()) continue;
-    const auto score = [](const EndpointState& s) { return (s.active + 1) / s.endpoint.weight; };
+    const auto score = [](const EndpointState& s) {
+      return std::pair(s.ejected, (s.active + 1) / s.endpoint.weight);
+    };
     if (best == nullptr || score(*state) < score(*best)) best = state.get();
   }
   if (best != nullptr) return best;
@@ -192,7 +193,8 @@ void ServiceRouter::OnConnected(Flow& flow) {
 void ServiceRouter::OnConnectRefused(Flow& flow) {
   EndpointState& state = *flow.endpoint();
   state.cell->connect_refused.Add();
-  if (++state.refused_in_row >= kRefusalsToEject && !state.ejected) Eject(state);
+  const bool departed = state.pool == nullptr;
+  if (++state.refused_in_row >= kRefusalsToEject && !state.ejected && !departed) Eject(state);
 }
 
 void ServiceRouter::Eject(EndpointState& state) {
@@ -234,7 +236,7 @@ void ServiceRouter::Release(Flow& flow) {
   }
   flow.set_endpoint(nullptr);
   --state->active;
-  state->cell->active.Set(state->active);
+  state->cell->active.Add(-1);
   if (state->pool != nullptr) {
     --in_flight_[state->index];
   } else {
@@ -253,10 +255,6 @@ void ServiceRouter::OnFlowDone(Flow& flow, StreamBridge::End end) {
   --clients_;
   stats_->clients.Add(-1);
   listener_cell_->clients.Set(clients_);
-  if (std::exchange(starved_, false)) {
-    Rebuild();
-    ServeWaiting();
-  }
   pools_.OnFlowGone(flow);
 }
 

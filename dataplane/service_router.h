@@ -95,7 +95,6 @@ class ServiceRouter final : private TrunkPool::User {
   std::vector<uint32_t> in_flight_;                       // parallel to states_
   Balancer balancer_;
   std::deque<Flow*> waiting_;
-  bool starved_ = false;  // a picked endpoint's trunks were full: look again when a flow ends
   size_t clients_ = 0;
   uint64_t picks_ = 0;
   double retry_tokens_;

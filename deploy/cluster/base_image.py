@@ -42,8 +42,10 @@ def make():
     sources = package_sources()
     with tempfile.TemporaryDirectory(prefix="trunkline-base-") as root:
         os.chmod(root, 0o755)  # it becomes the image's /
-        result = subprocess.run(["debootstrap", "--variant=minbase", RELEASE, root, sources[RELEASE]],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # In a mount namespace of its own: what it mounts below root is gone when it ends, however it ends.
+        result = subprocess.run(
+            ["unshare", "--mount", "debootstrap", "--variant=minbase", RELEASE, root, sources[RELEASE]],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if result.returncode != 0:
             raise BaseImageError("debootstrap failed:\n" + result.stdout[-2000:])
         write(root, "etc/apt/sources.list", [f"deb {site} {suite} main" for suite, site in sources.items()])

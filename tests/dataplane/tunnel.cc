@@ -1,0 +1,114 @@
+#include "tests/dataplane/tunnel.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline::test {
+
+bool Eventually(const std::function<bool()>& condition) {
+  const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(kPatienceMillis);
+  while (!condition()) {
+    if (MonotonicNow() > deadline) return false;
+    poll(nullptr, 0, 1);
+  }
+  return true;
+}
+
+LocalServer::LocalServer(const Address& address) : address_(address) {
+  auto listener = ListenOn(address);
+  EXPECT_TRUE(listener.ok()) << listener.status();
+  if (!listener.ok()) return;
+  listener_ = *std::move(listener);
+  if (!address_.is_unix()) address_.port = static_cast<uint16_t>(BoundPort(listener_.get()));
+}
+
+Address RefusingAddress() { return LocalServer().address(); }
+
+Tunnel::Tunnel(Options options) : options_(options), stats_(options.workers) {
+  data_plane_ = std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
+                                                               .max_clients = options_.max_clients,
+                                                               .trunks = options_.trunks,
+                                                               .random_seed = 1},
+                                            stats_);
+}
+
+Tunnel::~Tunnel() = default;
+
+size_t Tunnel::AddAgent(const Address& target, double weight) {
+  auto traffic = std::make_unique<TrafficTable>(1, 1);
+  TrunkServer::Options options;
+  options.listen = {.host = "127.0.0.1", .port = 0};
+  options.services = {{.name = kService, .target = target}};
+  options.max_streams = options_.agent_max_streams;
+  auto agent = TrunkServer::Start(options, *traffic);
+  EXPECT_TRUE(agent.ok()) << agent.status();
+  const auto port = static_cast<uint16_t>((*agent)->port());
+  const size_t endpoint = AddEndpoint({.host = "127.0.0.1", .port = port}, weight);
+  endpoints_[endpoint].traffic = std::move(traffic);
+  endpoints_[endpoint].agent = *std::move(agent);
+  return endpoint;
+}
+
+size_t Tunnel::AddEndpoint(const Address& trunk_address, double weight) {
+  TestEndpoint endpoint;
+  endpoint.weight = weight;
+  endpoint.trunk_address = trunk_address;
+  endpoint.stats = stats_.Endpoint(kService, absl::StrCat("e", endpoints_.size()));
+  endpoints_.push_back(std::move(endpoint));
+  return endpoints_.size() - 1;
+}
+
+void Tunnel::Apply() {
+  auto set = std::make_shared<EndpointSet>();
+  set->service = kService;
+  set->authority = absl::StrCat(kService, ":0");
+  set->listen = {.host = "127.0.0.1", .port = 0};
+  set->limits = options_.limits;
+  set->stats = stats_.Listener(kService);
+  for (const TestEndpoint& from : endpoints_) {
+    if (!from.present) continue;
+    Endpoint endpoint;
+    endpoint.id = from.stats->endpoint_id;
+    endpoint.address = from.trunk_address.ToString();
+    endpoint.resolved = ResolveAddress(from.trunk_address).value();
+    endpoint.weight = from.weight;
+    endpoint.stats = from.stats;
+    set->endpoints.push_back(std::move(endpoint));
+  }
+  auto table = std::make_shared<RoutingTable>();
+  table->version = ++version_;
+  table->services.push_back(std::move(set));
+  const absl::Status applied = data_plane_->Apply(std::move(table));
+  EXPECT_TRUE(applied.ok()) << applied;
+}
+
+void Tunnel::Start() {
+  Apply();
+  // A trunk that counts may still be dialling; what the peer has said shows that it is up.
+  const auto up = [this] {
+    for (size_t i = 0; i < options_.workers; ++i) {
+      if (stats_.worker(i).trunk.reads.Value() < endpoints_.size()) return false;
+    }
+    return true;
+  };
+  EXPECT_TRUE(Eventually(up)) << "no trunks";
+}
+
+Address Tunnel::listening() const {
+  return ParseAddress(data_plane_->Listening().at(kService)).value();
+}
+
+int64_t Tunnel::clients() {
+  int64_t sum = 0;
+  for (const WorkerStats& worker : stats_.workers()) sum += worker.clients.Value();
+  return sum;
+}
+
+void ExpectExchange(Peer& client, Peer& server, const std::string& question,
+                    const std::string& answer) {
+  EXPECT_TRUE(client.Send(question));
+  EXPECT_EQ(server.Read(question.size()), question);
+  EXPECT_TRUE(server.Send(answer));
+  EXPECT_EQ(client.Read(answer.size()), answer);
+}
+
+}  // namespace trunkline::test

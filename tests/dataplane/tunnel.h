@@ -1,0 +1,103 @@
+// A whole tunnel in one process: a proxy's data plane, agents with real trunk ports, and servers
+// that a test plays itself. Everything listens on loopback, port 0. Waits are for events, with a
+// deadline.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/trunk_server.h"
+#include "dataplane/data_plane.h"
+#include "tests/common/scratch_folder.h"
+#include "tests/common/tcp_pair.h"
+
+namespace trunkline::test {
+
+// For what no socket tells. False after 20 s.
+bool Eventually(const std::function<bool()>& condition);
+
+// The local server of an agent; the test accepts and speaks.
+class LocalServer {
+ public:
+  LocalServer() : LocalServer(Address{.host = "127.0.0.1", .port = 0}) {}
+  explicit LocalServer(const Address& address);
+
+  const Address& address() const { return address_; }
+  Peer Accept(int millis = kPatienceMillis) const { return AcceptPeer(listener_.get(), millis); }
+  // Somebody waits to be accepted.
+  bool Knocked(int millis) const { return WaitFor(listener_.get(), POLLIN, millis); }
+  int fd() const { return listener_.get(); }
+
+ private:
+  Address address_;
+  UniqueFd listener_;
+};
+
+// A port on which nobody listens.
+Address RefusingAddress();
+
+class Tunnel {
+ public:
+  struct Options {
+    size_t workers = 1;
+    size_t max_clients = 1000;
+    FlowLimits limits;
+    TrunkPool::Options trunks;
+    uint32_t agent_max_streams = 1000;
+  };
+
+  static constexpr char kService[] = "db";
+
+  explicit Tunnel(Options options);
+  Tunnel() : Tunnel(Options()) {}
+  ~Tunnel();
+
+  // An endpoint whose agent hands streams to `target`. In the table from the next Apply on.
+  size_t AddAgent(const Address& target, double weight = 1);
+  // An endpoint at an address that the test answers itself.
+  size_t AddEndpoint(const Address& trunk_address, double weight = 1);
+  void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
+  void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
+  TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
+  // As if its process had been killed.
+  void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
+
+  void Apply();
+  // Apply, then wait until every agent has a trunk from every worker.
+  void Start();
+
+  Peer Connect(int receive_buffer = 0) const { return ConnectPeer(listening(), receive_buffer); }
+  Address listening() const;
+
+  const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }
+  const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }
+  int64_t clients();
+  DataPlane& data_plane() { return *data_plane_; }
+
+ private:
+  struct TestEndpoint {
+    double weight = 1;
+    bool present = true;
+    Address trunk_address;
+    std::shared_ptr<EndpointStats> stats;
+    // The table outlives the agent.
+    std::unique_ptr<TrafficTable> traffic;
+    std::unique_ptr<TrunkServer> agent;
+  };
+
+  const Options options_;
+  TrafficStats stats_;
+  std::vector<TestEndpoint> endpoints_;
+  uint64_t version_ = 0;
+  std::unique_ptr<DataPlane> data_plane_;
+};
+
+// Sends `question`, lets the server read it and send `answer`, and reads that.
+void ExpectExchange(Peer& client, Peer& server, const std::string& question,
+                    const std::string& answer);
+
+}  // namespace trunkline::test
