@@ -18,6 +18,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats) : options_(options), 
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
+        .workers = options_.workers,
         .trunks = options_.trunks,
         .max_clients = std::max<size_t>(1, options_.max_clients / options_.workers),
         .random_seed = options_.random_seed + i};

@@ -35,6 +35,7 @@ Http2Stream::Pull Flow::PullData(uint8_t* to, size_t capacity, size_t* size) {
     *size = std::min(capacity, sent_copy_.size() - replayed_);
     std::memcpy(to, sent_copy_.data() + replayed_, *size);
     replayed_ += *size;
+    if (confirmed_) ForgetIfReplayed();
     return Pull::kMore;
   }
   const Pull result = StreamBridge::PullData(to, capacity, size);
@@ -49,6 +50,12 @@ void Flow::Remember(const uint8_t* data, size_t size) {
   replayed_ = sent_copy_.size();
 }
 
+void Flow::ForgetIfReplayed() {
+  if (replayed_ < sent_copy_.size()) return;
+  std::vector<uint8_t>().swap(sent_copy_);
+  replayed_ = 0;
+}
+
 void Flow::OnHeaders(int status) {
   if (status != kStatusConnected) {
     if (status == kStatusNotConnected) router_.OnConnectRefused(*this);
@@ -57,8 +64,8 @@ void Flow::OnHeaders(int status) {
     return;
   }
   confirmed_ = true;
-  std::vector<uint8_t>().swap(sent_copy_);
-  replayed_ = 0;
+  // The answer may overtake the replay: nothing but HEADERS may be on its way yet.
+  ForgetIfReplayed();
   router_.OnConnected(*this);
   loop().Arm(connect_timer_, first_byte_timeout_);
 }

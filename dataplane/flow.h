@@ -47,6 +47,7 @@ class Flow final : public StreamBridge {
 
   bool TryElsewhere();
   void Remember(const uint8_t* data, size_t size);
+  void ForgetIfReplayed();
 
   ServiceRouter& router_;
   const absl::Duration first_byte_timeout_;
@@ -55,7 +56,7 @@ class Flow final : public StreamBridge {
   std::vector<const EndpointState*> tried_;
   bool confirmed_ = false;
   bool replayable_ = true;
-  std::vector<uint8_t> sent_copy_;  // until confirmed
+  std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
   size_t replayed_ = 0;
   MemberTimer<Flow, &Flow::OnConnectTimer> connect_timer_{this};
 };

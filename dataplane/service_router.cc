@@ -10,10 +10,10 @@ namespace {
 
 // Refused connects in a row after which an endpoint is left alone for a while.
 constexpr uint32_t kRefusalsToEject = 5;
-// Times the number of ejections in a row. Short: a refused connect is retried elsewhere and costs its client nothing.
-constexpr absl::Duration kEjectionBase = absl::Seconds(5);
+// The wait grows with the number of ejections in a row, up to this.
 constexpr absl::Duration kEjectionMax = absl::Seconds(300);
-// A fifth of the flows may be tried again, and a few at once: a dead service must not double its own load.
+// A fifth of the flows may be tried again, and a few at once: a dead service must not double its
+// own load.
 constexpr double kRetryTokensPerFlow = 0.2;
 constexpr double kMaxRetryTokens = 100;
 // Clients in the waiting line; beyond, they are refused at once.
@@ -24,11 +24,12 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 }  // namespace
 
 ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                             uint64_t random_seed)
+                             uint64_t random_seed, absl::Duration ejection_base)
     : loop_(loop),
       pools_(pools),
       stats_(stats),
       worker_(worker),
+      ejection_base_(ejection_base),
       random_(random_seed),
       set_(std::make_shared<EndpointSet>()),
       retry_tokens_(kMaxRetryTokens) {}
@@ -70,6 +71,7 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
     if (gone->active > 0) departed_.push_back(std::move(gone));
   }
   Rebuild();
+  ServeWaiting();
 }
 
 void ServiceRouter::Rebuild() {
@@ -91,10 +93,13 @@ void ServiceRouter::Rebuild() {
 
 void ServiceRouter::OnPoolChanged(TrunkPool&) {
   Rebuild();
-  if (balancer_.empty()) return;
-  std::deque<Flow*> line = std::exchange(waiting_, {});
-  for (Flow* flow : line) {
-    if (!Assign(*flow)) waiting_.push_back(flow);
+  ServeWaiting();
+}
+
+void ServiceRouter::ServeWaiting() {
+  while (!waiting_.empty() && !balancer_.empty()) {
+    if (!Assign(*waiting_.front())) return;
+    waiting_.pop_front();
   }
 }
 
@@ -119,20 +124,24 @@ bool ServiceRouter::Retry(Flow& flow) {
 }
 
 bool ServiceRouter::Assign(Flow& flow) {
-  EndpointState* state = PickFor(flow);
-  if (state == nullptr) return false;
-  TrunkConnection* trunk = state->pool->Acquire();
-  if (trunk == nullptr) {
-    Rebuild();
-    return false;
+  // An endpoint whose trunks are full is only noticed here; each round without a trunk takes one
+  // out of the table.
+  for (size_t round = 0; round <= states_.size(); ++round) {
+    EndpointState* state = PickFor(flow);
+    if (state == nullptr) return false;
+    TrunkConnection* trunk = state->pool->Acquire();
+    if (trunk == nullptr || !trunk->session().Connect(set_->authority, &flow).ok()) {
+      Rebuild();
+      continue;
+    }
+    flow.set_endpoint(state);
+    ++state->active;
+    ++in_flight_[state->index];
+    state->cell->active.Add(1);
+    state->cell->flows.Add();
+    return true;
   }
-  if (!trunk->session().Connect(set_->authority, &flow).ok()) return false;
-  flow.set_endpoint(state);
-  ++state->active;
-  ++in_flight_[state->index];
-  state->cell->active.Set(state->active);
-  state->cell->flows.Add();
-  return true;
+  return false;
 }
 
 EndpointState* ServiceRouter::PickFor(const Flow& flow) {
@@ -145,12 +154,15 @@ EndpointState* ServiceRouter::PickFor(const Flow& flow) {
   return flow.tried(state) ? PickUntried(flow) : state;
 }
 
-// A second try goes to the least busy endpoint that was not tried; where all were, anywhere.
+// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all
+// were, anywhere.
 EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
     if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->pool->usable()) continue;
-    const auto score = [](const EndpointState& s) { return (s.active + 1) / s.endpoint.weight; };
+    const auto score = [](const EndpointState& s) {
+      return std::pair(s.ejected, (s.active + 1) / s.endpoint.weight);
+    };
     if (best == nullptr || score(*state) < score(*best)) best = state.get();
   }
   if (best != nullptr) return best;
@@ -171,12 +183,13 @@ void ServiceRouter::OnConnected(Flow& flow) {
 void ServiceRouter::OnConnectRefused(Flow& flow) {
   EndpointState& state = *flow.endpoint();
   state.cell->connect_refused.Add();
-  if (++state.refused_in_row >= kRefusalsToEject && !state.ejected) Eject(state);
+  const bool departed = state.pool == nullptr;
+  if (++state.refused_in_row >= kRefusalsToEject && !state.ejected && !departed) Eject(state);
 }
 
 void ServiceRouter::Eject(EndpointState& state) {
   ++state.ejections;
-  const absl::Duration base = std::min(kEjectionMax, kEjectionBase * state.ejections);
+  const absl::Duration base = std::min(kEjectionMax, ejection_base_ * state.ejections);
   state.ejected = true;
   state.refused_in_row = 0;
   state.ejected_until = loop_.now() + base * (0.9 + 0.2 * random_.Uniform());
@@ -213,7 +226,7 @@ void ServiceRouter::Release(Flow& flow) {
   }
   flow.set_endpoint(nullptr);
   --state->active;
-  state->cell->active.Set(state->active);
+  state->cell->active.Add(-1);
   if (state->pool != nullptr) {
     --in_flight_[state->index];
   } else {
@@ -257,7 +270,7 @@ void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
       if (cell != nullptr) cell->trunk_losses.Add();
       return;
     case StreamBridge::End::kStreamReset:
-      (cell == nullptr     ? stats_->no_endpoint
+      (cell == nullptr    ? stats_->no_endpoint
        : flow.confirmed() ? stats_->server_reset
                           : stats_->connect_refused)
           .Add();

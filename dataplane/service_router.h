@@ -1,8 +1,9 @@
 // One service in one worker: where each of its flows goes.
 //
-// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in a row) beside what the
-// controller said of it (weights), and keeps the balancer's table to those that can take a flow. A flow that finds no
-// usable trunk waits here until one comes up or its connect time-out ends it.
+// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in
+// a row) beside what the controller said of it (weights), and keeps the balancer's table to those
+// that can take a flow. A flow that finds no usable trunk waits here until one comes up or its
+// connect time-out ends it.
 //
 // Confined to its worker's loop. Flows are borrowed; pools are the worker's.
 #pragma once
@@ -45,8 +46,12 @@ class ServiceRouter final : private TrunkPool::User {
     virtual void OnFlowGone(Flow& flow) = 0;
   };
 
+  // How long an endpoint is left alone the first time. Short: a refused connect is retried
+  // elsewhere and costs its client nothing.
+  static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
+
   ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                uint64_t random_seed);
+                uint64_t random_seed, absl::Duration ejection_base = kEjectionBase);
   ~ServiceRouter() override;
 
   // The newest endpoints and weights. Flows of an endpoint that is gone run on.
@@ -73,6 +78,7 @@ class ServiceRouter final : private TrunkPool::User {
 
   void Rebuild();
   bool Assign(Flow& flow);
+  void ServeWaiting();
   EndpointState* PickFor(const Flow& flow);
   EndpointState* PickUntried(const Flow& flow);
   void Eject(EndpointState& state);
@@ -83,6 +89,7 @@ class ServiceRouter final : private TrunkPool::User {
   Pools& pools_;
   WorkerStats* const stats_;
   const size_t worker_;
+  const absl::Duration ejection_base_;
   FastRandom random_;
 
   std::shared_ptr<const EndpointSet> set_;

@@ -10,15 +10,17 @@ constexpr absl::Duration kSweepInterval = absl::Seconds(1);
 
 }  // namespace
 
-// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening socket.
+// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening
+// socket.
 struct Worker::ServiceSlot final : public Listener::Acceptor {
   ServiceSlot(Worker& worker)
       : worker(worker),
         router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next()) {}
 
   bool HasRoom() override {
+    const size_t part = router.set().limits.max_clients / worker.options_.workers;
     return worker.flows_.size() < worker.options_.max_clients &&
-           router.clients() < router.set().limits.max_clients;
+           router.clients() < std::max<size_t>(1, part);
   }
   void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
 
@@ -35,8 +37,15 @@ Worker::Worker(Options options, WorkerStats* stats)
 }
 
 Worker::~Worker() {
-  ResetFlows();
-  loop_.Stop();
+  loop_.Post([this] {
+    for (const auto& [name, slot] : services_) {
+      if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
+    }
+    // In the next pass: a listener's event may still be in the batch of this one, and what it
+    // accepts is reset as well.
+    ResetFlows();
+    loop_.Stop();
+  });
   thread_.join();
   // Routers let go of their pools; the loop outlives both.
   services_.clear();
@@ -91,7 +100,8 @@ void Worker::ResetFlows() {
 }
 
 void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
-  auto flow = std::make_unique<Flow>(loop_, std::move(client), slot.router, slot.router.set().limits);
+  auto flow =
+      std::make_unique<Flow>(loop_, std::move(client), slot.router, slot.router.set().limits);
   flow->table_index = flows_.size();
   Flow& borrowed = *flow;
   flows_.push_back(std::move(flow));

@@ -1,7 +1,8 @@
-// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with other workers but
-// immutable endpoint sets and counters.
+// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with
+// other workers but immutable endpoint sets and counters.
 //
-// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is confined to that loop.
+// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is
+// confined to that loop.
 #pragma once
 
 #include <functional>
@@ -24,6 +25,7 @@ class Worker final : private ServiceRouter::Pools {
  public:
   struct Options {
     size_t index = 0;
+    size_t workers = 1;  // of the process; each takes its part of a service's client limit
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // this worker's part of the process's limit
     uint64_t random_seed = 0;

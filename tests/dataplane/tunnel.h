@@ -62,6 +62,7 @@ class Tunnel {
   size_t AddEndpoint(const Address& trunk_address, double weight = 1);
   void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
+  void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
   // As if its process had been killed.
   void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
