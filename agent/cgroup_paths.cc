@@ -109,17 +109,18 @@ absl::StatusOr<std::vector<CgroupMembership>> ParseCgroupMembership(
   return memberships;
 }
 
-const CgroupMount* FindCgroupMount(const std::vector<CgroupMount>& mounts,
-                                   absl::string_view controller, absl::string_view below) {
+std::vector<const CgroupMount*> FindCgroupMounts(const std::vector<CgroupMount>& mounts,
+                                                 absl::string_view controller,
+                                                 absl::string_view below) {
+  std::vector<const CgroupMount*> found;
   for (const CgroupMount& mount : mounts) {
-    if (!IsAtOrBelow(mount.mount_point, below)) continue;
     const bool serves = controller.empty()
                             ? mount.v2
                             : std::find(mount.controllers.begin(), mount.controllers.end(),
                                         controller) != mount.controllers.end();
-    if (serves) return &mount;
+    if (serves && IsAtOrBelow(mount.mount_point, below)) found.push_back(&mount);
   }
-  return nullptr;
+  return found;
 }
 
 const std::string* FindCgroupPath(const std::vector<CgroupMembership>& memberships,

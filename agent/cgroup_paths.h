@@ -44,10 +44,11 @@ struct CgroupMembership {
 absl::StatusOr<std::vector<CgroupMembership>> ParseCgroupMembership(
     absl::string_view proc_pid_cgroup);
 
-// The mount that serves `controller` ("" = version 2), the first that is at or below `below`;
-// nullptr when none.
-const CgroupMount* FindCgroupMount(const std::vector<CgroupMount>& mounts,
-                                   absl::string_view controller, absl::string_view below);
+// The mounts that serve `controller` ("" = version 2) and are at or below `below`, in the order of
+// the file.
+std::vector<const CgroupMount*> FindCgroupMounts(const std::vector<CgroupMount>& mounts,
+                                                 absl::string_view controller,
+                                                 absl::string_view below);
 
 // The process's path in the hierarchy of `controller` ("" = version 2); nullptr when it is in none.
 const std::string* FindCgroupPath(const std::vector<CgroupMembership>& memberships,

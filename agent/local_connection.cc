@@ -36,6 +36,7 @@ LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
       started_(loop.now()) {
   traffic_.active_streams.Add(1);
   traffic_.streams_opened.Add();
+  CountBytes(&traffic_.bytes_to_proxy, &traffic_.bytes_from_proxy);
 }
 
 // The stream is attached: it can be answered from here on.
@@ -112,8 +113,6 @@ void LocalConnection::OnDone(End end) {
   connect_timer_.Cancel();
   if (connecting_) CloseWithReset(std::move(connecting_));
   traffic_.active_streams.Add(-1);
-  traffic_.bytes_from_proxy.Add(bytes_to_socket());
-  traffic_.bytes_to_proxy.Add(bytes_from_socket());
   if (end == End::kClean) traffic_.successes.Add();
   if (end == End::kSocketReset) traffic_.errors_reset.Add();
   owner_.OnConnectionGone(*this);

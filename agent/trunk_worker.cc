@@ -120,9 +120,8 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
   connections_.pop_back();
 }
 
-void TrunkWorker::OnTrunkUp(TrunkConnection&) {}
-
-void TrunkWorker::OnTrunkDraining(TrunkConnection&) {}
+// Streams come from the proxy: which trunk to use is its business.
+void TrunkWorker::OnTrunkChanged(TrunkConnection&) {}
 
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));

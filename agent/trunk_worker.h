@@ -52,8 +52,7 @@ class TrunkWorker final : private TrunkConnection::Owner, private LocalConnectio
   class Acceptor;
 
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
-  void OnTrunkUp(TrunkConnection& trunk) override;
-  void OnTrunkDraining(TrunkConnection& trunk) override;
+  void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
   void OnConnectionGone(LocalConnection& connection) override;
   void OnAccepted(UniqueFd fd);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/config.h"
 #include "common/log.h"
 #include "trunkline/v1/config.pb.h"
@@ -111,11 +112,18 @@ std::optional<int> ParseFlags(const std::string& name, const std::string& summar
 Program::Program(std::string name, std::string summary)
     : name_(std::move(name)), summary_(std::move(summary)) {}
 
-std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Message* config) {
+std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Message* config,
+                                  const Check& check) {
   Flags flags;
   if (auto exit_code = ParseFlags(name_, summary_, argc, argv, &flags)) return exit_code;
   if (absl::Status loaded = LoadConfigFile(flags.config_path, config); !loaded.ok()) {
     std::cerr << loaded.message() << "\n";
+    return kWrongUse;
+  }
+  if (absl::Status checked = check ? check() : absl::OkStatus(); !checked.ok()) {
+    for (absl::string_view line : absl::StrSplit(checked.message(), '\n')) {
+      std::cerr << flags.config_path << ": " << line << "\n";
+    }
     return kWrongUse;
   }
   if (flags.check_config) {

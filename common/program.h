@@ -10,8 +10,11 @@
 // configuration (every error on standard error), 1 anything else. Used by main threads only.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+
+#include "absl/status/status.h"
 
 namespace google::protobuf {
 class Message;
@@ -28,7 +31,11 @@ class Program {
   // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor limit to the hard
   // limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop. A set result is the exit code.
   // Must be called before any thread is started.
-  std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config);
+  // `check` looks at the loaded configuration as a whole, also under --check-config; its error lines are printed with the
+  // file's name and the exit code is 2.
+  using Check = std::function<absl::Status()>;
+  std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config,
+                           const Check& check = nullptr);
 
   // Returns at SIGTERM or SIGINT. A second one while stopping ends the process at once.
   void WaitForStop();

@@ -37,12 +37,24 @@ void StreamBridge::Register() {
   if (!watched) Abort(End::kShutdown);
 }
 
+void StreamBridge::CountBytes(Counter* from_socket, Counter* to_socket) {
+  from_socket_count_ = from_socket;
+  to_socket_count_ = to_socket;
+}
+
+void StreamBridge::Carried(Counter* count, size_t bytes) {
+  last_activity_ = loop_.now();
+  carried_bytes_ = true;
+  if (count != nullptr) count->Add(bytes);
+}
+
 Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {
   if (socket_broke_) return Pull::kAbort;
   while (readable_ && *size < capacity) {
     const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
     if (n == 0 && !broken_) {
       fin_sent_ = true;
+      if (*size > 0) Carried(from_socket_count_, *size);
       return Pull::kLast;
     }
     if (n < 0 && errno == EINTR) continue;
@@ -57,11 +69,10 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
       break;
     }
     *size += n;
-    bytes_from_socket_ += n;
     // A short read emptied the socket, unless a FIN waits behind it.
     if (*size < capacity) readable_ = fin_seen_;
   }
-  if (*size > 0) Touch();
+  if (*size > 0) Carried(from_socket_count_, *size);
   Register();
   return *size > 0 ? Pull::kMore : Pull::kNothing;
 }
@@ -71,7 +82,7 @@ void StreamBridge::OnEvents(uint32_t events) {
   if (events & EPOLLRDHUP) fin_seen_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
-    Touch();  // before timers run: what has come but is not read yet is no silence
+    last_activity_ = loop_.now();  // before timers run: what has come but is not read is no silence
     if (attached()) session()->Ready(this);
   }
   if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();
@@ -90,7 +101,6 @@ void StreamBridge::SetBroken() {
 }
 
 void StreamBridge::OnData(const uint8_t* data, size_t size) {
-  Touch();
   if (unsent_ != nullptr || !fd_) {
     KeepForLater(data, size);
     return;
@@ -101,8 +111,10 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
     return;
   }
   if (n < 0) n = 0;
-  bytes_to_socket_ += n;
-  if (n > 0) session()->Consume(this, n);
+  if (n > 0) {
+    Carried(to_socket_count_, n);
+    session()->Consume(this, n);
+  }
   if (static_cast<size_t>(n) < size) KeepForLater(data + n, size - n);
 }
 
@@ -131,8 +143,7 @@ void StreamBridge::FlushToSocket() {
       Abort(End::kSocketReset);
       return;
     }
-    Touch();
-    bytes_to_socket_ += n;
+    Carried(to_socket_count_, n);
     unsent_->Consume(n);
     if (attached()) session()->Consume(this, n);
   }

@@ -15,6 +15,7 @@
 
 #include "common/event_loop.h"
 #include "common/http2_session.h"
+#include "common/metrics.h"
 #include "common/output_buffer.h"
 #include "common/unique_fd.h"
 
@@ -34,8 +35,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
   // Tears both sides down with a reset. OnDone follows at once.
   void Abort(End end);
 
-  uint64_t bytes_from_socket() const { return bytes_from_socket_; }
-  uint64_t bytes_to_socket() const { return bytes_to_socket_; }
+  // From here on bytes are also added to these, as they pass. They outlive the bridge.
+  void CountBytes(Counter* from_socket, Counter* to_socket);
 
  protected:
   StreamBridge(EventLoop& loop, absl::Duration idle_timeout);
@@ -60,7 +61,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }
 
-  void Touch() { last_activity_ = loop_.now(); }
+  // Some byte has passed, either way.
+  bool carried_bytes() const { return carried_bytes_; }
   bool done() const { return done_; }
   bool readable() const { return readable_; }
   EventLoop& loop() const { return loop_; }
@@ -70,6 +72,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void KeepForLater(const uint8_t* data, size_t size);
   void Finish(End end, bool with_reset);
   void OnIdleTimer();
+  void Carried(Counter* count, size_t bytes);
 
   EventLoop& loop_;
   UniqueFd fd_;
@@ -83,9 +86,10 @@ class StreamBridge : public EventHandler, public Http2Stream {
   bool stream_over_ = false;   // OnClosed came; only unsent bytes keep the socket
   bool peer_ended_ = false;    // END_STREAM came
   bool done_ = false;
+  bool carried_bytes_ = false;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
-  uint64_t bytes_from_socket_ = 0;
-  uint64_t bytes_to_socket_ = 0;
+  Counter* from_socket_count_ = nullptr;
+  Counter* to_socket_count_ = nullptr;
   const absl::Duration idle_timeout_;
   MonotonicTime last_activity_;
   MemberTimer<StreamBridge, &StreamBridge::OnIdleTimer> idle_timer_{this};

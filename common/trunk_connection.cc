@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 #include <vector>
@@ -151,20 +152,20 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
   state_ = State::kUp;
   told_usable_ = usable();
   loop_.Arm(life_timer_, options_.ping_after);
-  owner_->OnTrunkUp(*this);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnGoAway(int32_t) {
   if (state_ == State::kDraining || state_ == State::kLost) return;
   state_ = State::kDraining;
   told_usable_ = false;
-  owner_->OnTrunkDraining(*this);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::TellUsability() {
   if (state_ == State::kStarting || usable() == told_usable_) return;
   told_usable_ = usable();
-  owner_->OnTrunkUsability(*this);
+  owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnOutputWanted() { loop_.RequestFlush(this); }

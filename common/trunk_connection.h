@@ -1,8 +1,8 @@
 // One trunk: a long-lived TCP connection that carries HTTP/2 CONNECT streams, from either end.
 //
 // Joins a socket and an Http2Session: reads into it, writes what it produces once a pass, watches
-// for life (any byte is life; a PING after silence; dead when nothing follows) and reports up,
-// draining and lost, each once, to its owner. It knows nothing of endpoints, retries or services.
+// for life (any byte is life; a PING after silence; dead when nothing follows) and tells its owner
+// when it may be used, no longer, and is lost. It knows nothing of endpoints, retries or services.
 //
 // Confined to its event loop. The owner holds it and gives it to EventLoop::Retire when it is lost.
 // When a trunk is lost every stream on it gets OnClosed(kLostCode) before the owner hears of it.
@@ -43,13 +43,9 @@ class TrunkConnection final : public EventHandler,
     // Server role, as in Http2Session::Listener.
     virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority,
                                    int* status) = 0;
-    // The peer has spoken HTTP/2.
-    virtual void OnTrunkUp(TrunkConnection& trunk) = 0;
-    // No new streams here; running ones go on.
-    virtual void OnTrunkDraining(TrunkConnection& trunk) = 0;
-    // Client role: usable() became false or true again (stream limit, suspicion), without one of
-    // the other calls.
-    virtual void OnTrunkUsability(TrunkConnection&) {}
+    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its limit of streams or
+    // below it again, or asked for no new ones.
+    virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
     // Nothing is left of it but the object. `why` is OK after an orderly end.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
   };

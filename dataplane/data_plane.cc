@@ -14,15 +14,15 @@ constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
 
 }  // namespace
 
-DataPlane::DataPlane(Options options, TrafficStats& stats) : options_(options), stats_(stats) {
+DataPlane::DataPlane(Options options, TrafficStats& stats)
+    : options_(std::move(options)), stats_(stats) {
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
-        .workers = options_.workers,
         .trunks = options_.trunks,
-        .max_clients = std::max<size_t>(1, options_.max_clients / options_.workers),
+        .max_clients = options_.max_clients,
         .random_seed = options_.random_seed + i};
-    workers_.push_back(std::make_unique<Worker>(worker, &stats_.worker(i)));
+    workers_.push_back(std::make_unique<Worker>(worker, stats_));
   }
 }
 
@@ -51,7 +51,7 @@ absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTabl
   return opened;
 }
 
-absl::Status DataPlane::Apply(std::shared_ptr<const RoutingTable> table) {
+absl::Status DataPlane::Apply(const std::shared_ptr<const RoutingTable>& table) {
   absl::StatusOr<Sockets> opened = OpenNewListeners(*table);
   if (!opened.ok()) return opened.status();
   for (const auto& worker : workers_) worker->Apply(table);
@@ -81,15 +81,12 @@ void DataPlane::Drain(absl::Duration timeout) {
     for (const auto& worker : workers_) worker->StopListening(service);
   }
   const MonotonicTime deadline = MonotonicNow() + timeout;
-  const auto clients = [this] {
-    int64_t sum = 0;
-    for (const WorkerStats& worker : stats_.workers()) sum += worker.clients.Value();
-    return sum;
-  };
-  while (clients() > 0 && MonotonicNow() < deadline) {
+  while (stats_.Clients() > 0 && MonotonicNow() < deadline) {
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
   }
-  if (clients() > 0) LogWarn("{} flows did not end within the drain time-out; reset", clients());
+  if (const int64_t left = stats_.Clients(); left > 0) {
+    LogWarn("{} flows did not end within the drain time-out; reset", left);
+  }
 }
 
 std::map<std::string, std::string> DataPlane::Listening() const {

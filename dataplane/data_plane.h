@@ -33,7 +33,7 @@ class DataPlane {
   ~DataPlane();
 
   // Puts the table into service. On an error (a port is taken) nothing changed and the old table goes on.
-  absl::Status Apply(std::shared_ptr<const RoutingTable> table);
+  absl::Status Apply(const std::shared_ptr<const RoutingTable>& table);
 
   // Takes no new clients and waits until the last flow ended, at most for `timeout`.
   void Drain(absl::Duration timeout);

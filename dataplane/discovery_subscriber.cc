@@ -55,6 +55,8 @@ class DiscoverySubscriber::Stream {
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(v1::DiscoveryService::NewStub(channel)) {
     context_.set_wait_for_ready(true);
+    // Without it the next call waits for a connection, where Cancel cannot reach it.
+    context_.set_initial_metadata_corked(true);
     stream_ = stub_->Subscribe(&context_);
   }
 
@@ -133,7 +135,7 @@ absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
     absl::MutexLock apply_lock(&apply_mutex_);
     const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
     if (!table.ok()) return table.status();
-    if (const absl::Status applied = apply_(*table); !applied.ok()) return applied;
+    if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
     table_ = *table;
   }
   absl::MutexLock lock(&mutex_);
@@ -151,7 +153,7 @@ absl::Status DiscoverySubscriber::OnResponse(const v1::SubscribeResponse& respon
   }
   const absl::StatusOr<v1::Snapshot> next = NextSnapshot(current, response);
   if (!next.ok()) return next.status();
-  if (const absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
+  if (absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
   if (!response.has_up_to_date()) Save(*next);
   return absl::OkStatus();
 }

@@ -37,6 +37,7 @@ struct EndpointSet {
   Address listen;
   FlowLimits limits;
   std::vector<Endpoint> endpoints;  // sorted by id
+  std::shared_ptr<ListenerStats> stats;
 };
 
 struct RoutingTable {

@@ -58,6 +58,7 @@ void Flow::ForgetIfReplayed() {
 
 void Flow::OnHeaders(int status) {
   if (status != kStatusConnected) {
+    refused_ = true;
     if (status == kStatusNotConnected) router_.OnConnectRefused(*this);
     session()->Abandon(this, NGHTTP2_CANCEL);
     if (!TryElsewhere()) GiveUp();
@@ -91,7 +92,7 @@ bool Flow::TryElsewhere() {
 void Flow::GiveUp() { Abort(End::kStreamReset); }
 
 void Flow::OnConnectTimer() {
-  if (confirmed_ && (bytes_from_socket() > 0 || bytes_to_socket() > 0)) return;
+  if (confirmed_ && carried_bytes()) return;
   Abort(End::kTimeout);
 }
 

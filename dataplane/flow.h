@@ -35,6 +35,7 @@ class Flow final : public StreamBridge {
 
   MonotonicTime accepted_at() const { return accepted_at_; }
   bool confirmed() const { return confirmed_; }
+  bool was_refused() const { return refused_; }
   size_t table_index = 0;  // FlowTable's
 
  private:
@@ -55,6 +56,7 @@ class Flow final : public StreamBridge {
   EndpointState* endpoint_ = nullptr;
   std::vector<const EndpointState*> tried_;
   bool confirmed_ = false;
+  bool refused_ = false;
   bool replayable_ = true;
   std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
   size_t replayed_ = 0;

@@ -18,8 +18,8 @@ bool OutOfResources(int error) {
 
 }  // namespace
 
-Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, WorkerStats* stats)
-    : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), stats_(stats) {
+Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
+    : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
   loop_.Add(socket_.get(), EPOLLIN, this);
 }
 
@@ -34,13 +34,13 @@ void Listener::OnEvents(uint32_t) {
       if (OutOfResources(errno)) Pause();
       return;
     }
-    stats_->accepted.Add();
+    cell_->accepted.Add();
     acceptor_->OnClient(std::move(client));
   }
 }
 
 void Listener::Pause() {
-  stats_->listener_pauses.Add();
+  cell_->pauses.Add();
   loop_.Modify(socket_.get(), 0, this);
   loop_.Arm(pause_timer_, kPause);
 }

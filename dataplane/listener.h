@@ -24,8 +24,8 @@ class Listener final : public EventHandler {
     virtual void OnClient(UniqueFd client) = 0;
   };
 
-  // `acceptor` and `stats` outlive the listener. A socket that is no longer in listen state accepts nothing.
-  Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, WorkerStats* stats);
+  // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts nothing.
+  Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell);
 
  private:
   void OnEvents(uint32_t events) override;
@@ -35,7 +35,7 @@ class Listener final : public EventHandler {
   EventLoop& loop_;
   const UniqueFd socket_;
   Acceptor* const acceptor_;
-  WorkerStats* const stats_;
+  ListenerCell* const cell_;
   MemberTimer<Listener, &Listener::Resume> pause_timer_{this};
 };
 

@@ -62,6 +62,13 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config) {
   return options;
 }
 
+// The address that was asked for, with the port that it got.
+std::string BoundText(const std::string& listen, int port) {
+  Address address = *ParseAddress(listen);
+  address.port = static_cast<uint16_t>(port);
+  return address.ToString();
+}
+
 int Run(Program& program, const v1::ProxyConfig& config) {
   const DataPlane::Options options = DataPlaneOptions(config);
   TrafficStats stats(options.workers);
@@ -70,7 +77,8 @@ int Run(Program& program, const v1::ProxyConfig& config) {
       {.proxy_id = config.proxy_id(),
        .controller = config.controller(),
        .snapshot_file = config.snapshot_file()},
-      stats, [&](std::shared_ptr<const RoutingTable> table) { return data_plane.Apply(table); });
+      stats,
+      [&](const std::shared_ptr<const RoutingTable>& table) { return data_plane.Apply(table); });
 
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
@@ -78,7 +86,7 @@ int Run(Program& program, const v1::ProxyConfig& config) {
   const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
   auto http = AdminHttp::Start(admin, metrics, [&] { return subscriber.NotReady(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
-  LogInfo("http on 127.0.0.1:{}", (*http)->port());
+  LogInfo("http on {}", BoundText(admin, (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
 
   program.WaitForStop();

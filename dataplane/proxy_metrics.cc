@@ -67,13 +67,10 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, WorkerCounter which) {
     writer.AddCounter(name, help, {}, static_cast<double>(Sum(stats, which)));
   };
-  counter("proxy_clients_accepted_total", "Client connections accepted", &WorkerStats::accepted);
   counter("proxy_trunk_dials_total", "Trunks dialled", &WorkerStats::dials);
   counter("proxy_trunk_dial_failures_total", "Trunks that did not come up",
           &WorkerStats::dial_failures);
   counter("proxy_retries_total", "Flows tried again at another endpoint", &WorkerStats::retries);
-  counter("proxy_listener_pauses_total", "Times that a listener waited for room",
-          &WorkerStats::listener_pauses);
   const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
     writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
   };
@@ -85,8 +82,6 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
         &TrunkCounters::ping_timeouts);
   trunk("proxy_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
         &TrunkCounters::protocol_errors);
-  writer.AddGauge("proxy_clients", "Client connections open", {},
-                  static_cast<double>(SumGauge(stats, &WorkerStats::clients)));
   writer.AddGauge("proxy_trunks", "Trunks open", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
   writer.AddGauge("proxy_workers", "Worker threads", {},
@@ -96,6 +91,23 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   writer.AddHistogram("proxy_connect_latency_seconds",
                       "From accept to the agent's word that the server is connected", {},
                       SumHistogram(stats, &WorkerStats::connect_latency));
+}
+
+void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
+  const MetricLabels labels = {{"service", listener.service}};
+  uint64_t accepted = 0;
+  uint64_t pauses = 0;
+  int64_t clients = 0;
+  for (const ListenerCell& cell : listener.cells()) {
+    accepted += cell.accepted.Value();
+    pauses += cell.pauses.Value();
+    clients += cell.clients.Value();
+  }
+  writer.AddCounter("proxy_clients_accepted_total", "Client connections accepted", labels,
+                    static_cast<double>(accepted));
+  writer.AddCounter("proxy_listener_pauses_total", "Times that a listener waited for room", labels,
+                    static_cast<double>(pauses));
+  writer.AddGauge("proxy_clients", "Client connections open", labels, static_cast<double>(clients));
 }
 
 void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
@@ -125,6 +137,7 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
   CollectWorkers(stats, writer);
   CollectErrors(stats, writer);
+  for (const auto& listener : stats.Listeners()) CollectListener(*listener, writer);
   for (const auto& endpoint : stats.Endpoints()) CollectEndpoint(*endpoint, writer);
 }
 

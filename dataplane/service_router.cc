@@ -12,8 +12,7 @@ namespace {
 constexpr uint32_t kRefusalsToEject = 5;
 // The wait grows with the number of ejections in a row, up to this.
 constexpr absl::Duration kEjectionMax = absl::Seconds(300);
-// A fifth of the flows may be tried again, and a few at once: a dead service must not double its
-// own load.
+// A fifth of the flows may be tried again, and a few at once: a dead service must not double its own load.
 constexpr double kRetryTokensPerFlow = 0.2;
 constexpr double kMaxRetryTokens = 100;
 // Clients in the waiting line; beyond, they are refused at once.
@@ -24,15 +23,17 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 }  // namespace
 
 ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                             uint64_t random_seed, absl::Duration ejection_base)
+                             uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
+                             absl::Duration ejection_base)
     : loop_(loop),
       pools_(pools),
       stats_(stats),
       worker_(worker),
       ejection_base_(ejection_base),
       random_(random_seed),
-      set_(std::make_shared<EndpointSet>()),
-      retry_tokens_(kMaxRetryTokens) {}
+      retry_tokens_(kMaxRetryTokens) {
+  Update(std::move(set));
+}
 
 ServiceRouter::~ServiceRouter() {
   for (const auto& state : states_) {
@@ -42,6 +43,7 @@ ServiceRouter::~ServiceRouter() {
 
 void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   set_ = std::move(set);
+  listener_cell_ = &set_->stats->cell(worker_);
   std::vector<std::unique_ptr<EndpointState>> old = std::exchange(states_, {});
   std::vector<TrunkPool*> released;
   for (const Endpoint& endpoint : set_->endpoints) {
@@ -72,6 +74,13 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   }
   Rebuild();
   ServeWaiting();
+}
+
+bool ServiceRouter::HasRoom() const {
+  const size_t limit = set_->limits.max_clients;
+  int64_t all = 0;
+  for (const ListenerCell& cell : set_->stats->cells()) all += cell.clients.Value();
+  return all < static_cast<int64_t>(limit);
 }
 
 void ServiceRouter::Rebuild() {
@@ -106,6 +115,7 @@ void ServiceRouter::ServeWaiting() {
 void ServiceRouter::Dispatch(Flow& flow) {
   ++clients_;
   stats_->clients.Add(1);
+  listener_cell_->clients.Set(clients_);
   retry_tokens_ = std::min(kMaxRetryTokens, retry_tokens_ + kRetryTokensPerFlow);
   if (Assign(flow)) return;
   if (waiting_.size() >= kMaxWaiting) {
@@ -124,8 +134,7 @@ bool ServiceRouter::Retry(Flow& flow) {
 }
 
 bool ServiceRouter::Assign(Flow& flow) {
-  // An endpoint whose trunks are full is only noticed here; each round without a trunk takes one
-  // out of the table.
+  // An endpoint whose trunks are full is only noticed here; each round without a trunk takes one out of the table.
   for (size_t round = 0; round <= states_.size(); ++round) {
     EndpointState* state = PickFor(flow);
     if (state == nullptr) return false;
@@ -135,6 +144,7 @@ bool ServiceRouter::Assign(Flow& flow) {
       continue;
     }
     flow.set_endpoint(state);
+    flow.CountBytes(&state->cell->bytes_to_server, &state->cell->bytes_to_client);
     ++state->active;
     ++in_flight_[state->index];
     state->cell->active.Add(1);
@@ -154,8 +164,7 @@ EndpointState* ServiceRouter::PickFor(const Flow& flow) {
   return flow.tried(state) ? PickUntried(flow) : state;
 }
 
-// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all
-// were, anywhere.
+// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all were, anywhere.
 EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
@@ -244,15 +253,12 @@ void ServiceRouter::OnFlowDone(Flow& flow, StreamBridge::End end) {
   Release(flow);
   --clients_;
   stats_->clients.Add(-1);
+  listener_cell_->clients.Set(clients_);
   pools_.OnFlowGone(flow);
 }
 
 void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
   EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
-  if (cell != nullptr) {
-    cell->bytes_to_server.Add(flow.bytes_from_socket());
-    cell->bytes_to_client.Add(flow.bytes_to_socket());
-  }
   switch (end) {
     case StreamBridge::End::kClean:
       return;
@@ -270,9 +276,9 @@ void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
       if (cell != nullptr) cell->trunk_losses.Add();
       return;
     case StreamBridge::End::kStreamReset:
-      (cell == nullptr    ? stats_->no_endpoint
-       : flow.confirmed() ? stats_->server_reset
-                          : stats_->connect_refused)
+      (flow.confirmed()          ? stats_->server_reset
+       : flow.was_refused()      ? stats_->connect_refused
+                                 : stats_->no_endpoint)
           .Add();
       if (cell != nullptr && flow.confirmed()) cell->resets.Add();
       return;

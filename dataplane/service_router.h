@@ -1,9 +1,8 @@
 // One service in one worker: where each of its flows goes.
 //
-// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in
-// a row) beside what the controller said of it (weights), and keeps the balancer's table to those
-// that can take a flow. A flow that finds no usable trunk waits here until one comes up or its
-// connect time-out ends it.
+// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in a row) beside what the
+// controller said of it (weights), and keeps the balancer's table to those that can take a flow. A flow that finds no
+// usable trunk waits here until one comes up or its connect time-out ends it.
 //
 // Confined to its worker's loop. Flows are borrowed; pools are the worker's.
 #pragma once
@@ -46,12 +45,13 @@ class ServiceRouter final : private TrunkPool::User {
     virtual void OnFlowGone(Flow& flow) = 0;
   };
 
-  // How long an endpoint is left alone the first time. Short: a refused connect is retried
-  // elsewhere and costs its client nothing.
+  // How long an endpoint is left alone the first time. Short: a refused connect is retried elsewhere and costs its client
+  // nothing.
   static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
 
   ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                uint64_t random_seed, absl::Duration ejection_base = kEjectionBase);
+                uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
+                absl::Duration ejection_base = kEjectionBase);
   ~ServiceRouter() override;
 
   // The newest endpoints and weights. Flows of an endpoint that is gone run on.
@@ -71,6 +71,8 @@ class ServiceRouter final : private TrunkPool::User {
   void OnFlowDone(Flow& flow, StreamBridge::End end);
 
   size_t clients() const { return clients_; }
+  // Below the listener's limit, over all workers.
+  bool HasRoom() const;
 
  private:
   void OnPoolChanged(TrunkPool& pool) override;
@@ -93,6 +95,7 @@ class ServiceRouter final : private TrunkPool::User {
   FastRandom random_;
 
   std::shared_ptr<const EndpointSet> set_;
+  ListenerCell* listener_cell_ = nullptr;
   std::vector<std::unique_ptr<EndpointState>> states_;    // parallel to set_->endpoints
   std::vector<std::unique_ptr<EndpointState>> departed_;  // flows still run there
   std::vector<uint32_t> in_flight_;                       // parallel to states_

@@ -80,6 +80,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   set->authority = absl::StrCat(from.name(), ":", listen->port);
   set->listen = *listen;
   set->limits = ReadLimits(from.limits());
+  set->stats = stats.Listener(from.name());
   std::set<std::string> ids;
   for (const v1::Endpoint& item : from.endpoints()) {
     absl::StatusOr<Endpoint> endpoint = ReadEndpoint(from.name(), item, resolve, stats);

@@ -1,27 +1,57 @@
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
+namespace {
+
+// The living value of `key`, or a new one; those that nobody holds are forgotten.
+template <typename Map, typename... Args>
+auto FindOrMake(Map& map, const typename Map::key_type& key, Args&&... args) {
+  std::erase_if(map, [](const auto& entry) { return entry.second.expired(); });
+  auto found = map[key].lock();
+  if (found == nullptr) {
+    using Stats = typename Map::mapped_type::element_type;
+    found = std::make_shared<Stats>(std::forward<Args>(args)...);
+    map[key] = found;
+  }
+  return found;
+}
+
+template <typename Map>
+auto Living(const Map& map) {
+  std::vector<std::shared_ptr<typename Map::mapped_type::element_type>> result;
+  for (const auto& [key, known] : map) {
+    if (auto stats = known.lock()) result.push_back(std::move(stats));
+  }
+  return result;
+}
+
+}  // namespace
 
 std::shared_ptr<EndpointStats> TrafficStats::Endpoint(const std::string& service,
                                                       const std::string& endpoint_id) {
   absl::MutexLock lock(&mutex_);
-  std::erase_if(endpoints_, [](const auto& entry) { return entry.second.expired(); });
-  std::weak_ptr<EndpointStats>& known = endpoints_[{service, endpoint_id}];
-  std::shared_ptr<EndpointStats> stats = known.lock();
-  if (stats == nullptr) {
-    stats = std::make_shared<EndpointStats>(service, endpoint_id, workers_.size());
-    known = stats;
-  }
-  return stats;
+  return FindOrMake(endpoints_, {service, endpoint_id}, service, endpoint_id, workers_.size());
+}
+
+std::shared_ptr<ListenerStats> TrafficStats::Listener(const std::string& service) {
+  absl::MutexLock lock(&mutex_);
+  return FindOrMake(listeners_, service, service, workers_.size());
 }
 
 std::vector<std::shared_ptr<EndpointStats>> TrafficStats::Endpoints() const {
   absl::MutexLock lock(&mutex_);
-  std::vector<std::shared_ptr<EndpointStats>> result;
-  for (const auto& [key, known] : endpoints_) {
-    if (auto stats = known.lock()) result.push_back(std::move(stats));
-  }
-  return result;
+  return Living(endpoints_);
+}
+
+std::vector<std::shared_ptr<ListenerStats>> TrafficStats::Listeners() const {
+  absl::MutexLock lock(&mutex_);
+  return Living(listeners_);
+}
+
+int64_t TrafficStats::Clients() const {
+  int64_t sum = 0;
+  for (const WorkerStats& worker : workers_) sum += worker.clients.Value();
+  return sum;
 }
 
 }  // namespace trunkline

@@ -46,14 +46,33 @@ class EndpointStats {
   std::vector<EndpointCell> cells_;
 };
 
-struct alignas(64) WorkerStats {
+struct alignas(64) ListenerCell {
+  Gauge clients;
   Counter accepted;
+  Counter pauses;  // the client limit or the file descriptors were reached
+};
+
+class ListenerStats {
+ public:
+  ListenerStats(std::string service, size_t workers)
+      : service(std::move(service)), cells_(workers) {}
+
+  ListenerCell& cell(size_t worker) { return cells_[worker]; }
+  const std::vector<ListenerCell>& cells() const { return cells_; }
+
+  const std::string service;
+
+ private:
+  std::vector<ListenerCell> cells_;
+};
+
+struct alignas(64) WorkerStats {
   Gauge clients;
   Gauge trunks;
   Counter dials;
   Counter dial_failures;
+  Counter trunks_up;  // dials whose agent has spoken HTTP/2
   Counter retries;
-  Counter listener_pauses;  // client limit or file descriptors reached
   // Flows that failed, by cause.
   Counter no_endpoint;
   Counter connect_refused;
@@ -77,14 +96,19 @@ class TrafficStats {
 
   // The endpoint's cells, made when it is new. They stay while somebody else holds them.
   std::shared_ptr<EndpointStats> Endpoint(const std::string& service, const std::string& endpoint_id);
+  std::shared_ptr<ListenerStats> Listener(const std::string& service);
   // Those that are held by somebody.
   std::vector<std::shared_ptr<EndpointStats>> Endpoints() const;
+  std::vector<std::shared_ptr<ListenerStats>> Listeners() const;
+  // Clients of all workers.
+  int64_t Clients() const;
 
  private:
   std::vector<WorkerStats> workers_;
   mutable absl::Mutex mutex_;
   std::map<std::pair<std::string, std::string>, std::weak_ptr<EndpointStats>> endpoints_
       ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::weak_ptr<ListenerStats>> listeners_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

@@ -8,8 +8,7 @@
 namespace trunkline {
 namespace {
 
-// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one
-// idle.
+// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one idle.
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
 // Beyond this many streams on the least busy trunk another one is worth its connection.
@@ -77,8 +76,7 @@ TrunkConnection* TrunkPool::Acquire() {
 }
 
 void TrunkPool::DialIfNeeded() {
-  const bool warm =
-      std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
+  const bool warm = std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
   if (!warm && dialing_ == nullptr && !dial_timer_.armed()) Dial();
 }
 
@@ -97,8 +95,8 @@ void TrunkPool::Dial() {
       .ping_after = options_.ping_after,
       .ping_timeout = options_.ping_timeout};
   TrunkConnection::Owner* const owner = this;
-  trunks_.push_back(std::make_unique<TrunkConnection>(loop_, std::move(result.fd), options, owner,
-                                                      &stats_->trunk));
+  trunks_.push_back(std::make_unique<TrunkConnection>(
+      loop_, std::move(result.fd), options, owner, &stats_->trunk));
   dialing_ = trunks_.back().get();
   stats_->trunks.Add(1);
 }
@@ -115,21 +113,20 @@ Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* statu
   return nullptr;
 }
 
-void TrunkPool::OnTrunkUp(TrunkConnection&) {
-  dialing_ = nullptr;
-  last_up_ = loop_.now();
-  if (reported_down_) LogInfo("trunk to {} is back", address_);
-  reported_down_ = false;
+void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
+  if (&trunk == dialing_) {
+    dialing_ = nullptr;
+    last_up_ = loop_.now();
+    stats_->trunks_up.Add();
+    if (reported_down_) LogInfo("trunk to {} is back", address_);
+    reported_down_ = false;
+  }
+  if (trunk.draining()) {
+    LogInfo("agent {} asks for no new streams on a trunk", address_);
+    Replace();
+  }
   NotifyUsers();
 }
-
-void TrunkPool::OnTrunkDraining(TrunkConnection&) {
-  LogInfo("agent {} asks for no new streams on a trunk", address_);
-  Replace();
-  NotifyUsers();
-}
-
-void TrunkPool::OnTrunkUsability(TrunkConnection&) { NotifyUsers(); }
 
 // A trunk that was up ends.
 void TrunkPool::Replace() {

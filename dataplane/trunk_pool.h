@@ -1,12 +1,10 @@
-// The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is
-// draining or lost.
+// The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is draining or lost.
 //
-// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at
-// once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that accepts and is
-// frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
+// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that
+// accepts and is frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
 //
-// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool
-// that nobody uses any more drains its trunks and is deleted by its worker when idle().
+// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool that nobody uses any
+// more drains its trunks and is deleted by its worker when idle().
 #pragma once
 
 #include <memory>
@@ -60,9 +58,7 @@ class TrunkPool final : private TrunkConnection::Owner {
 
  private:
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
-  void OnTrunkUp(TrunkConnection& trunk) override;
-  void OnTrunkDraining(TrunkConnection& trunk) override;
-  void OnTrunkUsability(TrunkConnection& trunk) override;
+  void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
   void Dial();
@@ -80,7 +76,7 @@ class TrunkPool final : private TrunkConnection::Owner {
   SocketAddress target_;
   bool has_target_ = false;
   TrunkConnection* dialing_ = nullptr;  // the one that is not up yet
-  bool reported_down_ = false;          // logs say it once
+  bool reported_down_ = false;  // logs say it once
   MonotonicTime last_up_;
   std::vector<User*> users_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;

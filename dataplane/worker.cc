@@ -10,18 +10,14 @@ constexpr absl::Duration kSweepInterval = absl::Seconds(1);
 
 }  // namespace
 
-// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening
-// socket.
+// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening socket.
 struct Worker::ServiceSlot final : public Listener::Acceptor {
-  ServiceSlot(Worker& worker)
+  ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
-        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next()) {}
+        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next(),
+               std::move(set)) {}
 
-  bool HasRoom() override {
-    const size_t part = router.set().limits.max_clients / worker.options_.workers;
-    return worker.flows_.size() < worker.options_.max_clients &&
-           router.clients() < std::max<size_t>(1, part);
-  }
+  bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
   void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
 
   Worker& worker;
@@ -30,8 +26,11 @@ struct Worker::ServiceSlot final : public Listener::Acceptor {
   bool in_table = false;
 };
 
-Worker::Worker(Options options, WorkerStats* stats)
-    : options_(options), stats_(stats), random_(options.random_seed) {
+Worker::Worker(Options options, TrafficStats& stats)
+    : options_(options),
+      all_stats_(stats),
+      stats_(&stats.worker(options.index)),
+      random_(options.random_seed) {
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
 }
@@ -41,8 +40,7 @@ Worker::~Worker() {
     for (const auto& [name, slot] : services_) {
       if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
     }
-    // In the next pass: a listener's event may still be in the batch of this one, and what it
-    // accepts is reset as well.
+    // In the next pass: a listener's event may still be in the batch of this one, and what it accepts is reset as well.
     ResetFlows();
     loop_.Stop();
   });
@@ -59,7 +57,7 @@ void Worker::Apply(std::shared_ptr<const RoutingTable> table) {
 void Worker::ApplyOnLoop(const RoutingTable& table) {
   for (const auto& [name, slot] : services_) slot->in_table = false;
   for (const std::shared_ptr<const EndpointSet>& set : table.services) {
-    ServiceSlot& slot = SlotFor(set->service);
+    ServiceSlot& slot = SlotFor(set);
     slot.in_table = true;
     if (&slot.router.set() != set.get()) slot.router.Update(set);
   }
@@ -69,19 +67,26 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
   }
 }
 
-Worker::ServiceSlot& Worker::SlotFor(const std::string& service) {
-  std::unique_ptr<ServiceSlot>& slot = services_[service];
-  if (slot == nullptr) slot = std::make_unique<ServiceSlot>(*this);
+Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& set) {
+  std::unique_ptr<ServiceSlot>& slot = services_[set->service];
+  if (slot == nullptr) slot = std::make_unique<ServiceSlot>(*this, set);
   return *slot;
+}
+
+bool Worker::HasRoom() const {
+  return all_stats_.Clients() < static_cast<int64_t>(options_.max_clients);
 }
 
 void Worker::Listen(const std::string& service, UniqueFd socket) {
   // std::function wants a copyable closure.
   auto shared = std::make_shared<UniqueFd>(std::move(socket));
   loop_.Post([this, service, shared] {
-    ServiceSlot& slot = SlotFor(service);
+    const auto found = services_.find(service);
+    if (found == services_.end()) return;
+    ServiceSlot& slot = *found->second;
     if (slot.listener != nullptr) loop_.Retire(std::move(slot.listener));
-    slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, stats_);
+    ListenerCell* const cell = &slot.router.set().stats->cell(options_.index);
+    slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, cell);
   });
 }
 
@@ -100,8 +105,7 @@ void Worker::ResetFlows() {
 }
 
 void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
-  auto flow =
-      std::make_unique<Flow>(loop_, std::move(client), slot.router, slot.router.set().limits);
+  auto flow = std::make_unique<Flow>(loop_, std::move(client), slot.router, slot.router.set().limits);
   flow->table_index = flows_.size();
   Flow& borrowed = *flow;
   flows_.push_back(std::move(flow));

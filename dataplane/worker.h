@@ -1,8 +1,7 @@
-// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with
-// other workers but immutable endpoint sets and counters.
+// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with other workers but
+// immutable endpoint sets and counters.
 //
-// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is
-// confined to that loop.
+// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is confined to that loop.
 #pragma once
 
 #include <functional>
@@ -25,14 +24,13 @@ class Worker final : private ServiceRouter::Pools {
  public:
   struct Options {
     size_t index = 0;
-    size_t workers = 1;  // of the process; each takes its part of a service's client limit
     TrunkPool::Options trunks;
-    size_t max_clients = 50'000;  // this worker's part of the process's limit
+    size_t max_clients = 50'000;  // of all workers
     uint64_t random_seed = 0;
   };
 
   // Starts the thread. `stats` outlives the worker.
-  Worker(Options options, WorkerStats* stats);
+  Worker(Options options, TrafficStats& stats);
   // Stops at once: open flows are reset.
   ~Worker() override;
 
@@ -51,12 +49,14 @@ class Worker final : private ServiceRouter::Pools {
   void OnFlowGone(Flow& flow) override;
 
   void ApplyOnLoop(const RoutingTable& table);
-  ServiceSlot& SlotFor(const std::string& service);
+  ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
+  bool HasRoom() const;
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void SweepUnused();
 
   const Options options_;
-  WorkerStats* const stats_;
+  TrafficStats& all_stats_;
+  WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
   FastRandom random_;
   std::map<std::string, std::unique_ptr<TrunkPool>> pools_;

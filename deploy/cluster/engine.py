@@ -14,6 +14,7 @@ import time
 
 SOCKET = "unix:///run/trunkline-engine.sock"
 PID_FILE = "/run/trunkline-engine.pid"
+RUN = "/run/trunkline-engine"
 DATA = "/var/lib/trunkline-engine"
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -58,7 +59,7 @@ def start():
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
             ["dockerd", "--host", SOCKET, "--pidfile", PID_FILE, "--data-root", f"{DATA}/data",
-             "--exec-root", "/run/trunkline-engine", "--bridge=none", "--iptables=false", "--ip6tables=false",
+             "--exec-root", RUN, "--bridge=none", "--iptables=false", "--ip6tables=false",
              "--ip-forward=false", "--ip-masq=false"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True)  # a Ctrl-C is for us, who stop it last
@@ -74,7 +75,7 @@ def start():
 
 
 def stop():
-    """Stops our engine if it runs; waits until it is gone."""
+    """Stops our engine if it runs; waits until it is gone. What it built stays for the next time."""
     pid = our_pid()
     if not pid:
         return
@@ -85,6 +86,9 @@ def stop():
         time.sleep(0.1)
     if our_pid():
         raise EngineError(f"dockerd (process {pid}) does not stop; see {DATA}/engine.log")
+    # The one thing that an engine leaves behind.
+    subprocess.run(["umount", f"{RUN}/netns/default"], stderr=subprocess.DEVNULL)
+    shutil.rmtree(RUN, ignore_errors=True)
 
 
 def reap(pid):

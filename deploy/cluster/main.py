@@ -44,7 +44,7 @@ def test():
         if ours:
             print("no Docker engine runs: starting one", flush=True)
             engine.start()
-        return cluster_test.run(base_image.ensure())
+        return cluster_test.run(base_image.ensure(), ignore_signals)
     finally:
         ignore_signals()
         if ours:

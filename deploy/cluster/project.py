@@ -9,7 +9,7 @@ MOUNTED = ("config", "prometheus")
 STOP_SECONDS = 5
 
 
-class CommandFailed(Exception):
+class CommandFailed(RuntimeError):
     pass
 
 

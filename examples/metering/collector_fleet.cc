@@ -45,14 +45,15 @@ CollectorFleet::CollectorFleet(Options options, AckedLog& log,
                .collectors = options_.workload.collectors,
                .rate = options_.workload.rate,
                .burst = options_.workload.burst,
-               .slo = options_.slo,
-               .started = absl::Now()}),
+               .slo = options_.slo}),
       held_(epoll_.get(), options_.targets, options_.held, options_.workload.seed) {}
 
 absl::StatusOr<bool> CollectorFleet::Run() {
   OpenHeld();
   started_ = absl::Now();
+  report_.Started(started_);
   now_ = start_ = MonotonicNow();
+  end_ = start_ + options_.duration;
   next_tick_ = start_ + kProgressEvery;
   upcoming_ = workload_.Next();
   while (!Finished()) {
@@ -63,16 +64,16 @@ absl::StatusOr<bool> CollectorFleet::Run() {
   return report_.all_acknowledged() && report_.wrong_answers() == 0;
 }
 
-bool CollectorFleet::Finished() const {
-  if (interrupted_.load(std::memory_order_relaxed)) return true;
-  if (upcoming_.at < options_.duration && now_ - start_ < options_.duration) return false;
-  return report_.in_flight() == 0 || now_ - start_ > options_.duration + options_.grace;
+bool CollectorFleet::Finished() {
+  if (stop_sending_.load(std::memory_order_relaxed)) end_ = std::min(end_, now_);
+  if (start_ + upcoming_.at < end_) return false;
+  return report_.in_flight() == 0 || now_ > end_ + options_.grace;
 }
 
 void CollectorFleet::OpenHeld() {
   now_ = MonotonicNow();
   const MonotonicTime deadline = now_ + kHeldTimeout;
-  while (!held_.all_open() && now_ < deadline && !interrupted_) {
+  while (!held_.all_open() && now_ < deadline && !stop_sending_) {
     held_.Open(now_);
     HandleEvents(kTick);
   }
@@ -110,7 +111,7 @@ void CollectorFleet::HandleEvents(absl::Duration wait) {
 }
 
 void CollectorFleet::StartDue() {
-  while (upcoming_.at < options_.duration && start_ + upcoming_.at <= now_) {
+  while (start_ + upcoming_.at < end_ && start_ + upcoming_.at <= now_) {
     const uint32_t slot = TakeSlot();
     Delivery& delivery = slots_[slot];
     delivery.plan = upcoming_;

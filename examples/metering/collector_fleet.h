@@ -53,8 +53,8 @@ class CollectorFleet {
   // Runs the workload. True when every reading was acknowledged in time. Error: the log could not
   // be written.
   absl::StatusOr<bool> Run();
-  // Ends Run at the next pass; from a signal handler or another thread.
-  void Interrupt() { interrupted_.store(true, std::memory_order_relaxed); }
+  // Sends no new readings from the next pass on; Run ends as at the end of its time. Thread-safe.
+  void StopSending() { stop_sending_.store(true, std::memory_order_relaxed); }
 
   const DeliveryReport& report() const { return report_; }
 
@@ -86,7 +86,7 @@ class CollectorFleet {
   void RetryDue();
   void ExpireAttempts();
   void Tick();
-  bool Finished() const;
+  bool Finished();
 
   void Attempt(uint32_t slot);
   void Serve(uint32_t slot, uint32_t events);
@@ -114,8 +114,8 @@ class CollectorFleet {
   size_t attempts_ = 0;
   uint64_t deliveries_ = 0;
   absl::Time started_;
-  MonotonicTime start_, now_, next_tick_;
-  std::atomic<bool> interrupted_{false};
+  MonotonicTime start_, end_, now_, next_tick_;
+  std::atomic<bool> stop_sending_{false};
 };
 
 }  // namespace trunkline::metering

@@ -105,7 +105,7 @@ int Collect(Flags flags) {
   // Ends with the process: it waits for a signal that may never come.
   std::thread([&fleet] {
     WaitForStopSignal();
-    fleet.Interrupt();
+    fleet.StopSending();
   }).detach();
   absl::StatusOr<bool> complete = fleet.Run();
   if (!complete.ok()) return Fail(complete.status());

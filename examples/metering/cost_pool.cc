@@ -32,7 +32,7 @@ void CostPool::Work() {
       jobs_.pop_front();
     }
     if (!IsAwaited(job)) {
-      steps_.dropped(std::move(job));
+      steps_.dropped(job);
       continue;
     }
     BurnCpu(CostOf(options_.cost, job.reading));

@@ -34,7 +34,7 @@ class CostPool {
     // Takes jobs whose cost is paid.
     std::function<void(Job)> processed;
     // Takes jobs that nobody waits for.
-    std::function<void(Job)> dropped;
+    std::function<void(const Job&)> dropped;
   };
 
   CostPool(Options options, Steps steps);

@@ -109,8 +109,8 @@ std::string DeliveryReport::Json() const {
       R"( "connections": %d, "resends": %d, "held": {"wanted": %d, "open": %d, "reopened": %d},)"
       "\n",
       run_.seed, run_.collectors, run_.rate, run_.burst ? "true" : "false",
-      absl::ToDoubleSeconds(run_.started - absl::UnixEpoch()), sent_, acknowledged_, refused_,
-      Misses(), absl::ToDoubleSeconds(run_.slo), connections_, resends_, held_.wanted, held_.open,
+      absl::ToDoubleSeconds(started_ - absl::UnixEpoch()), sent_, acknowledged_, refused_, Misses(),
+      absl::ToDoubleSeconds(run_.slo), connections_, resends_, held_.wanted, held_.open,
       held_.reopened);
   for (int i = 0; i < kAttemptFailures; ++i) {
     absl::StrAppendFormat(&out, R"( "%s": %d,)", kFailureNames[i], failures_[i]);

@@ -39,7 +39,6 @@ class DeliveryReport {
     double rate = 0;
     bool burst = false;
     absl::Duration slo;
-    absl::Time started;
   };
   // Idle connections that collectors keep open beside their readings'.
   struct Held {
@@ -48,6 +47,8 @@ class DeliveryReport {
 
   explicit DeliveryReport(Run run) : run_(run) {}
 
+  // Zero of every `at`.
+  void Started(absl::Time started) { started_ = started; }
   void Sent(absl::Duration at);
   void Connected() { ++connections_; }
   void Resent() { ++resends_; }
@@ -79,6 +80,7 @@ class DeliveryReport {
   Percentiles Latencies() const;
 
   const Run run_;
+  absl::Time started_;
   std::vector<Second> seconds_;
   std::vector<double> since_last_line_;
   uint64_t sent_ = 0, acknowledged_ = 0, refused_ = 0, connections_ = 0, resends_ = 0;

@@ -66,7 +66,7 @@ void GroupCommitter::Commit(const std::vector<Job>& group) {
     ack.set_status((*outcomes)[i]);
     ack.set_payload_hash(PayloadHash(reading.payload()));
   }
-  sink_(std::move(committed));
+  sink_(committed);
 }
 
 }  // namespace trunkline::metering

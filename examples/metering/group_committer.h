@@ -29,7 +29,7 @@ class GroupCommitter {
     Ack ack;
   };
   // Called by the committing thread after each commit, or after one that failed (all UNAVAILABLE).
-  using Sink = std::function<void(std::vector<Committed>)>;
+  using Sink = std::function<void(const std::vector<Committed>&)>;
 
   GroupCommitter(Options options, std::unique_ptr<ReadingStore> store, Sink sink);
   ~GroupCommitter();

@@ -27,16 +27,16 @@ ConnectionServer::Reply ReplyWith(ConnectionId connection, const Ack& ack) {
 
 MeterService::MeterService(Options options, std::unique_ptr<ReadingStore> store,
                            ConnectionServer& server)
-    : options_(std::move(options)),
+    : options_(options),
       server_(server),
       committer_(options_.commit, std::move(store),
-                 [this](std::vector<GroupCommitter::Committed> c) { Finish(std::move(c)); }) {
+                 [this](const std::vector<GroupCommitter::Committed>& c) { Finish(c); }) {
   if (options_.work.cost.free()) return;
   pool_.emplace(options_.work,
                 CostPool::Steps{
                     .still_open = [this](ConnectionId id) { return server_.StillOpen(id); },
                     .processed = [this](Job job) { committer_.Add(std::move(job)); },
-                    .dropped = [this](Job job) { Drop(job); },
+                    .dropped = [this](const Job& job) { Drop(job); },
                 });
 }
 
@@ -64,7 +64,7 @@ void MeterService::Refuse(ConnectionId connection, const Reading& reading, Ack::
   server_.Answer({ReplyWith(connection, ack)});
 }
 
-void MeterService::Finish(std::vector<GroupCommitter::Committed> committed) {
+void MeterService::Finish(const std::vector<GroupCommitter::Committed>& committed) {
   std::vector<ConnectionServer::Reply> replies;
   replies.reserve(committed.size());
   for (const GroupCommitter::Committed& one : committed) {

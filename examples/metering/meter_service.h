@@ -40,7 +40,7 @@ class MeterService {
 
  private:
   void Refuse(ConnectionId connection, const Reading& reading, Ack::Status why);
-  void Finish(std::vector<GroupCommitter::Committed> committed);
+  void Finish(const std::vector<GroupCommitter::Committed>& committed);
   void Drop(const Job& job);
 
   const Options options_;

@@ -1,4 +1,6 @@
 // meterstore: the storage server of the metering example.
+#include <sys/stat.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -104,5 +106,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   RaiseDescriptorLimit();
   KeepStopSignals();
+  // Group members may use the unix socket: an agent is often another user than its server.
+  umask(S_IRWXO);
   return Serve(std::move(flags));
 }

@@ -22,6 +22,13 @@ std::vector<CgroupMembership> Membership(const std::string& tree, const std::str
   return memberships.value_or(std::vector<CgroupMembership>());
 }
 
+// The first mount of a controller below `below`; nullptr when there is none.
+const CgroupMount* FindCgroupMount(const std::vector<CgroupMount>& mounts,
+                                   const std::string& controller, const std::string& below) {
+  const auto found = FindCgroupMounts(mounts, controller, below);
+  return found.empty() ? nullptr : found.front();
+}
+
 TEST(CgroupPathsTest, SeparateVersion1ControllersBesideVersion2) {
   const auto mounts = Mounts("linux-6.18-hybrid");
   const auto process = Membership("linux-6.18-hybrid", "32321");

@@ -27,14 +27,20 @@ constexpr int kReceiveBuffer = 256 * 1024;
 
 class TestBridge final : public StreamBridge {
  public:
-  TestBridge(EventLoop& loop, absl::Duration idle) : StreamBridge(loop, idle) {}
+  TestBridge(EventLoop& loop, absl::Duration idle) : StreamBridge(loop, idle) {
+    CountBytes(&from_socket_, &to_socket_);
+  }
   using StreamBridge::AdoptSocket;
   using StreamBridge::FlushToSocket;
   using StreamBridge::socket_fd;
 
   std::vector<End> done;
+  uint64_t bytes_from_socket() const { return from_socket_.Value(); }
+  uint64_t bytes_to_socket() const { return to_socket_.Value(); }
 
  private:
+  Counter from_socket_;
+  Counter to_socket_;
   void OnHeaders(int) override {}
   void OnDone(End end) override { done.push_back(end); }
 };

@@ -56,10 +56,9 @@ class Side final : public TrunkConnection::Owner {
     accepted.back()->on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
     return accepted.back().get();
   }
-  void OnTrunkUp(TrunkConnection&) override { log.push_back("up"); }
-  void OnTrunkDraining(TrunkConnection&) override { log.push_back("draining"); }
-  void OnTrunkUsability(TrunkConnection& t) override {
-    log.push_back(t.usable() ? "usable" : "unusable");
+  void OnTrunkChanged(TrunkConnection& t) override {
+    const char* const taking = log.empty() ? "up" : "usable";
+    log.push_back(t.draining() ? "draining" : t.usable() ? taking : "unusable");
   }
   void OnTrunkLost(TrunkConnection&, const absl::Status& why) override {
     log.push_back("lost");

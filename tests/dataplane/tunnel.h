@@ -76,7 +76,8 @@ class Tunnel {
 
   const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }
   const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }
-  int64_t clients();
+  const ListenerCell& listener() { return stats_.Listener(kService)->cell(0); }
+  int64_t clients() const { return stats_.Clients(); }
   DataPlane& data_plane() { return *data_plane_; }
 
  private:

@@ -101,7 +101,7 @@ TEST(TunnelFailureTest, DrainedAgentKeepsItsFlowsAndGetsNoNewOnes) {
   }
   const size_t second = tunnel.AddAgent(second_server.address());
   tunnel.Apply();
-  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks_up.Value() == 2; }));
   std::atomic<bool> drained = false;
   std::thread drain([&] {
     tunnel.agent(first).Drain(absl::Minutes(1));
@@ -183,7 +183,7 @@ TEST(TunnelFailureTest, FlowOfALostTrunkIsNeverTriedElsewhere) {
   EXPECT_EQ(server.Read(7), "pay 100");
   tunnel.AddAgent(second_server.address());
   tunnel.Apply();
-  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks_up.Value() == 2; }));
   tunnel.Kill(first);
   EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(client.ending(), Ending::kReset);
@@ -273,7 +273,7 @@ TEST(TunnelFailureTest, ClientThatGoesWhileItWaitsCostsNothing) {
   tunnel.Start();
   for (int i = 0; i < 10; ++i) tunnel.Connect().Reset();
   for (int i = 0; i < 10; ++i) tunnel.Connect().Close();
-  ASSERT_TRUE(Eventually([&] { return tunnel.worker().accepted.Value() == 20; }));
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().accepted.Value() == 20; }));
   EXPECT_TRUE(Eventually([&] { return tunnel.clients() == 0; }));
 }
 

@@ -184,7 +184,7 @@ TEST_F(TunnelFlowTest, EndpointCountsWhatItCarried) {
   EXPECT_EQ(tunnel_.cell(0).bytes_to_server.Value(), 15u);
   EXPECT_EQ(tunnel_.cell(0).bytes_to_client.Value(), 21u);
   EXPECT_EQ(tunnel_.cell(0).connects.Value(), 3u);
-  EXPECT_EQ(tunnel_.worker().accepted.Value(), 3u);
+  EXPECT_EQ(tunnel_.listener().accepted.Value(), 3u);
 }
 
 }  // namespace

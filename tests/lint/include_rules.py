@@ -1,4 +1,5 @@
-"""Who may include what. Folders of the product do not know each other, and a library's headers stay in its edge files.
+"""Who may include what: folders of the product do not know each other, a library's headers stay in its edge files, and
+the pure stages touch neither libraries nor the system.
 
     include_rules.py [ROOT]
 
@@ -25,7 +26,8 @@ LIBRARIES = [
         "agent/load_reporter.*",
         "controller/*_service.*",
         "controller/grpc_server.*",
-        "controller/ctl/controller_client.*",
+        "controller/server_stream.h",
+        "controller/ctl/client.*",
         "dataplane/discovery_subscriber.*",
     ]),
     ("prometheus-cpp", r"prometheus/", ["common/metrics_page.cc"]),
@@ -35,6 +37,22 @@ LIBRARIES = [
     ("nghttp2", r"nghttp2/", ["common/http2_*"]),
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
+
+# The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
+# same code runs in production and in a simulation.
+PURE = [
+    "agent/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
+    "agent/proc_stat.*", "agent/psi.*",
+    "common/backoff.*", "common/clock.h", "common/json_text.*", "common/random.h", "common/timer_wheel.*",
+    "common/utf8.*",
+    "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
+    "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
+    "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
+    "controller/weight_limiter.*", "controller/weight_policy.*",
+    "dataplane/balancer.*",
+]
+CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
+CLOCK_DECLARATION = "common/clock.h"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 SOURCES = (".cc", ".h")
@@ -61,6 +79,26 @@ def library_violation(file, header):
     return None
 
 
+def is_pure(path):
+    return any(fnmatch(path, pattern) for pattern in PURE)
+
+
+def purity_violation(file, header):
+    if not is_pure(str(file)):
+        return None
+    standard = re.fullmatch(r"[a-z_0-9]+", header)
+    if standard or header.startswith("absl/") or is_pure(header):
+        return None
+    return f'a pure stage may not include "{header}"'
+
+
+def clock_violation(file, line):
+    code = line.split("//")[0]
+    if is_pure(str(file)) and str(file) != CLOCK_DECLARATION and CLOCK_READ.search(code):
+        return "a pure stage takes `now`, it does not read a clock"
+    return None
+
+
 def source_files(root):
     for folder in [*FOLDERS, "tests"]:
         for path in sorted((root / folder).rglob("*")):
@@ -73,13 +111,13 @@ def violations(root):
     for path in source_files(root):
         file = path.relative_to(root)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            found = [clock_violation(file, line)]
             match = INCLUDE.match(line)
-            if not match:
-                continue
-            header = match.group(2)
-            for what in (folder_violation(file, header), library_violation(file, header)):
-                if what:
-                    yield file, number, what
+            if match:
+                header = match.group(2)
+                found += [rule(file, header) for rule in (folder_violation, library_violation, purity_violation)]
+            for what in filter(None, found):
+                yield file, number, what
 
 
 def main():

@@ -57,7 +57,7 @@ class IncludeRules(unittest.TestCase):
 
     def test_grpc_stays_in_edge_files(self):
         for header in ("<grpcpp/grpcpp.h>", "<grpc/grpc.h>", '"trunkline/v1/admin.grpc.pb.h"'):
-            self.assert_violation({"controller/load_model.h": f"#include {header}\n"}, "may include gRPC")
+            self.assert_violation({"controller/main.cc": f"#include {header}\n"}, "may include gRPC")
         self.assert_clean({"agent/load_reporter.cc": "#include <grpcpp/grpcpp.h>\n"})
 
     def test_other_libraries_stay_in_their_files(self):
@@ -65,11 +65,25 @@ class IncludeRules(unittest.TestCase):
                        "<nghttp2/nghttp2.h>", "<sqlite3.h>"):
             self.assert_violation({"dataplane/flow.cc": f"#include {header}\n"}, "dataplane/flow.cc:1: only")
 
+    def test_pure_stage_touches_no_library_and_no_system(self):
+        for header in ('"trunkline/v1/weights.pb.h"', "<sys/socket.h>", "<unistd.h>", '"common/socket.h"',
+                       '"controller/state_store.h"'):
+            self.assert_violation({"controller/load_model.h": f"#include {header}\n"},
+                                  "controller/load_model.h:1: a pure stage may not include")
+
+    def test_pure_stage_reads_no_clock(self):
+        for call in ("MonotonicNow()", "absl::Now()", "std::chrono::steady_clock::now()"):
+            self.assert_violation({"dataplane/balancer.cc": f"auto t = {call};\n"}, "does not read a clock")
+        self.assert_clean({"dataplane/balancer.cc": "// MonotonicNow() is for edges\n",
+                           "dataplane/worker.cc": "auto t = MonotonicNow();\n"})
+
     def test_allowed_includes_are_silent(self):
         self.assert_clean({
             "agent/x.cc": '#include "agent/y.h"\n#include "common/z.h"\n#include "trunkline/v1/admin.pb.h"\n'
                           "#include <vector>\n// #include \"controller/y.h\"\n",
             "controller/ctl/x.cc": '#include "controller/y.h"\n',
+            "controller/load_model.cc": '#include "controller/load_model.h"\n#include "common/clock.h"\n'
+                                        '#include "absl/time/time.h"\n#include <map>\n',
             "tests/controller/x.cc": '#include "controller/y.h"\n#include <httplib.h>\n',
             "docs/x.h": '#include "controller/y.h"\n',
         })

@@ -9,7 +9,7 @@
 #include "examples/metering/connection_server.h"
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
-#include "tests/metering/scratch_dir.h"
+#include "tests/common/scratch_folder.h"
 #include "tests/metering/test_client.h"
 
 namespace trunkline::metering {
@@ -48,7 +48,7 @@ class MeterServiceTest : public testing::Test {
   const Address& tcp() const { return server_->addresses()[0]; }
   const Address& unix_socket() const { return server_->addresses()[1]; }
 
-  ScratchDir dir_;
+  test::ScratchFolder dir_;
   std::unique_ptr<ConnectionServer> server_;
   std::unique_ptr<MeterService> service_;
   std::thread loop_;

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "examples/metering/sqlite_handle.h"
-#include "tests/metering/scratch_dir.h"
+#include "tests/common/scratch_folder.h"
 
 namespace trunkline::metering {
 namespace {
@@ -44,7 +44,7 @@ class ReadingStoreTest : public testing::Test {
     return sqlite3_column_int(count->get(), 0);
   }
 
-  ScratchDir dir_;
+  test::ScratchFolder dir_;
   const std::string path_ = dir_.File("readings.db");
 };
 

@@ -9,7 +9,7 @@
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
 #include "examples/metering/sqlite_handle.h"
-#include "tests/metering/scratch_dir.h"
+#include "tests/common/scratch_folder.h"
 
 namespace trunkline::metering {
 namespace {
@@ -53,7 +53,7 @@ class StoreCheckTest : public testing::Test {
     return result.ok() ? *result : StoreCheckResult{};
   }
 
-  ScratchDir dir_;
+  test::ScratchFolder dir_;
   const std::string db_ = dir_.File("one.db");
   const std::string other_db_ = dir_.File("other.db");
   const std::string acked_ = dir_.File("acked");

@@ -1,0 +1,91 @@
+#include "agent/sampling_loop.h"
+
+#include <algorithm>
+#include <random>
+#include <utility>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/random.h"
+
+namespace trunkline {
+namespace {
+
+std::vector<double> Utilizations(const std::vector<LoadSample>& samples) {
+  std::vector<double> utilizations;
+  for (const LoadSample& sample : samples) utilizations.push_back(sample.Utilization());
+  return utilizations;
+}
+
+}  // namespace
+
+SamplingLoop::SamplingLoop(LoadSampler& sampler, absl::Duration interval)
+    : sampler_(sampler), schedule_(interval) {}
+
+void SamplingLoop::Start(Offer offer) {
+  thread_ = std::thread([this, offer = std::move(offer)] { Run(offer); });
+}
+
+void SamplingLoop::Stop() {
+  if (!thread_.joinable()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+void SamplingLoop::SetInterval(absl::Duration interval) {
+  absl::MutexLock lock(&mutex_);
+  if (schedule_.interval() == interval) return;
+  LogInfo("reports every {} from now on, as the controller says", absl::FormatDuration(interval));
+  schedule_.SetInterval(MonotonicNow(), interval);
+}
+
+absl::Duration SamplingLoop::interval() const {
+  absl::MutexLock lock(&mutex_);
+  return schedule_.interval();
+}
+
+std::vector<LoadSample> SamplingLoop::Latest() const {
+  absl::MutexLock lock(&mutex_);
+  return latest_;
+}
+
+std::vector<LoadSample> SamplingLoop::Due(MonotonicTime now, double uniform) {
+  std::vector<LoadSample> fast = sampler_.Read(kCrossingWindow);
+  absl::MutexLock lock(&mutex_);
+  latest_ = sampler_.Read(std::clamp(schedule_.interval(), kCrossingWindow, kMaxWindow));
+  switch (schedule_.Check(now, Utilizations(fast), uniform)) {
+    case ReportSchedule::Due::kInterval:
+      return latest_;
+    case ReportSchedule::Due::kCrossing:
+      return fast;
+    case ReportSchedule::Due::kNo:
+      return {};
+  }
+  return {};
+}
+
+void SamplingLoop::Run(const Offer& offer) {
+  FastRandom random(std::random_device{}());
+  MonotonicTime next = MonotonicNow();
+  for (uint64_t tick = 0;; ++tick) {
+    const MonotonicTime now = MonotonicNow();
+    if (tick % kFastPerSlow == 0) {
+      for (const std::string& line : sampler_.SampleSlow(now)) LogInfo("{}", line);
+    }
+    sampler_.SampleFast(now);
+    // A rate takes two samples: a first report of all zeros would look like an idle server.
+    if (tick > 0) {
+      std::vector<LoadSample> due = Due(now, random.Uniform());
+      if (!due.empty()) offer(std::move(due));
+    }
+    // A late tick is not made up for: what it missed is in the counters.
+    next = std::max(next + kFastPeriod, now);
+    absl::MutexLock lock(&mutex_);
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), next - MonotonicNow())) return;
+  }
+}
+
+}  // namespace trunkline

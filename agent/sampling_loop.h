@@ -1,0 +1,63 @@
+// The agent's clockwork: samples ten times a second, and says when a report is due.
+//
+// One thread of its own, so that neither a slow controller nor a busy trunk worker makes samples
+// late. Thread-safe.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/load_sample.h"
+#include "agent/load_sampler.h"
+#include "agent/report_schedule.h"
+#include "common/clock.h"
+
+namespace trunkline {
+
+class SamplingLoop {
+ public:
+  static constexpr absl::Duration kFastPeriod = absl::Milliseconds(100);
+  static constexpr int kFastPerSlow = 10;
+  // What crossings are looked for in, and reported from: long enough that the 10 ms ticks of /proc
+  // are a few per cent.
+  static constexpr absl::Duration kCrossingWindow = absl::Milliseconds(500);
+  // Reports further apart than this still tell of the last seconds only.
+  static constexpr absl::Duration kMaxWindow = absl::Seconds(10);
+
+  using Offer = std::function<void(std::vector<LoadSample>)>;
+
+  // `sampler` outlives the loop and, once started, is touched by its thread only.
+  SamplingLoop(LoadSampler& sampler, absl::Duration interval);
+  ~SamplingLoop() { Stop(); }
+
+  // `offer` gets each due report, until Stop; it must not block. Called once.
+  void Start(Offer offer);
+  void Stop();
+
+  // How far reports are apart, from now on.
+  void SetInterval(absl::Duration interval);
+  absl::Duration interval() const;
+  // Of the last second; empty before the first.
+  std::vector<LoadSample> Latest() const;
+
+ private:
+  void Run(const Offer& offer);
+  // What is due now; empty when nothing is.
+  std::vector<LoadSample> Due(MonotonicTime now, double uniform);
+
+  LoadSampler& sampler_;
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  ReportSchedule schedule_ ABSL_GUARDED_BY(mutex_);
+  std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,79 @@
+// The load of one local service: its CPU, memory, pressure, connections and streams.
+//
+// Two speeds: what may cross a threshold between two reports (CPU, streams) is read every 100 ms
+// and costs a few reads of small files; the rest once a second. Edge: reads files and asks the
+// kernel. Externally synchronized.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/connection_bytes.h"
+#include "agent/cpu_meter.h"
+#include "agent/load_sample.h"
+#include "agent/rate_window.h"
+#include "agent/reachability.h"
+#include "agent/service_traffic.h"
+#include "agent/sock_diag.h"
+#include "agent/system_files.h"
+#include "common/clock.h"
+
+namespace trunkline {
+
+struct ServiceSamplerOptions {
+  std::string service;
+  std::string endpoint_id;
+  double capacity_hint = 0;
+  CpuMeterOptions cpu;
+  // The server's TCP port; 0: none, then it has no connections to count.
+  uint16_t port = 0;
+  // Trunks' streams are connections to `port` too (the target is TCP): their bytes must not be
+  // counted twice.
+  bool streams_use_port = false;
+  // 0: no limit.
+  uint32_t max_connections = 0;
+  // As DumpSockets.
+  std::function<absl::StatusOr<SocketDump>(uint16_t port)> dump_sockets;
+  // Tries the server; called only while in doubt whether it is there.
+  std::function<bool()> try_connect;
+};
+
+class ServiceSampler {
+ public:
+  // `files` outlives the sampler.
+  ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options);
+
+  void SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic);
+  // What the log should say of it, if anything: at transitions only.
+  std::optional<std::string> SampleSlow(MonotonicTime now, const ServiceTrafficTotals& traffic);
+
+  // Rates over the last `window`. Network values are the host's: the caller's to fill in.
+  LoadSample Read(absl::Duration window) const;
+
+  // Whether the service has a listening TCP port whose queue can overflow.
+  bool has_port() const { return options_.port != 0; }
+
+ private:
+  void SampleMemory();
+  void SamplePressure();
+  void SampleConnections(MonotonicTime now);
+
+  const SystemFiles& files_;
+  const ServiceSamplerOptions options_;
+  CpuMeter cpu_meter_;
+  Reachability reachability_;
+  ConnectionBytes connection_bytes_;
+  RateWindow cpu_seconds_;
+  RateWindow successes_;
+  RateWindow errors_;
+  RateWindow stream_bytes_;
+  RateWindow port_bytes_;
+  // The parts of a sample that are not rates.
+  LoadSample current_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,101 @@
+#include "controller/controller_metrics.h"
+
+#include <map>
+#include <string>
+
+#include "controller/wire_view.h"
+
+namespace trunkline {
+namespace {
+
+void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdict,
+                     MetricsWriter& writer) {
+  const RegisteredEndpoint& endpoint = reason.endpoint;
+  const MetricLabels labels = {{"service", endpoint.key.service},
+                               {"endpoint", endpoint.key.endpoint_id}};
+  writer.AddGauge("controller_endpoint_weight", "Weight as published, relative to a mean of 1.",
+                  labels, reason.weight);
+  writer.AddGauge("controller_endpoint_capacity", "Learned capacity, relative to a mean of 1.",
+                  labels, reason.load.capacity);
+  MetricLabels state = labels;
+  state.emplace_back("state", endpoint.draining ? "draining" : StateName(endpoint.state));
+  writer.AddGauge("controller_endpoint_state", "1 for the state that the endpoint is in.", state,
+                  1);
+  writer.AddGauge("controller_endpoint_ejecting_proxies",
+                  "Connected proxies that have taken the endpoint out for now.", labels,
+                  verdict.ejected_by);
+  writer.AddCounter("controller_endpoint_proxy_errors_total",
+                    "Flows that failed at the endpoint, as proxies report them.", labels,
+                    static_cast<double>(verdict.errors));
+  if (!endpoint.load.has_value()) return;
+  writer.AddGauge("controller_endpoint_utilization_ratio",
+                  "Largest utilization among the endpoint's resources, of its last report.", labels,
+                  Utilization(*endpoint.load));
+  writer.AddGauge("controller_endpoint_report_age_seconds", "Time since the last report.", labels,
+                  absl::ToDoubleSeconds(*reason.report_age));
+}
+
+void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
+                      MetricsWriter& writer) {
+  const std::map<EndpointKey, EndpointVerdict> verdicts = proxies.Verdicts();
+  size_t written = 0, omitted = 0;
+  for (const ServiceReason& service : view.services) {
+    const MetricLabels labels = {{"service", service.spec.name}};
+    writer.AddGauge("controller_service_endpoints", "Endpoints of the service that are known.",
+                    labels, static_cast<double>(service.endpoints.size()));
+    writer.AddGauge("controller_service_frozen",
+                    "1 while weights are held because most reports are missing.", labels,
+                    service.load.frozen() ? 1 : 0);
+    for (const EndpointReason& reason : service.endpoints) {
+      if (written == kMaxEndpointSeries) {
+        ++omitted;
+        continue;
+      }
+      ++written;
+      auto verdict = verdicts.find(reason.endpoint.key);
+      CollectEndpoint(reason, verdict == verdicts.end() ? EndpointVerdict{} : verdict->second,
+                      writer);
+    }
+  }
+  writer.AddGauge("controller_endpoints_without_series",
+                  "Endpoints left out of this page to bound its size.", {},
+                  static_cast<double>(omitted));
+}
+
+void CollectReports(const ReportCounts& counts, MetricsWriter& writer) {
+  const std::pair<const char*, uint64_t> results[] = {{"accepted", counts.accepted},
+                                                      {"old_sequence", counts.old_sequence},
+                                                      {"unknown_session", counts.unknown_session},
+                                                      {"invalid", counts.invalid},
+                                                      {"too_frequent", counts.too_frequent},
+                                                      {"overflow", counts.overflow}};
+  for (const auto& [result, count] : results) {
+    writer.AddCounter("controller_reports_total", "Load reports by what became of them.",
+                      {{"result", result}}, static_cast<double>(count));
+  }
+}
+
+}  // namespace
+
+void CollectControllerMetrics(ControlLoop& loop, ProxyTable& proxies, MetricsWriter& writer) {
+  const std::shared_ptr<const ControllerView> view = loop.view();
+  CollectEndpoints(*view, proxies, writer);
+  CollectReports(loop.report_counts(), writer);
+  writer.AddGauge("controller_snapshot_epoch", "Epoch of the published snapshot.", {},
+                  static_cast<double>(view->snapshot->id.epoch));
+  writer.AddGauge("controller_snapshot_version", "Version of the published snapshot.", {},
+                  static_cast<double>(view->snapshot->id.version));
+  writer.AddGauge("controller_connected_agents", "Agents with a live stream.", {},
+                  static_cast<double>(view->connected_agents));
+  writer.AddGauge("controller_connected_proxies", "Proxies with a live stream.", {},
+                  static_cast<double>(proxies.connected()));
+  writer.AddCounter("controller_snapshot_nacks_total", "Snapshots that proxies refused.", {},
+                    static_cast<double>(proxies.nacks()));
+  writer.AddCounter("controller_state_write_failures_total",
+                    "Times that the state file could not be written.", {},
+                    static_cast<double>(loop.state_write_failures()));
+  writer.AddHistogram("controller_tick_duration_seconds",
+                      "Time to age, learn, weigh and publish once.", {}, loop.tick_durations());
+}
+
+}  // namespace trunkline

@@ -1,0 +1,43 @@
+// What the operator configured of one service, as plain values for the pure stages (wire.h reads
+// them from the configuration message). Immutable after the start of the controller.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace trunkline {
+
+enum class CarryKind { kTunnel };
+enum class PolicyKind { kAdaptive, kStatic, kRoundRobin };
+
+// Unset: the proxy's default.
+struct FlowLimitSpec {
+  std::optional<absl::Duration> connect_timeout;
+  std::optional<absl::Duration> idle_timeout;
+  std::optional<absl::Duration> first_byte_timeout;
+  uint32_t max_clients = 0;
+  friend bool operator==(const FlowLimitSpec&, const FlowLimitSpec&) = default;
+};
+
+struct EndpointHintSpec {
+  std::string endpoint_id;
+  // The operator's relative capacity; 0: none given.
+  double weight = 0;
+  // Empty: known only once its agent announces it.
+  std::string address;
+};
+
+struct ServiceSpec {
+  std::string name;
+  std::string listen;
+  CarryKind mode = CarryKind::kTunnel;
+  PolicyKind policy = PolicyKind::kAdaptive;
+  FlowLimitSpec limits;
+  std::vector<EndpointHintSpec> endpoints;
+};
+
+}  // namespace trunkline

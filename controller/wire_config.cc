@@ -1,0 +1,100 @@
+#include "controller/wire_config.h"
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "controller/wire_time.h"
+
+namespace trunkline {
+namespace {
+
+PolicyKind ReadPolicy(v1::WeightPolicy policy) {
+  switch (policy) {
+    case v1::STATIC:
+      return PolicyKind::kStatic;
+    case v1::ROUND_ROBIN:
+      return PolicyKind::kRoundRobin;
+    default:
+      return PolicyKind::kAdaptive;
+  }
+}
+
+std::optional<absl::Duration> ReadLimit(bool given, const google::protobuf::Duration& value) {
+  return given ? std::optional(ReadDuration(value)) : std::nullopt;
+}
+
+FlowLimitSpec ReadLimits(const v1::FlowLimits& limits) {
+  return {
+      .connect_timeout = ReadLimit(limits.has_connect_timeout(), limits.connect_timeout()),
+      .idle_timeout = ReadLimit(limits.has_idle_timeout(), limits.idle_timeout()),
+      .first_byte_timeout = ReadLimit(limits.has_first_byte_timeout(), limits.first_byte_timeout()),
+      .max_clients = limits.max_clients()};
+}
+
+ServiceSpec ReadService(const v1::ServiceConfig& config) {
+  ServiceSpec spec;
+  spec.name = config.name();
+  spec.listen = config.listen();
+  spec.policy = ReadPolicy(config.policy());
+  spec.limits = ReadLimits(config.limits());
+  for (const v1::EndpointHint& hint : config.endpoints()) {
+    spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
+  }
+  return spec;
+}
+
+std::vector<std::string> FindRepetitions(const v1::ControllerConfig& config) {
+  std::vector<std::string> errors;
+  std::set<std::string> names, listens;
+  for (int i = 0; i < config.services_size(); ++i) {
+    const v1::ServiceConfig& service = config.services(i);
+    const std::string where = absl::StrCat("services[", i, "]");
+    if (!names.insert(service.name()).second) {
+      errors.push_back(absl::StrCat(where,
+                                    ".name: expected a name of its own; an earlier service is \"",
+                                    service.name(), "\" as well"));
+    }
+    // Port 0 takes a free one each time.
+    const bool any_port = absl::EndsWith(service.listen(), ":0");
+    if (!any_port && !listens.insert(service.listen()).second) {
+      errors.push_back(
+          absl::StrCat(where, ".listen: expected an address of its own; an earlier service has ",
+                       service.listen(), " as well"));
+    }
+    std::set<std::string> endpoints;
+    for (int j = 0; j < service.endpoints_size(); ++j) {
+      const std::string& id = service.endpoints(j).endpoint_id();
+      if (endpoints.insert(id).second) continue;
+      errors.push_back(absl::StrCat(
+          where, ".endpoints[", j,
+          "].endpoint_id: expected an id of its own; an earlier endpoint is \"", id, "\" as well"));
+    }
+  }
+  return errors;
+}
+
+}  // namespace
+
+absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config) {
+  const std::vector<std::string> errors = FindRepetitions(config);
+  if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
+  ControllerSettings settings;
+  if (!config.grpc_listen().empty()) settings.grpc_listen = config.grpc_listen();
+  if (!config.admin_listen().empty()) settings.admin_listen = config.admin_listen();
+  settings.state_file = config.state_file();
+  for (const v1::ServiceConfig& service : config.services()) {
+    settings.services.push_back(ReadService(service));
+  }
+  if (config.has_report_interval()) {
+    settings.report_interval = ReadDuration(config.report_interval());
+  }
+  if (config.has_tick_interval()) settings.tick_interval = ReadDuration(config.tick_interval());
+  if (config.has_ramp()) settings.ramp = ReadDuration(config.ramp());
+  return settings;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,54 @@
+#include "controller/wire_snapshot.h"
+
+#include "controller/wire_time.h"
+
+namespace trunkline {
+namespace {
+
+void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
+  if (limits.connect_timeout)
+    WriteDuration(*limits.connect_timeout, out->mutable_connect_timeout());
+  if (limits.idle_timeout) WriteDuration(*limits.idle_timeout, out->mutable_idle_timeout());
+  if (limits.first_byte_timeout) {
+    WriteDuration(*limits.first_byte_timeout, out->mutable_first_byte_timeout());
+  }
+  out->set_max_clients(limits.max_clients);
+}
+
+void WriteService(const SnapshotService& service, v1::Service* out) {
+  out->set_name(service.name);
+  out->set_mode(v1::TUNNEL);
+  out->mutable_listener()->set_address(service.listen);
+  WriteLimits(service.limits, out->mutable_limits());
+  for (const SnapshotEndpoint& endpoint : service.endpoints) {
+    v1::Endpoint* written = out->add_endpoints();
+    written->set_endpoint_id(endpoint.endpoint_id);
+    written->set_address(endpoint.address);
+    written->set_weight(endpoint.weight);
+    written->set_draining(endpoint.draining);
+    written->set_capacity(endpoint.capacity);
+  }
+}
+
+}  // namespace
+
+SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
+
+void WriteSnapshotId(const SnapshotVersion& id, v1::SnapshotId* out) {
+  out->set_epoch(id.epoch);
+  out->set_version(id.version);
+}
+
+void WriteSnapshot(const ClusterSnapshot& snapshot, v1::Snapshot* out) {
+  WriteSnapshotId(snapshot.id, out->mutable_id());
+  for (const auto& service : snapshot.services) WriteService(*service, out->add_services());
+}
+
+void WriteDelta(const ClusterDelta& delta, v1::SnapshotDelta* out) {
+  WriteSnapshotId(delta.base, out->mutable_base());
+  WriteSnapshotId(delta.id, out->mutable_id());
+  for (const auto& service : delta.services) WriteService(*service, out->add_services());
+  for (const std::string& name : delta.removed_services) out->add_removed_services(name);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,112 @@
+"""Processes that never outlive the demo.
+
+Each child is killed by the kernel when the demo dies, however it dies; runs in a session of its own, so that Ctrl-C
+reaches only the demo, which stops the children in order; and writes its output to a log file, whose end is shown when
+the child ends unasked. Only processes started here are ever signalled, by their process id.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 5
+LOG_LINES_SHOWN = 15
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Failure(Exception):
+    """Something that ends the demo, in words for its user."""
+
+
+def _die_with_parent():
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Child:
+    def __init__(self, name, arguments, log_path, environment=None):
+        self.name = name
+        self.log_path = log_path
+        self.expected_to_run = True
+        with open(log_path, "ab") as log:
+            self._process = subprocess.Popen(
+                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_die_with_parent, env=environment)
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def exit_code(self):
+        """None while it runs."""
+        return self._process.poll()
+
+    def log_tail(self):
+        with open(self.log_path, errors="replace") as log:
+            return "".join(f"    {line}" for line in log.readlines()[-LOG_LINES_SHOWN:])
+
+    def last_line(self):
+        with open(self.log_path, "rb") as log:
+            log.seek(max(0, os.path.getsize(self.log_path) - 4096))
+            lines = log.read().decode(errors="replace").split("\n")
+        return lines[-2] if len(lines) > 1 else ""  # the last element is an unfinished line
+
+    def check(self):
+        if self.expected_to_run and self.exit_code() is not None:
+            raise Failure(f"{self.name} ended with exit code {self.exit_code()}; the end of its log:\n"
+                          f"{self.log_tail()}")
+
+    def kill(self):
+        """As a crash would: no chance to tidy up."""
+        self.expected_to_run = False
+        self._process.kill()
+        self._process.wait()
+
+    def ask_to_stop(self):
+        self.expected_to_run = False
+        if self.exit_code() is None:
+            self._process.terminate()
+
+    def wait_stopped(self, deadline):
+        try:
+            self._process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            print(f"{self.name} did not stop within {STOP_SECONDS} s and was killed", file=sys.stderr)
+            self.kill()
+
+
+class Children:
+    """All of them; `stop_all` leaves none."""
+
+    def __init__(self, log_folder):
+        self._log_folder = log_folder
+        self._running = []
+
+    def start(self, name, arguments, environment=None):
+        log_path = os.path.join(self._log_folder, f"{name}.log")
+        child = Child(name, [str(a) for a in arguments], log_path, environment)
+        self._running.append(child)
+        return child
+
+    def check(self):
+        self._running = [c for c in self._running if c.expected_to_run or c.exit_code() is None]
+        for child in self._running:
+            child.check()
+
+    def stop_all(self):
+        for child in self._running:
+            if not child.expected_to_run:
+                child.kill()  # it was about to end, and may be waiting for the others
+                continue
+            child.ask_to_stop()
+            # A stopped (SIGSTOP) process does not see SIGTERM.
+            if child.exit_code() is None:
+                os.kill(child.pid, signal.SIGCONT)
+        deadline = time.monotonic() + STOP_SECONDS
+        for child in self._running:
+            child.wait_stopped(deadline)
+        self._running = []

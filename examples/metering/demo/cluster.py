@@ -1,0 +1,177 @@
+"""What runs: one controller, two proxies, three storage servers with an agent each. Configurations, starts, kills."""
+
+import json
+import os
+import random
+import socket
+import time
+import urllib.error
+import urllib.request
+
+from children import Failure
+from server_group import CgroupServerGroup, LedServerGroup
+
+ADAPTIVE = "readings"
+ROUND_ROBIN = "readings-rr"
+PROXY_HOSTS = ("127.0.0.1", "127.0.0.2")
+WORKERS = 1
+TRUNKS_PER_ENDPOINT = 4
+# The servers' shares of the CPU that all of them may use.
+SERVER_SHARES = {"store-1": 10 / 18, "store-2": 5 / 18, "store-3": 3 / 18}
+# What a reading costs a server: the mean is about 1.4 ms of CPU.
+COST_FLAGS = ["--cost", "0.5ms-2ms", "--upload-factor", "10", "--tail", "1%:10ms"]
+RAMP = "4s"
+DRAIN = "1s"  # at the end, nothing is left to wait for
+START_SECONDS = 15
+# Below the range that the system gives to outgoing connections, which the collectors use up by the thousand.
+_PORTS = range(20_000, 32_000)
+
+
+class PortPicker:
+    def __init__(self):
+        self._taken = set()
+
+    def pick(self, hosts=("127.0.0.1",)):
+        while True:
+            port = random.choice(_PORTS)
+            if port not in self._taken and all(_is_free(host, port) for host in hosts):
+                self._taken.add(port)
+                return port
+
+
+def _is_free(host, port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+class Proxy:
+    def __init__(self, name, host, admin_port):
+        self.name, self.host, self.admin_port = name, host, admin_port
+
+
+class Server:
+    def __init__(self, name, cores, ports, folder):
+        self.name, self.cores = name, cores
+        self.socket_path = os.path.join(folder, f"{name}.sock")
+        self.trunk_port, self.admin_port = ports.pick(), ports.pick()
+        self.group = None
+
+
+class Cluster:
+    def __init__(self, bin_folder, folder, children, limits, total_cores):
+        self._bin, self._folder, self._children = bin_folder, folder, children
+        ports = PortPicker()
+        self.database = os.path.join(folder, "readings.db")
+        self.grpc = f"127.0.0.1:{ports.pick()}"
+        self.controller_admin_port = ports.pick()
+        self.listen_ports = {ADAPTIVE: ports.pick(PROXY_HOSTS), ROUND_ROBIN: ports.pick(PROXY_HOSTS)}
+        self.proxies = [Proxy(f"proxy-{i + 1}", host, ports.pick())
+                        for i, host in enumerate(PROXY_HOSTS)]
+        self.servers = [Server(name, share * total_cores, ports, folder)
+                        for name, share in SERVER_SHARES.items()]
+        for server in self.servers:
+            limit = limits.make(server.name, server.cores)
+            if limits.kind == "process":
+                server.group = LedServerGroup(server.name, limit, children, folder)
+            else:
+                server.group = CgroupServerGroup(server.name, limit, children)
+        self._controller = None
+
+    def program(self, name):
+        return os.path.join(self._bin, name)
+
+    def targets(self, service):
+        return [f"{proxy.host}:{self.listen_ports[service]}" for proxy in self.proxies]
+
+    def connection_bound(self):
+        """Long connections that the proxies may use for one service."""
+        return len(self.proxies) * WORKERS * len(self.servers) * TRUNKS_PER_ENDPOINT
+
+    def start(self):
+        for server in self.servers:
+            self.start_server(server)
+        self.start_controller()
+        for server in self.servers:
+            self._start_agent(server)
+        for proxy in self.proxies:
+            self._start_proxy(proxy)
+        for server in self.servers:
+            self._await_ready(f"the agent of {server.name}", server.admin_port)
+        for proxy in self.proxies:
+            self._await_ready(proxy.name, proxy.admin_port)
+
+    def start_server(self, server):
+        server.group.start_server([
+            self.program("meterstore"), "--listen", f"unix:{server.socket_path}",
+            "--database", self.database, "--idle", "10m", *COST_FLAGS])
+
+    def start_controller(self):
+        config = self._write_config("controller", {
+            "grpc_listen": self.grpc,
+            "admin_listen": f"127.0.0.1:{self.controller_admin_port}",
+            "state_file": os.path.join(self._folder, "controller.state"),
+            "ramp": RAMP,
+            "services": [
+                {"name": ADAPTIVE, "mode": "tunnel", "policy": "adaptive",
+                 "listen": f"127.0.0.1:{self.listen_ports[ADAPTIVE]}"},
+                {"name": ROUND_ROBIN, "mode": "tunnel", "policy": "round_robin",
+                 "listen": f"127.0.0.1:{self.listen_ports[ROUND_ROBIN]}"},
+            ]})
+        self._controller = self._children.start(
+            "controller", [self.program("trunkline-controller"), "--config", config])
+
+    def kill_controller(self):
+        self._controller.kill()
+
+    def _start_agent(self, server):
+        # The operator says that all are equal: what they can do is for the controller to find out.
+        settings = {"target": f"unix:{server.socket_path}", "capacity_hint": 1,
+                    **server.group.agent_settings()}
+        config = self._write_config(f"{server.name}-agent", {
+            "agent_id": server.name,
+            "controller": self.grpc,
+            "trunk_listen": f"127.0.0.1:{server.trunk_port}",
+            "admin_listen": f"127.0.0.1:{server.admin_port}",
+            "drain_timeout": DRAIN,
+            "services": [{"service": service, **settings} for service in (ADAPTIVE, ROUND_ROBIN)]})
+        self._children.start(f"{server.name}-agent",
+                             [self.program("trunkline-agent"), "--config", config])
+
+    def _start_proxy(self, proxy):
+        config = self._write_config(proxy.name, {
+            "proxy_id": proxy.name,
+            "controller": self.grpc,
+            "bind_address": proxy.host,
+            "admin_listen": f"127.0.0.1:{proxy.admin_port}",
+            "workers": WORKERS,
+            "drain_timeout": DRAIN,
+            "max_trunks_per_endpoint": TRUNKS_PER_ENDPOINT,
+            "snapshot_file": os.path.join(self._folder, f"{proxy.name}.snapshot")})
+        self._children.start(proxy.name, [self.program("trunkline-proxy"), "--config", config])
+
+    def _write_config(self, name, content):
+        """JSON is YAML."""
+        path = os.path.join(self._folder, f"{name}.yaml")
+        with open(path, "w") as file:
+            json.dump(content, file, indent=2)
+        return path
+
+    def _await_ready(self, name, port):
+        deadline = time.monotonic() + START_SECONDS
+        why = "it does not answer"
+        while time.monotonic() < deadline:
+            self._children.check()
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):
+                    return
+            except urllib.error.HTTPError as error:
+                why = error.read().decode(errors="replace").strip()
+            except OSError as error:
+                why = str(error)
+            time.sleep(0.1)
+        raise Failure(f"{name} was not ready within {START_SECONDS} s: {why}")

@@ -1,0 +1,186 @@
+"""How much CPU each server may use: a control group where one can be made, else a process limit.
+
+A limit has `cores`, takes processes in (`add`), tells the CPU seconds used inside (`used_seconds`), and says how an
+agent is to watch it (`agent_settings`). `remove` leaves nothing behind.
+"""
+
+import glob
+import os
+import time
+
+from process_limit import ProcessLimit
+
+GROUP_PREFIX = "trunkline-demo-"
+# Short periods: a server that has used up its quota waits some milliseconds, not a tenth of a second.
+PERIOD_US = 20_000
+MIN_QUOTA_US = 1_000  # the kernel's
+# Other work on the machine must not get between a server and its quota: the quota is what is to be shown.
+V1_SHARES, V2_WEIGHT = 16 * 1024, 10_000
+REMOVE_SECONDS = 5
+
+
+def _write(path, text):
+    with open(path, "w") as file:
+        file.write(str(text))
+
+
+def _read(path):
+    with open(path) as file:
+        return file.read()
+
+
+def _remove_folder(path):
+    """A group can be removed once its last process has been reaped."""
+    deadline = time.monotonic() + REMOVE_SECONDS
+    while True:
+        try:
+            os.rmdir(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _quota_us(cores):
+    return max(MIN_QUOTA_US, round(cores * PERIOD_US))
+
+
+class CgroupV1Limit:
+    """The hierarchies `cpu` (quota) and `cpuacct` (use), mounted together or apart."""
+
+    def __init__(self, root, name, cores):
+        self.cores = cores
+        self._path = name
+        self._folders = {c: os.path.join(root, c, name) for c in ("cpu", "cpuacct")}
+        for folder in self._folders.values():
+            os.makedirs(folder, exist_ok=True)
+        _write(f"{self._folders['cpu']}/cpu.cfs_period_us", PERIOD_US)
+        _write(f"{self._folders['cpu']}/cpu.cfs_quota_us", _quota_us(cores))
+        _write(f"{self._folders['cpu']}/cpu.shares", V1_SHARES)
+
+    def add(self, pid):
+        for folder in self._folders.values():
+            _write(f"{folder}/cgroup.procs", pid)
+
+    def used_seconds(self):
+        return int(_read(f"{self._folders['cpuacct']}/cpuacct.usage")) / 1e9
+
+    def agent_settings(self):
+        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+
+    def remove(self):
+        for folder in self._folders.values():
+            _remove_folder(folder)
+
+
+class CgroupV2Limit:
+    def __init__(self, root, name, cores):
+        self.cores = cores
+        self._path = name
+        self._folder = os.path.join(root, name)
+        os.makedirs(self._folder, exist_ok=True)
+        _write(f"{self._folder}/cpu.max", f"{_quota_us(cores)} {PERIOD_US}")
+        _write(f"{self._folder}/cpu.weight", V2_WEIGHT)
+
+    def add(self, pid):
+        _write(f"{self._folder}/cgroup.procs", pid)
+
+    def used_seconds(self):
+        for line in _read(f"{self._folder}/cpu.stat").splitlines():
+            if line.startswith("usage_usec "):
+                return int(line.split()[1]) / 1e6
+        return 0.0
+
+    def agent_settings(self):
+        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+
+    def remove(self):
+        _remove_folder(self._folder)
+
+
+def _is_alive(pid):
+    try:
+        return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has none
+    except OSError:
+        return False
+
+
+def _sweep(folder):
+    """Groups of demos that were killed before they could remove them."""
+    for path in glob.glob(f"{folder}/{GROUP_PREFIX}*"):
+        owner = os.path.basename(path)[len(GROUP_PREFIX):].split("-")[0]
+        if owner.isdigit() and not _is_alive(owner):
+            try:
+                os.rmdir(path)
+            except OSError:
+                pass  # somebody is in it, or somebody else removed it
+
+
+def _can_delegate_cpu(root):
+    """Is `root` a version 2 hierarchy whose children may have CPU limits?"""
+    try:
+        if "cpu" not in _read(f"{root}/cgroup.controllers").split():
+            return False
+        if "cpu" not in _read(f"{root}/cgroup.subtree_control").split():
+            _write(f"{root}/cgroup.subtree_control", "+cpu")
+        return True
+    except OSError:
+        return False
+
+
+class LimitMaker:
+    """Makes limits of the best kind that this machine allows; `kind` says which."""
+
+    def __init__(self, wanted="auto", root="/sys/fs/cgroup"):
+        self._root = root
+        self._prefix = f"{GROUP_PREFIX}{os.getpid()}"
+        self._made = []
+        kinds = {"cgroup1": self._cgroup1_works, "cgroup2": self._cgroup2_works,
+                 "process": lambda: True}
+        candidates = list(kinds) if wanted == "auto" else [wanted]
+        self.kind = next((kind for kind in candidates if kinds[kind]()), None)
+        if self.kind is None:
+            raise ValueError(f"--limit {wanted}: this machine does not allow it")
+
+    def make(self, name, cores):
+        group = f"{self._prefix}-{name}"
+        if self.kind == "cgroup1":
+            limit = CgroupV1Limit(self._root, group, cores)
+        elif self.kind == "cgroup2":
+            limit = CgroupV2Limit(self._root, group, cores)
+        else:
+            limit = ProcessLimit(cores)
+        self._made.append(limit)
+        return limit
+
+    def remove_all(self):
+        while self._made:
+            self._made.pop().remove()
+
+    def _cgroup1_works(self):
+        return self._try(lambda: CgroupV1Limit(self._root, f"{self._prefix}-try", 0.5),
+                         [f"{self._root}/cpu", f"{self._root}/cpuacct"])
+
+    def _cgroup2_works(self):
+        if not _can_delegate_cpu(self._root):
+            return False
+        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+
+    def _try(self, make, folders):
+        if not all(os.path.isdir(folder) for folder in folders):
+            return False
+        for folder in folders:
+            _sweep(folder)
+        try:
+            limit = make()
+            limit.used_seconds()
+        except OSError:
+            for folder in folders:
+                if os.path.isdir(f"{folder}/{self._prefix}-try"):
+                    os.rmdir(f"{folder}/{self._prefix}-try")
+            return False
+        limit.remove()
+        return True

@@ -1,0 +1,59 @@
+"""One run of the collectors: started, watched by its progress line, and read when it is over."""
+
+import json
+import os
+import re
+
+_PROGRESS = re.compile(
+    r"sent (?P<sent>\d+)  acknowledged (?P<acknowledged>\d+)  in flight (?P<in_flight>\d+)"
+    r"  p50 (?P<p50>[\d.]+) ms  p99 (?P<p99>[\d.]+) ms  late (?P<late>\d+)  resends (?P<resends>\d+)"
+    r"  held (?P<held>\d+)")
+SLO_MS = 200
+
+
+class Load:
+    def __init__(self, cluster, children, folder, name, service, rate, seconds, seed, keep=False):
+        self.name = name
+        self.rate = rate
+        self.acked_path = os.path.join(folder, f"{name}.acked")
+        self._json_path = os.path.join(folder, f"{name}.json")
+        arguments = [cluster.program("collectors"), "--collectors", 10_000, "--no-burst",
+                     "--rate", f"{rate:.1f}", "--seconds", f"{seconds:.1f}", "--seed", seed,
+                     "--slo", f"{SLO_MS}ms", "--acked", self.acked_path, "--json", self._json_path]
+        for target in cluster.targets(service):
+            arguments += ["--target", target]
+        if keep:
+            arguments.append("--keep")
+        self.child = children.start(f"collectors-{name}", arguments)
+        self.child.expected_to_run = False  # it ends by itself
+
+    def progress(self):
+        """The newest second's numbers, or None before there are any."""
+        match = _PROGRESS.search(self.child.last_line())
+        return {key: float(value) for key, value in match.groupdict().items()} if match else None
+
+    def stop_sending(self):
+        """It ends once what it has sent is acknowledged."""
+        self.child.ask_to_stop()
+
+    def running(self):
+        return self.child.exit_code() is None
+
+    def result(self):
+        """What it wrote at its end."""
+        with open(self._json_path) as file:
+            return json.load(file)
+
+
+def window(result, begin_unix, end_unix):
+    """Sent, misses and the worst second's p99 of the readings meant for this span of time."""
+    sent = misses = 0
+    p99 = []
+    for second in result["series"]:
+        at = result["started_unix"] + second["second"]
+        if begin_unix <= at and at + 1 <= end_unix and second["sent"]:
+            sent += second["sent"]
+            misses += second["misses"]
+            p99.append(second["latency_seconds"]["p99"])
+    return {"sent": sent, "misses": misses, "miss_ratio": misses / sent if sent else 0.0,
+            "median_p99_seconds": sorted(p99)[len(p99) // 2] if p99 else 0.0}

@@ -1,0 +1,100 @@
+"""A storage server and, at times, a noisy neighbour, under one CPU limit.
+
+Two forms with the same methods: in a control group the processes are simply put into it; under a process limit they
+are children of a group leader, which the agent watches.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+
+from children import Failure
+
+START_SECONDS = 10
+_HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def _neighbour_arguments(cores):
+    return [sys.executable, "-S", os.path.join(_HERE, "neighbour.py"), str(cores)]
+
+
+class CgroupServerGroup:
+    def __init__(self, name, limit, children):
+        self.limit = limit
+        self._name = name
+        self._children = children
+        self._server = None
+        self._neighbour = None
+
+    def agent_settings(self):
+        return self.limit.agent_settings()
+
+    def start_server(self, arguments):
+        self._server = self._children.start(self._name, arguments)
+        self.limit.add(self._server.pid)
+
+    def kill_server(self):
+        self._server.kill()
+
+    def start_neighbour(self, cores):
+        self._neighbour = self._children.start(f"{self._name}-neighbour", _neighbour_arguments(cores))
+        self.limit.add(self._neighbour.pid)
+
+    def stop_neighbour(self):
+        self._neighbour.kill()
+
+
+class LedServerGroup:
+    def __init__(self, name, limit, children, folder):
+        self.limit = limit
+        self._name = name
+        self._folder = folder
+        self._orders_path = os.path.join(folder, f"{name}.orders")
+        os.mkfifo(self._orders_path)
+        self._leader = children.start(
+            f"{name}-leader",
+            [sys.executable, os.path.join(_HERE, "group_leader.py"), self._orders_path])
+        self._orders = open(self._orders_path, "w")
+        self._pids = {}
+
+    def agent_settings(self):
+        pid_file = os.path.join(self._folder, f"{self._name}-leader.pid")
+        with open(pid_file, "w") as file:
+            file.write(str(self._leader.pid))
+        return {**self.limit.agent_settings(), "pid_file": pid_file}
+
+    def start_server(self, arguments):
+        self._start(self._name, arguments)
+
+    def kill_server(self):
+        self._kill(self._name)
+
+    def start_neighbour(self, cores):
+        self._start(f"{self._name}-neighbour", _neighbour_arguments(cores))
+
+    def stop_neighbour(self):
+        self._kill(f"{self._name}-neighbour")
+
+    def _start(self, what, arguments):
+        pid_file = os.path.join(self._folder, f"{what}.pid")
+        order = {"arguments": [str(a) for a in arguments], "pid_file": pid_file,
+                 "log": os.path.join(self._folder, f"{what}.log")}
+        self._orders.write(json.dumps(order) + "\n")
+        self._orders.flush()
+        deadline = time.monotonic() + START_SECONDS
+        while not os.path.exists(pid_file):
+            if time.monotonic() > deadline:
+                raise Failure(f"{what} was not started within {START_SECONDS} s")
+            time.sleep(0.02)
+        with open(pid_file) as file:
+            self._pids[what] = int(file.read())
+        os.unlink(pid_file)
+        self.limit.add(self._pids[what])
+
+    def _kill(self, what):
+        pid = self._pids.pop(what)
+        os.kill(pid, signal.SIGKILL)
+        while os.path.exists(f"/proc/{pid}"):  # until its leader has taken note
+            time.sleep(0.01)

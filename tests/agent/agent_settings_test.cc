@@ -1,0 +1,95 @@
+#include "agent/agent_settings.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/config.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// A configuration that has what must be there, and `more`.
+absl::StatusOr<AgentSettings> Read(const std::string& more,
+                                   const std::string& service = "target: unix:/run/s.sock") {
+  v1::AgentConfig config;
+  const std::string yaml = "agent_id: m1\ncontroller: 10.0.0.1:7070\n" + more +
+                           "\nservices:\n  - service: metering\n    " + service + "\n";
+  const absl::Status parsed = ParseConfig(yaml, "agent.yaml", &config);
+  EXPECT_TRUE(parsed.ok()) << parsed;
+  return ReadAgentConfig(config);
+}
+
+std::string ErrorOf(const absl::StatusOr<AgentSettings>& settings) {
+  EXPECT_TRUE(absl::IsInvalidArgument(settings.status())) << settings.status();
+  return std::string(settings.status().message());
+}
+
+TEST(AgentSettingsTest, DefaultsAreFilledIn) {
+  const auto settings = Read("");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->trunk_listen.ToString(), "127.0.0.1:7073");
+  EXPECT_EQ(settings->admin_listen, "127.0.0.1:7074");
+  EXPECT_EQ(settings->workers, 1u);
+  EXPECT_EQ(settings->max_streams_per_trunk, 1000u);
+  EXPECT_EQ(settings->drain_timeout, absl::Seconds(10));
+  EXPECT_EQ(settings->connect_timeout, absl::Seconds(3));
+  ASSERT_EQ(settings->services.size(), 1u);
+  EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the agent's id";
+  EXPECT_EQ(settings->services[0].port, 0) << "a unix target has none";
+  EXPECT_EQ(settings->services[0].cpu.choice, CpuChoice::kAuto);
+  EXPECT_EQ(settings->services[0].cpu.cgroup_root, "/sys/fs/cgroup");
+}
+
+TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
+  const auto settings = Read(
+      "trunk_listen: 0.0.0.0:1\ntrunk_advertise: m1.example:1\ncgroup_root: /host\nworkers: 3\n"
+      "drain_timeout: 1500ms\n",
+      "target: 127.0.0.1:9000\n    endpoint_id: e\n    cpu_source: CPU_PROCESSES\n    pid: 7\n"
+      "    cpu_limit_cores: 1.5\n    max_connections: 100\n    capacity_hint: 4");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->trunk_advertise, "m1.example:1");
+  EXPECT_EQ(settings->workers, 3u);
+  EXPECT_EQ(settings->drain_timeout, absl::Milliseconds(1500));
+  const LocalServiceSettings& service = settings->services[0];
+  EXPECT_EQ(service.endpoint_id, "e");
+  EXPECT_EQ(service.port, 9000) << "the target's";
+  EXPECT_EQ(service.cpu.choice, CpuChoice::kProcesses);
+  EXPECT_EQ(service.cpu.pid, 7);
+  EXPECT_EQ(service.cpu.cgroup_root, "/host");
+  EXPECT_DOUBLE_EQ(service.cpu.limit_cores, 1.5);
+  EXPECT_EQ(service.max_connections, 100u);
+  EXPECT_DOUBLE_EQ(service.capacity_hint, 4);
+}
+
+TEST(AgentSettingsTest, ListeningEverywhereNeedsAnAddressToTellProxies) {
+  EXPECT_THAT(ErrorOf(Read("trunk_listen: 0.0.0.0:7073")), HasSubstr("trunk_advertise"));
+}
+
+TEST(AgentSettingsTest, ProcessesOfATcpTargetMustBeNamed) {
+  EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: CPU_PROCESSES")),
+              HasSubstr("services[0].cpu_source"));
+  EXPECT_TRUE(Read("", "target: unix:/run/s\n    cpu_source: CPU_PROCESSES").ok())
+      << "a unix socket names its process";
+}
+
+TEST(AgentSettingsTest, EveryContradictionIsToldAtOnce) {
+  EXPECT_THAT(ErrorOf(Read("",
+                           "target: 127.0.0.1:9\n    pid: 3\n    pid_file: /x\n"
+                           "  - service: metering\n    target: 127.0.0.1:9\n"
+                           "  - service: two words\n    target: 127.0.0.1:9")),
+              AllOf(HasSubstr("services[0].pid"), HasSubstr("services[1].service"),
+                    HasSubstr("services[2].service")));
+}
+
+TEST(AgentSettingsTest, AgentWithoutServicesIsAMistake) {
+  v1::AgentConfig config;
+  config.set_agent_id("a");
+  config.set_controller("h:1");
+  EXPECT_THAT(ErrorOf(ReadAgentConfig(config)), HasSubstr("services: expected 1 to"));
+}
+
+}  // namespace
+}  // namespace trunkline

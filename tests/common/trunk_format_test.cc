@@ -1,0 +1,135 @@
+// docs/trunk-format.md shows a stream byte by byte; this test reads the page and holds both ends to it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "common/http2_session.h"
+
+namespace trunkline {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+// The ```hex NAME blocks of the page; a comment after `;` is for the reader.
+std::map<std::string, Bytes> ReadExamples() {
+  std::ifstream page(TRUNKLINE_SOURCE_DIR "/docs/trunk-format.md");
+  std::map<std::string, Bytes> examples;
+  Bytes* current = nullptr;
+  for (std::string line; std::getline(page, line);) {
+    if (line.rfind("```hex ", 0) == 0) {
+      current = &examples[line.substr(7)];
+      continue;
+    }
+    if (line.rfind("```", 0) == 0) current = nullptr;
+    if (current == nullptr) continue;
+    std::istringstream octets(line.substr(0, line.find(';')));
+    for (std::string octet; octets >> octet;) {
+      current->push_back(static_cast<uint8_t>(std::stoi(octet, nullptr, 16)));
+    }
+  }
+  return examples;
+}
+
+class TestStream : public Http2Stream {
+ public:
+  std::string to_send;
+  bool ends = false;
+  std::string received;
+  int status = -1;
+  bool peer_ended = false;
+  bool closed = false;
+  uint32_t code = 99;
+
+  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override {
+    *size = std::min(capacity, to_send.size());
+    std::memcpy(to, to_send.data(), *size);
+    to_send.erase(0, *size);
+    if (to_send.empty() && ends) return Pull::kLast;
+    return *size > 0 ? Pull::kMore : Pull::kNothing;
+  }
+  void OnHeaders(int s) override { status = s; }
+  void OnData(const uint8_t* data, size_t size) override {
+    received.append(reinterpret_cast<const char*>(data), size);
+  }
+  void OnEnd(bool) override { peer_ended = true; }
+  void OnClosed(uint32_t error_code) override {
+    closed = true;
+    code = error_code;
+  }
+};
+
+class End : public Http2Session::Listener {
+ public:
+  explicit End(Http2Session::Role role) : session({.role = role, .max_streams = 1000}, this, &output) {}
+
+  // What it has to write now.
+  Bytes Written() {
+    session.Produce(1 << 20);
+    Bytes bytes(output.data(), output.data() + output.size());
+    output.Consume(output.size());
+    return bytes;
+  }
+  void Read(const Bytes& bytes) { ASSERT_TRUE(session.Receive(bytes.data(), bytes.size()).ok()); }
+
+  Http2Stream* OnConnect(std::string_view authority, int*) override {
+    asked_for = authority;
+    return &stream;
+  }
+  void OnGoAway(int32_t) override {}
+  void OnSettings(uint32_t) override {}
+  void OnOutputWanted() override {}
+
+  OutputBuffer output;
+  TestStream stream;
+  std::string asked_for;
+  Http2Session session;
+};
+
+TEST(TrunkFormat, TheProxyWritesWhatThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  EXPECT_EQ(proxy.Written(), examples["proxy preface"]);
+  proxy.stream.to_send = "hello";
+  ASSERT_TRUE(proxy.session.Connect("metering:9000", &proxy.stream).ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy opens"]);
+}
+
+TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  EXPECT_EQ(agent.Written(), examples["agent preface"]);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens"]);
+  EXPECT_EQ(agent.asked_for, "metering:9000");
+  EXPECT_EQ(agent.stream.received, "hello");
+  agent.Written();  // the acknowledgement of the settings
+  agent.stream.to_send = "world";
+  agent.stream.ends = true;
+  agent.session.Respond(&agent.stream, 200);
+  EXPECT_EQ(agent.Written(), examples["agent answers"]);
+}
+
+TEST(TrunkFormat, BothFinsAndAResetAreAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens"]);
+  agent.Read(examples["proxy ends"]);
+  EXPECT_TRUE(agent.stream.peer_ended);
+  EXPECT_FALSE(agent.stream.closed);
+
+  End other(Http2Session::Role::kServer);
+  other.Read(examples["proxy preface"]);
+  other.Read(examples["proxy opens"]);
+  other.Read(examples["proxy resets"]);
+  EXPECT_TRUE(other.stream.closed);
+  EXPECT_EQ(other.stream.code, static_cast<uint32_t>(NGHTTP2_CONNECT_ERROR));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,284 @@
+// The real binaries: trunkline-controller on free ports, trunkctl against it.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "tests/controller/program_under_test.h"
+#include "tests/controller/service_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using testing::HasSubstr;
+
+class ProgramTest : public testing::Test {
+ protected:
+  ProgramTest() {
+    std::string name = testing::TempDir() + "controller-XXXXXX";
+    folder_ = mkdtemp(name.data());
+    WriteConfig("127.0.0.1:0");
+  }
+  ~ProgramTest() override {
+    controller_.reset();
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(Path(name), std::ios::binary) << text;
+  }
+  void WriteConfig(const std::string& grpc_listen) {
+    Write("controller.yaml", "grpc_listen: " + grpc_listen +
+                                 "\n"
+                                 "admin_listen: 127.0.0.1:0\n"
+                                 "state_file: " +
+                                 Path("state") +
+                                 "\n"
+                                 "tick_interval: 50ms\n"
+                                 "services:\n"
+                                 "  - name: db\n"
+                                 "    listen: 127.0.0.1:9000\n"
+                                 "    endpoints:\n"
+                                 "      - {endpoint_id: a, weight: 2, address: 127.0.0.1:7073}\n"
+                                 "      - {endpoint_id: b, weight: 1, address: 127.0.0.1:7074}\n");
+  }
+  void StartController() {
+    controller_.emplace(
+        std::vector<std::string>{"trunkline-controller", "--config", Path("controller.yaml")});
+    address_ = controller_->AwaitErr("gRPC on ");
+  }
+  int StopController() {
+    controller_->Kill(SIGTERM);
+    return controller_->Wait();
+  }
+
+  // trunkctl's exit code; its output is in out_ and err_.
+  int Ctl(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"trunkctl", "--controller", address_});
+    ProgramUnderTest ctl(std::move(arguments));
+    const int code = ctl.Wait();
+    out_ = ctl.out();
+    err_ = ctl.err();
+    return code;
+  }
+  v1::Snapshot GetSnapshot() {
+    auto stub = v1::AdminService::NewStub(
+        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    v1::Snapshot snapshot;
+    EXPECT_TRUE(stub->GetSnapshot(&context, {}, &snapshot).ok());
+    return snapshot;
+  }
+
+  std::string folder_;
+  std::optional<ProgramUnderTest> controller_;
+  std::string address_;
+  std::string out_, err_;
+};
+
+TEST_F(ProgramTest, TablesShowWeightsServicesAndEndpoints) {
+  StartController();
+  ASSERT_EQ(Ctl({"weights"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("service db  policy adaptive"));
+  EXPECT_THAT(out_, HasSubstr("\na           1.33  66.6%"));
+  ASSERT_EQ(Ctl({"services"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("db       127.0.0.1:9000  tunnel  adaptive          2      0\n"));
+  ASSERT_EQ(Ctl({"endpoints", "db"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("127.0.0.1:7074"));
+  ASSERT_EQ(Ctl({"proxies"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("LAST ERROR"));
+  ASSERT_EQ(Ctl({"snapshot"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("service db  listens on 127.0.0.1:9000  mode tunnel"));
+  ASSERT_EQ(Ctl({"explain", "db", "a"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("P         1.333"));
+  EXPECT_THAT(out_, HasSubstr("the operator's figure"));
+}
+
+TEST_F(ProgramTest, JsonIsThereForEveryAnswer) {
+  StartController();
+  for (std::vector<std::string> command :
+       std::vector<std::vector<std::string>>{{"weights"},
+                                             {"endpoints"},
+                                             {"services"},
+                                             {"proxies"},
+                                             {"snapshot"},
+                                             {"explain", "db", "a"},
+                                             {"drain", "db", "a"},
+                                             {"undrain", "db", "a"},
+                                             {"pin", "db", "a", "2"},
+                                             {"unpin", "db", "a"},
+                                             {"watch", "--count", "1"}}) {
+    const std::string name = command[0];
+    command.push_back("--json");
+    ASSERT_EQ(Ctl(command), 0) << name << ": " << err_;
+    EXPECT_EQ(out_.front(), '{') << name;
+    EXPECT_EQ(out_.substr(out_.size() - 2), "}\n") << name;
+  }
+  ASSERT_EQ(Ctl({"--json", "weights", "db"}), 0);
+  EXPECT_THAT(out_, HasSubstr("\"report_age_seconds\": -1"));
+  EXPECT_THAT(out_, HasSubstr("\"draining\": false")) << "defaults are printed";
+}
+
+TEST_F(ProgramTest, OrdersSayFromWhichSnapshotTheyHold) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("db/a takes no new flows from snapshot "));
+  EXPECT_TRUE(GetSnapshot().services(0).endpoints(0).draining());
+  ASSERT_EQ(Ctl({"undrain", "db", "a"}), 0) << err_;
+  EXPECT_FALSE(GetSnapshot().services(0).endpoints(0).draining());
+  ASSERT_EQ(Ctl({"pin", "db", "b", "4"}), 0) << err_;
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(1).weight(), 4);
+  ASSERT_EQ(Ctl({"unpin", "db", "b"}), 0) << err_;
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(1).weight(), 0.667);
+}
+
+TEST_F(ProgramTest, RefusalIsExitCodeOneAndNamesWhatExists) {
+  StartController();
+  EXPECT_EQ(Ctl({"explain", "db", "nobody"}), 1);
+  EXPECT_THAT(err_, HasSubstr("known endpoints: a, b"));
+  EXPECT_EQ(Ctl({"weights", "web"}), 1);
+  EXPECT_THAT(err_, HasSubstr("known services: db"));
+  EXPECT_EQ(Ctl({"pin", "db", "a", "-3"}), 1);
+  EXPECT_EQ(Ctl({"watch", "web", "--count", "1"}), 1);
+}
+
+TEST_F(ProgramTest, WrongUseIsExitCodeTwo) {
+  EXPECT_EQ(Ctl({}), 2);
+  EXPECT_EQ(Ctl({"drain", "db"}), 2);
+  EXPECT_EQ(Ctl({"fly"}), 2);
+  EXPECT_EQ(Ctl({"pin", "db", "a", "heavy"}), 2);
+  EXPECT_THAT(err_, HasSubstr("--help"));
+}
+
+TEST_F(ProgramTest, SilenceIsExitCodeThreeAndSaysWhatToDo) {
+  StartController();
+  ASSERT_EQ(StopController(), 0);
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"weights"}, {"watch"}}) {
+    EXPECT_EQ(Ctl(command), 3);
+    EXPECT_THAT(err_, HasSubstr("no controller answers at " + address_));
+    EXPECT_THAT(err_, HasSubstr("TRUNKLINE_CONTROLLER"));
+    EXPECT_THAT(err_, HasSubstr("trunkline-controller --config"));
+  }
+}
+
+TEST_F(ProgramTest, CheckNamesFileLineAndField) {
+  EXPECT_EQ(Ctl({"check", Path("controller.yaml"), "controller"}), 0) << err_;
+  Write("bad.yaml", "services:\n  - name: db\n    listen: nine\n");
+  EXPECT_EQ(Ctl({"check", Path("bad.yaml"), "controller"}), 2);
+  EXPECT_THAT(err_, HasSubstr("bad.yaml:3: services[0].listen"));
+  Write(
+      "twice.yaml",
+      "services:\n  - {name: db, listen: '127.0.0.1:1'}\n  - {name: db, listen: '127.0.0.1:2'}\n");
+  EXPECT_EQ(Ctl({"check", Path("twice.yaml"), "controller"}), 2);
+  EXPECT_THAT(err_, HasSubstr("services[1].name"));
+  EXPECT_EQ(Ctl({"check", Path("controller.yaml"), "proxy"}), 2);
+  EXPECT_EQ(Ctl({"check", Path("controller.yaml"), "router"}), 2);
+}
+
+TEST_F(ProgramTest, ControllerRefusesServicesThatShareAName) {
+  Write(
+      "controller.yaml",
+      "services:\n  - {name: db, listen: '127.0.0.1:1'}\n  - {name: db, listen: '127.0.0.1:2'}\n");
+  for (const char* flag : {"--check-config", "--config"}) {
+    std::vector<std::string> arguments = {"trunkline-controller", "--config",
+                                          Path("controller.yaml")};
+    if (flag != std::string("--config")) arguments.push_back(flag);
+    ProgramUnderTest controller(std::move(arguments));
+    EXPECT_EQ(controller.Wait(), 2);
+    EXPECT_THAT(controller.err(), HasSubstr("services[1].name"));
+  }
+}
+
+TEST_F(ProgramTest, SecondControllerOnTheSamePortFailsLoudlyAndHarmsNothing) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0);
+  std::ifstream file(Path("state"));
+  const std::string before((std::istreambuf_iterator<char>(file)), {});
+  WriteConfig(address_);
+  ProgramUnderTest second({"trunkline-controller", "--config", Path("controller.yaml")});
+  EXPECT_EQ(second.Wait(), 1);
+  EXPECT_THAT(second.err(), HasSubstr("cannot listen on " + address_));
+  EXPECT_THAT(second.err(), HasSubstr("another controller"));
+  std::ifstream again(Path("state"));
+  EXPECT_EQ(std::string((std::istreambuf_iterator<char>(again)), {}), before);
+  EXPECT_EQ(Ctl({"weights"}), 0);
+}
+
+TEST_F(ProgramTest, OrderlyRestartKeepsEpochDrainsAndPins) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0);
+  ASSERT_EQ(Ctl({"pin", "db", "b", "2.5"}), 0);
+  const v1::Snapshot before = GetSnapshot();
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  StartController();
+  const v1::Snapshot after = GetSnapshot();
+  EXPECT_EQ(after.id().epoch(), before.id().epoch());
+  EXPECT_EQ(after.id().version(), before.id().version() + 1);
+  EXPECT_TRUE(after.services(0).endpoints(0).draining());
+  EXPECT_EQ(after.services(0).endpoints(1).weight(), 2.5);
+}
+
+TEST_F(ProgramTest, KilledControllerComesBackInALargerEpochWithItsDrains) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0);
+  const v1::Snapshot before = GetSnapshot();
+  controller_->Kill(SIGKILL);
+  EXPECT_EQ(controller_->Wait(), -SIGKILL);
+  StartController();
+  const v1::Snapshot after = GetSnapshot();
+  EXPECT_GT(after.id().epoch(), before.id().epoch())
+      << "proxies may hold versions that the file does not know";
+  EXPECT_TRUE(after.services(0).endpoints(0).draining());
+}
+
+TEST_F(ProgramTest, RestartServesTheWeightsOfAnAgentThatIsNotBackYet) {
+  StartController();
+  {
+    TestAgent agent(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()), "c");
+    agent.Join();
+    auto stub = v1::WeightService::NewStub(
+        grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    auto watch = stub->WatchWeights(&context, v1::GetWeightsRequest());
+    v1::WeightTable table;
+    while (watch->Read(&table) && table.services(0).endpoints_size() < 3) {
+    }
+    context.TryCancel();
+    watch->Finish();
+    ASSERT_EQ(StopController(), 0) << controller_->err();
+  }
+  StartController();
+  const v1::Snapshot snapshot = GetSnapshot();
+  ASSERT_EQ(snapshot.services(0).endpoints_size(), 3);
+  EXPECT_EQ(snapshot.services(0).endpoints(2).endpoint_id(), "c");
+  EXPECT_GT(snapshot.services(0).endpoints(2).weight(), 0);
+  ASSERT_EQ(Ctl({"explain", "db", "c"}), 0);
+  EXPECT_THAT(out_, HasSubstr("restart"));
+}
+
+TEST_F(ProgramTest, BrokenStateFileStopsTheStartAndStaysAsItIs) {
+  Write("state", "format: 1 nonsense");
+  ProgramUnderTest controller({"trunkline-controller", "--config", Path("controller.yaml")});
+  EXPECT_EQ(controller.Wait(), 1);
+  EXPECT_THAT(controller.err(), HasSubstr(Path("state")));
+  EXPECT_THAT(controller.err(), HasSubstr("move the file away"));
+  std::ifstream file(Path("state"));
+  EXPECT_EQ(std::string((std::istreambuf_iterator<char>(file)), {}), "format: 1 nonsense");
+}
+
+TEST_F(ProgramTest, UnwritableStateFileStopsTheStart) {
+  Write("controller.yaml", "grpc_listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nstate_file: " +
+                               Path("no/such/folder/state") + "\n");
+  ProgramUnderTest controller({"trunkline-controller", "--config", Path("controller.yaml")});
+  EXPECT_EQ(controller.Wait(), 1);
+  EXPECT_THAT(controller.err(), HasSubstr("state_file"));
+}
+
+}  // namespace
+}  // namespace trunkline

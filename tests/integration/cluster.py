@@ -1,0 +1,221 @@
+"""A whole Trunkline on free ports of this machine: a controller, agents, proxies, each a real process with a real file.
+
+    cluster.add_controller(services={"echo": {}})
+    cluster.add_agent("a", {"echo": server.address})
+    proxy = cluster.add_proxy("p")
+    cluster.start()
+    proxy.connect("echo")
+
+`start` returns when every proxy has a trunk up from each worker to every agent. Ports come from the kernel (0 in the
+files) and are read from the logs; those by which programs find each other again after a restart are chosen once.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import tempfile
+import urllib.error
+import urllib.request
+
+from processes import Process, port_that_lasts, run
+from waiting import eventually
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN_DIR = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", ROOT / "build" / "bin"))
+_METRIC_LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def http_get(port, path, seconds=10):
+    """(status, body) of a GET to 127.0.0.1."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as reply:
+        return reply.code, reply.read().decode()
+
+
+class Program(Process):
+    """One of Trunkline's processes: its configuration file is written anew at each start."""
+
+    def __init__(self, folder, name, binary, config):
+        self.config_path = pathlib.Path(folder) / f"{name}.yaml"
+        super().__init__(folder, name, [BIN_DIR / binary, "--config", self.config_path])
+        self.config = config
+
+    def start(self):
+        # JSON is YAML.
+        self.config_path.write_text(json.dumps(self.config, indent=2) + "\n")
+        super().start()
+        self.wait_for_line(r"http on \S+:\d+")
+        return self
+
+    @property
+    def http_port(self):
+        return int(self.wait_for_line(r"http on \S+:(\d+)").group(1))
+
+    def ready(self):
+        return http_get(self.http_port, "/readyz")[0] == 200
+
+    def metric(self, name, **labels):
+        """The sum of the samples of trunkline_`name` that have these labels; LookupError when there are none."""
+        found = []
+        for line in http_get(self.http_port, "/metrics")[1].splitlines():
+            match = _METRIC_LINE.match(line)
+            if match and match.group(1) == "trunkline_" + name:
+                if labels.items() <= dict(_LABEL.findall(match.group(2) or "")).items():
+                    found.append(float(match.group(3)))
+        if not found:
+            raise LookupError(f"{self.name} has no trunkline_{name} with {labels}")
+        return sum(found)
+
+
+class Controller(Program):
+    def __init__(self, folder, services):
+        self.grpc_port = port_that_lasts()
+        super().__init__(folder, "controller", "trunkline-controller", {
+            "grpc_listen": f"127.0.0.1:{self.grpc_port}",
+            "admin_listen": "127.0.0.1:0",
+            "state_file": str(pathlib.Path(folder) / "controller.state"),
+            # Several times the pace of the defaults; the rules between them are the same.
+            "report_interval": "250ms",
+            "tick_interval": "125ms",
+            "ramp": "1s",
+            "services": [{"name": name, "listen": "127.0.0.1:0", "mode": "tunnel", **config}
+                         for name, config in services.items()],
+        })
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.grpc_port}"
+
+
+class Agent(Program):
+    def __init__(self, folder, name, controller, targets, **config):
+        self.trunk_port = port_that_lasts()
+        self.services = list(targets)
+        super().__init__(folder, name, "trunkline-agent", {
+            "agent_id": name,
+            "controller": controller,
+            "trunk_listen": f"127.0.0.1:{self.trunk_port}",
+            "admin_listen": "127.0.0.1:0",
+            "drain_timeout": "1s",
+            "services": [{"service": service, **(target if isinstance(target, dict) else {"target": target})}
+                         for service, target in targets.items()],
+            **config,
+        })
+
+
+class Proxy(Program):
+    def __init__(self, folder, name, controller, **config):
+        super().__init__(folder, name, "trunkline-proxy", {
+            "proxy_id": name,
+            "controller": controller,
+            "admin_listen": "127.0.0.1:0",
+            "workers": 2,
+            "snapshot_file": str(pathlib.Path(folder) / f"{name}.snapshot"),
+            "drain_timeout": "1s",
+            "ping_after": "1s",
+            "ping_timeout": "2s",
+            **config,
+        })
+
+    def port(self, service):
+        """Where it listens for the service's clients."""
+        return int(self.wait_for_line(rf"service {service} on \S+:(\d+)").group(1))
+
+    def connect(self, service, seconds=30):
+        """A client of the service; every wait on it is bounded."""
+        return socket.create_connection(("127.0.0.1", self.port(service)), timeout=seconds)
+
+    def has_trunks_to(self, agents):
+        """A trunk from every worker to every one of them, and every endpoint has weight."""
+        for agent in agents:
+            for service in agent.services:
+                if self.metric("proxy_endpoint_weight", service=service, endpoint=agent.name) <= 0:
+                    return False
+        return self.metric("proxy_trunks") >= self.config["workers"] * len(agents)
+
+
+class Cluster:
+    def __init__(self):
+        # Unix sockets live here: their paths must be short. Servers that run as another user pass through it.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trunkline-"))
+        self.folder.chmod(0o755)
+        self.processes = []
+        self.controller = None
+        self.agents = []
+        self.proxies = []
+
+    def path(self, name):
+        return self.folder / name
+
+    def add_controller(self, services, **config):
+        """`services`: a ServiceConfig by name, without name and listen."""
+        self.controller = self._add(Controller(self.folder, services))
+        self.controller.config.update(config)
+        return self.controller
+
+    def add_agent(self, name, targets, **config):
+        """`targets`: what serves each service, an address or an AgentServiceConfig without the service's name."""
+        self.agents.append(self._add(Agent(self.folder, name, self.controller.address, targets, **config)))
+        return self.agents[-1]
+
+    def add_proxy(self, name="p", **config):
+        self.proxies.append(self._add(Proxy(self.folder, name, self.controller.address, **config)))
+        return self.proxies[-1]
+
+    def add_process(self, name, command, **options):
+        """A server or client of the test, ended with the cluster."""
+        return self._add(Process(self.folder, name, command, **options))
+
+    def _add(self, process):
+        self.processes.append(process)
+        return process
+
+    def start(self):
+        for program in [self.controller, *self.agents, *self.proxies]:
+            program.start()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self, seconds=30):
+        for proxy in self.proxies:
+            eventually(f"{proxy.name} is ready", proxy.ready, seconds)
+            eventually(f"{proxy.name} has trunks to all agents",
+                       lambda proxy=proxy: proxy.has_trunks_to(self.agents), seconds)
+
+    def ctl(self, *arguments, check=True, seconds=20):
+        """trunkctl against the cluster's controller."""
+        return run([BIN_DIR / "trunkctl", "--controller", self.controller.address, *arguments],
+                   seconds=seconds, check=check)
+
+    def ctl_json(self, *arguments):
+        return json.loads(self.ctl("--json", *arguments).stdout)
+
+    def close(self):
+        """Ends everything; returns what was wrong with how it ended."""
+        problems = []
+        for process in reversed(self.processes):
+            try:
+                code = process.end()
+            except AssertionError as error:
+                problems.append(str(error))
+                continue
+            # Whether it was asked to stop or ended when nobody asked.
+            if isinstance(process, Program) and code != 0 and not process.killed:
+                problems.append(f"{process.name} exited with {code}")
+        for process in self.processes:
+            report = process.sanitizer_report()
+            if report:
+                problems.append(report)
+        return problems
+
+    def logs(self):
+        return [(process.name, process.log_tail()) for process in self.processes]
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)

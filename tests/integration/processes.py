@@ -1,0 +1,153 @@
+"""Processes of a test: started with their output in a file, ended by their ids, judged by how they ended."""
+
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from waiting import SLOWNESS, eventually
+
+_SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
+# Below the range from which the kernel takes ports for connections, so that a program which is started again finds its port
+# free whatever other connections came and went meanwhile.
+_FIRST_EPHEMERAL_PORT = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+# A child that outlives a test which was ended by force is ended as well.
+_END_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
+_LOG_TAIL_LINES = 60
+
+
+def port_that_lasts():
+    """A free port of 127.0.0.1 for a program that must find it again after a restart."""
+    for _ in range(1000):
+        port = 10_000 + int.from_bytes(os.urandom(4), "big") % (_FIRST_EPHEMERAL_PORT - 10_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no free port found")
+
+
+def tool(name, *folders):
+    """The path of a program that a Debian package installs."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *folders]))
+    if found is None:
+        pytest.fail(f"{name} is not installed: ./dev setup test installs it")
+    return found
+
+
+class Process:
+    """A program with a name, restartable. Its standard output and error of each start go into a file of their own."""
+
+    def __init__(self, folder, name, command, user=None, env=None):
+        self.folder = pathlib.Path(folder)
+        self.name = name
+        self.command = [str(part) for part in command]
+        self.user = user
+        self.env = env
+        self.popen = None
+        self.starts = 0
+        self.killed = False
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    @property
+    def running(self):
+        return self.popen is not None and self.popen.poll() is None
+
+    @property
+    def log_path(self):
+        return self.folder / f"{self.name}.{self.starts}.log"
+
+    def log(self):
+        """What it wrote since its last start."""
+        return self.log_path.read_text(errors="replace") if self.starts else ""
+
+    def log_tail(self):
+        return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])
+
+    def start(self):
+        assert not self.running, f"{self.name} runs already"
+        self.starts += 1
+        self.killed = False
+        with open(self.log_path, "wb") as output:
+            self.popen = subprocess.Popen(
+                _END_WITH_PARENT + self.command, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, env={**os.environ, **(self.env or {})}, cwd=self.folder,
+                user=self.user, group=self.user, extra_groups=[] if self.user else None)
+        return self
+
+    def wait_for_line(self, pattern, seconds=20):
+        """The first match of `pattern` in what it wrote since its last start."""
+        regex = re.compile(pattern)
+
+        def look():
+            match = regex.search(self.log())
+            if match is None and not self.running:
+                raise AssertionError(f"{self.name} ended with {self.popen.returncode}:\n{self.log_tail()}")
+            return match
+
+        return eventually(f"{self.name} logs {pattern!r}", look, seconds)
+
+    def send(self, signal_number):
+        self.popen.send_signal(signal_number)
+
+    def kill(self):
+        """Ends it as a crash would."""
+        self.killed = True
+        self.popen.kill()
+        self.popen.wait()
+
+    def end(self, seconds=15):
+        """Asks it to stop; returns its exit code. Killed, and a failure, when it does not."""
+        if self.popen is None:
+            return 0
+        if self.running:
+            self.popen.send_signal(signal.SIGCONT)
+            self.popen.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds=15):
+        """Its exit code, once it ended by itself or for a signal sent before."""
+        try:
+            return self.popen.wait(seconds * SLOWNESS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop within {seconds * SLOWNESS} s") from None
+
+    def sanitizer_report(self):
+        """The first report of a sanitizer in any of its logs, or nothing."""
+        for path in sorted(self.folder.glob(f"{self.name}.*.log")):
+            text = path.read_text(errors="replace")
+            match = _SANITIZER_REPORT.search(text)
+            if match:
+                return f"{path.name}:\n" + text[match.start():match.start() + 6000]
+        return None
+
+    def resident_bytes(self):
+        for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+
+def run(command, seconds=60, check=True, **options):
+    """Runs a client program to its end and returns the result, output as text. `check`: it must exit with 0."""
+    result = subprocess.run(_END_WITH_PARENT + [str(part) for part in command], capture_output=True,
+                            text=True, timeout=seconds * SLOWNESS, **options)
+    if check:
+        assert result.returncode == 0, (
+            f"{command} exited with {result.returncode}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+    return result

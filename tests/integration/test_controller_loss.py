@@ -1,0 +1,166 @@
+"""Nothing depends on the controller being up: it is killed, frozen and started again while clients come and go."""
+
+import signal
+
+import pytest
+
+from servers import EchoServer
+from traffic import Load, ask, ask_many, assert_echo, read_line
+from waiting import eventually
+
+# Of the controller, during which nothing may change.
+_TICKS = 12
+
+
+@pytest.fixture
+def proxies(cluster, servers):
+    """Two proxies before two endpoints, a and b, of which the operator said that a is three times b."""
+    cluster.add_controller({"echo": {"endpoints": [{"endpoint_id": "a", "weight": 3},
+                                                   {"endpoint_id": "b", "weight": 1}]}})
+    for name in "ab":
+        server = servers(EchoServer, name, cluster.path(f"{name}.sock"))
+        cluster.add_agent(name, {"echo": server.address})
+    cluster.add_proxy("p1")
+    cluster.add_proxy("p2")
+    cluster.start()
+    return cluster.proxies
+
+
+def weights(cluster):
+    return {endpoint["endpoint_id"]: endpoint["weight"]
+            for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]}
+
+
+def all_subscribed(proxies):
+    return all(proxy.metric("proxy_controller_connected") == 1 for proxy in proxies)
+
+
+def test_killed_and_started_under_load(cluster, proxies):
+    with Load(proxies) as load:
+        load.run_on(100)
+        cluster.controller.kill()
+        load.run_on(500)
+        cluster.controller.start()
+        eventually("proxies are subscribed", lambda: all_subscribed(proxies), 30)
+        load.run_on(200)
+    assert load.failures == []
+    assert all(proxy.metric("proxy_flow_errors_total") == 0 for proxy in proxies)
+    eventually("agents report", lambda: all(
+        agent.metric("agent_controller_connected") == 1 for agent in cluster.agents), 30)
+
+
+def test_frozen_and_thawed_under_load(cluster, proxies):
+    with Load(proxies) as load:
+        load.run_on(100)
+        cluster.controller.send(signal.SIGSTOP)
+        load.run_on(800)
+        cluster.controller.send(signal.SIGCONT)
+        load.run_on(100)
+    assert load.failures == []
+    # It works on from where it was.
+    cluster.ctl("pin", "echo", "a", "5")
+    for proxy in proxies:
+        eventually("the pin arrives",
+                   lambda proxy=proxy: proxy.metric("proxy_endpoint_weight", endpoint="a") == 5, 30)
+
+
+def test_weights_stay_until_reports_are_back(cluster, proxies):
+    eventually("weights follow the operator's word", lambda: weights(cluster)["a"] > 1.4)
+    cluster.ctl("drain", "echo", "b")
+    cluster.ctl("undrain", "echo", "b")
+    before = eventually("b is back", lambda: weights(cluster)["b"] > 0 and weights(cluster))
+    version = cluster.controller.metric("controller_snapshot_version")
+    epoch = cluster.controller.metric("controller_snapshot_epoch")
+    cluster.controller.kill()
+    # Agents that keep silent.
+    for agent in cluster.agents:
+        agent.send(signal.SIGSTOP)
+    cluster.controller.start()
+    eventually("it computed some times",
+               lambda: cluster.controller.metric("controller_tick_duration_seconds_count") > _TICKS)
+    assert weights(cluster) == before
+    newer = [cluster.controller.metric("controller_snapshot_epoch"),
+             cluster.controller.metric("controller_snapshot_version")]
+    assert newer >= [epoch, version]
+    for agent in cluster.agents:
+        agent.send(signal.SIGCONT)
+    eventually("both report again", lambda: all(
+        endpoint["weight"]["state"] == "FRESH"
+        for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]), 30)
+    assert weights(cluster) == pytest.approx(before, rel=0.1)
+    cluster.wait_ready()
+    assert ask(proxies[0]) in ("a", "b")
+
+
+def test_drains_and_pins_survive_a_restart(cluster, proxies):
+    cluster.ctl("drain", "echo", "b")
+    cluster.ctl("pin", "echo", "a", "2.5")
+    cluster.controller.kill()
+    cluster.controller.start()
+    assert weights(cluster)["a"] == 2.5
+    for proxy in proxies:
+        eventually("the proxy holds it", lambda proxy=proxy: proxy.metric("proxy_controller_connected") == 1, 30)
+        assert ask_many(proxy, 50) == {"a": 50}
+
+
+def test_proxy_starts_with_no_controller(cluster, proxies):
+    cluster.controller.end()
+    proxy = proxies[0]
+    assert proxy.end() == 0
+    proxy.start()
+    eventually("it serves its saved snapshot", proxy.ready)
+    proxy.wait_for_line("serving the saved snapshot")
+    eventually("trunks are up", lambda: proxy.has_trunks_to(cluster.agents))
+    assert set(ask_many(proxy, 100)) == {"a", "b"}
+    assert proxy.metric("proxy_controller_connected") == 0
+
+
+def test_proxy_with_neither_controller_nor_snapshot_says_so(cluster, proxies):
+    cluster.controller.end()
+    proxy = proxies[0]
+    assert proxy.end() == 0
+    cluster.path("p1.snapshot").unlink()
+    proxy.start()
+    assert not proxy.ready()
+    cluster.controller.start()
+    eventually("it is ready once the controller is", proxy.ready, 30)
+
+
+def test_service_that_is_added_needs_no_restart_of_proxies(cluster, proxies, servers):
+    pids = [proxy.pid for proxy in proxies]
+    kept = proxies[0].connect("echo")
+    read_line(kept)
+    config = cluster.controller.config
+    config["services"].append({"name": "second", "listen": "127.0.0.1:0", "mode": "tunnel"})
+    assert cluster.controller.end() == 0
+    cluster.controller.start()
+    second = servers(EchoServer, "second", cluster.path("second.sock"))
+    cluster.add_agent("c", {"second": second.address}).start()
+    for proxy in proxies:
+        proxy.wait_for_line("service second on ", 30)
+        eventually("the new service answers", lambda proxy=proxy: ask(proxy, "second") == "second", 30)
+        assert ask(proxy) in ("a", "b")
+    # And one that is taken out is no longer listened for.
+    del config["services"][-1]
+    assert cluster.controller.end() == 0
+    cluster.controller.start()
+
+    def refused():
+        try:
+            proxies[0].connect("second").close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually("the service's listener is gone", refused, 30)
+    assert_echo(kept, b"through all of it")
+    kept.close()
+    assert [proxy.pid for proxy in proxies] == pids
+
+
+def test_a_second_controller_on_the_same_port_fails_loudly(cluster, proxies):
+    second = cluster.add_process("second-controller", cluster.controller.command)
+    second.start()
+    assert second.wait() == 1
+    assert cluster.controller.address in second.log()
+    assert all_subscribed(proxies)

@@ -1,0 +1,160 @@
+"""How connections end: every FIN, half-close and reset reaches the other side as itself, as over a direct connection."""
+
+import socket
+import threading
+
+import pytest
+
+from servers import Server
+from traffic import ByteStream, assert_echo, read_exactly, receive_digest, reset
+from waiting import eventually
+
+_DATA = b"question" * 16
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def serve(request, cluster, servers):
+    """serve(function) puts a server behind a proxy and returns (server, proxy)."""
+
+    def start(function):
+        unix_path = cluster.path("server.sock") if request.param == "unix" else None
+        server = servers(Server, function, unix_path)
+        cluster.add_controller({"ends": {}})
+        cluster.add_agent("a", {"ends": server.address})
+        proxy = cluster.add_proxy()
+        cluster.start()
+        return server, proxy
+
+    start.is_tcp = request.param == "tcp"
+    return start
+
+
+def test_late_answer_after_clients_half_close(serve):
+    seen_end = threading.Event()
+    may_answer = threading.Event()
+
+    def count_then_answer(connection):
+        total = 0
+        while data := connection.recv(65536):
+            total += len(data)
+        seen_end.set()
+        may_answer.wait(30)
+        connection.sendall(b"%d" % total)
+
+    _, proxy = serve(count_then_answer)
+    with proxy.connect("ends") as client:
+        client.sendall(_DATA)
+        client.shutdown(socket.SHUT_WR)
+        assert seen_end.wait(20), "the server never saw the client's FIN"
+        may_answer.set()
+        assert read_exactly(client, 100) == b"%d" % len(_DATA)
+        assert client.recv(1) == b""
+
+
+def test_client_goes_on_after_servers_half_close(serve):
+    received = []
+    done = threading.Event()
+
+    def answer_then_listen(connection):
+        connection.sendall(b"all there is")
+        connection.shutdown(socket.SHUT_WR)
+        while data := connection.recv(65536):
+            received.append(data)
+        done.set()
+
+    _, proxy = serve(answer_then_listen)
+    with proxy.connect("ends") as client:
+        assert read_exactly(client, 100) == b"all there is"
+        for _ in range(10):
+            client.sendall(_DATA)
+        client.shutdown(socket.SHUT_WR)
+        assert done.wait(20)
+        assert b"".join(received) == _DATA * 10
+
+
+def test_half_close_without_any_data(serve):
+    def answer_at_end(connection):
+        assert connection.recv(1) == b""
+        connection.sendall(b"bye")
+
+    _, proxy = serve(answer_at_end)
+    with proxy.connect("ends") as client:
+        client.shutdown(socket.SHUT_WR)
+        assert read_exactly(client, 100) == b"bye"
+        assert client.recv(1) == b""
+
+
+# More than all buffers hold; and what fits into them, so that the server is gone before the client reads.
+@pytest.mark.parametrize("size", [32 * 1024 * 1024 + 17, 200_017])
+def test_close_of_server_with_a_long_answer_truncates_nothing(serve, size):
+    stream = ByteStream(seed=11, size=size)
+    server, proxy = serve(stream.send)
+    with proxy.connect("ends") as client:
+        if size < 1_000_000:
+            eventually("the server closed", lambda: server.all_ended)
+        assert receive_digest(client) == (stream.size, stream.digest())
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before_data", "after_data"])
+def test_reset_by_server_reaches_client(serve, answered):
+    if not serve.is_tcp:
+        pytest.skip("a unix socket has no reset")
+
+    def break_off(connection):
+        connection.recv(65536)
+        if answered:
+            connection.sendall(b"first")
+            connection.recv(65536)
+        reset(connection)
+
+    server, proxy = serve(break_off)
+    with proxy.connect("ends") as client:
+        client.sendall(_DATA)
+        if answered:
+            assert read_exactly(client, 5) == b"first"
+            client.sendall(_DATA)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+    assert server.accepted == 1, "a request that may have been served was sent twice"
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before_answer", "after_answer"])
+def test_reset_by_client_reaches_server(serve, answered):
+    arrived = threading.Event()
+
+    def wait_for_more(connection):
+        data = connection.recv(65536)
+        if answered:
+            connection.sendall(data)
+        arrived.set()
+        while connection.recv(65536):
+            pass
+
+    server, proxy = serve(wait_for_more)
+    client = proxy.connect("ends")
+    client.sendall(_DATA)
+    if answered:
+        assert read_exactly(client, len(_DATA)) == _DATA
+    assert arrived.wait(20)
+    reset(client)
+    eventually("the server's connection ends", lambda: server.all_ended)
+    if serve.is_tcp:
+        assert isinstance(server.ends[0], ConnectionResetError)
+
+
+def test_client_that_leaves_at_once_disturbs_nobody(serve):
+    def echo(connection):
+        while data := connection.recv(65536):
+            connection.sendall(data)
+
+    server, proxy = serve(echo)
+    with proxy.connect("ends") as kept:
+        assert_echo(kept, _DATA)
+        for i in range(200):
+            client = proxy.connect("ends")
+            if i % 2:
+                client.sendall(_DATA)
+            reset(client) if i % 3 else client.close()
+        assert_echo(kept, _DATA)
+    eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
+    eventually("no server connection is left", lambda: server.all_ended)

@@ -1,0 +1,86 @@
+"""The pages that operators and Prometheus read: /metrics, /healthz and /readyz of all three processes."""
+
+import pytest
+
+from cluster import http_get
+from processes import run, tool
+from servers import EchoServer
+from traffic import ask_many
+from waiting import eventually
+
+# What dashboards and alerts are made of.
+_FAMILIES = {
+    "controller": [
+        "build_info", "controller_endpoint_weight", "controller_endpoint_capacity",
+        "controller_endpoint_utilization_ratio", "controller_endpoint_report_age_seconds",
+        "controller_endpoint_state", "controller_snapshot_version", "controller_snapshot_epoch",
+        "controller_connected_agents", "controller_connected_proxies", "controller_reports_total",
+        "controller_tick_duration_seconds"],
+    "p": [
+        "build_info", "proxy_clients", "proxy_clients_accepted_total", "proxy_trunks", "proxy_trunk_dials_total",
+        "proxy_trunk_read_bytes_total", "proxy_trunk_written_bytes_total", "proxy_flow_errors_total",
+        "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
+        "proxy_endpoint_sent_bytes_total", "proxy_endpoint_received_bytes_total", "proxy_endpoint_weight",
+        "proxy_controller_connected", "proxy_snapshot_version", "proxy_snapshot_epoch",
+        "proxy_pick_latency_seconds", "proxy_connect_latency_seconds"],
+    "a": [
+        "build_info", "agent_cpu_utilization", "agent_memory_utilization", "agent_connections",
+        "agent_active_streams", "agent_streams_total", "agent_stream_successes_total",
+        "agent_stream_errors_total", "agent_stream_bytes_total", "agent_trunks", "agent_controller_connected",
+        "agent_reports_sent_total", "agent_connect_latency_seconds"],
+}
+
+
+@pytest.fixture
+def running(cluster, servers):
+    server = servers(EchoServer, "a", cluster.path("echo.sock"))
+    cluster.add_controller({"echo": {}})
+    cluster.add_agent("a", {"echo": server.address})
+    cluster.add_proxy()
+    cluster.start()
+    ask_many(cluster.proxies[0], 100)
+    return cluster
+
+
+def test_promtool_has_nothing_to_say(running):
+    for program in running.processes:
+        status, page = http_get(program.http_port, "/metrics")
+        assert status == 200
+        verdict = run([tool("promtool"), "check", "metrics"], input=page, check=False)
+        assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", ""), program.name
+
+
+def test_families_are_there(running):
+    for name, families in _FAMILIES.items():
+        program = next(process for process in running.processes if process.name == name)
+        page = http_get(program.http_port, "/metrics")[1]
+        missing = [family for family in families if f"# TYPE trunkline_{family} " not in page]
+        assert not missing, f"{name} lacks {missing}"
+
+
+def test_numbers_add_up(running):
+    proxy, agent = running.proxies[0], running.agents[0]
+    assert proxy.metric("proxy_clients_accepted_total") == 100
+    assert proxy.metric("proxy_endpoint_flows_total", service="echo", endpoint="a") == 100
+    eventually("all flows ended", lambda: proxy.metric("proxy_clients") == 0)
+    assert proxy.metric("proxy_endpoint_sent_bytes_total") == 100 * 128
+    assert proxy.metric("proxy_endpoint_received_bytes_total") == 100 * (128 + len("a\n"))
+    assert proxy.metric("proxy_connect_latency_seconds_count") == 100
+    assert proxy.metric("proxy_flow_errors_total") == 0
+    assert agent.metric("agent_streams_total", service="echo") == 100
+    eventually("all streams ended", lambda: agent.metric("agent_active_streams") == 0)
+    assert agent.metric("agent_stream_successes_total", service="echo") == 100
+    assert agent.metric("agent_stream_errors_total") == 0
+    assert agent.metric("agent_trunks") == proxy.metric("proxy_trunks")
+    controller = running.controller
+    assert controller.metric("controller_connected_agents") == 1
+    assert controller.metric("controller_connected_proxies") == 1
+    eventually("the controller has heard of it", lambda: controller.metric(
+        "controller_reports_total") > 1 and controller.metric("controller_endpoint_weight", endpoint="a") > 0)
+
+
+def test_health_and_readiness(running):
+    for program in running.processes:
+        assert http_get(program.http_port, "/healthz")[0] == 200
+        assert http_get(program.http_port, "/readyz")[0] == 200
+        assert http_get(program.http_port, "/nothing-here")[0] == 404

@@ -1,0 +1,139 @@
+"""trunkctl against a running cluster, and what its orders do to real connections."""
+
+import json
+
+import pytest
+
+from cluster import BIN_DIR
+from processes import port_that_lasts, run
+from servers import EchoServer
+from traffic import ask_many, assert_echo, read_line
+from waiting import eventually
+
+
+@pytest.fixture
+def proxy(cluster, servers):
+    cluster.add_controller({"echo": {}})
+    for name in "ab":
+        server = servers(EchoServer, name, cluster.path(f"{name}.sock"))
+        cluster.add_agent(name, {"echo": server.address})
+    proxy = cluster.add_proxy()
+    cluster.start()
+    return proxy
+
+
+def weights(cluster):
+    return {endpoint["endpoint_id"]: endpoint
+            for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]}
+
+
+def test_lists(cluster, proxy):
+    eventually("both report", lambda: all(e["state"] == "FRESH" for e in weights(cluster).values()))
+    table = weights(cluster)
+    assert sorted(table) == ["a", "b"]
+    assert sum(endpoint["share"] for endpoint in table.values()) == pytest.approx(1, abs=0.01)
+    endpoints = cluster.ctl_json("endpoints")["endpoints"]
+    assert [(e["service"], e["agent_id"], e["reachable"]) for e in endpoints] == [
+        ("echo", "a", True), ("echo", "b", True)]
+    assert endpoints[0]["weight"]["address"] == f"127.0.0.1:{cluster.agents[0].trunk_port}"
+    service, = cluster.ctl_json("services")["services"]
+    assert (service["name"], service["mode"], service["endpoints"]) == ("echo", "TUNNEL", 2)
+    eventually("the proxy has reported", lambda: cluster.ctl_json("proxies")["proxies"][0]["trunks"] >= 4)
+    listed, = cluster.ctl_json("proxies")["proxies"]
+    assert (listed["proxy_id"], listed["connected"], listed["workers"]) == ("p", True, 2)
+    snapshot = cluster.ctl_json("snapshot")
+    assert [e["endpoint_id"] for e in snapshot["services"][0]["endpoints"]] == ["a", "b"]
+    # int64 is text in protobuf's JSON.
+    assert int(snapshot["id"]["version"]) >= int(listed["acked"]["version"]) > 0
+
+
+def test_tables_are_readable(cluster, proxy):
+    for command, words in [
+        (["weights"], ["service echo", "WEIGHT", "fresh"]),
+        (["endpoints"], ["ENDPOINT", "echo"]),
+        (["services"], ["echo", "tunnel"]),
+        (["proxies"], ["PROXY", "yes"]),
+        (["snapshot"], ["snapshot", "echo"]),
+        (["explain", "echo", "a"], ["theta", "ramp"]),
+    ]:
+        def table():
+            text = cluster.ctl(*command).stdout
+            return text if all(word in text for word in words) else None
+
+        print(eventually(f"{command} shows {words}", table))
+
+
+def test_explain_multiplies_up_to_the_weight(cluster, proxy):
+    eventually("both report", lambda: all(e["state"] == "FRESH" for e in weights(cluster).values()))
+    explanation = cluster.ctl_json("explain", "echo", "a")
+    terms = {term["name"]: term for term in explanation["terms"]}
+    assert {"P", "theta", "memory", "ramp", "admin"} <= set(terms)
+    assert all(term["meaning"] for term in terms.values())
+    assert explanation["weight"] > 0
+
+
+def test_drain_lets_running_flows_finish_and_undrain_takes_it_back(cluster, proxy):
+    kept = proxy.connect("echo")
+    drained = read_line(kept)
+    other = "b" if drained == "a" else "a"
+    cluster.ctl("drain", "echo", drained)
+    eventually("the proxy has it", lambda: proxy.metric("proxy_endpoint_weight", endpoint=drained) == 0)
+    eventually("its workers have it", lambda: ask_many(proxy, 20) == {other: 20})
+    assert ask_many(proxy, 100) == {other: 100}
+    assert_echo(kept, b"still here")
+    kept.close()
+    assert weights(cluster)[drained]["draining"]
+    cluster.ctl("undrain", "echo", drained)
+    eventually("it is used again", lambda: drained in ask_many(proxy, 20))
+    assert not weights(cluster)[drained]["draining"]
+    assert proxy.metric("proxy_flow_errors_total") == 0
+
+
+def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster, proxy):
+    cluster.ctl("pin", "echo", "a", "9")
+    cluster.ctl("pin", "echo", "b", "1")
+    for name, weight in [("a", 9), ("b", 1)]:
+        eventually("the proxy has it", lambda: proxy.metric("proxy_endpoint_weight", endpoint=name) == weight)
+        assert weights(cluster)[name]["pinned"]
+    # With nothing in flight two weighted draws take the heavier one but in 1 of 100.
+    counts = ask_many(proxy, 300)
+    assert counts["a"] > 240, counts
+    cluster.ctl("unpin", "echo", "a")
+    cluster.ctl("unpin", "echo", "b")
+    eventually("the policy decides again", lambda: all(
+        not endpoint["pinned"] and endpoint["weight"] < 5 for endpoint in weights(cluster).values()), 30)
+
+
+def test_watch_prints_a_table_at_each_change(cluster, proxy):
+    once = cluster.ctl("--json", "watch", "echo", "--count", "1").stdout
+    assert len(once.splitlines()) == 1
+    assert len(json.loads(once)["services"][0]["endpoints"]) == 2
+    watcher = cluster.add_process("watch", [BIN_DIR / "trunkctl", "--controller", cluster.controller.address,
+                                            "--json", "watch", "--count", "500"]).start()
+    eventually("the first table", lambda: watcher.log().count("\n") >= 1)
+    cluster.ctl("pin", "echo", "a", "7")
+    eventually("a table with the pin", lambda: any(
+        endpoint["pinned"] for line in watcher.log().splitlines() if line.endswith("}")
+        for endpoint in json.loads(line)["services"][0]["endpoints"]))
+    watcher.end()
+
+
+def test_refusals_name_what_exists(cluster, proxy):
+    for command, words in [
+        (["drain", "echo", "zebra"], ["zebra", "a", "b"]),
+        (["explain", "zebra", "a"], ["zebra", "echo"]),
+        (["weights", "zebra"], ["zebra", "echo"]),
+        (["pin", "echo", "a", "1000000"], ["10000"]),
+    ]:
+        result = cluster.ctl(*command, check=False)
+        assert result.returncode == 1
+        assert all(word in result.stderr for word in words), result.stderr
+
+
+def test_no_controller_is_exit_code_3_and_says_what_to_do(cluster):
+    address = f"127.0.0.1:{port_that_lasts()}"
+    for command in (["weights"], ["drain", "echo", "a"], ["watch"]):
+        result = run([BIN_DIR / "trunkctl", "--controller", address, *command], check=False)
+        assert result.returncode == 3, result
+        assert address in result.stderr and "--controller" in result.stderr
+    assert run([BIN_DIR / "trunkctl", "dance"], check=False).returncode == 2

@@ -1,0 +1,147 @@
+"""Clients of a proxy: single questions, a steady load, and streams of bytes that can be told apart at any place."""
+
+import hashlib
+import random
+import socket
+import struct
+import threading
+
+from waiting import eventually
+
+_BLOCK_BYTES = 1024 * 1024
+_PAUSE_SECONDS = 0.005
+_LINGER_OFF = struct.pack("ii", 1, 0)
+
+
+def read_exactly(client, count):
+    """`count` bytes, or fewer when the stream ends before."""
+    parts = []
+    while count > 0:
+        data = client.recv(min(count, _BLOCK_BYTES))
+        if not data:
+            break
+        parts.append(data)
+        count -= len(data)
+    return b"".join(parts)
+
+
+def read_line(client):
+    line = b""
+    while not line.endswith(b"\n"):
+        data = client.recv(1)
+        if not data:
+            break
+        line += data
+    return line.decode().rstrip("\n")
+
+
+def reset(client):
+    """Closes with RST."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
+    client.close()
+
+
+def assert_echo(client, data):
+    client.sendall(data)
+    assert read_exactly(client, len(data)) == data
+
+
+def ask(proxy, service="echo"):
+    """One short connection to an EchoServer that greets: checks the echo, returns the greeting."""
+    with proxy.connect(service) as client:
+        name = read_line(client)
+        assert_echo(client, b"x" * 128)
+        return name
+
+
+def ask_many(proxy, count, service="echo"):
+    """How many of `count` short connections each server had."""
+    counts = {}
+    for _ in range(count):
+        name = ask(proxy, service)
+        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+class Load:
+    """Short connections, a few hundred a second, from `start` of the with block to its end. Counts and keeps failures."""
+
+    def __init__(self, proxies, service="echo", threads=3):
+        self._ports = [proxy.port(service) for proxy in proxies]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
+        self._done = [0] * threads
+        self.failures = []
+
+    @property
+    def done(self):
+        return sum(self._done)
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def run_on(self, count, seconds=60):
+        """Waits for `count` more connections."""
+        target = self.done + count
+        eventually(f"{count} more connections", lambda: self.done >= target, seconds)
+
+    def _run(self, index):
+        payload = bytes([index]) * 128
+        while not self._stop.wait(_PAUSE_SECONDS):
+            port = self._ports[(index + self._done[index]) % len(self._ports)]
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+                    read_line(client)
+                    assert_echo(client, payload)
+            except (OSError, AssertionError) as error:
+                self.failures.append(f"after {self.done} connections: {error!r}")
+            self._done[index] += 1
+
+
+class ByteStream:
+    """Pseudo-random bytes of a seed; no two blocks are equal, so lost, doubled or swapped blocks change the hash."""
+
+    def __init__(self, seed, size):
+        self.size = size
+        self._block = random.Random(seed).randbytes(_BLOCK_BYTES - 8)
+
+    def blocks(self):
+        left = self.size
+        number = 0
+        while left > 0:
+            block = struct.pack("!Q", number) + self._block
+            yield block[:left] if left < len(block) else block
+            left -= len(block)
+            number += 1
+
+    def send(self, connection):
+        for block in self.blocks():
+            connection.sendall(block)
+
+    def digest(self):
+        hasher = hashlib.blake2b()
+        for block in self.blocks():
+            hasher.update(block)
+        return hasher.hexdigest()
+
+
+def receive_digest(connection, size=None):
+    """(bytes, hash) of what comes until the end of the stream, or of the next `size` bytes."""
+    hasher = hashlib.blake2b()
+    count = 0
+    buffer = bytearray(_BLOCK_BYTES)
+    while size is None or count < size:
+        wanted = len(buffer) if size is None else min(len(buffer), size - count)
+        received = connection.recv_into(buffer, wanted)
+        if received == 0:
+            break
+        hasher.update(memoryview(buffer)[:received])
+        count += received
+    return count, hasher.hexdigest()

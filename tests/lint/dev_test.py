@@ -1,0 +1,38 @@
+"""The command line of ./dev: what a newcomer sees, and what a wrong command gets."""
+
+import pathlib
+import re
+import subprocess
+import unittest
+
+ROOT = pathlib.Path(__file__).parents[2]
+COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "lint", "fmt"]
+
+
+def dev(*arguments):
+    return subprocess.run([ROOT / "dev", *arguments], capture_output=True, text=True, check=False, cwd="/")
+
+
+class Dev(unittest.TestCase):
+    def test_without_a_command_it_lists_all_commands(self):
+        for arguments in ([], ["--help"], ["help"]):
+            done = dev(*arguments)
+            self.assertEqual(done.returncode, 0)
+            self.assertEqual(re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE), COMMANDS)
+
+    def test_wrong_use_is_named_and_exits_with_2(self):
+        for arguments, word in ((["frobnicate"], '"frobnicate"'), (["build", "fastest"], '"fastest"'),
+                                (["bench"], '""'), (["bench", "../integration"], '"../integration"'),
+                                (["setup", "everything"], '"everything"')):
+            done = dev(*arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(word, done.stderr)
+
+    def test_every_package_group_is_a_list_of_names(self):
+        for group in ("build", "test", "bench", "docker", "lint"):
+            done = subprocess.run([ROOT / "scripts/packages", group], capture_output=True, text=True, check=True)
+            self.assertRegex(done.stdout, r"\A([a-z0-9][a-z0-9.+-]+\n)+\Z")
+
+
+if __name__ == "__main__":
+    unittest.main()
