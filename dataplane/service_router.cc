@@ -10,8 +10,7 @@ namespace {
 
 // Refused connects in a row after which an endpoint is left alone for a while.
 constexpr uint32_t kRefusalsToEject = 5;
-// Times the number of ejections in a row. Short: a refused connect is retried elsewhere and costs its client nothing.
-constexpr absl::Duration kEjectionBase = absl::Seconds(5);
+// The wait grows with the number of ejections in a row, up to this.
 constexpr absl::Duration kEjectionMax = absl::Seconds(300);
 // A fifth of the flows may be tried again, and a few at once: a dead service must not double its own load.
 constexpr double kRetryTokensPerFlow = 0.2;
@@ -24,11 +23,13 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 }  // namespace
 
 ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                             uint64_t random_seed, std::shared_ptr<const EndpointSet> set)
+                             uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
+                             absl::Duration ejection_base)
     : loop_(loop),
       pools_(pools),
       stats_(stats),
       worker_(worker),
+      ejection_base_(ejection_base),
       random_(random_seed),
       retry_tokens_(kMaxRetryTokens) {
   Update(std::move(set));
@@ -77,8 +78,6 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
 
 bool ServiceRouter::HasRoom() const {
   const size_t limit = set_->limits.max_clients;
-  // Below its even share a worker need not look at the others'.
-  if (clients_ < limit / set_->stats->cells().size()) return true;
   int64_t all = 0;
   for (const ListenerCell& cell : set_->stats->cells()) all += cell.clients.Value();
   return all < static_cast<int64_t>(limit);
@@ -199,7 +198,7 @@ void ServiceRouter::OnConnectRefused(Flow& flow) {
 
 void ServiceRouter::Eject(EndpointState& state) {
   ++state.ejections;
-  const absl::Duration base = std::min(kEjectionMax, kEjectionBase * state.ejections);
+  const absl::Duration base = std::min(kEjectionMax, ejection_base_ * state.ejections);
   state.ejected = true;
   state.refused_in_row = 0;
   state.ejected_until = loop_.now() + base * (0.9 + 0.2 * random_.Uniform());

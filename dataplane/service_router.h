@@ -45,8 +45,13 @@ class ServiceRouter final : private TrunkPool::User {
     virtual void OnFlowGone(Flow& flow) = 0;
   };
 
+  // How long an endpoint is left alone the first time. Short: a refused connect is retried elsewhere and costs its client
+  // nothing.
+  static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
+
   ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
-                uint64_t random_seed, std::shared_ptr<const EndpointSet> set);
+                uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
+                absl::Duration ejection_base = kEjectionBase);
   ~ServiceRouter() override;
 
   // The newest endpoints and weights. Flows of an endpoint that is gone run on.
@@ -86,6 +91,7 @@ class ServiceRouter final : private TrunkPool::User {
   Pools& pools_;
   WorkerStats* const stats_;
   const size_t worker_;
+  const absl::Duration ejection_base_;
   FastRandom random_;
 
   std::shared_ptr<const EndpointSet> set_;

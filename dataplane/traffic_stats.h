@@ -71,6 +71,7 @@ struct alignas(64) WorkerStats {
   Gauge trunks;
   Counter dials;
   Counter dial_failures;
+  Counter trunks_up;  // dials whose agent has spoken HTTP/2
   Counter retries;
   // Flows that failed, by cause.
   Counter no_endpoint;

@@ -13,6 +13,8 @@ constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
 // Beyond this many streams on the least busy trunk another one is worth its connection.
 constexpr size_t kStreamsWorthAnotherTrunk = 256;
+// A trunk that ended sooner is replaced with backoff: its agent may be restarting in a loop.
+constexpr absl::Duration kLasted = absl::Seconds(1);
 
 }  // namespace
 
@@ -40,9 +42,10 @@ void TrunkPool::RemoveUser(User* user) {
   std::vector<TrunkConnection*> ending;
   for (const auto& trunk : trunks_) ending.push_back(trunk.get());
   for (TrunkConnection* trunk : ending) {
-    if (trunk->session().open_streams() == 0) {
+    if (trunk == dialing_) {
       trunk->Close(absl::OkStatus());
     } else {
+      // Also one without streams: bytes of those that ended may still be on their way.
       trunk->Drain();
     }
   }
@@ -61,6 +64,7 @@ bool TrunkPool::usable() const {
 TrunkConnection* TrunkPool::Acquire() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
+    if (trunk->usable() && trunk->session().IdsNearlySpent()) trunk->Drain();
     if (!trunk->usable()) continue;
     if (best == nullptr || trunk->session().open_streams() < best->session().open_streams()) {
       best = trunk.get();
@@ -85,7 +89,9 @@ void TrunkPool::Dial() {
     return;
   }
   const TrunkConnection::Options options = {
-      .session = {.role = Http2Session::Role::kClient, .max_streams = options_.max_streams_per_trunk},
+      .session = {.role = Http2Session::Role::kClient,
+                  .max_streams = options_.max_streams_per_trunk,
+                  .last_stream_id = options_.last_stream_id},
       .ping_after = options_.ping_after,
       .ping_timeout = options_.ping_timeout};
   TrunkConnection::Owner* const owner = this;
@@ -110,15 +116,26 @@ Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* statu
 void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   if (&trunk == dialing_) {
     dialing_ = nullptr;
-    backoff_.Reset();
+    last_up_ = loop_.now();
+    stats_->trunks_up.Add();
     if (reported_down_) LogInfo("trunk to {} is back", address_);
     reported_down_ = false;
   }
   if (trunk.draining()) {
     LogInfo("agent {} asks for no new streams on a trunk", address_);
-    DialIfNeeded();
+    Replace();
   }
   NotifyUsers();
+}
+
+// A trunk that was up ends.
+void TrunkPool::Replace() {
+  if (loop_.now() - last_up_ >= kLasted) {
+    backoff_.Reset();
+    DialIfNeeded();
+  } else if (!dial_timer_.armed()) {
+    loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
+  }
 }
 
 void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
@@ -134,7 +151,7 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
     DialLater(std::string(why.message()));
   } else {
     if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
-    DialIfNeeded();
+    Replace();
   }
   NotifyUsers();
 }

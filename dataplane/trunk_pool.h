@@ -1,6 +1,6 @@
 // The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is draining or lost.
 //
-// One dial at a time, with jittered backoff; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that
+// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that
 // accepts and is frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
 //
 // Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool that nobody uses any
@@ -27,6 +27,8 @@ class TrunkPool final : private TrunkConnection::Owner {
     uint32_t max_trunks = 4;
     absl::Duration ping_after = absl::Seconds(5);
     absl::Duration ping_timeout = absl::Seconds(5);
+    // A trunk is replaced when its stream ids come this far; see Http2Session::Options.
+    int32_t last_stream_id = 1 << 30;
   };
 
   // Hears that the pool became usable or stopped being so. Outlives its registration.
@@ -62,6 +64,7 @@ class TrunkPool final : private TrunkConnection::Owner {
   void Dial();
   void DialIfNeeded();
   void DialLater(const std::string& why);
+  void Replace();
   void NotifyUsers();
 
   EventLoop& loop_;
@@ -74,9 +77,10 @@ class TrunkPool final : private TrunkConnection::Owner {
   bool has_target_ = false;
   TrunkConnection* dialing_ = nullptr;  // the one that is not up yet
   bool reported_down_ = false;  // logs say it once
+  MonotonicTime last_up_;
   std::vector<User*> users_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
-  MemberTimer<TrunkPool, &TrunkPool::Dial> dial_timer_{this};
+  MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};
 };
 
 }  // namespace trunkline

@@ -36,8 +36,14 @@ Worker::Worker(Options options, TrafficStats& stats)
 }
 
 Worker::~Worker() {
-  ResetFlows();
-  loop_.Stop();
+  loop_.Post([this] {
+    for (const auto& [name, slot] : services_) {
+      if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
+    }
+    // In the next pass: a listener's event may still be in the batch of this one, and what it accepts is reset as well.
+    ResetFlows();
+    loop_.Stop();
+  });
   thread_.join();
   // Routers let go of their pools; the loop outlives both.
   services_.clear();
@@ -68,8 +74,6 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
 }
 
 bool Worker::HasRoom() const {
-  // Below its even share a worker need not look at the others'.
-  if (flows_.size() < options_.max_clients / all_stats_.workers().size()) return true;
   return all_stats_.Clients() < static_cast<int64_t>(options_.max_clients);
 }
 

@@ -83,10 +83,9 @@ void Tunnel::Apply() {
 
 void Tunnel::Start() {
   Apply();
-  // A trunk that counts may still be dialling; what the peer has said shows that it is up.
   const auto up = [this] {
     for (size_t i = 0; i < options_.workers; ++i) {
-      if (stats_.worker(i).trunk.reads.Value() < endpoints_.size()) return false;
+      if (stats_.worker(i).trunks_up.Value() < endpoints_.size()) return false;
     }
     return true;
   };
@@ -95,12 +94,6 @@ void Tunnel::Start() {
 
 Address Tunnel::listening() const {
   return ParseAddress(data_plane_->Listening().at(kService)).value();
-}
-
-int64_t Tunnel::clients() {
-  int64_t sum = 0;
-  for (const WorkerStats& worker : stats_.workers()) sum += worker.clients.Value();
-  return sum;
 }
 
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,

@@ -62,6 +62,7 @@ class Tunnel {
   size_t AddEndpoint(const Address& trunk_address, double weight = 1);
   void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
+  void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
   // As if its process had been killed.
   void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
@@ -75,7 +76,8 @@ class Tunnel {
 
   const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }
   const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }
-  int64_t clients();
+  const ListenerCell& listener() { return stats_.Listener(kService)->cell(0); }
+  int64_t clients() const { return stats_.Clients(); }
   DataPlane& data_plane() { return *data_plane_; }
 
  private:
