@@ -9,7 +9,6 @@ import tempfile
 PULLED = "debian:bookworm-slim"
 MADE = "trunkline-base:bookworm"
 RELEASE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 PULL_SECONDS = 300
 # A base needs none of these; they are half of its size.
 LEFT_OUT = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/info",
@@ -40,13 +39,18 @@ def make():
     if os.geteuid() != 0 or not shutil.which("debootstrap"):
         raise BaseImageError(f"{PULLED} cannot be pulled, and only root can make one (apt-get install debootstrap)")
     sources = package_sources()
+    # A machine of another release leaves the choice of a mirror to debootstrap.
+    site = [sources[RELEASE]] if RELEASE in sources else []
     with tempfile.TemporaryDirectory(prefix="trunkline-base-") as root:
         os.chmod(root, 0o755)  # it becomes the image's /
-        result = subprocess.run(["debootstrap", "--variant=minbase", RELEASE, root, sources[RELEASE]],
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # In a mount namespace of its own: what it mounts below root is gone when it ends, however it ends.
+        result = subprocess.run(
+            ["unshare", "--mount", "debootstrap", "--variant=minbase", RELEASE, root, *site],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if result.returncode != 0:
             raise BaseImageError("debootstrap failed:\n" + result.stdout[-2000:])
-        write(root, "etc/apt/sources.list", [f"deb {site} {suite} main" for suite, site in sources.items()])
+        if sources:
+            write(root, "etc/apt/sources.list", [f"deb {url} {suite} main" for suite, url in sources.items()])
         write(root, "etc/apt/apt.conf.d/80host", package_settings())
         for path in LEFT_OUT:
             empty(os.path.join(root, path))
@@ -58,7 +62,7 @@ def make():
 
 def package_sources():
     """Suite -> site, from where this machine itself has them, when it runs the same release."""
-    sources = {RELEASE: MIRROR}
+    sources = {}
     listing = subprocess.run(["apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)",
                               "Created-By: Packages", "Origin: Debian"], stdout=subprocess.PIPE, text=True).stdout
     for line in listing.splitlines():

@@ -1,4 +1,4 @@
-"""deploy/compose test: a cluster of its own is brought up, broken under load, asked what it has lost, and taken down."""
+"""deploy/compose test: a cluster of its own is brought up, broken under load, asked what was lost, and taken down."""
 
 import os
 import time
@@ -9,9 +9,9 @@ import project
 # Empty: free ports, so that nothing collides.
 PORTS = {"PROXY_1_PORT": "", "PROXY_2_PORT": "", "CONTROLLER_PORT": "", "PROMETHEUS_PORT": ""}
 DATA = "/var/lib/metering"
-# The servers have 0.7 cores; a reading costs them 1.6 ms and what it takes to store it. So the load fits on what is left
-# when the second server is down, too. A run is as long as it takes weights to settle and four programs to be killed and
-# come back.
+# The servers have 0.7 cores; a reading costs them 1.6 ms and what it takes to store it. So the load fits on what is
+# left when the second server is down, too. A run is twice as long as it takes weights to settle and four programs to be
+# killed and come back.
 LOAD_SECONDS = 150
 LOAD = f"--no-burst --rate 100 --seconds {LOAD_SECONDS} --acked {DATA}/acked"
 STARTED_SECONDS = 60
@@ -34,8 +34,7 @@ class Test:
         try:
             found = checks.eventually(seconds, attempt)
         except Exception as failure:
-            self.say("FAIL", f"{sentence}: {failure}")
-            raise checks.CheckFailed(sentence) from failure
+            raise checks.CheckFailed(f"{sentence}: {failure}") from failure
         self.say("ok", f"{sentence}: {found}")
 
     def say(self, verdict, text):
@@ -97,7 +96,8 @@ def run(base_image, before_teardown):
     try:
         test.run()
         passed = True
-    except checks.CheckFailed:
+    except (checks.CheckFailed, project.CommandFailed) as failure:
+        test.say("FAIL", str(failure))
         test.show_logs()
     finally:
         before_teardown()

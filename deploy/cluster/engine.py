@@ -64,12 +64,20 @@ def start():
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True)  # a Ctrl-C is for us, who stop it last
     os.environ["DOCKER_HOST"] = SOCKET
+    try:
+        wait_until_it_answers(process, log_path)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def wait_until_it_answers(process, log_path):
     deadline = time.monotonic() + START_SECONDS
     while not answers():
         if process.poll() is not None:
             raise EngineError(f"dockerd ended with exit code {process.returncode}; see {log_path}")
         if time.monotonic() > deadline:
-            process.terminate()
             raise EngineError(f"dockerd does not answer after {START_SECONDS} s; see {log_path}")
         time.sleep(0.2)
 

@@ -23,7 +23,7 @@ def up():
     cluster = project.Project(NAME, base_image.ensure())
     cluster.build(quiet=False)
     cluster.compose("up", "--detach", quiet=False)
-    print("\nThe cluster runs: proxies on 127.0.0.1:9001 and :9002, the controller's gRPC on :7070, Prometheus on :9090.")
+    print("\nThe cluster runs, on 127.0.0.1: proxies on 9001 and 9002, the controller's gRPC on 7070, Prometheus on 9090.")
     if engine.our_pid():
         print(f"Its engine is ours: export DOCKER_HOST={engine.SOCKET}")
     return 0

@@ -40,7 +40,8 @@ class Project:
 
     def container(self, service):
         """The id of a service's container, running or not."""
-        ids = self.docker("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label=com.docker.compose.project={self.name}",
+        ids = self.docker("ps", "--all", "--quiet", "--no-trunc",
+                          "--filter", f"label=com.docker.compose.project={self.name}",
                           "--filter", f"label=com.docker.compose.service={service}").split()
         if len(ids) != 1:
             raise CommandFailed(f"{service} has {len(ids)} containers, not one")

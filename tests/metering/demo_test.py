@@ -140,6 +140,7 @@ class ChecksTest(unittest.TestCase):
             (("weights", "settled_shares"), {"a": 0.49, "b": 0.51}, "weights"),
             (("weights", "settled_shares"), {"a": 0.75, "b": 0.25}, "each"),
             (("weights", "neighbour", "share_during"), 0.56, "the"),
+            (("weights", "neighbour", "share_during"), 0.0, "the"),
             (("weights", "controller_restart", "after"), {"a": 0.6, "b": 0.4}, "a"),
             (("connections", "held_at_once"), 9_999, "ten"),
             (("connections", "long_connections_by_kernel"), 25, "long"),

@@ -7,6 +7,8 @@ SHARE_TOLERANCE = 0.30
 # While a neighbour takes its part, the server's share must have made at least this part of the way
 # to what is left.
 NEIGHBOUR_WAY = 0.33
+# ... and not have gone on much beyond it.
+NEIGHBOUR_TOO_FAR = 2.5
 # A restarted controller must go on with the weights it had; they may have moved once more between
 # the last look and the kill, and between the first report and the next look.
 RESTART_TOLERANCE = 0.05
@@ -48,7 +50,7 @@ def _weights(weights):
     before, during, left = noisy["share_before"], noisy["share_during"], noisy["true_share_during"]
     whole_way = true[noisy["server"]] - left
     yield _check("the weight followed the noisy neighbour",
-                 before - during >= NEIGHBOUR_WAY * whole_way,
+                 NEIGHBOUR_WAY * whole_way <= before - during <= NEIGHBOUR_TOO_FAR * whole_way,
                  f"{noisy['server']} went from {before:.0%} to {during:.0%}; "
                  f"{left:.0%} of the CPU was left to it")
 

@@ -77,7 +77,9 @@ class Observer:
         return sample
 
     def between(self, begin, end):
-        return [s for s in self.samples if begin <= s.at < end]
+        """The samples of a span; at least one, the last before its end, should the machine have been too busy."""
+        return ([s for s in self.samples if begin <= s.at < end]
+                or [s for s in self.samples if s.at < end][-1:])
 
     def used_seconds(self):
         return {s.name: s.group.limit.used_seconds() for s in self._cluster.servers}
