@@ -65,15 +65,21 @@ class DiscoverySubscriber::Stream {
   bool Read(v1::SubscribeResponse* response) { return stream_->Read(response); }
   bool Write(const v1::SubscribeRequest& request) {
     absl::MutexLock lock(&write_mutex_);
-    return stream_->Write(request);
+    return !finished_ && stream_->Write(request);
   }
   void Cancel() { context_.TryCancel(); }
-  grpc::Status Finish() { return stream_->Finish(); }
+  // The last call; a Write that comes later does nothing.
+  grpc::Status Finish() {
+    absl::MutexLock lock(&write_mutex_);
+    finished_ = true;
+    return stream_->Finish();
+  }
 
  private:
   const std::unique_ptr<v1::DiscoveryService::Stub> stub_;
   grpc::ClientContext context_;
   absl::Mutex write_mutex_;
+  bool finished_ ABSL_GUARDED_BY(write_mutex_) = false;
   std::unique_ptr<grpc::ClientReaderWriter<v1::SubscribeRequest, v1::SubscribeResponse>> stream_;
 };
 
@@ -113,7 +119,9 @@ void DiscoverySubscriber::LoadSaved() {
     return;
   }
   v1::Snapshot snapshot;
-  if (!snapshot.ParseFromString(*bytes)) {
+  // An empty file parses as well, as a snapshot without a version.
+  const bool whole = snapshot.ParseFromString(*bytes) && snapshot.id().version() > 0;
+  if (!whole) {
     LogWarn("saved snapshot {} is damaged and not used; it is replaced by the next one",
             options_.snapshot_file);
     return;
@@ -133,13 +141,12 @@ void DiscoverySubscriber::Save(const v1::Snapshot& snapshot) const {
 }
 
 absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
-  {
-    absl::MutexLock apply_lock(&apply_mutex_);
-    const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
-    if (!table.ok()) return table.status();
-    if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
-    table_ = *table;
-  }
+  absl::MutexLock apply_lock(&apply_mutex_);
+  const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
+  if (!table.ok()) return table.status();
+  if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
+  table_ = *table;
+  // Under both locks: a refresh in between would put the snapshot before this one back into service.
   absl::MutexLock lock(&mutex_);
   snapshot_ = snapshot;
   ready_ = true;
@@ -267,7 +274,9 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
       item.set_active(item.active() + cell.active.Value());
       item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
     }
-    const Reported last = before[{endpoint->service, endpoint->endpoint_id}];
+    Reported last = before[{endpoint->service, endpoint->endpoint_id}];
+    // An endpoint that left and came back since the last report counts from zero again.
+    if (sum.flows < last.flows || sum.connects < last.connects || sum.errors < last.errors) last = {};
     item.set_requests(sum.flows - last.flows);
     item.set_errors(sum.errors - last.errors);
     const uint64_t connects = sum.connects - last.connects;

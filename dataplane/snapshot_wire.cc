@@ -23,15 +23,29 @@ std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) { return {id.epoc
 
 std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
-void SetDuration(const google::protobuf::Duration& from, bool present, absl::Duration* to) {
-  if (present) *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+// None of the time-outs may be nothing, which would reset every client, or longer than this: what the configuration allows.
+constexpr absl::Duration kLongestTimeout = absl::Hours(7 * 24);
+
+absl::Status ReadTimeout(const std::string& service, const char* field,
+                         const google::protobuf::Duration& from, bool present, absl::Duration* to) {
+  if (!present) return absl::OkStatus();
+  *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+  if (*to > absl::ZeroDuration() && *to <= kLongestTimeout) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("service ", service, ": limits.", field, " must be more than 0 and at most ",
+                   absl::FormatDuration(kLongestTimeout), "; got ", absl::FormatDuration(*to)));
 }
 
-FlowLimits ReadLimits(const v1::FlowLimits& from) {
+absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::FlowLimits& from) {
   FlowLimits limits;
-  SetDuration(from.connect_timeout(), from.has_connect_timeout(), &limits.connect_timeout);
-  SetDuration(from.idle_timeout(), from.has_idle_timeout(), &limits.idle_timeout);
-  SetDuration(from.first_byte_timeout(), from.has_first_byte_timeout(), &limits.first_byte_timeout);
+  absl::Status read;
+  read.Update(ReadTimeout(service, "connect_timeout", from.connect_timeout(),
+                          from.has_connect_timeout(), &limits.connect_timeout));
+  read.Update(ReadTimeout(service, "idle_timeout", from.idle_timeout(), from.has_idle_timeout(),
+                          &limits.idle_timeout));
+  read.Update(ReadTimeout(service, "first_byte_timeout", from.first_byte_timeout(),
+                          from.has_first_byte_timeout(), &limits.first_byte_timeout));
+  if (!read.ok()) return read;
   if (from.max_clients() > 0) limits.max_clients = from.max_clients();
   return limits;
 }
@@ -79,7 +93,9 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   set->service = from.name();
   set->authority = absl::StrCat(from.name(), ":", listen->port);
   set->listen = *listen;
-  set->limits = ReadLimits(from.limits());
+  absl::StatusOr<FlowLimits> limits = ReadLimits(from.name(), from.limits());
+  if (!limits.ok()) return limits.status();
+  set->limits = *limits;
   set->stats = stats.Listener(from.name());
   std::set<std::string> ids;
   for (const v1::Endpoint& item : from.endpoints()) {
@@ -137,7 +153,12 @@ v1::Snapshot ApplyDelta(const v1::Snapshot& base, const v1::SnapshotDelta& delta
 
 absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
                                           const v1::SubscribeResponse& response) {
-  if (response.has_up_to_date()) return current;
+  if (response.has_up_to_date()) {
+    if (Order(response.up_to_date()) == Order(current.id())) return current;
+    return absl::FailedPreconditionError(
+        absl::StrCat("told to be up to date with ", IdText(response.up_to_date()),
+                     "; this proxy holds ", IdText(current.id())));
+  }
   if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
     return absl::FailedPreconditionError(
         absl::StrCat("the delta is for ", IdText(response.delta().base()), "; this proxy holds ",

@@ -54,8 +54,11 @@ class Peer {
   // What the kernel takes without a wait.
   size_t SendWhatFits(const std::string& bytes) {
     const ssize_t n = send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    send_failed_ = n < 0 && errno != EAGAIN;
     return n > 0 ? static_cast<size_t>(n) : 0;
   }
+  // The last SendWhatFits met a broken connection.
+  bool send_failed() const { return send_failed_; }
   // Up to `size` bytes, fewer at an end.
   std::string Read(size_t size) {
     std::string bytes;
@@ -101,6 +104,7 @@ class Peer {
 
   UniqueFd fd_;
   Ending ending_ = Ending::kNone;
+  bool send_failed_ = false;
 };
 
 // Connected within the patience of a test, or empty.

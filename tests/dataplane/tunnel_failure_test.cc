@@ -158,7 +158,12 @@ TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
   tunnel.SetWeight(first, 0);
   tunnel.SetWeight(second, 1);
   tunnel.Apply();
-  Peer safe = tunnel.Connect();
+  // A worker may take a client before it takes the new table.
+  std::vector<Peer> tries;
+  do {
+    tries.push_back(tunnel.Connect());
+  } while (!second_server.Knocked(50) && tries.size() < 100);
+  Peer safe = std::move(tries.back());
   Peer safe_server = second_server.Accept();
   tunnel.Kill(first);
   EXPECT_EQ(lost.ReadToEnd(), "");
@@ -166,8 +171,9 @@ TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
   lost_server.ReadToEnd();
   EXPECT_EQ(lost_server.ending(), Ending::kReset);
   ExpectExchange(safe, safe_server, "still", "here");
-  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunk_lost.Value() == 1; }));
-  EXPECT_EQ(tunnel.cell(first).trunk_losses.Value(), 1u);
+  const uint64_t lost_flows = tries.size();
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunk_lost.Value() == lost_flows; }));
+  EXPECT_EQ(tunnel.cell(first).trunk_losses.Value(), lost_flows);
 }
 
 // A server that got the bytes may have acted on them.
@@ -201,6 +207,7 @@ TEST(TunnelFailureTest, FlowsOfAnEndpointThatLeftTheTableRunOn) {
   tunnel.Remove(first);
   tunnel.AddAgent(second_server.address());
   tunnel.Apply();
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks_up.Value() == 2; }));
   Peer client = tunnel.Connect();
   Peer server = second_server.Accept();
   ExpectExchange(client, server, "new", "new");
@@ -229,6 +236,7 @@ TEST(TunnelFailureTest, EndpointThatComesBackCountsItsOldFlowsToo) {
   tunnel.Apply();
   tunnel.Restore(endpoint);
   tunnel.Apply();
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunks_up.Value() == 2; }));
   Peer client = tunnel.Connect();
   Peer server = local.Accept();
   ExpectExchange(client, server, "new", "new");
