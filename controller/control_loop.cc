@@ -52,7 +52,7 @@ ControlLoop::~ControlLoop() { Stop(); }
 
 absl::Status ControlLoop::Start() {
   // From now on the file says that proxies may see more than it knows.
-  const absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
+  absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
   for (const ViewListener& listener : listeners_) listener(view());
   thread_ = std::thread([this] { Run(); });
   return saved;

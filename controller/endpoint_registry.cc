@@ -208,7 +208,7 @@ void EndpointRegistry::BeginIncarnation(RegisteredEndpoint& endpoint) {
 std::string EndpointRegistry::Leave(AgentSession session) {
   auto named = sessions_.find(session);
   if (named == sessions_.end()) return "";
-  const std::string agent_id = named->second;
+  std::string agent_id = named->second;
   for (const EndpointKey& key : agents_.at(agent_id).endpoints) {
     const RegisteredEndpoint* endpoint = FindMutable(key);
     if (endpoint != nullptr && endpoint->agent_id == agent_id) Remove(key);

@@ -32,6 +32,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // The controller is reached directly, whatever the environment says of a web proxy.
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   args.SetMaxReceiveMessageSize(kMaxMessageBytes);
   return grpc::CreateCustomChannel(controller, grpc::InsecureChannelCredentials(), args);
 }
