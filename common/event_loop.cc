@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <utility>
 
-
 namespace trunkline {
 
 class EventLoop::Wakeup : public EventHandler {
@@ -109,7 +108,7 @@ void EventLoop::RunFlushes() {
 
 void EventLoop::Post(std::function<void()> work) {
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     posted_.push_back(std::move(work));
   }
   wakeup_->Wake();
@@ -118,7 +117,7 @@ void EventLoop::Post(std::function<void()> work) {
 void EventLoop::RunPosted() {
   std::vector<std::function<void()>> work;
   {
-    absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     work.swap(posted_);
   }
   for (auto& item : work) item();

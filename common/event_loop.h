@@ -1,11 +1,13 @@
-// One thread's epoll loop: sockets, timers, work at the end of a pass, and closures from other threads.
+// One thread's epoll loop: sockets, timers, work at the end of a pass, and closures from other
+// threads.
 //
-// A pass is: wait, run the handlers of ready descriptors and posted closures, fire timers, then run each Flushable that
-// asked for it once. Writers collect during the pass and flush at its end, which is what puts the frames of many
-// flows into one system call.
+// A pass is: wait, run the handlers of ready descriptors and posted closures, fire timers, then run
+// each Flushable that asked for it once. Writers collect during the pass and flush at its end,
+// which is what puts the frames of many flows into one system call.
 //
-// Handlers are named to epoll by pointer. An event that was fetched before a handler closed another one's descriptor
-// would reach a dead object, so handlers are not deleted at once: Retire() keeps them until the end of the pass.
+// Handlers are named to epoll by pointer. An event that was fetched before a handler closed another
+// one's descriptor would reach a dead object, so handlers are not deleted at once: Retire() keeps
+// them until the end of the pass.
 //
 // Thread-safe: Post and Stop. Everything else is confined to the thread that calls Run.
 #pragma once
@@ -14,10 +16,9 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "common/clock.h"
 #include "common/timer_wheel.h"
 #include "common/unique_fd.h"
@@ -27,7 +28,8 @@ namespace trunkline {
 class EventHandler {
  public:
   virtual ~EventHandler() = default;
-  // `events` is epoll's mask. May come once more in the pass in which the descriptor was closed: ignore it then.
+  // `events` is epoll's mask. May come once more in the pass in which the descriptor was closed:
+  // ignore it then.
   virtual void OnEvents(uint32_t events) = 0;
 };
 
@@ -60,7 +62,8 @@ class EventLoop {
   // Runs `work` on the loop's thread, in order. Not for a per-connection path: takes a lock.
   void Post(std::function<void()> work);
 
-  // Registered descriptors are forgotten by epoll when they are closed. False (errno is set): out of epoll watches.
+  // Registered descriptors are forgotten by epoll when they are closed. False (errno is set): out
+  // of epoll watches.
   bool Add(int fd, uint32_t events, EventHandler* handler);
   bool Modify(int fd, uint32_t events, EventHandler* handler);
   void Remove(int fd);
@@ -80,7 +83,8 @@ class EventLoop {
   void RunFlushes();
   int WaitMillis(absl::Duration max_wait) const;
 
-  static constexpr int kMaxEvents = 256;  // a pass; bounds how long a ready socket waits for its turn
+  static constexpr int kMaxEvents =
+      256;  // a pass; bounds how long a ready socket waits for its turn
 
   UniqueFd epoll_;
   MonotonicTime now_;
@@ -91,8 +95,10 @@ class EventLoop {
   std::vector<std::unique_ptr<EventHandler>> retired_;
   bool running_ = true;
 
-  absl::Mutex mutex_;
-  std::vector<std::function<void()>> posted_ ABSL_GUARDED_BY(mutex_);
+  // A std::mutex, because ThreadSanitizer does not see inside the system's absl::Mutex, and
+  // everything that threads hand to a loop passes here.
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;  // guarded by mutex_
 };
 
 }  // namespace trunkline

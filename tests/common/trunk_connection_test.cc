@@ -347,7 +347,8 @@ TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
   server_.trunk->session().GoAway(NGHTTP2_NO_ERROR);
   const std::string tail(40'000, 't');
   far.Send(tail, /*last=*/true);
-  ASSERT_TRUE(RunUntil([&] { return closed && (server_.lost || server_.trunk->unsent_bytes() == 0); }));
+  ASSERT_TRUE(
+      RunUntil([&] { return closed && (server_.lost || server_.trunk->unsent_bytes() == 0); }));
   loop_.RunOnce(absl::ZeroDuration());
   const std::string all = peer.ReadToEnd();
   EXPECT_EQ(peer.ending(), Ending::kFin);

@@ -1,4 +1,5 @@
-// docs/trunk-format.md shows a stream byte by byte; this test reads the page and holds both ends to it.
+// docs/trunk-format.md shows a stream byte by byte; this test reads the page and holds both ends to
+// it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -65,7 +66,8 @@ class TestStream : public Http2Stream {
 
 class End : public Http2Session::Listener {
  public:
-  explicit End(Http2Session::Role role) : session({.role = role, .max_streams = 1000}, this, &output) {}
+  explicit End(Http2Session::Role role)
+      : session({.role = role, .max_streams = 1000}, this, &output) {}
 
   // What it has to write now.
   Bytes Written() {

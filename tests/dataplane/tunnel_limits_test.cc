@@ -251,8 +251,8 @@ double CpuSeconds() {
 
 TEST(TunnelLimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
 #ifdef __SANITIZE_ADDRESS__
-  // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it calls every such
-  // object invalid.
+  // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it
+  // calls every such object invalid.
   GTEST_SKIP() << "the sanitizers need descriptors themselves";
 #endif
   LocalServer local;
