@@ -12,8 +12,10 @@ namespace {
 constexpr size_t kMaxSentCopyBytes = 64 * 1024;
 // First try included.
 constexpr size_t kMaxTries = 3;
-constexpr int kStatusConnected = 200;
 constexpr int kStatusNotConnected = 503;
+
+// Agents say 200; a foreign end may use any other of this class (RFC 9110, 9.3.6).
+bool IsConnected(int status) { return status >= 200 && status < 300; }
 
 }  // namespace
 
@@ -57,7 +59,7 @@ void Flow::ForgetIfReplayed() {
 }
 
 void Flow::OnHeaders(int status) {
-  if (status != kStatusConnected) {
+  if (!IsConnected(status)) {
     refused_ = true;
     if (status == kStatusNotConnected) router_.OnConnectRefused(*this);
     session()->Abandon(this, NGHTTP2_CANCEL);
