@@ -68,6 +68,12 @@ struct Http2Session::Callbacks {
 
   static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
     Http2Session* self = Self(user_data);
+    if (frame->hd.type == NGHTTP2_PUSH_PROMISE) {
+      // Switched off in our SETTINGS, which nghttp2 enforces only when the peer has acknowledged
+      // them.
+      self->EndWith(NGHTTP2_PROTOCOL_ERROR);
+      return 0;
+    }
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) ++self->open_streams_;
     self->is_connect_ = false;
     self->authority_.clear();
@@ -127,9 +133,7 @@ struct Http2Session::Callbacks {
     Http2Session* self = Self(user_data);
     const int32_t id = frame->hd.stream_id;
     if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
-    if (frame->hd.type == NGHTTP2_RST_STREAM && IsFault(frame->rst_stream.error_code)) {
-      self->CountEmptyFrame();
-    }
+    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(frame->rst_stream.error_code);
     const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                          self->options_.role == Role::kServer;
@@ -289,6 +293,13 @@ bool Http2Session::OnHeaderBytes(int32_t id, size_t bytes) {
   if (header_list_bytes_ <= kMaxHeaderListBytes) return true;
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
   return false;
+}
+
+// A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
+// wants it where SETTINGS make a window overflow, for which nghttp2 resets only the stream.
+void Http2Session::OnResetSent(uint32_t error_code) {
+  if (IsFault(error_code)) CountEmptyFrame();
+  if (error_code == NGHTTP2_FLOW_CONTROL_ERROR) EndWith(error_code);
 }
 
 void Http2Session::ResetForFault(Http2Stream* stream, uint32_t error_code) {

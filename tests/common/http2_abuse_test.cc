@@ -215,6 +215,21 @@ TEST_F(Http2AbuseTest, TrailersOfAnAgentCostTheirStreamOnly) {
   EXPECT_THAT(ResetsOf(id, pair_.client.TakeOutput()), ElementsAre(NGHTTP2_PROTOCOL_ERROR));
 }
 
+TEST_F(Http2AbuseTest, WindowThatSettingsMakeOverflowEndsTheTrunk) {
+  pair_.Open();
+  const auto number = [](uint32_t value) {
+    return RawFrame(0, 0, static_cast<int32_t>(value)).substr(5);  // the 4 bytes of a stream's id
+  };
+  const std::string raised =
+      RawFrame(NGHTTP2_SETTINGS, kNoFlags, 0, std::string("\0\x04", 2) + number(70'000));
+  ASSERT_TRUE(
+      server()
+          .Give(RawFrame(NGHTTP2_WINDOW_UPDATE, kNoFlags, 1, number(0x7fffffff - 65'536)) + raised)
+          .ok());
+  server().TakeOutput();
+  EXPECT_EQ(server().session.peer_error(), static_cast<uint32_t>(NGHTTP2_FLOW_CONTROL_ERROR));
+}
+
 // What nobody reads any more is still taken off the connection's window: 16 MiB, twice.
 TEST_F(Http2AbuseTest, DataOfRefusedStreamsGivesTheConnectionsWindowBack) {
   pair_.server.refuse_with = 404;
