@@ -81,6 +81,8 @@ struct alignas(64) WorkerStats {
   Counter client_reset;
   Counter timeouts;
   Counter shutdowns;
+  Counter bad_requests;
+  Counter slow_readers;
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;
