@@ -1,17 +1,16 @@
 // Messages that say how long they are, in a field at a fixed place: most binary protocols.
 //
-// The parameters are those of Netty's LengthFieldBasedFrameDecoder, as far as a proxy can have
-// them:
+// The parameters are Netty's (LengthFieldBasedFrameDecoder), as far as a proxy can have them:
 //     message bytes = length_offset + length_size + length_adjustment + value of the field
 // Nothing is stripped, for the server gets what the client sent, and a message that is too long is
 // refused at its length field, whatever follows. Requests and replies have the same framing.
 //
-//                                   offset  size  adjustment   id
-//     DNS over TCP                     0      2        0       2, size 2
+//                                   offset  size  adjustment  id
+//     DNS over TCP                     0      2        0      2, size 2
 //     DLMS wrapper of meters           6      2        0
-//     memcached's binary protocol      8      4      +12       12, size 4   half of the header
-//     follows TPKT (RFC 1006)                  2      2       -4                    the value
-//     counts all 4 bytes
+//     memcached's binary protocol      8      4      +12      12, size 4
+//     TPKT (RFC 1006)                  2      2       -4
+// memcached: 12 more bytes of header follow the field. TPKT: the value counts its header of 4.
 //
 // It knows nothing of what a message means. So it is right where every request has one reply and
 // none changes its connection. PostgreSQL and MySQL have such fields and are not: a query there has

@@ -4,8 +4,9 @@
 // Every message begins with a header of 7 bytes (MBAP), big endian:
 //     0  transaction  2   the server repeats it: the id by which replies find their requests
 //     2  protocol     2   always 0
-//     4  length       2   bytes that follow this field: the unit and 1 to 253 bytes of function and
-//     data 6  unit         1   a device behind a gateway
+//     4  length       2   bytes that follow this field: 2 to 254
+//     6  unit         1   a device behind a gateway
+// and goes on with 1 to 253 bytes of function and data,
 // so a message has 8 to 260 bytes. Requests and replies have the same framing. What stands behind
 // the header (functions, exceptions) is between client and device.
 //

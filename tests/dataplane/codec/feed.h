@@ -144,7 +144,7 @@ inline Pieces RandomPieces(std::string_view text, FastRandom& random) {
 // the same. Returns it. `feed` is [&](const Pieces& pieces) { return FeedRequests(*codec, pieces);
 // }.
 inline Fed FeedEverySplit(std::string_view text, const std::function<Fed(const Pieces&)>& feed) {
-  const Fed whole = feed({std::string(text)});
+  Fed whole = feed({std::string(text)});
   for (size_t at = 1; at < text.size(); ++at) {
     EXPECT_EQ(feed({std::string(text.substr(0, at)), std::string(text.substr(at))}), whole)
         << "split at byte " << at;
@@ -157,7 +157,7 @@ inline Fed FeedEverySplit(std::string_view text, const std::function<Fed(const P
 inline Fed FeedBothWays(const Codec& codec, std::string_view text) {
   const auto requests = [&](const Pieces& pieces) { return FeedRequests(codec, pieces); };
   const auto replies = [&](const Pieces& pieces) { return FeedReplies(codec, pieces); };
-  const Fed fed = FeedEverySplit(text, requests);
+  Fed fed = FeedEverySplit(text, requests);
   EXPECT_EQ(FeedEverySplit(text, replies), fed) << "requests and replies differ";
   return fed;
 }
