@@ -27,7 +27,8 @@ enum class FlowEnd {
   kClean,        // both directions ended with FIN
   kClientReset,  // the client broke it
   kServerReset,  // the server broke it
-  kServerLost,   // its trunk or shared connection was lost
+  kTrunkLost,
+  kConnectionLost,  // the shared connection that had its request
   kRefused,      // endpoints were asked and refused
   kNoEndpoint,   // none could be asked in time
   kTimeout,
@@ -57,13 +58,13 @@ class Flow {
   bool tried(const EndpointState* endpoint) const;
 
   MonotonicTime accepted_at() const { return accepted_at_; }
+  ServiceRouter& router() const { return router_; }
   size_t table_index = 0;  // its worker's
 
  protected:
   Flow(ServiceRouter& router, MonotonicTime accepted_at)
       : router_(router), accepted_at_(accepted_at) {}
 
-  ServiceRouter& router() const { return router_; }
   // Leaves its endpoint for another one. False: it was tried often enough, or the service's budget
   // of second tries is spent.
   bool TryElsewhere();

@@ -249,7 +249,7 @@ void MessageFlow::SendAgain() {
       continue;
     }
     if (++resends_ > kMaxResends || !router().Retry(*this)) {
-      Apologize(Refusal::kUnavailable, FlowEnd::kServerLost);
+      Apologize(Refusal::kUnavailable, FlowEnd::kConnectionLost);
       return;
     }
     if (done_ || endpoint() != nullptr) continue;
@@ -294,9 +294,9 @@ void MessageFlow::OnUnanswered(std::span<const uint8_t> request, uint32_t reply_
   paused_ = false;
   open_ = false;
   if (request.empty() && begun) {
-    Finish(FlowEnd::kServerLost, /*with_reset=*/true);
+    Finish(FlowEnd::kConnectionLost, /*with_reset=*/true);
   } else if (request.empty()) {
-    Apologize(Refusal::kLost, FlowEnd::kServerLost);
+    Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
     again_.push_back({{request.begin(), request.end()}, reply_hint});
     loop_.RequestFlush(this);

@@ -44,7 +44,6 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   set_ = std::move(set);
   listener_cell_ = &set_->stats->cell(worker_);
   std::vector<std::unique_ptr<EndpointState>> old = std::exchange(states_, {});
-  std::vector<TrunkPool*> released;
   for (const Endpoint& endpoint : set_->endpoints) {
     const auto same = std::find_if(old.begin(), old.end(), [&](const auto& state) {
       return state != nullptr && state->endpoint.id == endpoint.id &&
@@ -162,7 +161,6 @@ bool ServiceRouter::StartAt(EndpointState& state, Flow& flow) {
     flow.set_endpoint(nullptr);
     return false;
   }
-  state.cell->flows.Add();
   CountActive(flow, 1);
   return true;
 }
@@ -171,6 +169,7 @@ void ServiceRouter::CountActive(Flow& flow, int32_t change) {
   EndpointState& state = *flow.endpoint();
   state.active += change;
   state.cell->active.Add(change);
+  if (change > 0) state.cell->flows.Add(static_cast<uint64_t>(change));
   if (state.carrier != nullptr) in_flight_[state.index] += change;
 }
 
@@ -291,7 +290,11 @@ void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
       stats_->server_reset.Add();
       if (cell != nullptr) cell->resets.Add();
       return;
-    case FlowEnd::kServerLost:
+    case FlowEnd::kConnectionLost:
+      stats_->connection_lost.Add();
+      if (cell != nullptr) cell->trunk_losses.Add();
+      return;
+    case FlowEnd::kTrunkLost:
       stats_->trunk_lost.Add();
       if (cell != nullptr) cell->trunk_losses.Add();
       return;

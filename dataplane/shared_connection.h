@@ -56,8 +56,10 @@ class SharedConnection final : public EventHandler, public Flushable {
     // the connection and the client, too, is done.
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
     // The connection ended. `request`: the bytes of one of its requests that may be sent again (with
-    // that hint), empty for one that may not. Called for each, oldest first.
-    virtual void OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint) = 0;
+    // that hint), empty for one that may not. `begun`: a part of its reply was given. Called for
+    // each, oldest first.
+    virtual void OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint,
+                              bool begun) = 0;
     // After SendMore found it full.
     virtual void OnRoom() = 0;
   };

@@ -109,7 +109,7 @@ FlowEnd TunnelFlow::EndOf(End end) const {
       if (confirmed_) return FlowEnd::kServerReset;
       return refused_ ? FlowEnd::kRefused : FlowEnd::kNoEndpoint;
     case End::kStreamLost:
-      return FlowEnd::kServerLost;
+      return FlowEnd::kTrunkLost;
     case End::kTimeout:
       return endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout;
     case End::kShutdown:
