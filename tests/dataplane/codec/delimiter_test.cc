@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/dataplane/codec/feed.h"
+#include "tests/dataplane/codec/plain_search.h"
 
 namespace trunkline {
 namespace {
@@ -28,26 +29,6 @@ std::string Refused(const DelimiterOptions& options) {
   const absl::StatusOr<std::unique_ptr<Codec>> codec = NewDelimiterCodec(options);
   EXPECT_EQ(codec.status().code(), absl::StatusCode::kInvalidArgument);
   return std::string(codec.status().message());
-}
-
-// The plain way: the first place where the delimiter stands, from the front of each message.
-Fed Search(std::string text, const std::string& delimiter, size_t max_message_bytes) {
-  Fed fed;
-  while (true) {
-    const size_t found = text.find(delimiter);
-    const size_t size = found == text.npos ? text.size() : found + delimiter.size();
-    if (size > max_message_bytes || (found == text.npos && size == max_message_bytes)) {
-      fed.broken = true;
-      return fed;
-    }
-    if (found == text.npos) {
-      fed.rest = text;
-      return fed;
-    }
-    fed.messages.push_back(text.substr(0, size));
-    fed.notes.emplace_back();
-    text.erase(0, size);
-  }
 }
 
 TEST(DelimiterTest, MessagesOfRealProtocolsEndWhereTheyShould) {
@@ -162,7 +143,7 @@ TEST(DelimiterTest, RandomTextInRandomPiecesIsCutAsAPlainSearchWould) {
     const size_t limit = delimiter.size() + random.Next() % 400;
     const std::unique_ptr<Codec> codec = Make(delimiter, limit);
     const Pieces pieces = test::RandomPieces(text, random);
-    const Fed expected = Search(text, delimiter, limit);
+    const Fed expected = test::PlainSearch(text, delimiter, limit);
     EXPECT_EQ(FeedRequests(*codec, pieces), expected);
     EXPECT_EQ(FeedReplies(*codec, pieces), expected);
   }
