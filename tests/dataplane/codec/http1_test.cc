@@ -17,7 +17,6 @@
 namespace trunkline {
 namespace {
 
-using std::string_view_literals::operator""sv;
 using test::FindReplies;
 using test::FindRequests;
 using test::FoundReply;
@@ -161,6 +160,7 @@ TEST(Http1RequestLineTest, AnythingElseIsBroken) {
     ExpectBrokenRequest(std::string(line) + "\r\nHost: a\r\n\r\n");
   }
   ExpectBrokenRequest("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  using std::string_view_literals::operator""sv;
   ExpectBrokenRequest("GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n"sv);
 }
 
