@@ -63,7 +63,7 @@ bool Http1RequestLine::MethodBytes(Bytes& rest) {
   return rest.empty() || Expect(' ', State::kTargetStart, rest);
 }
 
-bool Http1RequestLine::Expect(char byte, State next, Bytes& rest) {
+bool Http1RequestLine::Expect(uint8_t byte, State next, Bytes& rest) {
   if (rest[0] != byte) return false;
   rest = rest.subspan(1);
   state_ = next;

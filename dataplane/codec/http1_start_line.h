@@ -60,7 +60,7 @@ class Http1RequestLine {
   bool Advance(Bytes& rest);
   bool Start(Bytes& rest);
   bool MethodBytes(Bytes& rest);
-  bool Expect(char byte, State next, Bytes& rest);
+  bool Expect(uint8_t byte, State next, Bytes& rest);
 
   static constexpr size_t kLongestMethod = std::string_view("CONNECT").size();
 

@@ -3,6 +3,7 @@
 // fuzz targets use it too.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -69,16 +70,18 @@ inline void Require(bool kept, const char* promise) {
   std::abort();
 }
 
-// Pieces come in copies of their own size, so that a sanitizer sees a read beyond one.
+// Each piece is moved to the end of a buffer, so that a sanitizer sees a read beyond it.
 template <typename Found>
 void FeedPieces(std::string_view bytes, const Cut& cut, std::vector<Found>& found,
                 const std::function<ParseStep(std::span<const uint8_t>, Found&)>& parse) {
+  std::vector<uint8_t> buffer(bytes.size());
   bool begun = false;
   while (!bytes.empty()) {
     const std::string_view piece = bytes.substr(0, cut());
     bytes.remove_prefix(piece.size());
-    const std::vector<uint8_t> copy(piece.begin(), piece.end());
-    std::span<const uint8_t> rest(copy);
+    const std::span<uint8_t> place = std::span(buffer).last(piece.size());
+    std::copy(piece.begin(), piece.end(), place.begin());
+    std::span<const uint8_t> rest = place;
     while (!rest.empty()) {
       if (!begun) found.emplace_back();
       begun = true;

@@ -20,9 +20,6 @@ using test::FindReplies;
 using test::FindRequests;
 using test::FoundReply;
 using test::FoundRequest;
-using ::testing::ElementsAre;
-using ::testing::Field;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 std::unique_ptr<Codec> Redis(size_t max_request_bytes = RedisOptions().max_request_bytes) {
@@ -278,10 +275,12 @@ TEST(RedisReplyTest, APushIsAReplyNobodyAskedFor) {
 
 // The example of the RESP3 specification, and one at each place where an attribute can stand.
 TEST(RedisReplyTest, AnAttributeBelongsToTheReplyBehindIt) {
+  const std::string popularity =
+      "|1\r\n+key-popularity\r\n%2\r\n$1\r\na\r\n,0.1923\r\n$1\r\nb\r\n,0.0012\r\n";
+  EXPECT_EQ(ReplyState(popularity), ParseState::kMore);
+  EXPECT_EQ(ReplyState(popularity + "*2\r\n:2039123\r\n:9543892\r\n"), ParseState::kEnd);
   for (const char* reply :
-       {"|1\r\n+key-popularity\r\n%2\r\n$1\r\na\r\n,0.1923\r\n$1\r\nb\r\n,0.0012\r\n"
-        "*2\r\n:2039123\r\n:9543892\r\n",
-        "*3\r\n:1\r\n:2\r\n|1\r\n+ttl\r\n:3600\r\n:3\r\n", "*1\r\n|0\r\n:1\r\n",
+       {"*3\r\n:1\r\n:2\r\n|1\r\n+ttl\r\n:3600\r\n:3\r\n", "*1\r\n|0\r\n:1\r\n",
         "|1\r\n|1\r\n+a\r\n+b\r\n+c\r\n+d\r\n+e\r\n", "|1\r\n+a\r\n*0\r\n|0\r\n+e\r\n"}) {
     EXPECT_EQ(ReplyState(reply), ParseState::kEnd) << reply;
   }
