@@ -9,7 +9,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "dataplane/codec/codecs.h"
+#include "dataplane/codecs.h"
 
 namespace trunkline {
 namespace {

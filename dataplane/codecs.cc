@@ -1,4 +1,4 @@
-#include "dataplane/codec/codecs.h"
+#include "dataplane/codecs.h"
 
 #include <utility>
 
