@@ -117,7 +117,10 @@ struct Http2Session::Callbacks {
         self->CountEmptyFrame();
         break;
       case NGHTTP2_DATA:
-        if (frame->hd.length == 0) self->CountEmptyFrame();
+        // One that ends its stream says something, once.
+        if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+          self->CountEmptyFrame();
+        }
         break;
       default:
         break;
