@@ -269,7 +269,7 @@ TEST(Http1FramingTest, CodingsOtherThanChunkedLastAreBroken) {
   for (const char* value :
        {"", " ", "gzip", "identity", "chunked, gzip", "chunked, chunked", "xchunked", "chunkedx",
         "chunked,", ",chunked", "chunked;a=b", "chunked\x80", "\"chunked\"", "chunked gzip",
-        "gzip chunked", "chunked\t, identity", "[chunked]"}) {
+        "chun ked", "gzip chunked", "chunked\t, identity", "[chunked]"}) {
     ExpectBrokenRequest(Post("Transfer-Encoding: " + std::string(value) + "\r\n", "0\r\n\r\n"));
   }
   ExpectBrokenRequest(
@@ -454,8 +454,8 @@ TEST(Http1ConnectionTest, OneOfTwoIsBlanked) {
 }
 
 TEST(Http1ConnectionTest, OtherWordsAreNotBlanked) {
-  for (const char* value : {"keep-alive", "closed", "xclose", "clos", "close x", "x close", "",
-                            "\"close\"", "close;a"}) {
+  for (const char* value : {"keep-alive", "closed", "xclose", "clos", "close x", "clo se",
+                            "x close", "", "\"close\"", "close;a"}) {
     const FoundRequest request = OneRequest(Get("Connection: " + std::string(value) + "\r\n"));
     EXPECT_FALSE(request.request.last) << value;
     EXPECT_EQ(request.request.blank_size, 0u) << value;
@@ -551,6 +551,7 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
     const FoundReply reply = OneReply(Ok(fields, "body\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"));
     EXPECT_EQ(reply.state, ParseState::kMore) << fields;
     EXPECT_TRUE(reply.ends_at_close) << fields;
+    EXPECT_TRUE(reply.last) << fields;
   }
   EXPECT_FALSE(OneReply("HTTP/1.1 200 OK\r\n").ends_at_close);
   EXPECT_FALSE(OneReply(Ok("Content-Length: 5\r\n", "abc")).ends_at_close);
@@ -570,10 +571,10 @@ TEST(Http1ReplyTest, MalformedRepliesAreBroken) {
   for (const char* reply :
        {"\r\nHTTP/1.1 204 a\r\n\r\n", "HTTP/1.2 204 a\r\n\r\n", "HTTP/2 204 a\r\n\r\n",
         "http/1.1 204 a\r\n\r\n", "HTTP/1.1  204 a\r\n\r\n", "HTTP/1.1 20 a\r\n\r\n",
-        "HTTP/1.1 2040 a\r\n\r\n", "HTTP/1.1 099 a\r\n\r\n", "HTTP/1.1 2x4 a\r\n\r\n",
-        "HTTP/1.1 204\ta\r\n\r\n", "HTTP/1.1 204 a\n\r\n", "HTTP/1.1 204 a\rb\r\n\r\n",
-        "HTTP/1.1 204 \x01\r\n\r\n", "HTTP/1.1 204 a\r\nX: y\r\n z\r\n\r\n",
-        "HTTP/1.1 204 a\r\nX : y\r\n\r\n", "+OK\r\n"}) {
+        "HTTP/1.1 2040 a\r\n\r\n", "HTTP/1.1 0200 a\r\n\r\n", "HTTP/1.1 099 a\r\n\r\n",
+        "HTTP/1.1 2x4 a\r\n\r\n", "HTTP/1.1 204\ta\r\n\r\n", "HTTP/1.1 204 a\n\r\n",
+        "HTTP/1.1 204 a\rb\r\n\r\n", "HTTP/1.1 204 \x01\r\n\r\n",
+        "HTTP/1.1 204 a\r\nX: y\r\n z\r\n\r\n", "HTTP/1.1 204 a\r\nX : y\r\n\r\n", "+OK\r\n"}) {
     ExpectBrokenReply(reply);
   }
   ExpectWholeReply("HTTP/1.1 204\r\n\r\n");

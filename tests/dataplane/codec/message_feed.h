@@ -134,11 +134,11 @@ inline std::vector<FoundReply> FindReplies(const Codec& codec, std::string_view 
     if (at.size == 0) parser->Begin(found.size() <= hints.size() ? hints[found.size() - 1] : 0);
     const ParseStep step = parser->Parse(rest);
     Require(step.state != ParseState::kStream, "a reply never says kStream");
-    if (step.state == ParseState::kEnd) {
+    at.ends_at_close = step.state == ParseState::kMore && parser->EndsAtClose();
+    if (step.state == ParseState::kEnd || at.ends_at_close) {
       at.last = parser->reply().last;
       at.unasked = parser->reply().unasked;
     }
-    at.ends_at_close = step.state == ParseState::kMore && parser->EndsAtClose();
     return step;
   });
   return found;

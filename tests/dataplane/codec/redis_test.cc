@@ -124,12 +124,15 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
 
 TEST(RedisRequestTest, ACommandIsJudgedByItselfAlone) {
   const auto found = FindRequests(*Redis(), Command({"MULTI"}) + Command({"GET", "BLOCK"}) +
-                                                Command({"XREAD", "BLOCK"}) + Command({"XREAD"}));
-  ASSERT_THAT(found, SizeIs(4));
+                                                Command({"XREAD", "BLOCK"}) + Command({"XREAD"}) +
+                                                "PING 'a'\r\nPING\r\n");
+  ASSERT_THAT(found, SizeIs(6));
   EXPECT_TRUE(found[0].request.dedicated);
   EXPECT_FALSE(found[1].request.dedicated);
   EXPECT_TRUE(found[2].request.dedicated);
   EXPECT_FALSE(found[3].request.dedicated);
+  EXPECT_TRUE(found[4].request.dedicated);
+  EXPECT_FALSE(found[5].request.dedicated);
 }
 
 // redis-server reads `"multi"` as MULTI, and answers `PING "a` with the end of the connection.
