@@ -11,7 +11,7 @@
 #include "dataplane/codec/http1_chunked.h"
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
-#include "tests/dataplane/codec/every_cut.h"
+#include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/http1_exchanges.h"
 
 namespace trunkline {
@@ -101,7 +101,7 @@ TEST(Http1ExchangeTest, RecordedRepliesEndWhereTheyEnd) {
       continue;
     }
     EXPECT_EQ(reply.state, ParseState::kEnd) << exchange.reply;
-    EXPECT_EQ(reply.last, exchange.closed) << exchange.reply;
+    EXPECT_EQ(reply.reply.last, exchange.closed) << exchange.reply;
   }
 }
 
@@ -419,6 +419,7 @@ TEST(Http1LimitTest, ABodyThatWaitsForA100IsStreamed) {
   const std::string head = Post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", "");
   const FoundRequest chunked = OneRequest(head + "5\r\nhello\r\n0\r\n\r\n");
   EXPECT_EQ(chunked.streamed_at, head.size());
+  EXPECT_FALSE(chunked.at_stream.dedicated);
   EXPECT_EQ(chunked.state, ParseState::kEnd);
 }
 
@@ -438,6 +439,16 @@ TEST(Http1ConnectionTest, CloseIsBlanked) {
   const FoundRequest request = OneRequest(close);
   EXPECT_TRUE(request.request.last);
   EXPECT_EQ(Blanked(close, request.request), Get("X: close\r\nConnection:      \r\n"));
+}
+
+// What is streamed is sent before its end.
+TEST(Http1ConnectionTest, BlanksAreKnownWhenTheHeadIs) {
+  const std::string head = Post("Connection: close\r\nContent-Length: 5\r\n", "");
+  const FoundRequest request = OneRequest(head, *Http1(1));
+  EXPECT_EQ(request.streamed_at, head.size());
+  EXPECT_TRUE(request.at_stream.last);
+  EXPECT_EQ(Blanked(head, request.at_stream),
+            Post("Connection:      \r\nContent-Length: 5\r\n", ""));
 }
 
 TEST(Http1ConnectionTest, OnlyTheWordIsBlanked) {
@@ -485,7 +496,7 @@ TEST(Http1ConnectionTest, UpgradesAreDedicated) {
   EXPECT_FALSE(OneRequest(Get("Upgrade-Insecure-Requests: 1\r\n")).request.dedicated);
   const std::string with_body = Post("upgrade: h2c\r\nContent-Length: 5\r\n", "hello");
   EXPECT_EQ(OneRequest(with_body).size, with_body.size());
-  EXPECT_TRUE(OneRequest(with_body, *Http1(1)).request.dedicated);
+  EXPECT_TRUE(OneRequest(with_body, *Http1(1)).at_stream.dedicated);
 }
 
 TEST(Http1ConnectionTest, ConnectIsDedicatedAndEndsWithItsHead) {
@@ -539,7 +550,8 @@ TEST(Http1ReplyTest, InterimAnswersArePartOfTheReply) {
   ExpectWholeReply("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" +
                    Ok("Content-Length: 2\r\n", "ab"));
   ExpectWholeReply("HTTP/1.1 100 \r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n");
-  EXPECT_FALSE(OneReply("HTTP/1.1 100 a\r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n").last);
+  EXPECT_FALSE(
+      OneReply("HTTP/1.1 100 a\r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n").reply.last);
 }
 
 TEST(Http1ReplyTest, ASwitchOfProtocolsIsBroken) {
@@ -551,7 +563,7 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
     const FoundReply reply = OneReply(Ok(fields, "body\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"));
     EXPECT_EQ(reply.state, ParseState::kMore) << fields;
     EXPECT_TRUE(reply.ends_at_close) << fields;
-    EXPECT_TRUE(reply.last) << fields;
+    EXPECT_TRUE(reply.reply.last) << fields;
   }
   EXPECT_FALSE(OneReply("HTTP/1.1 200 OK\r\n").ends_at_close);
   EXPECT_FALSE(OneReply(Ok("Content-Length: 5\r\n", "abc")).ends_at_close);
@@ -559,12 +571,12 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
 }
 
 TEST(Http1ReplyTest, TheLastReplySaysSo) {
-  EXPECT_TRUE(OneReply(Ok("Connection: close\r\nContent-Length: 0\r\n")).last);
-  EXPECT_TRUE(OneReply(Ok("Connection: a, CLOSE\r\nContent-Length: 1\r\n", "a")).last);
-  EXPECT_FALSE(OneReply(Ok("Content-Length: 0\r\n")).last);
-  EXPECT_TRUE(OneReply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").last);
-  EXPECT_FALSE(
-      OneReply("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").last);
+  EXPECT_TRUE(OneReply(Ok("Connection: close\r\nContent-Length: 0\r\n")).reply.last);
+  EXPECT_TRUE(OneReply(Ok("Connection: a, CLOSE\r\nContent-Length: 1\r\n", "a")).reply.last);
+  EXPECT_FALSE(OneReply(Ok("Content-Length: 0\r\n")).reply.last);
+  EXPECT_TRUE(OneReply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").reply.last);
+  EXPECT_FALSE(OneReply("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")
+                   .reply.last);
 }
 
 TEST(Http1ReplyTest, MalformedRepliesAreBroken) {
@@ -625,7 +637,7 @@ TEST(Http1CodecTest, ApologiesAreWholeReplies) {
     for (const uint32_t hint : {kHttp1ReplyToOther, kHttp1ReplyToHead}) {
       const FoundReply reply = OneReply(apology, hint);
       EXPECT_EQ(reply.state, ParseState::kEnd) << apology;
-      EXPECT_TRUE(reply.last) << apology;
+      EXPECT_TRUE(reply.reply.last) << apology;
     }
   }
 }
