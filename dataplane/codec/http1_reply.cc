@@ -25,7 +25,6 @@ ParseStep Http1ReplyParser::Parse(std::span<const uint8_t> bytes) {
 ParseState Http1ReplyParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:
-      last_ = false;
       BeginHead();
       return ParseState::kMore;
     case State::kLine:

@@ -21,7 +21,7 @@ constexpr size_t kMaxHttp1ReplyHeadBytes = 64 * 1024;
 
 class Http1ReplyParser final : public ReplyParser {
  public:
-  // Http1ReplyHint of http1_request.h.
+  // `reply_hint` is an Http1ReplyHint of http1_request.h.
   void Begin(uint32_t reply_hint) override { hint_ = reply_hint; }
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Reply reply() const override { return {.last = last_}; }

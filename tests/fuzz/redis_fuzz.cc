@@ -1,17 +1,18 @@
-// Hostile bytes as Redis commands and as replies. See codec_cuts.h.
+// Input: seed of the pieces (1 byte; odd: with a small limit), then what is fed, as commands and as
+// replies.
 #include "dataplane/codec/redis.h"
-#include "tests/fuzz/codec_cuts.h"
-
-using trunkline::Codec;
-using trunkline::NewRedisCodec;
+#include "tests/fuzz/codec_checks.h"
+#include "tests/fuzz/fuzz_input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  if (size < 2) return 0;
-  static const std::unique_ptr<Codec> small = NewRedisCodec({.max_request_bytes = 64});
+  using namespace trunkline;
   static const std::unique_ptr<Codec> usual = NewRedisCodec({});
-  const uint8_t choice = data[0];
-  const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
-  trunkline::test::RequireSameRequestsForCuts(choice % 2 == 0 ? *usual : *small, choice, bytes);
-  trunkline::test::RequireSameRepliesForCuts(*usual, choice, bytes);
+  static const std::unique_ptr<Codec> small = NewRedisCodec({.max_request_bytes = 64});
+  test::FuzzInput input(data, size);
+  const uint64_t seed = input.Byte();
+  const std::string text = input.TakeRest();
+  // What is above the limit is streamed, so messages have none.
+  test::CheckRequests(seed % 2 == 0 ? *usual : *small, text, seed, SIZE_MAX);
+  test::CheckReplies(*usual, text, seed, SIZE_MAX);
   return 0;
 }

@@ -11,7 +11,7 @@
 #include "dataplane/codec/http1_chunked.h"
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
-#include "tests/dataplane/codec/every_cut.h"
+#include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/http1_exchanges.h"
 
 namespace trunkline {
@@ -101,7 +101,7 @@ TEST(Http1ExchangeTest, RecordedRepliesEndWhereTheyEnd) {
       continue;
     }
     EXPECT_EQ(reply.state, ParseState::kEnd) << exchange.reply;
-    EXPECT_EQ(reply.last, exchange.closed) << exchange.reply;
+    EXPECT_EQ(reply.reply.last, exchange.closed) << exchange.reply;
   }
 }
 
@@ -269,7 +269,7 @@ TEST(Http1FramingTest, CodingsOtherThanChunkedLastAreBroken) {
   for (const char* value :
        {"", " ", "gzip", "identity", "chunked, gzip", "chunked, chunked", "xchunked", "chunkedx",
         "chunked,", ",chunked", "chunked;a=b", "chunked\x80", "\"chunked\"", "chunked gzip",
-        "gzip chunked", "chunked\t, identity", "[chunked]"}) {
+        "chun ked", "gzip chunked", "chunked\t, identity", "[chunked]"}) {
     ExpectBrokenRequest(Post("Transfer-Encoding: " + std::string(value) + "\r\n", "0\r\n\r\n"));
   }
   ExpectBrokenRequest(
@@ -419,6 +419,7 @@ TEST(Http1LimitTest, ABodyThatWaitsForA100IsStreamed) {
   const std::string head = Post("Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", "");
   const FoundRequest chunked = OneRequest(head + "5\r\nhello\r\n0\r\n\r\n");
   EXPECT_EQ(chunked.streamed_at, head.size());
+  EXPECT_FALSE(chunked.at_stream.dedicated);
   EXPECT_EQ(chunked.state, ParseState::kEnd);
 }
 
@@ -440,6 +441,16 @@ TEST(Http1ConnectionTest, CloseIsBlanked) {
   EXPECT_EQ(Blanked(close, request.request), Get("X: close\r\nConnection:      \r\n"));
 }
 
+// What is streamed is sent before its end.
+TEST(Http1ConnectionTest, BlanksAreKnownWhenTheHeadIs) {
+  const std::string head = Post("Connection: close\r\nContent-Length: 5\r\n", "");
+  const FoundRequest request = OneRequest(head, *Http1(1));
+  EXPECT_EQ(request.streamed_at, head.size());
+  EXPECT_TRUE(request.at_stream.last);
+  EXPECT_EQ(Blanked(head, request.at_stream),
+            Post("Connection:      \r\nContent-Length: 5\r\n", ""));
+}
+
 TEST(Http1ConnectionTest, OnlyTheWordIsBlanked) {
   const std::string close = "\r\n" + Get("connection:TE,\t Close ,x\r\n");
   EXPECT_EQ(Blanked(close, OneRequest(close).request),
@@ -454,8 +465,8 @@ TEST(Http1ConnectionTest, OneOfTwoIsBlanked) {
 }
 
 TEST(Http1ConnectionTest, OtherWordsAreNotBlanked) {
-  for (const char* value : {"keep-alive", "closed", "xclose", "clos", "close x", "x close", "",
-                            "\"close\"", "close;a"}) {
+  for (const char* value : {"keep-alive", "closed", "xclose", "clos", "close x", "clo se",
+                            "x close", "", "\"close\"", "close;a"}) {
     const FoundRequest request = OneRequest(Get("Connection: " + std::string(value) + "\r\n"));
     EXPECT_FALSE(request.request.last) << value;
     EXPECT_EQ(request.request.blank_size, 0u) << value;
@@ -485,7 +496,7 @@ TEST(Http1ConnectionTest, UpgradesAreDedicated) {
   EXPECT_FALSE(OneRequest(Get("Upgrade-Insecure-Requests: 1\r\n")).request.dedicated);
   const std::string with_body = Post("upgrade: h2c\r\nContent-Length: 5\r\n", "hello");
   EXPECT_EQ(OneRequest(with_body).size, with_body.size());
-  EXPECT_TRUE(OneRequest(with_body, *Http1(1)).request.dedicated);
+  EXPECT_TRUE(OneRequest(with_body, *Http1(1)).at_stream.dedicated);
 }
 
 TEST(Http1ConnectionTest, ConnectIsDedicatedAndEndsWithItsHead) {
@@ -539,7 +550,8 @@ TEST(Http1ReplyTest, InterimAnswersArePartOfTheReply) {
   ExpectWholeReply("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" +
                    Ok("Content-Length: 2\r\n", "ab"));
   ExpectWholeReply("HTTP/1.1 100 \r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n");
-  EXPECT_FALSE(OneReply("HTTP/1.1 100 a\r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n").last);
+  EXPECT_FALSE(
+      OneReply("HTTP/1.1 100 a\r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n").reply.last);
 }
 
 TEST(Http1ReplyTest, ASwitchOfProtocolsIsBroken) {
@@ -551,6 +563,7 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
     const FoundReply reply = OneReply(Ok(fields, "body\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"));
     EXPECT_EQ(reply.state, ParseState::kMore) << fields;
     EXPECT_TRUE(reply.ends_at_close) << fields;
+    EXPECT_TRUE(reply.reply.last) << fields;
   }
   EXPECT_FALSE(OneReply("HTTP/1.1 200 OK\r\n").ends_at_close);
   EXPECT_FALSE(OneReply(Ok("Content-Length: 5\r\n", "abc")).ends_at_close);
@@ -558,22 +571,22 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
 }
 
 TEST(Http1ReplyTest, TheLastReplySaysSo) {
-  EXPECT_TRUE(OneReply(Ok("Connection: close\r\nContent-Length: 0\r\n")).last);
-  EXPECT_TRUE(OneReply(Ok("Connection: a, CLOSE\r\nContent-Length: 1\r\n", "a")).last);
-  EXPECT_FALSE(OneReply(Ok("Content-Length: 0\r\n")).last);
-  EXPECT_TRUE(OneReply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").last);
-  EXPECT_FALSE(
-      OneReply("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n").last);
+  EXPECT_TRUE(OneReply(Ok("Connection: close\r\nContent-Length: 0\r\n")).reply.last);
+  EXPECT_TRUE(OneReply(Ok("Connection: a, CLOSE\r\nContent-Length: 1\r\n", "a")).reply.last);
+  EXPECT_FALSE(OneReply(Ok("Content-Length: 0\r\n")).reply.last);
+  EXPECT_TRUE(OneReply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n").reply.last);
+  EXPECT_FALSE(OneReply("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n")
+                   .reply.last);
 }
 
 TEST(Http1ReplyTest, MalformedRepliesAreBroken) {
   for (const char* reply :
        {"\r\nHTTP/1.1 204 a\r\n\r\n", "HTTP/1.2 204 a\r\n\r\n", "HTTP/2 204 a\r\n\r\n",
         "http/1.1 204 a\r\n\r\n", "HTTP/1.1  204 a\r\n\r\n", "HTTP/1.1 20 a\r\n\r\n",
-        "HTTP/1.1 2040 a\r\n\r\n", "HTTP/1.1 099 a\r\n\r\n", "HTTP/1.1 2x4 a\r\n\r\n",
-        "HTTP/1.1 204\ta\r\n\r\n", "HTTP/1.1 204 a\n\r\n", "HTTP/1.1 204 a\rb\r\n\r\n",
-        "HTTP/1.1 204 \x01\r\n\r\n", "HTTP/1.1 204 a\r\nX: y\r\n z\r\n\r\n",
-        "HTTP/1.1 204 a\r\nX : y\r\n\r\n", "+OK\r\n"}) {
+        "HTTP/1.1 2040 a\r\n\r\n", "HTTP/1.1 0200 a\r\n\r\n", "HTTP/1.1 099 a\r\n\r\n",
+        "HTTP/1.1 2x4 a\r\n\r\n", "HTTP/1.1 204\ta\r\n\r\n", "HTTP/1.1 204 a\n\r\n",
+        "HTTP/1.1 204 a\rb\r\n\r\n", "HTTP/1.1 204 \x01\r\n\r\n",
+        "HTTP/1.1 204 a\r\nX: y\r\n z\r\n\r\n", "HTTP/1.1 204 a\r\nX : y\r\n\r\n", "+OK\r\n"}) {
     ExpectBrokenReply(reply);
   }
   ExpectWholeReply("HTTP/1.1 204\r\n\r\n");
@@ -624,7 +637,7 @@ TEST(Http1CodecTest, ApologiesAreWholeReplies) {
     for (const uint32_t hint : {kHttp1ReplyToOther, kHttp1ReplyToHead}) {
       const FoundReply reply = OneReply(apology, hint);
       EXPECT_EQ(reply.state, ParseState::kEnd) << apology;
-      EXPECT_TRUE(reply.last) << apology;
+      EXPECT_TRUE(reply.reply.last) << apology;
     }
   }
 }

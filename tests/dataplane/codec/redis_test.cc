@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "dataplane/codec/redis_reply.h"
-#include "tests/dataplane/codec/every_cut.h"
+#include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/redis_exchanges.h"
 
 namespace trunkline {
@@ -124,12 +124,15 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
 
 TEST(RedisRequestTest, ACommandIsJudgedByItselfAlone) {
   const auto found = FindRequests(*Redis(), Command({"MULTI"}) + Command({"GET", "BLOCK"}) +
-                                                Command({"XREAD", "BLOCK"}) + Command({"XREAD"}));
-  ASSERT_THAT(found, SizeIs(4));
+                                                Command({"XREAD", "BLOCK"}) + Command({"XREAD"}) +
+                                                "PING 'a'\r\nPING\r\n");
+  ASSERT_THAT(found, SizeIs(6));
   EXPECT_TRUE(found[0].request.dedicated);
   EXPECT_FALSE(found[1].request.dedicated);
   EXPECT_TRUE(found[2].request.dedicated);
   EXPECT_FALSE(found[3].request.dedicated);
+  EXPECT_TRUE(found[4].request.dedicated);
+  EXPECT_FALSE(found[5].request.dedicated);
 }
 
 // redis-server reads `"multi"` as MULTI, and answers `PING "a` with the end of the connection.
@@ -200,6 +203,7 @@ TEST(RedisRequestTest, ARequestOfTheLimitIsHeldAndOneAboveIsStreamed) {
 
   const FoundRequest streamed = OneRequest(command, *Redis(command.size() - 1));
   EXPECT_EQ(streamed.streamed_at, command.size() - std::string_view("value\r\n").size());
+  EXPECT_TRUE(streamed.at_stream.dedicated);
   EXPECT_TRUE(streamed.request.dedicated);
   EXPECT_EQ(streamed.state, ParseState::kEnd);
   EXPECT_EQ(streamed.size, command.size());
@@ -221,7 +225,7 @@ TEST(RedisRequestTest, AnInlineCommandOfTheLimitIsHeldAndOneAboveIsStreamed) {
   const FoundRequest streamed = OneRequest(line, *Redis(9));
   EXPECT_EQ(streamed.streamed_at, 9u);
   EXPECT_EQ(streamed.size, 10u);
-  EXPECT_TRUE(streamed.request.dedicated);
+  EXPECT_TRUE(streamed.at_stream.dedicated);
 }
 
 TEST(RedisRequestTest, EmptyCommandsCountTowardTheLimit) {
@@ -243,8 +247,8 @@ TEST(RedisReplyTest, RecordedRepliesEndWhereTheyEnd) {
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp2) {
     const FoundReply reply = OneReply(exchange.reply);
     EXPECT_EQ(reply.state, ParseState::kEnd) << exchange.reply;
-    EXPECT_FALSE(reply.unasked) << exchange.reply;
-    EXPECT_FALSE(reply.last) << exchange.reply;
+    EXPECT_FALSE(reply.reply.unasked) << exchange.reply;
+    EXPECT_FALSE(reply.reply.last) << exchange.reply;
   }
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp3) {
     if (exchange.reply.starts_with('>')) continue;
@@ -267,10 +271,10 @@ TEST(RedisReplyTest, APushIsAReplyNobodyAskedFor) {
   const auto found =
       FindReplies(*Redis(), ">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n+OK\r\n>0\r\n:1\r\n");
   ASSERT_THAT(found, SizeIs(4));
-  EXPECT_TRUE(found[0].unasked);
-  EXPECT_FALSE(found[1].unasked);
-  EXPECT_TRUE(found[2].unasked);
-  EXPECT_FALSE(found[3].unasked);
+  EXPECT_TRUE(found[0].reply.unasked);
+  EXPECT_FALSE(found[1].reply.unasked);
+  EXPECT_TRUE(found[2].reply.unasked);
+  EXPECT_FALSE(found[3].reply.unasked);
 }
 
 // The example of the RESP3 specification, and one at each place where an attribute can stand.
