@@ -65,6 +65,12 @@ void TrunkConnection::OnEvents(uint32_t events) {
 void TrunkConnection::ReadAvailable() {
   read_pending_ = false;
   for (int i = 0; i < kReadsPerPass; ++i) {
+    if (session_.has_unread()) {
+      if (!Parse(0)) return;
+      if (!session_.has_unread()) continue;
+      read_pending_ = true;
+      return;
+    }
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
@@ -78,21 +84,26 @@ void TrunkConnection::ReadAvailable() {
     counters_->bytes_read.Add(n);
     last_read_ = loop_.now();
     if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
-    const absl::Status parsed = session_.Receive(ReadBuffer(), n, last_read_);
-    if (state_ == State::kLost) return;
-    if (!parsed.ok()) {
-      counters_->protocol_errors.Add();
-      session_.Produce(kHighWaterBytes);
-      SendOutput();
-      Close(parsed);
-      return;
-    }
-    loop_.RequestFlush(this);
+    if (!Parse(n)) return;
+    if (session_.has_unread()) break;
     // A short read emptied the socket, unless its end waits behind: of that, epoll does not tell
     // again.
     if (static_cast<size_t>(n) < kReadBytes && !end_seen_) return;
   }
   read_pending_ = true;
+}
+
+// The first bytes of the read buffer. False: the trunk is lost.
+bool TrunkConnection::Parse(size_t size) {
+  const absl::Status parsed = session_.Receive(ReadBuffer(), size, last_read_);
+  if (state_ == State::kLost) return false;
+  loop_.RequestFlush(this);
+  if (parsed.ok()) return true;
+  counters_->protocol_errors.Add();
+  session_.Produce(kHighWaterBytes);
+  SendOutput();
+  Close(parsed);
+  return false;
 }
 
 void TrunkConnection::OnFlush() {

@@ -90,6 +90,7 @@ class TrunkConnection final : public EventHandler,
   void OnGoAwayDue();
 
   void ReadAvailable();
+  bool Parse(size_t size);
   void WriteAvailable();
   bool SendOutput();
   void TellUsability();
@@ -106,7 +107,7 @@ class TrunkConnection final : public EventHandler,
   State state_ = State::kStarting;
   size_t max_streams_ = 1;
   bool writable_ = false;
-  bool read_pending_ = false;  // a read budget ran out with bytes left
+  bool read_pending_ = false;  // a budget ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   bool suspect_ = false;       // a PING is out and nothing came yet
   bool told_usable_ = false;   // what the owner was told last

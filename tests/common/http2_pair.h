@@ -131,7 +131,10 @@ class Http2End final : public Http2Session::Listener {
     return bytes;
   }
   absl::Status Give(const std::string& bytes) {
-    return session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    absl::Status status =
+        session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    while (status.ok() && session.has_unread()) status = session.Receive(nullptr, 0, now);
+    return status;
   }
 
   OutputBuffer output;
