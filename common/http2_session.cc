@@ -16,10 +16,20 @@ constexpr int32_t kStreamWindowBytes = 64 * 1024;
 // Never the bottleneck of all streams together: bytes are taken off it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
 constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
-// Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a second) would take
-// them for an attack. A peer that opens and resets faster than any proxy accepts clients still is one.
+// Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a
+// second) would take them for an attack. A peer that opens and resets faster than any proxy accepts
+// clients still is one.
 constexpr uint64_t kResetBurst = 50'000;
 constexpr uint64_t kResetsPerSecond = 20'000;
+// PING, SETTINGS, PRIORITY, DATA without bytes, and frames that earn their stream a reset: they
+// cost us work and carry nothing. A trunk sends a PING after seconds of silence; peers that measure
+// their round trip with PING send some hundreds a second. nghttp2 bounds only those that wait for
+// their answers.
+constexpr double kEmptyFrameBurst = 10'000;
+constexpr double kEmptyFramesPerSecond = 1'000;
+// Frames that wait to be written to a peer that does not read: an honest one has a few for each of
+// its streams, a hostile one earns answers and resets without end.
+constexpr size_t kMaxQueuedFrames = 10'000;
 
 nghttp2_nv Header(std::string_view name, std::string_view value) {
   return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
@@ -31,6 +41,26 @@ std::string_view View(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
+// A stream's reset with this code says that the peer broke the protocol.
+bool IsFault(uint32_t error_code) {
+  return error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR ||
+         error_code == NGHTTP2_STREAM_CLOSED || error_code == NGHTTP2_REFUSED_STREAM ||
+         error_code == NGHTTP2_ENHANCE_YOUR_CALM;
+}
+
+// The code of the GOAWAY for what nghttp2 gives up on without a word.
+uint32_t ErrorCodeOf(ssize_t rc) {
+  switch (rc) {
+    case NGHTTP2_ERR_FLOODED:
+    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
+      return NGHTTP2_ENHANCE_YOUR_CALM;
+    case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
+      return NGHTTP2_PROTOCOL_ERROR;
+    default:
+      return NGHTTP2_INTERNAL_ERROR;
+  }
+}
+
 }  // namespace
 
 struct Http2Session::Callbacks {
@@ -38,16 +68,27 @@ struct Http2Session::Callbacks {
 
   static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
     Http2Session* self = Self(user_data);
+    if (frame->hd.type == NGHTTP2_PUSH_PROMISE) {
+      // Switched off in our SETTINGS, which nghttp2 enforces only when the peer has acknowledged
+      // them.
+      self->EndWith(NGHTTP2_PROTOCOL_ERROR);
+      return 0;
+    }
     if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) ++self->open_streams_;
     self->is_connect_ = false;
     self->authority_.clear();
     self->status_ = 0;
+    self->header_list_bytes_ = 0;
     return 0;
   }
 
-  static int OnHeader(nghttp2_session*, const nghttp2_frame*, const uint8_t* name, size_t name_size,
-                      const uint8_t* value, size_t value_size, uint8_t, void* user_data) {
+  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
+                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
+                      void* user_data) {
     Http2Session* self = Self(user_data);
+    if (!self->OnHeaderBytes(frame->hd.stream_id, name_size + value_size)) {
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
     const std::string_view key = View(name, name_size);
     const std::string_view text = View(value, value_size);
     if (key == ":method") self->is_connect_ = text == "CONNECT";
@@ -62,13 +103,24 @@ struct Http2Session::Callbacks {
     switch (frame->hd.type) {
       case NGHTTP2_HEADERS:
         if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self->OnRequest(id);
-        if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) self->OnResponse(id);
+        if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) self->OnLaterHeaders(id);
         break;
       case NGHTTP2_GOAWAY:
         self->listener_->OnGoAway(frame->goaway.last_stream_id);
         break;
       case NGHTTP2_SETTINGS:
+        self->CountEmptyFrame();
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings();
+        break;
+      case NGHTTP2_PING:
+      case NGHTTP2_PRIORITY:
+        self->CountEmptyFrame();
+        break;
+      case NGHTTP2_DATA:
+        // One that ends its stream says something, once.
+        if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+          self->CountEmptyFrame();
+        }
         break;
       default:
         break;
@@ -78,15 +130,18 @@ struct Http2Session::Callbacks {
     return 0;
   }
 
-  // A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still open. Submitted earlier,
-  // the reset would overtake the answer.
-  static int OnFrameSent(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+  // A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still
+  // open. Submitted earlier, the reset would overtake the answer.
+  static int OnFrameSent(nghttp2_session* session, const nghttp2_frame* frame, void* user_data) {
     Http2Session* self = Self(user_data);
+    const int32_t id = frame->hd.stream_id;
     if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
+    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(frame->rst_stream.error_code);
     const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                          self->options_.role == Role::kServer;
-    if (refusal) self->resets_.emplace_back(frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    const bool request_open = nghttp2_session_get_stream_remote_close(session, id) == 0;
+    if (refusal && request_open) self->resets_.emplace_back(id, NGHTTP2_NO_ERROR);
     return 0;
   }
 
@@ -167,7 +222,7 @@ Http2Stream* Http2Session::Find(int32_t id) const {
 void Http2Session::Attach(Http2Stream* stream, int32_t id) {
   stream->session_ = this;
   stream->stream_id_ = id;
-  stream->ready_ = stream->pulled_once_ = stream->end_sent_ = false;
+  stream->ready_ = stream->pulled_once_ = stream->end_sent_ = stream->connected_ = false;
   stream->index_ = streams_.size();
   streams_.push_back(stream);
 }
@@ -196,7 +251,8 @@ absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stre
 }
 
 bool Http2Session::IdsNearlySpent() const {
-  return nghttp2_session_get_next_stream_id(session_) > static_cast<uint32_t>(options_.last_stream_id);
+  return nghttp2_session_get_next_stream_id(session_) >
+         static_cast<uint32_t>(options_.last_stream_id);
 }
 
 void Http2Session::OnRequest(int32_t id) {
@@ -205,6 +261,7 @@ void Http2Session::OnRequest(int32_t id) {
   if (stream != nullptr) {
     nghttp2_session_set_stream_user_data(session_, id, stream);
     Attach(stream, id);
+    stream->connected_ = true;
     stream->OnHeaders(0);
     return;
   }
@@ -213,11 +270,44 @@ void Http2Session::OnRequest(int32_t id) {
   nghttp2_submit_response(session_, id, &header, 1, nullptr);
 }
 
-// Interim answers (1xx) come before the answer and trailers after it; neither is one.
-void Http2Session::OnResponse(int32_t id) {
+// Interim answers (1xx) come before the answer and are none. After a request, or the answer to it,
+// a CONNECT stream carries DATA only: RFC 9113, 8.5, makes even trailers an error of the stream.
+void Http2Session::OnLaterHeaders(int32_t id) {
   constexpr int kFirstFinalStatus = 200;
-  if (status_ < kFirstFinalStatus) return;
-  if (Http2Stream* stream = Find(id)) stream->OnHeaders(status_);
+  Http2Stream* stream = Find(id);
+  if (stream == nullptr) return;
+  if (stream->connected_) {
+    ResetForFault(stream, NGHTTP2_PROTOCOL_ERROR);
+    return;
+  }
+  if (status_ < kFirstFinalStatus) {
+    CountEmptyFrame();
+    return;
+  }
+  stream->connected_ = true;
+  stream->OnHeaders(status_);
+}
+
+// False: the header list is longer than we said we take (RFC 9113, 10.5.1); no more of it is looked
+// at. Few bytes can stand for many by HPACK's table.
+bool Http2Session::OnHeaderBytes(int32_t id, size_t bytes) {
+  constexpr size_t kFieldOverheadBytes = 32;  // RFC 9113, 6.5.2
+  header_list_bytes_ += bytes + kFieldOverheadBytes;
+  if (header_list_bytes_ <= kMaxHeaderListBytes) return true;
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
+  return false;
+}
+
+// A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
+// wants it where SETTINGS make a window overflow, for which nghttp2 resets only the stream.
+void Http2Session::OnResetSent(uint32_t error_code) {
+  if (IsFault(error_code)) CountEmptyFrame();
+  if (error_code == NGHTTP2_FLOW_CONTROL_ERROR) EndWith(error_code);
+}
+
+void Http2Session::ResetForFault(Http2Stream* stream, uint32_t error_code) {
+  Abandon(stream, error_code);
+  stream->OnClosed(error_code);
 }
 
 void Http2Session::Respond(Http2Stream* stream, int status) {
@@ -233,8 +323,8 @@ void Http2Session::Respond(Http2Stream* stream, int status) {
 }
 
 void Http2Session::OnSettings() {
-  listener_->OnSettings(nghttp2_session_get_remote_settings(
-      session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
+  listener_->OnSettings(
+      nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
 }
 
 void Http2Session::OnEndStream(int32_t id) {
@@ -285,9 +375,28 @@ void Http2Session::GoAway(uint32_t error_code) {
   listener_->OnOutputWanted();
 }
 
-absl::Status Http2Session::Receive(const uint8_t* data, size_t size) {
+void Http2Session::EndWith(uint32_t error_code) {
+  nghttp2_session_terminate_session(session_, error_code);
+}
+
+void Http2Session::CountEmptyFrame() {
+  empty_frames_ += 1;
+  if (empty_frames_ > kEmptyFrameBurst) EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTime now) {
+  const double forgiven =
+      absl::ToDoubleSeconds(now - std::exchange(forgiven_at_, now)) * kEmptyFramesPerSecond;
+  empty_frames_ = std::max(0.0, empty_frames_ - forgiven);
   const ssize_t rc = nghttp2_session_mem_recv(session_, data, size);
-  if (rc < 0) return absl::InvalidArgumentError(nghttp2_strerror(static_cast<int>(rc)));
+  if (rc < 0) {
+    EndWith(ErrorCodeOf(rc));
+    return absl::InvalidArgumentError(nghttp2_strerror(static_cast<int>(rc)));
+  }
+  if (nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames) {
+    EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
+    return absl::ResourceExhaustedError("the peer does not read what it makes us say");
+  }
   return absl::OkStatus();
 }
 

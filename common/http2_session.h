@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "common/clock.h"
 #include "common/output_buffer.h"
 
 namespace trunkline {
@@ -63,6 +64,7 @@ class Http2Stream {
   bool ready_ = false;        // in the session's ready list
   bool pulled_once_ = false;  // the first pull comes unasked, right after HEADERS
   bool end_sent_ = false;
+  bool connected_ = false;  // no more HEADERS may come
 };
 
 class Http2Session {
@@ -117,7 +119,7 @@ class Http2Session {
   void GoAway(uint32_t error_code);
 
   // Bytes from the peer. An error ends the session: write what Produce still gives (GOAWAY with the reason), then close.
-  absl::Status Receive(const uint8_t* data, size_t size);
+  absl::Status Receive(const uint8_t* data, size_t size, MonotonicTime now);
   // Appends frames to the output buffer until nothing is ready or `high_water` unsent bytes are there. True: more is
   // ready, come again when the buffer has drained.
   bool Produce(size_t high_water);
@@ -139,8 +141,13 @@ class Http2Session {
   void Detach(Http2Stream* stream);
   Http2Stream* Find(int32_t id) const;
   void OnRequest(int32_t id);
-  void OnResponse(int32_t id);
+  void OnLaterHeaders(int32_t id);
+  bool OnHeaderBytes(int32_t id, size_t bytes);
   void OnSettings();
+  void ResetForFault(Http2Stream* stream, uint32_t error_code);
+  void OnResetSent(uint32_t error_code);
+  void CountEmptyFrame();
+  void EndWith(uint32_t error_code);
   void OnEndStream(int32_t id);
   ssize_t PullInto(int32_t id, size_t length, uint32_t* flags);
   bool SendFrames();
@@ -164,7 +171,11 @@ class Http2Session {
   bool is_connect_ = false;
   std::string authority_;
   int status_ = 0;
+  size_t header_list_bytes_ = 0;
   uint32_t peer_error_ = 0;
+  // Frames of the peer that carried nothing, less what time has forgiven.
+  double empty_frames_ = 0;
+  MonotonicTime forgiven_at_;
 };
 
 }  // namespace trunkline

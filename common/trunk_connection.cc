@@ -78,7 +78,7 @@ void TrunkConnection::ReadAvailable() {
     counters_->bytes_read.Add(n);
     last_read_ = loop_.now();
     if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
-    const absl::Status parsed = session_.Receive(ReadBuffer(), n);
+    const absl::Status parsed = session_.Receive(ReadBuffer(), n, last_read_);
     if (state_ == State::kLost) return;
     if (!parsed.ok()) {
       counters_->protocol_errors.Add();

@@ -99,10 +99,19 @@ absl::StatusOr<AnnouncedEndpoint> ReadEndpoint(const v1::EndpointAnnouncement& e
   if (endpoint.cores() == 0) {
     return absl::InvalidArgumentError("cores: expected the cores that the server may use, got 0");
   }
+  if (!endpoint.server_address().empty()) {
+    absl::StatusOr<Address> address = ParseAddress(endpoint.server_address());
+    if (!address.ok() || address->is_unix()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("server_address: expected host:port, got \"",
+                       absl::CEscape(endpoint.server_address().substr(0, kMaxNameLength)), "\""));
+    }
+  }
   return AnnouncedEndpoint{{endpoint.service(), endpoint.endpoint_id()},
                            endpoint.capacity_hint(),
                            endpoint.cores(),
-                           std::string(Utf8Prefix(endpoint.server_boot_id(), kMaxNameLength))};
+                           std::string(Utf8Prefix(endpoint.server_boot_id(), kMaxNameLength)),
+                           endpoint.server_address()};
 }
 
 absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& announcement) {

@@ -108,6 +108,17 @@ inline std::vector<Frame> ParseFrames(std::string bytes) {
   return frames;
 }
 
+// The bytes of one frame.
+inline std::string RawFrame(uint8_t type, uint8_t flags, int32_t stream,
+                            const std::string& payload = "") {
+  std::string frame;
+  for (const int shift : {16, 8, 0}) frame.push_back(static_cast<char>(payload.size() >> shift));
+  frame.push_back(static_cast<char>(type));
+  frame.push_back(static_cast<char>(flags));
+  for (const int shift : {24, 16, 8, 0}) frame.push_back(static_cast<char>(stream >> shift));
+  return frame + payload;
+}
+
 class Http2End final : public Http2Session::Listener {
  public:
   explicit Http2End(Http2Session::Options options) : session(options, this, &output) {}
@@ -120,10 +131,11 @@ class Http2End final : public Http2Session::Listener {
     return bytes;
   }
   absl::Status Give(const std::string& bytes) {
-    return session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+    return session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
   }
 
   OutputBuffer output;
+  MonotonicTime now;
   bool more = false;
   std::vector<int32_t> goaways;
   std::vector<uint32_t> settings;

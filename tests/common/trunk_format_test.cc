@@ -76,7 +76,7 @@ class End : public Http2Session::Listener {
     output.Consume(output.size());
     return bytes;
   }
-  void Read(const Bytes& bytes) { ASSERT_TRUE(session.Receive(bytes.data(), bytes.size()).ok()); }
+  void Read(const Bytes& bytes) { ASSERT_TRUE(session.Receive(bytes.data(), bytes.size(), MonotonicTime()).ok()); }
 
   Http2Stream* OnConnect(std::string_view authority, int*) override {
     asked_for = authority;

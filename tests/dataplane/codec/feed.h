@@ -33,6 +33,10 @@ struct Fed {
   // Of the message that did not end; empty when broken.
   std::string rest;
   bool broken = false;
+  // Where a parser said kStream: bytes used until then, of all messages; and what it said of that
+  // one.
+  std::vector<size_t> streams;
+  std::vector<std::string> stream_notes;
 
   friend bool operator==(const Fed&, const Fed&) = default;
   friend void PrintTo(const Fed& fed, std::ostream* out) {
@@ -40,6 +44,9 @@ struct Fed {
       *out << "\n  \"" << absl::CHexEscape(fed.messages[i]) << "\" " << fed.notes[i];
     }
     *out << "\n  rest \"" << absl::CHexEscape(fed.rest) << "\"" << (fed.broken ? ", broken" : "");
+    for (size_t i = 0; i < fed.streams.size(); ++i) {
+      *out << "\n  streamed at " << fed.streams[i] << " " << fed.stream_notes[i];
+    }
   }
 };
 
@@ -61,13 +68,14 @@ inline std::string Note(const Reply& reply) {
   return absl::StrJoin(words, " ");
 }
 
-// `note` is asked at the end of each message, `begin` before the first byte of each.
+// `note` is asked at the end of each message and at kStream, `begin` before the first byte of each.
 template <typename Parser>
 Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::string()>& note,
                const std::function<void(size_t)>& begin) {
   Fed fed;
   bool began = false;
   bool streamed = false;
+  size_t all_used = 0;
   for (const std::string& piece : pieces) {
     // A copy of its own size: reading past the end is then an error that a sanitizer sees.
     const std::vector<uint8_t> bytes(piece.begin(), piece.end());
@@ -79,6 +87,7 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
       const size_t used = std::min(step.used, left.size());
       fed.rest.append(left.begin(), left.begin() + static_cast<ptrdiff_t>(used));
       left = left.subspan(used);
+      all_used += used;
       if (step.state == ParseState::kBroken) {
         fed.broken = true;
         fed.rest.clear();
@@ -97,6 +106,8 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
         EXPECT_FALSE(streamed) << "kStream twice in one message";
         if (streamed) return fed;
         streamed = true;
+        fed.streams.push_back(all_used);
+        fed.stream_notes.push_back(note());
         continue;
       }
       EXPECT_TRUE(left.empty()) << "asks for more and left " << left.size() << " bytes";
