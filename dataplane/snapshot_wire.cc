@@ -19,6 +19,8 @@ constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
 // Of one snapshot: a limit on what a confused controller can make a proxy hold.
 constexpr int kMaxServices = 1000;
 constexpr int kMaxEndpoints = 10'000;
+// Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
+constexpr double kMaxWeight = 1e18;
 // Of a protocol that has one request at a time on a connection: as many requests as go at once.
 constexpr size_t kExclusiveConnections = 64;
 
@@ -53,16 +55,21 @@ absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::Flow
   return limits;
 }
 
+absl::Status CheckWeight(const std::string& where, const char* field, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kMaxWeight) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, " must be a number from 0 to ",
+                                                 kMaxWeight, "; got ", value));
+}
+
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
                                       const Resolver& resolve, TrafficStats& stats) {
   const std::string where = absl::StrCat("service ", service, ", endpoint ", from.endpoint_id());
   if (from.endpoint_id().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
   }
-  if (!std::isfinite(from.weight()) || from.weight() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": weight must be a number of at least 0; got ", from.weight()));
-  }
+  absl::Status numbers = CheckWeight(where, "weight", from.weight());
+  numbers.Update(CheckWeight(where, "capacity", from.capacity()));
+  if (!numbers.ok()) return numbers;
   const absl::StatusOr<Address> address = ParseAddress(from.address());
   if (!address.ok()) {
     return absl::InvalidArgumentError(
