@@ -128,9 +128,19 @@ class Reader {
     service.port = static_cast<uint16_t>(config.observe_port());
     if (service.port == 0 && !service.target.is_unix()) service.port = service.target.port;
     service.capacity_hint = config.capacity_hint();
+    service.server_address = ServerAddress(config, where, service.target);
     service.max_connections = config.max_connections();
     ReadCpu(config, where, service);
     settings_.services.push_back(std::move(service));
+  }
+
+  // A target on the loopback is no address for a proxy elsewhere, but the right one on the same machine: only the
+  // operator knows, so it is told.
+  std::string ServerAddress(const v1::AgentServiceConfig& config, const std::string& where,
+                            const Address& target) {
+    if (config.server_advertise().empty()) return target.is_unix() ? "" : target.ToString();
+    ReadAddress(where + ".server_advertise", config.server_advertise(), false);
+    return config.server_advertise();
   }
 
   void ReadCpu(const v1::AgentServiceConfig& config, const std::string& where,

@@ -21,6 +21,8 @@ struct LocalServiceSettings {
   // The server's TCP port; 0: none.
   uint16_t port = 0;
   double capacity_hint = 0;
+  // host:port at which proxies reach the server itself; empty: they cannot.
+  std::string server_address;
   uint32_t max_connections = 0;
   // Without find_server and ticks_per_second, which are the machine's.
   CpuMeterOptions cpu;

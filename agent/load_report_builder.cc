@@ -18,6 +18,7 @@ void SetAnnouncement(const AgentIdentity& identity, const std::vector<LoadSample
     endpoint.set_capacity_hint(sample.capacity_hint);
     endpoint.set_cores(sample.cores);
     endpoint.set_server_boot_id(sample.server_boot_id);
+    endpoint.set_server_address(sample.server_address);
   }
 }
 

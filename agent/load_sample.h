@@ -13,6 +13,8 @@ struct LoadSample {
   std::string endpoint_id;
   // What an operator said; 0: nothing.
   double capacity_hint = 0;
+  // host:port at which proxies reach the server itself; empty: they cannot.
+  std::string server_address;
   double cores = 0;
   // Changes when the server process does; empty: unknown.
   std::string server_boot_id;

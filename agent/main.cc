@@ -50,6 +50,7 @@ std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings)
     service.service = local.service;
     service.endpoint_id = local.endpoint_id;
     service.capacity_hint = local.capacity_hint;
+    service.server_address = local.server_address;
     service.cpu = local.cpu;
     service.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
     service.cpu.find_server = [probe] { return probe->ServerPid(); };

@@ -29,6 +29,7 @@ ServiceSampler::ServiceSampler(const SystemFiles& files, ServiceSamplerOptions o
   current_.service = options_.service;
   current_.endpoint_id = options_.endpoint_id;
   current_.capacity_hint = options_.capacity_hint;
+  current_.server_address = options_.server_address;
 }
 
 void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {

@@ -28,6 +28,8 @@ struct ServiceSamplerOptions {
   std::string service;
   std::string endpoint_id;
   double capacity_hint = 0;
+  // host:port at which proxies reach the server itself; empty: they cannot.
+  std::string server_address;
   CpuMeterOptions cpu;
   // The server's TCP port; 0: none, then it has no connections to count.
   uint16_t port = 0;

@@ -127,6 +127,14 @@ std::string UnknownField(const std::string& key, const Message& message) {
   return absl::StrCat("unknown field; expected one of ", absl::StrJoin(names, ", "));
 }
 
+// The name of another field that is set where only one may be.
+std::string OneofInUse(const Message& message, const FieldDescriptor& field) {
+  const auto* oneof = field.real_containing_oneof();
+  if (oneof == nullptr) return "";
+  const FieldDescriptor* set = message.GetReflection()->GetOneofFieldDescriptor(message, oneof);
+  return set != nullptr ? set->name() : "";
+}
+
 }  // namespace
 
 void ConfigReader::Read(const YAML::Node& root, Message* message) {
@@ -159,6 +167,8 @@ void ConfigReader::ReadFields(const YAML::Node& map, const Place& place, Message
       Report(Place{at.path, key_line}, absl::StrCat("given twice; first on line ", first->second));
     } else if (field == nullptr) {
       Report(Place{at.path, key_line}, UnknownField(key, *message));
+    } else if (const std::string other = OneofInUse(*message, *field); !other.empty()) {
+      Report(Place{at.path, key_line}, absl::StrCat("expected only one of it and ", other));
     } else {
       given.push_back(key);
       ReadField(value, at, *field, message);

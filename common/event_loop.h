@@ -71,8 +71,11 @@ class EventLoop {
   void Arm(Timer& timer, absl::Duration wait) { timers_.Arm(timer, now_ + wait); }
   void RequestFlush(Flushable* flushable);
   void CancelFlush(Flushable* flushable);
-  // Deletes `handler` at the end of the pass.
-  void Retire(std::unique_ptr<EventHandler> handler) { retired_.push_back(std::move(handler)); }
+  // Deletes `object` at the end of the pass.
+  template <typename T>
+  void Retire(std::unique_ptr<T> object) {
+    retired_.push_back({object.release(), [](void* retired) { delete static_cast<T*>(retired); }});
+  }
 
   // When this pass began: good enough for time-outs and latencies, and free.
   MonotonicTime now() const { return now_; }
@@ -92,7 +95,7 @@ class EventLoop {
   std::unique_ptr<Wakeup> wakeup_;
   std::vector<Flushable*> flushes_;
   std::vector<Flushable*> flushing_;
-  std::vector<std::unique_ptr<EventHandler>> retired_;
+  std::vector<std::unique_ptr<void, void (*)(void*)>> retired_;
   bool running_ = true;
 
   // A std::mutex, because ThreadSanitizer does not see inside the system's absl::Mutex, and

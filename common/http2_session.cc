@@ -130,7 +130,10 @@ struct Http2Session::Callbacks {
         self->Charge(self->peer_resets_, 1);
         break;
       case NGHTTP2_DATA:
-        if (frame->hd.length == 0) self->Charge(self->empty_frames_, 1);
+        // One that ends its stream says something, once.
+        if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+          self->Charge(self->empty_frames_, 1);
+        }
         break;
       default:
         break;

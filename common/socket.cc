@@ -41,6 +41,17 @@ const sockaddr* Raw(const SocketAddress& address) {
   return reinterpret_cast<const sockaddr*>(&address.storage);
 }
 
+bool IsLoopback(const SocketAddress& address) {
+  constexpr uint32_t kNetwork = 127;
+  constexpr int kHostBits = 24;
+  if (address.family() == AF_INET) {
+    const auto* in = reinterpret_cast<const sockaddr_in*>(&address.storage);
+    return ntohl(in->sin_addr.s_addr) >> kHostBits == kNetwork;
+  }
+  const auto* in6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
+  return address.family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+}
+
 SocketAddress UnixAddress(const std::string& path) {
   SocketAddress result;
   auto* un = reinterpret_cast<sockaddr_un*>(&result.storage);
@@ -181,7 +192,15 @@ ConnectResult ConnectTo(const SocketAddress& address) {
   if (connect(fd.get(), Raw(address), address.size) == 0) {
     return {.fd = std::move(fd), .state = ConnectState::kConnected};
   }
-  if (errno == EINPROGRESS) return {.fd = std::move(fd), .state = ConnectState::kInProgress};
+  // Over loopback the answer is in by now, but only a second call tells: no event to wait for.
+  const bool undecided = errno == EINPROGRESS;
+  if (undecided && IsLoopback(address) &&
+      connect(fd.get(), Raw(address), address.size) == 0) {
+    return {.fd = std::move(fd), .state = ConnectState::kConnected};
+  }
+  if (errno == EINPROGRESS || errno == EALREADY) {
+    return {.fd = std::move(fd), .state = ConnectState::kInProgress};
+  }
   if (errno == EAGAIN && address.family() == AF_UNIX) {
     return {.fd = UniqueFd(), .state = ConnectState::kRetryLater, .error = EAGAIN};
   }

@@ -35,4 +35,11 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+std::string_view Utf8Prefix(std::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return text;
+  const auto continues = [&](size_t i) { return (static_cast<uint8_t>(text[i]) & 0xc0) == 0x80; };
+  while (max_bytes > 0 && continues(max_bytes)) --max_bytes;
+  return text.substr(0, max_bytes);
+}
+
 }  // namespace trunkline

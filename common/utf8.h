@@ -12,4 +12,8 @@ size_t Utf8SequenceLength(std::string_view text);
 
 bool IsUtf8(std::string_view text);
 
+// The beginning of `text`, which is UTF-8, in at most `max_bytes` and without half a character: a
+// message with half a character in it is refused by whoever reads it.
+std::string_view Utf8Prefix(std::string_view text, size_t max_bytes);
+
 }  // namespace trunkline

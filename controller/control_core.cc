@@ -72,6 +72,7 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
   service.mode = stages.spec.mode;
   service.listen = stages.spec.listen;
   service.limits = stages.spec.limits;
+  service.message_options = stages.spec.message_options;
   for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
     if (endpoint->address.empty()) continue;
     const std::string& id = endpoint->key.endpoint_id;
@@ -129,6 +130,7 @@ StoredState ControlCore::Export() const {
       state.endpoints.push_back(
           {.key = endpoint->key,
            .address = endpoint->address,
+           .mode = stages.spec.mode,
            .agent_id = endpoint->agent_id,
            .agent_boot_id = endpoint->agent_boot_id,
            .server_boot_id = endpoint->server_boot_id,

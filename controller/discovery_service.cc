@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/log.h"
+#include "common/utf8.h"
 #include "controller/wire_report.h"
 #include "controller/wire_snapshot.h"
 
@@ -110,7 +111,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     if (absl::Status status = CheckHello(hello); !status.ok()) return status;
     proxy_id_ = hello.proxy_id();
     const SnapshotVersion have = ReadSnapshotId(hello.have());
-    service_.proxies().Connect(proxy_id_, hello.version().substr(0, kMaxNameLength),
+    service_.proxies().Connect(proxy_id_, std::string(Utf8Prefix(hello.version(), kMaxNameLength)),
                                hello.workers(), have, MonotonicNow());
     service_.Enter(proxy_id_, shared_from_this());
     LogInfo("proxy {} {} subscribed, holding {}/{}", proxy_id_, hello.version(), have.epoch,
@@ -132,7 +133,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
       verdict = subscription_->OnAck(ack.nonce(), have, !ack.error().empty());
     }
     if (verdict == Subscription::AckVerdict::kIgnored) return;
-    const std::string error = ack.error().substr(0, kMaxErrorLength);
+    const std::string error(Utf8Prefix(ack.error(), kMaxErrorLength));
     if (verdict == Subscription::AckVerdict::kRefused) {
       LogWarn("proxy {} refused a snapshot and keeps {}/{}: {}", proxy_id_, have.epoch,
               have.version, error);

@@ -55,7 +55,8 @@ void EndpointRegistry::Restore(const StoredState& stored, MonotonicTime now) {
     RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(old.key);
     // Where it was last seen is nearer to the truth than what the configuration expected before it
     // was seen.
-    if (!old.address.empty()) endpoint.address = old.address;
+    const bool same_mode = old.mode == specs_.at(old.key.service).mode;
+    if (!old.address.empty() && same_mode) endpoint.address = old.address;
     endpoint.agent_id = old.agent_id;
     endpoint.agent_boot_id = old.agent_boot_id;
     endpoint.server_boot_id = old.server_boot_id;
@@ -141,8 +142,11 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
   if (endpoint.agent_id != agent.agent_id || endpoint.agent_boot_id != agent.boot_id) {
     BeginIncarnation(endpoint);
   }
-  if (endpoint.address != agent.trunk_address) {
-    endpoint.address = agent.trunk_address;
+  // An agent that knows no such address of its server leaves the configured one.
+  const bool by_trunk = specs_.at(announced.key.service).mode == CarryKind::kTunnel;
+  const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
+  if (!address.empty() && endpoint.address != address) {
+    endpoint.address = address;
     ++generation_;
   }
   const std::string holder = std::exchange(endpoint.agent_id, agent.agent_id);

@@ -42,7 +42,8 @@ constexpr AgentSession kNoSession = 0;
 struct RegisteredEndpoint {
   EndpointKey key;
   EndpointCondition state = EndpointCondition::kExpected;
-  // host:port of the agent's trunk port; empty: nobody said yet, so proxies are not told of it.
+  // host:port of the agent's trunk port or, by the service's mode, of the server; empty: nobody
+  // said yet, so proxies are not told of it.
   std::string address;
   std::string agent_id;
   std::string agent_boot_id;

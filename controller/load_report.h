@@ -50,6 +50,8 @@ struct AnnouncedEndpoint {
   double capacity_hint = 0;
   double cores = 0;
   std::string server_boot_id;
+  // host:port at which proxies reach the server itself; empty: they cannot.
+  std::string server_address;
 };
 
 struct AnnouncedAgent {

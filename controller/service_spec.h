@@ -11,7 +11,7 @@
 
 namespace trunkline {
 
-enum class CarryKind { kTunnel };
+enum class CarryKind { kTunnel, kMessage, kDirect };
 enum class PolicyKind { kAdaptive, kStatic, kRoundRobin };
 
 // Unset: the proxy's default.
@@ -37,6 +37,9 @@ struct ServiceSpec {
   CarryKind mode = CarryKind::kTunnel;
   PolicyKind policy = PolicyKind::kAdaptive;
   FlowLimitSpec limits;
+  // The message of that name, serialized: the controller passes it on and reads nothing in it.
+  // Empty but in mode kMessage.
+  std::string message_options;
   std::vector<EndpointHintSpec> endpoints;
 };
 

@@ -43,6 +43,7 @@ struct SnapshotService {
   CarryKind mode = CarryKind::kTunnel;
   std::string listen;
   FlowLimitSpec limits;
+  std::string message_options;  // see ServiceSpec
   // Sorted by endpoint id.
   std::vector<SnapshotEndpoint> endpoints;
   friend bool operator==(const SnapshotService&, const SnapshotService&) = default;

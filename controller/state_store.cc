@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/atomic_file.h"
+#include "controller/wire_snapshot.h"
 #include "trunkline/v1/controller_state.pb.h"
 
 namespace trunkline {
@@ -47,6 +48,7 @@ bool Sane(const v1::ControllerState::Endpoint& endpoint) {
 StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
   return {.key = {endpoint.service(), endpoint.endpoint_id()},
           .address = endpoint.address(),
+          .mode = ReadMode(endpoint.mode()),
           .agent_id = endpoint.agent_id(),
           .agent_boot_id = endpoint.agent_boot_id(),
           .server_boot_id = endpoint.server_boot_id(),
@@ -62,6 +64,7 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
   out->set_service(endpoint.key.service);
   out->set_endpoint_id(endpoint.key.endpoint_id);
   out->set_address(endpoint.address);
+  out->set_mode(WriteMode(endpoint.mode));
   out->set_agent_id(endpoint.agent_id);
   out->set_agent_boot_id(endpoint.agent_boot_id);
   out->set_server_boot_id(endpoint.server_boot_id);

@@ -12,12 +12,15 @@
 #include <vector>
 
 #include "controller/load_report.h"
+#include "controller/service_spec.h"
 
 namespace trunkline {
 
 struct StoredEndpoint {
   EndpointKey key;
   std::string address;
+  // What the address is for.
+  CarryKind mode = CarryKind::kTunnel;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;

@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/message_options.h"
+#include "controller/wire_snapshot.h"
 #include "controller/wire_time.h"
 
 namespace trunkline {
@@ -39,15 +41,26 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
   ServiceSpec spec;
   spec.name = config.name();
   spec.listen = config.listen();
+  spec.mode = ReadMode(config.mode());
   spec.policy = ReadPolicy(config.policy());
   spec.limits = ReadLimits(config.limits());
+  if (spec.mode == CarryKind::kMessage) {
+    spec.message_options = config.message().SerializeAsString();
+  }
   for (const v1::EndpointHint& hint : config.endpoints()) {
     spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
   }
   return spec;
 }
 
-std::vector<std::string> FindRepetitions(const v1::ControllerConfig& config) {
+absl::Status CheckMode(const v1::ServiceConfig& service) {
+  if (service.mode() == v1::MESSAGE) return CheckMessageOptions(service.message());
+  if (!service.has_message()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "message: expected only with mode: message; remove it or change the mode");
+}
+
+std::vector<std::string> FindMisfits(const v1::ControllerConfig& config) {
   std::vector<std::string> errors;
   std::set<std::string> names, listens;
   for (int i = 0; i < config.services_size(); ++i) {
@@ -65,6 +78,9 @@ std::vector<std::string> FindRepetitions(const v1::ControllerConfig& config) {
           absl::StrCat(where, ".listen: expected an address of its own; an earlier service has ",
                        service.listen(), " as well"));
     }
+    if (absl::Status fits = CheckMode(service); !fits.ok()) {
+      errors.push_back(absl::StrCat(where, ".", fits.message()));
+    }
     std::set<std::string> endpoints;
     for (int j = 0; j < service.endpoints_size(); ++j) {
       const std::string& id = service.endpoints(j).endpoint_id();
@@ -80,7 +96,7 @@ std::vector<std::string> FindRepetitions(const v1::ControllerConfig& config) {
 }  // namespace
 
 absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config) {
-  const std::vector<std::string> errors = FindRepetitions(config);
+  const std::vector<std::string> errors = FindMisfits(config);
   if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
   ControllerSettings settings;
   if (!config.grpc_listen().empty()) settings.grpc_listen = config.grpc_listen();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/absl_view.h"
 #include "common/address.h"
+#include "common/utf8.h"
 #include "controller/endpoint_registry.h"
 
 namespace trunkline {
@@ -66,7 +67,7 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
   ReportedLoad result;
   result.key = {load.service(), load.endpoint_id()};
   result.cpu_utilization = load.cpu_utilization();
-  result.cpu_source = load.cpu_source().substr(0, kMaxNameLength);
+  result.cpu_source = Utf8Prefix(load.cpu_source(), kMaxNameLength);
   result.memory_utilization = load.memory_utilization();
   result.connections = load.connections();
   result.connection_utilization = load.connection_utilization();
@@ -81,7 +82,7 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
     result.named_metric = name;
   }
   result.reachable = load.reachable();
-  result.server_boot_id = load.server_boot_id().substr(0, kMaxNameLength);
+  result.server_boot_id = Utf8Prefix(load.server_boot_id(), kMaxNameLength);
   return result;
 }
 
@@ -98,10 +99,19 @@ absl::StatusOr<AnnouncedEndpoint> ReadEndpoint(const v1::EndpointAnnouncement& e
   if (endpoint.cores() == 0) {
     return absl::InvalidArgumentError("cores: expected the cores that the server may use, got 0");
   }
+  if (!endpoint.server_address().empty()) {
+    absl::StatusOr<Address> address = ParseAddress(endpoint.server_address());
+    if (!address.ok() || address->is_unix()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("server_address: expected host:port, got \"",
+                       absl::CEscape(endpoint.server_address().substr(0, kMaxNameLength)), "\""));
+    }
+  }
   return AnnouncedEndpoint{{endpoint.service(), endpoint.endpoint_id()},
                            endpoint.capacity_hint(),
                            endpoint.cores(),
-                           endpoint.server_boot_id().substr(0, kMaxNameLength)};
+                           std::string(Utf8Prefix(endpoint.server_boot_id(), kMaxNameLength)),
+                           endpoint.server_address()};
 }
 
 absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& announcement) {
@@ -117,7 +127,7 @@ absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& ann
   }
   AnnouncedAgent agent{announcement.agent_id(),
                        announcement.boot_id(),
-                       announcement.version().substr(0, kMaxNameLength),
+                       std::string(Utf8Prefix(announcement.version(), kMaxNameLength)),
                        announcement.trunk_address(),
                        {}};
   for (int i = 0; i < announcement.endpoints_size(); ++i) {

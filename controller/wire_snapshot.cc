@@ -17,9 +17,12 @@ void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
 
 void WriteService(const SnapshotService& service, v1::Service* out) {
   out->set_name(service.name);
-  out->set_mode(v1::TUNNEL);
+  out->set_mode(WriteMode(service.mode));
   out->mutable_listener()->set_address(service.listen);
   WriteLimits(service.limits, out->mutable_limits());
+  if (service.mode == CarryKind::kMessage) {
+    out->mutable_message()->ParseFromString(service.message_options);
+  }
   for (const SnapshotEndpoint& endpoint : service.endpoints) {
     v1::Endpoint* written = out->add_endpoints();
     written->set_endpoint_id(endpoint.endpoint_id);
@@ -31,6 +34,29 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
 }
 
 }  // namespace
+
+v1::CarryMode WriteMode(CarryKind kind) {
+  switch (kind) {
+    case CarryKind::kTunnel:
+      return v1::TUNNEL;
+    case CarryKind::kMessage:
+      return v1::MESSAGE;
+    case CarryKind::kDirect:
+      return v1::DIRECT;
+  }
+  return v1::CARRY_MODE_UNSPECIFIED;
+}
+
+CarryKind ReadMode(v1::CarryMode mode) {
+  switch (mode) {
+    case v1::MESSAGE:
+      return CarryKind::kMessage;
+    case v1::DIRECT:
+      return CarryKind::kDirect;
+    default:
+      return CarryKind::kTunnel;
+  }
+}
 
 SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
 

@@ -271,7 +271,7 @@ v1::ListServicesResponse WriteServices(const ControllerView& view) {
     v1::ListServicesResponse::Item* item = response.add_services();
     item->set_name(service.spec.name);
     item->set_listen(service.spec.listen);
-    item->set_mode(v1::TUNNEL);
+    item->set_mode(WriteMode(service.spec.mode));
     item->set_policy(WritePolicy(service.spec.policy));
     item->set_endpoints(static_cast<uint32_t>(service.endpoints.size()));
     uint32_t fresh = 0;

@@ -12,16 +12,33 @@
 #include "absl/time/time.h"
 #include "common/address.h"
 #include "common/socket.h"
+#include "dataplane/connection_budget.h"
+#include "dataplane/shared_connection.h"
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
 
+// How flows of a service travel; see flow.h.
+enum class CarryMode { kTunnel, kMessage, kDirect };
+
 struct Endpoint {
   std::string id;
-  std::string address;                    // of its agent's trunk port, as the controller wrote it
+  // Of its agent's trunk port, or in other modes of the server, as the controller wrote it.
+  std::string address;
   std::optional<SocketAddress> resolved;  // none: its name does not resolve at present
   double weight = 0;                      // 0: no new flows
   std::shared_ptr<EndpointStats> stats;
+  // Connections to the server, of all workers, and how many there may be (0: any number). Not for
+  // trunks.
+  std::shared_ptr<ConnectionBudget> budget;
+  uint32_t max_connections = 0;
+};
+
+// What `message` mode needs to know of a service.
+struct MessageService {
+  SharedConnection::Options connection;
+  size_t max_shared = 4;
+  uint32_t max_connections = 0;
 };
 
 struct FlowLimits {
@@ -36,6 +53,10 @@ struct EndpointSet {
   std::string authority;  // of CONNECT requests: the service's name and port
   Address listen;
   FlowLimits limits;
+  CarryMode mode = CarryMode::kTunnel;
+  std::shared_ptr<const MessageService> message;  // in mode kMessage
+  // Two sets with the same word carry in the same way, to the last option.
+  std::string carry_key;
   std::vector<Endpoint> endpoints;  // sorted by id
   std::shared_ptr<ListenerStats> stats;
 };

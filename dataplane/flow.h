@@ -1,66 +1,80 @@
-// One client connection on its way through the proxy: from accept to the last byte.
+// One client connection on its way through the proxy, whatever the mode: from accept to the last
+// byte.
 //
-// Adds to StreamBridge what a client needs: an endpoint chosen by its ServiceRouter, a time-out for getting there, and a
-// second try elsewhere when it is certain that the first one reached no server. For that it keeps a copy of what the
-// client sent (at most 64 KiB) until the agent answers 200; after that nothing is ever sent twice.
+//   TunnelFlow   a stream on a trunk            (any protocol)
+//   DirectFlow   a server connection of its own (any protocol)
+//   MessageFlow  its requests, one by one, on shared connections
 //
-// Safe to retry: the agent says 503 (it could not connect), or the stream was refused or lies above the last id of a
-// GOAWAY. Not safe: a trunk that broke.
+// It asks its ServiceRouter for an endpoint, travels there, and may ask for another one while it is
+// certain that nothing of it has reached a server.
 //
-// Confined to its worker's loop; owned by its worker's FlowTable.
+// Confined to its worker's loop; owned by its worker, which retires it after OnFlowDone.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "common/stream_bridge.h"
-#include "dataplane/endpoint_set.h"
+#include "common/clock.h"
 
 namespace trunkline {
 
 class ServiceRouter;
 struct EndpointState;
 
-class Flow final : public StreamBridge {
- public:
-  Flow(EventLoop& loop, UniqueFd client, ServiceRouter& router, const FlowLimits& limits);
+// How a flow ended; what the counters tell apart.
+enum class FlowEnd {
+  kClean,        // both directions ended with FIN
+  kClientReset,  // the client broke it
+  kServerReset,  // the server broke it
+  kTrunkLost,
+  kConnectionLost,  // the shared connection that had its request
+  kRefused,      // endpoints were asked and refused
+  kNoEndpoint,   // none could be asked in time
+  kTimeout,
+  kShutdown,    // we stop
+  kBadRequest,  // what the client sent is not of the service's protocol
+  kSlowReader,  // the client does not take its replies
+};
 
-  // The endpoint that carries it; null while it waits for one.
+class Flow {
+ public:
+  virtual ~Flow() = default;
+
+  // The router knows it: from here on it asks for endpoints.
+  virtual void Begin() = 0;
+  // Travels to `endpoint`, which the router has chosen. False: there is no way to it at present, and
+  // nothing happened.
+  virtual bool Start(EndpointState& endpoint) = 0;
+  // No endpoint took it.
+  virtual void GiveUp() = 0;
+  // Ends it now; both sides are reset.
+  virtual void Shutdown() = 0;
+
+  // The endpoint that carries it; null while it has none.
   EndpointState* endpoint() const { return endpoint_; }
   void set_endpoint(EndpointState* endpoint) { endpoint_ = endpoint; }
   // Endpoints that were tried and could not be reached.
   bool tried(const EndpointState* endpoint) const;
-  // No endpoint took it.
-  void GiveUp();
 
   MonotonicTime accepted_at() const { return accepted_at_; }
-  bool confirmed() const { return confirmed_; }
-  bool was_refused() const { return refused_; }
-  size_t table_index = 0;  // FlowTable's
+  ServiceRouter& router() const { return router_; }
+  size_t table_index = 0;  // its worker's
+
+ protected:
+  Flow(ServiceRouter& router, MonotonicTime accepted_at)
+      : router_(router), accepted_at_(accepted_at) {}
+
+  // Leaves its endpoint for another one. False: it was tried often enough, or the service's budget
+  // of second tries is spent.
+  bool TryElsewhere();
+  void ForgetTries() { tried_.clear(); }
 
  private:
-  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
-  void OnHeaders(int status) override;
-  void OnData(const uint8_t* data, size_t size) override;
-  void OnClosed(uint32_t error_code) override;
-  void OnDone(End end) override;
-  void OnConnectTimer();
-
-  bool TryElsewhere();
-  void Remember(const uint8_t* data, size_t size);
-  void ForgetIfReplayed();
-
   ServiceRouter& router_;
-  const absl::Duration first_byte_timeout_;
   const MonotonicTime accepted_at_;
   EndpointState* endpoint_ = nullptr;
   std::vector<const EndpointState*> tried_;
-  bool confirmed_ = false;
-  bool refused_ = false;
-  bool replayable_ = true;
-  std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
-  size_t replayed_ = 0;
-  MemberTimer<Flow, &Flow::OnConnectTimer> connect_timer_{this};
 };
 
 }  // namespace trunkline

@@ -24,6 +24,7 @@ Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, Listene
 }
 
 void Listener::OnEvents(uint32_t) {
+  if (!socket_) return;
   for (int i = 0; i < kAcceptsPerPass; ++i) {
     if (!acceptor_->HasRoom()) {
       Pause();
@@ -37,6 +38,12 @@ void Listener::OnEvents(uint32_t) {
     cell_->accepted.Add();
     acceptor_->OnClient(std::move(client));
   }
+}
+
+UniqueFd Listener::TakeSocket() {
+  pause_timer_.Cancel();
+  loop_.Remove(socket_.get());
+  return std::move(socket_);
 }
 
 void Listener::Pause() {

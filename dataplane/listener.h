@@ -27,13 +27,16 @@ class Listener final : public EventHandler {
   // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts nothing.
   Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell);
 
+  // For another listener; this one accepts nothing more.
+  UniqueFd TakeSocket();
+
  private:
   void OnEvents(uint32_t events) override;
   void Pause();
   void Resume();
 
   EventLoop& loop_;
-  const UniqueFd socket_;
+  UniqueFd socket_;
   Acceptor* const acceptor_;
   ListenerCell* const cell_;
   MemberTimer<Listener, &Listener::Resume> pause_timer_{this};

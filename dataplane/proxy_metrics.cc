@@ -54,9 +54,12 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                  {"connect_refused", &WorkerStats::connect_refused},
                  {"server_reset", &WorkerStats::server_reset},
                  {"trunk_lost", &WorkerStats::trunk_lost},
+                 {"connection_lost", &WorkerStats::connection_lost},
                  {"client_reset", &WorkerStats::client_reset},
                  {"timeout", &WorkerStats::timeouts},
-                 {"shutdown", &WorkerStats::shutdowns}};
+                 {"shutdown", &WorkerStats::shutdowns},
+                 {"bad_request", &WorkerStats::bad_requests},
+                 {"slow_reader", &WorkerStats::slow_readers}};
   for (const auto& item : kCauses) {
     writer.AddCounter("proxy_flow_errors_total", "Client connections that did not end well, by cause",
                       {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));
@@ -93,6 +96,37 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
                       SumHistogram(stats, &WorkerStats::connect_latency));
 }
 
+void CollectShared(const TrafficStats& stats, MetricsWriter& writer) {
+  const auto counter = [&](const char* name, const char* help, Counter SharedCounters::*which) {
+    uint64_t sum = 0;
+    for (const WorkerStats& worker : stats.workers()) sum += (worker.shared.*which).Value();
+    writer.AddCounter(name, help, {}, static_cast<double>(sum));
+  };
+  writer.AddGauge("proxy_shared_connections", "Shared connections to servers open", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::shared_connections)));
+  counter("proxy_shared_requests_total", "Requests sent on shared connections",
+          &SharedCounters::requests);
+  counter("proxy_shared_replies_total", "Replies that came back", &SharedCounters::replies);
+  counter("proxy_shared_replies_swallowed_total", "Replies whose client had left",
+          &SharedCounters::replies_swallowed);
+  counter("proxy_shared_replies_unmatched_total", "Replies with an id that nobody waited for",
+          &SharedCounters::replies_unmatched);
+  counter("proxy_shared_requests_moved_total",
+          "Requests sent again because their connection ended before they were answered",
+          &SharedCounters::resent);
+  counter("proxy_shared_reply_timeouts_total", "Times that no reply came in time",
+          &SharedCounters::reply_timeouts);
+  counter("proxy_shared_protocol_errors_total",
+          "Shared connections closed for bytes that were no reply",
+          &SharedCounters::protocol_errors);
+  counter("proxy_shared_reads_total", "Reads of shared connections", &SharedCounters::reads);
+  counter("proxy_shared_writes_total", "Writes of shared connections", &SharedCounters::writes);
+  counter("proxy_shared_read_bytes_total", "Bytes read from shared connections",
+          &SharedCounters::bytes_read);
+  counter("proxy_shared_written_bytes_total", "Bytes written to shared connections",
+          &SharedCounters::bytes_written);
+}
+
 void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
   const MetricLabels labels = {{"service", listener.service}};
   uint64_t accepted = 0;
@@ -115,18 +149,18 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, CellCounter which) {
     writer.AddCounter(name, help, labels, Sum(endpoint, which));
   };
-  counter("proxy_endpoint_flows_total", "Flows given to the endpoint", &EndpointCell::flows);
+  counter("proxy_endpoint_flows_total", "Flows given to the endpoint; requests, in message mode", &EndpointCell::flows);
   counter("proxy_endpoint_connect_refused_total", "Flows that the endpoint's server did not take",
           &EndpointCell::connect_refused);
   counter("proxy_endpoint_resets_total", "Flows that the endpoint's server broke",
           &EndpointCell::resets);
-  counter("proxy_endpoint_trunk_losses_total", "Flows that went down with their trunk",
+  counter("proxy_endpoint_trunk_losses_total", "Flows that went down with their trunk or shared connection",
           &EndpointCell::trunk_losses);
-  counter("proxy_endpoint_sent_bytes_total", "Bytes of ended flows to the server",
+  counter("proxy_endpoint_sent_bytes_total", "Bytes to the server",
           &EndpointCell::bytes_to_server);
-  counter("proxy_endpoint_received_bytes_total", "Bytes of ended flows from the server",
+  counter("proxy_endpoint_received_bytes_total", "Bytes from the server",
           &EndpointCell::bytes_to_client);
-  writer.AddGauge("proxy_endpoint_active_flows", "Flows open at the endpoint", labels,
+  writer.AddGauge("proxy_endpoint_active_flows", "Flows open at the endpoint, or requests under way", labels,
                   Sum(endpoint, &EndpointCell::active));
   writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for now",
                   labels, Sum(endpoint, &EndpointCell::ejected));
@@ -136,6 +170,7 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
 
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
   CollectWorkers(stats, writer);
+  CollectShared(stats, writer);
   CollectErrors(stats, writer);
   for (const auto& listener : stats.Listeners()) CollectListener(*listener, writer);
   for (const auto& endpoint : stats.Endpoints()) CollectEndpoint(*endpoint, writer);

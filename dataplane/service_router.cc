@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "common/log.h"
-#include "dataplane/flow.h"
 
 namespace trunkline {
 namespace {
@@ -22,11 +21,11 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 
 }  // namespace
 
-ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
+ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, size_t worker,
                              uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
                              absl::Duration ejection_base)
     : loop_(loop),
-      pools_(pools),
+      owner_(owner),
       stats_(stats),
       worker_(worker),
       ejection_base_(ejection_base),
@@ -37,7 +36,7 @@ ServiceRouter::ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, 
 
 ServiceRouter::~ServiceRouter() {
   for (const auto& state : states_) {
-    if (state->pool != nullptr) state->pool->RemoveUser(this);
+    if (state->carrier != nullptr) state->carrier->RemoveUser(this);
   }
 }
 
@@ -45,7 +44,6 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   set_ = std::move(set);
   listener_cell_ = &set_->stats->cell(worker_);
   std::vector<std::unique_ptr<EndpointState>> old = std::exchange(states_, {});
-  std::vector<TrunkPool*> released;
   for (const Endpoint& endpoint : set_->endpoints) {
     const auto same = std::find_if(old.begin(), old.end(), [&](const auto& state) {
       return state != nullptr && state->endpoint.id == endpoint.id &&
@@ -58,17 +56,17 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
     state->index = states_.size();
     states_.push_back(std::move(state));
   }
-  // New users first: a pool that only changes hands keeps its trunks.
+  // New users first: a carrier that only changes hands keeps its connections.
   for (const auto& state : states_) {
-    if (state->pool == nullptr) {
-      state->pool = &pools_.PoolFor(state->endpoint.address);
-      state->pool->AddUser(this);
+    if (state->carrier == nullptr) {
+      state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
+      state->carrier->AddUser(this);
     }
-    if (state->endpoint.resolved) state->pool->SetTarget(*state->endpoint.resolved);
+    if (state->endpoint.resolved) state->carrier->SetTarget(*state->endpoint.resolved);
   }
   for (std::unique_ptr<EndpointState>& gone : old) {
     if (gone == nullptr) continue;
-    std::exchange(gone->pool, nullptr)->RemoveUser(this);
+    std::exchange(gone->carrier, nullptr)->RemoveUser(this);
     gone->cell->ejected.Set(0);
     if (gone->active > 0) departed_.push_back(std::move(gone));
   }
@@ -89,35 +87,54 @@ void ServiceRouter::Rebuild() {
   bool any = false;
   for (const auto& state : states_) {
     in_flight_[state->index] = state->active;
-    const bool takes = state->endpoint.weight > 0 && state->pool->usable();
+    const bool takes = state->endpoint.weight > 0 && state->carrier->usable();
     if (takes && !state->ejected) weights[state->index] = state->endpoint.weight;
     any = any || weights[state->index] > 0;
   }
   // Nothing but ejected endpoints: a doubtful server is better than none.
   for (const auto& state : states_) {
-    if (!any && state->pool->usable()) weights[state->index] = state->endpoint.weight;
+    if (!any && state->carrier->usable()) weights[state->index] = state->endpoint.weight;
   }
   balancer_.SetWeights(weights);
 }
 
-void ServiceRouter::OnPoolChanged(TrunkPool&) {
+void ServiceRouter::OnCarrierChanged(Carrier&) {
   Rebuild();
   ServeWaiting();
 }
 
 void ServiceRouter::ServeWaiting() {
   while (!waiting_.empty() && !balancer_.empty()) {
-    if (!Assign(*waiting_.front())) return;
-    waiting_.pop_front();
+    Flow* const flow = waiting_.front();
+    if (!Assign(*flow)) return;
+    // Not the front any more, if starting it made it, or another one, leave.
+    std::erase(waiting_, flow);
   }
 }
 
-void ServiceRouter::Dispatch(Flow& flow) {
+void ServiceRouter::Join(Flow& flow) {
   ++clients_;
   stats_->clients.Add(1);
   listener_cell_->clients.Set(clients_);
+  flow.Begin();
+}
+
+bool ServiceRouter::Route(Flow& flow) {
   retry_tokens_ = std::min(kMaxRetryTokens, retry_tokens_ + kRetryTokensPerFlow);
-  if (Assign(flow)) return;
+  if (Assign(flow)) return true;
+  Wait(flow);
+  return false;
+}
+
+bool ServiceRouter::Retry(Flow& flow) {
+  if (retry_tokens_ < 1) return false;
+  retry_tokens_ -= 1;
+  stats_->retries.Add();
+  if (!Assign(flow)) Wait(flow);
+  return true;
+}
+
+void ServiceRouter::Wait(Flow& flow) {
   if (waiting_.size() >= kMaxWaiting) {
     flow.GiveUp();
   } else {
@@ -125,33 +142,35 @@ void ServiceRouter::Dispatch(Flow& flow) {
   }
 }
 
-bool ServiceRouter::Retry(Flow& flow) {
-  if (retry_tokens_ < 1) return false;
-  retry_tokens_ -= 1;
-  stats_->retries.Add();
-  if (!Assign(flow)) waiting_.push_back(&flow);
+bool ServiceRouter::Assign(Flow& flow) {
+  EndpointState* const first = PickFor(flow);
+  if (first == nullptr) return false;
+  if (StartAt(*first, flow)) return true;
+  // It has no room, or ended a moment ago: whichever has room.
+  Rebuild();
+  for (const auto& state : states_) {
+    const bool takes = state.get() != first && state->endpoint.weight > 0 && state->carrier->usable();
+    if (takes && !flow.tried(state.get()) && StartAt(*state, flow)) return true;
+  }
+  return false;
+}
+
+bool ServiceRouter::StartAt(EndpointState& state, Flow& flow) {
+  flow.set_endpoint(&state);
+  if (!flow.Start(state)) {
+    flow.set_endpoint(nullptr);
+    return false;
+  }
+  CountActive(flow, 1);
   return true;
 }
 
-bool ServiceRouter::Assign(Flow& flow) {
-  // An endpoint whose trunks are full is only noticed here; each round without a trunk takes one out of the table.
-  for (size_t round = 0; round <= states_.size(); ++round) {
-    EndpointState* state = PickFor(flow);
-    if (state == nullptr) return false;
-    TrunkConnection* trunk = state->pool->Acquire();
-    if (trunk == nullptr || !trunk->session().Connect(set_->authority, &flow).ok()) {
-      Rebuild();
-      continue;
-    }
-    flow.set_endpoint(state);
-    flow.CountBytes(&state->cell->bytes_to_server, &state->cell->bytes_to_client);
-    ++state->active;
-    ++in_flight_[state->index];
-    state->cell->active.Add(1);
-    state->cell->flows.Add();
-    return true;
-  }
-  return false;
+void ServiceRouter::CountActive(Flow& flow, int32_t change) {
+  EndpointState& state = *flow.endpoint();
+  state.active += change;
+  state.cell->active.Add(change);
+  if (change > 0) state.cell->flows.Add(static_cast<uint64_t>(change));
+  if (state.carrier != nullptr) in_flight_[state.index] += change;
 }
 
 EndpointState* ServiceRouter::PickFor(const Flow& flow) {
@@ -168,7 +187,7 @@ EndpointState* ServiceRouter::PickFor(const Flow& flow) {
 EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
-    if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->pool->usable()) continue;
+    if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->carrier->usable()) continue;
     const auto score = [](const EndpointState& s) {
       return std::pair(s.ejected, (s.active + 1) / s.endpoint.weight);
     };
@@ -192,7 +211,7 @@ void ServiceRouter::OnConnected(Flow& flow) {
 void ServiceRouter::OnConnectRefused(Flow& flow) {
   EndpointState& state = *flow.endpoint();
   state.cell->connect_refused.Add();
-  const bool departed = state.pool == nullptr;
+  const bool departed = state.carrier == nullptr;
   if (++state.refused_in_row >= kRefusalsToEject && !state.ejected && !departed) Eject(state);
 }
 
@@ -233,14 +252,9 @@ void ServiceRouter::Release(Flow& flow) {
     std::erase(waiting_, &flow);
     return;
   }
+  CountActive(flow, -1);
   flow.set_endpoint(nullptr);
-  --state->active;
-  state->cell->active.Add(-1);
-  if (state->pool != nullptr) {
-    --in_flight_[state->index];
-  } else {
-    DropIfGone(state);
-  }
+  if (state->carrier == nullptr) DropIfGone(state);
 }
 
 void ServiceRouter::DropIfGone(EndpointState* state) {
@@ -248,39 +262,59 @@ void ServiceRouter::DropIfGone(EndpointState* state) {
   std::erase_if(departed_, [&](const auto& owned) { return owned.get() == state; });
 }
 
-void ServiceRouter::OnFlowDone(Flow& flow, StreamBridge::End end) {
+void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
   CountEnd(flow, end);
   Release(flow);
   --clients_;
   stats_->clients.Add(-1);
   listener_cell_->clients.Set(clients_);
-  pools_.OnFlowGone(flow);
+  owner_.OnFlowGone(flow);
 }
 
-void ServiceRouter::CountEnd(Flow& flow, StreamBridge::End end) {
+void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {
+  Release(flow);
+  Flow& next = *by;
+  owner_.OnFlowReplaced(flow, std::move(by));
+  next.Begin();
+}
+
+void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
   EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
   switch (end) {
-    case StreamBridge::End::kClean:
+    case FlowEnd::kClean:
       return;
-    case StreamBridge::End::kSocketReset:
+    case FlowEnd::kClientReset:
       stats_->client_reset.Add();
       return;
-    case StreamBridge::End::kTimeout:
-      (cell == nullptr ? stats_->no_endpoint : stats_->timeouts).Add();
+    case FlowEnd::kServerReset:
+      stats_->server_reset.Add();
+      if (cell != nullptr) cell->resets.Add();
       return;
-    case StreamBridge::End::kShutdown:
-      stats_->shutdowns.Add();
+    case FlowEnd::kConnectionLost:
+      stats_->connection_lost.Add();
+      if (cell != nullptr) cell->trunk_losses.Add();
       return;
-    case StreamBridge::End::kStreamLost:
+    case FlowEnd::kTrunkLost:
       stats_->trunk_lost.Add();
       if (cell != nullptr) cell->trunk_losses.Add();
       return;
-    case StreamBridge::End::kStreamReset:
-      (flow.confirmed()          ? stats_->server_reset
-       : flow.was_refused()      ? stats_->connect_refused
-                                 : stats_->no_endpoint)
-          .Add();
-      if (cell != nullptr && flow.confirmed()) cell->resets.Add();
+    case FlowEnd::kRefused:
+      stats_->connect_refused.Add();
+      return;
+    case FlowEnd::kNoEndpoint:
+      stats_->no_endpoint.Add();
+      return;
+    case FlowEnd::kTimeout:
+      stats_->timeouts.Add();
+      return;
+    case FlowEnd::kShutdown:
+      stats_->shutdowns.Add();
+      return;
+    case FlowEnd::kBadRequest:
+      stats_->bad_requests.Add();
+      return;
+    case FlowEnd::kSlowReader:
+      stats_->slow_readers.Add();
       return;
   }
 }

@@ -1,10 +1,11 @@
 // One service in one worker: where each of its flows goes.
 //
-// Holds what this worker knows of each endpoint right now (flows open, trunks, refused connects in a row) beside what the
-// controller said of it (weights), and keeps the balancer's table to those that can take a flow. A flow that finds no
-// usable trunk waits here until one comes up or its connect time-out ends it.
+// Holds what this worker knows of each endpoint right now (what is under way there, whether it can be
+// reached, refused connects in a row) beside what the controller said of it (weights), and keeps the
+// balancer's table to those that can take a flow. A flow that finds no way waits here until there is
+// one or its connect time-out ends it.
 //
-// Confined to its worker's loop. Flows are borrowed; pools are the worker's.
+// Confined to its worker's loop. Flows are borrowed; carriers are the worker's.
 #pragma once
 
 #include <deque>
@@ -13,43 +14,44 @@
 
 #include "common/event_loop.h"
 #include "common/random.h"
-#include "common/stream_bridge.h"
 #include "dataplane/balancer.h"
+#include "dataplane/carrier.h"
 #include "dataplane/endpoint_set.h"
-#include "dataplane/trunk_pool.h"
+#include "dataplane/flow.h"
 
 namespace trunkline {
-
-class Flow;
 
 // What one worker knows of one endpoint.
 struct EndpointState {
   Endpoint endpoint;
   EndpointCell* cell = nullptr;
-  TrunkPool* pool = nullptr;  // null once the endpoint left the snapshot
+  Carrier* carrier = nullptr;  // null once the endpoint left the snapshot
   size_t index = 0;           // in the service's list
-  uint32_t active = 0;
+  uint32_t active = 0;        // flows, or requests in message mode
   uint32_t refused_in_row = 0;
   uint32_t ejections = 0;  // without a success between
   MonotonicTime ejected_until;
   bool ejected = false;
 };
 
-class ServiceRouter final : private TrunkPool::User {
+class ServiceRouter final : private Carrier::User {
  public:
-  // Finds or makes the pool of an agent's address. Outlives the router.
-  class Pools {
+  // Its worker. Outlives the router.
+  class Owner {
    public:
-    virtual ~Pools() = default;
-    virtual TrunkPool& PoolFor(const std::string& address) = 0;
+    virtual ~Owner() = default;
+    // Finds or makes the way to an endpoint of a service.
+    virtual Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) = 0;
     virtual void OnFlowGone(Flow& flow) = 0;
+    // `flow` goes on as another one; it is told nothing more.
+    virtual void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) = 0;
   };
 
   // How long an endpoint is left alone the first time. Short: a refused connect is retried elsewhere and costs its client
   // nothing.
   static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
 
-  ServiceRouter(EventLoop& loop, Pools& pools, WorkerStats* stats, size_t worker,
+  ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, size_t worker,
                 uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
                 absl::Duration ejection_base = kEjectionBase);
   ~ServiceRouter() override;
@@ -58,37 +60,45 @@ class ServiceRouter final : private TrunkPool::User {
   void Update(std::shared_ptr<const EndpointSet> set);
   const EndpointSet& set() const { return *set_; }
 
-  // A new flow: to an endpoint, or into the waiting line.
-  void Dispatch(Flow& flow);
-  // A flow that reached nobody. False: the retry budget is spent.
+  // A new client. Ends with OnFlowDone.
+  void Join(Flow& flow);
+  // To an endpoint (true), or into the waiting line; where that is full, the flow gives up.
+  bool Route(Flow& flow);
+  // As Route, for a flow that reached nobody. False: the retry budget is spent.
   bool Retry(Flow& flow);
 
   // Flows tell what became of them.
   void OnConnectRefused(Flow& flow);
   void OnConnected(Flow& flow);
-  // Takes the flow off its endpoint, or out of the waiting line.
+  // What the flow has under way at its endpoint changed by this much; a started flow counts as 1.
+  void CountActive(Flow& flow, int32_t change);
+  // Takes the flow, which counts as 1, off its endpoint, or out of the waiting line.
   void Release(Flow& flow);
-  void OnFlowDone(Flow& flow, StreamBridge::End end);
+  void OnFlowDone(Flow& flow, FlowEnd end);
+  // The client goes on as another flow, which begins at once.
+  void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
   size_t clients() const { return clients_; }
   // Below the listener's limit, over all workers.
   bool HasRoom() const;
 
  private:
-  void OnPoolChanged(TrunkPool& pool) override;
+  void OnCarrierChanged(Carrier& carrier) override;
   void OnEjectionTimer();
 
   void Rebuild();
   bool Assign(Flow& flow);
+  bool StartAt(EndpointState& state, Flow& flow);
   void ServeWaiting();
+  void Wait(Flow& flow);
   EndpointState* PickFor(const Flow& flow);
   EndpointState* PickUntried(const Flow& flow);
   void Eject(EndpointState& state);
-  void CountEnd(Flow& flow, StreamBridge::End end);
+  void CountEnd(Flow& flow, FlowEnd end);
   void DropIfGone(EndpointState* state);
 
   EventLoop& loop_;
-  Pools& pools_;
+  Owner& owner_;
   WorkerStats* const stats_;
   const size_t worker_;
   const absl::Duration ejection_base_;

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "dataplane/codecs.h"
 
 namespace trunkline {
 namespace {
@@ -18,6 +19,10 @@ constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
 // Of one snapshot: a limit on what a confused controller can make a proxy hold.
 constexpr int kMaxServices = 1000;
 constexpr int kMaxEndpoints = 10'000;
+// Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
+constexpr double kMaxWeight = 1e18;
+// Of a protocol that has one request at a time on a connection: as many requests as go at once.
+constexpr size_t kExclusiveConnections = 64;
 
 std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
 
@@ -50,16 +55,21 @@ absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::Flow
   return limits;
 }
 
+absl::Status CheckWeight(const std::string& where, const char* field, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kMaxWeight) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, " must be a number from 0 to ",
+                                                 kMaxWeight, "; got ", value));
+}
+
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
                                       const Resolver& resolve, TrafficStats& stats) {
   const std::string where = absl::StrCat("service ", service, ", endpoint ", from.endpoint_id());
   if (from.endpoint_id().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
   }
-  if (!std::isfinite(from.weight()) || from.weight() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": weight must be a number of at least 0; got ", from.weight()));
-  }
+  absl::Status numbers = CheckWeight(where, "weight", from.weight());
+  numbers.Update(CheckWeight(where, "capacity", from.capacity()));
+  if (!numbers.ok()) return numbers;
   const absl::StatusOr<Address> address = ParseAddress(from.address());
   if (!address.ok()) {
     return absl::InvalidArgumentError(
@@ -71,18 +81,65 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
   endpoint.resolved = resolve(*address);
   endpoint.weight = from.draining() ? 0 : from.weight();
   endpoint.stats = stats.Endpoint(service, endpoint.id);
+  endpoint.budget = endpoint.stats->connections;
   return endpoint;
+}
+
+absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
+  if (!present) return otherwise;
+  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
+}
+
+absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const v1::MessageOptions& from,
+                                                                  const FlowLimits& limits) {
+  absl::StatusOr<std::shared_ptr<const Codec>> codec = MakeCodec(from);
+  if (!codec.ok()) return codec.status();
+  auto message = std::make_shared<MessageService>();
+  SharedConnection::Options& connection = message->connection;
+  connection.codec = *std::move(codec);
+  if (from.max_in_flight() > 0) connection.max_in_flight = from.max_in_flight();
+  connection.idempotent = from.idempotent();
+  connection.connect_timeout = limits.connect_timeout;
+  connection.reply_timeout =
+      Or(from.reply_timeout(), from.has_reply_timeout(), connection.reply_timeout);
+  connection.idle_timeout =
+      Or(from.idle_timeout(), from.has_idle_timeout(), connection.idle_timeout);
+  if (connection.codec->one_at_a_time()) message->max_shared = kExclusiveConnections;
+  if (from.shared_connections() > 0) message->max_shared = from.shared_connections();
+  message->max_connections = from.max_connections();
+  return message;
+}
+
+absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
+  set.carry_key = absl::StrCat(from.mode(), from.message().SerializeAsString(), "/",
+                               absl::FormatDuration(set.limits.connect_timeout));
+  switch (from.mode()) {
+    case v1::TUNNEL:
+      return absl::OkStatus();
+    case v1::DIRECT:
+      set.mode = CarryMode::kDirect;
+      return absl::OkStatus();
+    case v1::MESSAGE: {
+      set.mode = CarryMode::kMessage;
+      auto message = ReadMessage(from.message(), set.limits);
+      if (!message.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("service ", from.name(), ": ", message.status().message()));
+      }
+      set.message = *std::move(message);
+      return absl::OkStatus();
+    }
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", from.name(), ": mode ", v1::CarryMode_Name(from.mode()),
+                       " is not known to this proxy; expected TUNNEL, MESSAGE or DIRECT"));
+  }
 }
 
 absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
                                                          const Resolver& resolve,
                                                          TrafficStats& stats) {
   if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
-  if (from.mode() != v1::TUNNEL) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("service ", from.name(), ": mode ", v1::CarryMode_Name(from.mode()),
-                     " is not known to this proxy; expected TUNNEL"));
-  }
   const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
   if (!listen.ok() || listen->is_unix()) {
     return absl::InvalidArgumentError(absl::StrCat("service ", from.name(),
@@ -96,6 +153,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   absl::StatusOr<FlowLimits> limits = ReadLimits(from.name(), from.limits());
   if (!limits.ok()) return limits.status();
   set->limits = *limits;
+  if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
   set->stats = stats.Listener(from.name());
   std::set<std::string> ids;
   for (const v1::Endpoint& item : from.endpoints()) {
@@ -105,6 +163,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
       return absl::InvalidArgumentError(
           absl::StrCat("service ", from.name(), ": endpoint ", endpoint->id, " is there twice"));
     }
+    if (set->message != nullptr) endpoint->max_connections = set->message->max_connections;
     set->endpoints.push_back(*std::move(endpoint));
   }
   return set;
@@ -125,6 +184,7 @@ bool SameSet(const EndpointSet& a, const EndpointSet& b) {
     return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients);
   };
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
+         a.carry_key == b.carry_key &&
          std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
                     SameEndpoint);
 }

@@ -15,15 +15,17 @@
 #include "absl/synchronization/mutex.h"
 #include "common/metrics.h"
 #include "common/trunk_connection.h"
+#include "dataplane/connection_budget.h"
+#include "dataplane/shared_connection.h"
 
 namespace trunkline {
 
 struct alignas(64) EndpointCell {
-  Gauge active;                // flows open at the endpoint
-  Counter flows;               // given to it
+  Gauge active;                // flows open at the endpoint, or requests under way
+  Counter flows;               // given to it; requests, in message mode
   Counter connect_refused;     // its agent could not reach the server
   Counter resets;              // broken by the server
-  Counter trunk_losses;        // flows that went down with their trunk
+  Counter trunk_losses;        // flows that went down with their trunk or shared connection
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;
@@ -41,6 +43,8 @@ class EndpointStats {
 
   const std::string service;
   const std::string endpoint_id;
+  // Connections to the server in message and direct mode.
+  const std::shared_ptr<ConnectionBudget> connections = std::make_shared<ConnectionBudget>();
 
  private:
   std::vector<EndpointCell> cells_;
@@ -78,12 +82,17 @@ struct alignas(64) WorkerStats {
   Counter connect_refused;
   Counter server_reset;
   Counter trunk_lost;
+  Counter connection_lost;
   Counter client_reset;
   Counter timeouts;
   Counter shutdowns;
+  Counter bad_requests;
+  Counter slow_readers;
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;
+  Gauge shared_connections;
+  SharedCounters shared;
 };
 
 // All of one proxy.

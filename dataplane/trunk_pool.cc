@@ -29,14 +29,7 @@ TrunkPool::TrunkPool(EventLoop& loop, std::string address, Options options, Work
 
 TrunkPool::~TrunkPool() = default;
 
-void TrunkPool::AddUser(User* user) {
-  users_.push_back(user);
-  DialIfNeeded();
-}
-
-void TrunkPool::RemoveUser(User* user) {
-  users_.erase(std::find(users_.begin(), users_.end(), user));
-  if (!users_.empty()) return;
+void TrunkPool::OnUnused() {
   dial_timer_.Cancel();
   // Each Drain or Close may take its trunk out of the list.
   std::vector<TrunkConnection*> ending;
@@ -81,7 +74,7 @@ void TrunkPool::DialIfNeeded() {
 }
 
 void TrunkPool::Dial() {
-  if (dialing_ != nullptr || !has_target_ || users_.empty()) return;
+  if (dialing_ != nullptr || !has_target_ || !used()) return;
   stats_->dials.Add();
   ConnectResult result = ConnectTo(target_);
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
@@ -146,7 +139,7 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   stats_->trunks.Add(-1);
   const bool was_dial = dialing_ == &trunk;
   if (was_dial) dialing_ = nullptr;
-  if (users_.empty()) return;
+  if (!used()) return;
   if (was_dial) {
     DialLater(std::string(why.message()));
   } else {
@@ -154,10 +147,6 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
     Replace();
   }
   NotifyUsers();
-}
-
-void TrunkPool::NotifyUsers() {
-  for (User* user : users_) user->OnPoolChanged(*this);
 }
 
 }  // namespace trunkline

@@ -1,10 +1,11 @@
 // The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is draining or lost.
 //
-// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that
-// accepts and is frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
+// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at
+// once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that accepts and is
+// frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
 //
-// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool that nobody uses any
-// more drains its trunks and is deleted by its worker when idle().
+// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. One that
+// nobody uses any more drains its trunks.
 #pragma once
 
 #include <memory>
@@ -16,11 +17,12 @@
 #include "common/random.h"
 #include "common/socket.h"
 #include "common/trunk_connection.h"
+#include "dataplane/carrier.h"
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
 
-class TrunkPool final : private TrunkConnection::Owner {
+class TrunkPool final : public Carrier, private TrunkConnection::Owner {
  public:
   struct Options {
     uint32_t max_streams_per_trunk = 1000;
@@ -31,41 +33,30 @@ class TrunkPool final : private TrunkConnection::Owner {
     int32_t last_stream_id = 1 << 30;
   };
 
-  // Hears that the pool became usable or stopped being so. Outlives its registration.
-  class User {
-   public:
-    virtual ~User() = default;
-    virtual void OnPoolChanged(TrunkPool& pool) = 0;
-  };
-
   TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
             uint64_t random_seed);
   ~TrunkPool() override;
 
-  void AddUser(User* user);
-  void RemoveUser(User* user);
-  // Where to dial. Changes when the agent's name resolves to something else.
-  void SetTarget(const SocketAddress& target);
-
+  void SetTarget(const SocketAddress& target) override;
   // Some trunk takes a stream now.
-  bool usable() const;
+  bool usable() const override;
   // The least busy trunk that takes a stream, or null. May dial another one in the background.
   TrunkConnection* Acquire();
   size_t trunks() const { return trunks_.size(); }
 
-  // No users and no trunks: may be deleted.
-  bool idle() const { return users_.empty() && trunks_.empty(); }
+  bool idle() const override { return !used() && trunks_.empty(); }
 
  private:
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
+  void OnUsed() override { DialIfNeeded(); }
+  void OnUnused() override;
   void Dial();
   void DialIfNeeded();
   void DialLater(const std::string& why);
   void Replace();
-  void NotifyUsers();
 
   EventLoop& loop_;
   const std::string address_;
@@ -78,7 +69,6 @@ class TrunkPool final : private TrunkConnection::Owner {
   TrunkConnection* dialing_ = nullptr;  // the one that is not up yet
   bool reported_down_ = false;  // logs say it once
   MonotonicTime last_up_;
-  std::vector<User*> users_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};
 };

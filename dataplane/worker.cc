@@ -1,12 +1,22 @@
 #include "dataplane/worker.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "dataplane/direct_flow.h"
+#include "dataplane/direct_way.h"
+#include "dataplane/message_flow.h"
+#include "dataplane/shared_pool.h"
+#include "dataplane/tunnel_flow.h"
 
 namespace trunkline {
 namespace {
 
 // Pools and routers that finished are looked for this often; they cost memory only.
 constexpr absl::Duration kSweepInterval = absl::Seconds(1);
+// What clients of a service get to finish once its mode or its message options have changed.
+constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 
 }  // namespace
 
@@ -24,6 +34,7 @@ struct Worker::ServiceSlot final : public Listener::Acceptor {
   ServiceRouter router;
   std::unique_ptr<Listener> listener;
   bool in_table = false;
+  MonotonicTime ends_at;  // of an outdated one
 };
 
 Worker::Worker(Options options, TrafficStats& stats)
@@ -47,7 +58,8 @@ Worker::~Worker() {
   thread_.join();
   // Routers let go of their pools; the loop outlives both.
   services_.clear();
-  pools_.clear();
+  outdated_.clear();
+  carriers_.clear();
 }
 
 void Worker::Apply(std::shared_ptr<const RoutingTable> table) {
@@ -69,7 +81,20 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
 
 Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& set) {
   std::unique_ptr<ServiceSlot>& slot = services_[set->service];
-  if (slot == nullptr) slot = std::make_unique<ServiceSlot>(*this, set);
+  if (slot != nullptr && slot->router.set().carry_key == set->carry_key) return *slot;
+  std::unique_ptr<ServiceSlot> old = std::move(slot);
+  slot = std::make_unique<ServiceSlot>(*this, set);
+  if (old != nullptr) {
+    // New clients travel the new way on the same port; those that are here have some time to finish.
+    if (old->listener != nullptr) {
+      ListenerCell* const cell = &set->stats->cell(options_.index);
+      slot->listener =
+          std::make_unique<Listener>(loop_, old->listener->TakeSocket(), slot.get(), cell);
+      loop_.Retire(std::move(old->listener));
+    }
+    old->ends_at = loop_.now() + kOutdatedGrace;
+    outdated_.push_back(std::move(old));
+  }
   return *slot;
 }
 
@@ -100,16 +125,29 @@ void Worker::StopListening(const std::string& service) {
 
 void Worker::ResetFlows() {
   loop_.Post([this] {
-    while (!flows_.empty()) flows_.back()->Abort(StreamBridge::End::kShutdown);
+    while (!flows_.empty()) flows_.back()->Shutdown();
   });
 }
 
+std::unique_ptr<Flow> Worker::MakeFlow(ServiceSlot& slot, UniqueFd client) {
+  const EndpointSet& set = slot.router.set();
+  switch (set.mode) {
+    case CarryMode::kTunnel:
+      return std::make_unique<TunnelFlow>(loop_, std::move(client), slot.router, set.limits);
+    case CarryMode::kMessage:
+      return std::make_unique<MessageFlow>(loop_, std::move(client), slot.router, set);
+    case CarryMode::kDirect:
+      return std::make_unique<DirectFlow>(loop_, std::move(client), slot.router, set.limits);
+  }
+  return nullptr;
+}
+
 void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
-  auto flow = std::make_unique<Flow>(loop_, std::move(client), slot.router, slot.router.set().limits);
+  std::unique_ptr<Flow> flow = MakeFlow(slot, std::move(client));
   flow->table_index = flows_.size();
   Flow& borrowed = *flow;
   flows_.push_back(std::move(flow));
-  slot.router.Dispatch(borrowed);
+  slot.router.Join(borrowed);
 }
 
 void Worker::OnFlowGone(Flow& flow) {
@@ -122,12 +160,38 @@ void Worker::OnFlowGone(Flow& flow) {
   flows_.pop_back();
 }
 
-TrunkPool& Worker::PoolFor(const std::string& address) {
-  std::unique_ptr<TrunkPool>& pool = pools_[address];
-  if (pool == nullptr) {
-    pool = std::make_unique<TrunkPool>(loop_, address, options_.trunks, stats_, random_.Next());
+void Worker::OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) {
+  by->table_index = flow.table_index;
+  loop_.Retire(std::exchange(flows_[by->table_index], std::move(by)));
+}
+
+Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
+  const bool by_agent = set.mode == CarryMode::kTunnel;
+  std::unique_ptr<Carrier>& carrier =
+      carriers_[by_agent ? endpoint.address
+                         : absl::StrCat(set.service, "/", endpoint.id, "/", endpoint.address, "/",
+                                        set.carry_key)];
+  if (carrier == nullptr) carrier = MakeCarrier(set, endpoint);
+  return *carrier;
+}
+
+std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
+  switch (set.mode) {
+    case CarryMode::kTunnel:
+      return std::make_unique<TrunkPool>(loop_, endpoint.address, options_.trunks, stats_,
+                                         random_.Next());
+    case CarryMode::kMessage: {
+      const SharedPool::Options options = {.connection = set.message->connection,
+                                           .max_shared = set.message->max_shared,
+                                           .max_connections = set.message->max_connections};
+      return std::make_unique<SharedPool>(
+          loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,
+          endpoint.budget, &stats_->shared, &stats_->shared_connections, random_.Next());
+    }
+    case CarryMode::kDirect:
+      return std::make_unique<DirectWay>();
   }
-  return *pool;
+  return nullptr;
 }
 
 void Worker::SweepUnused() {
@@ -135,8 +199,20 @@ void Worker::SweepUnused() {
     const ServiceSlot& slot = *entry.second;
     return !slot.in_table && slot.listener == nullptr && slot.router.clients() == 0;
   });
-  std::erase_if(pools_, [](const auto& entry) { return entry.second->idle(); });
+  EndOutdated();
+  std::erase_if(carriers_, [](const auto& entry) { return entry.second->idle(); });
   loop_.Arm(sweep_timer_, kSweepInterval);
+}
+
+void Worker::EndOutdated() {
+  for (const auto& slot : outdated_) {
+    if (slot->router.clients() == 0 || loop_.now() < slot->ends_at) continue;
+    // Backwards: a flow that ends leaves its place to the last one.
+    for (size_t i = flows_.size(); i-- > 0;) {
+      if (i < flows_.size() && &flows_[i]->router() == &slot->router) flows_[i]->Shutdown();
+    }
+  }
+  std::erase_if(outdated_, [](const auto& slot) { return slot->router.clients() == 0; });
 }
 
 }  // namespace trunkline

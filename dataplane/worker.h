@@ -20,7 +20,7 @@
 
 namespace trunkline {
 
-class Worker final : private ServiceRouter::Pools {
+class Worker final : private ServiceRouter::Owner {
  public:
   struct Options {
     size_t index = 0;
@@ -45,13 +45,17 @@ class Worker final : private ServiceRouter::Pools {
  private:
   struct ServiceSlot;
 
-  TrunkPool& PoolFor(const std::string& address) override;
+  Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) override;
   void OnFlowGone(Flow& flow) override;
+  void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
 
   void ApplyOnLoop(const RoutingTable& table);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom() const;
+  std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
+  std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
+  void EndOutdated();
   void SweepUnused();
 
   const Options options_;
@@ -59,8 +63,11 @@ class Worker final : private ServiceRouter::Pools {
   WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
   FastRandom random_;
-  std::map<std::string, std::unique_ptr<TrunkPool>> pools_;
+  // By what tells them apart: an agent's address, or a service's endpoint and its options.
+  std::map<std::string, std::unique_ptr<Carrier>> carriers_;
   std::map<std::string, std::unique_ptr<ServiceSlot>> services_;
+  // Services whose way to carry has changed, with the flows that they had.
+  std::vector<std::unique_ptr<ServiceSlot>> outdated_;
   std::vector<std::unique_ptr<Flow>> flows_;
   MemberTimer<Worker, &Worker::SweepUnused> sweep_timer_{this};
   std::thread thread_;

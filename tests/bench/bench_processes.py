@@ -109,3 +109,10 @@ def connection_tables():
 def bin_dir():
     root = pathlib.Path(__file__).resolve().parents[2]
     return pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", root / "build" / "bin"))
+
+
+def resident_bytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0

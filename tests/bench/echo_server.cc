@@ -1,14 +1,19 @@
 // The server behind every proxy of a benchmark: sends back what comes, closes when its client does. One thread, epoll,
 // as few system calls as a plain server needs, so that what is measured is the proxies. Listens on TCP and a unix socket
-// at once, so that the same process serves both sides of a comparison.
+// at once, so that the same process serves both sides of a comparison. On a bulk port a client says in eight bytes (big
+// endian) how many it wants and gets as many.
+#include <endian.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "common/address.h"
 #include "common/socket.h"
@@ -19,13 +24,20 @@ constexpr int kMaxEvents = 256;
 
 struct Server {
   trunkline::UniqueFd epoll{epoll_create1(0)};
-  trunkline::UniqueFd tcp;
-  trunkline::UniqueFd local;
+  std::vector<trunkline::UniqueFd> listeners;
+  std::vector<trunkline::UniqueFd> bulk_listeners;
   std::array<char, 65536> buffer;
+  std::array<char, 262144> filling{};
+  // By descriptor: is it a bulk client, and the bytes that it still gets.
+  std::vector<bool> bulk;
+  std::vector<uint64_t> owed;
 
   void Watch(int fd, uint32_t events) const {
     epoll_event event{.events = events, .data = {.fd = fd}};
     epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event);
+  }
+  static bool Has(const std::vector<trunkline::UniqueFd>& sockets, int fd) {
+    return std::any_of(sockets.begin(), sockets.end(), [&](const auto& socket) { return socket.get() == fd; });
   }
 
   // Tries the first read at once: the request is usually there with the connection.
@@ -35,6 +47,16 @@ struct Server {
       if (fd < 0) return;
       if (Echo(fd)) Watch(fd, EPOLLIN);
     }
+  }
+  void AcceptBulk(int listener) {
+    const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;
+    const size_t places = std::max(owed.size(), static_cast<size_t>(fd) + 1);
+    owed.resize(places);
+    bulk.resize(places);
+    owed[fd] = 0;
+    bulk[fd] = true;
+    Watch(fd, EPOLLIN | EPOLLOUT | EPOLLET);
   }
 
   // False: the connection is over and closed.
@@ -46,24 +68,44 @@ struct Server {
     close(fd);
     return false;
   }
+  void Pour(int fd) {
+    uint64_t wanted = 0;
+    const ssize_t n = recv(fd, &wanted, sizeof wanted, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN)) return End(fd);
+    if (n == sizeof wanted) owed[fd] += be64toh(wanted);
+    while (owed[fd] > 0) {
+      const ssize_t sent = send(fd, filling.data(), std::min<uint64_t>(owed[fd], filling.size()), MSG_NOSIGNAL);
+      if (sent < 0 && errno == EAGAIN) return;
+      if (sent < 0) return End(fd);
+      owed[fd] -= static_cast<uint64_t>(sent);
+    }
+  }
+  void End(int fd) {
+    bulk[fd] = false;
+    close(fd);
+  }
 
   void Run() {
     std::array<epoll_event, kMaxEvents> events;
     while (true) {
       const int count = epoll_wait(epoll.get(), events.data(), kMaxEvents, -1);
-      for (int i = 0; i < count; ++i) {
-        const int fd = events[i].data.fd;
-        if (fd == tcp.get() || fd == local.get()) {
-          Accept(fd);
-        } else {
-          Echo(fd);
-        }
-      }
+      for (int i = 0; i < count; ++i) Handle(events[i].data.fd);
+    }
+  }
+  void Handle(int fd) {
+    if (Has(listeners, fd)) {
+      Accept(fd);
+    } else if (Has(bulk_listeners, fd)) {
+      AcceptBulk(fd);
+    } else if (static_cast<size_t>(fd) < bulk.size() && bulk[fd]) {
+      Pour(fd);
+    } else {
+      Echo(fd);
     }
   }
 };
 
-bool Listen(const std::string& where, trunkline::UniqueFd* socket) {
+bool Listen(const std::string& where, std::vector<trunkline::UniqueFd>* sockets) {
   const auto address = trunkline::ParseAddress(where);
   if (!address.ok()) {
     std::fprintf(stderr, "%s\n", address.status().ToString().c_str());
@@ -74,7 +116,7 @@ bool Listen(const std::string& where, trunkline::UniqueFd* socket) {
     std::fprintf(stderr, "%s\n", listener.status().ToString().c_str());
     return false;
   }
-  *socket = *std::move(listener);
+  sockets->push_back(*std::move(listener));
   return true;
 }
 
@@ -82,16 +124,21 @@ bool Listen(const std::string& where, trunkline::UniqueFd* socket) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Echo server for benchmarks"};
-  std::string tcp;
-  std::string local;
-  app.add_option("--tcp", tcp, "host:port to listen on")->required();
-  app.add_option("--unix", local, "unix:/path to listen on")->required();
+  std::vector<std::string> echo;
+  std::vector<std::string> bulk;
+  app.add_option("--listen", echo, "host:port or unix:/path that echoes")->required();
+  app.add_option("--bulk", bulk, "host:port or unix:/path that sends what is asked for");
   CLI11_PARSE(app, argc, argv);
   static Server server;
-  if (!Listen(tcp, &server.tcp) || !Listen(local, &server.local)) return 1;
-  server.Watch(server.tcp.get(), EPOLLIN);
-  server.Watch(server.local.get(), EPOLLIN);
-  std::printf("listening on port %d\n", trunkline::BoundPort(server.tcp.get()));
+  for (const std::string& where : echo) {
+    if (!Listen(where, &server.listeners)) return 1;
+  }
+  for (const std::string& where : bulk) {
+    if (!Listen(where, &server.bulk_listeners)) return 1;
+  }
+  for (const auto& socket : server.listeners) server.Watch(socket.get(), EPOLLIN);
+  for (const auto& socket : server.bulk_listeners) server.Watch(socket.get(), EPOLLIN);
+  std::printf("listening\n");
   std::fflush(stdout);
   server.Run();
 }

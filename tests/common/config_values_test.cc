@@ -61,7 +61,7 @@ TEST(ConfigValuesTest, EnumsAreFoundByNameInAnyCaseWithAndWithoutPrefix) {
 TEST(ConfigValuesTest, EnumsOfTheRealConfigurationHaveNaturalNames) {
   EXPECT_EQ(EnumChoices(*v1::WeightPolicy_descriptor()), "adaptive, static or round_robin");
   EXPECT_EQ(EnumChoices(*v1::CpuSource_descriptor()), "auto, cgroup, processes or host");
-  EXPECT_EQ(EnumChoices(*v1::CarryMode_descriptor()), "tunnel");
+  EXPECT_EQ(EnumChoices(*v1::CarryMode_descriptor()), "tunnel, message or direct");
   EXPECT_EQ(EnumChoices(*v1::LogConfig::Format_descriptor()), "text or json");
 }
 

@@ -109,6 +109,20 @@ INSTANTIATE_TEST_SUITE_P(Kinds, FloodTest,
                                                                       std::string(5, '\0'))}),
                          [](const auto& info) { return info.param.name; });
 
+// What every short client of a busy proxy leaves: its FIN after its bytes.
+TEST_F(Http2AbuseTest, StreamsThatEndInAnEmptyFrameAreNoFlood) {
+  for (int i = 0; i < 2 * kEmptyFrameBurst; ++i) {
+    TestStream& stream = pair_.Open();
+    TestStream& far = pair_.far();
+    stream.Send("", /*last=*/true);
+    far.Send("", /*last=*/true);
+    pair_.Pump();
+    ASSERT_EQ(stream.closes.size(), 1u) << "stream " << i;
+  }
+  EXPECT_EQ(server().session.peer_error(), 0u);
+  EXPECT_EQ(pair_.client.session.peer_error(), 0u);
+}
+
 TEST_F(Http2AbuseTest, PingsToAPeerThatDoesNotReadEndInEnhanceYourCalm) {
   EXPECT_FALSE(server().Give(Repeat(Ping(), 3000)).ok());
   server().TakeOutput();

@@ -142,6 +142,18 @@ TEST_F(DiscoveryTest, NackIsShownAndFollowedByEverythingAtTheNextVersion) {
             newer.version());
 }
 
+TEST_F(DiscoveryTest, LongNackIsCutBetweenCharacters) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  std::string error(999, 'x');
+  for (int i = 0; i < 10; ++i) error += "\xc3\xa4";
+  proxy.Ack(first.nonce(), {}, error);
+  // Half a character in the list would make it unreadable for everyone who asks.
+  EXPECT_EQ(WaitForProxy([](const auto& p) { return !p.last_error().empty(); }).last_error(),
+            std::string(999, 'x'));
+}
+
 TEST_F(DiscoveryTest, AckOfANonceThatIsNotOutstandingIsIgnored) {
   TestProxy proxy(channel_);
   proxy.Hello("p1");

@@ -7,7 +7,8 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
-#include "dataplane/flow.h"
+#include "dataplane/trunk_pool.h"
+#include "dataplane/tunnel_flow.h"
 #include "tests/dataplane/tunnel.h"
 
 namespace trunkline {
@@ -19,10 +20,10 @@ using test::Peer;
 using test::RefusingAddress;
 using test::TcpPair;
 
-class RouterTest : public ::testing::Test, public ServiceRouter::Pools {
+class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
  protected:
   ~RouterTest() override {
-    while (!flows_.empty()) flows_.begin()->second->Abort(StreamBridge::End::kShutdown);
+    while (!flows_.empty()) flows_.begin()->second->Shutdown();
     router_.reset();
     loop_.RunOnce(absl::ZeroDuration());
     pools_.clear();
@@ -63,10 +64,10 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Pools {
   // The client's end of a new flow, which is already on its way.
   Peer AddClient() {
     auto [fd, peer] = TcpPair();
-    auto flow = std::make_unique<Flow>(loop_, std::move(fd), *router_, set_->limits);
+    std::unique_ptr<Flow> flow = std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
     Flow& borrowed = *flow;
     flows_[&borrowed] = std::move(flow);
-    router_->Dispatch(borrowed);
+    router_->Join(borrowed);
     return std::move(peer);
   }
 
@@ -105,17 +106,20 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Pools {
     std::unique_ptr<TrunkServer> server;
   };
 
-  TrunkPool& PoolFor(const std::string& address) override {
-    auto& pool = pools_[address];
+  Carrier& CarrierFor(const EndpointSet&, const Endpoint& endpoint) override {
+    auto& pool = pools_[endpoint.address];
     if (pool == nullptr) {
-      pool =
-          std::make_unique<TrunkPool>(loop_, address, TrunkPool::Options(), &stats_.worker(0), 1);
+      pool = std::make_unique<TrunkPool>(loop_, endpoint.address, TrunkPool::Options(),
+                                         &stats_.worker(0), 1);
     }
     return *pool;
   }
   void OnFlowGone(Flow& flow) override {
     auto owned = flows_.extract(&flow);
     loop_.Retire(std::move(owned.mapped()));
+  }
+  void OnFlowReplaced(Flow&, std::unique_ptr<Flow>) override {
+    FAIL() << "flows of a tunnel stay what they are";
   }
 
   std::vector<Agent> agents_;
@@ -137,9 +141,10 @@ TEST_F(RouterTest, EndpointThatRefusesFiveTimesInARowIsLeftAloneForAWhile) {
   for (int i = 0; i < 30; ++i) {
     const uint64_t before = cell(bad).flows.Value();
     const bool ejected = cell(bad).ejected.Value() == 1;
+    const uint64_t connected = Connected();
     Peer client = AddClient();  // picks at once
     EXPECT_TRUE(!ejected || cell(bad).flows.Value() == before);
-    ASSERT_TRUE(RunUntil([&] { return flows_.begin()->second->confirmed(); }));
+    ASSERT_TRUE(RunUntil([&] { return Connected() > connected; }));
     client.Reset();
     ASSERT_TRUE(RunUntil([&] { return flows_.empty(); }));
   }

@@ -186,6 +186,12 @@ TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
               AllOf(HasSubstr("endpoint b"), HasSubstr("nan")));
   EXPECT_THAT(Refusal("weight: 1", "weight: inf"),
               AllOf(HasSubstr("endpoint b"), HasSubstr("inf")));
+  EXPECT_THAT(Refusal("weight: 1 ", "weight: 1e308 "),
+              AllOf(HasSubstr("endpoint b"), HasSubstr("weight"), HasSubstr("1e+308")));
+  for (const std::string& value : {"nan", "inf", "-1", "1e308"}) {
+    EXPECT_THAT(Refusal("capacity: 4", "capacity: " + value),
+                AllOf(HasSubstr("endpoint a"), HasSubstr("capacity must be a number from 0 to")));
+  }
   EXPECT_THAT(Refusal("endpoint_id: \"b\"", ""), AllOf(HasSubstr("db"), HasSubstr("endpoint_id")));
   EXPECT_THAT(Refusal("endpoint_id: \"b\"", "endpoint_id: 'a'"),
               AllOf(HasSubstr("db"), HasSubstr("endpoint a"), HasSubstr("twice")));

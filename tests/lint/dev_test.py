@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "lint", "fmt"]
+COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "fuzz", "lint", "fmt"]
 
 
 def dev(*arguments):
@@ -23,13 +23,23 @@ class Dev(unittest.TestCase):
     def test_wrong_use_is_named_and_exits_with_2(self):
         for arguments, word in ((["frobnicate"], '"frobnicate"'), (["build", "fastest"], '"fastest"'),
                                 (["bench"], '""'), (["bench", "../integration"], '"../integration"'),
-                                (["setup", "everything"], '"everything"')):
+                                (["setup", "everything"], '"everything"'),
+                                (["fuzz", "nothing", "60"], '"nothing"'), (["fuzz", "../fuzz/config", "60"], '"../fuzz/config"'),
+                                (["fuzz", "config"], '""'), (["fuzz", "config", "soon"], '"soon"'),
+                                (["fuzz", "config", "0"], '"0"')):
             done = dev(*arguments)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertIn(word, done.stderr)
 
+    def test_fuzz_alone_lists_the_targets_and_each_has_a_corpus(self):
+        done = dev("fuzz")
+        self.assertEqual(done.returncode, 0)
+        targets = done.stdout.split()
+        self.assertIn("length_field", targets)
+        self.assertEqual(targets, sorted(path.name for path in (ROOT / "tests/fuzz/corpus").iterdir() if path.is_dir()))
+
     def test_every_package_group_is_a_list_of_names(self):
-        for group in ("build", "test", "bench", "docker", "lint"):
+        for group in ("build", "test", "bench", "docker", "lint", "fuzz"):
             done = subprocess.run([ROOT / "scripts/packages", group], capture_output=True, text=True, check=True)
             self.assertRegex(done.stdout, r"\A([a-z0-9][a-z0-9.+-]+\n)+\Z")
 

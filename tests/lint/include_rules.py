@@ -49,7 +49,7 @@ PURE = [
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
     "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
     "controller/weight_limiter.*", "controller/weight_policy.*",
-    "dataplane/balancer.*",
+    "dataplane/balancer.*", "dataplane/codec/*",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/clock.h"

@@ -50,7 +50,7 @@ class IncludeRules(unittest.TestCase):
                               "examples/ may not include dataplane/")
 
     def test_deeper_folders_obey_too(self):
-        self.assert_violation({"dataplane/codec/x.cc": '# include  "agent/y.h"\n'}, "dataplane/codec/x.cc:1:")
+        self.assert_violation({"dataplane/deeper/x.cc": '# include  "agent/y.h"\n'}, "dataplane/deeper/x.cc:1:")
 
     def test_way_around_through_the_parent_is_seen(self):
         self.assert_violation({"agent/x.cc": '#include "../controller/y.h"\n'}, "is not a path from the root")

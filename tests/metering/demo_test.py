@@ -60,6 +60,15 @@ class LimitsTest(unittest.TestCase):
     def test_a_version_2_group_limits_and_is_removed(self):
         self.check_limit("cgroup2")
 
+    def test_folders_that_are_no_groups_are_left_as_they_are(self):
+        with tempfile.TemporaryDirectory() as root:
+            for controller in ("cpu", "cpuacct"):
+                os.mkdir(os.path.join(root, controller))
+            with self.assertRaises(ValueError):
+                LimitMaker("cgroup1", root)
+            self.assertEqual(LimitMaker("auto", root).kind, "process")
+            self.assertEqual(glob.glob(f"{root}/*/*"), [])
+
     def test_a_process_limit_limits(self):
         self.check_limit("process")
 

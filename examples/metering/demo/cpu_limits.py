@@ -20,7 +20,8 @@ REMOVE_SECONDS = 5
 
 
 def _write(path, text):
-    with open(path, "w") as file:
+    """Into a file that the kernel made: in a folder that is no control group there is none, and none is to be left."""
+    with open(os.open(path, os.O_WRONLY), "w") as file:
         file.write(str(text))
 
 
@@ -170,7 +171,7 @@ class LimitMaker:
         return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
     def _try(self, make, folders):
-        if not all(os.path.isdir(folder) for folder in folders):
+        if not all(os.path.exists(f"{folder}/cgroup.procs") for folder in folders):
             return False
         for folder in folders:
             _sweep(folder)

@@ -1,0 +1,59 @@
+// A worker's way to one endpoint: what the router asks of it, whatever the mode.
+//
+// A TrunkPool carries flows of every service whose endpoint has that agent; a SharedPool and a
+// DirectWay carry those of one service.
+//
+// Confined to its worker's loop. A carrier that nobody uses any more ends what it has and is deleted
+// by its worker when idle().
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "common/socket.h"
+
+namespace trunkline {
+
+class Carrier {
+ public:
+  // Hears that the carrier became usable or stopped being so, or has room again after it had none.
+  // Outlives its registration.
+  class User {
+   public:
+    virtual ~User() = default;
+    virtual void OnCarrierChanged(Carrier& carrier) = 0;
+  };
+
+  virtual ~Carrier() = default;
+
+  void AddUser(User* user) {
+    users_.push_back(user);
+    OnUsed();
+  }
+  void RemoveUser(User* user) {
+    users_.erase(std::find(users_.begin(), users_.end(), user));
+    if (users_.empty()) OnUnused();
+  }
+  // Where to dial. Changes when the name resolves to something else.
+  virtual void SetTarget(const SocketAddress& target) = 0;
+  // A flow that starts now will probably get there.
+  virtual bool usable() const = 0;
+  // Gives up a connection that does nothing, for a client that needs its place at the endpoint.
+  virtual bool MakeRoom() { return false; }
+  // No users and no connections: may be deleted.
+  virtual bool idle() const = 0;
+
+ protected:
+  bool used() const { return !users_.empty(); }
+  void NotifyUsers() {
+    for (User* user : users_) user->OnCarrierChanged(*this);
+  }
+
+ private:
+  virtual void OnUsed() {}
+  virtual void OnUnused() {}
+
+  std::vector<User*> users_;
+};
+
+}  // namespace trunkline

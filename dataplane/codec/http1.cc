@@ -1,0 +1,44 @@
+#include "dataplane/codec/http1.h"
+
+#include "dataplane/codec/http1_reply.h"
+#include "dataplane/codec/http1_request.h"
+
+namespace trunkline {
+namespace {
+
+class Http1Codec final : public Codec {
+ public:
+  explicit Http1Codec(Http1Options options) : options_(options) {}
+
+  std::string_view name() const override { return "http1"; }
+  std::unique_ptr<RequestParser> NewRequestParser() const override {
+    return std::make_unique<Http1RequestParser>(options_.max_request_bytes);
+  }
+  std::unique_ptr<ReplyParser> NewReplyParser() const override {
+    return std::make_unique<Http1ReplyParser>();
+  }
+  bool one_at_a_time() const override { return true; }
+  // Without content, so that they also answer HEAD.
+  std::string_view Apology(Refusal why) const override {
+    switch (why) {
+      case Refusal::kBroken:
+        return "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+      case Refusal::kUnavailable:
+        return "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+      case Refusal::kLost:
+        return "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    }
+    return {};
+  }
+
+ private:
+  const Http1Options options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Codec> NewHttp1Codec(Http1Options options) {
+  return std::make_unique<Http1Codec>(options);
+}
+
+}  // namespace trunkline

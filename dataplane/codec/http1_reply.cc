@@ -1,0 +1,115 @@
+#include "dataplane/codec/http1_reply.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "dataplane/codec/http1_request.h"
+
+namespace trunkline {
+namespace {
+
+constexpr int kSwitchingProtocols = 101;
+constexpr int kNoContent = 204;
+constexpr int kNotModified = 304;
+
+}  // namespace
+
+ParseStep Http1ReplyParser::Parse(std::span<const uint8_t> bytes) {
+  Bytes rest = bytes;
+  ParseState state = ParseState::kMore;
+  while (!rest.empty() && state == ParseState::kMore) state = Advance(rest);
+  if (state == ParseState::kEnd) state_ = State::kEnded;
+  return {bytes.size() - rest.size(), state};
+}
+
+ParseState Http1ReplyParser::Advance(Bytes& rest) {
+  switch (state_) {
+    case State::kEnded:
+      BeginHead();
+      return ParseState::kMore;
+    case State::kLine:
+    case State::kFields:
+      return Head(rest);
+    case State::kBody:
+      return Body(rest);
+    case State::kChunks:
+      return Chunks(rest);
+    case State::kUntilClose:
+      rest = {};
+      return ParseState::kMore;
+  }
+  return ParseState::kBroken;
+}
+
+void Http1ReplyParser::BeginHead() {
+  line_.Begin();
+  fields_.Begin();
+  head_size_ = 0;
+  state_ = State::kLine;
+}
+
+ParseState Http1ReplyParser::Head(Bytes& rest) {
+  const Bytes allowed = rest.first(std::min(rest.size(), kMaxHttp1ReplyHeadBytes - head_size_));
+  const ParseStep step = state_ == State::kLine ? line_.Parse(allowed) : fields_.Parse(allowed);
+  rest = rest.subspan(step.used);
+  head_size_ += step.used;
+  if (step.state == ParseState::kEnd && state_ == State::kFields) return EndHead();
+  if (step.state == ParseState::kBroken || head_size_ == kMaxHttp1ReplyHeadBytes) {
+    return ParseState::kBroken;
+  }
+  if (step.state == ParseState::kEnd) state_ = State::kFields;
+  return ParseState::kMore;
+}
+
+ParseState Http1ReplyParser::EndHead() {
+  const Http1Facts& facts = fields_.facts();
+  if (line_.status() == kSwitchingProtocols) return ParseState::kBroken;
+  // 1.0 does not know chunks: who sent this did not write what it says.
+  if (line_.minor_version() == 0 && facts.coding != Http1Facts::Coding::kNone) {
+    return ParseState::kBroken;
+  }
+  if (line_.status() < 200) {
+    BeginHead();
+    return ParseState::kMore;
+  }
+  last_ = facts.close || (line_.minor_version() == 0 && !facts.keep_alive);
+  return HasBody() ? BeginBody() : ParseState::kEnd;
+}
+
+bool Http1ReplyParser::HasBody() const {
+  const int status = line_.status();
+  if (status == kNoContent || status == kNotModified || hint_ == kHttp1ReplyToHead) return false;
+  return hint_ != kHttp1ReplyToConnect || status >= 300;
+}
+
+ParseState Http1ReplyParser::BeginBody() {
+  const Http1Facts& facts = fields_.facts();
+  if (facts.coding == Http1Facts::Coding::kChunked) {
+    chunks_.Begin(std::numeric_limits<uint64_t>::max());
+    state_ = State::kChunks;
+    return ParseState::kMore;
+  }
+  if (!facts.content_length) {
+    last_ = true;
+    state_ = State::kUntilClose;
+    return ParseState::kMore;
+  }
+  body_left_ = *facts.content_length;
+  state_ = State::kBody;
+  return body_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
+}
+
+ParseState Http1ReplyParser::Body(Bytes& rest) {
+  const size_t size = std::min<uint64_t>(body_left_, rest.size());
+  rest = rest.subspan(size);
+  body_left_ -= size;
+  return body_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
+}
+
+ParseState Http1ReplyParser::Chunks(Bytes& rest) {
+  const ParseStep step = chunks_.Parse(rest);
+  rest = rest.subspan(step.used);
+  return step.state;
+}
+
+}  // namespace trunkline

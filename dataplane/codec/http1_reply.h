@@ -1,0 +1,61 @@
+// The boundaries of HTTP/1 replies. Interim answers (100, 103) are part of the reply that follows.
+//
+// A switch of protocols (101) is no reply on a shared connection: what follows it is no HTTP.
+//
+// Confined to its connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/http1_chunked.h"
+#include "dataplane/codec/http1_fields.h"
+#include "dataplane/codec/http1_start_line.h"
+
+namespace trunkline {
+
+// Of each head of a reply. Eight times what nginx takes as a proxy by default.
+constexpr size_t kMaxHttp1ReplyHeadBytes = 64 * 1024;
+
+class Http1ReplyParser final : public ReplyParser {
+ public:
+  // `reply_hint` is an Http1ReplyHint of http1_request.h.
+  void Begin(uint32_t reply_hint) override { hint_ = reply_hint; }
+  ParseStep Parse(std::span<const uint8_t> bytes) override;
+  Reply reply() const override { return {.last = last_}; }
+  bool EndsAtClose() const override { return state_ == State::kUntilClose; }
+
+ private:
+  using Bytes = std::span<const uint8_t>;
+  enum class State : uint8_t {
+    kEnded,  // the next byte begins another reply
+    kLine,
+    kFields,
+    kBody,
+    kChunks,
+    kUntilClose,
+  };
+  // Each takes bytes from the front of `rest`, which is not empty.
+  ParseState Advance(Bytes& rest);
+  ParseState Head(Bytes& rest);
+  ParseState Body(Bytes& rest);
+  ParseState Chunks(Bytes& rest);
+
+  void BeginHead();
+  ParseState EndHead();
+  bool HasBody() const;
+  ParseState BeginBody();
+
+  uint32_t hint_ = 0;
+  State state_ = State::kEnded;
+  bool last_ = false;
+  size_t head_size_ = 0;  // bytes of it so far
+  uint64_t body_left_ = 0;
+  Http1StatusLine line_;
+  Http1Fields fields_;
+  Http1Chunked chunks_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,110 @@
+#include "dataplane/codec/http1_request.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace trunkline {
+
+ParseStep Http1RequestParser::Parse(std::span<const uint8_t> bytes) {
+  Bytes rest = bytes;
+  ParseState state = ParseState::kMore;
+  while (!rest.empty() && state == ParseState::kMore) state = Advance(rest);
+  if (state == ParseState::kEnd) state_ = State::kEnded;
+  return {bytes.size() - rest.size(), state};
+}
+
+ParseState Http1RequestParser::Advance(Bytes& rest) {
+  switch (state_) {
+    case State::kEnded:
+      line_.Begin();
+      fields_.Begin();
+      head_size_ = 0;
+      request_ = {};
+      state_ = State::kLine;
+      return ParseState::kMore;
+    case State::kLine:
+    case State::kFields:
+      return Head(rest);
+    case State::kBody:
+      return Body(rest);
+    case State::kChunks:
+      return Chunks(rest);
+  }
+  return ParseState::kBroken;
+}
+
+ParseState Http1RequestParser::Head(Bytes& rest) {
+  const Bytes allowed = rest.first(std::min(rest.size(), kMaxHttp1RequestHeadBytes - head_size_));
+  const ParseStep step = state_ == State::kLine ? line_.Parse(allowed) : fields_.Parse(allowed);
+  rest = rest.subspan(step.used);
+  head_size_ += step.used;
+  if (step.state == ParseState::kEnd && state_ == State::kFields) return EndHead();
+  if (step.state == ParseState::kBroken || head_size_ == kMaxHttp1RequestHeadBytes) {
+    return ParseState::kBroken;
+  }
+  if (step.state == ParseState::kEnd) {
+    fields_start_ = head_size_;
+    state_ = State::kFields;
+  }
+  return ParseState::kMore;
+}
+
+ParseState Http1RequestParser::EndHead() {
+  if (!HeadIsValid()) return ParseState::kBroken;
+  FillRequest();
+  // What follows is no HTTP.
+  if (line_.method() == Http1RequestLine::Method::kConnect) return ParseState::kEnd;
+  return BeginBody();
+}
+
+bool Http1RequestParser::HeadIsValid() const {
+  const Http1Facts& facts = fields_.facts();
+  // The end of a request must be known, so its last coding is chunked, which 1.0 does not know.
+  if (facts.coding == Http1Facts::Coding::kOther) return false;
+  if (line_.minor_version() == 1) return facts.hosts == 1;
+  return facts.coding == Http1Facts::Coding::kNone && facts.hosts <= 1;
+}
+
+void Http1RequestParser::FillRequest() {
+  const Http1Facts& facts = fields_.facts();
+  const Http1RequestLine::Method method = line_.method();
+  const bool connect = method == Http1RequestLine::Method::kConnect;
+  request_.dedicated = connect || facts.upgrade;
+  request_.last = facts.close || (line_.minor_version() == 0 && !facts.keep_alive);
+  if (connect) request_.reply_hint = kHttp1ReplyToConnect;
+  if (method == Http1RequestLine::Method::kHead) request_.reply_hint = kHttp1ReplyToHead;
+  // A second "close" is not blanked; the reply then says that the connection ends.
+  if (facts.close && !request_.dedicated) {
+    request_.blank_offset = fields_start_ + facts.close_offset;
+    request_.blank_size = Http1Facts::kCloseSize;
+  }
+}
+
+ParseState Http1RequestParser::BeginBody() {
+  const Http1Facts& facts = fields_.facts();
+  const uint64_t room = max_bytes_ - std::min<uint64_t>(max_bytes_, head_size_);
+  const bool chunked = facts.coding == Http1Facts::Coding::kChunked;
+  body_left_ = chunked ? Http1Chunked::kSmallestBytes : facts.content_length.value_or(0);
+  if (body_left_ == 0) return ParseState::kEnd;
+  // The client does not send the body before the server has seen the head.
+  const bool waits = facts.expects_continue && line_.minor_version() == 1;
+  const bool streamed = waits || body_left_ > room;
+  state_ = chunked ? State::kChunks : State::kBody;
+  if (chunked) chunks_.Begin(streamed ? std::numeric_limits<uint64_t>::max() : room);
+  return streamed ? ParseState::kStream : ParseState::kMore;
+}
+
+ParseState Http1RequestParser::Body(Bytes& rest) {
+  const size_t size = std::min<uint64_t>(body_left_, rest.size());
+  rest = rest.subspan(size);
+  body_left_ -= size;
+  return body_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
+}
+
+ParseState Http1RequestParser::Chunks(Bytes& rest) {
+  const ParseStep step = chunks_.Parse(rest);
+  rest = rest.subspan(step.used);
+  return step.state;
+}
+
+}  // namespace trunkline

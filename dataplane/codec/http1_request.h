@@ -1,0 +1,68 @@
+// The boundaries of HTTP/1 requests, and which of them need a connection of their own.
+//
+// Requests reach the server as the client sent them, but for a blanked "close", so everything that
+// server and parser could read differently is refused (http1_fields.h).
+//
+// Confined to its connection.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/http1_chunked.h"
+#include "dataplane/codec/http1_fields.h"
+#include "dataplane/codec/http1_start_line.h"
+
+namespace trunkline {
+
+// Twice what nginx and Apache take of a line. A larger one is refused.
+constexpr size_t kMaxHttp1RequestHeadBytes = 16 * 1024;
+
+// Request::reply_hint.
+enum Http1ReplyHint : uint32_t {
+  kHttp1ReplyToOther = 0,
+  kHttp1ReplyToHead = 1,
+  kHttp1ReplyToConnect = 2,
+};
+
+class Http1RequestParser final : public RequestParser {
+ public:
+  explicit Http1RequestParser(size_t max_request_bytes) : max_bytes_(max_request_bytes) {}
+
+  ParseStep Parse(std::span<const uint8_t> bytes) override;
+  Request request() const override { return request_; }
+
+ private:
+  using Bytes = std::span<const uint8_t>;
+  enum class State : uint8_t {
+    kEnded,  // the next byte begins another message
+    kLine,
+    kFields,
+    kBody,
+    kChunks,
+  };
+  // Each takes bytes from the front of `rest`, which is not empty.
+  ParseState Advance(Bytes& rest);
+  ParseState Head(Bytes& rest);
+  ParseState Body(Bytes& rest);
+  ParseState Chunks(Bytes& rest);
+
+  ParseState EndHead();
+  bool HeadIsValid() const;
+  void FillRequest();
+  ParseState BeginBody();
+
+  const uint64_t max_bytes_;
+  State state_ = State::kEnded;
+  size_t head_size_ = 0;     // bytes of it so far
+  size_t fields_start_ = 0;  // an offset in the message
+  uint64_t body_left_ = 0;
+  Http1RequestLine line_;
+  Http1Fields fields_;
+  Http1Chunked chunks_;
+  Request request_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,101 @@
+// The first line of an HTTP/1 message: exactly as RFC 9112 3 and 4 write it, versions 1.0 and 1.1.
+// A reply may leave out the space before an empty reason, as some servers do. Confined to its
+// parser.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
+
+namespace trunkline {
+
+// "HTTP/1.0" or "HTTP/1.1", byte by byte.
+class Http1Version {
+ public:
+  // kMore, kEnd or kBroken.
+  ParseState Next(uint8_t byte) {
+    if (matched_ < kPrefix.size()) {
+      return byte == kPrefix[matched_++] ? ParseState::kMore : ParseState::kBroken;
+    }
+    minor_ = byte - '0';
+    return byte == '0' || byte == '1' ? ParseState::kEnd : ParseState::kBroken;
+  }
+  int minor() const { return minor_; }
+
+ private:
+  static constexpr std::string_view kPrefix = "HTTP/1.";
+  uint8_t matched_ = 0;
+  uint8_t minor_ = 0;
+};
+
+class Http1RequestLine {
+ public:
+  enum class Method : uint8_t { kOther, kHead, kConnect };
+
+  void Begin() { *this = {}; }
+  // kMore, kEnd behind the line, or kBroken. One empty line may stand before it.
+  ParseStep Parse(std::span<const uint8_t> bytes);
+  // Once Parse said kEnd.
+  Method method() const;
+  int minor_version() const { return version_.minor(); }
+
+ private:
+  using Bytes = std::span<const uint8_t>;
+  enum class State : uint8_t {
+    kStart,
+    kEmptyLineFeed,
+    kMethod,
+    kTargetStart,
+    kTarget,
+    kVersion,
+    kCr,
+    kLineFeed,
+    kEnded,
+  };
+  // Takes bytes from the front of `rest`, which is not empty; false: they are not valid.
+  bool Advance(Bytes& rest);
+  bool Start(Bytes& rest);
+  bool MethodBytes(Bytes& rest);
+  bool Expect(uint8_t byte, State next, Bytes& rest);
+
+  static constexpr size_t kLongestMethod = std::string_view("CONNECT").size();
+
+  State state_ = State::kStart;
+  bool had_empty_line_ = false;
+  uint8_t method_size_ = 0;
+  std::array<char, kLongestMethod + 1> method_;  // one more letter: matches nothing
+  Http1Version version_;
+};
+
+class Http1StatusLine {
+ public:
+  void Begin() { *this = {}; }
+  // kMore, kEnd behind the line, or kBroken.
+  ParseStep Parse(std::span<const uint8_t> bytes);
+  // Once Parse said kEnd. 100 to 999.
+  int status() const { return status_; }
+  int minor_version() const { return version_.minor(); }
+
+ private:
+  enum class State : uint8_t {
+    kVersion,
+    kSpace,
+    kStatus,
+    kReasonSpace,
+    kReason,
+    kLineFeed,
+    kEnded
+  };
+  bool Next(uint8_t byte);
+  bool StatusDigit(uint8_t byte);
+
+  State state_ = State::kVersion;
+  uint16_t status_ = 0;
+  Http1Version version_;
+};
+
+}  // namespace trunkline

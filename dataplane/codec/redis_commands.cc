@@ -1,0 +1,108 @@
+#include "dataplane/codec/redis_commands.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace trunkline {
+namespace {
+
+struct Rule {
+  std::string_view name;
+  // Only with this word among the arguments, wherever it stands: a key of that name costs its
+  // client a connection, while an overlooked option would cost all the others theirs. Empty:
+  // always.
+  std::string_view argument = {};
+};
+
+// From the command reference of Redis 7, sorted by name.
+constexpr Rule kDedicated[] = {
+    {"ASKING"},               // state: for the next command
+    {"AUTH"},                 // state: the user
+    {"BLMOVE"},               // blocks
+    {"BLMPOP"},               // blocks
+    {"BLPOP"},                // blocks
+    {"BRPOP"},                // blocks
+    {"BRPOPLPUSH"},           // blocks
+    {"BZMPOP"},               // blocks
+    {"BZPOPMAX"},             // blocks
+    {"BZPOPMIN"},             // blocks
+    {"CLIENT"},               // state: name, replies, tracking
+    {"DEBUG"},                // blocks: SLEEP
+    {"DISCARD"},              // state: the transaction
+    {"EXEC"},                 // state: the transaction
+    {"FAILOVER"},             // stops the server's clients
+    {"HELLO"},                // state: the protocol's version
+    {"HOST:"},                // ends the connection: Redis takes it for HTTP
+    {"MIGRATE"},              // blocks
+    {"MONITOR"},              // many replies
+    {"MULTI"},                // state: the transaction
+    {"POST"},                 // ends the connection: Redis takes it for HTTP
+    {"PSUBSCRIBE"},           // many replies
+    {"PSYNC"},                // many replies
+    {"PUNSUBSCRIBE"},         // many replies
+    {"QUIT"},                 // ends the connection
+    {"READONLY"},             // state: of a cluster's client
+    {"READWRITE"},            // state: of a cluster's client
+    {"REPLCONF"},             // state: of a replica
+    {"RESET"},                // state: all of it
+    {"SCRIPT", "DEBUG"},      // state: the next EVAL is a debugging session
+    {"SELECT"},               // state: the database
+    {"SHUTDOWN"},             // ends the connection
+    {"SSUBSCRIBE"},           // many replies
+    {"SUBSCRIBE"},            // many replies
+    {"SUNSUBSCRIBE"},         // many replies
+    {"SYNC"},                 // many replies
+    {"UNSUBSCRIBE"},          // many replies
+    {"UNWATCH"},              // state: watched keys
+    {"WAIT"},                 // blocks; state: the connection's last write
+    {"WAITAOF"},              // blocks; state: the connection's last write
+    {"WATCH"},                // state: watched keys
+    {"XREAD", "BLOCK"},       // blocks
+    {"XREADGROUP", "BLOCK"},  // blocks
+};
+
+constexpr bool Sorted() { return std::ranges::is_sorted(kDedicated, {}, &Rule::name); }
+static_assert(Sorted());
+
+constexpr size_t Longest() {
+  size_t longest = 0;
+  for (const Rule& rule : kDedicated) {
+    longest = std::max({longest, rule.name.size(), rule.argument.size()});
+  }
+  return longest;
+}
+
+const Rule* Find(std::string_view name) {
+  const Rule* rule = std::ranges::lower_bound(kDedicated, name, {}, &Rule::name);
+  return rule != std::end(kDedicated) && rule->name == name ? rule : nullptr;
+}
+
+char Capital(uint8_t letter) {
+  return static_cast<char>(letter >= 'a' && letter <= 'z' ? letter - 'a' + 'A' : letter);
+}
+
+}  // namespace
+
+void RedisCommandJudge::Remember(std::span<const uint8_t> piece) {
+  static_assert(kLongestWord == Longest());
+  const size_t size = std::min(piece.size(), word_.size() - word_size_);
+  std::transform(piece.begin(), piece.begin() + size, word_.begin() + word_size_, Capital);
+  word_size_ += static_cast<uint8_t>(size);
+}
+
+void RedisCommandJudge::EndWord() {
+  if (!listening_) return;
+  const std::string_view word(word_.data(), word_size_);
+  word_size_ = 0;
+  if (at_name_) {
+    at_name_ = false;
+    const Rule* rule = Find(word);
+    if (rule != nullptr) watched_argument_ = rule->argument;
+    dedicated_ = rule != nullptr && rule->argument.empty();
+  } else if (word == watched_argument_) {
+    dedicated_ = true;
+  }
+  listening_ = !dedicated_ && !watched_argument_.empty();
+}
+
+}  // namespace trunkline

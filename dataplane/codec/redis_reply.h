@@ -1,0 +1,85 @@
+// The boundaries of Redis replies: RESP2 and RESP3, all types, nested, streamed, with attributes.
+//
+// It holds nothing of a reply but a counter for each level of nesting, so replies of any size pass;
+// a count that lies costs nothing but the wait for what it announced. The content of lines and
+// strings is the client's business. A line that has a CR or LF in it is refused: clients disagree
+// on where it ends.
+//
+// An attribute belongs to the reply behind it. A push is a reply that nobody asked for.
+//
+// Confined to its connection. The format: the "Redis serialization protocol specification" of
+// redis.io, and "RESP3 specification" of antirez/RESP3 for streamed types.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/resp_number.h"
+
+namespace trunkline {
+
+// The deepest reply of Redis 7 itself has 12 levels (COMMAND DOCS). A script can make one of thousands,
+// which no shared connection carries.
+constexpr size_t kMaxRedisReplyDepth = 64;
+
+class RedisReplyParser final : public ReplyParser {
+ public:
+  ParseStep Parse(std::span<const uint8_t> bytes) override;
+  Reply reply() const override { return {.unasked = unasked_}; }
+
+ private:
+  using Bytes = std::span<const uint8_t>;
+  enum class State : uint8_t {
+    kEnded,  // the next byte begins another reply
+    kType,
+    kNumber,
+    kLine,
+    kString,
+    kCr,
+    kLf,
+  };
+  // What stands once CR LF has been seen.
+  enum class Then : uint8_t { kElement, kChunk, kOpenStream, kCloseStream };
+  struct Level {
+    uint64_t elements = 0;  // that are to come; of a streamed one, that came
+    uint8_t type = 0;
+    bool streamed = false;
+  };
+
+  // Each takes bytes from the front of `rest`, which is not empty.
+  ParseState Advance(Bytes& rest);
+  ParseState Type(uint8_t type);
+  ParseState Number(Bytes& rest);
+  ParseState Line(Bytes& rest);
+  ParseState String(Bytes& rest);
+
+  ParseState EndNumber(int64_t number);
+  ParseState Open(Level level);
+  ParseState CloseStream();
+  ParseState EndLine();
+  ParseState EndElement();
+  // The reply goes on.
+  ParseState Next(State state) {
+    state_ = state;
+    return ParseState::kMore;
+  }
+  ParseState ExpectLineEnd(Then then) {
+    then_ = then;
+    return Next(State::kCr);
+  }
+
+  State state_ = State::kEnded;
+  Then then_ = Then::kElement;
+  uint8_t type_ = 0;
+  bool unasked_ = false;
+  bool in_chunks_ = false;  // of a streamed string
+  RespNumber number_;
+  uint64_t string_left_ = 0;  // bytes
+  size_t depth_ = 0;
+  std::array<Level, kMaxRedisReplyDepth> levels_;
+};
+
+}  // namespace trunkline

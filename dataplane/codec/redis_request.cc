@@ -1,0 +1,175 @@
+#include "dataplane/codec/redis_request.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace trunkline {
+namespace {
+
+// Redis's limits: a longer string, array or line ends the connection that it comes on.
+constexpr int64_t kMaxStringBytes = 512 * 1024 * 1024;
+constexpr int64_t kMaxStrings = std::numeric_limits<int32_t>::max();
+constexpr uint64_t kMaxInlineBytes = 64 * 1024;
+
+constexpr uint64_t kEmptyStringBytes = 6;      // "$0\r\n\r\n", the shortest string
+constexpr uint64_t kShortestCommandBytes = 2;  // "x\n"
+constexpr uint64_t kStringEndBytes = 2;        // CR LF
+
+// What ends a word of an inline command, and what else may stand before one (sdssplitargs of
+// Redis).
+bool EndsWord(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\r'; }
+bool SkippedBeforeWord(uint8_t byte) { return EndsWord(byte) || byte == '\v' || byte == '\f'; }
+
+}  // namespace
+
+ParseStep RedisRequestParser::Parse(std::span<const uint8_t> bytes) {
+  Bytes rest = bytes;
+  ParseState state = ParseState::kMore;
+  while (!rest.empty() && state == ParseState::kMore) state = Advance(rest);
+  if (state == ParseState::kEnd) state_ = State::kEnded;
+  return {bytes.size() - rest.size(), state};
+}
+
+Request RedisRequestParser::request() const {
+  return {.dedicated = streamed_ || quoted_ || judge_.dedicated()};
+}
+
+ParseState RedisRequestParser::Advance(Bytes& rest) {
+  switch (state_) {
+    case State::kEnded:
+      judge_.Begin();
+      seen_ = 0;
+      quoted_ = streamed_ = false;
+      state_ = State::kStart;
+      return ParseState::kMore;
+    case State::kStart:
+      return Start(rest);
+    case State::kInline:
+      return Inline(rest);
+    case State::kCount:
+    case State::kLength:
+      return Number(rest);
+    case State::kStringSign:
+      number_.Begin();
+      return Expect('$', State::kLength, rest);
+    case State::kString:
+      return String(rest);
+    case State::kStringCr:
+      return Expect('\r', State::kStringLf, rest);
+    case State::kStringLf:
+      if (Expect('\n', State::kStringSign, rest) != ParseState::kMore) return ParseState::kBroken;
+      return EndString();
+  }
+  return ParseState::kBroken;
+}
+
+ParseState RedisRequestParser::Start(Bytes& rest) {
+  if (rest[0] == '*') {
+    number_.Begin();
+    return Expect('*', State::kCount, rest);
+  }
+  line_start_ = seen_;
+  in_word_ = has_word_ = false;
+  state_ = State::kInline;
+  return ParseState::kMore;
+}
+
+ParseState RedisRequestParser::Expect(uint8_t byte, State next, Bytes& rest) {
+  if (rest[0] != byte) return ParseState::kBroken;
+  Take(1, rest);
+  state_ = next;
+  return ParseState::kMore;
+}
+
+ParseState RedisRequestParser::Number(Bytes& rest) {
+  ParseState state = ParseState::kMore;
+  size_t used = 0;
+  while (used < rest.size() && state == ParseState::kMore) state = number_.Next(rest[used++]);
+  Take(used, rest);
+  if (state != ParseState::kEnd) return state;
+  return state_ == State::kCount ? EndCount(number_.value()) : EndLength(number_.value());
+}
+
+ParseState RedisRequestParser::EndCount(int64_t count) {
+  if (count > kMaxStrings) return ParseState::kBroken;
+  if (count <= 0) {
+    state_ = State::kStart;
+    return Announced(kShortestCommandBytes);
+  }
+  strings_left_ = count;
+  state_ = State::kStringSign;
+  return Announced(strings_left_ * kEmptyStringBytes);
+}
+
+ParseState RedisRequestParser::EndLength(int64_t length) {
+  if (length < 0 || length > kMaxStringBytes) return ParseState::kBroken;
+  string_left_ = length;
+  --strings_left_;
+  state_ = State::kString;
+  return Announced(string_left_ + kStringEndBytes + strings_left_ * kEmptyStringBytes);
+}
+
+ParseState RedisRequestParser::String(Bytes& rest) {
+  const size_t size = std::min<uint64_t>(string_left_, rest.size());
+  judge_.Hear(rest.first(size));
+  string_left_ -= size;
+  Take(size, rest);
+  if (string_left_ == 0) state_ = State::kStringCr;
+  return ParseState::kMore;
+}
+
+ParseState RedisRequestParser::EndString() {
+  judge_.EndWord();
+  return strings_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
+}
+
+ParseState RedisRequestParser::Inline(Bytes& rest) {
+  const size_t room = std::min<uint64_t>(InlineRoom(), rest.size());
+  for (size_t i = 0; i < room; ++i) {
+    const uint8_t byte = rest[i];
+    if (byte == '\n') {
+      Take(i + 1, rest);
+      return EndInline();
+    }
+    // Redis reads no further, but for the end of the line: "\0" is an empty command to it.
+    if (byte == '\0') return ParseState::kBroken;
+    HearInline(byte);
+  }
+  Take(room, rest);
+  if (InlineRoom() > 0) return ParseState::kMore;
+  streamed_ = true;
+  return ParseState::kStream;
+}
+
+void RedisRequestParser::HearInline(uint8_t byte) {
+  // Quotes can hide a command's name, and unbalanced ones end the connection.
+  quoted_ |= byte == '"' || byte == '\'';
+  if (in_word_ ? EndsWord(byte) : SkippedBeforeWord(byte)) {
+    if (in_word_) judge_.EndWord();
+    in_word_ = false;
+    return;
+  }
+  in_word_ = has_word_ = true;
+  judge_.Hear({&byte, 1});
+}
+
+ParseState RedisRequestParser::EndInline() {
+  if (in_word_) judge_.EndWord();
+  if (has_word_) return ParseState::kEnd;
+  state_ = State::kStart;
+  return Announced(kShortestCommandBytes);
+}
+
+uint64_t RedisRequestParser::InlineRoom() const {
+  if (streamed_) return std::numeric_limits<uint64_t>::max();
+  const uint64_t line_left = kMaxInlineBytes - (seen_ - line_start_);
+  return std::min(line_left, max_bytes_ - std::min(max_bytes_, seen_));
+}
+
+ParseState RedisRequestParser::Announced(uint64_t bytes) {
+  if (streamed_ || seen_ + bytes <= max_bytes_) return ParseState::kMore;
+  streamed_ = true;
+  return ParseState::kStream;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,35 @@
+// The two parsers of a protocol whose requests and replies have the same framing.
+//
+// A framer is a value with `ParseStep Parse(std::span<const uint8_t>)` that finds boundaries as
+// codec.h says; each parser owns a copy, so parsers live on when their codec is gone. Parsers:
+// confined to their connection.
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "dataplane/codec/codec.h"
+
+namespace trunkline {
+
+template <typename Framer>
+class SymmetricRequestParser final : public RequestParser {
+ public:
+  explicit SymmetricRequestParser(Framer framer) : framer_(std::move(framer)) {}
+  ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
+
+ private:
+  Framer framer_;
+};
+
+template <typename Framer>
+class SymmetricReplyParser final : public ReplyParser {
+ public:
+  explicit SymmetricReplyParser(Framer framer) : framer_(std::move(framer)) {}
+  ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
+
+ private:
+  Framer framer_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,173 @@
+#include "dataplane/direct_flow.h"
+
+#include <utility>
+
+#include "common/socket.h"
+#include "dataplane/service_router.h"
+
+namespace trunkline {
+namespace {
+
+constexpr uint32_t kWatched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+// The last bytes of a side that broke have this long to find room on the other one.
+constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
+
+}  // namespace
+
+DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
+                       const FlowLimits& limits, std::span<const uint8_t> first)
+    : Flow(router, loop.now()), loop_(loop), limits_(limits), last_activity_(loop.now()) {
+  client_.fd = std::move(client);
+  up_.Prime(first);
+  loop_.Arm(connect_timer_, limits_.connect_timeout);
+}
+
+DirectFlow::~DirectFlow() { loop_.CancelFlush(this); }
+
+void DirectFlow::Begin() { router().Route(*this); }
+
+bool DirectFlow::Start(EndpointState& endpoint) {
+  if (!endpoint.endpoint.resolved) return false;
+  const Endpoint& to = endpoint.endpoint;
+  lease_ = ConnectionLease(to.budget, to.max_connections);
+  if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(to.budget, to.max_connections);
+  if (!lease_) return false;
+  ConnectResult result = ConnectTo(*endpoint.endpoint.resolved);
+  cell_ = endpoint.cell;
+  switch (result.state) {
+    case ConnectState::kConnected:
+    case ConnectState::kInProgress:
+      server_.fd = std::move(result.fd);
+      // Says at once that it is writable, where the connect is through already.
+      loop_.Add(server_.fd.get(), kWatched, &server_);
+      return true;
+    default:
+      // As a refusal that takes a moment: this is called from the router, which does not expect the
+      // flow to ask for another endpoint meanwhile.
+      loop_.Arm(refused_timer_, absl::ZeroDuration());
+      return true;
+  }
+}
+
+void DirectFlow::OnSide(Side& side, uint32_t events) {
+  if (done_ || !side.fd) return;
+  if (!connected_) {
+    if (&side != &server_) return;
+    if (SocketError(server_.fd.get()) != 0) {
+      OnRefused();
+    } else if (events & EPOLLOUT) {
+      OnConnected();
+    }
+    return;
+  }
+  ByteRelay& from = &side == &client_ ? up_ : down_;
+  ByteRelay& to = &side == &client_ ? down_ : up_;
+  if (events & EPOLLRDHUP) from.source_fin = true;
+  if (events & EPOLLERR) from.source_broken = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true;
+  if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true;
+  Carry();
+}
+
+void DirectFlow::OnConnected() {
+  connected_ = true;
+  router().OnConnected(*this);
+  loop_.Arm(connect_timer_, limits_.first_byte_timeout);
+  loop_.Arm(idle_timer_, limits_.idle_timeout);
+  loop_.Add(client_.fd.get(), kWatched, &client_);
+  Carry();
+}
+
+void DirectFlow::OnRefused() {
+  refused_ = true;
+  server_.fd.Reset();
+  lease_.Reset();
+  router().OnConnectRefused(*this);
+  if (!TryElsewhere()) Finish(FlowEnd::kRefused);
+}
+
+void DirectFlow::Carry() {
+  if (done_ || !connected_) return;
+  if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
+  if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
+  if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
+}
+
+// False: the flow is over.
+bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes) {
+  uint64_t moved = 0;
+  const ByteRelay::Result result = relay.Pump(source.fd.get(), sink.fd.get(), &moved);
+  if (moved > 0) {
+    bytes.Add(moved);
+    carried_ = true;
+    last_activity_ = loop_.now();
+  }
+  const bool from_client = &source == &client_;
+  switch (result) {
+    case ByteRelay::Result::kMore:
+      loop_.RequestFlush(this);
+      return true;
+    case ByteRelay::Result::kWaiting:
+      // What a broken source left cannot leave: not for ever.
+      if (relay.source_broken && relay.holds_bytes()) loop_.Arm(idle_timer_, kBrokenGrace);
+      return true;
+    case ByteRelay::Result::kEnded:
+      return true;
+    case ByteRelay::Result::kSourceBroke:
+      Finish(from_client ? FlowEnd::kClientReset : FlowEnd::kServerReset);
+      return false;
+    case ByteRelay::Result::kSinkBroke: {
+      // What the sink said before it broke is still passed on; its end is then no clean one.
+      ByteRelay& back = from_client ? down_ : up_;
+      back.source_broken = true;
+      back.readable = true;
+      if (back.ended()) {
+        Finish(from_client ? FlowEnd::kServerReset : FlowEnd::kClientReset);
+        return false;
+      }
+      loop_.Arm(idle_timer_, kBrokenGrace);
+      loop_.RequestFlush(this);
+      return true;
+    }
+  }
+  return true;
+}
+
+void DirectFlow::OnConnectTimer() {
+  if (connected_ && carried_) return;
+  Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
+}
+
+void DirectFlow::OnIdleTimer() {
+  if (up_.source_broken || down_.source_broken) {
+    Finish(up_.source_broken ? FlowEnd::kClientReset : FlowEnd::kServerReset);
+    return;
+  }
+  const absl::Duration idle = loop_.now() - last_activity_;
+  if (idle < limits_.idle_timeout) {
+    loop_.Arm(idle_timer_, limits_.idle_timeout - idle);
+    return;
+  }
+  Finish(FlowEnd::kTimeout);
+}
+
+void DirectFlow::GiveUp() { Finish(refused_ ? FlowEnd::kRefused : FlowEnd::kNoEndpoint); }
+
+void DirectFlow::Finish(FlowEnd end) {
+  if (done_) return;
+  done_ = true;
+  connect_timer_.Cancel();
+  refused_timer_.Cancel();
+  idle_timer_.Cancel();
+  if (end == FlowEnd::kClean) {
+    client_.fd.Reset();
+    server_.fd.Reset();
+  } else {
+    CloseWithReset(std::move(client_.fd));
+    if (server_.fd) CloseWithReset(std::move(server_.fd));
+  }
+  lease_.Reset();
+  router().OnFlowDone(*this, end);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,76 @@
+// A client connection with a server connection of its own: `direct` mode, and what a client in
+// `message` mode turns into when it asks for something that cannot be shared.
+//
+//   FIN from one side -> shutdown(WR) toward the other      RST from one side -> RST to the other
+// Nothing is read from the client before the server has taken the connection, so a refused connect
+// is tried elsewhere and costs the client nothing.
+//
+// Confined to its worker's loop.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "common/event_loop.h"
+#include "common/unique_fd.h"
+#include "dataplane/byte_relay.h"
+#include "dataplane/connection_budget.h"
+#include "dataplane/endpoint_set.h"
+#include "dataplane/flow.h"
+
+namespace trunkline {
+
+class DirectFlow final : public Flow, private Flushable {
+ public:
+  // `first`: bytes that were already read from the client.
+  DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router, const FlowLimits& limits,
+             std::span<const uint8_t> first = {});
+  ~DirectFlow() override;
+
+  void Begin() override;
+  bool Start(EndpointState& endpoint) override;
+  void GiveUp() override;
+  void Shutdown() override { Finish(FlowEnd::kShutdown); }
+
+ private:
+  // A socket of the two, as epoll names it.
+  class Side final : public EventHandler {
+   public:
+    explicit Side(DirectFlow* flow) : flow_(flow) {}
+    void OnEvents(uint32_t events) override { flow_->OnSide(*this, events); }
+    UniqueFd fd;
+
+   private:
+    DirectFlow* const flow_;
+  };
+
+  void OnFlush() override { Carry(); }
+  void OnSide(Side& side, uint32_t events);
+  void OnConnected();
+  void OnRefused();
+  void OnConnectTimer();
+  void OnIdleTimer();
+  void Carry();
+  bool CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
+  void Finish(FlowEnd end);
+
+  EventLoop& loop_;
+  const FlowLimits limits_;
+  Side client_{this};
+  Side server_{this};
+  ByteRelay up_;    // client to server
+  ByteRelay down_;  // server to client
+  ConnectionLease lease_;
+  EndpointCell* cell_ = nullptr;
+  bool connected_ = false;
+  bool refused_ = false;
+  bool carried_ = false;
+  bool done_ = false;
+  MonotonicTime last_activity_;
+  MemberTimer<DirectFlow, &DirectFlow::OnConnectTimer> connect_timer_{this};
+  MemberTimer<DirectFlow, &DirectFlow::OnRefused> refused_timer_{this};
+  MemberTimer<DirectFlow, &DirectFlow::OnIdleTimer> idle_timer_{this};
+};
+
+}  // namespace trunkline

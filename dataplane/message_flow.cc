@@ -1,0 +1,418 @@
+#include "dataplane/message_flow.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "dataplane/direct_flow.h"
+#include "dataplane/service_router.h"
+#include "dataplane/shared_pool.h"
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kReadBytes = 64 * 1024;
+constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
+// Of one client on its connection: a client that pipelines without end leaves room for others.
+constexpr uint32_t kMaxInFlight = 64;
+// Replies that the client has not taken: from here on its server waits, if nobody else would ...
+constexpr size_t kPauseBytes = 256 * 1024;
+// ... and here it is given up.
+constexpr size_t kMaxUnsentBytes = 1024 * 1024;
+// Connections that may fail under one request before it is given up.
+constexpr uint32_t kMaxResends = 3;
+
+bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
+
+uint8_t* ReadBuffer() {
+  thread_local std::vector<uint8_t> buffer(kReadBytes);
+  return buffer.data();
+}
+
+}  // namespace
+
+MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
+                         const EndpointSet& set)
+    : Flow(router, loop.now()),
+      loop_(loop),
+      service_(set.message),
+      limits_(set.limits),
+      fd_(std::move(client)),
+      parser_(service_->connection.codec->NewRequestParser()),
+      last_activity_(loop.now()) {
+  loop_.Arm(idle_timer_, limits_.first_byte_timeout);
+}
+
+MessageFlow::~MessageFlow() { loop_.CancelFlush(this); }
+
+void MessageFlow::Begin() { ReadClient(); }
+
+void MessageFlow::OnEvents(uint32_t events) {
+  if (done_) return;
+  if (events & EPOLLERR) {
+    Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+    return;
+  }
+  if (events & EPOLLRDHUP) fin_waits_ = true;
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) readable_ = true;
+  if ((events & EPOLLOUT) && unsent_ != nullptr) FlushClient();
+  if (!done_) ReadClient();
+}
+
+// What could not be done in the middle of something else.
+void MessageFlow::OnFlush() {
+  if (done_) return;
+  SendAgain();
+  if (!done_) WorkHeld();
+  if (!done_) ReadClient();
+}
+
+bool MessageFlow::MayRead() const {
+  return front_ == Front::kParsing && unsent_ == nullptr && again_.empty() && !waiting_ && !last_ &&
+         has_room_;
+}
+
+void MessageFlow::ReadClient() {
+  while (!done_ && readable_ && !client_fin_ && MayRead()) {
+    const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && !WouldBlock(errno)) {
+      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      return;
+    }
+    // A short read emptied the socket, unless a FIN waits behind it.
+    const bool whole = static_cast<size_t>(n) == kReadBytes;
+    readable_ = n > 0 && (whole || fin_waits_);
+    if (n < 0) break;
+    last_activity_ = loop_.now();
+    if (n == 0) {
+      client_fin_ = true;
+      break;
+    }
+    Take({ReadBuffer(), static_cast<size_t>(n)});
+  }
+  if (done_) return;
+  Watch();
+  Settle();
+}
+
+void MessageFlow::Watch() {
+  if (watched_) return;
+  watched_ = true;
+  if (!loop_.Add(fd_.get(), kReadEvents, this)) Finish(FlowEnd::kShutdown, /*with_reset=*/true);
+}
+
+void MessageFlow::Take(std::span<const uint8_t> bytes) {
+  if (held_ != nullptr) {
+    held_->Append(bytes.data(), bytes.size());
+    WorkHeld();
+    return;
+  }
+  const size_t used = Work(bytes);
+  if (done_ || used == bytes.size()) return;
+  held_ = std::make_unique<OutputBuffer>();
+  held_->Append(bytes.data() + used, bytes.size() - used);
+}
+
+void MessageFlow::WorkHeld() {
+  if (held_ == nullptr) return;
+  const size_t used = Work({held_->data(), held_->size()});
+  if (done_) return;
+  held_->Consume(used);
+  if (held_->empty()) held_.reset();
+}
+
+// Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
+size_t MessageFlow::Work(std::span<const uint8_t> view) {
+  size_t at = 0;
+  while (unsent_ == nullptr && again_.empty() && !waiting_ && !last_ && has_room_) {
+    const std::span<const uint8_t> rest = view.subspan(at);
+    if (front_ == Front::kParsing && !ParseFront(rest)) return at;
+    if (front_ == Front::kDedicated) {
+      // Behind the replies that are under way.
+      if (in_flight_ == 0) LeaveDedicated(rest);
+      return at;
+    }
+    const size_t size = front_size_;
+    if (!SendFront(rest.first(size))) return at;
+    at += size;
+  }
+  return at;
+}
+
+// False: the request is not whole yet, or none.
+bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
+  if (front_size_ == view.size()) return false;
+  const ParseStep step = parser_->Parse(view.subspan(front_size_));
+  front_size_ += step.used;
+  switch (step.state) {
+    case ParseState::kMore:
+      if (open_) front_ = Front::kRest;
+      break;
+    case ParseState::kStream:
+      front_ = parser_->request().dedicated ? Front::kDedicated : Front::kHead;
+      break;
+    case ParseState::kEnd:
+      asked_ = true;
+      front_ = parser_->request().dedicated ? Front::kDedicated
+               : open_                      ? Front::kRestEnd
+                                            : Front::kRequest;
+      break;
+    case ParseState::kBroken:
+      Apologize(Refusal::kBroken, FlowEnd::kBadRequest);
+      return false;
+  }
+  return front_ != Front::kParsing;
+}
+
+bool MessageFlow::MaySendOn() const {
+  return connection_->HasRoom() && in_flight_ < kMaxInFlight;
+}
+
+// False: it has to wait, for a reply or for its turn.
+bool MessageFlow::SendFront(std::span<const uint8_t> front) {
+  if (front_ == Front::kRest || front_ == Front::kRestEnd) {
+    open_ = front_ == Front::kRest;
+    cell_->bytes_to_server.Add(front.size());
+    has_room_ = connection_->SendMore(front, open_);
+    FrontIsSent();
+    return true;
+  }
+  if (in_flight_ > 0) {
+    if (!MaySendOn()) return false;
+    router().CountActive(*this, 1);
+    SendOn(front, parser_->request(), front_ == Front::kHead);
+    FrontIsSent();
+    return true;
+  }
+  starting_ = front;
+  const bool started = router().Route(*this);
+  starting_ = {};
+  if (started || done_) return started;
+  waiting_ = true;
+  loop_.Arm(wait_timer_, limits_.connect_timeout);
+  return false;
+}
+
+// Called by the router: at once for the request that was routed just now, or later for one that
+// waited.
+bool MessageFlow::Start(EndpointState& endpoint) {
+  // Endpoints of a service in this mode have shared pools.
+  SharedConnection* const connection = static_cast<SharedPool*>(endpoint.carrier)->Acquire();
+  if (connection == nullptr) return false;
+  connection_ = connection;
+  cell_ = endpoint.cell;
+  if (!again_.empty()) {
+    const Again request = std::move(again_.front());
+    again_.erase(again_.begin());
+    SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+  } else {
+    const std::span<const uint8_t> front =
+        waiting_ ? std::span<const uint8_t>(held_->data(), front_size_) : starting_;
+    SendOn(front, parser_->request(), front_ == Front::kHead);
+    if (waiting_) held_->Consume(front_size_);
+    FrontIsSent();
+  }
+  if (std::exchange(waiting_, false)) {
+    wait_timer_.Cancel();
+    if (held_ != nullptr && held_->empty()) held_.reset();
+    loop_.RequestFlush(this);
+  }
+  return true;
+}
+
+void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open) {
+  ++in_flight_;
+  open_ = open;
+  last_ = last_ || traits.last;
+  cell_->bytes_to_server.Add(request.size());
+  SharedConnection::Client* const client = this;
+  connection_->Send(client, request, traits, open);
+}
+
+void MessageFlow::FrontIsSent() {
+  front_ = Front::kParsing;
+  front_size_ = 0;
+}
+
+// Requests whose connection failed before it had them.
+void MessageFlow::SendAgain() {
+  while (!done_ && !again_.empty() && !waiting_) {
+    if (in_flight_ > 0) {
+      if (!MaySendOn()) return;
+      const Again request = std::move(again_.front());
+      again_.erase(again_.begin());
+      router().CountActive(*this, 1);
+      SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+      continue;
+    }
+    if (++resends_ > kMaxResends || !router().Retry(*this)) {
+      Apologize(Refusal::kUnavailable, FlowEnd::kConnectionLost);
+      return;
+    }
+    if (done_ || endpoint() != nullptr) continue;
+    waiting_ = true;
+    loop_.Arm(wait_timer_, limits_.connect_timeout);
+  }
+}
+
+void MessageFlow::OnRoom() {
+  has_room_ = true;
+  loop_.RequestFlush(this);
+}
+
+void MessageFlow::CountAnswered(uint32_t completed) {
+  if (completed == 0) return;
+  in_flight_ -= completed;
+  const uint32_t left = std::max<uint32_t>(1, in_flight_);
+  const auto change = static_cast<int32_t>(in_flight_ + completed - left);
+  if (change > 0) router().CountActive(*this, -change);
+  if (in_flight_ > 0) return;
+  connection_ = nullptr;
+  has_room_ = true;
+  router().Release(*this);
+}
+
+void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
+  if (done_) return;
+  last_activity_ = loop_.now();
+  cell_->bytes_to_client.Add(bytes.size());
+  resends_ = 0;
+  last_ = last_ || last;
+  CountAnswered(completed);
+  if (!bytes.empty()) WriteClient(bytes);
+  if (done_) return;
+  const bool more_to_do = held_ != nullptr || readable_ || last_ || client_fin_ || !again_.empty();
+  if (more_to_do) loop_.RequestFlush(this);
+}
+
+void MessageFlow::OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint, bool begun) {
+  if (done_) return;
+  CountAnswered(1);
+  paused_ = false;
+  open_ = false;
+  if (request.empty() && begun) {
+    Finish(FlowEnd::kConnectionLost, /*with_reset=*/true);
+  } else if (request.empty()) {
+    Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
+  } else {
+    again_.push_back({{request.begin(), request.end()}, reply_hint});
+    loop_.RequestFlush(this);
+  }
+}
+
+void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
+  if (unsent_ == nullptr) {
+    const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n < 0 && !WouldBlock(errno)) {
+      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      return;
+    }
+    bytes = bytes.subspan(n < 0 ? 0 : static_cast<size_t>(n));
+    if (bytes.empty()) return;
+  }
+  Keep(bytes);
+}
+
+void MessageFlow::Keep(std::span<const uint8_t> bytes) {
+  if (unsent_ == nullptr) {
+    unsent_ = std::make_unique<OutputBuffer>();
+    watched_ = true;
+    // Asking anew tells of room even if there is some meanwhile.
+    if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
+      loop_.Add(fd_.get(), kReadEvents | EPOLLOUT, this);
+    }
+  }
+  unsent_->Append(bytes.data(), bytes.size());
+  if (unsent_->size() > kPauseBytes && connection_ != nullptr && !paused_) {
+    SharedConnection::Client* const client = this;
+    paused_ = connection_->PauseFor(client);
+  }
+  if (unsent_->size() > kMaxUnsentBytes && !paused_) {
+    Finish(FlowEnd::kSlowReader, /*with_reset=*/true);
+  }
+}
+
+void MessageFlow::FlushClient() {
+  while (!unsent_->empty()) {
+    const ssize_t n = send(fd_.get(), unsent_->data(), unsent_->size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && WouldBlock(errno)) return;
+    if (n < 0) {
+      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      return;
+    }
+    last_activity_ = loop_.now();
+    unsent_->Consume(static_cast<size_t>(n));
+  }
+  unsent_.reset();
+  loop_.Modify(fd_.get(), kReadEvents, this);
+  if (std::exchange(paused_, false) && connection_ != nullptr) connection_->Resume();
+  loop_.RequestFlush(this);
+}
+
+// Nothing is under way any more: is the client through?
+void MessageFlow::Settle() {
+  if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
+  if (last_ || (client_fin_ && front_ == Front::kParsing)) {
+    Finish(FlowEnd::kClean, /*with_reset=*/false);
+  }
+}
+
+// From the front request on, everything is between the client and a server of its own.
+void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
+  done_ = true;
+  wait_timer_.Cancel();
+  idle_timer_.Cancel();
+  if (watched_) loop_.Remove(fd_.get());
+  router().Replace(*this, std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
+}
+
+void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
+
+void MessageFlow::OnWaitTimer() { GiveUp(); }
+
+void MessageFlow::OnIdleTimer() {
+  const absl::Duration limit = asked_ ? limits_.idle_timeout : limits_.first_byte_timeout;
+  const absl::Duration idle = loop_.now() - last_activity_;
+  if (idle < limit || in_flight_ > 0) {
+    loop_.Arm(idle_timer_, idle < limit ? limit - idle : limit);
+    return;
+  }
+  Finish(FlowEnd::kTimeout, /*with_reset=*/true);
+}
+
+// Says why in the words of the protocol, if it has any, and closes.
+void MessageFlow::Apologize(Refusal why, FlowEnd end) {
+  const std::string_view words = service_->connection.codec->Apology(why);
+  const bool can_speak = !words.empty() && unsent_ == nullptr && in_flight_ == 0;
+  if (can_speak) {
+    send(fd_.get(), words.data(), words.size(), MSG_NOSIGNAL);
+    shutdown(fd_.get(), SHUT_WR);
+    // A close with bytes unread would be a reset and could overtake the words.
+    while (recv(fd_.get(), ReadBuffer(), kReadBytes, 0) > 0) {
+    }
+  }
+  Finish(end, /*with_reset=*/!can_speak);
+}
+
+void MessageFlow::Finish(FlowEnd end, bool with_reset) {
+  if (done_) return;
+  done_ = true;
+  wait_timer_.Cancel();
+  idle_timer_.Cancel();
+  if (with_reset) {
+    CloseWithReset(std::move(fd_));
+  } else {
+    fd_.Reset();
+  }
+  SharedConnection* const connection = connection_;
+  if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
+  router().OnFlowDone(*this, end);
+  SharedConnection::Client* const client = this;
+  if (connection != nullptr) connection->Abandon(client);
+}
+
+}  // namespace trunkline

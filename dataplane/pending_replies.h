@@ -1,0 +1,99 @@
+// The requests of one shared connection whose replies are still to come.
+//
+// Each gets a number as it is sent. Where replies come in the order of requests, the next reply
+// belongs to the oldest; where they carry an id, the number (its low bits, as many as the protocol
+// has) is that id, so a reply finds its request in one step, and an id is not used again before all
+// the others were: a reply that comes after its request was given up finds nobody.
+//
+// Holds at most `capacity` requests and allocates nothing after construction. Pure; externally
+// synchronized. `Request` is movable and has a default.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+namespace trunkline {
+
+template <typename Request>
+class PendingReplies {
+ public:
+  // `id_bits`: of the protocol's id; 64 where it has none.
+  PendingReplies(size_t capacity, unsigned id_bits)
+      : capacity_(capacity),
+        slots_(std::bit_ceil(capacity)),
+        id_mask_(id_bits >= 64 ? UINT64_MAX : (uint64_t{1} << id_bits) - 1) {}
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  bool full() const { return size_ >= capacity_; }
+
+  // Not when full. The request's id.
+  uint64_t Add(Request request) {
+    while (SlotOf(next_).used) ++next_;
+    Slot& slot = SlotOf(next_);
+    slot.number = next_;
+    slot.used = true;
+    slot.request = std::move(request);
+    ++size_;
+    return next_++ & id_mask_;
+  }
+
+  // The oldest; not when empty. Valid until it is removed.
+  Request& front() {
+    while (!IsUsed(first_)) ++first_;
+    return SlotOf(first_).request;
+  }
+  // Null: nobody waits for a reply with this id.
+  Request* Find(uint64_t id) {
+    const size_t index = id & (slots_.size() - 1);
+    Slot& slot = slots_[index];
+    return slot.used && (slot.number & id_mask_) == (id & id_mask_) ? &slot.request : nullptr;
+  }
+
+  Request TakeFront() {
+    front();
+    return Take(SlotOf(first_++));
+  }
+  // Not when Find says null.
+  Request TakeId(uint64_t id) { return Take(slots_[id & (slots_.size() - 1)]); }
+
+  // Oldest first.
+  template <typename Visitor>
+  void ForEach(Visitor visit) {
+    if (empty()) return;
+    front();
+    for (uint64_t number = first_; number < next_; ++number) {
+      if (IsUsed(number)) visit(SlotOf(number).request);
+    }
+  }
+
+ private:
+  struct Slot {
+    uint64_t number = 0;
+    bool used = false;
+    Request request;
+  };
+
+  Slot& SlotOf(uint64_t number) { return slots_[number & (slots_.size() - 1)]; }
+  bool IsUsed(uint64_t number) {
+    const Slot& slot = SlotOf(number);
+    return slot.used && slot.number == number;
+  }
+  Request Take(Slot& slot) {
+    slot.used = false;
+    --size_;
+    return std::exchange(slot.request, Request());
+  }
+
+  const size_t capacity_;
+  std::vector<Slot> slots_;
+  const uint64_t id_mask_;
+  uint64_t first_ = 0;
+  uint64_t next_ = 0;
+  size_t size_ = 0;
+};
+
+}  // namespace trunkline

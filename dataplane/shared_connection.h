@@ -1,0 +1,170 @@
+// One long-lived connection to a server, on which the requests of many clients travel: `message`
+// mode.
+//
+// Requests are appended during a pass and leave in one system call at its end. Replies are given to
+// whoever asked: in the order of requests, or by the id that they carry. A client that leaves keeps
+// its place in that order and its reply is swallowed. Anything that makes the match doubtful (bytes
+// that nobody asked for, a reply that does not parse) or that holds everybody up (no reply for
+// long) closes the connection and fails what is under way: a reply never reaches another client.
+//
+// It knows nothing of endpoints or retries. When it ends, each client that still waits hears for
+// each of its requests whether it can be sent elsewhere: those of which no byte was handed to the
+// kernel, and all when the service says that its requests are idempotent.
+//
+// Confined to its worker's loop. Held by its owner until OnConnectionEnded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "common/event_loop.h"
+#include "common/metrics.h"
+#include "common/output_buffer.h"
+#include "common/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/connection_budget.h"
+#include "dataplane/pending_replies.h"
+
+namespace trunkline {
+
+// What shared connections count; one set a worker.
+struct SharedCounters {
+  Counter requests;
+  Counter replies;
+  Counter replies_swallowed;  // the client had left
+  Counter replies_unmatched;  // an id that nobody waits for
+  Counter resent;             // requests that moved to another connection
+  Counter reply_timeouts;
+  Counter protocol_errors;
+  Counter bytes_read;
+  Counter bytes_written;
+  Counter reads;
+  Counter writes;
+};
+
+class SharedConnection final : public EventHandler, public Flushable {
+ public:
+  // Whoever sends requests. Outlives its requests or calls Abandon.
+  class Client {
+   public:
+    virtual ~Client() = default;
+    // Bytes of its replies, in order; `completed` replies end with them. `last`: the server closes
+    // the connection and the client, too, is done.
+    virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
+    // The connection ended. `request`: the bytes of one of its requests that may be sent again (with
+    // that hint), empty for one that may not. `begun`: a part of its reply was given. Called for
+    // each, oldest first.
+    virtual void OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint,
+                              bool begun) = 0;
+    // After SendMore found it full.
+    virtual void OnRoom() = 0;
+  };
+
+  class Owner {
+   public:
+    virtual ~Owner() = default;
+    // Has room again, or came up.
+    virtual void OnConnectionRoom(SharedConnection& connection) = 0;
+    // Nothing goes here any more; clients hear of it after this call. `never_up`: the server could
+    // not be reached.
+    virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,
+                                   const absl::Status& why) = 0;
+  };
+
+  struct Options {
+    std::shared_ptr<const Codec> codec;
+    size_t max_in_flight = 256;
+    bool idempotent = false;
+    absl::Duration connect_timeout = absl::Seconds(3);
+    absl::Duration reply_timeout = absl::Seconds(30);
+    absl::Duration idle_timeout = absl::Seconds(30);
+  };
+
+  // Dials. `owner` and `counters` outlive it. A dial that fails at once ends it a moment later.
+  SharedConnection(EventLoop& loop, const SocketAddress& target, const Options& options,
+                   ConnectionLease lease, Owner* owner, SharedCounters* counters);
+  ~SharedConnection() override;
+
+  // Takes a request now.
+  bool HasRoom() const;
+  size_t in_flight() const { return pending_.size(); }
+  bool idle() const { return pending_.empty(); }
+
+  // Only with room. `open`: more of the request follows through SendMore (one-at-a-time codecs).
+  void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
+  // False: enough for now, wait for OnRoom; the bytes were taken.
+  bool SendMore(std::span<const uint8_t> bytes, bool open);
+  // The client leaves: it hears nothing more and its replies are swallowed.
+  void Abandon(Client* client);
+  // The client does not take more of its reply. False: others wait behind it, so it cannot be
+  // waited for.
+  bool PauseFor(Client* client);
+  void Resume();
+  // When it is idle.
+  void Close();
+
+ private:
+  struct Pending {
+    Client* client = nullptr;  // null: it left
+    uint64_t client_id = 0;    // what it called its request
+    uint64_t begin = 0;        // position of the first byte in all that was appended
+    uint32_t size = 0;
+    uint32_t reply_hint = 0;
+    bool begun = false;        // its reply
+    MonotonicTime sent_at;
+    std::vector<uint8_t> copy;  // when it may be sent again
+  };
+  enum class State { kConnecting, kUp, kEnded };
+
+  void OnEvents(uint32_t events) override;
+  void OnFlush() override;
+  void OnTimer();
+  void OnReplyTimeout();
+
+  void Append(std::span<const uint8_t> request, const Request& traits);
+  void SendOutput();
+  void ReadAvailable();
+  bool TakeReplies(std::span<uint8_t> bytes);
+  bool TakeInOrder(std::span<const uint8_t> bytes);
+  bool TakeById(std::span<uint8_t> bytes);
+  bool DeliverById(std::span<uint8_t> message);
+  void OnServerFin();
+  void OnReplyDone();
+  void End(bool never_up, const absl::Status& why);
+  void FailPending();
+  std::span<const uint8_t> Resendable(const Pending& pending) const;
+  void ArmTimer();
+
+  EventLoop& loop_;
+  const Options options_;
+  const std::optional<IdField> id_field_;
+  const bool one_at_a_time_;
+  ConnectionLease lease_;
+  Owner* const owner_;
+  SharedCounters* const counters_;
+
+  State state_ = State::kConnecting;
+  UniqueFd fd_;
+  std::unique_ptr<ReplyParser> parser_;
+  PendingReplies<Pending> pending_;
+  OutputBuffer output_;
+  uint64_t appended_ = 0;  // bytes, in all
+  uint64_t written_ = 0;   // of these, handed to the kernel
+  std::vector<uint8_t> partial_;  // of a message with an id that has not arrived whole
+  bool writable_ = false;
+  bool server_fin_ = false;  // epoll saw the server's FIN or an error
+  bool request_open_ = false;   // the newest request is not whole yet
+  bool wants_room_ = false;     // its sender waits
+  bool ending_ = false;         // takes no more requests
+  bool paused_ = false;
+  bool was_full_ = false;
+  MonotonicTime last_read_;
+  MonotonicTime idle_since_;
+  MemberTimer<SharedConnection, &SharedConnection::OnTimer> timer_{this};
+};
+
+}  // namespace trunkline

@@ -1,0 +1,72 @@
+// The shared connections of one worker to one endpoint: which of them gets the next request, when
+// another one is worth its cost, and when the endpoint is left alone.
+//
+// Connections are opened when requests ask for them and closed when they had none for a while.
+// A dial that fails makes the pool unusable until a later dial, made with jittered backoff, finds the
+// server; requests that waited for it go elsewhere.
+//
+// Confined to its worker's loop.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/backoff.h"
+#include "common/event_loop.h"
+#include "common/random.h"
+#include "dataplane/carrier.h"
+#include "dataplane/connection_budget.h"
+#include "dataplane/shared_connection.h"
+
+namespace trunkline {
+
+class SharedPool final : public Carrier, private SharedConnection::Owner {
+ public:
+  struct Options {
+    SharedConnection::Options connection;
+    size_t max_shared = 4;
+    // Of all workers and kinds; 0: no limit.
+    uint32_t max_connections = 0;
+  };
+
+  // `counters` and `open` (connections, of the worker) outlive it.
+  SharedPool(EventLoop& loop, std::string name, Options options,
+             std::shared_ptr<ConnectionBudget> budget, SharedCounters* counters, Gauge* open,
+             uint64_t random_seed);
+  ~SharedPool() override;
+
+  void SetTarget(const SocketAddress& target) override;
+  bool usable() const override { return has_target_ && !failing_; }
+  bool idle() const override { return !used() && connections_.empty(); }
+
+  // A connection with room, or null: users are told when there is one.
+  SharedConnection* Acquire();
+  bool MakeRoom() override;
+  size_t connections() const { return connections_.size(); }
+
+ private:
+  void OnUnused() override;
+  void OnConnectionRoom(SharedConnection& connection) override;
+  void OnConnectionEnded(SharedConnection& connection, bool never_up,
+                         const absl::Status& why) override;
+  SharedConnection* Dial();
+  void Probe();
+
+  EventLoop& loop_;
+  const std::string name_;
+  const Options options_;
+  const std::shared_ptr<ConnectionBudget> budget_;
+  SharedCounters* const counters_;
+  Gauge* const open_;
+  FastRandom random_;
+  Backoff backoff_;
+  SocketAddress target_;
+  bool has_target_ = false;
+  bool failing_ = false;      // the last dial failed, and none has succeeded since
+  bool somebody_waits_ = false;
+  std::vector<std::unique_ptr<SharedConnection>> connections_;
+  MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
+};
+
+}  // namespace trunkline

@@ -1,0 +1,348 @@
+// The clients of every benchmark, one kind a command:
+//
+//   short  connect, one request, close; always --parallel at once
+//   kept   --parallel connections, one request after the other on each
+//   open   short connections at --rate a second, whatever happens: latency counts from the intended time
+//   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
+//   idle   --parallel connections that do nothing until standard input ends
+//
+// A request is --bytes long and begins with its length after the first four bytes (big endian, so that a
+// length-field codec can frame it); the reply is as long. Runs for --seconds and prints one JSON object. Client addresses
+// go round 127.0.0.0/27 so that ports do not run out.
+#include <arpa/inet.h>
+#include <endian.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/address.h"
+#include "common/clock.h"
+#include "common/socket.h"
+
+namespace {
+
+constexpr uint32_t kFirstSource = 0x7f000001;  // 127.0.0.1
+constexpr uint32_t kSources = 32;
+constexpr int kMaxEvents = 256;
+constexpr size_t kLengthBytes = 4;
+// Open loop: what is not answered by then is a failure.
+constexpr int64_t kGraceNanos = 2'000'000'000;
+
+int64_t Now() { return trunkline::MonotonicNow().nanos(); }
+
+struct Options {
+  std::string target;
+  size_t parallel = 64;
+  size_t bytes = 128;
+  double seconds = 2;
+  double rate = 1000;
+};
+
+struct Client {
+  int fd = -1;
+  size_t sent = 0;
+  size_t received = 0;
+  int64_t started = 0;
+};
+
+// A length, then what it counts.
+std::string Framed(size_t bytes) {
+  std::string request(std::max(bytes, kLengthBytes), 'x');
+  const uint32_t length = htonl(static_cast<uint32_t>(request.size() - kLengthBytes));
+  std::memcpy(request.data(), &length, sizeof length);
+  return request;
+}
+
+class Load {
+ public:
+  Load(Options options, const trunkline::SocketAddress& target)
+      : options_(std::move(options)), target_(target), buffer_(1 << 18) {}
+  virtual ~Load() = default;
+
+  virtual void Run() = 0;
+  virtual void Print() {
+    std::sort(nanos_.begin(), nanos_.end());
+    const auto at = [&](double q) {
+      return nanos_.empty() ? 0.0 : nanos_[static_cast<size_t>(q * (nanos_.size() - 1))] / 1e3;
+    };
+    std::printf("{\"done\": %zu, \"errors\": %zu, \"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
+                "\"p999_us\": %.1f}\n",
+                nanos_.size(), errors_, static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5), at(0.99), at(0.999));
+  }
+
+ protected:
+  void Connect(Client& client) {
+    client = Client{.started = Now()};
+    client.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    const int one = 1;
+    setsockopt(client.fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    setsockopt(client.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    sockaddr_in source{};
+    source.sin_family = AF_INET;
+    source.sin_addr.s_addr = htonl(kFirstSource + (next_source_++ % kSources));
+    bind(client.fd, reinterpret_cast<sockaddr*>(&source), sizeof source);
+    const int rc = connect(client.fd, reinterpret_cast<const sockaddr*>(&target_.storage), target_.size);
+    if (client.fd < 0 || (rc != 0 && errno != EINPROGRESS)) {
+      std::fprintf(stderr, "connect: %s\n", trunkline::ErrorText(errno).c_str());
+      std::exit(1);
+    }
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = &client}};
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, client.fd, &event);
+  }
+  // False: it failed.
+  bool Send(Client& client, const std::string& request) {
+    if (client.sent == request.size()) return true;
+    const ssize_t n = send(client.fd, request.data() + client.sent, request.size() - client.sent, MSG_NOSIGNAL);
+    if (n > 0) client.sent += static_cast<size_t>(n);
+    return n > 0 || errno == EAGAIN;
+  }
+  // Bytes that came, 0 where there are none, -1 at an end.
+  ssize_t Receive(Client& client) {
+    const ssize_t n = recv(client.fd, buffer_.data(), buffer_.size(), 0);
+    if (n < 0 && errno == EAGAIN) return 0;
+    if (n > 0) bytes_ += static_cast<uint64_t>(n);
+    return n > 0 ? n : -1;
+  }
+  void Close(Client& client) {
+    close(client.fd);
+    client.fd = -1;
+  }
+  // Handles events until `end`.
+  template <typename Step>
+  void Poll(int64_t end, Step step) {
+    std::array<epoll_event, kMaxEvents> events;
+    for (int64_t now = Now(); now < end; now = Now()) {
+      const auto wait = static_cast<int>(std::min<int64_t>(100, (end - now) / 1'000'000));
+      const int count = epoll_wait(epoll_.get(), events.data(), kMaxEvents, wait);
+      for (int i = 0; i < count; ++i) step(*static_cast<Client*>(events[i].data.ptr));
+    }
+  }
+  int64_t End() const { return Now() + static_cast<int64_t>(options_.seconds * 1e9); }
+
+  const Options options_;
+  const trunkline::SocketAddress target_;
+  const trunkline::UniqueFd epoll_{epoll_create1(0)};
+  std::vector<char> buffer_;
+  std::vector<int64_t> nanos_;
+  size_t errors_ = 0;
+  uint64_t bytes_ = 0;
+  double ran_seconds_ = 0;
+
+ private:
+  uint32_t next_source_ = 0;
+};
+
+// One request a connection, or one after the other.
+class ClosedLoop final : public Load {
+ public:
+  ClosedLoop(Options options, const trunkline::SocketAddress& target, bool keep)
+      : Load(std::move(options), target), keep_(keep), request_(Framed(options_.bytes)), clients_(options_.parallel) {}
+
+  void Run() override {
+    const int64_t start = Now();
+    for (Client& client : clients_) Connect(client);
+    Poll(End(), [this](Client& client) { Step(client); });
+    ran_seconds_ = (Now() - start) / 1e9;
+  }
+
+ private:
+  void Step(Client& client) {
+    const bool sent_before = client.sent == request_.size();
+    if (!Send(client, request_)) return Fail(client);
+    if (!sent_before) return;
+    const ssize_t n = Receive(client);
+    if (n < 0) return Fail(client);
+    client.received += static_cast<size_t>(n);
+    if (client.received < request_.size()) return;
+    nanos_.push_back(Now() - client.started);
+    if (keep_) {
+      client.sent = client.received = 0;
+      client.started = Now();
+      if (!Send(client, request_)) Fail(client);
+    } else {
+      Close(client);
+      Connect(client);
+    }
+  }
+  void Fail(Client& client) {
+    ++errors_;
+    Close(client);
+    Connect(client);
+  }
+
+  const bool keep_;
+  const std::string request_;
+  std::vector<Client> clients_;
+};
+
+class OpenLoop final : public Load {
+ public:
+  OpenLoop(Options options, const trunkline::SocketAddress& target)
+      : Load(std::move(options), target), request_(Framed(options_.bytes)) {}
+
+  void Run() override {
+    const int64_t start = Now();
+    const int64_t end = End();
+    const double interval = 1e9 / options_.rate;
+    int64_t begun = 0;
+    for (int64_t now = start; now < end; now = Now()) {
+      for (; start + static_cast<int64_t>(begun * interval) <= now; ++begun) {
+        Begin(start + static_cast<int64_t>(begun * interval));
+      }
+      const int64_t next = start + static_cast<int64_t>(begun * interval);
+      Poll(std::min(end, next), [this](Client& client) { Step(client); });
+    }
+    const int64_t patience = Now() + kGraceNanos;
+    while (open_ > 0 && Now() < patience) {
+      Poll(Now() + 1'000'000, [this](Client& client) { Step(client); });
+    }
+    errors_ += open_;
+    ran_seconds_ = (end - start) / 1e9;
+  }
+
+ private:
+  void Begin(int64_t intended) {
+    if (free_.empty()) {
+      clients_.emplace_back();
+      free_.push_back(&clients_.back());
+    }
+    Client& client = *free_.back();
+    free_.pop_back();
+    ++open_;
+    Connect(client);
+    client.started = intended;
+  }
+  void Step(Client& client) {
+    if (client.fd < 0) return;
+    if (!Send(client, request_)) return Finish(client, false);
+    if (client.sent < request_.size()) return;
+    const ssize_t n = Receive(client);
+    if (n < 0) return Finish(client, false);
+    client.received += static_cast<size_t>(n);
+    if (client.received >= request_.size()) Finish(client, true);
+  }
+  void Finish(Client& client, bool good) {
+    if (good) nanos_.push_back(Now() - client.started);
+    errors_ += good ? 0 : 1;
+    Close(client);
+    --open_;
+    free_.push_back(&client);
+  }
+
+  const std::string request_;
+  std::deque<Client> clients_;
+  std::vector<Client*> free_;
+  size_t open_ = 0;
+};
+
+// Each fetch is a connection: eight bytes that say how much, then that much.
+class Bulk final : public Load {
+ public:
+  Bulk(Options options, const trunkline::SocketAddress& target)
+      : Load(std::move(options), target), clients_(options_.parallel) {
+    const uint64_t size = htobe64(options_.bytes);
+    request_.assign(reinterpret_cast<const char*>(&size), sizeof size);
+  }
+
+  void Run() override {
+    const int64_t start = Now();
+    for (Client& client : clients_) Connect(client);
+    Poll(End(), [this](Client& client) { Step(client); });
+    ran_seconds_ = (Now() - start) / 1e9;
+  }
+
+ private:
+  void Step(Client& client) {
+    if (!Send(client, request_)) return Again(client, false);
+    while (true) {
+      const ssize_t n = Receive(client);
+      if (n == 0) return;
+      if (n < 0) return Again(client, false);
+      client.received += static_cast<size_t>(n);
+      if (client.received >= options_.bytes) return Again(client, true);
+    }
+  }
+  void Again(Client& client, bool good) {
+    if (good) nanos_.push_back(Now() - client.started);
+    errors_ += good ? 0 : 1;
+    Close(client);
+    Connect(client);
+  }
+
+  std::string request_;
+  std::vector<Client> clients_;
+};
+
+class Idle final : public Load {
+ public:
+  Idle(Options options, const trunkline::SocketAddress& target)
+      : Load(std::move(options), target), clients_(options_.parallel) {}
+
+  void Run() override {
+    for (Client& client : clients_) Connect(client);
+    // Each is told of when it is connected; an end before that is a failure.
+    size_t up = 0;
+    const int64_t patience = Now() + static_cast<int64_t>(options_.seconds * 1e9);
+    while (up < clients_.size() && Now() < patience) {
+      Poll(Now() + 10'000'000, [&](Client&) { ++up; });
+    }
+    std::printf("{\"connected\": %zu}\n", up);
+    std::fflush(stdout);
+    char byte;
+    while (read(STDIN_FILENO, &byte, 1) > 0) {
+    }
+  }
+  void Print() override {}
+
+ private:
+  std::vector<Client> clients_;
+};
+
+std::unique_ptr<Load> Make(const std::string& kind, const Options& options, const trunkline::SocketAddress& target) {
+  if (kind == "short" || kind == "kept") return std::make_unique<ClosedLoop>(options, target, kind == "kept");
+  if (kind == "open") return std::make_unique<OpenLoop>(options, target);
+  if (kind == "bulk") return std::make_unique<Bulk>(options, target);
+  return std::make_unique<Idle>(options, target);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Clients for benchmarks"};
+  Options options;
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.add_option("--target", options.target, "host:port")->required();
+  app.add_option("--parallel", options.parallel, "connections at once");
+  app.add_option("--bytes", options.bytes, "of a request and of its reply; of a fetch");
+  app.add_option("--seconds", options.seconds, "how long");
+  app.add_option("--rate", options.rate, "connections a second (open)");
+  for (const char* kind : {"short", "kept", "open", "bulk", "idle"}) app.add_subcommand(kind);
+  CLI11_PARSE(app, argc, argv);
+  const auto address = trunkline::ParseAddress(options.target);
+  if (!address.ok()) {
+    std::fprintf(stderr, "%s\n", address.status().ToString().c_str());
+    return 2;
+  }
+  const auto resolved = trunkline::ResolveAddress(*address);
+  if (!resolved.ok()) {
+    std::fprintf(stderr, "%s\n", resolved.status().ToString().c_str());
+    return 2;
+  }
+  const std::unique_ptr<Load> load = Make(app.get_subcommands().front()->get_name(), options, *resolved);
+  load->Run();
+  load->Print();
+}

@@ -1,0 +1,120 @@
+// Load reports of one agent, from the wire through validation into the controller's core, and what
+// the controller then tells proxies. Input: see control_messages.h.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+
+#include "common/utf8.h"
+#include "controller/control_core.h"
+#include "controller/wire_report.h"
+#include "controller/wire_snapshot.h"
+#include "dataplane/snapshot_wire.h"
+#include "tests/controller/core_fixture.h"
+#include "tests/fuzz/control_messages.h"
+
+namespace trunkline {
+namespace {
+
+void CheckName(const std::string& name) {
+  EXPECT_FALSE(name.empty());
+  EXPECT_LE(name.size(), kMaxNameLength);
+}
+
+// Goes on to messages and files, which hold UTF-8 only.
+void CheckText(const std::string& text) {
+  EXPECT_LE(text.size(), kMaxNameLength);
+  EXPECT_TRUE(IsUtf8(text));
+}
+
+void CheckLoad(const ReportedLoad& load) {
+  for (const double number :
+       {load.cpu_utilization, load.memory_utilization, load.connection_utilization,
+        load.bytes_per_second, load.nic_utilization, load.successes_per_second,
+        load.errors_per_second, load.named_utilization}) {
+    EXPECT_TRUE(std::isfinite(number) && number >= 0) << number;
+  }
+  CheckText(load.cpu_source);
+  CheckText(load.server_boot_id);
+  CheckText(load.named_metric);
+}
+
+void CheckReport(const ValidReport& report) {
+  for (const ReportedLoad& load : report.loads) CheckLoad(load);
+  if (!report.announcement) return;
+  CheckName(report.announcement->agent_id);
+  CheckName(report.announcement->boot_id);
+  CheckText(report.announcement->version);
+  // A host name, which ParseAddress bounds, and a port.
+  EXPECT_LE(report.announcement->trunk_address.size(), 253 + std::string(":65535").size());
+  for (const AnnouncedEndpoint& endpoint : report.announcement->endpoints) {
+    CheckName(endpoint.key.service);
+    CheckName(endpoint.key.endpoint_id);
+    CheckText(endpoint.server_boot_id);
+    EXPECT_GT(endpoint.cores, 0);
+  }
+}
+
+// Whatever agents say, proxies get a snapshot that they accept.
+void CheckPublished(const ClusterSnapshot& snapshot) {
+  v1::Snapshot message;
+  WriteSnapshot(snapshot, &message);
+  EXPECT_TRUE(message.ParseFromString(message.SerializeAsString()));
+  TrafficStats stats(1);
+  const auto nobody = [](const Address&) -> std::optional<SocketAddress> { return std::nullopt; };
+  const auto table = BuildRoutingTable(message, nullptr, nobody, stats);
+  EXPECT_TRUE(table.ok()) << table.status();
+}
+
+ControlCore::Options CoreOptions() {
+  ServiceSpec cache = Service("cache");
+  cache.listen = "127.0.0.1:9001";
+  cache.policy = PolicyKind::kStatic;
+  return {.services = {Service("db", {{.endpoint_id = "a", .weight = 2}}), cache},
+          .first = {.epoch = 1, .version = 1}};
+}
+
+// As LoadReportingService takes a stream: the first report announces, later ones do not.
+class AgentStream {
+ public:
+  void Take(v1::LoadReport message) {
+    if (!agent_id_.empty()) message.clear_announcement();
+    const absl::StatusOr<ValidReport> report = ReadLoadReport(message, agent_id_);
+    if (!report.ok()) {
+      EXPECT_EQ(report.status().code(), absl::StatusCode::kInvalidArgument);
+      EXPECT_FALSE(report.status().message().empty());
+      return;
+    }
+    CheckReport(*report);
+    if (report->announcement) {
+      agent_id_ = report->announcement->agent_id;
+      (void)core_.registry().Announce(kSession, *report->announcement, now_);
+    }
+    (void)core_.registry().Report(kSession, report->seq, report->loads, now_);
+    if (report->leaving) core_.registry().Leave(kSession);
+    Tick();
+  }
+
+ private:
+  static constexpr AgentSession kSession = 1;
+
+  void Tick() {
+    now_ = now_ + absl::Seconds(1);
+    core_.Tick(now_);
+    CheckPublished(*core_.publisher().current());
+  }
+
+  MonotonicTime now_ = At(0);
+  ControlCore core_{CoreOptions(), now_};
+  std::string agent_id_;
+};
+
+}  // namespace
+}  // namespace trunkline
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trunkline;
+  AgentStream stream;
+  for (const auto& report : test::ReadMessages<v1::LoadReport>({data, size})) stream.Take(report);
+  return 0;
+}

@@ -1,0 +1,18 @@
+// Input: seed of the pieces (1 byte; odd: with a small limit), then what is fed, as commands and as
+// replies.
+#include "dataplane/codec/redis.h"
+#include "tests/fuzz/codec_checks.h"
+#include "tests/fuzz/fuzz_input.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trunkline;
+  static const std::unique_ptr<Codec> usual = NewRedisCodec({});
+  static const std::unique_ptr<Codec> small = NewRedisCodec({.max_request_bytes = 64});
+  test::FuzzInput input(data, size);
+  const uint64_t seed = input.Byte();
+  const std::string text = input.TakeRest();
+  // What is above the limit is streamed, so messages have none.
+  test::CheckRequests(seed % 2 == 0 ? *usual : *small, text, seed, SIZE_MAX);
+  test::CheckReplies(*usual, text, seed, SIZE_MAX);
+  return 0;
+}

@@ -1,0 +1,96 @@
+// What a controller sends to a proxy, taken as the subscriber takes it: responses in turn, the last
+// good one kept, and weights that relax when nothing more comes. Input: see control_messages.h.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cmath>
+#include <memory>
+#include <set>
+
+#include "dataplane/snapshot_wire.h"
+#include "tests/fuzz/control_messages.h"
+
+namespace trunkline {
+namespace {
+
+// Every other name resolves.
+std::optional<SocketAddress> Resolve(const Address& address) {
+  if (address.port % 2 == 0) return std::nullopt;
+  SocketAddress resolved;
+  resolved.size = sizeof(sockaddr_in);
+  return resolved;
+}
+
+void CheckTable(const RoutingTable& table) {
+  std::set<std::string> services;
+  for (const auto& service : table.services) {
+    EXPECT_FALSE(service->service.empty());
+    EXPECT_TRUE(services.insert(service->service).second) << "twice";
+    for (const absl::Duration limit :
+         {service->limits.connect_timeout, service->limits.idle_timeout,
+          service->limits.first_byte_timeout}) {
+      EXPECT_GT(limit, absl::ZeroDuration());
+      EXPECT_LT(limit, absl::InfiniteDuration());
+    }
+    EXPECT_GT(service->limits.max_clients, 0u);
+    std::set<std::string> endpoints;
+    for (const Endpoint& endpoint : service->endpoints) {
+      EXPECT_TRUE(endpoints.insert(endpoint.id).second) << "twice";
+      EXPECT_TRUE(std::isfinite(endpoint.weight) && endpoint.weight >= 0) << endpoint.weight;
+      EXPECT_NE(endpoint.stats, nullptr);
+    }
+  }
+}
+
+class Subscriber {
+ public:
+  void Take(const v1::SubscribeResponse& response) {
+    const absl::StatusOr<v1::Snapshot> next = NextSnapshot(snapshot_, response);
+    if (!next.ok()) return CheckRefusal(next.status());
+    const auto table = BuildRoutingTable(*next, table_.get(), Resolve, stats_);
+    if (!table.ok()) return CheckRefusal(table.status());
+    CheckTable(**table);
+    snapshot_ = *next;
+    table_ = *table;
+    CheckShared();
+    CheckRelaxed();
+  }
+
+ private:
+  static void CheckRefusal(const absl::Status& status) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status)) << status;
+    EXPECT_FALSE(status.message().empty());
+  }
+  // The same again changes nothing: workers keep what they have.
+  void CheckShared() {
+    const auto again = BuildRoutingTable(snapshot_, table_.get(), Resolve, stats_);
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_EQ((*again)->services, table_->services);
+  }
+  // A proxy that was left alone goes on with what it accepted.
+  void CheckRelaxed() {
+    for (const absl::Duration silence :
+         {absl::ZeroDuration(), absl::Seconds(90), absl::Hours(1), absl::Hours(100'000)}) {
+      const auto relaxed =
+          BuildRoutingTable(RelaxedSnapshot(snapshot_, silence), table_.get(), Resolve, stats_);
+      ASSERT_TRUE(relaxed.ok()) << silence << ": " << relaxed.status();
+      CheckTable(**relaxed);
+    }
+  }
+
+  TrafficStats stats_{1};
+  v1::Snapshot snapshot_;
+  std::shared_ptr<const RoutingTable> table_;
+};
+
+}  // namespace
+}  // namespace trunkline
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trunkline;
+  Subscriber subscriber;
+  for (const auto& response : test::ReadMessages<v1::SubscribeResponse>({data, size})) {
+    subscriber.Take(response);
+  }
+  return 0;
+}
