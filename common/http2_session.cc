@@ -31,7 +31,7 @@ constexpr double kLongHeaderListCost = 100;
 // Streams taken from the peer at a time. A stream of some 20 bytes costs a connect, which takes a
 // thousand times as long as parsing it: one read of a hostile peer could keep the loop from its
 // other trunks for a quarter of a second.
-constexpr size_t kRequestsPerReceive = 16;
+constexpr size_t kRequestsPerReceive = 4;
 // Frames that wait to be written to a peer that does not read: an honest one has a few for each of
 // its streams, a hostile one earns answers and resets without end.
 constexpr size_t kMaxQueuedFrames = 10'000;

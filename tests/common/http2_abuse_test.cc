@@ -176,7 +176,7 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
 
 // Each costs a connect: the others of the loop get their turn between.
 TEST_F(Http2AbuseTest, StreamsOfOneReadAreTakenAFewAtATime) {
-  constexpr size_t kAtATime = 16;
+  constexpr size_t kAtATime = 4;
   constexpr int32_t kStreams = 100;
   std::string read;
   for (int32_t i = 0; i < kStreams; ++i) {
