@@ -205,7 +205,7 @@ TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
   EXPECT_THAT(Refusal("weight: 1 ", "weight: 1e308 "),
               AllOf(HasSubstr("endpoint b"), HasSubstr("weight"), HasSubstr("1e+308")));
   for (const char* value : {"nan", "inf", "-1", "1e308"}) {
-    EXPECT_THAT(Refusal("capacity: 4", "capacity: " + value),
+    EXPECT_THAT(Refusal("capacity: 4", std::string("capacity: ") + value),
                 AllOf(HasSubstr("endpoint a"), HasSubstr("capacity must be a number from 0 to")));
   }
   EXPECT_THAT(Refusal("endpoint_id: \"b\"", ""), AllOf(HasSubstr("db"), HasSubstr("endpoint_id")));

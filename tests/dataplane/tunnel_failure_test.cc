@@ -55,7 +55,7 @@ TEST(TunnelFailureTest, ServerThatNobodyReachesResetsTheClient) {
   tunnel.AddAgent(RefusingAddress());
   tunnel.Start();
   Peer client = tunnel.Connect();
-  ASSERT_TRUE(client.Send("hello"));
+  client.Send("hello");  // the reset may be faster
   EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(client.ending(), Ending::kReset);
   EXPECT_TRUE(Eventually([&] { return tunnel.clients() == 0; }));
