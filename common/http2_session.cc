@@ -11,8 +11,6 @@ namespace {
 constexpr size_t kFrameHeadBytes = 9;
 // A turn of the round robin: one full frame.
 constexpr size_t kQuantumBytes = 16 * 1024;
-// What one stalled reader can hold in our memory.
-constexpr int32_t kStreamWindowBytes = 64 * 1024;
 // Never the bottleneck of all streams together: bytes are taken off it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
 constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
@@ -218,7 +216,7 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
 
 void Http2Session::Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option) {
   std::vector<nghttp2_settings_entry> settings = {
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindowBytes},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, StreamWindow::kInitialBytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderListBytes}};
   if (options_.role == Role::kClient) {
     nghttp2_session_client_new2(&session_, callbacks, this, option);
@@ -255,6 +253,7 @@ void Http2Session::Detach(Http2Stream* stream) {
   streams_[stream->index_]->index_ = stream->index_;
   streams_.pop_back();
   stream->session_ = nullptr;
+  stream->window_.Release(options_.window_budget);
 }
 
 absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream) {
@@ -358,8 +357,12 @@ void Http2Session::Ready(Http2Stream* stream) {
   listener_->OnOutputWanted();
 }
 
-void Http2Session::Consume(Http2Stream* stream, size_t bytes) {
-  nghttp2_session_consume_stream(session_, stream->stream_id_, bytes);
+void Http2Session::Consume(Http2Stream* stream, size_t bytes, MonotonicTime now) {
+  const int32_t id = stream->stream_id_;
+  nghttp2_session_consume_stream(session_, id, bytes);
+  if (stream->window_.OnRead(bytes, now, round_trip_, options_.window_budget)) {
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id, stream->window_.bytes());
+  }
   listener_->OnOutputWanted();
 }
 

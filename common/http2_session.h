@@ -28,6 +28,7 @@
 #include "absl/status/status.h"
 #include "common/clock.h"
 #include "common/output_buffer.h"
+#include "common/stream_window.h"
 
 namespace trunkline {
 
@@ -71,6 +72,7 @@ class Http2Stream {
   bool pulled_once_ = false;  // the first pull comes unasked, right after HEADERS
   bool end_sent_ = false;
   bool connected_ = false;  // no more HEADERS may come
+  StreamWindow window_;
 };
 
 class Http2Session {
@@ -84,6 +86,8 @@ class Http2Session {
     // Client role: stream ids above this say that the connection should be replaced, long before
     // the protocol's end of them (2^31).
     int32_t last_stream_id = 1 << 30;
+    // What windows may grow by; outlives the session. Null: they do not.
+    WindowBudget* window_budget = nullptr;
   };
 
   // Decides about incoming CONNECT requests and hears of the session's end. Outlives the session.
@@ -114,8 +118,10 @@ class Http2Session {
   void Respond(Http2Stream* stream, int status);
   // The stream's source has something: its PullData is called from Produce.
   void Ready(Http2Stream* stream);
-  // Bytes given by OnData have left: the peer may send as many again.
-  void Consume(Http2Stream* stream, size_t bytes);
+  // Bytes given by OnData have left: the peer may send as many again, or more; see StreamWindow.
+  void Consume(Http2Stream* stream, size_t bytes, MonotonicTime now);
+  // Of the connection, as its owner measures it.
+  void set_round_trip(absl::Duration round_trip) { round_trip_ = round_trip; }
   // Ends the stream with RST_STREAM; no callbacks to it any more.
   void Abandon(Http2Stream* stream, uint32_t error_code);
   // The connection is lost: OnClosed(error_code) to every stream.
@@ -198,6 +204,7 @@ class Http2Session {
   std::string authority_;
   int status_ = 0;
   size_t header_list_bytes_ = 0;
+  absl::Duration round_trip_;
   size_t requests_taken_ = 0;  // of this Receive
   std::string unread_;
   uint32_t peer_error_ = 0;

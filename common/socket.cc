@@ -192,19 +192,23 @@ ConnectResult ConnectTo(const SocketAddress& address) {
   if (connect(fd.get(), Raw(address), address.size) == 0) {
     return {.fd = std::move(fd), .state = ConnectState::kConnected};
   }
-  // Over loopback the answer is in by now, but only a second call tells: no event to wait for.
-  const bool undecided = errno == EINPROGRESS;
-  if (undecided && IsLoopback(address) &&
-      connect(fd.get(), Raw(address), address.size) == 0) {
-    return {.fd = std::move(fd), .state = ConnectState::kConnected};
-  }
-  if (errno == EINPROGRESS || errno == EALREADY) {
-    return {.fd = std::move(fd), .state = ConnectState::kInProgress};
+  // Over loopback the answer is in by now: a connection that is there needs no event to say so. One
+  // that is not says why in its event; a second connect() would take the error off the socket.
+  if (errno == EINPROGRESS) {
+    const bool settled = IsLoopback(address) && IsConnected(fd.get());
+    return {.fd = std::move(fd),
+            .state = settled ? ConnectState::kConnected : ConnectState::kInProgress};
   }
   if (errno == EAGAIN && address.family() == AF_UNIX) {
     return {.fd = UniqueFd(), .state = ConnectState::kRetryLater, .error = EAGAIN};
   }
   return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
+}
+
+bool IsConnected(int fd) {
+  sockaddr_storage peer;
+  socklen_t size = sizeof peer;
+  return getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
 }
 
 int SocketError(int fd) {
@@ -217,6 +221,13 @@ int SocketError(int fd) {
 void CloseWithReset(UniqueFd fd) {
   const linger reset{.l_onoff = 1, .l_linger = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+absl::Duration RoundTrip(int fd) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return absl::ZeroDuration();
+  return absl::Microseconds(info.tcpi_rtt);
 }
 
 void SetTrunkOptions(int fd) {

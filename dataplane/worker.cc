@@ -177,9 +177,11 @@ Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
 
 std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
   switch (set.mode) {
-    case CarryMode::kTunnel:
-      return std::make_unique<TrunkPool>(loop_, endpoint.address, options_.trunks, stats_,
-                                         random_.Next());
+    case CarryMode::kTunnel: {
+      TrunkPool::Options options = options_.trunks;
+      options.window_budget = &windows_;
+      return std::make_unique<TrunkPool>(loop_, endpoint.address, options, stats_, random_.Next());
+    }
     case CarryMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
                                            .max_shared = set.message->max_shared,

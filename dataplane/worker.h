@@ -62,6 +62,7 @@ class Worker final : private ServiceRouter::Owner {
   TrafficStats& all_stats_;
   WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
+  WindowBudget windows_{StreamWindow::kBudgetBytes};
   FastRandom random_;
   // By what tells them apart: an agent's address, or a service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;

@@ -65,7 +65,7 @@ class TestStream : public Http2Stream {
   }
   void OnData(const uint8_t* data, size_t size) override {
     received.append(reinterpret_cast<const char*>(data), size);
-    if (consume) session()->Consume(this, size);
+    if (consume) session()->Consume(this, size, MonotonicTime());
     on_data(*this);
   }
   void OnEnd(bool closing) override {
