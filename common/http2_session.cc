@@ -147,7 +147,7 @@ struct Http2Session::Callbacks {
     Http2Session* self = Self(user_data);
     const int32_t id = frame->hd.stream_id;
     if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
-    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(frame->rst_stream.error_code);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(id, frame->rst_stream.error_code);
     const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                          self->options_.role == Role::kServer;
@@ -318,8 +318,9 @@ bool Http2Session::OnHeaderBytes(int32_t id, size_t bytes) {
 
 // A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
 // wants it where SETTINGS make a window overflow, for which nghttp2 resets only the stream.
-void Http2Session::OnResetSent(uint32_t error_code) {
-  if (IsFault(error_code)) Charge(empty_frames_, 1);
+void Http2Session::OnResetSent(int32_t id, uint32_t error_code) {
+  const bool was_push = id % 2 == 0;
+  if (was_push || IsFault(error_code)) Charge(empty_frames_, 1);
   if (error_code == NGHTTP2_FLOW_CONTROL_ERROR) EndWith(error_code);
 }
 

@@ -177,7 +177,7 @@ class Http2Session {
   bool OnHeaderBytes(int32_t id, size_t bytes);
   void OnSettings();
   void ResetForFault(Http2Stream* stream, uint32_t error_code);
-  void OnResetSent(uint32_t error_code);
+  void OnResetSent(int32_t id, uint32_t error_code);
   void Charge(Allowance& allowance, double cost);
   void EndWith(uint32_t error_code);
   void OnEndStream(int32_t id);

@@ -174,6 +174,26 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
   EXPECT_EQ(server().session.open_streams(), 0u);
 }
 
+// Refused one by one as long as the peer may not know that push is off.
+TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
+  Http2End client({.role = Role::kClient});
+  TestStream stream;
+  ASSERT_TRUE(client.session.Connect("db:1", &stream).ok());
+  client.TakeOutput();
+  ASSERT_TRUE(client.Give(RawFrame(NGHTTP2_SETTINGS, kNoFlags, 0)).ok());
+  int32_t id = 2;
+  for (; id < 100'000 && client.session.peer_error() == 0; id += 2) {
+    const std::string promised = RawFrame(0, 0, id).substr(5);
+    ASSERT_TRUE(
+        client.Give(RawFrame(NGHTTP2_PUSH_PROMISE, kEndHeaders, 1, promised + ConnectBlock()))
+            .ok());
+    client.TakeOutput();
+  }
+  EXPECT_GT(id, kEmptyFrameBurst);
+  EXPECT_EQ(client.session.peer_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
+  client.session.CloseAll(NGHTTP2_INTERNAL_ERROR);
+}
+
 // Each costs a connect: the others of the loop get their turn between.
 TEST_F(Http2AbuseTest, StreamsOfOneReadAreTakenAFewAtATime) {
   constexpr size_t kAtATime = 4;
