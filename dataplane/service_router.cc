@@ -63,6 +63,9 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
       state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
       state->carrier->AddUser(this);
     }
+  }
+  // Then only: a carrier that becomes usable by that says so at once.
+  for (const auto& state : states_) {
     if (state->endpoint.resolved) state->carrier->SetTarget(*state->endpoint.resolved);
   }
   for (std::unique_ptr<EndpointState>& gone : old) {
