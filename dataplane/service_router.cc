@@ -58,10 +58,12 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   }
   // New users first: a carrier that only changes hands keeps its connections.
   for (const auto& state : states_) {
-    if (state->carrier == nullptr) {
-      state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
-      state->carrier->AddUser(this);
-    }
+    if (state->carrier != nullptr) continue;
+    state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
+    state->carrier->AddUser(this);
+  }
+  // Only now: a carrier that has its first target says so at once, and all of them are looked at.
+  for (const auto& state : states_) {
     if (state->endpoint.resolved) state->carrier->SetTarget(*state->endpoint.resolved);
   }
   for (std::unique_ptr<EndpointState>& gone : old) {
@@ -274,6 +276,7 @@ void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
 void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {
   Release(flow);
   Flow& next = *by;
+  next.set_origin(flow.TakeOrigin());
   owner_.OnFlowReplaced(flow, std::move(by));
   next.Begin();
 }
@@ -315,6 +318,12 @@ void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
       return;
     case FlowEnd::kSlowReader:
       stats_->slow_readers.Add();
+      return;
+    case FlowEnd::kSourceLimit:
+      stats_->source_limited.Add();
+      return;
+    case FlowEnd::kBadHeader:
+      stats_->bad_headers.Add();
       return;
   }
 }
