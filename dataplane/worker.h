@@ -54,6 +54,7 @@ class Worker final : private ServiceRouter::Owner {
   bool HasRoom() const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
+  std::unique_ptr<Flow> MakeFirstFlow(ServiceSlot& slot, UniqueFd client);
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void EndOutdated();
   void SweepUnused();
