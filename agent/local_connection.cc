@@ -15,12 +15,6 @@ constexpr absl::Duration kQueueFullWait = absl::Milliseconds(5);
 constexpr int kStatusConnected = 200;
 constexpr int kStatusNotConnected = 503;
 
-bool IsConnected(int fd) {
-  sockaddr_storage peer;
-  socklen_t size = sizeof peer;
-  return getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0;
-}
-
 // A refused connect is ECONNREFUSED; these come only after the server had taken it.
 bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 

@@ -94,7 +94,8 @@ void TrunkWorker::OnAccepted(UniqueFd fd) {
   counters_.trunks_accepted.Add();
   counters_.trunks.Add(1);
   const TrunkConnection::Options options = {
-      .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams}};
+      .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams,
+                  .window_budget = &windows_}};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));

@@ -66,6 +66,7 @@ class TrunkWorker final : private TrunkConnection::Owner, private LocalConnectio
   TrafficTable& traffic_;
   Counters counters_;
   EventLoop loop_;
+  WindowBudget windows_{StreamWindow::kBudgetBytes};
   bool accepting_ = true;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;

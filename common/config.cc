@@ -1,12 +1,16 @@
 #include "common/config.h"
 
 #include <google/protobuf/message.h>
+#include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <sstream>
+#include <string>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -47,16 +51,55 @@ std::vector<ConfigError> TabsInIndentation(absl::string_view yaml) {
   return errors;
 }
 
+// Where documents begin, as yaml-cpp sees it.
+class DocumentStarts : public YAML::EventHandler {
+ public:
+  std::vector<int> lines;  // 1 is the first
+
+ private:
+  void OnDocumentStart(const YAML::Mark& mark) override { lines.push_back(mark.line + 1); }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {}
+  void OnMapEnd() override {}
+};
+
+// A second document is an error. At a token that can begin no value, such as a stray comma,
+// yaml-cpp 0.7 begins empty documents without end, and its LoadAll keeps them all: so only two are
+// asked for.
+std::vector<ConfigError> MoreThanOneDocument(const std::string& yaml) {
+  DocumentStarts starts;
+  std::istringstream stream(yaml);
+  YAML::Parser parser(stream);
+  while (starts.lines.size() < 2 && parser.HandleNextDocument(starts)) {
+  }
+  if (starts.lines.size() < 2) return {};
+  const int line = starts.lines.back();
+  const std::vector<absl::string_view> lines = absl::StrSplit(yaml, '\n');
+  const bool is_marked =
+      static_cast<size_t>(line) <= lines.size() && absl::StartsWith(lines[line - 1], "---");
+  if (is_marked) {
+    return {{line, "expected one YAML document; got several (\"---\")"}};
+  }
+  return {{line, "not YAML: no value can begin here (a stray comma or bracket?)"}};
+}
+
 // The one document of the text. yaml-cpp reports by exceptions, which end here. A quotation that is
 // never closed it finds only in a text without a line break at the end; else it would silently
 // swallow the rest of the file.
 std::vector<ConfigError> ParseTree(absl::string_view yaml, YAML::Node* root) {
   try {
-    std::vector<YAML::Node> documents =
-        YAML::LoadAll(std::string(absl::StripTrailingAsciiWhitespace(yaml)));
-    if (documents.size() > 1) return {{1, "expected one YAML document; got several (\"---\")"}};
-    if (!documents.empty()) *root = documents.front();
-    return {};
+    const std::string text(absl::StripTrailingAsciiWhitespace(yaml));
+    std::vector<ConfigError> errors = MoreThanOneDocument(text);
+    if (errors.empty()) *root = YAML::Load(text);
+    return errors;
   } catch (const YAML::Exception& error) {
     return {
         {error.mark.is_null() ? 1 : error.mark.line + 1, absl::StrCat("not YAML: ", error.msg)}};

@@ -11,22 +11,27 @@ namespace {
 constexpr size_t kFrameHeadBytes = 9;
 // A turn of the round robin: one full frame.
 constexpr size_t kQuantumBytes = 16 * 1024;
-// What one stalled reader can hold in our memory.
-constexpr int32_t kStreamWindowBytes = 64 * 1024;
 // Never the bottleneck of all streams together: bytes are taken off it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
 constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
 // Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a
 // second) would take them for an attack. A peer that opens and resets faster than any proxy accepts
 // clients still is one.
-constexpr uint64_t kResetBurst = 50'000;
-constexpr uint64_t kResetsPerSecond = 20'000;
+constexpr double kResetBurst = 50'000;
+constexpr double kResetsPerSecond = 20'000;
 // PING, SETTINGS, PRIORITY, DATA without bytes, and frames that earn their stream a reset: they
 // cost us work and carry nothing. A trunk sends a PING after seconds of silence; peers that measure
 // their round trip with PING send some hundreds a second. nghttp2 bounds only those that wait for
 // their answers.
 constexpr double kEmptyFrameBurst = 10'000;
 constexpr double kEmptyFramesPerSecond = 1'000;
+// In such frames: the rest of a header list that is too long is decoded for nothing, up to 16 KiB a
+// frame.
+constexpr double kLongHeaderListCost = 100;
+// Streams taken from the peer at a time. A stream of some 20 bytes costs a connect, which takes a
+// thousand times as long as parsing it: one read of a hostile peer could keep the loop from its
+// other trunks for a quarter of a second.
+constexpr size_t kRequestsPerReceive = 4;
 // Frames that wait to be written to a peer that does not read: an honest one has a few for each of
 // its streams, a hostile one earns answers and resets without end.
 constexpr size_t kMaxQueuedFrames = 10'000;
@@ -77,7 +82,10 @@ struct Http2Session::Callbacks {
       self->EndWith(NGHTTP2_PROTOCOL_ERROR);
       return 0;
     }
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) ++self->open_streams_;
+    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+      ++self->open_streams_;
+      ++self->requests_taken_;
+    }
     self->is_connect_ = false;
     self->authority_.clear();
     self->connect_fields_.client.clear();
@@ -101,7 +109,7 @@ struct Http2Session::Callbacks {
     if (key == kClientField) self->connect_fields_.client.assign(text);
     if (key == kProxyProtocolField) self->connect_fields_.proxy_protocol.assign(text);
     if (key == ":status") std::from_chars(text.data(), text.data() + text.size(), self->status_);
-    return 0;
+    return self->requests_taken_ > kRequestsPerReceive ? NGHTTP2_ERR_PAUSE : 0;
   }
 
   static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
@@ -116,17 +124,20 @@ struct Http2Session::Callbacks {
         self->listener_->OnGoAway(frame->goaway.last_stream_id);
         break;
       case NGHTTP2_SETTINGS:
-        self->CountEmptyFrame();
+        self->Charge(self->empty_frames_, 1);
         if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings();
         break;
       case NGHTTP2_PING:
       case NGHTTP2_PRIORITY:
-        self->CountEmptyFrame();
+        self->Charge(self->empty_frames_, 1);
+        break;
+      case NGHTTP2_RST_STREAM:
+        self->Charge(self->peer_resets_, 1);
         break;
       case NGHTTP2_DATA:
         // One that ends its stream says something, once.
         if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
-          self->CountEmptyFrame();
+          self->Charge(self->empty_frames_, 1);
         }
         break;
       default:
@@ -143,7 +154,7 @@ struct Http2Session::Callbacks {
     Http2Session* self = Self(user_data);
     const int32_t id = frame->hd.stream_id;
     if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
-    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(frame->rst_stream.error_code);
+    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(id, frame->rst_stream.error_code);
     const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
                          (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
                          self->options_.role == Role::kServer;
@@ -185,7 +196,11 @@ struct Http2Session::Callbacks {
 };
 
 Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* output)
-    : options_(options), listener_(listener), output_(output) {
+    : options_(options),
+      listener_(listener),
+      output_(output),
+      empty_frames_{.burst = kEmptyFrameBurst, .per_second = kEmptyFramesPerSecond},
+      peer_resets_{.burst = kResetBurst, .per_second = kResetsPerSecond} {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBeginHeaders);
@@ -199,7 +214,8 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
   nghttp2_option_new(&option);
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);
-  nghttp2_option_set_stream_reset_rate_limit(option, kResetBurst, kResetsPerSecond);
+  // Ours is in its place, with the code that RFC 9113, 10.5 has for it.
+  nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, 1);
   Start(callbacks, option);
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
@@ -207,7 +223,7 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
 
 void Http2Session::Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option) {
   std::vector<nghttp2_settings_entry> settings = {
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, kStreamWindowBytes},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, StreamWindow::kInitialBytes},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderListBytes}};
   if (options_.role == Role::kClient) {
     nghttp2_session_client_new2(&session_, callbacks, this, option);
@@ -244,6 +260,7 @@ void Http2Session::Detach(Http2Stream* stream) {
   streams_[stream->index_]->index_ = stream->index_;
   streams_.pop_back();
   stream->session_ = nullptr;
+  stream->window_.Release(options_.window_budget);
 }
 
 absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream,
@@ -300,7 +317,7 @@ void Http2Session::OnLaterHeaders(int32_t id) {
     return;
   }
   if (status_ < kFirstFinalStatus) {
-    CountEmptyFrame();
+    Charge(empty_frames_, 1);
     return;
   }
   stream->connected_ = true;
@@ -314,13 +331,15 @@ bool Http2Session::OnHeaderBytes(int32_t id, size_t bytes) {
   header_list_bytes_ += bytes + kFieldOverheadBytes;
   if (header_list_bytes_ <= kMaxHeaderListBytes) return true;
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
+  Charge(empty_frames_, kLongHeaderListCost);
   return false;
 }
 
 // A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
 // wants it where SETTINGS make a window overflow, for which nghttp2 resets only the stream.
-void Http2Session::OnResetSent(uint32_t error_code) {
-  if (IsFault(error_code)) CountEmptyFrame();
+void Http2Session::OnResetSent(int32_t id, uint32_t error_code) {
+  const bool was_push = id % 2 == 0;
+  if (was_push || IsFault(error_code)) Charge(empty_frames_, 1);
   if (error_code == NGHTTP2_FLOW_CONTROL_ERROR) EndWith(error_code);
 }
 
@@ -357,8 +376,12 @@ void Http2Session::Ready(Http2Stream* stream) {
   listener_->OnOutputWanted();
 }
 
-void Http2Session::Consume(Http2Stream* stream, size_t bytes) {
-  nghttp2_session_consume_stream(session_, stream->stream_id_, bytes);
+void Http2Session::Consume(Http2Stream* stream, size_t bytes, MonotonicTime now) {
+  const int32_t id = stream->stream_id_;
+  nghttp2_session_consume_stream(session_, id, bytes);
+  if (stream->window_.OnRead(bytes, now, round_trip_, options_.window_budget)) {
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id, stream->window_.bytes());
+  }
   listener_->OnOutputWanted();
 }
 
@@ -398,19 +421,30 @@ void Http2Session::EndWith(uint32_t error_code) {
   nghttp2_session_terminate_session(session_, error_code);
 }
 
-void Http2Session::CountEmptyFrame() {
-  empty_frames_ += 1;
-  if (empty_frames_ > kEmptyFrameBurst) EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
+void Http2Session::Charge(Allowance& allowance, double cost) {
+  if (!allowance.Spend(cost)) EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
 absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTime now) {
-  const double forgiven =
-      absl::ToDoubleSeconds(now - std::exchange(forgiven_at_, now)) * kEmptyFramesPerSecond;
-  empty_frames_ = std::max(0.0, empty_frames_ - forgiven);
+  const double seconds = absl::ToDoubleSeconds(now - std::exchange(forgiven_at_, now));
+  empty_frames_.Forgive(seconds);
+  peer_resets_.Forgive(seconds);
+  std::string kept;
+  if (has_unread()) {
+    kept.swap(unread_);
+    kept.append(reinterpret_cast<const char*>(data), size);
+    data = reinterpret_cast<const uint8_t*>(kept.data());
+    size = kept.size();
+  }
+  // The one that it stopped at is of this time.
+  requests_taken_ = requests_taken_ > kRequestsPerReceive ? 1 : 0;
   const ssize_t rc = nghttp2_session_mem_recv(session_, data, size);
   if (rc < 0) {
     EndWith(ErrorCodeOf(rc));
     return absl::InvalidArgumentError(nghttp2_strerror(static_cast<int>(rc)));
+  }
+  if (static_cast<size_t>(rc) < size) {
+    unread_.assign(reinterpret_cast<const char*>(data) + rc, size - static_cast<size_t>(rc));
   }
   if (nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames) {
     EndWith(NGHTTP2_ENHANCE_YOUR_CALM);

@@ -1,19 +1,23 @@
-// HTTP/2 framing for trunks, over libnghttp2: CONNECT streams, flow control by hand, our own scheduling.
+// HTTP/2 framing for trunks, over libnghttp2: CONNECT streams, flow control by hand, our own
+// scheduling.
 //
-// What it adds to nghttp2: streams are objects with virtual calls; DATA is *pulled* straight from its source into the
-// output buffer (no copy in between), one quantum of each ready stream in turn, so a bulk stream waits behind small
-// ones and never the other way round; a received byte is taken off the connection's window at once and off its stream's
-// window only when its owner says that it left, so that one reader that stalls holds one stream's window and no more.
-// It does no I/O: bytes in by Receive(), bytes out through OutputBuffer.
+// What it adds to nghttp2: streams are objects with virtual calls; DATA is *pulled* straight from
+// its source into the output buffer (no copy in between), one quantum of each ready stream in turn,
+// so a bulk stream waits behind small ones and never the other way round; a received byte is taken
+// off the connection's window at once and off its stream's window only when its owner says that it
+// left, so that one reader that stalls holds one stream's window and no more. It does no I/O: bytes
+// in by Receive(), bytes out through OutputBuffer.
 //
-// Confined to its event loop. Streams are borrowed from Connect or OnConnect to OnClosed, which is the last call that they
-// get; CloseAll gives it to all of them before a session is destroyed. Streams' callbacks never call Receive or Produce.
+// Confined to its event loop. Streams are borrowed from Connect or OnConnect to OnClosed, which is
+// the last call that they get; CloseAll gives it to all of them before a session is destroyed.
+// Streams' callbacks never call Receive or Produce.
 //
 // RFC 9113, section 8.5 for CONNECT. Deficit round robin: Shreedhar and Varghese, SIGCOMM 1995.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -24,6 +28,7 @@
 #include "absl/status/status.h"
 #include "common/clock.h"
 #include "common/output_buffer.h"
+#include "common/stream_window.h"
 
 namespace trunkline {
 
@@ -46,12 +51,14 @@ class Http2Stream {
   };
   // Writes up to `capacity` bytes to `to`.
   virtual Pull PullData(uint8_t* to, size_t capacity, size_t* size) = 0;
-  // The peer's answer to CONNECT (client role): 200 or why not. `status` is 0 for a request (server role).
+  // The peer's answer to CONNECT (client role): 200 or why not. `status` is 0 for a request (server
+  // role).
   virtual void OnHeaders(int status) = 0;
   virtual void OnData(const uint8_t* data, size_t size) = 0;
   // END_STREAM from the peer. `closing`: our side ended before, OnClosed follows at once.
   virtual void OnEnd(bool closing) = 0;
-  // The stream is over, with an HTTP/2 error code (0: both sides ended well). The object may delete itself.
+  // The stream is over, with an HTTP/2 error code (0: both sides ended well). The object may delete
+  // itself.
   virtual void OnClosed(uint32_t error_code) = 0;
 
   Http2Session* session() const { return session_; }
@@ -65,6 +72,7 @@ class Http2Stream {
   bool pulled_once_ = false;  // the first pull comes unasked, right after HEADERS
   bool end_sent_ = false;
   bool connected_ = false;  // no more HEADERS may come
+  StreamWindow window_;
 };
 
 // What a CONNECT may say of its client, beside where it goes; empty: nothing. See client_fields.h.
@@ -81,20 +89,24 @@ class Http2Session {
     Role role = Role::kClient;
     // Streams that the peer may open (server role).
     uint32_t max_streams = 1000;
-    // Client role: stream ids above this say that the connection should be replaced, long before the protocol's end of
-    // them (2^31).
+    // Client role: stream ids above this say that the connection should be replaced, long before
+    // the protocol's end of them (2^31).
     int32_t last_stream_id = 1 << 30;
+    // What windows may grow by; outlives the session. Null: they do not.
+    WindowBudget* window_budget = nullptr;
   };
 
   // Decides about incoming CONNECT requests and hears of the session's end. Outlives the session.
   class Listener {
    public:
     virtual ~Listener() = default;
-    // Server role: the stream for a CONNECT to `authority`, or null after `*status` was set: it is answered and ended.
+    // Server role: the stream for a CONNECT to `authority`, or null after `*status` was set: it is
+    // answered and ended.
     virtual Http2Stream* OnConnect(std::string_view authority, int* status) = 0;
     // The peer will take no stream above `last_stream_id`: stop opening new ones here.
     virtual void OnGoAway(int32_t last_stream_id) = 0;
-    // The peer's first SETTINGS: it speaks HTTP/2 and takes this many streams at once (client role).
+    // The peer's first SETTINGS: it speaks HTTP/2 and takes this many streams at once (client
+    // role).
     virtual void OnSettings(uint32_t max_streams) = 0;
     // Something may be there to write: call Produce at the end of the pass.
     virtual void OnOutputWanted() = 0;
@@ -110,27 +122,34 @@ class Http2Session {
                        const ConnectFields& fields = {});
   // Server role: of the CONNECT that OnConnect is being asked about.
   const ConnectFields& connect_fields() const { return connect_fields_; }
-  // Server role: answers a CONNECT. A status of 200 opens the way for data; any other ends the stream.
+  // Server role: answers a CONNECT. A status of 200 opens the way for data; any other ends the
+  // stream.
   void Respond(Http2Stream* stream, int status);
   // The stream's source has something: its PullData is called from Produce.
   void Ready(Http2Stream* stream);
-  // Bytes given by OnData have left: the peer may send as many again.
-  void Consume(Http2Stream* stream, size_t bytes);
+  // Bytes given by OnData have left: the peer may send as many again, or more; see StreamWindow.
+  void Consume(Http2Stream* stream, size_t bytes, MonotonicTime now);
+  // Of the connection, as its owner measures it.
+  void set_round_trip(absl::Duration round_trip) { round_trip_ = round_trip; }
   // Ends the stream with RST_STREAM; no callbacks to it any more.
   void Abandon(Http2Stream* stream, uint32_t error_code);
   // The connection is lost: OnClosed(error_code) to every stream.
   void CloseAll(uint32_t error_code);
 
   void Ping();
-  // Server role: the peer should open nothing more; streams that it opened meanwhile are still served.
+  // Server role: the peer should open nothing more; streams that it opened meanwhile are still
+  // served.
   void AnnounceShutdown();
   // GOAWAY with the last stream that was taken.
   void GoAway(uint32_t error_code);
 
-  // Bytes from the peer. An error ends the session: write what Produce still gives (GOAWAY with the reason), then close.
+  // Bytes from the peer. An error ends the session: write what Produce still gives (GOAWAY with the
+  // reason), then close. Bytes that open many streams are kept in part: while has_unread(), call
+  // again with none, after the others of the loop had their turn.
   absl::Status Receive(const uint8_t* data, size_t size, MonotonicTime now);
-  // Appends frames to the output buffer until nothing is ready or `high_water` unsent bytes are there. True: more is
-  // ready, come again when the buffer has drained.
+  bool has_unread() const { return !unread_.empty(); }
+  // Appends frames to the output buffer until nothing is ready or `high_water` unsent bytes are
+  // there. True: more is ready, come again when the buffer has drained.
   bool Produce(size_t high_water);
 
   // The peer's window holds nothing more of this stream.
@@ -145,6 +164,19 @@ class Http2Session {
 
  private:
   struct Callbacks;  // nghttp2's C functions, in the .cc
+  // What a peer may do at once, forgiven at a steady pace.
+  struct Allowance {
+    const double burst;
+    const double per_second;
+    double spent = 0;
+
+    void Forgive(double seconds) { spent = std::max(0.0, spent - seconds * per_second); }
+    // False: too much.
+    bool Spend(double cost) {
+      spent += cost;
+      return spent <= burst;
+    }
+  };
   void Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option);
   void Attach(Http2Stream* stream, int32_t id);
   void Detach(Http2Stream* stream);
@@ -154,8 +186,8 @@ class Http2Session {
   bool OnHeaderBytes(int32_t id, size_t bytes);
   void OnSettings();
   void ResetForFault(Http2Stream* stream, uint32_t error_code);
-  void OnResetSent(uint32_t error_code);
-  void CountEmptyFrame();
+  void OnResetSent(int32_t id, uint32_t error_code);
+  void Charge(Allowance& allowance, double cost);
   void EndWith(uint32_t error_code);
   void OnEndStream(int32_t id);
   ssize_t PullInto(int32_t id, size_t length, uint32_t* flags);
@@ -183,9 +215,12 @@ class Http2Session {
   bool client_named_ = false;  // HPACK's table has the field's name
   int status_ = 0;
   size_t header_list_bytes_ = 0;
+  absl::Duration round_trip_;
+  size_t requests_taken_ = 0;  // of this Receive
+  std::string unread_;
   uint32_t peer_error_ = 0;
-  // Frames of the peer that carried nothing, less what time has forgiven.
-  double empty_frames_ = 0;
+  Allowance empty_frames_;
+  Allowance peer_resets_;
   MonotonicTime forgiven_at_;
 };
 

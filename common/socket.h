@@ -53,6 +53,9 @@ struct ConnectResult {
 };
 ConnectResult ConnectTo(const SocketAddress& address);
 
+// It has a peer: the connect is through, and no reset has ended it since.
+bool IsConnected(int fd);
+
 // SO_ERROR, cleared by reading; 0: none.
 int SocketError(int fd);
 
@@ -62,6 +65,9 @@ void CloseWithReset(UniqueFd fd);
 // What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in the kernel (so that
 // scheduling stays ours), and an end to unacknowledged silence.
 void SetTrunkOptions(int fd);
+
+// The kernel's smoothed round-trip time of a TCP connection; zero: it has none.
+absl::Duration RoundTrip(int fd);
 
 // What errno said, as "Connection refused".
 std::string ErrorText(int error);

@@ -121,7 +121,7 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
   if (n < 0) n = 0;
   if (n > 0) {
     Carried(to_socket_count_, n);
-    session()->Consume(this, n);
+    session()->Consume(this, n, loop_.now());
   }
   if (static_cast<size_t>(n) < size) KeepForLater(data + n, size - n);
 }
@@ -153,7 +153,7 @@ void StreamBridge::FlushToSocket() {
     }
     Carried(to_socket_count_, n);
     unsent_->Consume(n);
-    if (attached()) session()->Consume(this, n);
+    if (attached()) session()->Consume(this, n, loop_.now());
   }
   if (unsent_ != nullptr) {
     unsent_.reset();

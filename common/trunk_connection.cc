@@ -20,6 +20,10 @@ constexpr int kWritesPerPass = 8;
 // Unsent bytes at which no more is pulled from clients: what the kernel does not take stays with
 // them.
 constexpr size_t kHighWaterBytes = 256 * 1024;
+// A round trip changes slowly, and asking costs a system call.
+constexpr absl::Duration kRoundTripInterval = absl::Milliseconds(100);
+// A burst is not congestion.
+constexpr absl::Duration kCongestedAfter = absl::Milliseconds(50);
 // Between "open nothing more" and the GOAWAY that names the last stream: what was under way
 // arrives.
 constexpr absl::Duration kShutdownNotice = absl::Milliseconds(200);
@@ -65,6 +69,12 @@ void TrunkConnection::OnEvents(uint32_t events) {
 void TrunkConnection::ReadAvailable() {
   read_pending_ = false;
   for (int i = 0; i < kReadsPerPass; ++i) {
+    if (session_.has_unread()) {
+      if (!Parse(0)) return;
+      if (!session_.has_unread()) continue;
+      read_pending_ = true;
+      return;
+    }
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
@@ -77,22 +87,35 @@ void TrunkConnection::ReadAvailable() {
     counters_->reads.Add();
     counters_->bytes_read.Add(n);
     last_read_ = loop_.now();
+    MeasureRoundTrip();
     if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
-    const absl::Status parsed = session_.Receive(ReadBuffer(), n, last_read_);
-    if (state_ == State::kLost) return;
-    if (!parsed.ok()) {
-      counters_->protocol_errors.Add();
-      session_.Produce(kHighWaterBytes);
-      SendOutput();
-      Close(parsed);
-      return;
-    }
-    loop_.RequestFlush(this);
+    if (!Parse(n)) return;
+    if (session_.has_unread()) break;
     // A short read emptied the socket, unless its end waits behind: of that, epoll does not tell
     // again.
     if (static_cast<size_t>(n) < kReadBytes && !end_seen_) return;
   }
   read_pending_ = true;
+}
+
+// For the windows of streams, which grow by it.
+void TrunkConnection::MeasureRoundTrip() {
+  if (last_read_ < measured_at_ + kRoundTripInterval) return;
+  measured_at_ = last_read_;
+  session_.set_round_trip(RoundTrip(fd_.get()));
+}
+
+// The first bytes of the read buffer. False: the trunk is lost.
+bool TrunkConnection::Parse(size_t size) {
+  const absl::Status parsed = session_.Receive(ReadBuffer(), size, last_read_);
+  if (state_ == State::kLost) return false;
+  loop_.RequestFlush(this);
+  if (parsed.ok()) return true;
+  counters_->protocol_errors.Add();
+  session_.Produce(kHighWaterBytes);
+  SendOutput();
+  Close(parsed);
+  return false;
 }
 
 void TrunkConnection::OnFlush() {
@@ -106,8 +129,12 @@ void TrunkConnection::OnFlush() {
 void TrunkConnection::WriteAvailable() {
   for (int i = 0; i < kWritesPerPass; ++i) {
     const bool more = session_.Produce(kHighWaterBytes);
+    if (!more) behind_since_ = MonotonicTime::Infinite();
     if (output_.empty()) return;
-    if (!SendOutput()) return;
+    if (!SendOutput()) {
+      if (more) behind_since_ = std::min(behind_since_, loop_.now());
+      return;
+    }
     if (!more) {
       output_.Shrink();
       return;
@@ -115,6 +142,8 @@ void TrunkConnection::WriteAvailable() {
   }
   loop_.RequestFlush(this);
 }
+
+bool TrunkConnection::congested() const { return loop_.now() >= behind_since_ + kCongestedAfter; }
 
 // False: the socket takes no more.
 bool TrunkConnection::SendOutput() {
@@ -158,6 +187,7 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
 void TrunkConnection::OnGoAway(int32_t) {
   if (state_ == State::kDraining || state_ == State::kLost) return;
   state_ = State::kDraining;
+  peer_drains_ = true;
   told_usable_ = false;
   owner_->OnTrunkChanged(*this);
 }

@@ -69,8 +69,12 @@ class TrunkConnection final : public EventHandler,
     return state_ == State::kUp && !suspect_ && session_.open_streams() < max_streams_;
   }
   bool draining() const { return state_ == State::kDraining; }
+  // The peer asked for it.
+  bool peer_drains() const { return peer_drains_; }
   bool up() const { return state_ == State::kUp; }
   size_t unsent_bytes() const { return output_.size(); }
+  // More was ready than the kernel took, for a while already: new streams are better off elsewhere.
+  bool congested() const;
 
   // No new streams either way; the trunk ends by itself when its streams have.
   void Drain();
@@ -90,6 +94,8 @@ class TrunkConnection final : public EventHandler,
   void OnGoAwayDue();
 
   void ReadAvailable();
+  void MeasureRoundTrip();
+  bool Parse(size_t size);
   void WriteAvailable();
   bool SendOutput();
   void TellUsability();
@@ -106,12 +112,15 @@ class TrunkConnection final : public EventHandler,
   State state_ = State::kStarting;
   size_t max_streams_ = 1;
   bool writable_ = false;
-  bool read_pending_ = false;  // a read budget ran out with bytes left
+  bool read_pending_ = false;  // a budget ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
+  bool peer_drains_ = false;
   bool suspect_ = false;       // a PING is out and nothing came yet
   bool told_usable_ = false;   // what the owner was told last
   bool lingering_ = false;     // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
+  MonotonicTime measured_at_;
+  MonotonicTime behind_since_ = MonotonicTime::Infinite();
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};
 };

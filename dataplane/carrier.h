@@ -3,8 +3,8 @@
 // A TrunkPool carries flows of every service whose endpoint has that agent; a SharedPool and a
 // DirectWay carry those of one service.
 //
-// Confined to its worker's loop. A carrier that nobody uses any more ends what it has and is deleted
-// by its worker when idle().
+// Confined to its worker's loop. A carrier that nobody uses any more ends what it has and is
+// deleted by its worker when idle().
 #pragma once
 
 #include <algorithm>
@@ -16,12 +16,15 @@ namespace trunkline {
 
 class Carrier {
  public:
-  // Hears that the carrier became usable or stopped being so, or has room again after it had none.
-  // Outlives its registration.
+  // Outlives its registration. Starts no flow before it returns: the carrier is in the middle of
+  // something.
   class User {
    public:
     virtual ~User() = default;
+    // The carrier became usable or stopped being so, or has room again after it had none.
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
+    // It has room, or may make some, after Await.
+    virtual void OnCarrierRoom(Carrier& carrier) = 0;
   };
 
   virtual ~Carrier() = default;
@@ -38,8 +41,12 @@ class Carrier {
   virtual void SetTarget(const SocketAddress& target) = 0;
   // A flow that starts now will probably get there.
   virtual bool usable() const = 0;
+  // Flows wait that found no room here: users are to be told of the next.
+  virtual void Await() {}
   // Gives up a connection that does nothing, for a client that needs its place at the endpoint.
   virtual bool MakeRoom() { return false; }
+  // Such a client has given its place back.
+  virtual void OnPlaceFree() {}
   // No users and no connections: may be deleted.
   virtual bool idle() const = 0;
 
@@ -47,6 +54,9 @@ class Carrier {
   bool used() const { return !users_.empty(); }
   void NotifyUsers() {
     for (User* user : users_) user->OnCarrierChanged(*this);
+  }
+  void NotifyOfRoom() {
+    for (User* user : users_) user->OnCarrierRoom(*this);
   }
 
  private:

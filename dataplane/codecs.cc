@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/message_options.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
@@ -51,6 +52,11 @@ MadeCodec Make(const v1::MessageOptions& from) {
 
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options) {
   if (absl::Status fits = CheckMessageOptions(options); !fits.ok()) return fits;
+  if (options.max_message_bytes() > kLargestMaxMessageBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("message.max_message_bytes: expected at most ", kLargestMaxMessageBytes,
+                     "; got ", options.max_message_bytes()));
+  }
   MadeCodec made = Make(options);
   if (!made.ok()) return made.status();
   return std::shared_ptr<const Codec>(*std::move(made));

@@ -19,6 +19,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats)
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
+        .workers = options_.workers,
         .trunks = options_.trunks,
         .max_clients = options_.max_clients,
         .random_seed = options_.random_seed + i};

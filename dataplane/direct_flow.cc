@@ -30,7 +30,8 @@ bool DirectFlow::Start(EndpointState& endpoint) {
   if (!endpoint.endpoint.resolved) return false;
   const Endpoint& to = endpoint.endpoint;
   lease_ = ConnectionLease(to.budget, to.max_connections);
-  if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(to.budget, to.max_connections);
+  if (!lease_ && endpoint.carrier->MakeRoom())
+    lease_ = ConnectionLease(to.budget, to.max_connections);
   if (!lease_) return false;
   ConnectResult result = ConnectTo(*endpoint.endpoint.resolved);
   cell_ = endpoint.cell;
@@ -53,15 +54,16 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (done_ || !side.fd) return;
   if (!connected_) {
     if (&side != &server_) return;
-    if (SocketError(server_.fd.get()) != 0) {
-      OnRefused();
-    } else if (events & EPOLLOUT) {
-      OnConnected();
-    }
-    return;
+    if (SocketError(server_.fd.get()) != 0) return OnRefused();
+    if (!(events & EPOLLOUT)) return;
+    OnConnected();
   }
   ByteRelay& from = &side == &client_ ? up_ : down_;
   ByteRelay& to = &side == &client_ ? down_ : up_;
+  // Who broke after its FIN takes nothing any more, either.
+  if ((events & EPOLLERR) && from.ended()) {
+    return Finish(&side == &client_ ? FlowEnd::kClientReset : FlowEnd::kServerReset);
+  }
   if (events & EPOLLRDHUP) from.source_fin = true;
   if (events & EPOLLERR) from.source_broken = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true;
@@ -89,13 +91,19 @@ void DirectFlow::OnConnected() {
   loop_.Arm(connect_timer_, limits_.first_byte_timeout);
   loop_.Arm(idle_timer_, limits_.idle_timeout);
   loop_.Add(client_.fd.get(), kWatched, &client_);
-  Carry();
+}
+
+// Its place at the endpoint is for whoever waits for it.
+void DirectFlow::GiveBack() {
+  if (!lease_) return;
+  lease_.Reset();
+  if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) carrier->OnPlaceFree();
 }
 
 void DirectFlow::OnRefused() {
   refused_ = true;
   server_.fd.Reset();
-  lease_.Reset();
+  GiveBack();
   router().OnConnectRefused(*this);
   if (!TryElsewhere()) Finish(FlowEnd::kRefused);
 }
@@ -180,7 +188,7 @@ void DirectFlow::Finish(FlowEnd end) {
     CloseWithReset(std::move(client_.fd));
     if (server_.fd) CloseWithReset(std::move(server_.fd));
   }
-  lease_.Reset();
+  GiveBack();
   router().OnFlowDone(*this, end);
 }
 

@@ -52,6 +52,7 @@ class DirectFlow final : public Flow, private Flushable {
   void OnRefused();
   void OnConnectTimer();
   void OnIdleTimer();
+  void GiveBack();
   void Carry();
   bool CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
   void Finish(FlowEnd end);

@@ -58,6 +58,7 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config) {
   }
   if (config.max_trunks_per_endpoint() > 0) trunks.max_trunks = config.max_trunks_per_endpoint();
   trunks.ping_after = Or(config.ping_after(), config.has_ping_after(), trunks.ping_after);
+  trunks.max_age = Or(config.trunk_max_age(), config.has_trunk_max_age(), trunks.max_age);
   trunks.ping_timeout = Or(config.ping_timeout(), config.has_ping_timeout(), trunks.ping_timeout);
   return options;
 }

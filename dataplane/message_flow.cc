@@ -21,6 +21,8 @@ constexpr uint32_t kMaxInFlight = 64;
 constexpr size_t kPauseBytes = 256 * 1024;
 // ... and here it is given up.
 constexpr size_t kMaxUnsentBytes = 1024 * 1024;
+// Reads of what a client still sends when it is sent away: enough for what was on its way.
+constexpr int kMaxDrainReads = 16;
 // Connections that may fail under one request before it is given up.
 constexpr uint32_t kMaxResends = 3;
 
@@ -135,6 +137,10 @@ size_t MessageFlow::Work(std::span<const uint8_t> view) {
       if (in_flight_ == 0) LeaveDedicated(rest);
       return at;
     }
+    if (front_ == Front::kJunk) {
+      if (in_flight_ == 0) Apologize(Refusal::kBroken, FlowEnd::kBadRequest);
+      return at;
+    }
     const size_t size = front_size_;
     if (!SendFront(rest.first(size))) return at;
     at += size;
@@ -161,14 +167,21 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
                                             : Front::kRequest;
       break;
     case ParseState::kBroken:
-      Apologize(Refusal::kBroken, FlowEnd::kBadRequest);
-      return false;
+      // In the middle of a request that the server has begun to read, it is the server's, too.
+      if (open_) {
+        Finish(FlowEnd::kBadRequest, /*with_reset=*/true);
+        return false;
+      }
+      front_ = Front::kJunk;
+      break;
   }
   return front_ != Front::kParsing;
 }
 
+// To where its other requests are. Not for ever to an endpoint that takes no new ones.
 bool MessageFlow::MaySendOn() const {
-  return connection_->HasRoom() && in_flight_ < kMaxInFlight;
+  const bool leaving = endpoint()->carrier == nullptr || endpoint()->endpoint.weight <= 0;
+  return !leaving && connection_->HasRoom() && in_flight_ < kMaxInFlight;
 }
 
 // False: it has to wait, for a reply or for its turn.
@@ -248,7 +261,7 @@ void MessageFlow::SendAgain() {
       SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
       continue;
     }
-    if (++resends_ > kMaxResends || !router().Retry(*this)) {
+    if (!RouteAgain()) {
       Apologize(Refusal::kUnavailable, FlowEnd::kConnectionLost);
       return;
     }
@@ -256,6 +269,14 @@ void MessageFlow::SendAgain() {
     waiting_ = true;
     loop_.Arm(wait_timer_, limits_.connect_timeout);
   }
+}
+
+// Only what a server may have seen costs the service's budget of second tries.
+bool MessageFlow::RouteAgain() {
+  if (++resends_ > kMaxResends) return false;
+  if (again_.front().written) return router().Retry(*this);
+  router().Reroute(*this);
+  return true;
 }
 
 void MessageFlow::OnRoom() {
@@ -270,6 +291,7 @@ void MessageFlow::CountAnswered(uint32_t completed) {
   const auto change = static_cast<int32_t>(in_flight_ + completed - left);
   if (change > 0) router().CountActive(*this, -change);
   if (in_flight_ > 0) return;
+  if (std::exchange(paused_, false)) connection_->Resume();
   connection_ = nullptr;
   has_room_ = true;
   router().Release(*this);
@@ -288,17 +310,18 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   if (more_to_do) loop_.RequestFlush(this);
 }
 
-void MessageFlow::OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint, bool begun) {
+void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   if (done_) return;
   CountAnswered(1);
-  paused_ = false;
   open_ = false;
-  if (request.empty() && begun) {
+  if (what.request.empty() && what.begun) {
     Finish(FlowEnd::kConnectionLost, /*with_reset=*/true);
-  } else if (request.empty()) {
+  } else if (what.request.empty()) {
     Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
-    again_.push_back({{request.begin(), request.end()}, reply_hint});
+    again_.push_back({.bytes = {what.request.begin(), what.request.end()},
+                      .reply_hint = what.reply_hint,
+                      .written = what.written});
     loop_.RequestFlush(this);
   }
 }
@@ -326,7 +349,8 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     }
   }
   unsent_->Append(bytes.data(), bytes.size());
-  if (unsent_->size() > kPauseBytes && connection_ != nullptr && !paused_) {
+  // Asked each time: somebody may wait by now.
+  if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
     SharedConnection::Client* const client = this;
     paused_ = connection_->PauseFor(client);
   }
@@ -355,8 +379,14 @@ void MessageFlow::FlushClient() {
 
 // Nothing is under way any more: is the client through?
 void MessageFlow::Settle() {
+  // The rest of a request whose beginning was sent will never come.
+  if (!done_ && client_fin_ && open_ && front_ == Front::kParsing && has_room_) {
+    Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+    return;
+  }
   if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
   if (last_ || (client_fin_ && front_ == Front::kParsing)) {
+    if (readable_ && !client_fin_) DrainClient();
     Finish(FlowEnd::kClean, /*with_reset=*/false);
   }
 }
@@ -367,7 +397,8 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
   wait_timer_.Cancel();
   idle_timer_.Cancel();
   if (watched_) loop_.Remove(fd_.get());
-  router().Replace(*this, std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
+  router().Replace(*this,
+                   std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
 }
 
 void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
@@ -377,7 +408,10 @@ void MessageFlow::OnWaitTimer() { GiveUp(); }
 void MessageFlow::OnIdleTimer() {
   const absl::Duration limit = asked_ ? limits_.idle_timeout : limits_.first_byte_timeout;
   const absl::Duration idle = loop_.now() - last_activity_;
-  if (idle < limit || in_flight_ > 0) {
+  // Its server is waited for as long as the service allows a reply to take; a client is not, that
+  // takes nothing of it.
+  const bool for_server = in_flight_ > 0 && !paused_;
+  if (idle < limit || for_server) {
     loop_.Arm(idle_timer_, idle < limit ? limit - idle : limit);
     return;
   }
@@ -390,12 +424,17 @@ void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   const bool can_speak = !words.empty() && unsent_ == nullptr && in_flight_ == 0;
   if (can_speak) {
     send(fd_.get(), words.data(), words.size(), MSG_NOSIGNAL);
-    shutdown(fd_.get(), SHUT_WR);
-    // A close with bytes unread would be a reset and could overtake the words.
-    while (recv(fd_.get(), ReadBuffer(), kReadBytes, 0) > 0) {
-    }
+    DrainClient();
   }
   Finish(end, /*with_reset=*/!can_speak);
+}
+
+// A close with bytes unread would be a reset and could overtake the last reply.
+void MessageFlow::DrainClient() {
+  shutdown(fd_.get(), SHUT_WR);
+  for (int i = 0; i < kMaxDrainReads; ++i) {
+    if (recv(fd_.get(), ReadBuffer(), kReadBytes, 0) <= 0) return;
+  }
 }
 
 void MessageFlow::Finish(FlowEnd end, bool with_reset) {

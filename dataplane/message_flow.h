@@ -5,10 +5,11 @@
 // the connection that has them. A client that asks for something that cannot be shared goes on as a
 // DirectFlow from that request on.
 //
-// What is held: the part of a request that is not whole yet, the requests that find no room, and the
-// part of a reply that the client does not take. While there is any of the last two, the client is
-// not read. A client that leaves its replies until they are more than 1 MiB is reset, unless nobody
-// waits behind it: then its server waits.
+// What is held: the part of a request that is not whole yet, the requests that find no room, and
+// the part of a reply that the client does not take. While there is any of the last two, the client
+// is not read. A client that leaves its replies until they are more than 1 MiB is reset, unless
+// nobody waits behind it: then its server waits, as long as the client takes anything within the
+// idle time-out.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -43,22 +44,24 @@ class MessageFlow final : public Flow,
  private:
   // Between "there is a whole request at the front of `view_`" and its way to a connection.
   enum class Front {
-    kParsing,   // not known yet
-    kRequest,   // whole
-    kHead,      // its beginning, and the rest may not wait
-    kRest,      // more of one whose beginning was sent
-    kRestEnd,   // and its end
-    kDedicated  // it asks for a connection of its own
+    kParsing,    // not known yet
+    kRequest,    // whole
+    kHead,       // its beginning, and the rest may not wait
+    kRest,       // more of one whose beginning was sent
+    kRestEnd,    // and its end
+    kDedicated,  // it asks for a connection of its own
+    kJunk,       // no request
   };
   struct Again {
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
+    bool written;
   };
 
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) override;
-  void OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint, bool begun) override;
+  void OnUnanswered(const SharedConnection::Unanswered& what) override;
   void OnRoom() override;
   void OnWaitTimer();
   void OnIdleTimer();
@@ -73,6 +76,7 @@ class MessageFlow final : public Flow,
   bool MaySendOn() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
   void SendAgain();
+  bool RouteAgain();
   void FrontIsSent();
   void CountAnswered(uint32_t completed);
   void LeaveDedicated(std::span<const uint8_t> rest);
@@ -81,6 +85,7 @@ class MessageFlow final : public Flow,
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
   void Settle();
+  void DrainClient();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
   void Finish(FlowEnd end, bool with_reset);
@@ -101,17 +106,17 @@ class MessageFlow final : public Flow,
   std::span<const uint8_t> starting_;     // the front request, while it is not in held_
   size_t front_size_ = 0;                 // its bytes that were parsed
   Front front_ = Front::kParsing;
-  uint32_t resends_ = 0;      // since the last reply
-  bool open_ = false;         // a beginning was sent, its end was not
-  bool has_room_ = true;      // for more of it
-  bool waiting_ = false;      // in the router's line
+  uint32_t resends_ = 0;  // since the last reply
+  bool open_ = false;     // a beginning was sent, its end was not
+  bool has_room_ = true;  // for more of it
+  bool waiting_ = false;  // in the router's line
   bool readable_ = true;
-  bool fin_waits_ = false;    // epoll saw the client's FIN
-  bool client_fin_ = false;   // it was read
+  bool fin_waits_ = false;   // epoll saw the client's FIN
+  bool client_fin_ = false;  // it was read
   bool watched_ = false;
-  bool asked_ = false;        // the client has sent a whole request
-  bool last_ = false;         // close after the replies that are under way
-  bool paused_ = false;       // its connection waits for it
+  bool asked_ = false;   // the client has sent a whole request
+  bool last_ = false;    // close after the replies that are under way
+  bool paused_ = false;  // its connection waits for it
   bool done_ = false;
   MonotonicTime last_activity_;
   MemberTimer<MessageFlow, &MessageFlow::OnWaitTimer> wait_timer_{this};

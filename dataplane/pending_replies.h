@@ -60,13 +60,15 @@ class PendingReplies {
   // Not when Find says null.
   Request TakeId(uint64_t id) { return Take(slots_[id & (slots_.size() - 1)]); }
 
-  // Oldest first.
+  // In any order: beside an old request there may be millions of numbers between the first and the
+  // next, but never more slots than the capacity asks for.
   template <typename Visitor>
   void ForEach(Visitor visit) {
-    if (empty()) return;
-    front();
-    for (uint64_t number = first_; number < next_; ++number) {
-      if (IsUsed(number)) visit(SlotOf(number).request);
+    size_t left = size_;
+    for (auto slot = slots_.begin(); left > 0; ++slot) {
+      if (!slot->used) continue;
+      --left;
+      visit(slot->request);
     }
   }
 

@@ -35,6 +35,7 @@ ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, 
 }
 
 ServiceRouter::~ServiceRouter() {
+  loop_.CancelFlush(this);
   for (const auto& state : states_) {
     if (state->carrier != nullptr) state->carrier->RemoveUser(this);
   }
@@ -100,15 +101,19 @@ void ServiceRouter::Rebuild() {
   balancer_.SetWeights(weights);
 }
 
-void ServiceRouter::OnCarrierChanged(Carrier&) {
+void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
   Rebuild();
-  ServeWaiting();
+  OnCarrierRoom(carrier);
+}
+
+void ServiceRouter::OnCarrierRoom(Carrier&) {
+  if (!waiting_.empty()) loop_.RequestFlush(this);
 }
 
 void ServiceRouter::ServeWaiting() {
   while (!waiting_.empty() && !balancer_.empty()) {
     Flow* const flow = waiting_.front();
-    if (!Assign(*flow)) return;
+    if (!Assign(*flow)) return AwaitRoom();
     // Not the front any more, if starting it made it, or another one, leave.
     std::erase(waiting_, flow);
   }
@@ -117,7 +122,7 @@ void ServiceRouter::ServeWaiting() {
 void ServiceRouter::Join(Flow& flow) {
   ++clients_;
   stats_->clients.Add(1);
-  listener_cell_->clients.Set(clients_);
+  listener_cell_->clients.Add(1);
   flow.Begin();
 }
 
@@ -131,9 +136,13 @@ bool ServiceRouter::Route(Flow& flow) {
 bool ServiceRouter::Retry(Flow& flow) {
   if (retry_tokens_ < 1) return false;
   retry_tokens_ -= 1;
+  Reroute(flow);
+  return true;
+}
+
+void ServiceRouter::Reroute(Flow& flow) {
   stats_->retries.Add();
   if (!Assign(flow)) Wait(flow);
-  return true;
 }
 
 void ServiceRouter::Wait(Flow& flow) {
@@ -141,7 +150,12 @@ void ServiceRouter::Wait(Flow& flow) {
     flow.GiveUp();
   } else {
     waiting_.push_back(&flow);
+    AwaitRoom();
   }
+}
+
+void ServiceRouter::AwaitRoom() {
+  for (const auto& state : states_) state->carrier->Await();
 }
 
 bool ServiceRouter::Assign(Flow& flow) {
@@ -269,7 +283,7 @@ void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
   Release(flow);
   --clients_;
   stats_->clients.Add(-1);
-  listener_cell_->clients.Set(clients_);
+  listener_cell_->clients.Add(-1);
   owner_.OnFlowGone(flow);
 }
 

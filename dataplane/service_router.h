@@ -34,7 +34,7 @@ struct EndpointState {
   bool ejected = false;
 };
 
-class ServiceRouter final : private Carrier::User {
+class ServiceRouter final : private Carrier::User, private Flushable {
  public:
   // Its worker. Outlives the router.
   class Owner {
@@ -64,8 +64,10 @@ class ServiceRouter final : private Carrier::User {
   void Join(Flow& flow);
   // To an endpoint (true), or into the waiting line; where that is full, the flow gives up.
   bool Route(Flow& flow);
-  // As Route, for a flow that reached nobody. False: the retry budget is spent.
+  // As Route, for a flow that is to be tried again. False: the retry budget is spent.
   bool Retry(Flow& flow);
+  // As Retry, for what no server can have seen: it costs nothing.
+  void Reroute(Flow& flow);
 
   // Flows tell what became of them.
   void OnConnectRefused(Flow& flow);
@@ -84,6 +86,8 @@ class ServiceRouter final : private Carrier::User {
 
  private:
   void OnCarrierChanged(Carrier& carrier) override;
+  void OnCarrierRoom(Carrier& carrier) override;
+  void OnFlush() override { ServeWaiting(); }
   void OnEjectionTimer();
 
   void Rebuild();
@@ -91,6 +95,7 @@ class ServiceRouter final : private Carrier::User {
   bool StartAt(EndpointState& state, Flow& flow);
   void ServeWaiting();
   void Wait(Flow& flow);
+  void AwaitRoom();
   EndpointState* PickFor(const Flow& flow);
   EndpointState* PickUntried(const Flow& flow);
   void Eject(EndpointState& state);

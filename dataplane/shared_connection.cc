@@ -62,6 +62,7 @@ SharedConnection::SharedConnection(EventLoop& loop, const SocketAddress& target,
       idle_since_(loop.now()) {
   ConnectResult result = ConnectTo(target);
   fd_ = std::move(result.fd);
+  dial_error_ = result.error;
   // Tells of itself even where the connect is through already.
   if (fd_) loop_.Add(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
   loop_.Arm(timer_, fd_ ? options_.connect_timeout : absl::ZeroDuration());
@@ -83,17 +84,21 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
                   .reply_hint = traits.reply_hint,
                   .sent_at = loop_.now()};
   if (id_field_) pending.client_id = ReadId(request.data() + id_field_->offset, id_field_->size);
-  if (options_.idempotent && !open) pending.copy.assign(request.begin(), request.end());
-  const bool was_idle = pending_.empty();
-  const uint64_t id = pending_.Add(std::move(pending));
   uint8_t* const place = output_.Reserve(request.size());
   std::copy(request.begin(), request.end(), place);
   std::fill_n(place + traits.blank_offset, traits.blank_size, ' ');
+  if (options_.idempotent && !open) pending.copy.assign(place, place + request.size());
+  const bool was_idle = pending_.empty();
+  const uint64_t id = pending_.Add(std::move(pending));
   if (id_field_) WriteId(id, place + id_field_->offset, id_field_->size);
   output_.Commit(request.size());
   appended_ += request.size();
   request_open_ = open;
-  if (was_idle && state_ == State::kUp) loop_.Arm(timer_, options_.reply_timeout);
+  if (was_idle) {
+    // The server may have closed it a moment ago: that is seen before anything is written.
+    read_put_off_ = true;
+    if (state_ == State::kUp) loop_.Arm(timer_, options_.reply_timeout);
+  }
   loop_.RequestFlush(this);
 }
 
@@ -101,6 +106,7 @@ bool SharedConnection::SendMore(std::span<const uint8_t> bytes, bool open) {
   output_.Append(bytes.data(), bytes.size());
   appended_ += bytes.size();
   pending_.front().size += bytes.size();
+  pending_.front().sent_at = loop_.now();
   request_open_ = open;
   loop_.RequestFlush(this);
   wants_room_ = open && output_.size() >= kHighWaterBytes;
@@ -124,15 +130,17 @@ void SharedConnection::Abandon(Client* client) {
 
 bool SharedConnection::PauseFor(Client* client) {
   bool alone = true;
-  pending_.ForEach([&](Pending& pending) { alone = alone && pending.client == client; });
-  paused_ = alone;
-  return alone;
+  pending_.ForEach([&](const Pending& pending) {
+    alone = alone && (pending.client == client || pending.client == nullptr);
+  });
+  paused_ = alone && !owner_->SomebodyWaits();
+  return paused_;
 }
 
 void SharedConnection::Resume() {
   if (!std::exchange(paused_, false)) return;
   last_read_ = loop_.now();
-  loop_.RequestFlush(this);
+  PutOffRead();
 }
 
 void SharedConnection::Close() { End(/*never_up=*/false, absl::OkStatus()); }
@@ -148,7 +156,7 @@ void SharedConnection::OnEvents(uint32_t events) {
     state_ = State::kUp;
     idle_since_ = loop_.now();
     ArmTimer();
-    owner_->OnConnectionRoom(*this);
+    owner_->OnConnectionUp(*this);
   }
   if (events & EPOLLOUT) writable_ = true;
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) server_fin_ = true;
@@ -158,10 +166,8 @@ void SharedConnection::OnEvents(uint32_t events) {
 
 void SharedConnection::OnFlush() {
   if (state_ != State::kUp) return;
-  SendOutput();
-  if (state_ != State::kUp) return;
-  // A read that was put off, for a slow client or for the others' turn.
-  ReadAvailable();
+  if (std::exchange(read_put_off_, false)) ReadAvailable();
+  if (state_ == State::kUp) SendOutput();
 }
 
 void SharedConnection::SendOutput() {
@@ -171,7 +177,10 @@ void SharedConnection::SendOutput() {
     if (n < 0) {
       writable_ = false;
       // Broken: what the server said before that is read first, and its end ends this.
-      if (errno != EAGAIN) server_fin_ = true;
+      if (errno != EAGAIN) {
+        server_fin_ = true;
+        PutOffRead();
+      }
       break;
     }
     counters_->writes.Add();
@@ -201,6 +210,12 @@ void SharedConnection::ReadAvailable() {
     // again.
     if (static_cast<size_t>(n) < kReadBytes && !server_fin_) return;
   }
+  // A slow client's Resume asks for the rest.
+  if (!paused_) PutOffRead();
+}
+
+void SharedConnection::PutOffRead() {
+  read_put_off_ = true;
   loop_.RequestFlush(this);
 }
 
@@ -210,9 +225,9 @@ bool SharedConnection::TakeReplies(std::span<uint8_t> bytes) {
   if (state_ == State::kEnded) return false;
   if (!good) {
     counters_->protocol_errors.Add();
-    End(/*never_up=*/false, absl::InvalidArgumentError(absl::StrCat(
-                                "what the server sent is no reply of ",
-                                std::string(options_.codec->name()))));
+    End(/*never_up=*/false,
+        absl::InvalidArgumentError(absl::StrCat("what the server sent is no reply of ",
+                                                std::string(options_.codec->name()))));
     return false;
   }
   OnReplyDone();
@@ -226,7 +241,8 @@ bool SharedConnection::TakeInOrder(std::span<const uint8_t> bytes) {
   uint32_t completed = 0;
   Client* client = nullptr;
   const auto give = [&](bool last) {
-    if (client != nullptr && at > begin) client->OnReply(bytes.subspan(begin, at - begin), completed, last);
+    if (client != nullptr && at > begin)
+      client->OnReply(bytes.subspan(begin, at - begin), completed, last);
     begin = at;
     completed = 0;
   };
@@ -243,20 +259,14 @@ bool SharedConnection::TakeInOrder(std::span<const uint8_t> bytes) {
     }
     // Giving may have changed what is pending, but not who is first.
     Pending& first = pending_.front();
-    if (!std::exchange(first.begun, true)) parser_->Begin(first.reply_hint);
+    const bool fresh = !std::exchange(first.begun, true);
+    if (fresh) parser_->Begin(first.reply_hint);
     const ParseStep step = parser_->Parse(bytes.subspan(at));
-    if (step.state == ParseState::kBroken) {
+    if (step.state == ParseState::kBroken || parser_->reply().unasked) {
+      // Of what is no reply, nothing is given.
+      first.begun = !fresh;
       give(false);
       return false;
-    }
-    if (step.state == ParseState::kEnd && parser_->reply().unasked) {
-      // A notification that nobody subscribed to.
-      give(false);
-      at += step.used;
-      begin = at;
-      if (state_ == State::kEnded) return true;
-      pending_.front().begun = false;
-      continue;
     }
     at += step.used;
     if (step.state != ParseState::kEnd) break;
@@ -337,8 +347,8 @@ void SharedConnection::OnServerFin() {
     if (state_ == State::kEnded) return;
   }
   const bool orderly = pending_.empty();
-  End(/*never_up=*/false, orderly ? absl::OkStatus()
-                                  : absl::UnavailableError("the server closed it before its reply"));
+  End(/*never_up=*/false,
+      orderly ? absl::OkStatus() : absl::UnavailableError("the server closed it before its reply"));
 }
 
 void SharedConnection::ArmTimer() {
@@ -348,27 +358,37 @@ void SharedConnection::ArmTimer() {
 void SharedConnection::OnTimer() {
   if (state_ == State::kEnded) return;
   if (state_ == State::kConnecting) {
-    End(/*never_up=*/true, absl::DeadlineExceededError(fd_ ? "no answer to the connect" : "cannot connect"));
+    End(/*never_up=*/true, fd_ ? absl::DeadlineExceededError("no answer to the connect")
+                               : absl::UnavailableError(ErrorText(dial_error_)));
     return;
   }
-  const MonotonicTime now = loop_.now();
   if (pending_.empty()) {
-    const absl::Duration left = options_.idle_timeout - (now - idle_since_);
+    const absl::Duration left = options_.idle_timeout - (loop_.now() - idle_since_);
     if (left <= absl::ZeroDuration()) return End(/*never_up=*/false, absl::OkStatus());
     loop_.Arm(timer_, left);
     return;
   }
-  // With ids the others go on; in order, any byte of a reply is progress.
-  MonotonicTime since = pending_.front().sent_at;
-  if (!id_field_) since = std::max(since, last_read_);
-  const absl::Duration left = paused_ ? options_.reply_timeout : options_.reply_timeout - (now - since);
-  if (left > absl::ZeroDuration()) {
-    loop_.Arm(timer_, left);
-    return;
+  const size_t before = pending_.size();
+  absl::Duration left = ReplyTimeLeft();
+  while (left <= absl::ZeroDuration()) {
+    OnReplyTimeout();
+    if (state_ == State::kEnded) return;
+    left = pending_.empty() ? options_.idle_timeout : ReplyTimeLeft();
   }
-  OnReplyTimeout();
+  loop_.Arm(timer_, left);
+  if (pending_.size() < before) OnReplyDone();
 }
 
+// Of the oldest. In order, any byte of a reply is progress; a server that has to wait for a slow
+// client has all the time.
+absl::Duration SharedConnection::ReplyTimeLeft() {
+  if (paused_) return options_.reply_timeout;
+  MonotonicTime since = pending_.front().sent_at;
+  if (!id_field_) since = std::max(since, last_read_);
+  return options_.reply_timeout - (loop_.now() - since);
+}
+
+// In order, the oldest holds up all others; with ids they have a time of their own.
 void SharedConnection::OnReplyTimeout() {
   counters_->reply_timeouts.Add();
   if (!id_field_) {
@@ -377,18 +397,27 @@ void SharedConnection::OnReplyTimeout() {
     return;
   }
   const Pending late = pending_.TakeFront();
-  if (late.client != nullptr) late.client->OnUnanswered({}, 0, /*begun=*/false);
-  if (state_ == State::kEnded) return;
-  if (pending_.empty()) idle_since_ = loop_.now();
-  ArmTimer();
-  owner_->OnConnectionRoom(*this);
+  if (late.client != nullptr) late.client->OnUnanswered({.written = true});
 }
 
-std::span<const uint8_t> SharedConnection::Resendable(const Pending& pending) const {
-  const bool unwritten = pending.begin >= written_ && !request_open_;
-  if (unwritten) return {output_.data() + (pending.begin - written_), pending.size};
-  if (!pending.begun) return pending.copy;
-  return {};
+// Any byte of it.
+bool SharedConnection::Written(const Pending& pending) const {
+  return pending.begin < written_ || request_open_;
+}
+
+// As the client called it.
+std::vector<uint8_t> SharedConnection::Resendable(const Pending& pending) const {
+  std::vector<uint8_t> request;
+  if (!Written(pending)) {
+    const uint8_t* const unsent = output_.data() + (pending.begin - written_);
+    request.assign(unsent, unsent + pending.size);
+  } else if (!pending.begun) {
+    request = pending.copy;
+  }
+  if (id_field_ && !request.empty()) {
+    WriteId(pending.client_id, request.data() + id_field_->offset, id_field_->size);
+  }
+  return request;
 }
 
 void SharedConnection::End(bool never_up, const absl::Status& why) {
@@ -403,17 +432,14 @@ void SharedConnection::End(bool never_up, const absl::Status& why) {
 
 void SharedConnection::FailPending() {
   while (!pending_.empty()) {
-    Pending pending = pending_.TakeFront();
+    const Pending pending = pending_.TakeFront();
     if (pending.client == nullptr) continue;
-    std::vector<uint8_t> request;
-    const std::span<const uint8_t> again = Resendable(pending);
-    request.assign(again.begin(), again.end());
-    // As the client called it.
-    if (id_field_ && !request.empty()) {
-      WriteId(pending.client_id, request.data() + id_field_->offset, id_field_->size);
-    }
+    const std::vector<uint8_t> request = Resendable(pending);
     if (!request.empty()) counters_->resent.Add();
-    pending.client->OnUnanswered(request, pending.reply_hint, pending.begun);
+    pending.client->OnUnanswered({.request = request,
+                                  .reply_hint = pending.reply_hint,
+                                  .written = Written(pending),
+                                  .begun = pending.begun});
   }
 }
 

@@ -48,6 +48,15 @@ struct SharedCounters {
 
 class SharedConnection final : public EventHandler, public Flushable {
  public:
+  // What became of a request when its connection ended.
+  struct Unanswered {
+    // Its bytes, where it may be sent again (with that hint); empty where not.
+    std::span<const uint8_t> request = {};
+    uint32_t reply_hint = 0;
+    bool written = false;  // the server may have seen it
+    bool begun = false;    // a part of its reply was given
+  };
+
   // Whoever sends requests. Outlives its requests or calls Abandon.
   class Client {
    public:
@@ -55,11 +64,9 @@ class SharedConnection final : public EventHandler, public Flushable {
     // Bytes of its replies, in order; `completed` replies end with them. `last`: the server closes
     // the connection and the client, too, is done.
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
-    // The connection ended. `request`: the bytes of one of its requests that may be sent again (with
-    // that hint), empty for one that may not. `begun`: a part of its reply was given. Called for
-    // each, oldest first.
-    virtual void OnUnanswered(std::span<const uint8_t> request, uint32_t reply_hint,
-                              bool begun) = 0;
+    // For each that is left when the connection ended, oldest first; or for one that had no reply
+    // in time.
+    virtual void OnUnanswered(const Unanswered& what) = 0;
     // After SendMore found it full.
     virtual void OnRoom() = 0;
   };
@@ -67,8 +74,12 @@ class SharedConnection final : public EventHandler, public Flushable {
   class Owner {
    public:
     virtual ~Owner() = default;
-    // Has room again, or came up.
+    // The server took it.
+    virtual void OnConnectionUp(SharedConnection& connection) = 0;
+    // Has room, perhaps again.
     virtual void OnConnectionRoom(SharedConnection& connection) = 0;
+    // For room: nobody is waited for on any connection.
+    virtual bool SomebodyWaits() const = 0;
     // Nothing goes here any more; clients hear of it after this call. `never_up`: the server could
     // not be reached.
     virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,
@@ -93,6 +104,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool HasRoom() const;
   size_t in_flight() const { return pending_.size(); }
   bool idle() const { return pending_.empty(); }
+  bool up() const { return state_ == State::kUp; }
 
   // Only with room. `open`: more of the request follows through SendMore (one-at-a-time codecs).
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
@@ -100,9 +112,10 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool SendMore(std::span<const uint8_t> bytes, bool open);
   // The client leaves: it hears nothing more and its replies are swallowed.
   void Abandon(Client* client);
-  // The client does not take more of its reply. False: others wait behind it, so it cannot be
-  // waited for.
+  // The client does not take more of its reply: nothing is read until Resume. False: others wait
+  // behind it, or for room, so it cannot be waited for.
   bool PauseFor(Client* client);
+  // Also when it is not paused.
   void Resume();
   // When it is idle.
   void Close();
@@ -114,7 +127,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     uint64_t begin = 0;        // position of the first byte in all that was appended
     uint32_t size = 0;
     uint32_t reply_hint = 0;
-    bool begun = false;        // its reply
+    bool begun = false;  // its reply
     MonotonicTime sent_at;
     std::vector<uint8_t> copy;  // when it may be sent again
   };
@@ -124,10 +137,12 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnFlush() override;
   void OnTimer();
   void OnReplyTimeout();
+  absl::Duration ReplyTimeLeft();
 
   void Append(std::span<const uint8_t> request, const Request& traits);
   void SendOutput();
   void ReadAvailable();
+  void PutOffRead();
   bool TakeReplies(std::span<uint8_t> bytes);
   bool TakeInOrder(std::span<const uint8_t> bytes);
   bool TakeById(std::span<uint8_t> bytes);
@@ -136,7 +151,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnReplyDone();
   void End(bool never_up, const absl::Status& why);
   void FailPending();
-  std::span<const uint8_t> Resendable(const Pending& pending) const;
+  bool Written(const Pending& pending) const;
+  std::vector<uint8_t> Resendable(const Pending& pending) const;
   void ArmTimer();
 
   EventLoop& loop_;
@@ -149,19 +165,20 @@ class SharedConnection final : public EventHandler, public Flushable {
 
   State state_ = State::kConnecting;
   UniqueFd fd_;
+  int dial_error_ = 0;  // where there is no fd_ at all
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
   OutputBuffer output_;
-  uint64_t appended_ = 0;  // bytes, in all
-  uint64_t written_ = 0;   // of these, handed to the kernel
+  uint64_t appended_ = 0;         // bytes, in all
+  uint64_t written_ = 0;          // of these, handed to the kernel
   std::vector<uint8_t> partial_;  // of a message with an id that has not arrived whole
   bool writable_ = false;
-  bool server_fin_ = false;  // epoll saw the server's FIN or an error
-  bool request_open_ = false;   // the newest request is not whole yet
-  bool wants_room_ = false;     // its sender waits
-  bool ending_ = false;         // takes no more requests
+  bool read_put_off_ = false;  // to the end of the pass
+  bool server_fin_ = false;    // epoll saw the server's FIN or an error
+  bool request_open_ = false;  // the newest request is not whole yet
+  bool wants_room_ = false;    // its sender waits
+  bool ending_ = false;        // takes no more requests
   bool paused_ = false;
-  bool was_full_ = false;
   MonotonicTime last_read_;
   MonotonicTime idle_since_;
   MemberTimer<SharedConnection, &SharedConnection::OnTimer> timer_{this};

@@ -44,20 +44,34 @@ SharedConnection* SharedPool::Acquire() {
     if (best == nullptr || connection->in_flight() < best->in_flight()) best = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
-  if (busy && connections_.size() < options_.max_shared) {
+  if (busy && !failing_) {
     if (SharedConnection* fresh = Dial(); fresh != nullptr) best = fresh;
   }
-  somebody_waits_ = somebody_waits_ || best == nullptr;
   return best;
 }
 
+bool SharedPool::AnyUp() const {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const auto& connection) { return connection->up(); });
+}
+
+// From here on, no connection waits for a slow client while others wait for the connection.
+void SharedPool::Await() {
+  somebody_waits_ = true;
+  for (const auto& connection : connections_) connection->Resume();
+}
+
+void SharedPool::TellThoseWhoWait() {
+  if (std::exchange(somebody_waits_, false)) NotifyOfRoom();
+}
+
 SharedConnection* SharedPool::Dial() {
-  if (!has_target_ || !used()) return nullptr;
+  if (!has_target_ || !used() || connections_.size() >= options_.max_shared) return nullptr;
   ConnectionLease lease(budget_, options_.max_connections);
   if (!lease) return nullptr;
   SharedConnection::Owner* const owner = this;
-  connections_.push_back(std::make_unique<SharedConnection>(
-      loop_, target_, options_.connection, std::move(lease), owner, counters_));
+  connections_.push_back(std::make_unique<SharedConnection>(loop_, target_, options_.connection,
+                                                            std::move(lease), owner, counters_));
   open_->Add(1);
   return connections_.back().get();
 }
@@ -70,24 +84,38 @@ bool SharedPool::MakeRoom() {
   return true;
 }
 
+void SharedPool::OnPlaceFree() { TellThoseWhoWait(); }
+
+// What was known of the server is old.
+void SharedPool::OnUsed() {
+  if (failing_ && !probe_timer_.armed()) loop_.Arm(probe_timer_, absl::ZeroDuration());
+}
+
 void SharedPool::OnUnused() {
   probe_timer_.Cancel();
-  while (MakeRoom()) {
+  somebody_waits_ = false;
+  for (size_t i = connections_.size(); i-- > 0;) {
+    if (connections_[i]->idle()) connections_[i]->Close();
   }
 }
 
-void SharedPool::OnConnectionRoom(SharedConnection& connection) {
-  const bool back = std::exchange(failing_, false);
-  if (back) {
+void SharedPool::OnConnectionUp(SharedConnection& connection) {
+  if (std::exchange(failing_, false)) {
     LogInfo("{} is reached again", name_);
     backoff_.Reset();
+    probe_timer_.Cancel();
+    NotifyUsers();
   }
+  OnConnectionRoom(connection);
+}
+
+void SharedPool::OnConnectionRoom(SharedConnection& connection) {
   // What nobody uses any more finishes what it has.
   if (!used() && connection.idle()) {
     connection.Close();
     return;
   }
-  if (std::exchange(somebody_waits_, false) || back) NotifyUsers();
+  TellThoseWhoWait();
 }
 
 void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
@@ -105,12 +133,17 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   } else if (!why.ok()) {
     LogWarn("shared connection to {} lost: {}", name_, StdView(why.message()));
   }
-  if (never_up || std::exchange(somebody_waits_, false)) NotifyUsers();
+  // Without any, it is unusable while it fails.
+  if (failing_ && !AnyUp()) NotifyUsers();
+  TellThoseWhoWait();
 }
 
 void SharedPool::Probe() {
-  if (!used() || !failing_ || !connections_.empty()) return;
-  if (Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  if (!used() || !failing_) return;
+  // One that is on its way will tell.
+  const bool dialling = std::any_of(connections_.begin(), connections_.end(),
+                                    [](const auto& connection) { return !connection->up(); });
+  if (!dialling && Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
 }
 
 }  // namespace trunkline

@@ -2,8 +2,9 @@
 // another one is worth its cost, and when the endpoint is left alone.
 //
 // Connections are opened when requests ask for them and closed when they had none for a while.
-// A dial that fails makes the pool unusable until a later dial, made with jittered backoff, finds the
-// server; requests that waited for it go elsewhere.
+// After a dial that failed, dials are made with jittered backoff only, until one finds the server.
+// The pool goes on with the connections that it has; without any it is unusable and requests that
+// waited for one go elsewhere.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -37,19 +38,26 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   ~SharedPool() override;
 
   void SetTarget(const SocketAddress& target) override;
-  bool usable() const override { return has_target_ && !failing_; }
+  bool usable() const override { return has_target_ && (!failing_ || AnyUp()); }
   bool idle() const override { return !used() && connections_.empty(); }
 
-  // A connection with room, or null: users are told when there is one.
+  // A connection with room, or null.
   SharedConnection* Acquire();
+  void Await() override;
   bool MakeRoom() override;
+  void OnPlaceFree() override;
   size_t connections() const { return connections_.size(); }
 
  private:
+  void OnUsed() override;
   void OnUnused() override;
+  void OnConnectionUp(SharedConnection& connection) override;
   void OnConnectionRoom(SharedConnection& connection) override;
   void OnConnectionEnded(SharedConnection& connection, bool never_up,
                          const absl::Status& why) override;
+  bool SomebodyWaits() const override { return somebody_waits_; }
+  bool AnyUp() const;
+  void TellThoseWhoWait();
   SharedConnection* Dial();
   void Probe();
 
@@ -63,8 +71,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   Backoff backoff_;
   SocketAddress target_;
   bool has_target_ = false;
-  bool failing_ = false;      // the last dial failed, and none has succeeded since
-  bool somebody_waits_ = false;
+  bool failing_ = false;         // the last dial failed, and none has succeeded since
+  bool somebody_waits_ = false;  // and was not told of room since
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };

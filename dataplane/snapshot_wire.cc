@@ -20,8 +20,14 @@ constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
 // Of one snapshot: a limit on what a confused controller can make a proxy hold.
 constexpr int kMaxServices = 1000;
 constexpr int kMaxEndpoints = 10'000;
+// Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
+constexpr double kMaxWeight = 1e18;
 // Of a protocol that has one request at a time on a connection: as many requests as go at once.
 constexpr size_t kExclusiveConnections = 64;
+// What the configuration allows (service.proto).
+constexpr uint32_t kMaxInFlight = 65536;
+constexpr uint32_t kMaxSharedConnections = 1024;
+constexpr uint32_t kMaxConnections = 65536;
 
 std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
 
@@ -36,23 +42,29 @@ absl::Status ReadTimeout(const std::string& service, const char* field,
   *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
   if (*to > absl::ZeroDuration() && *to <= kLongestTimeout) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("service ", service, ": limits.", field, " must be more than 0 and at most ",
+      absl::StrCat("service ", service, ": ", field, " must be more than 0 and at most ",
                    absl::FormatDuration(kLongestTimeout), "; got ", absl::FormatDuration(*to)));
 }
 
 absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::FlowLimits& from) {
   FlowLimits limits;
   absl::Status read;
-  read.Update(ReadTimeout(service, "connect_timeout", from.connect_timeout(),
+  read.Update(ReadTimeout(service, "limits.connect_timeout", from.connect_timeout(),
                           from.has_connect_timeout(), &limits.connect_timeout));
-  read.Update(ReadTimeout(service, "idle_timeout", from.idle_timeout(), from.has_idle_timeout(),
-                          &limits.idle_timeout));
-  read.Update(ReadTimeout(service, "first_byte_timeout", from.first_byte_timeout(),
+  read.Update(ReadTimeout(service, "limits.idle_timeout", from.idle_timeout(),
+                          from.has_idle_timeout(), &limits.idle_timeout));
+  read.Update(ReadTimeout(service, "limits.first_byte_timeout", from.first_byte_timeout(),
                           from.has_first_byte_timeout(), &limits.first_byte_timeout));
   if (!read.ok()) return read;
   if (from.max_clients() > 0) limits.max_clients = from.max_clients();
   limits.max_clients_per_source = from.max_clients_per_source();
   return limits;
+}
+
+absl::Status CheckWeight(const std::string& where, const char* field, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kMaxWeight) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, " must be a number from 0 to ",
+                                                 kMaxWeight, "; got ", value));
 }
 
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
@@ -61,10 +73,9 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
   if (from.endpoint_id().empty()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
   }
-  if (!std::isfinite(from.weight()) || from.weight() < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": weight must be a number of at least 0; got ", from.weight()));
-  }
+  absl::Status numbers = CheckWeight(where, "weight", from.weight());
+  numbers.Update(CheckWeight(where, "capacity", from.capacity()));
+  if (!numbers.ok()) return numbers;
   const absl::StatusOr<Address> address = ParseAddress(from.address());
   if (!address.ok()) {
     return absl::InvalidArgumentError(
@@ -80,28 +91,42 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
   return endpoint;
 }
 
-absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
-  if (!present) return otherwise;
-  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
+// 0 stands for what is there already.
+template <typename Count>
+absl::Status ReadCount(const std::string& service, const char* field, uint32_t from, uint32_t most,
+                       Count* to) {
+  if (from > 0) *to = from;
+  if (from <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("service ", service, ": ", field, " must be at most ", most, "; got ", from));
 }
 
-absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const v1::MessageOptions& from,
+absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::string& service,
+                                                                  const v1::MessageOptions& from,
                                                                   const FlowLimits& limits) {
   absl::StatusOr<std::shared_ptr<const Codec>> codec = MakeCodec(from);
-  if (!codec.ok()) return codec.status();
+  if (!codec.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", service, ": ", codec.status().message()));
+  }
   auto message = std::make_shared<MessageService>();
   SharedConnection::Options& connection = message->connection;
   connection.codec = *std::move(codec);
-  if (from.max_in_flight() > 0) connection.max_in_flight = from.max_in_flight();
   connection.idempotent = from.idempotent();
   connection.connect_timeout = limits.connect_timeout;
-  connection.reply_timeout =
-      Or(from.reply_timeout(), from.has_reply_timeout(), connection.reply_timeout);
-  connection.idle_timeout =
-      Or(from.idle_timeout(), from.has_idle_timeout(), connection.idle_timeout);
   if (connection.codec->one_at_a_time()) message->max_shared = kExclusiveConnections;
-  if (from.shared_connections() > 0) message->max_shared = from.shared_connections();
-  message->max_connections = from.max_connections();
+  absl::Status read;
+  read.Update(ReadTimeout(service, "message.reply_timeout", from.reply_timeout(),
+                          from.has_reply_timeout(), &connection.reply_timeout));
+  read.Update(ReadTimeout(service, "message.idle_timeout", from.idle_timeout(),
+                          from.has_idle_timeout(), &connection.idle_timeout));
+  read.Update(ReadCount(service, "message.max_in_flight", from.max_in_flight(), kMaxInFlight,
+                        &connection.max_in_flight));
+  read.Update(ReadCount(service, "message.shared_connections", from.shared_connections(),
+                        kMaxSharedConnections, &message->max_shared));
+  read.Update(ReadCount(service, "message.max_connections", from.max_connections(),
+                        kMaxConnections, &message->max_connections));
+  if (!read.ok()) return read;
   return message;
 }
 
@@ -116,11 +141,8 @@ absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
       return absl::OkStatus();
     case v1::MESSAGE: {
       set.mode = CarryMode::kMessage;
-      auto message = ReadMessage(from.message(), set.limits);
-      if (!message.ok()) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("service ", from.name(), ": ", message.status().message()));
-      }
+      auto message = ReadMessage(from.name(), from.message(), set.limits);
+      if (!message.ok()) return message.status();
       set.message = *std::move(message);
       return absl::OkStatus();
     }

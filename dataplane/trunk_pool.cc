@@ -31,6 +31,7 @@ TrunkPool::~TrunkPool() = default;
 
 void TrunkPool::OnUnused() {
   dial_timer_.Cancel();
+  age_timer_.Cancel();
   // Each Drain or Close may take its trunk out of the list.
   std::vector<TrunkConnection*> ending;
   for (const auto& trunk : trunks_) ending.push_back(trunk.get());
@@ -54,16 +55,20 @@ bool TrunkPool::usable() const {
   return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
 }
 
+// What a new stream would wait behind: first whether the kernel lags behind, then who is there.
+std::pair<bool, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
+  return {trunk.congested(), trunk.session().open_streams()};
+}
+
 TrunkConnection* TrunkPool::Acquire() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
     if (trunk->usable() && trunk->session().IdsNearlySpent()) trunk->Drain();
     if (!trunk->usable()) continue;
-    if (best == nullptr || trunk->session().open_streams() < best->session().open_streams()) {
-      best = trunk.get();
-    }
+    if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
   }
-  const bool busy = best == nullptr || best->session().open_streams() >= kStreamsWorthAnotherTrunk;
+  const bool busy = best == nullptr || best->congested() ||
+                    best->session().open_streams() >= kStreamsWorthAnotherTrunk;
   if (busy && trunks_.size() < options_.max_trunks && !dial_timer_.armed()) Dial();
   return best;
 }
@@ -84,7 +89,8 @@ void TrunkPool::Dial() {
   const TrunkConnection::Options options = {
       .session = {.role = Http2Session::Role::kClient,
                   .max_streams = options_.max_streams_per_trunk,
-                  .last_stream_id = options_.last_stream_id},
+                  .last_stream_id = options_.last_stream_id,
+                  .window_budget = options_.window_budget},
       .ping_after = options_.ping_after,
       .ping_timeout = options_.ping_timeout};
   TrunkConnection::Owner* const owner = this;
@@ -113,9 +119,11 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
     stats_->trunks_up.Add();
     if (reported_down_) LogInfo("trunk to {} is back", address_);
     reported_down_ = false;
+    if (replacing_) ReplaceOldest();
+    if (!age_timer_.armed()) loop_.Arm(age_timer_, Age());
   }
   if (trunk.draining()) {
-    LogInfo("agent {} asks for no new streams on a trunk", address_);
+    if (trunk.peer_drains()) LogInfo("agent {} asks for no new streams on a trunk", address_);
     Replace();
   }
   NotifyUsers();
@@ -128,6 +136,28 @@ void TrunkPool::Replace() {
     DialIfNeeded();
   } else if (!dial_timer_.armed()) {
     loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
+  }
+}
+
+absl::Duration TrunkPool::Age() { return options_.max_age * (0.8 + 0.4 * random_.Uniform()); }
+
+// One of them in each turn: with several trunks the turns come so much more often.
+void TrunkPool::OnAgeTimer() {
+  if (!used() || trunks_.empty()) return;
+  loop_.Arm(age_timer_, Age() / static_cast<double>(trunks_.size()));
+  if (dial_timer_.armed()) return;
+  replacing_ = true;
+  if (dialing_ == nullptr) Dial();
+}
+
+// Trunks are in the order of their birth; the newest has just come up.
+void TrunkPool::ReplaceOldest() {
+  replacing_ = false;
+  for (const auto& trunk : trunks_) {
+    if (trunk.get() == trunks_.back().get()) return;
+    if (!trunk->up()) continue;
+    trunk->Drain();
+    return;
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/backoff.h"
@@ -31,6 +32,11 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
     absl::Duration ping_timeout = absl::Seconds(5);
     // A trunk is replaced when its stream ids come this far; see Http2Session::Options.
     int32_t last_stream_id = 1 << 30;
+    // A trunk this old is replaced, give or take a fifth, new before old: connections that live for
+    // ever keep old paths, old keys and old mistakes of balancing.
+    absl::Duration max_age = absl::Minutes(45);
+    // What the windows of its streams may grow by; outlives the pool.
+    WindowBudget* window_budget = nullptr;
   };
 
   TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
@@ -53,9 +59,13 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
 
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
+  static std::pair<bool, size_t> Burden(TrunkConnection& trunk);
+  absl::Duration Age();
   void Dial();
   void DialIfNeeded();
   void DialLater(const std::string& why);
+  void OnAgeTimer();
+  void ReplaceOldest();
   void Replace();
 
   EventLoop& loop_;
@@ -70,7 +80,10 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
   bool reported_down_ = false;  // logs say it once
   MonotonicTime last_up_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
+  // The oldest trunk leaves when the one that is dialled for it is up.
+  bool replacing_ = false;
   MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};
+  MemberTimer<TrunkPool, &TrunkPool::OnAgeTimer> age_timer_{this};
 };
 
 }  // namespace trunkline

@@ -15,7 +15,7 @@ constexpr size_t kMaxSentCopyBytes = 64 * 1024;
 constexpr int kStatusNotConnected = 503;
 
 // Agents say 200; a foreign end may use any other of this class (RFC 9110, 9.3.6).
-bool IsConnected(int status) { return status >= 200 && status < 300; }
+bool IsSuccess(int status) { return status >= 200 && status < 300; }
 
 }  // namespace
 
@@ -70,7 +70,7 @@ void TunnelFlow::ForgetIfReplayed() {
 }
 
 void TunnelFlow::OnHeaders(int status) {
-  if (!IsConnected(status)) {
+  if (!IsSuccess(status)) {
     refused_ = true;
     if (status == kStatusNotConnected) router().OnConnectRefused(*this);
     session()->Abandon(this, NGHTTP2_CANCEL);

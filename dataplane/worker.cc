@@ -198,14 +198,22 @@ Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
   return *carrier;
 }
 
+// Its part of what the endpoint bears, so that no worker's clients wait for another worker's.
+size_t Worker::SharedConnections(const MessageService& message) const {
+  if (message.max_connections == 0) return message.max_shared;
+  return std::clamp<size_t>(message.max_connections / options_.workers, 1, message.max_shared);
+}
+
 std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
   switch (set.mode) {
-    case CarryMode::kTunnel:
-      return std::make_unique<TrunkPool>(loop_, endpoint.address, options_.trunks, stats_,
-                                         random_.Next());
+    case CarryMode::kTunnel: {
+      TrunkPool::Options options = options_.trunks;
+      options.window_budget = &windows_;
+      return std::make_unique<TrunkPool>(loop_, endpoint.address, options, stats_, random_.Next());
+    }
     case CarryMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
-                                           .max_shared = set.message->max_shared,
+                                           .max_shared = SharedConnections(*set.message),
                                            .max_connections = set.message->max_connections};
       return std::make_unique<SharedPool>(
           loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,

@@ -24,6 +24,7 @@ class Worker final : private ServiceRouter::Owner {
  public:
   struct Options {
     size_t index = 0;
+    size_t workers = 1;  // there are so many
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
     uint64_t random_seed = 0;
@@ -52,6 +53,7 @@ class Worker final : private ServiceRouter::Owner {
   void ApplyOnLoop(const RoutingTable& table);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom() const;
+  size_t SharedConnections(const MessageService& message) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
   std::unique_ptr<Flow> MakeFirstFlow(ServiceSlot& slot, UniqueFd client);
@@ -63,6 +65,7 @@ class Worker final : private ServiceRouter::Owner {
   TrafficStats& all_stats_;
   WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
+  WindowBudget windows_{StreamWindow::kBudgetBytes};
   FastRandom random_;
   // By what tells them apart: an agent's address, or a service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;

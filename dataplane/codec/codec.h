@@ -58,7 +58,7 @@ class RequestParser {
   virtual Request request() const { return {}; }
 };
 
-// What is known of a reply once Parse said kEnd.
+// What is known of a reply once Parse said kEnd; `unasked` as soon as the bytes tell.
 struct Reply {
   // The server closes its connection after it.
   bool last = false;

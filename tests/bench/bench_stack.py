@@ -14,11 +14,13 @@ from bench_processes import Processes, accepts, bin_dir, free_port, http_ok, met
 
 PROXY_CORE = 0
 OTHER_CORE = 1
+# Of the paced bulk port: a wire that leaves CPU to spare on both cores.
+WIRE_BYTES_PER_SECOND = 200 << 20
 # Trunkline's services: mode, and what serves them (a unix socket or TCP).
 SERVICES = {
     "tunnel": "tunnel",
     "tunnel_tcp": "tunnel",
-    "tunnel_bulk": "tunnel",
+    "tunnel_paced_bulk": "tunnel",
     "message": "message",
     "direct": "direct",
     "direct_bulk": "direct",
@@ -43,6 +45,11 @@ frontend bulk_clients
   default_backend bulk_servers
 backend bulk_servers
   server bulk 127.0.0.1:{server_bulk}
+frontend paced_clients
+  bind 127.0.0.1:{haproxy_paced_bulk}
+  default_backend paced_servers
+backend paced_servers
+  server bulk 127.0.0.1:{server_paced_bulk}
 frontend spliced_clients
   option splice-auto
   bind 127.0.0.1:{haproxy_splice_bulk}
@@ -112,8 +119,8 @@ class Stack:
         self.folder = processes.folder
         self.bin = bin_dir()
         self.proxy_workers = proxy_workers
-        names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
-                 "server", "server_bulk", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
+        names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
+                 "server", "server_bulk", "server_paced_bulk", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
         self.ports = {name: free_port() for name in names}
         self.pids = {}
 
@@ -129,7 +136,9 @@ class Stack:
         ports = self.ports
         self._start("server", [self.bin / "echo_server", "--listen", f"127.0.0.1:{ports['server']}",
                                "--listen", f"unix:{self.folder}/echo.sock",
-                               "--bulk", f"127.0.0.1:{ports['server_bulk']}"], OTHER_CORE)
+                               "--bulk", f"127.0.0.1:{ports['server_bulk']}",
+                               "--paced-bulk", f"127.0.0.1:{ports['server_paced_bulk']}",
+                               "--pace", str(WIRE_BYTES_PER_SECOND)], OTHER_CORE)
         self.processes.wait_for("the server", lambda: accepts(ports["server"]))
 
     def start_haproxy(self):
@@ -162,7 +171,7 @@ class Stack:
             f"grpc_listen: 127.0.0.1:{ports['grpc']}\nadmin_listen: 127.0.0.1:{ports['controller_http']}\n"
             f"services:\n{services}"))], OTHER_CORE)
         targets = {"tunnel": f"unix:{self.folder}/echo.sock", "tunnel_tcp": f"127.0.0.1:{ports['server']}",
-                   "tunnel_bulk": f"127.0.0.1:{ports['server_bulk']}"}
+                   "tunnel_paced_bulk": f"127.0.0.1:{ports['server_paced_bulk']}"}
         served = "".join(f"  - {{service: {name}, target: '{target}'}}\n" for name, target in targets.items())
         self._start("agent", [self.bin / "trunkline-agent", "--config", self.config("agent.yaml", (
             f"agent_id: server-1\ncontroller: 127.0.0.1:{ports['grpc']}\ntrunk_listen: 127.0.0.1:{ports['trunk']}\n"

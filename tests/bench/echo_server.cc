@@ -26,6 +26,8 @@ struct Server {
   trunkline::UniqueFd epoll{epoll_create1(0)};
   std::vector<trunkline::UniqueFd> listeners;
   std::vector<trunkline::UniqueFd> bulk_listeners;
+  std::vector<trunkline::UniqueFd> paced_listeners;
+  unsigned bytes_per_second = 0;  // of each connection there
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
   // By descriptor: is it a bulk client, and the bytes that it still gets.
@@ -51,6 +53,9 @@ struct Server {
   void AcceptBulk(int listener) {
     const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) return;
+    if (Has(paced_listeners, listener)) {
+      setsockopt(fd, SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_second, sizeof bytes_per_second);
+    }
     const size_t places = std::max(owed.size(), static_cast<size_t>(fd) + 1);
     owed.resize(places);
     bulk.resize(places);
@@ -95,7 +100,7 @@ struct Server {
   void Handle(int fd) {
     if (Has(listeners, fd)) {
       Accept(fd);
-    } else if (Has(bulk_listeners, fd)) {
+    } else if (Has(bulk_listeners, fd) || Has(paced_listeners, fd)) {
       AcceptBulk(fd);
     } else if (static_cast<size_t>(fd) < bulk.size() && bulk[fd]) {
       Pour(fd);
@@ -128,14 +133,23 @@ int main(int argc, char** argv) {
   std::vector<std::string> bulk;
   app.add_option("--listen", echo, "host:port or unix:/path that echoes")->required();
   app.add_option("--bulk", bulk, "host:port or unix:/path that sends what is asked for");
+  std::vector<std::string> paced;
+  unsigned pace = 0;
+  app.add_option("--paced-bulk", paced, "as --bulk, at --pace");
+  app.add_option("--pace", pace, "bytes a second of a connection");
   CLI11_PARSE(app, argc, argv);
   static Server server;
+  server.bytes_per_second = pace;
   for (const std::string& where : echo) {
     if (!Listen(where, &server.listeners)) return 1;
   }
   for (const std::string& where : bulk) {
     if (!Listen(where, &server.bulk_listeners)) return 1;
   }
+  for (const std::string& where : paced) {
+    if (!Listen(where, &server.paced_listeners)) return 1;
+  }
+  for (const auto& socket : server.paced_listeners) server.Watch(socket.get(), EPOLLIN);
   for (const auto& socket : server.listeners) server.Watch(socket.get(), EPOLLIN);
   for (const auto& socket : server.bulk_listeners) server.Watch(socket.get(), EPOLLIN);
   std::printf("listening\n");

@@ -133,7 +133,15 @@ TEST(ConfigErrorTest, FileWithoutFieldsIsRefused) {
 TEST(ConfigErrorTest, RootThatIsNoMapIsRefused) {
   EXPECT_EQ(Errors("- a\n- b\n"), "c.yaml:1: expected lines of the form \"field: value\"");
   EXPECT_EQ(Errors("# c\njust words\n"), "c.yaml:2: expected lines of the form \"field: value\"");
-  EXPECT_THAT(Errors("text: a\n---\ntext: b\n"), HasSubstr("expected one YAML document"));
+  EXPECT_THAT(Errors("text: a\n---\ntext: b\n"), HasSubstr("c.yaml:2: expected one YAML document"));
+}
+
+TEST(ConfigErrorTest, StrayTokensEndWithAnErrorAndNotWithAllMemory) {
+  EXPECT_EQ(Errors(",text: a\n"),
+            "c.yaml:1: not YAML: no value can begin here (a stray comma or bracket?)");
+  for (const char* yaml : {",", "text: a\n]", "}", "- a\n, b\n", ",?a[ b{x:c? "}) {
+    EXPECT_THAT(Errors(yaml), StartsWith("c.yaml:")) << yaml;
+  }
 }
 
 TEST(ConfigErrorTest, TabInTheIndentationIsNamed) {

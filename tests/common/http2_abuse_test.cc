@@ -174,6 +174,67 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
   EXPECT_EQ(server().session.open_streams(), 0u);
 }
 
+// Refused one by one as long as the peer may not know that push is off.
+TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
+  Http2End client({.role = Role::kClient});
+  TestStream stream;
+  ASSERT_TRUE(client.session.Connect("db:1", &stream).ok());
+  client.TakeOutput();
+  ASSERT_TRUE(client.Give(RawFrame(NGHTTP2_SETTINGS, kNoFlags, 0)).ok());
+  int32_t id = 2;
+  for (; id < 100'000 && client.session.peer_error() == 0; id += 2) {
+    const std::string promised = RawFrame(0, 0, id).substr(5);
+    ASSERT_TRUE(
+        client.Give(RawFrame(NGHTTP2_PUSH_PROMISE, kEndHeaders, 1, promised + ConnectBlock()))
+            .ok());
+    client.TakeOutput();
+  }
+  EXPECT_GT(id, kEmptyFrameBurst);
+  EXPECT_EQ(client.session.peer_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
+  client.session.CloseAll(NGHTTP2_INTERNAL_ERROR);
+}
+
+// Each costs a connect: the others of the loop get their turn between.
+TEST_F(Http2AbuseTest, StreamsOfOneReadAreTakenAFewAtATime) {
+  constexpr size_t kAtATime = 4;
+  constexpr int32_t kStreams = 100;
+  std::string read;
+  for (int32_t i = 0; i < kStreams; ++i) {
+    read += RawFrame(NGHTTP2_HEADERS, kEndHeaders, 2 * i + 1, ConnectBlock()) +
+            RawFrame(NGHTTP2_DATA, kEndBoth & ~kEndHeaders, 2 * i + 1, std::to_string(i));
+  }
+  Http2Session& session = server().session;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(read.data());
+  ASSERT_TRUE(session.Receive(bytes, read.size(), server().now).ok());
+  size_t before = 0;
+  while (session.has_unread()) {
+    EXPECT_LE(server().accepted.size() - before, kAtATime);
+    before = server().accepted.size();
+    ASSERT_TRUE(session.Receive(nullptr, 0, server().now).ok());
+  }
+  ASSERT_EQ(server().accepted.size(), static_cast<size_t>(kStreams));
+  for (int32_t i = 0; i < kStreams; ++i)
+    EXPECT_EQ(server().accepted[i]->received, std::to_string(i));
+}
+
+TEST_F(Http2AbuseTest, RapidResetsBeyondTheLimitEndInEnhanceYourCalm) {
+  constexpr int kResetBurst = 50'000;
+  int resets = 0;
+  while (resets < 10 * kResetBurst && server().session.peer_error() == 0) {
+    const int32_t id = 2 * resets + 1;
+    ++resets;
+    if (!server()
+             .Give(RawFrame(NGHTTP2_HEADERS, kEndHeaders, id, ConnectBlock()) +
+                   RawFrame(NGHTTP2_RST_STREAM, kNoFlags, id, std::string("\0\0\0\x08", 4)))
+             .ok())
+      break;
+    server().TakeOutput();
+    server().accepted.clear();
+  }
+  EXPECT_GE(resets, kResetBurst);
+  EXPECT_EQ(server().session.peer_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
+}
+
 TEST_F(Http2AbuseTest, HeaderListAboveItsLimitCostsOneResetAndTheTrunkGoesOn) {
   std::string block = ConnectBlock();
   while (block.size() < kHeaderListLimit) block += Field("x", std::string(100, 'v'));

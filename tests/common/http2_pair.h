@@ -65,7 +65,7 @@ class TestStream : public Http2Stream {
   }
   void OnData(const uint8_t* data, size_t size) override {
     received.append(reinterpret_cast<const char*>(data), size);
-    if (consume) session()->Consume(this, size);
+    if (consume) session()->Consume(this, size, MonotonicTime());
     on_data(*this);
   }
   void OnEnd(bool closing) override {
@@ -131,7 +131,10 @@ class Http2End final : public Http2Session::Listener {
     return bytes;
   }
   absl::Status Give(const std::string& bytes) {
-    return session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    absl::Status status =
+        session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    while (status.ok() && session.has_unread()) status = session.Receive(nullptr, 0, now);
+    return status;
   }
 
   OutputBuffer output;

@@ -232,7 +232,7 @@ TEST(Http2SessionTest, UnreadStreamStopsAtItsWindowAndTheOthersProceed) {
     pair.Pump();
   }
   EXPECT_EQ(unread.received.size(), kStreamWindow);
-  pair.server.session.Consume(&unread, kStreamWindow);
+  pair.server.session.Consume(&unread, kStreamWindow, MonotonicTime());
   pair.Pump();
   EXPECT_EQ(unread.received.size(), 2 * kStreamWindow);
 }

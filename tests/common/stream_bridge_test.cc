@@ -201,7 +201,7 @@ TEST_F(StreamBridgeTest, SocketWhoseStreamHasNoWindowIsNotRead) {
       << "the rest stays with the client's kernel";
   // The reader wakes up: nothing is lost.
   far().consume = true;
-  pair_.server.session.Consume(&far(), kStreamWindow);
+  pair_.server.session.Consume(&far(), kStreamWindow, MonotonicTime());
   ASSERT_TRUE(RunUntil([&] { return far().received.size() == sent; }));
   EXPECT_EQ(far().received, all.substr(0, sent));
 }

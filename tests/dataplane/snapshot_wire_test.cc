@@ -198,6 +198,22 @@ TEST_F(RoutingTableTest, NameThatDoesNotResolveIsNoError) {
   EXPECT_TRUE((*table)->services[1]->endpoints[1].resolved.has_value());
 }
 
+TEST_F(RoutingTableTest, MessageOptionsThatNoConfigurationHasAreRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"reply_timeout { seconds: 0 }", "message.reply_timeout must be more than 0"},
+      {"reply_timeout { seconds: -3 }", "got -3s"},
+      {"idle_timeout { seconds: 9223372036854775807 }", "message.idle_timeout"},
+      {"max_in_flight: 65537", "message.max_in_flight must be at most 65536; got 65537"},
+      {"shared_connections: 1025", "message.shared_connections must be at most 1024"},
+      {"max_connections: 65537", "message.max_connections must be at most 65536"},
+      {"max_message_bytes: 67108865", "message.max_message_bytes: expected at most 67108864"},
+  };
+  for (const auto& [option, words] : cases) {
+    const std::string mode = std::string("mode: MESSAGE message { redis {} ") + option + " }";
+    EXPECT_THAT(Refusal("mode: TUNNEL", mode), AllOf(HasSubstr("service cache"), HasSubstr(words)));
+  }
+}
+
 TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
   EXPECT_THAT(
       Refusal("10.0.0.2:7073", "nowhere"),
@@ -208,6 +224,12 @@ TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
               AllOf(HasSubstr("endpoint b"), HasSubstr("nan")));
   EXPECT_THAT(Refusal("weight: 1", "weight: inf"),
               AllOf(HasSubstr("endpoint b"), HasSubstr("inf")));
+  EXPECT_THAT(Refusal("weight: 1 ", "weight: 1e308 "),
+              AllOf(HasSubstr("endpoint b"), HasSubstr("weight"), HasSubstr("1e+308")));
+  for (const char* value : {"nan", "inf", "-1", "1e308"}) {
+    EXPECT_THAT(Refusal("capacity: 4", std::string("capacity: ") + value),
+                AllOf(HasSubstr("endpoint a"), HasSubstr("capacity must be a number from 0 to")));
+  }
   EXPECT_THAT(Refusal("endpoint_id: \"b\"", ""), AllOf(HasSubstr("db"), HasSubstr("endpoint_id")));
   EXPECT_THAT(Refusal("endpoint_id: \"b\"", "endpoint_id: 'a'"),
               AllOf(HasSubstr("db"), HasSubstr("endpoint a"), HasSubstr("twice")));

@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,31 +13,9 @@
 #include "dataplane/data_plane.h"
 #include "tests/common/scratch_folder.h"
 #include "tests/common/tcp_pair.h"
+#include "tests/dataplane/local_server.h"
 
 namespace trunkline::test {
-
-// For what no socket tells. False after 20 s.
-bool Eventually(const std::function<bool()>& condition);
-
-// The local server of an agent; the test accepts and speaks.
-class LocalServer {
- public:
-  LocalServer() : LocalServer(Address{.host = "127.0.0.1", .port = 0}) {}
-  explicit LocalServer(const Address& address);
-
-  const Address& address() const { return address_; }
-  Peer Accept(int millis = kPatienceMillis) const { return AcceptPeer(listener_.get(), millis); }
-  // Somebody waits to be accepted.
-  bool Knocked(int millis) const { return WaitFor(listener_.get(), POLLIN, millis); }
-  int fd() const { return listener_.get(); }
-
- private:
-  Address address_;
-  UniqueFd listener_;
-};
-
-// A port on which nobody listens.
-Address RefusingAddress();
 
 class Tunnel {
  public:
@@ -102,9 +79,5 @@ class Tunnel {
   uint64_t version_ = 0;
   std::unique_ptr<DataPlane> data_plane_;
 };
-
-// Sends `question`, lets the server read it and send `answer`, and reads that.
-void ExpectExchange(Peer& client, Peer& server, const std::string& question,
-                    const std::string& answer);
 
 }  // namespace trunkline::test

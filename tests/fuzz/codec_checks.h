@@ -11,17 +11,12 @@
 
 namespace trunkline::test {
 
-// Returns what `feed` made of `text` at once.
+// Seed 0: byte by byte; else pieces of random sizes. Returns what `feed` made of `text` at once.
 inline Fed CheckPieces(const std::string& text, uint64_t seed, size_t max_message_bytes,
                        const std::function<Fed(const Pieces&)>& feed) {
-  // Byte by byte takes long for what is long, and random pieces have bytes alone among them.
-  constexpr size_t kLongestOneByOne = 1000;
   Fed whole = feed({text});
   FastRandom random(seed);
-  EXPECT_EQ(feed(RandomPieces(text, random)), whole) << "in pieces";
-  if (text.size() <= kLongestOneByOne) {
-    EXPECT_EQ(feed(OneByOne(text)), whole) << "byte by byte";
-  }
+  EXPECT_EQ(feed(seed == 0 ? OneByOne(text) : RandomPieces(text, random)), whole);
   std::string all;
   for (const std::string& message : whole.messages) {
     EXPECT_LE(message.size(), max_message_bytes);

@@ -16,8 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!codec.ok()) return 0;
   const uint64_t seed = input.Byte();
   const std::string text = input.TakeRest();
-  EXPECT_EQ(test::CheckRequests(**codec, text, seed, limit),
-            test::PlainSearch(text, delimiter, limit));
-  test::CheckReplies(**codec, text, seed, limit);
+  const test::Fed fed = test::CheckRequests(**codec, text, seed, limit);
+  EXPECT_EQ(fed, test::PlainSearch(text, delimiter, limit));
+  EXPECT_EQ(test::FeedReplies(**codec, {text}), fed);
   return 0;
 }

@@ -27,7 +27,7 @@ class FuzzInput {
   }
   // As many as are left.
   std::string Take(size_t size) {
-    const std::string taken(left_.substr(0, size));
+    std::string taken(left_.substr(0, size));
     left_.remove_prefix(taken.size());
     return taken;
   }

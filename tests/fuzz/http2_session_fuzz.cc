@@ -117,7 +117,7 @@ class Run {
     for (size_t i = 0; i < kOwnStreams; ++i) {
       opened_.push_back(std::make_unique<TestStream>());
       Prepare(*opened_.back());
-      opened_.back()->source.assign((mode & kRefuseOrSend) != 0 ? 100'000 : 50, 'x');
+      opened_.back()->source.assign((mode & kRefuseOrSend) != 0 ? 20'000 : 50, 'x');
       EXPECT_TRUE(end_.session.Connect("db:1", opened_.back().get()).ok());
     }
     answer_ += end_.TakeOutput().size();

@@ -45,7 +45,8 @@ void CheckReport(const ValidReport& report) {
   CheckName(report.announcement->agent_id);
   CheckName(report.announcement->boot_id);
   CheckText(report.announcement->version);
-  CheckText(report.announcement->trunk_address);
+  // A host name, which ParseAddress bounds, and a port.
+  EXPECT_LE(report.announcement->trunk_address.size(), 253 + std::string(":65535").size());
   for (const AnnouncedEndpoint& endpoint : report.announcement->endpoints) {
     CheckName(endpoint.key.service);
     CheckName(endpoint.key.endpoint_id);

@@ -21,17 +21,34 @@ std::optional<SocketAddress> Resolve(const Address& address) {
   return resolved;
 }
 
+void CheckTimeout(absl::Duration timeout) {
+  EXPECT_GT(timeout, absl::ZeroDuration());
+  EXPECT_LE(timeout, absl::Hours(7 * 24));
+}
+
+void CheckMessageMode(const EndpointSet& service) {
+  EXPECT_EQ(service.message != nullptr, service.mode == CarryMode::kMessage);
+  if (service.message == nullptr) return;
+  const SharedConnection::Options& connection = service.message->connection;
+  ASSERT_NE(connection.codec, nullptr);
+  EXPECT_NE(connection.codec->NewRequestParser(), nullptr);
+  CheckTimeout(connection.connect_timeout);
+  CheckTimeout(connection.reply_timeout);
+  CheckTimeout(connection.idle_timeout);
+  // As in the configuration (service.proto): what one message can make a worker hold.
+  EXPECT_TRUE(connection.max_in_flight >= 1 && connection.max_in_flight <= 65536);
+  EXPECT_TRUE(service.message->max_shared >= 1 && service.message->max_shared <= 1024);
+}
+
 void CheckTable(const RoutingTable& table) {
   std::set<std::string> services;
   for (const auto& service : table.services) {
     EXPECT_FALSE(service->service.empty());
     EXPECT_TRUE(services.insert(service->service).second) << "twice";
-    for (const absl::Duration limit :
-         {service->limits.connect_timeout, service->limits.idle_timeout,
-          service->limits.first_byte_timeout}) {
-      EXPECT_GT(limit, absl::ZeroDuration());
-      EXPECT_LT(limit, absl::InfiniteDuration());
-    }
+    CheckTimeout(service->limits.connect_timeout);
+    CheckTimeout(service->limits.idle_timeout);
+    CheckTimeout(service->limits.first_byte_timeout);
+    CheckMessageMode(*service);
     EXPECT_GT(service->limits.max_clients, 0u);
     std::set<std::string> endpoints;
     for (const Endpoint& endpoint : service->endpoints) {

@@ -155,24 +155,25 @@ class Cluster:
 
     def add_controller(self, services, **config):
         """`services`: a ServiceConfig by name, without name and listen."""
-        self.controller = self._add(Controller(self.folder, services))
+        self.controller = self.add(Controller(self.folder, services))
         self.controller.config.update(config)
         return self.controller
 
     def add_agent(self, name, targets, **config):
         """`targets`: what serves each service, an address or an AgentServiceConfig without the service's name."""
-        self.agents.append(self._add(Agent(self.folder, name, self.controller.address, targets, **config)))
+        self.agents.append(self.add(Agent(self.folder, name, self.controller.address, targets, **config)))
         return self.agents[-1]
 
     def add_proxy(self, name="p", **config):
-        self.proxies.append(self._add(Proxy(self.folder, name, self.controller.address, **config)))
+        self.proxies.append(self.add(Proxy(self.folder, name, self.controller.address, **config)))
         return self.proxies[-1]
 
     def add_process(self, name, command, **options):
         """A server or client of the test, ended with the cluster."""
-        return self._add(Process(self.folder, name, command, **options))
+        return self.add(Process(self.folder, name, command, **options))
 
-    def _add(self, process):
+    def add(self, process):
+        """Any process, ended with the cluster."""
         self.processes.append(process)
         return process
 

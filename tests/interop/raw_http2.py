@@ -153,7 +153,7 @@ class RawTrunk:
         while heard := self.next_frame():
             if condition(heard):
                 return heard
-        raise AssertionError(f"the connection ended; heard: {self.frames}")
+        raise AssertionError(f"the connection ended; heard at last: {self.frames[-10:]}")
 
     def answer(self, stream):
         """The HEADERS on a stream."""
@@ -172,12 +172,16 @@ class RawTrunk:
             self.send(ping(payload))
             self.heard(lambda heard, payload=payload: heard.kind == PING and heard.flags & ACK and heard.payload == payload)
 
-    def goaway_code(self):
-        """Reads to the end of the connection; the code of its last GOAWAY."""
+    def goaway_codes(self):
+        """Reads to the end of the connection; the codes of its GOAWAYs."""
         while self.next_frame():
             pass
-        codes = [code_of(heard) for heard in self.frames if heard.kind == GOAWAY]
-        assert codes, f"closed without GOAWAY; heard: {self.frames}"
+        return [code_of(heard) for heard in self.frames if heard.kind == GOAWAY]
+
+    def goaway_code(self):
+        """Reads to the end of the connection; the code of its last GOAWAY."""
+        codes = self.goaway_codes()
+        assert codes, f"closed without GOAWAY; heard at last: {self.frames[-10:]}"
         return codes[-1]
 
     def reset_codes(self, stream):

@@ -3,15 +3,12 @@
 Every fault has a service of its own with one endpoint, whose address in the controller's configuration is the test's.
 """
 
-import queue
-import socket
-import threading
-
 import pytest
 
 import raw_http2 as h2
+from fake_agent import FakeAgent
 from faults import CONNECTION, FRAME_FAULTS, NOTHING, STREAM, Fault
-from raw_http2 import END_HEADERS, END_STREAM, RawTrunk, data, field, frame, headers, settings
+from raw_http2 import END_HEADERS, END_STREAM, data, field, frame, headers, settings
 from traffic import read_exactly
 
 
@@ -49,39 +46,6 @@ OPENING_FAULTS = [
     Fault("an acknowledgement before SETTINGS", settings(flags=h2.ACK), CONNECTION, h2.PROTOCOL_ERROR),
     Fault("HTTP/1.1", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", CONNECTION, h2.PROTOCOL_ERROR),
 ]
-
-
-class FakeAgent:
-    """Takes the proxy's trunks and keeps them for the test. `greeting`: its first words on the first of them."""
-
-    def __init__(self, greeting=settings()):
-        self._greeting = greeting
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._trunks = queue.Queue()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def address(self):
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
-
-    def next_trunk(self):
-        return self._trunks.get(timeout=20)
-
-    def close(self):
-        self._listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            trunk = RawTrunk(connection)
-            # The proxy's preface is no frame.
-            read_exactly(connection, len(h2.PREFACE))
-            trunk.send(self._greeting)
-            self._greeting = settings()
-            self._trunks.put(trunk)
 
 
 @pytest.fixture

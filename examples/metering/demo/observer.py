@@ -32,16 +32,19 @@ _LOOPBACK = f"{int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder):08X}"
 
 
 def established_to(ports):
-    """{port: number of established TCP connections towards it at 127.0.0.1}, from the kernel."""
-    counts = dict.fromkeys(ports, 0)
+    """{port: number of established TCP connections towards it at 127.0.0.1}, from the kernel.
+
+    The kernel gives its table in pieces and a row may come twice while others open and close connections: each
+    connection counts once."""
+    found = {port: set() for port in ports}
     with open("/proc/net/tcp") as table:
         next(table)
         for line in table:
-            _, _, remote, state = line.split()[:4]
+            _, local, remote, state = line.split()[:4]
             host, port = remote.split(":")
-            if state == _ESTABLISHED and host == _LOOPBACK and int(port, 16) in counts:
-                counts[int(port, 16)] += 1
-    return counts
+            if state == _ESTABLISHED and host == _LOOPBACK and int(port, 16) in found:
+                found[int(port, 16)].add(local)
+    return {port: len(ends) for port, ends in found.items()}
 
 
 class Sample:

@@ -1,0 +1,40 @@
+// Servers that a test plays itself, and waiting for what no socket tells.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "tests/common/tcp_pair.h"
+
+namespace trunkline::test {
+
+// For what no socket tells. False after 20 s.
+bool Eventually(const std::function<bool()>& condition);
+
+// A server that clients reach; the test accepts and speaks.
+class LocalServer {
+ public:
+  LocalServer() : LocalServer(Address{.host = "127.0.0.1", .port = 0}) {}
+  explicit LocalServer(const Address& address);
+
+  const Address& address() const { return address_; }
+  Peer Accept(int millis = kPatienceMillis) const { return AcceptPeer(listener_.get(), millis); }
+  // Somebody waits to be accepted.
+  bool Knocked(int millis) const { return WaitFor(listener_.get(), POLLIN, millis); }
+  int fd() const { return listener_.get(); }
+  // Further connects are refused; connections live on.
+  void StopListening() { listener_.Reset(); }
+
+ private:
+  Address address_;
+  UniqueFd listener_;
+};
+
+// A port on which nobody listens.
+Address RefusingAddress();
+
+// Sends `question`, lets the server read it and send `answer`, and reads that.
+void ExpectExchange(Peer& client, Peer& server, const std::string& question,
+                    const std::string& answer);
+
+}  // namespace trunkline::test

@@ -1,0 +1,42 @@
+"""An agent that the test plays: a proxy's trunks end here."""
+
+import queue
+import socket
+import threading
+
+import raw_http2 as h2
+from raw_http2 import RawTrunk, settings
+from traffic import read_exactly
+
+
+class FakeAgent:
+    """Takes the proxy's trunks and keeps them for the test. `greeting`: its first words on the first of them."""
+
+    def __init__(self, greeting=settings()):
+        self._greeting = greeting
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._trunks = queue.Queue()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def next_trunk(self):
+        return self._trunks.get(timeout=20)
+
+    def close(self):
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            trunk = RawTrunk(connection)
+            # The proxy's preface is no frame.
+            read_exactly(connection, len(h2.PREFACE))
+            trunk.send(self._greeting)
+            self._greeting = settings()
+            self._trunks.put(trunk)

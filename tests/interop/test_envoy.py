@@ -1,0 +1,161 @@
+"""Envoy at one end of a trunk: tunnelling TCP by CONNECT to an agent of ours, and ending the CONNECTs of a proxy of ours."""
+
+import socket
+import threading
+
+import pytest
+
+import peers
+from envoy import Envoy, ends_tunnels_for, tunnels_to
+from processes import run, tool
+from servers import Server
+from traffic import ByteStream, assert_echo, read_exactly, receive_digest, reset
+from waiting import eventually
+
+_STREAM_BYTES = 32 * 1024 * 1024
+_PARALLEL = 200
+_REQUESTS = 20_000
+
+
+class Tunnel:
+    """A server, and what lies between it and its clients."""
+
+    def __init__(self, cluster, servers, front):
+        # By TCP: a unix socket knows no reset.
+        self.server = servers(Server, self._serve)
+        self.port = front(cluster, self.server.address)
+        # What came after the server had ended its side.
+        self.heard = []
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def _serve(self, connection):
+        """Does what the first byte asks for."""
+        kind = connection.recv(1)
+        if kind == b"e":  # echoes
+            while data := connection.recv(65536):
+                connection.sendall(data)
+        if kind == b"c":  # counts to the end, then answers
+            count, digest = receive_digest(connection)
+            connection.sendall(f"{count} {digest}".encode())
+        if kind == b"f":  # speaks, ends its side, and listens on
+            connection.sendall(b"first")
+            connection.shutdown(socket.SHUT_WR)
+            self.heard.append(read_exactly(connection, 100))
+        if kind == b"r":  # answers, then breaks off
+            connection.sendall(b"first")
+            connection.recv(1)
+            reset(connection)
+
+
+def _start_envoy(cluster, resources):
+    return cluster.add(Envoy(cluster.folder, "envoy", resources)).start()
+
+
+def _front_envoy(cluster, target):
+    cluster.add_controller({"s": {}})
+    agent = cluster.add_agent("a", {"s": target}).start()
+    return _start_envoy(cluster, tunnels_to(f"127.0.0.1:{agent.trunk_port}", "s")).port
+
+
+def _front_proxy(cluster, target):
+    envoy = _start_envoy(cluster, ends_tunnels_for(target))
+    cluster.add_controller({"s": {"endpoints": [{"endpoint_id": "e", "address": f"127.0.0.1:{envoy.port}"}]}})
+    proxy = cluster.add_proxy()
+    cluster.start()
+    eventually("each worker has a trunk to Envoy", lambda: proxy.metric("proxy_trunks") == proxy.config["workers"])
+    return proxy.port("s")
+
+
+@pytest.fixture(params=[_front_envoy, _front_proxy], ids=["Envoy to our agent", "our proxy to Envoy"])
+def front(request):
+    """front(cluster, target): starts both ends; the port where clients connect."""
+    peers.envoy()
+    print(f"Envoy {peers.ENVOY_VERSION}")
+    return request.param
+
+
+@pytest.fixture
+def tunnel(cluster, servers, front):
+    return Tunnel(cluster, servers, front)
+
+
+def test_bytes_arrive_whole_both_ways(tunnel):
+    stream = ByteStream(7, _STREAM_BYTES)
+    with tunnel.connect() as client:
+        client.sendall(b"e")
+        sender = threading.Thread(target=stream.send, args=(client,), daemon=True)
+        sender.start()
+        assert receive_digest(client, _STREAM_BYTES) == (_STREAM_BYTES, stream.digest())
+        sender.join()
+
+
+def test_half_close_of_the_client_leaves_the_server_talking(tunnel):
+    stream = ByteStream(8, 1_000_000)
+    with tunnel.connect() as client:
+        client.sendall(b"c")
+        stream.send(client)
+        client.shutdown(socket.SHUT_WR)
+        assert read_exactly(client, 1000).decode() == f"{stream.size} {stream.digest()}"
+
+
+def test_half_close_of_the_server_loses_nothing(tunnel, front):
+    with tunnel.connect() as client:
+        client.sendall(b"f")
+        assert read_exactly(client, 6) == b"first"
+        if front is _front_proxy:
+            # Envoy ends both directions when its server ends one: END_STREAM, then RST_STREAM(NO_ERROR).
+            return
+        client.sendall(b"second")
+        client.shutdown(socket.SHUT_WR)
+        eventually("the server has it all", lambda: tunnel.server.all_ended)
+    assert tunnel.heard == [b"second"]
+
+
+def test_reset_of_the_server_is_no_clean_end(tunnel, front):
+    with tunnel.connect() as client:
+        client.sendall(b"r")
+        assert read_exactly(client, 5) == b"first"
+        client.sendall(b"x")
+        if front is _front_envoy:
+            # Envoy makes a FIN of RST_STREAM(CONNECT_ERROR).
+            assert client.recv(1) == b""
+            return
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_reset_of_the_client_ends_the_servers_connection(tunnel):
+    client = tunnel.connect()
+    client.sendall(b"e")
+    assert_echo(client, b"hello")
+    reset(client)
+    eventually("the server's connection ended", lambda: tunnel.server.all_ended)
+
+
+def test_many_connections_in_parallel_stay_apart(tunnel):
+    clients = [tunnel.connect() for _ in range(_PARALLEL)]
+    for round_number in range(5):
+        for number, client in enumerate(clients):
+            text = f"{number} in round {round_number}".encode()
+            client.sendall((b"e" if round_number == 0 else b"") + text)
+        for number, client in enumerate(clients):
+            text = f"{number} in round {round_number}".encode()
+            assert read_exactly(client, len(text)) == text
+    for client in clients:
+        client.close()
+    eventually("all ended", lambda: tunnel.server.all_ended)
+    assert tunnel.server.accepted == _PARALLEL
+
+
+def test_redis_benchmark_passes(cluster, front):
+    path = cluster.path("redis.sock")
+    cluster.add_process("redis", [tool("redis-server"), "--port", 0, "--unixsocket", path, "--save", ""]).start()
+    eventually("redis listens", path.exists)
+    port = front(cluster, f"unix:{path}")
+    # -k 0: a connection for each request.
+    for options in (["-c", 50, "-n", _REQUESTS, "-P", 4], ["-c", 20, "-n", _REQUESTS // 10, "-k", 0]):
+        report = run([tool("redis-benchmark"), "-p", port, "-t", "set,get", "-d", 1000, "-q", *options])
+        print(report.stdout)
+        assert "error" not in (report.stdout + report.stderr).lower(), report

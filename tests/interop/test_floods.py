@@ -1,0 +1,172 @@
+"""Peers that spend the other end's work or memory: they are sent away, its memory stays bounded, other trunks do not suffer."""
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+import raw_http2 as h2
+from fake_agent import FakeAgent
+from raw_http2 import END_HEADERS, RawTrunk, connect, data, field, frame, headers, settings
+from processes import tool
+from servers import EchoServer
+from traffic import Load, assert_echo, read_line, reset
+from waiting import SANITIZER, eventually
+
+# What a flood may add to the resident memory of a process.
+_MEMORY_BYTES = 16 * 1024 * 1024
+# Beyond the burst of any kind of frame but resets.
+_FLOOD_FRAMES = 20_000
+# As many resets as a busy proxy's clients may cause at once.
+_RESET_BURST = 50_000
+_PIECE_FRAMES = 500
+
+
+@pytest.fixture
+def agent(cluster, servers):
+    path = cluster.path("redis.sock")
+    cluster.add_process("redis", [tool("redis-server"), "--port", 0, "--unixsocket", path, "--save", ""]).start()
+    eventually("redis listens", path.exists)
+    cluster.add_controller({"echo": {}, "redis": {}})
+    agent = cluster.add_agent("a", {"echo": servers(EchoServer, "a").address, "redis": f"unix:{path}"})
+    cluster.add_proxy()
+    cluster.start()
+    return agent
+
+
+def flood(trunk, frames):
+    """Says all of it, hearing meanwhile what is answered, to the end of the connection; the codes of its GOAWAYs."""
+    pieces = [b"".join(frames[at:at + _PIECE_FRAMES]) for at in range(0, len(frames), _PIECE_FRAMES)]
+
+    def say():
+        for piece in pieces:
+            if not trunk.send(piece):
+                return
+
+    speaker = threading.Thread(target=say, daemon=True)
+    speaker.start()
+    try:
+        return trunk.goaway_codes()
+    finally:
+        speaker.join()
+
+
+def _hpack_bomb(stream):
+    """A field of 3,000 bytes for HPACK's table, then a byte for each repetition: 16 KiB that stand for 38 MB."""
+    block = connect("echo") + b"\x40\x01x\x7f\xb9\x16" + b"v" * 3000
+    return headers(stream, block + b"\xbe" * (16 * 1024 - len(block)))
+
+
+def _priority(stream):
+    """Of an idle stream, which depends on the one before."""
+    return frame(h2.PRIORITY, 0, stream, (stream - 2).to_bytes(4, "big") + b"\x10")
+
+
+def _rapid_resets(first, count):
+    return [headers(stream, connect("redis")) + h2.reset(stream) for stream in range(first, first + 2 * count, 2)]
+
+
+_STREAMS = range(3, 3 + 2 * _FLOOD_FRAMES, 2)
+_UNFINISHED = [headers(3, connect("echo"), flags=0)]
+FLOODS = {
+    "PING": lambda: [h2.ping()] * _FLOOD_FRAMES,
+    "SETTINGS": lambda: [settings((h2.INITIAL_WINDOW_SIZE, 70_000))] * _FLOOD_FRAMES,
+    "PRIORITY": lambda: [_priority(stream) for stream in _STREAMS],
+    "DATA without bytes": lambda: [data(1)] * _FLOOD_FRAMES,
+    "CONTINUATION": lambda: _UNFINISHED + [frame(h2.CONTINUATION, 0, 3, field("x", "y"))] * _FLOOD_FRAMES,
+    "CONTINUATION without bytes": lambda: _UNFINISHED + [frame(h2.CONTINUATION, 0, 3)] * _FLOOD_FRAMES,
+    "streams broken on purpose": lambda: [headers(stream, field(":method", "CONNECT")) for stream in _STREAMS],
+    "HPACK bombs": lambda: [_hpack_bomb(stream) for stream in _STREAMS[:1000]],
+    "rapid resets": lambda: _rapid_resets(3, 8 * _RESET_BURST),
+}
+
+
+@contextlib.contextmanager
+def nobody_else_suffers(cluster, victim, lost=0):
+    """Clients of another trunk are served as if nothing were the matter, and the victim needs little memory for it.
+
+    `lost`: clients of the flood's own trunk.
+    """
+    (proxy,) = cluster.proxies
+    with proxy.connect("echo") as kept:
+        assert read_line(kept) == "a"
+        with Load([proxy]) as load:
+            load.run_on(50)
+            before = victim.resident_bytes()
+            start = time.monotonic()
+            yield
+            grown = victim.resident_bytes() - before
+            print(f"{time.monotonic() - start:.2f} s, {grown / 1e6:+.1f} MB, {load.done} connections meanwhile")
+            load.run_on(50)
+        assert load.failures == []
+        assert_echo(kept, b"still here")
+    assert proxy.metric("proxy_flow_errors_total", cause="trunk_lost") == lost
+    if not SANITIZER:
+        assert grown <= _MEMORY_BYTES
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_flood_is_sent_away_and_nobody_else_suffers(cluster, agent, name):
+    frames = FLOODS[name]()
+    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+        # Its last words are lost when the kernel still holds them while more of the flood comes in.
+        assert set(flood(trunk.open(1, "echo"), frames)) <= {h2.ENHANCE_YOUR_CALM}
+    assert agent.metric("agent_trunk_protocol_errors_total") == 1
+
+
+def test_burst_of_resets_is_no_attack_and_nobody_else_suffers(cluster, agent):
+    frames = _rapid_resets(3, _RESET_BURST)
+    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+        trunk.open(1, "echo").send(*frames)
+        trunk.is_alive()
+        assert [heard for heard in trunk.frames if heard.kind == h2.GOAWAY] == []
+
+
+def test_clients_that_abort_never_cost_a_trunk(cluster, agent):
+    (proxy,) = cluster.proxies
+    trunks = agent.metric("agent_trunks_accepted_total")
+    for _ in range(3000):
+        client = proxy.connect("echo")
+        client.sendall(b"and away")
+        reset(client)
+    eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
+    assert agent.metric("agent_trunks_accepted_total") == trunks
+    assert proxy.metric("proxy_flow_errors_total", cause="trunk_lost") == 0
+
+
+# A peer that makes the agent talk and never listens.
+@pytest.mark.parametrize("name", ["PING", "streams that are refused"])
+def test_peer_that_never_reads_costs_no_memory(cluster, agent, name):
+    said = {"PING": lambda _: h2.ping(),
+            "streams that are refused": lambda stream: headers(stream, connect("nobody"), h2.END_STREAM | END_HEADERS)}[name]
+    frames = [said(stream) for stream in range(3, 400_000, 2)]
+    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+        # All of it is taken, or the peer is sent away.
+        trunk.send(*frames)
+
+
+AGENT_FLOODS = {
+    **{name: FLOODS[name] for name in ["PING", "SETTINGS", "PRIORITY", "DATA without bytes"]},
+    "interim answers": lambda: [headers(1, field(":status", "103"))] * _FLOOD_FRAMES,
+    "CONTINUATION": lambda: [headers(1, h2.OK_BLOCK, flags=0)] + [frame(h2.CONTINUATION, 0, 1)] * _FLOOD_FRAMES,
+    "pushes": lambda: [frame(h2.PUSH_PROMISE, END_HEADERS, 1, (stream - 1).to_bytes(4, "big") + connect("echo"))
+                       for stream in _STREAMS],
+}
+
+
+@pytest.mark.parametrize("name", AGENT_FLOODS)
+def test_flood_of_an_agent_is_sent_away_and_nobody_else_suffers(cluster, servers, name):
+    fake = servers(FakeAgent)
+    cluster.add_controller({"echo": {}, "flood": {"endpoints": [{"endpoint_id": "fake", "address": fake.address}]}})
+    cluster.add_agent("a", {"echo": servers(EchoServer, "a").address})
+    # One worker: the flood's is the others'.
+    proxy = cluster.add_proxy(workers=1)
+    cluster.start()
+    frames = AGENT_FLOODS[name]()
+    with nobody_else_suffers(cluster, proxy, lost=1), fake.next_trunk() as trunk, proxy.connect("flood"):
+        trunk.answer(1)
+        if name == "DATA without bytes":
+            trunk.send(headers(1, h2.OK_BLOCK))
+        assert set(flood(trunk, frames)) <= {h2.ENHANCE_YOUR_CALM}
+    assert proxy.metric("proxy_trunk_protocol_errors_total") == 1
