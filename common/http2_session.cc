@@ -14,20 +14,6 @@ constexpr size_t kQuantumBytes = 16 * 1024;
 // Never the bottleneck of all streams together: bytes are taken off it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
 constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
-// Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a
-// second) would take them for an attack. A peer that opens and resets faster than any proxy accepts
-// clients still is one.
-constexpr double kResetBurst = 50'000;
-constexpr double kResetsPerSecond = 20'000;
-// PING, SETTINGS, PRIORITY, DATA without bytes, and frames that earn their stream a reset: they
-// cost us work and carry nothing. A trunk sends a PING after seconds of silence; peers that measure
-// their round trip with PING send some hundreds a second. nghttp2 bounds only those that wait for
-// their answers.
-constexpr double kEmptyFrameBurst = 10'000;
-constexpr double kEmptyFramesPerSecond = 1'000;
-// In such frames: the rest of a header list that is too long is decoded for nothing, up to 16 KiB a
-// frame.
-constexpr double kLongHeaderListCost = 100;
 // Streams taken from the peer at a time. A stream of some 20 bytes costs a connect, which takes a
 // thousand times as long as parsing it: one read of a hostile peer could keep the loop from its
 // other trunks for a quarter of a second.
@@ -47,26 +33,6 @@ nghttp2_nv Header(std::string_view name, std::string_view value, uint8_t flags =
 
 std::string_view View(const uint8_t* data, size_t size) {
   return {reinterpret_cast<const char*>(data), size};
-}
-
-// A stream's reset with this code says that the peer broke the protocol.
-bool IsFault(uint32_t error_code) {
-  return error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR ||
-         error_code == NGHTTP2_STREAM_CLOSED || error_code == NGHTTP2_REFUSED_STREAM ||
-         error_code == NGHTTP2_ENHANCE_YOUR_CALM;
-}
-
-// The code of the GOAWAY for what nghttp2 gives up on without a word.
-uint32_t ErrorCodeOf(ssize_t rc) {
-  switch (rc) {
-    case NGHTTP2_ERR_FLOODED:
-    case NGHTTP2_ERR_TOO_MANY_CONTINUATIONS:
-      return NGHTTP2_ENHANCE_YOUR_CALM;
-    case NGHTTP2_ERR_BAD_CLIENT_MAGIC:
-      return NGHTTP2_PROTOCOL_ERROR;
-    default:
-      return NGHTTP2_INTERNAL_ERROR;
-  }
 }
 
 }  // namespace
@@ -199,8 +165,8 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
     : options_(options),
       listener_(listener),
       output_(output),
-      empty_frames_{.burst = kEmptyFrameBurst, .per_second = kEmptyFramesPerSecond},
-      peer_resets_{.burst = kResetBurst, .per_second = kResetsPerSecond} {
+      empty_frames_(kEmptyFrameAllowance),
+      peer_resets_(kResetAllowance) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_session_callbacks_new(&callbacks);
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBeginHeaders);
@@ -421,7 +387,7 @@ void Http2Session::EndWith(uint32_t error_code) {
   nghttp2_session_terminate_session(session_, error_code);
 }
 
-void Http2Session::Charge(Allowance& allowance, double cost) {
+void Http2Session::Charge(FrameAllowance& allowance, double cost) {
   if (!allowance.Spend(cost)) EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
 }
 

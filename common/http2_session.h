@@ -17,7 +17,6 @@
 
 #include <nghttp2/nghttp2.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -27,6 +26,7 @@
 
 #include "absl/status/status.h"
 #include "common/clock.h"
+#include "common/http2_faults.h"
 #include "common/output_buffer.h"
 #include "common/stream_window.h"
 
@@ -164,19 +164,6 @@ class Http2Session {
 
  private:
   struct Callbacks;  // nghttp2's C functions, in the .cc
-  // What a peer may do at once, forgiven at a steady pace.
-  struct Allowance {
-    const double burst;
-    const double per_second;
-    double spent = 0;
-
-    void Forgive(double seconds) { spent = std::max(0.0, spent - seconds * per_second); }
-    // False: too much.
-    bool Spend(double cost) {
-      spent += cost;
-      return spent <= burst;
-    }
-  };
   void Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option);
   void Attach(Http2Stream* stream, int32_t id);
   void Detach(Http2Stream* stream);
@@ -187,7 +174,7 @@ class Http2Session {
   void OnSettings();
   void ResetForFault(Http2Stream* stream, uint32_t error_code);
   void OnResetSent(int32_t id, uint32_t error_code);
-  void Charge(Allowance& allowance, double cost);
+  void Charge(FrameAllowance& allowance, double cost);
   void EndWith(uint32_t error_code);
   void OnEndStream(int32_t id);
   ssize_t PullInto(int32_t id, size_t length, uint32_t* flags);
@@ -219,8 +206,8 @@ class Http2Session {
   size_t requests_taken_ = 0;  // of this Receive
   std::string unread_;
   uint32_t peer_error_ = 0;
-  Allowance empty_frames_;
-  Allowance peer_resets_;
+  FrameAllowance empty_frames_;
+  FrameAllowance peer_resets_;
   MonotonicTime forgiven_at_;
 };
 
