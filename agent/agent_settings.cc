@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/proxy_version.h"
 
 namespace trunkline {
 namespace {
@@ -130,6 +131,8 @@ class Reader {
     service.capacity_hint = config.capacity_hint();
     service.server_address = ServerAddress(config, where, service.target);
     service.max_connections = config.max_connections();
+    // The file's enums are names of this program's own schema.
+    service.send_proxy_protocol = *ReadProxyVersion(config.send_proxy_protocol());
     ReadCpu(config, where, service);
     settings_.services.push_back(std::move(service));
   }

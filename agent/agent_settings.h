@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "agent/cpu_meter.h"
 #include "common/address.h"
+#include "common/proxy_header.h"
 #include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
@@ -23,6 +24,8 @@ struct LocalServiceSettings {
   double capacity_hint = 0;
   // host:port at which proxies reach the server itself; empty: they cannot.
   std::string server_address;
+  // Of every connection to the server; kNone: as proxies ask.
+  ProxyVersion send_proxy_protocol = ProxyVersion::kNone;
   uint32_t max_connections = 0;
   // Without find_server and ticks_per_second, which are the machine's.
   CpuMeterOptions cpu;

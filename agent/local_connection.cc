@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace trunkline {
 namespace {
@@ -20,10 +21,11 @@ bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 }  // namespace
 
 LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
-                                 absl::Duration connect_timeout, ServiceTraffic& traffic,
-                                 Owner& owner)
+                                 absl::Duration connect_timeout, std::string preface,
+                                 ServiceTraffic& traffic, Owner& owner)
     : StreamBridge(loop, kIdleTimeout),
       target_(target),
+      preface_(std::move(preface)),
       traffic_(traffic),
       owner_(owner),
       deadline_(loop.now() + connect_timeout),
@@ -79,10 +81,7 @@ void LocalConnection::OnEvents(uint32_t events) {
 // The client left while the connect was under way. If the server has taken it meanwhile, it gets
 // what the client had sent and sees it leave, as over a direct connection.
 void LocalConnection::OnClosed(uint32_t error_code) {
-  if (connecting_ && IsConnected(connecting_.get())) {
-    AdoptSocket(std::move(connecting_), /*try_read_now=*/false);
-    if (!done()) FlushToSocket();
-  }
+  if (connecting_ && IsConnected(connecting_.get())) Adopt(std::move(connecting_));
   StreamBridge::OnClosed(error_code);
 }
 
@@ -91,7 +90,12 @@ void LocalConnection::OnConnected(UniqueFd fd) {
   traffic_.reachable.Set(1);
   traffic_.connect_latency.Record(loop().now().nanos() - started_.nanos());
   session()->Respond(this, kStatusConnected);
+  Adopt(std::move(fd));
+}
+
+void LocalConnection::Adopt(UniqueFd fd) {
   AdoptSocket(std::move(fd), /*try_read_now=*/false);
+  if (!done() && !preface_.empty()) SendFirst(preface_);
   if (!done()) FlushToSocket();
 }
 

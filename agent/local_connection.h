@@ -7,6 +7,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "agent/service_traffic.h"
 #include "common/socket.h"
@@ -23,9 +24,9 @@ class LocalConnection final : public StreamBridge {
     virtual void OnConnectionGone(LocalConnection& connection) = 0;
   };
 
-  // References outlive the connection.
+  // References outlive the connection. `preface`: what the server gets before the client's bytes.
   LocalConnection(EventLoop& loop, const SocketAddress& target, absl::Duration connect_timeout,
-                  ServiceTraffic& traffic, Owner& owner);
+                  std::string preface, ServiceTraffic& traffic, Owner& owner);
 
   size_t table_index = 0;  // the owner's
 
@@ -37,9 +38,11 @@ class LocalConnection final : public StreamBridge {
 
   void Connect();
   void OnConnected(UniqueFd fd);
+  void Adopt(UniqueFd fd);
   void Refuse();
 
   const SocketAddress& target_;
+  const std::string preface_;
   ServiceTraffic& traffic_;
   Owner& owner_;
   const MonotonicTime deadline_;

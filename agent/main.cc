@@ -70,7 +70,7 @@ TrunkServer::Options TrunkOptions(const AgentSettings& settings) {
   options.max_streams = settings.max_streams_per_trunk;
   options.connect_timeout = settings.connect_timeout;
   for (const LocalServiceSettings& local : settings.services) {
-    options.services.push_back({local.service, local.target});
+    options.services.push_back({local.service, local.target, local.send_proxy_protocol});
   }
   return options;
 }

@@ -21,7 +21,8 @@ absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& o
   for (const Service& service : options.services) {
     absl::StatusOr<SocketAddress> target = ResolveAddress(service.target);
     if (!target.ok()) return target.status();
-    services.push_back({.name = service.name, .target = *target});
+    services.push_back(
+        {.name = service.name, .target = *target, .proxy_protocol = service.proxy_protocol});
   }
   absl::StatusOr<std::vector<UniqueFd>> listeners =
       ListenOnShared(options.listen, traffic.workers());

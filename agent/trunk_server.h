@@ -19,6 +19,7 @@ class TrunkServer {
   struct Service {
     std::string name;
     Address target;
+    ProxyVersion proxy_protocol = ProxyVersion::kNone;
   };
   struct Options {
     Address listen;

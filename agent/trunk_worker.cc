@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "common/absl_view.h"
+#include "common/client_fields.h"
 #include "common/log.h"
 
 namespace trunkline {
@@ -20,6 +21,13 @@ constexpr int kStatusUnknownService = 404;
 
 std::string_view HostOf(std::string_view authority) {
   return authority.substr(0, authority.rfind(':'));
+}
+
+// What tells the server of its client, if somebody wants that.
+std::string PrefaceFor(const LocalService& service, const ConnectFields& fields) {
+  const ClientDescription client = ReadClient(fields);
+  const bool always = service.proxy_protocol != ProxyVersion::kNone;
+  return WriteProxyHeader(always ? service.proxy_protocol : client.version, client.addresses);
 }
 
 }  // namespace
@@ -93,7 +101,8 @@ void TrunkWorker::OnAccepted(UniqueFd fd) {
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));
 }
 
-Http2Stream* TrunkWorker::OnConnect(TrunkConnection&, std::string_view authority, int* status) {
+Http2Stream* TrunkWorker::OnConnect(TrunkConnection& trunk, std::string_view authority,
+                                    int* status) {
   const std::string_view name = HostOf(authority);
   const auto service = std::find_if(services_.begin(), services_.end(),
                                     [&](const LocalService& s) { return s.name == name; });
@@ -104,8 +113,9 @@ Http2Stream* TrunkWorker::OnConnect(TrunkConnection&, std::string_view authority
   }
   ServiceTraffic& traffic = traffic_.At(options_.index, service - services_.begin());
   LocalConnection::Owner& owner = *this;
-  auto connection = std::make_unique<LocalConnection>(loop_, service->target,
-                                                      options_.connect_timeout, traffic, owner);
+  auto connection = std::make_unique<LocalConnection>(
+      loop_, service->target, options_.connect_timeout,
+      PrefaceFor(*service, trunk.session().connect_fields()), traffic, owner);
   connection->table_index = connections_.size();
   connections_.push_back(std::move(connection));
   return connections_.back().get();

@@ -13,6 +13,7 @@
 #include "agent/local_connection.h"
 #include "agent/service_traffic.h"
 #include "common/event_loop.h"
+#include "common/proxy_header.h"
 #include "common/trunk_connection.h"
 
 namespace trunkline {
@@ -21,6 +22,8 @@ namespace trunkline {
 struct LocalService {
   std::string name;
   SocketAddress target;
+  // Of every connection; kNone: as the stream asks.
+  ProxyVersion proxy_protocol = ProxyVersion::kNone;
 };
 
 class TrunkWorker final : private TrunkConnection::Owner, private LocalConnection::Owner {

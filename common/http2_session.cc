@@ -22,10 +22,13 @@ constexpr size_t kRequestsPerReceive = 4;
 // its streams, a hostile one earns answers and resets without end.
 constexpr size_t kMaxQueuedFrames = 10'000;
 
-nghttp2_nv Header(std::string_view name, std::string_view value) {
+constexpr std::string_view kClientField = "trunkline-client";
+constexpr std::string_view kProxyProtocolField = "trunkline-proxy-protocol";
+
+nghttp2_nv Header(std::string_view name, std::string_view value, uint8_t flags = 0) {
   return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
           const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(value.data())), name.size(),
-          value.size(), NGHTTP2_NV_FLAG_NO_COPY_NAME};
+          value.size(), static_cast<uint8_t>(NGHTTP2_NV_FLAG_NO_COPY_NAME | flags)};
 }
 
 std::string_view View(const uint8_t* data, size_t size) {
@@ -51,6 +54,8 @@ struct Http2Session::Callbacks {
     }
     self->is_connect_ = false;
     self->authority_.clear();
+    self->connect_fields_.client.clear();
+    self->connect_fields_.proxy_protocol.clear();
     self->status_ = 0;
     self->header_list_bytes_ = 0;
     return 0;
@@ -67,6 +72,8 @@ struct Http2Session::Callbacks {
     const std::string_view text = View(value, value_size);
     if (key == ":method") self->is_connect_ = text == "CONNECT";
     if (key == ":authority") self->authority_.assign(text);
+    if (key == kClientField) self->connect_fields_.client.assign(text);
+    if (key == kProxyProtocolField) self->connect_fields_.proxy_protocol.assign(text);
     if (key == ":status") std::from_chars(text.data(), text.data() + text.size(), self->status_);
     return self->requests_taken_ > kRequestsPerReceive ? NGHTTP2_ERR_PAUSE : 0;
   }
@@ -222,10 +229,22 @@ void Http2Session::Detach(Http2Stream* stream) {
   stream->window_.Release(options_.window_budget);
 }
 
-absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream) {
-  const nghttp2_nv headers[] = {Header(":method", "CONNECT"), Header(":authority", authority)};
+absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream,
+                                   const ConnectFields& fields) {
+  nghttp2_nv headers[4] = {Header(":method", "CONNECT"), Header(":authority", authority)};
+  size_t count = 2;
+  if (!fields.proxy_protocol.empty()) {
+    headers[count++] = Header(kProxyProtocolField, fields.proxy_protocol);
+  }
+  if (!fields.client.empty()) {
+    // Each client's address in HPACK's table would push out what streams share. The first one
+    // brings the name in, so that the others name it in a byte.
+    const bool named = std::exchange(client_named_, true);
+    headers[count++] = Header(kClientField, fields.client,
+                              named ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+  }
   const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
-  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, 2, &source, stream);
+  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, count, &source, stream);
   if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
   ++open_streams_;
   Attach(stream, id);

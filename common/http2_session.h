@@ -75,6 +75,12 @@ class Http2Stream {
   StreamWindow window_;
 };
 
+// What a CONNECT may say of its client, beside where it goes; empty: nothing. See client_fields.h.
+struct ConnectFields {
+  std::string client;          // trunkline-client, another one for each stream
+  std::string proxy_protocol;  // trunkline-proxy-protocol, the same for many
+};
+
 class Http2Session {
  public:
   enum class Role { kClient, kServer };
@@ -112,7 +118,10 @@ class Http2Session {
   Http2Session& operator=(const Http2Session&) = delete;
 
   // Client role: opens a CONNECT stream. RESOURCE_EXHAUSTED when stream ids ran out.
-  absl::Status Connect(std::string_view authority, Http2Stream* stream);
+  absl::Status Connect(std::string_view authority, Http2Stream* stream,
+                       const ConnectFields& fields = {});
+  // Server role: of the CONNECT that OnConnect is being asked about.
+  const ConnectFields& connect_fields() const { return connect_fields_; }
   // Server role: answers a CONNECT. A status of 200 opens the way for data; any other ends the
   // stream.
   void Respond(Http2Stream* stream, int status);
@@ -189,6 +198,8 @@ class Http2Session {
   // The header block that is being read.
   bool is_connect_ = false;
   std::string authority_;
+  ConnectFields connect_fields_;
+  bool client_named_ = false;  // HPACK's table has the field's name
   int status_ = 0;
   size_t header_list_bytes_ = 0;
   absl::Duration round_trip_;

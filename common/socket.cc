@@ -185,6 +185,20 @@ int BoundPort(int fd) {
   return 0;
 }
 
+IpPort PeerAddress(int fd) {
+  SocketAddress peer;
+  peer.size = sizeof peer.storage;
+  const int rc = getpeername(fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.size);
+  return rc == 0 ? IpPortOf(Raw(peer)) : IpPort();
+}
+
+IpPort OwnAddress(int fd) {
+  SocketAddress own;
+  own.size = sizeof own.storage;
+  const int rc = getsockname(fd, reinterpret_cast<sockaddr*>(&own.storage), &own.size);
+  return rc == 0 ? IpPortOf(Raw(own)) : IpPort();
+}
+
 ConnectResult ConnectTo(const SocketAddress& address) {
   UniqueFd fd = NewSocket(address.family());
   if (!fd) return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};

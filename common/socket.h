@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/address.h"
+#include "common/ip_port.h"
 #include "common/unique_fd.h"
 
 namespace trunkline {
@@ -34,6 +35,10 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
 
 // The port that a socket is bound to; 0 for a unix socket.
 int BoundPort(int fd);
+
+// Whom a TCP connection is with, and its own end. Not known: it is broken already, or not TCP.
+IpPort PeerAddress(int fd);
+IpPort OwnAddress(int fd);
 
 enum class ConnectState {
   kConnected,

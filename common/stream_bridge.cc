@@ -29,6 +29,14 @@ void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
   if (!try_read_now) Register();
 }
 
+void StreamBridge::SendFirst(std::string_view bytes) {
+  const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (n == static_cast<ssize_t>(bytes.size())) return;
+  // Its peer has taken it and left: what that one said before is read as ever.
+  if (n < 0 && !WouldBlock(errno)) return;
+  Abort(End::kSocketReset);
+}
+
 void StreamBridge::Register() {
   if (registered_) return;
   registered_ = true;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <memory>
+#include <string_view>
 
 #include "common/event_loop.h"
 #include "common/http2_session.h"
@@ -45,6 +46,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void AdoptSocket(UniqueFd fd, bool try_read_now);
   // The peer has reset the socket: what it sent before is still passed on, then the stream is reset.
   void SetBroken();
+  // To an adopted socket, before anything of the stream: no stream's window pays for these bytes. A
+  // socket that was just connected takes them whole; one that does not is broken.
+  void SendFirst(std::string_view bytes);
   int socket_fd() const { return fd_.get(); }
   // Bytes and END_STREAM that came before the socket did.
   void FlushToSocket();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/proxy_header.h"
 
 namespace trunkline {
 
@@ -20,7 +21,15 @@ struct FlowLimitSpec {
   std::optional<absl::Duration> idle_timeout;
   std::optional<absl::Duration> first_byte_timeout;
   uint32_t max_clients = 0;
+  uint32_t max_clients_per_source = 0;  // 0: no limit
   friend bool operator==(const FlowLimitSpec&, const FlowLimitSpec&) = default;
+};
+
+// Whom proxies take for the client, and whether its server hears of it.
+struct ProxyProtocolSpec {
+  bool accept = false;
+  ProxyVersion send = ProxyVersion::kNone;
+  friend bool operator==(const ProxyProtocolSpec&, const ProxyProtocolSpec&) = default;
 };
 
 struct EndpointHintSpec {
@@ -40,6 +49,7 @@ struct ServiceSpec {
   // The message of that name, serialized: the controller passes it on and reads nothing in it.
   // Empty but in mode kMessage.
   std::string message_options;
+  ProxyProtocolSpec proxy_protocol;
   std::vector<EndpointHintSpec> endpoints;
 };
 

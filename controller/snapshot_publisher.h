@@ -44,6 +44,7 @@ struct SnapshotService {
   std::string listen;
   FlowLimitSpec limits;
   std::string message_options;  // see ServiceSpec
+  ProxyProtocolSpec proxy_protocol;
   // Sorted by endpoint id.
   std::vector<SnapshotEndpoint> endpoints;
   friend bool operator==(const SnapshotService&, const SnapshotService&) = default;

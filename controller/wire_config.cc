@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/message_options.h"
+#include "common/proxy_version.h"
 #include "controller/wire_snapshot.h"
 #include "controller/wire_time.h"
 
@@ -34,7 +35,8 @@ FlowLimitSpec ReadLimits(const v1::FlowLimits& limits) {
       .connect_timeout = ReadLimit(limits.has_connect_timeout(), limits.connect_timeout()),
       .idle_timeout = ReadLimit(limits.has_idle_timeout(), limits.idle_timeout()),
       .first_byte_timeout = ReadLimit(limits.has_first_byte_timeout(), limits.first_byte_timeout()),
-      .max_clients = limits.max_clients()};
+      .max_clients = limits.max_clients(),
+      .max_clients_per_source = limits.max_clients_per_source()};
 }
 
 ServiceSpec ReadService(const v1::ServiceConfig& config) {
@@ -47,6 +49,9 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
   if (spec.mode == CarryKind::kMessage) {
     spec.message_options = config.message().SerializeAsString();
   }
+  spec.proxy_protocol.accept = config.accept_proxy_protocol();
+  // The file's enums are names of this program's own schema.
+  spec.proxy_protocol.send = *ReadProxyVersion(config.send_proxy_protocol());
   for (const v1::EndpointHint& hint : config.endpoints()) {
     spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
   }
@@ -54,7 +59,17 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
 }
 
 absl::Status CheckMode(const v1::ServiceConfig& service) {
-  if (service.mode() == v1::MESSAGE) return CheckMessageOptions(service.message());
+  if (service.mode() == v1::MESSAGE) {
+    // A header speaks for a whole connection, and a shared one carries requests of many clients.
+    // The few clients with a connection of their own get none either: a server takes headers from
+    // all or from nobody.
+    if (service.send_proxy_protocol() != v1::PROXY_PROTOCOL_NONE) {
+      return absl::InvalidArgumentError(
+          "send_proxy_protocol: expected only with mode: tunnel or mode: direct, because in mode: "
+          "message clients share the server's connections; remove it or change the mode");
+    }
+    return CheckMessageOptions(service.message());
+  }
   if (!service.has_message()) return absl::OkStatus();
   return absl::InvalidArgumentError(
       "message: expected only with mode: message; remove it or change the mode");

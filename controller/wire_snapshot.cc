@@ -1,5 +1,6 @@
 #include "controller/wire_snapshot.h"
 
+#include "common/proxy_version.h"
 #include "controller/wire_time.h"
 
 namespace trunkline {
@@ -13,6 +14,7 @@ void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
     WriteDuration(*limits.first_byte_timeout, out->mutable_first_byte_timeout());
   }
   out->set_max_clients(limits.max_clients);
+  out->set_max_clients_per_source(limits.max_clients_per_source);
 }
 
 void WriteService(const SnapshotService& service, v1::Service* out) {
@@ -23,6 +25,8 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
   if (service.mode == CarryKind::kMessage) {
     out->mutable_message()->ParseFromString(service.message_options);
   }
+  out->set_accept_proxy_protocol(service.proxy_protocol.accept);
+  out->set_send_proxy_protocol(WriteProxyVersion(service.proxy_protocol.send));
   for (const SnapshotEndpoint& endpoint : service.endpoints) {
     v1::Endpoint* written = out->add_endpoints();
     written->set_endpoint_id(endpoint.endpoint_id);

@@ -71,8 +71,22 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   Carry();
 }
 
+// Before any byte of the client, which is not read until then. A connection that was just made
+// takes it whole; one that is broken already says so to the relays.
+bool DirectFlow::SendHeader() {
+  const ProxyVersion version = router().set().send_proxy_protocol;
+  if (origin() == nullptr || version == ProxyVersion::kNone) return true;
+  const std::string header = WriteProxyHeader(version, origin()->addresses);
+  const ssize_t n = send(server_.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
+  return n < 0 || n == static_cast<ssize_t>(header.size());
+}
+
 void DirectFlow::OnConnected() {
   connected_ = true;
+  if (!SendHeader()) {
+    Finish(FlowEnd::kServerReset);
+    return;
+  }
   router().OnConnected(*this);
   loop_.Arm(connect_timer_, limits_.first_byte_timeout);
   loop_.Arm(idle_timer_, limits_.idle_timeout);

@@ -48,6 +48,7 @@ class DirectFlow final : public Flow, private Flushable {
   void OnFlush() override { Carry(); }
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
+  bool SendHeader();
   void OnRefused();
   void OnConnectTimer();
   void OnIdleTimer();

@@ -11,6 +11,7 @@
 
 #include "absl/time/time.h"
 #include "common/address.h"
+#include "common/proxy_header.h"
 #include "common/socket.h"
 #include "dataplane/connection_budget.h"
 #include "dataplane/shared_connection.h"
@@ -46,6 +47,7 @@ struct FlowLimits {
   absl::Duration idle_timeout = absl::Hours(1);
   absl::Duration first_byte_timeout = absl::Minutes(5);
   uint32_t max_clients = 10'000;
+  uint32_t max_clients_per_source = 0;  // no limit
 };
 
 struct EndpointSet {
@@ -54,6 +56,8 @@ struct EndpointSet {
   Address listen;
   FlowLimits limits;
   CarryMode mode = CarryMode::kTunnel;
+  bool accept_proxy_protocol = false;
+  ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
   std::shared_ptr<const MessageService> message;  // in mode kMessage
   // Two sets with the same word carry in the same way, to the last option.
   std::string carry_key;

@@ -4,6 +4,7 @@
 //   TunnelFlow   a stream on a trunk            (any protocol)
 //   DirectFlow   a server connection of its own (any protocol)
 //   MessageFlow  its requests, one by one, on shared connections
+//   HeaderFlow   what it is before any of these, where a PROXY protocol header comes first
 //
 // It asks its ServiceRouter for an endpoint, travels there, and may ask for another one while it is
 // certain that nothing of it has reached a server.
@@ -13,9 +14,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/clock.h"
+#include "dataplane/client_origin.h"
 
 namespace trunkline {
 
@@ -29,12 +33,14 @@ enum class FlowEnd {
   kServerReset,  // the server broke it
   kTrunkLost,
   kConnectionLost,  // the shared connection that had its request
-  kRefused,      // endpoints were asked and refused
-  kNoEndpoint,   // none could be asked in time
+  kRefused,         // endpoints were asked and refused
+  kNoEndpoint,      // none could be asked in time
   kTimeout,
-  kShutdown,    // we stop
-  kBadRequest,  // what the client sent is not of the service's protocol
-  kSlowReader,  // the client does not take its replies
+  kShutdown,     // we stop
+  kBadRequest,   // what the client sent is not of the service's protocol
+  kSlowReader,   // the client does not take its replies
+  kSourceLimit,  // its source has as many clients as it may
+  kBadHeader,    // what should have been a PROXY protocol header is none
 };
 
 class Flow {
@@ -59,6 +65,10 @@ class Flow {
 
   MonotonicTime accepted_at() const { return accepted_at_; }
   ServiceRouter& router() const { return router_; }
+  // Who the client is; null where its service does not ask.
+  const ClientOrigin* origin() const { return origin_.get(); }
+  void set_origin(std::unique_ptr<ClientOrigin> origin) { origin_ = std::move(origin); }
+  std::unique_ptr<ClientOrigin> TakeOrigin() { return std::move(origin_); }
   size_t table_index = 0;  // its worker's
 
  protected:
@@ -74,6 +84,7 @@ class Flow {
   ServiceRouter& router_;
   const MonotonicTime accepted_at_;
   EndpointState* endpoint_ = nullptr;
+  std::unique_ptr<ClientOrigin> origin_;
   std::vector<const EndpointState*> tried_;
 };
 

@@ -59,7 +59,9 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                  {"timeout", &WorkerStats::timeouts},
                  {"shutdown", &WorkerStats::shutdowns},
                  {"bad_request", &WorkerStats::bad_requests},
-                 {"slow_reader", &WorkerStats::slow_readers}};
+                 {"slow_reader", &WorkerStats::slow_readers},
+                 {"source_limit", &WorkerStats::source_limited},
+                 {"proxy_header", &WorkerStats::bad_headers}};
   for (const auto& item : kCauses) {
     writer.AddCounter("proxy_flow_errors_total", "Client connections that did not end well, by cause",
                       {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));

@@ -291,6 +291,7 @@ void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
 void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {
   Release(flow);
   Flow& next = *by;
+  next.set_origin(flow.TakeOrigin());
   owner_.OnFlowReplaced(flow, std::move(by));
   next.Begin();
 }
@@ -332,6 +333,12 @@ void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
       return;
     case FlowEnd::kSlowReader:
       stats_->slow_readers.Add();
+      return;
+    case FlowEnd::kSourceLimit:
+      stats_->source_limited.Add();
+      return;
+    case FlowEnd::kBadHeader:
+      stats_->bad_headers.Add();
       return;
   }
 }

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "common/proxy_version.h"
 #include "dataplane/codecs.h"
 
 namespace trunkline {
@@ -56,6 +57,7 @@ absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::Flow
                           from.has_first_byte_timeout(), &limits.first_byte_timeout));
   if (!read.ok()) return read;
   if (from.max_clients() > 0) limits.max_clients = from.max_clients();
+  limits.max_clients_per_source = from.max_clients_per_source();
   return limits;
 }
 
@@ -151,6 +153,23 @@ absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
   }
 }
 
+absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
+  set.accept_proxy_protocol = from.accept_proxy_protocol();
+  const std::optional<ProxyVersion> send = ReadProxyVersion(from.send_proxy_protocol());
+  if (!send) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", from.name(), ": send_proxy_protocol ", from.send_proxy_protocol(),
+                     " is not known to this proxy"));
+  }
+  // Whose address would stand on a connection that clients share?
+  if (*send != ProxyVersion::kNone && set.mode == CarryMode::kMessage) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "service ", from.name(), ": send_proxy_protocol does not go with mode MESSAGE"));
+  }
+  set.send_proxy_protocol = *send;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
                                                          const Resolver& resolve,
                                                          TrafficStats& stats) {
@@ -169,6 +188,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   if (!limits.ok()) return limits.status();
   set->limits = *limits;
   if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
+  if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
   set->stats = stats.Listener(from.name());
   std::set<std::string> ids;
   for (const v1::Endpoint& item : from.endpoints()) {
@@ -196,10 +216,12 @@ bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
 
 bool SameSet(const EndpointSet& a, const EndpointSet& b) {
   const auto limits = [](const FlowLimits& l) {
-    return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients);
+    return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients,
+                      l.max_clients_per_source);
   };
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
-         a.carry_key == b.carry_key &&
+         a.carry_key == b.carry_key && a.accept_proxy_protocol == b.accept_proxy_protocol &&
+         a.send_proxy_protocol == b.send_proxy_protocol &&
          std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
                     SameEndpoint);
 }

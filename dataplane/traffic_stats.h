@@ -17,6 +17,7 @@
 #include "common/trunk_connection.h"
 #include "dataplane/connection_budget.h"
 #include "dataplane/shared_connection.h"
+#include "dataplane/source_table.h"
 
 namespace trunkline {
 
@@ -65,6 +66,8 @@ class ListenerStats {
   const std::vector<ListenerCell>& cells() const { return cells_; }
 
   const std::string service;
+  // Clients by their address, where that is limited.
+  const std::shared_ptr<SourceTable> sources = std::make_shared<SourceTable>();
 
  private:
   std::vector<ListenerCell> cells_;
@@ -88,6 +91,8 @@ struct alignas(64) WorkerStats {
   Counter shutdowns;
   Counter bad_requests;
   Counter slow_readers;
+  Counter source_limited;
+  Counter bad_headers;
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;

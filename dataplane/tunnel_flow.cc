@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/client_fields.h"
 #include "dataplane/service_router.h"
 #include "dataplane/trunk_pool.h"
 
@@ -32,9 +33,12 @@ void TunnelFlow::Begin() { router().Route(*this); }
 bool TunnelFlow::Start(EndpointState& endpoint) {
   // Endpoints of a service in this mode have trunk pools.
   TrunkConnection* trunk = static_cast<TrunkPool*>(endpoint.carrier)->Acquire();
-  if (trunk == nullptr || !trunk->session().Connect(router().set().authority, this).ok()) {
-    return false;
-  }
+  if (trunk == nullptr) return false;
+  const EndpointSet& set = router().set();
+  const ConnectFields fields = origin() == nullptr
+                                   ? ConnectFields()
+                                   : DescribeClient({set.send_proxy_protocol, origin()->addresses});
+  if (!trunk->session().Connect(set.authority, this, fields).ok()) return false;
   CountBytes(&endpoint.cell->bytes_to_server, &endpoint.cell->bytes_to_client);
   return true;
 }

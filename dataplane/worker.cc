@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "dataplane/direct_flow.h"
 #include "dataplane/direct_way.h"
+#include "dataplane/header_flow.h"
 #include "dataplane/message_flow.h"
 #include "dataplane/shared_pool.h"
 #include "dataplane/tunnel_flow.h"
@@ -21,7 +22,7 @@ constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 }  // namespace
 
 // One service in this worker: its way to endpoints and, while it is in the snapshot, its listening socket.
-struct Worker::ServiceSlot final : public Listener::Acceptor {
+struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow::Opener {
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
         router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next(),
@@ -29,6 +30,9 @@ struct Worker::ServiceSlot final : public Listener::Acceptor {
 
   bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
   void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
+  std::unique_ptr<Flow> NewFlow(UniqueFd client) override {
+    return worker.MakeFlow(*this, std::move(client));
+  }
 
   Worker& worker;
   ServiceRouter router;
@@ -149,8 +153,27 @@ std::unique_ptr<Flow> Worker::MakeFlow(ServiceSlot& slot, UniqueFd client) {
   return nullptr;
 }
 
-void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
+// Null: the client may not come in.
+std::unique_ptr<Flow> Worker::MakeFirstFlow(ServiceSlot& slot, UniqueFd client) {
+  const EndpointSet& set = slot.router.set();
+  if (set.accept_proxy_protocol) {
+    return std::make_unique<HeaderFlow>(loop_, std::move(client), slot.router, set.limits, slot);
+  }
+  if (!AsksForOrigin(set)) return MakeFlow(slot, std::move(client));
+  std::unique_ptr<ClientOrigin> origin;
+  if (!Admit(set, AddressesOf(client.get()), &origin)) {
+    stats_->source_limited.Add();
+    CloseWithReset(std::move(client));
+    return nullptr;
+  }
   std::unique_ptr<Flow> flow = MakeFlow(slot, std::move(client));
+  flow->set_origin(std::move(origin));
+  return flow;
+}
+
+void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
+  std::unique_ptr<Flow> flow = MakeFirstFlow(slot, std::move(client));
+  if (flow == nullptr) return;
   flow->table_index = flows_.size();
   Flow& borrowed = *flow;
   flows_.push_back(std::move(flow));

@@ -57,6 +57,7 @@ class Worker final : private ServiceRouter::Owner {
   size_t SharedConnections(const MessageService& message) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
+  std::unique_ptr<Flow> MakeFirstFlow(ServiceSlot& slot, UniqueFd client);
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void EndOutdated();
   void SweepUnused();

@@ -39,6 +39,7 @@ TEST(AgentSettingsTest, DefaultsAreFilledIn) {
   ASSERT_EQ(settings->services.size(), 1u);
   EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the agent's id";
   EXPECT_EQ(settings->services[0].port, 0) << "a unix target has none";
+  EXPECT_EQ(settings->services[0].send_proxy_protocol, ProxyVersion::kNone);
   EXPECT_EQ(settings->services[0].cpu.choice, CpuChoice::kAuto);
   EXPECT_EQ(settings->services[0].cpu.cgroup_root, "/sys/fs/cgroup");
 }
@@ -48,13 +49,15 @@ TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
       "trunk_listen: 0.0.0.0:1\ntrunk_advertise: m1.example:1\ncgroup_root: /host\nworkers: 3\n"
       "drain_timeout: 1500ms\n",
       "target: 127.0.0.1:9000\n    endpoint_id: e\n    cpu_source: CPU_PROCESSES\n    pid: 7\n"
-      "    cpu_limit_cores: 1.5\n    max_connections: 100\n    capacity_hint: 4");
+      "    cpu_limit_cores: 1.5\n    max_connections: 100\n    capacity_hint: 4\n"
+      "    send_proxy_protocol: v2");
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_EQ(settings->trunk_advertise, "m1.example:1");
   EXPECT_EQ(settings->workers, 3u);
   EXPECT_EQ(settings->drain_timeout, absl::Milliseconds(1500));
   const LocalServiceSettings& service = settings->services[0];
   EXPECT_EQ(service.endpoint_id, "e");
+  EXPECT_EQ(service.send_proxy_protocol, ProxyVersion::kV2);
   EXPECT_EQ(service.port, 9000) << "the target's";
   EXPECT_EQ(service.cpu.choice, CpuChoice::kProcesses);
   EXPECT_EQ(service.cpu.pid, 7);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "common/client_fields.h"
 #include "common/http2_session.h"
 
 namespace trunkline {
@@ -80,7 +81,8 @@ class End : public Http2Session::Listener {
 
   Http2Stream* OnConnect(std::string_view authority, int*) override {
     asked_for = authority;
-    return &stream;
+    asked_with.push_back(session.connect_fields());
+    return streams_given++ == 0 ? &stream : &second_stream;
   }
   void OnGoAway(int32_t) override {}
   void OnSettings(uint32_t) override {}
@@ -88,7 +90,10 @@ class End : public Http2Session::Listener {
 
   OutputBuffer output;
   TestStream stream;
+  TestStream second_stream;
+  size_t streams_given = 0;
   std::string asked_for;
+  std::vector<ConnectFields> asked_with;
   Http2Session session;
 };
 
@@ -101,6 +106,39 @@ TEST(TrunkFormat, TheProxyWritesWhatThePageShows) {
   EXPECT_EQ(proxy.Written(), examples["proxy opens"]);
 }
 
+IpPort At(std::string_view text) { return ParseIpPort(text).value(); }
+
+ConnectFields FieldsOf(std::string_view client) {
+  return DescribeClient({ProxyVersion::kV2, {At(client), At("198.51.100.1:9000")}});
+}
+
+TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  proxy.Written();
+  ASSERT_TRUE(
+      proxy.session.Connect("metering:9000", &proxy.stream, FieldsOf("192.0.2.1:50000")).ok());
+  ASSERT_TRUE(
+      proxy.session.Connect("metering:9000", &proxy.second_stream, FieldsOf("192.0.2.2:50001"))
+          .ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy opens with addresses"]);
+}
+
+TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens with addresses"]);
+  ASSERT_EQ(agent.asked_with.size(), 2u);
+  const ClientDescription first = ReadClient(agent.asked_with[0]);
+  const ClientDescription second = ReadClient(agent.asked_with[1]);
+  EXPECT_EQ(first.version, ProxyVersion::kV2);
+  EXPECT_EQ(first.addresses.source, At("192.0.2.1:50000"));
+  EXPECT_EQ(first.addresses.destination, At("198.51.100.1:9000"));
+  EXPECT_EQ(second.addresses.source, At("192.0.2.2:50001"));
+  EXPECT_EQ(second.addresses.destination, At("198.51.100.1:9000"));
+}
+
 TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
   End agent(Http2Session::Role::kServer);
@@ -108,6 +146,8 @@ TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
   agent.Read(examples["proxy preface"]);
   agent.Read(examples["proxy opens"]);
   EXPECT_EQ(agent.asked_for, "metering:9000");
+  EXPECT_EQ(agent.asked_with[0].client, "");
+  EXPECT_EQ(agent.asked_with[0].proxy_protocol, "");
   EXPECT_EQ(agent.stream.received, "hello");
   agent.Written();  // the acknowledgement of the settings
   agent.stream.to_send = "world";

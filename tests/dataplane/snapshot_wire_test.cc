@@ -139,7 +139,8 @@ TEST_F(RoutingTableTest, CarriesEverythingOver) {
   const auto table = Build(R"(id { epoch: 3 version: 7 }
     services { name: "db" mode: TUNNEL listener { address: "0.0.0.0:5432" }
       limits { connect_timeout { seconds: 1 nanos: 500000000 } idle_timeout { seconds: 60 }
-               first_byte_timeout { seconds: 5 } max_clients: 77 }
+               first_byte_timeout { seconds: 5 } max_clients: 77 max_clients_per_source: 7 }
+      accept_proxy_protocol: true send_proxy_protocol: PROXY_PROTOCOL_V2
       endpoints { endpoint_id: "a" address: "host:7073" weight: 2.5 } })");
   ASSERT_TRUE(table.ok()) << table.status();
   EXPECT_EQ((*table)->epoch, 3u);
@@ -151,6 +152,9 @@ TEST_F(RoutingTableTest, CarriesEverythingOver) {
   EXPECT_EQ(db.limits.idle_timeout, absl::Minutes(1));
   EXPECT_EQ(db.limits.first_byte_timeout, absl::Seconds(5));
   EXPECT_EQ(db.limits.max_clients, 77u);
+  EXPECT_EQ(db.limits.max_clients_per_source, 7u);
+  EXPECT_TRUE(db.accept_proxy_protocol);
+  EXPECT_EQ(db.send_proxy_protocol, ProxyVersion::kV2);
   EXPECT_EQ(db.endpoints.at(0).weight, 2.5);
   EXPECT_EQ(db.endpoints.at(0).resolved->ToString(), "127.0.0.1:7073");
 }
@@ -160,6 +164,24 @@ TEST_F(RoutingTableTest, UnsetLimitsTakeTheirDefaults) {
   ASSERT_TRUE(table.ok());
   EXPECT_EQ((*table)->services[0]->limits.connect_timeout, FlowLimits().connect_timeout);
   EXPECT_EQ((*table)->services[0]->limits.max_clients, FlowLimits().max_clients);
+  EXPECT_EQ((*table)->services[0]->limits.max_clients_per_source, 0u);
+  EXPECT_FALSE((*table)->services[0]->accept_proxy_protocol);
+  EXPECT_EQ((*table)->services[0]->send_proxy_protocol, ProxyVersion::kNone);
+}
+
+TEST_F(RoutingTableTest, HeaderThatNoConnectionCouldCarryIsRefused) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(3));
+  const auto refusal = [&] { return Build(snapshot).status().ToString(); };
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("send_proxy_protocol 3 is not known"));
+  service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1);
+  service.set_mode(v1::MESSAGE);
+  service.mutable_message()->mutable_redis();
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("does not go with mode MESSAGE"));
+  service.set_accept_proxy_protocol(true);
+  service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_NONE);
+  EXPECT_TRUE(Build(snapshot).ok());
 }
 
 TEST_F(RoutingTableTest, DrainingEndpointHasNoWeight) {
@@ -265,6 +287,9 @@ TEST_F(RoutingTableTest, EveryKindOfChangeMakesANewSet) {
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints()->RemoveLast(); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_listener()->set_address("0.0.0.0:1"); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients(5); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients_per_source(5); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.set_accept_proxy_protocol(true); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1); }));
   moved_ = 1;
   EXPECT_TRUE(differs([](v1::Service&) {})) << "a name that resolves to something else";
 }

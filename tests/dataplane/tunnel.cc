@@ -18,7 +18,8 @@ size_t Tunnel::AddAgent(const Address& target, double weight) {
   auto traffic = std::make_unique<TrafficTable>(1, 1);
   TrunkServer::Options options;
   options.listen = {.host = "127.0.0.1", .port = 0};
-  options.services = {{.name = kService, .target = target}};
+  options.services = {
+      {.name = kService, .target = target, .proxy_protocol = options_.agent_proxy_protocol}};
   options.max_streams = options_.agent_max_streams;
   auto agent = TrunkServer::Start(options, *traffic);
   EXPECT_TRUE(agent.ok()) << agent.status();
@@ -53,8 +54,10 @@ void Tunnel::Apply() {
     endpoint.resolved = ResolveAddress(from.trunk_address).value();
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
+    endpoint.budget = from.stats->connections;
     set->endpoints.push_back(std::move(endpoint));
   }
+  options_.adapt(*set);
   auto table = std::make_shared<RoutingTable>();
   table->version = ++version_;
   table->services.push_back(std::move(set));

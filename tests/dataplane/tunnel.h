@@ -25,6 +25,10 @@ class Tunnel {
     FlowLimits limits;
     TrunkPool::Options trunks;
     uint32_t agent_max_streams = 1000;
+    // What agents tell their servers, whatever the service says.
+    ProxyVersion agent_proxy_protocol = ProxyVersion::kNone;
+    // Changes what tables say of the service.
+    std::function<void(EndpointSet&)> adapt = [](EndpointSet&) {};
   };
 
   static constexpr char kService[] = "db";
@@ -54,6 +58,7 @@ class Tunnel {
   const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }
   const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }
   const ListenerCell& listener() { return stats_.Listener(kService)->cell(0); }
+  const SourceTable& sources() { return *stats_.Listener(kService)->sources; }
   int64_t clients() const { return stats_.Clients(); }
   DataPlane& data_plane() { return *data_plane_; }
 

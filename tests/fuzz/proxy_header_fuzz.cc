@@ -1,0 +1,69 @@
+// The first bytes of a connection that should begin with a PROXY header. Input: those bytes.
+//
+// What holds for any bytes: a verdict is final (more bytes do not change it) and comes within the
+// limits; a header ends inside them; the addresses of one that is whole, written anew by us in both
+// versions, are read back.
+#include <gtest/gtest.h>
+
+#include "common/proxy_header.h"
+
+namespace trunkline {
+namespace {
+
+using Bytes = std::span<const uint8_t>;
+
+Bytes BytesOf(const std::string& text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
+void CheckWritten(const ProxyAddresses& addresses) {
+  EXPECT_EQ(addresses.source.known(), addresses.destination.known());
+  EXPECT_EQ(addresses.source.family, addresses.destination.family);
+  for (const ProxyVersion version : {ProxyVersion::kV1, ProxyVersion::kV2}) {
+    const std::string header = WriteProxyHeader(version, addresses);
+    EXPECT_LE(header.size(), kMaxProxyLineBytes);
+    const ProxyHeaderStep again = ReadProxyHeader(BytesOf(header));
+    EXPECT_EQ(again.state, ProxyHeaderState::kWhole);
+    EXPECT_EQ(again.size, header.size());
+    EXPECT_EQ(again.addresses.source, addresses.source);
+    EXPECT_EQ(again.addresses.destination, addresses.destination);
+  }
+}
+
+// The sizes at which a verdict may fall, and each small one.
+bool LooksAt(size_t size) { return size <= 256 || size % 61 == 0; }
+
+void CheckGrowing(Bytes bytes, const ProxyHeaderStep& whole) {
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    if (!LooksAt(size)) continue;
+    const ProxyHeaderStep step = ReadProxyHeader(bytes.first(size));
+    if (step.state == ProxyHeaderState::kMore) continue;
+    EXPECT_EQ(step.state, whole.state) << "of " << size << " bytes it was another";
+    EXPECT_EQ(step.size, whole.size);
+  }
+}
+
+}  // namespace
+}  // namespace trunkline
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace trunkline;
+  const Bytes bytes(data, size);
+  const ProxyHeaderStep step = ReadProxyHeader(bytes);
+  CheckGrowing(bytes, step);
+  switch (step.state) {
+    case ProxyHeaderState::kMore:
+      EXPECT_LT(size, kMaxProxyHeaderBytes);
+      EXPECT_EQ(step.size, 0u);
+      break;
+    case ProxyHeaderState::kBroken:
+      EXPECT_GT(size, 0u);
+      EXPECT_EQ(step.size, 0u);
+      break;
+    case ProxyHeaderState::kWhole:
+      EXPECT_LE(step.size, std::min(size, kMaxProxyHeaderBytes));
+      CheckWritten(step.addresses);
+      break;
+  }
+  return 0;
+}
