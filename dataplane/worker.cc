@@ -24,13 +24,20 @@ constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 struct Worker::ServiceSlot final : public Listener::Acceptor {
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
-        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next(),
-               std::move(set)) {}
+        share(worker.ShareOf(*set)),
+        router(worker.loop_, worker, worker.stats_,
+               {.worker = worker.options_.index, .max_connections = share.connections},
+               worker.random_.Next(), std::move(set)) {}
 
   bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
-  void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
+  bool Carries() const { return !share.limited || share.connections > 0; }
+  void OnClient(UniqueFd client) override {
+    if (Carries()) return worker.AcceptClient(*this, std::move(client));
+    worker.options_.hand_over(share.taker, router.set().service, std::move(client));
+  }
 
   Worker& worker;
+  const ConnectionShare share;
   ServiceRouter router;
   std::unique_ptr<Listener> listener;
   bool in_table = false;
@@ -47,6 +54,15 @@ Worker::Worker(Options options, TrafficStats& stats)
 }
 
 Worker::~Worker() {
+  Stop();
+  // Routers let go of their pools; the loop outlives both.
+  services_.clear();
+  outdated_.clear();
+  carriers_.clear();
+}
+
+void Worker::Stop() {
+  if (!thread_.joinable()) return;
   loop_.Post([this] {
     for (const auto& [name, slot] : services_) {
       if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
@@ -56,10 +72,6 @@ Worker::~Worker() {
     loop_.Stop();
   });
   thread_.join();
-  // Routers let go of their pools; the loop outlives both.
-  services_.clear();
-  outdated_.clear();
-  carriers_.clear();
 }
 
 void Worker::Apply(std::shared_ptr<const RoutingTable> table) {
@@ -113,6 +125,20 @@ void Worker::Listen(const std::string& service, UniqueFd socket) {
     ListenerCell* const cell = &slot.router.set().stats->cell(options_.index);
     slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, cell);
   });
+}
+
+void Worker::Adopt(const std::string& service, UniqueFd client) {
+  auto shared = std::make_shared<UniqueFd>(std::move(client));
+  loop_.Post([this, service, shared] {
+    const auto found = services_.find(service);
+    const bool carries = found != services_.end() && found->second->Carries();
+    if (!carries) return CloseWithReset(std::move(*shared));
+    AcceptClient(*found->second, std::move(*shared));
+  });
+}
+
+ConnectionShare Worker::ShareOf(const EndpointSet& set) const {
+  return trunkline::ShareOf(set, options_.index, options_.workers);
 }
 
 void Worker::StopListening(const std::string& service) {
@@ -183,10 +209,10 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
     case CarryMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
                                            .max_shared = set.message->max_shared,
-                                           .max_connections = set.message->max_connections};
+                                           .max_connections = ShareOf(set).connections};
       return std::make_unique<SharedPool>(
           loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,
-          endpoint.budget, &stats_->shared, &stats_->shared_connections, random_.Next());
+          endpoint.stats->budget(options_.index), &stats_->shared, &stats_->shared_connections, random_.Next());
     }
     case CarryMode::kDirect:
       return std::make_unique<DirectWay>();

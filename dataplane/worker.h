@@ -27,18 +27,25 @@ class Worker final : private ServiceRouter::Owner {
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
     uint64_t random_seed = 0;
+    size_t workers = 1;
+    // Gives a client to another worker. Called from this one's thread until Stop returns.
+    std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;
   };
 
   // Starts the thread. `stats` outlives the worker.
   Worker(Options options, TrafficStats& stats);
   // Stops at once: open flows are reset.
   ~Worker() override;
+  // The same; what is asked of it afterwards has no effect.
+  void Stop();
 
   // The newest table; services that left it stop taking clients and finish what they have.
   void Apply(std::shared_ptr<const RoutingTable> table);
   // Takes clients of `service` from `socket` from now on, in place of a socket it had.
   void Listen(const std::string& service, UniqueFd socket);
   void StopListening(const std::string& service);
+  // Takes a client that another worker accepted.
+  void Adopt(const std::string& service, UniqueFd client);
   // Ends every client connection that is still open.
   void ResetFlows();
 
@@ -54,6 +61,7 @@ class Worker final : private ServiceRouter::Owner {
   bool HasRoom() const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
+  ConnectionShare ShareOf(const EndpointSet& set) const;
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void EndOutdated();
   void SweepUnused();
