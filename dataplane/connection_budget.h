@@ -1,5 +1,5 @@
-// How many connections a proxy has to one endpoint, of all workers: some servers (gateways, PLCs)
-// bear only a few and stop answering beyond.
+// How many connections a worker has to one endpoint: some servers (gateways, PLCs) bear only a few
+// and stop answering beyond. Each worker has its part of them (ShareOf in endpoint_set.h).
 //
 // ConnectionBudget: thread-safe, lock-free. ConnectionLease: confined to its worker; gives its place
 // back when it dies.

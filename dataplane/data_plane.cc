@@ -34,15 +34,21 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
-        .workers = options_.workers,
         .trunks = options_.trunks,
         .max_clients = options_.max_clients,
-        .random_seed = options_.random_seed + i};
+        .random_seed = options_.random_seed + i,
+        .workers = options_.workers,
+        .hand_over = [this](size_t to, const std::string& service, UniqueFd client) {
+          workers_[to]->Adopt(service, std::move(client));
+        }};
     workers_.push_back(std::make_unique<Worker>(worker, stats_));
   }
 }
 
-DataPlane::~DataPlane() = default;
+DataPlane::~DataPlane() {
+  // All, before the first is deleted: one may be handing a client to another one.
+  for (const auto& worker : workers_) worker->Stop();
+}
 
 Address DataPlane::BindAddress(const EndpointSet& set) const {
   Address address = set.listen;

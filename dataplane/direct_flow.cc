@@ -28,10 +28,10 @@ void DirectFlow::Begin() { router().Route(*this); }
 
 bool DirectFlow::Start(EndpointState& endpoint) {
   if (!endpoint.endpoint.resolved) return false;
-  const Endpoint& to = endpoint.endpoint;
-  lease_ = ConnectionLease(to.budget, to.max_connections);
-  if (!lease_ && endpoint.carrier->MakeRoom())
-    lease_ = ConnectionLease(to.budget, to.max_connections);
+  const auto& budget = endpoint.endpoint.stats->budget(router().worker());
+  const uint32_t limit = router().max_connections();
+  lease_ = ConnectionLease(budget, limit);
+  if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(budget, limit);
   if (!lease_) return false;
   ConnectResult result = ConnectTo(*endpoint.endpoint.resolved);
   cell_ = endpoint.cell;

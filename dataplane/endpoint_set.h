@@ -13,7 +13,6 @@
 #include "common/address.h"
 #include "common/proxy_header.h"
 #include "common/socket.h"
-#include "dataplane/connection_budget.h"
 #include "dataplane/shared_connection.h"
 #include "dataplane/traffic_stats.h"
 
@@ -29,16 +28,13 @@ struct Endpoint {
   std::optional<SocketAddress> resolved;  // none: its name does not resolve at present
   double weight = 0;                      // 0: no new flows
   std::shared_ptr<EndpointStats> stats;
-  // Connections to the server, of all workers, and how many there may be (0: any number). Not for
-  // trunks.
-  std::shared_ptr<ConnectionBudget> budget;
-  uint32_t max_connections = 0;
 };
 
 // What `message` mode needs to know of a service.
 struct MessageService {
   SharedConnection::Options connection;
   size_t max_shared = 4;
+  // To one endpoint, of all kinds and workers; 0: any number.
   uint32_t max_connections = 0;
 };
 
@@ -64,6 +60,17 @@ struct EndpointSet {
   std::vector<Endpoint> endpoints;  // sorted by id
   std::shared_ptr<ListenerStats> stats;
 };
+
+// One worker's part of the connections that the server of each endpoint bears. No parts are lent, so
+// no worker waits for another one; where there are fewer connections than workers, some have none
+// and hand their clients over. Which ones depends on the service, so that services are spread.
+struct ConnectionShare {
+  bool limited = false;
+  uint32_t connections = 0;  // of this worker, if limited
+  // A worker that has some.
+  size_t taker = 0;
+};
+ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers);
 
 struct RoutingTable {
   uint64_t epoch = 0;

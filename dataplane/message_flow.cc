@@ -44,7 +44,7 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
-  loop_.Arm(idle_timer_, limits_.first_byte_timeout);
+  loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
 MessageFlow::~MessageFlow() { loop_.CancelFlush(this); }

@@ -21,13 +21,14 @@ constexpr uint64_t kPicksPerTimedOne = 64;
 
 }  // namespace
 
-ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, size_t worker,
+ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, Place place,
                              uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
                              absl::Duration ejection_base)
     : loop_(loop),
       owner_(owner),
       stats_(stats),
-      worker_(worker),
+      worker_(place.worker),
+      max_connections_(place.max_connections),
       ejection_base_(ejection_base),
       random_(random_seed),
       retry_tokens_(kMaxRetryTokens) {

@@ -51,7 +51,11 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // nothing.
   static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
 
-  ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, size_t worker,
+  struct Place {
+    size_t worker = 0;
+    uint32_t max_connections = 0;  // of this worker to each endpoint; 0: any number
+  };
+  ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, Place place,
                 uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
                 absl::Duration ejection_base = kEjectionBase);
   ~ServiceRouter() override;
@@ -80,6 +84,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // The client goes on as another flow, which begins at once.
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
+  size_t worker() const { return worker_; }
+  // Of this worker to each endpoint; 0: any number.
+  uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
   // Below the listener's limit, over all workers.
   bool HasRoom() const;
@@ -106,6 +113,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   Owner& owner_;
   WorkerStats* const stats_;
   const size_t worker_;
+  const uint32_t max_connections_;
   const absl::Duration ejection_base_;
   FastRandom random_;
 

@@ -27,7 +27,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   struct Options {
     SharedConnection::Options connection;
     size_t max_shared = 4;
-    // Of all workers and kinds; 0: no limit.
+    // Of this worker, of all kinds; 0: no limit.
     uint32_t max_connections = 0;
   };
 

@@ -87,7 +87,6 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
   endpoint.resolved = resolve(*address);
   endpoint.weight = from.draining() ? 0 : from.weight();
   endpoint.stats = stats.Endpoint(service, endpoint.id);
-  endpoint.budget = endpoint.stats->connections;
   return endpoint;
 }
 
@@ -198,7 +197,6 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
       return absl::InvalidArgumentError(
           absl::StrCat("service ", from.name(), ": endpoint ", endpoint->id, " is there twice"));
     }
-    if (set->message != nullptr) endpoint->max_connections = set->message->max_connections;
     set->endpoints.push_back(*std::move(endpoint));
   }
   return set;

@@ -37,18 +37,21 @@ struct alignas(64) EndpointCell {
 class EndpointStats {
  public:
   EndpointStats(std::string service, std::string endpoint_id, size_t workers)
-      : service(std::move(service)), endpoint_id(std::move(endpoint_id)), cells_(workers) {}
+      : service(std::move(service)), endpoint_id(std::move(endpoint_id)), cells_(workers) {
+    for (size_t i = 0; i < workers; ++i) budgets_.push_back(std::make_shared<ConnectionBudget>());
+  }
 
   EndpointCell& cell(size_t worker) { return cells_[worker]; }
   const std::vector<EndpointCell>& cells() const { return cells_; }
 
   const std::string service;
   const std::string endpoint_id;
-  // Connections to the server in message and direct mode.
-  const std::shared_ptr<ConnectionBudget> connections = std::make_shared<ConnectionBudget>();
+  // One worker's connections to the server in message and direct mode.
+  const std::shared_ptr<ConnectionBudget>& budget(size_t worker) const { return budgets_[worker]; }
 
  private:
   std::vector<EndpointCell> cells_;
+  std::vector<std::shared_ptr<ConnectionBudget>> budgets_;
 };
 
 struct alignas(64) ListenerCell {

@@ -25,16 +25,23 @@ constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow::Opener {
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
-        router(worker.loop_, worker, worker.stats_, worker.options_.index, worker.random_.Next(),
-               std::move(set)) {}
+        share(worker.ShareOf(*set)),
+        router(worker.loop_, worker, worker.stats_,
+               {.worker = worker.options_.index, .max_connections = share.connections},
+               worker.random_.Next(), std::move(set)) {}
 
   bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
-  void OnClient(UniqueFd client) override { worker.AcceptClient(*this, std::move(client)); }
   std::unique_ptr<Flow> NewFlow(UniqueFd client) override {
     return worker.MakeFlow(*this, std::move(client));
   }
+  bool Carries() const { return !share.limited || share.connections > 0; }
+  void OnClient(UniqueFd client) override {
+    if (Carries()) return worker.AcceptClient(*this, std::move(client));
+    worker.options_.hand_over(share.taker, router.set().service, std::move(client));
+  }
 
   Worker& worker;
+  const ConnectionShare share;
   ServiceRouter router;
   // One, or some of those that a proxy with more workers left.
   std::vector<std::unique_ptr<Listener>> listeners;
@@ -52,6 +59,15 @@ Worker::Worker(Options options, TrafficStats& stats)
 }
 
 Worker::~Worker() {
+  Stop();
+  // Routers let go of their pools; the loop outlives both.
+  services_.clear();
+  outdated_.clear();
+  carriers_.clear();
+}
+
+void Worker::Stop() {
+  if (!thread_.joinable()) return;
   loop_.Post([this] {
     for (const auto& [name, slot] : services_) {
       StopListening(*slot);
@@ -61,10 +77,6 @@ Worker::~Worker() {
     loop_.Stop();
   });
   thread_.join();
-  // Routers let go of their pools; the loop outlives both.
-  services_.clear();
-  outdated_.clear();
-  carriers_.clear();
 }
 
 void Worker::Apply(std::shared_ptr<const RoutingTable> table) {
@@ -120,6 +132,20 @@ void Worker::Listen(const std::string& service, std::vector<UniqueFd> sockets) {
       slot.listeners.push_back(std::make_unique<Listener>(loop_, std::move(socket), &slot, cell));
     }
   });
+}
+
+void Worker::Adopt(const std::string& service, UniqueFd client) {
+  auto shared = std::make_shared<UniqueFd>(std::move(client));
+  loop_.Post([this, service, shared] {
+    const auto found = services_.find(service);
+    const bool carries = found != services_.end() && found->second->Carries();
+    if (!carries) return CloseWithReset(std::move(*shared));
+    AcceptClient(*found->second, std::move(*shared));
+  });
+}
+
+ConnectionShare Worker::ShareOf(const EndpointSet& set) const {
+  return trunkline::ShareOf(set, options_.index, options_.workers);
 }
 
 void Worker::StopListening(const std::string& service) {
@@ -205,12 +231,6 @@ Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
   return *carrier;
 }
 
-// Its part of what the endpoint bears, so that no worker's clients wait for another worker's.
-size_t Worker::SharedConnections(const MessageService& message) const {
-  if (message.max_connections == 0) return message.max_shared;
-  return std::clamp<size_t>(message.max_connections / options_.workers, 1, message.max_shared);
-}
-
 std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
   switch (set.mode) {
     case CarryMode::kTunnel: {
@@ -220,11 +240,11 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
     }
     case CarryMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
-                                           .max_shared = SharedConnections(*set.message),
-                                           .max_connections = set.message->max_connections};
+                                           .max_shared = set.message->max_shared,
+                                           .max_connections = ShareOf(set).connections};
       return std::make_unique<SharedPool>(
           loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,
-          endpoint.budget, &stats_->shared, &stats_->shared_connections, random_.Next());
+          endpoint.stats->budget(options_.index), &stats_->shared, &stats_->shared_connections, random_.Next());
     }
     case CarryMode::kDirect:
       return std::make_unique<DirectWay>();

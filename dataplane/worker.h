@@ -24,22 +24,28 @@ class Worker final : private ServiceRouter::Owner {
  public:
   struct Options {
     size_t index = 0;
-    size_t workers = 1;  // there are so many
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
     uint64_t random_seed = 0;
+    size_t workers = 1;
+    // Gives a client to another worker. Called from this one's thread until Stop returns.
+    std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;
   };
 
   // Starts the thread. `stats` outlives the worker.
   Worker(Options options, TrafficStats& stats);
   // Stops at once: open flows are reset.
   ~Worker() override;
+  // The same; what is asked of it afterwards has no effect.
+  void Stop();
 
   // The newest table; services that left it stop taking clients and finish what they have.
   void Apply(std::shared_ptr<const RoutingTable> table);
   // Takes clients of `service` from these sockets from now on, in place of those it had.
   void Listen(const std::string& service, std::vector<UniqueFd> sockets);
   void StopListening(const std::string& service);
+  // Takes a client that another worker accepted.
+  void Adopt(const std::string& service, UniqueFd client);
   // Ends every client connection that is still open.
   void ResetFlows();
 
@@ -54,10 +60,10 @@ class Worker final : private ServiceRouter::Owner {
   void StopListening(ServiceSlot& slot);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom() const;
-  size_t SharedConnections(const MessageService& message) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
   std::unique_ptr<Flow> MakeFirstFlow(ServiceSlot& slot, UniqueFd client);
+  ConnectionShare ShareOf(const EndpointSet& set) const;
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void EndOutdated();
   void SweepUnused();

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -320,6 +321,14 @@ std::unique_ptr<Load> Make(const std::string& kind, const Options& options, cons
 
 }  // namespace
 
+// The default of 1,024 descriptors is soon used up in open loop.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int main(int argc, char** argv) {
   CLI::App app{"Clients for benchmarks"};
   Options options;
@@ -342,6 +351,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s\n", resolved.status().ToString().c_str());
     return 2;
   }
+  RaiseDescriptorLimit();
   const std::unique_ptr<Load> load = Make(app.get_subcommands().front()->get_name(), options, *resolved);
   load->Run();
   load->Print();

@@ -111,8 +111,6 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
     endpoint.resolved = ResolveAddress(from.address).value();
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
-    endpoint.budget = from.stats->connections;
-    endpoint.max_connections = options_.max_connections;
     set->endpoints.push_back(std::move(endpoint));
   }
   return set;
@@ -140,7 +138,10 @@ Address Exchange::listening() const {
 }
 
 uint32_t Exchange::connections(size_t endpoint) const {
-  return endpoints_[endpoint].stats->connections->used();
+  uint32_t used = 0;
+  for (size_t i = 0; i < options_.workers; ++i)
+    used += endpoints_[endpoint].stats->budget(i)->used();
+  return used;
 }
 
 }  // namespace trunkline::test

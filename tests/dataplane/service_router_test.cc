@@ -57,7 +57,7 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
     set_->limits.connect_timeout = absl::Seconds(20);
     set_->stats = stats_.Listener("db");
     router_ =
-        std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0), 0, 1, set_, ejection_base);
+        std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0), ServiceRouter::Place(), 1, set_, ejection_base);
     ASSERT_TRUE(RunUntil([&] { return stats_.worker(0).trunks_up.Value() == agents_.size(); }));
   }
 

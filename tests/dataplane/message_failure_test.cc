@@ -1,0 +1,340 @@
+// What happens to requests when their server refuses, breaks or comes back: those that no server
+// can have seen go elsewhere, the others end their client, unless they may be sent twice.
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/dataplane/exchange.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::Exchange;
+using test::ExpectExchange;
+using test::LocalServer;
+using test::Peer;
+using test::RefusingAddress;
+
+class FailureTest : public ::testing::Test {
+ protected:
+  void Start(const std::vector<Address>& servers, Exchange::Options options = {}) {
+    exchange_ = std::make_unique<Exchange>(std::move(options));
+    for (const Address& server : servers) exchange_->AddServer(server);
+    exchange_->Apply();
+  }
+  Peer Connect() { return exchange_->Connect(); }
+  // The request goes to `server` on a connection that is new there.
+  Peer SendTo(LocalServer& server, Peer& client, const std::string& request) {
+    EXPECT_TRUE(client.Send(request));
+    Peer accepted = server.Accept();
+    EXPECT_EQ(accepted.Read(request.size()), request);
+    return accepted;
+  }
+  const SharedCounters& shared() { return exchange_->worker().shared; }
+
+  LocalServer local_;
+  std::unique_ptr<Exchange> exchange_;
+};
+
+TEST_F(FailureTest, RefusedConnectCostsNoClientAnything) {
+  Start({RefusingAddress(), local_.address()});
+  std::vector<Peer> clients;
+  for (int i = 0; i < 300; ++i) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send("ask\n"));
+  }
+  Peer server = local_.Accept();
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_EQ(server.Read(4), "ask\n");
+    ASSERT_TRUE(server.Send("say\n"));
+  }
+  for (Peer& client : clients) EXPECT_EQ(client.Read(4), "say\n");
+  EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 0u);
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
+}
+
+// A server that does not answer to the connect: its queue is full, so that the kernel is silent.
+class SilentServer {
+ public:
+  SilentServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+    EXPECT_EQ(listen(fd_.get(), 0), 0);
+    const SocketAddress where = ResolveAddress(address()).value();
+    for (int i = 0; i < 4; ++i) fillers_.push_back(ConnectTo(where));
+  }
+  Address address() const {
+    return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd_.get()))};
+  }
+
+ private:
+  UniqueFd fd_;
+  std::vector<ConnectResult> fillers_;
+};
+
+TEST_F(FailureTest, HundredsThatWaitForAConnectThatFailsMoveOnTogether) {
+  SilentServer silent;
+  Exchange::Options options;
+  options.limits.connect_timeout = absl::Milliseconds(300);
+  Start({silent.address(), local_.address()}, options);
+  exchange_->SetWeight(1, 0);
+  exchange_->Apply();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 250; ++i) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send("ask\n"));
+  }
+  exchange_->SetWeight(1, 1);
+  exchange_->Apply();
+  Peer server = local_.Accept();
+  for (int i = 0; i < 250; ++i) {
+    ASSERT_EQ(server.Read(4), "ask\n");
+    ASSERT_TRUE(server.Send("say\n"));
+  }
+  for (Peer& client : clients) EXPECT_EQ(client.Read(4), "say\n");
+  EXPECT_GT(shared().resent.Value(), 100u) << "more than the budget of second tries";
+}
+
+TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
+  Start({local_.address()});
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = SendTo(local_, a, "a\n");
+  ASSERT_TRUE(b.Send("b\n"));
+  ASSERT_EQ(server.Read(2), "b\n");
+  server.Reset();
+  for (Peer* client : {&a, &b}) {
+    EXPECT_EQ(client->ReadToEnd(), "");
+    EXPECT_EQ(client->ending(), Ending::kReset);
+  }
+  EXPECT_FALSE(local_.Knocked(0)) << "it was sent twice";
+  EXPECT_TRUE(Eventually([&] { return exchange_->worker().connection_lost.Value() == 2; }));
+  EXPECT_EQ(shared().resent.Value(), 0u);
+}
+
+TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
+  Start({local_.address()});
+  Peer client = Connect();
+  Peer server = SendTo(local_, client, "a\n");
+  server.Close();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+}
+
+TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
+  Start({local_.address()}, {.idempotent = true});
+  Peer client = Connect();
+  Peer server = SendTo(local_, client, "a\n");
+  ASSERT_TRUE(server.Send("half a re"));
+  EXPECT_EQ(client.Read(9), "half a re");
+  server.Close();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_FALSE(local_.Knocked(0)) << "it was sent again although a part of its reply was given";
+}
+
+TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
+  // Unsent requests stay with us when the server does not read.
+  LocalServer other;
+  Start({local_.address(), other.address()}, {.codec = test::Frames(65'000)});
+  exchange_->SetWeight(1, 0);
+  exchange_->Apply();
+  const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
+  std::vector<Peer> clients;
+  // Until the server's and our kernel's buffers are full and some stay unsent.
+  const auto unsent = [&] {
+    return shared().requests.Value() * large.size() > shared().bytes_written.Value() + 200'000;
+  };
+  while (!unsent() && clients.size() < 250) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send(large));
+    const uint64_t sent = clients.size();
+    if (!Eventually([&] { return shared().requests.Value() == sent || unsent(); })) break;
+  }
+  ASSERT_TRUE(unsent());
+  Peer server = local_.Accept();
+  exchange_->SetWeight(0, 0);
+  exchange_->SetWeight(1, 1);
+  exchange_->Apply();
+  server.Reset();
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  Peer second = other.Accept();
+  ASSERT_TRUE(second);
+  // Whole, from its first byte on.
+  EXPECT_EQ(second.Read(large.size()), large);
+  ASSERT_TRUE(second.Send(std::string("\0\2ok", 4)));
+  size_t answered = 0;
+  for (Peer& client : clients) {
+    if (test::WaitFor(client.fd(), POLLIN, 0)) answered += client.Read(4).size() == 4;
+  }
+  const auto look = [&] {
+    for (Peer& client : clients) {
+      if (client && test::WaitFor(client.fd(), POLLIN, 0) && client.Read(4).size() == 4) ++answered;
+    }
+    return answered > 0;
+  };
+  EXPECT_TRUE(Eventually(look));
+}
+
+TEST_F(FailureTest, IdempotentRequestIsSentAgain) {
+  Start({local_.address()}, {.idempotent = true});
+  Peer client = Connect();
+  Peer server = SendTo(local_, client, "a\n");
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(2), "a\n");
+  ASSERT_TRUE(second.Send("A\n"));
+  EXPECT_EQ(client.Read(2), "A\n");
+  EXPECT_EQ(shared().resent.Value(), 1u);
+}
+
+TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
+  Start({local_.address()}, {.idempotent = true});
+  Peer client = Connect();
+  Peer server = SendTo(local_, client, "1\n2\n3\n");
+  ASSERT_TRUE(server.Send("I\n"));
+  ASSERT_EQ(client.Read(2), "I\n");
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(4), "2\n3\n");
+  ASSERT_TRUE(client.Send("4\n"));
+  ASSERT_TRUE(second.Send("II\nIII\n"));
+  EXPECT_EQ(second.Read(2), "4\n");
+  ASSERT_TRUE(second.Send("IV\n"));
+  EXPECT_EQ(client.Read(10), "II\nIII\nIV\n");
+}
+
+TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
+  Start({local_.address()}, {.idempotent = true});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("poison\n"));
+  for (int i = 0; i < 4; ++i) {
+    Peer server = local_.Accept();
+    ASSERT_EQ(server.Read(7), "poison\n") << i;
+    server.Reset();
+  }
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_FALSE(local_.Knocked(0));
+}
+
+TEST_F(FailureTest, IdempotentIdIsTheClientsOwnAgain) {
+  Start({local_.address()}, {.codec = test::FramesWithId(), .idempotent = true});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(test::FrameWithId(4711, "x")));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(5).size(), 5u);
+  server.Reset();
+  Peer second = local_.Accept();
+  const std::string again = second.Read(5);
+  EXPECT_EQ(again.substr(2), test::FrameWithId(0, "x").substr(2));
+  ASSERT_TRUE(second.Send(again));
+  EXPECT_EQ(client.Read(5), test::FrameWithId(4711, "x"));
+}
+
+TEST_F(FailureTest, ServerThatClosesAnIdleConnectionIsNotNoticed) {
+  Start({local_.address()});
+  Peer client = Connect();
+  for (int i = 0; i < 20; ++i) {
+    Peer server = SendTo(local_, client, "a\n");
+    ASSERT_TRUE(server.Send("A\n"));
+    ASSERT_EQ(client.Read(2), "A\n");
+    server.Close();
+    // The next request may come before the end of the connection is seen.
+  }
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
+}
+
+// Where the listener is gone and a connection lives on, as in a server that is being replaced.
+TEST_F(FailureTest, ConnectionsThatArePresentServeOnWhenMoreAreRefused) {
+  Start({local_.address()}, {.shared_connections = 4, .max_in_flight = 1});
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = SendTo(local_, a, "a\n");
+  local_.StopListening();
+  // No room on the one that is there, and no other one to be had.
+  ASSERT_TRUE(b.Send("b\n"));
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  ASSERT_TRUE(server.Send("A\n"));
+  EXPECT_EQ(a.Read(2), "A\n");
+  EXPECT_EQ(server.Read(2), "b\n");
+  ASSERT_TRUE(server.Send("B\n"));
+  EXPECT_EQ(b.Read(2), "B\n");
+  ExpectExchange(a, server, "more\n", "done\n");
+}
+
+TEST_F(FailureTest, ServerThatComesBackAfterItsLastConnectionHadGoneIsFound) {
+  Start({local_.address()}, {.shared_connections = 4,
+                             .max_in_flight = 1,
+                             .shared_idle_timeout = absl::Milliseconds(100)});
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = SendTo(local_, a, "a\n");
+  local_.StopListening();
+  ASSERT_TRUE(b.Send("b\n"));
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  ASSERT_TRUE(server.Send("A\n"));
+  ASSERT_EQ(a.Read(2), "A\n");
+  ASSERT_EQ(server.Read(2), "b\n");
+  ASSERT_TRUE(server.Send("B\n"));
+  ASSERT_EQ(b.Read(2), "B\n");
+  // The connection goes idle and is closed, while dials still fail.
+  EXPECT_EQ(server.ReadToEnd(), "");
+  LocalServer back(local_.address());
+  ASSERT_TRUE(a.Send("again\n"));
+  Peer again = back.Accept();
+  // The probe that found it carries the request.
+  EXPECT_EQ(again.Read(6), "again\n");
+  ASSERT_TRUE(again.Send("there\n"));
+  EXPECT_EQ(a.Read(6), "there\n");
+}
+
+TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
+  LocalServer server;
+  const Address address = server.address();
+  server.StopListening();
+  Start({address});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("patience\n"));
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  LocalServer back(address);
+  Peer accepted = back.Accept();
+  EXPECT_EQ(accepted.Read(9), "patience\n");
+  ASSERT_TRUE(accepted.Send("rewarded\n"));
+  EXPECT_EQ(client.Read(9), "rewarded\n");
+}
+
+TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
+  LocalServer server;
+  const Address address = server.address();
+  server.StopListening();
+  Start({address});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("patience\n"));
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  exchange_->Remove(0);
+  exchange_->Apply();
+  exchange_->Restore(0);
+  exchange_->Apply();
+  LocalServer back(address);
+  Peer accepted = back.Accept();
+  EXPECT_EQ(accepted.Read(9), "patience\n");
+}
+
+TEST_F(FailureTest, WithoutAnyServerAClientIsSentAwayAfterTheConnectTimeout) {
+  Exchange::Options options{.codec = test::Http()};
+  options.limits.connect_timeout = absl::Milliseconds(200);
+  Start({RefusingAddress()}, options);
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  const std::string words = client.ReadToEnd();
+  EXPECT_EQ(words.find("HTTP/1.1 503"), 0u) << words;
+  EXPECT_EQ(client.ending(), Ending::kFin);
+  EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 1u);
+}
+
+}  // namespace
+}  // namespace trunkline
