@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <iostream>
@@ -135,6 +136,8 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
   TakeSignals();
   return std::nullopt;
 }
+
+void Program::RequestStop() { kill(getpid(), SIGTERM); }
 
 void Program::WaitForStop() {
   const sigset_t signals = StopSignals();

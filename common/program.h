@@ -37,6 +37,9 @@ class Program {
   std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config,
                            const Check& check = nullptr);
 
+  // As SIGTERM does. From any thread.
+  static void RequestStop();
+
   // Returns at SIGTERM or SIGINT. A second one while stopping ends the process at once.
   void WaitForStop();
 

@@ -1,5 +1,7 @@
 #include "dataplane/data_plane.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <set>
 #include <thread>
@@ -12,10 +14,23 @@ namespace {
 
 constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
 
+// What a successor with the same configuration asks for.
+std::string SocketKey(const std::string& service, const Address& wanted) {
+  return absl::StrCat(service, " ", wanted.ToString());
+}
+
+std::vector<UniqueFd> Copies(const std::vector<UniqueFd>& sockets) {
+  std::vector<UniqueFd> copies;
+  for (const UniqueFd& socket : sockets) {
+    copies.emplace_back(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  }
+  return copies;
+}
+
 }  // namespace
 
-DataPlane::DataPlane(Options options, TrafficStats& stats)
-    : options_(std::move(options)), stats_(stats) {
+DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited)
+    : options_(std::move(options)), stats_(stats), inherited_(std::move(inherited)) {
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
@@ -42,6 +57,10 @@ absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTabl
     const Address address = BindAddress(*set);
     const auto known = wanted_.find(set->service);
     if (known != wanted_.end() && known->second == address.ToString()) continue;
+    if (auto left = inherited_.extract(SocketKey(set->service, address)); !left.empty()) {
+      opened[set->service] = std::move(left.mapped());
+      continue;
+    }
     absl::StatusOr<std::vector<UniqueFd>> sockets = ListenOnShared(address, workers_.size());
     if (!sockets.ok()) {
       return absl::Status(sockets.status().code(), absl::StrCat("service ", set->service, ": ",
@@ -67,19 +86,45 @@ absl::Status DataPlane::Apply(const std::shared_ptr<const RoutingTable>& table) 
     bound.port = BoundPort(sockets->second.front().get());
     bound_[set->service] = bound.ToString();
     LogInfo("service {} on {}", set->service, bound.ToString());
-    for (size_t i = 0; i < workers_.size(); ++i) {
-      workers_[i]->Listen(set->service, std::move(sockets->second[i]));
-    }
+    copies_[set->service] = Copies(sockets->second);
+    Distribute(set->service, std::move(sockets->second));
   }
   const auto gone = [&](const auto& entry) { return !present.contains(entry.first); };
   std::erase_if(wanted_, gone);
   std::erase_if(bound_, gone);
+  std::erase_if(copies_, gone);
+  // What the predecessor listened on and we do not: clients must not wait in it.
+  inherited_.clear();
   return absl::OkStatus();
+}
+
+// One each. A proxy that had more workers left more, and connections come in on every one of them.
+void DataPlane::Distribute(const std::string& service, std::vector<UniqueFd> sockets) {
+  std::vector<std::vector<UniqueFd>> parts(workers_.size());
+  for (size_t i = 0; i < sockets.size(); ++i) {
+    parts[i % parts.size()].push_back(std::move(sockets[i]));
+  }
+  for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->Listen(service, std::move(parts[i]));
+}
+
+ListeningSockets DataPlane::CopySockets() const {
+  absl::MutexLock lock(&mutex_);
+  ListeningSockets result;
+  for (const auto& [service, sockets] : copies_) {
+    const absl::StatusOr<Address> wanted = ParseAddress(wanted_.at(service));
+    if (wanted.ok()) result[SocketKey(service, *wanted)] = Copies(sockets);
+  }
+  return result;
 }
 
 void DataPlane::Drain(absl::Duration timeout) {
   for (const auto& [service, address] : Listening()) {
     for (const auto& worker : workers_) worker->StopListening(service);
+  }
+  {
+    // A copy would go on to take connections that nobody accepts.
+    absl::MutexLock lock(&mutex_);
+    copies_.clear();
   }
   const MonotonicTime deadline = MonotonicNow() + timeout;
   while (stats_.Clients() > 0 && MonotonicNow() < deadline) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "dataplane/endpoint_set.h"
+#include "dataplane/handover.h"
 #include "dataplane/traffic_stats.h"
 #include "dataplane/worker.h"
 
@@ -27,8 +28,9 @@ class DataPlane {
     uint64_t random_seed = 0;
   };
 
-  // `stats` has as many workers and outlives this.
-  DataPlane(Options options, TrafficStats& stats);
+  // `stats` has as many workers and outlives this. `inherited` are used for the services that they are for, in place of
+  // new sockets.
+  DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
   // Stops at once: open flows are reset.
   ~DataPlane();
 
@@ -38,11 +40,15 @@ class DataPlane {
   // Takes no new clients and waits until the last flow ended, at most for `timeout`.
   void Drain(absl::Duration timeout);
 
+  // For a successor: what services are listened on, by names that it knows as well.
+  ListeningSockets CopySockets() const;
+
   // "host:port" of each service that is listened for.
   std::map<std::string, std::string> Listening() const;
 
  private:
   using Sockets = std::map<std::string, std::vector<UniqueFd>>;
+  void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
   Address BindAddress(const EndpointSet& set) const;
   absl::StatusOr<Sockets> OpenNewListeners(const RoutingTable& table);
 
@@ -53,6 +59,9 @@ class DataPlane {
   // What is wanted (the key to "is it new?") and what was bound (port 0 settled), by service.
   std::map<std::string, std::string> wanted_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> bound_ ABSL_GUARDED_BY(mutex_);
+  // By service: copies of what workers listen on, as long as they do.
+  Sockets copies_ ABSL_GUARDED_BY(mutex_);
+  ListeningSockets inherited_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

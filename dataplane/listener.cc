@@ -40,6 +40,11 @@ void Listener::OnEvents(uint32_t) {
   }
 }
 
+// A successor may hold the same socket: then closing it here does not end the kernel's watch.
+Listener::~Listener() {
+  if (socket_) loop_.Remove(socket_.get());
+}
+
 UniqueFd Listener::TakeSocket() {
   pause_timer_.Cancel();
   loop_.Remove(socket_.get());

@@ -27,6 +27,8 @@ class Listener final : public EventHandler {
   // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts nothing.
   Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell);
 
+  ~Listener() override;
+
   // For another listener; this one accepts nothing more.
   UniqueFd TakeSocket();
 

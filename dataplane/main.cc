@@ -2,15 +2,19 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <random>
 #include <thread>
 
 #include "common/admin_http.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/metrics_page.h"
 #include "common/program.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/discovery_subscriber.h"
+#include "dataplane/handover.h"
 #include "dataplane/proxy_metrics.h"
 #include "trunkline/v1/config.pb.h"
 
@@ -21,6 +25,11 @@ constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
 constexpr size_t kDefaultMaxClients = 50'000;
 // Trunks, listeners, the controller, files.
 constexpr size_t kReservedDescriptors = 256;
+// How long a predecessor may take to give up its HTTP port.
+constexpr absl::Duration kPortPatience = absl::Seconds(10);
+// A successor whose saved snapshot is of no use asks the controller for this long.
+constexpr absl::Duration kReadyPatience = absl::Seconds(30);
+constexpr absl::Duration kPoll = absl::Milliseconds(20);
 
 absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
   if (!present) return otherwise;
@@ -70,27 +79,80 @@ std::string BoundText(const std::string& listen, int port) {
   return address.ToString();
 }
 
+// A predecessor gives its port up when it has heard that we serve.
+absl::StatusOr<std::unique_ptr<AdminHttp>> StartHttp(const std::string& listen,
+                                                     const MetricsPage& metrics,
+                                                     const DiscoverySubscriber& subscriber,
+                                                     bool has_predecessor) {
+  const MonotonicTime deadline =
+      MonotonicNow() + (has_predecessor ? kPortPatience : absl::ZeroDuration());
+  while (true) {
+    auto http = AdminHttp::Start(listen, metrics, [&] { return subscriber.NotReady(); });
+    if (http.ok() || MonotonicNow() >= deadline) return http;
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPoll));
+  }
+}
+
+bool BecomesReady(const DiscoverySubscriber& subscriber) {
+  const MonotonicTime deadline = MonotonicNow() + kReadyPatience;
+  while (!subscriber.NotReady().empty() && MonotonicNow() < deadline) {
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPoll));
+  }
+  return subscriber.NotReady().empty();
+}
+
+absl::StatusOr<Inheritance> TakeOver(const v1::ProxyConfig& config) {
+  if (config.handover_socket().empty()) return Inheritance();
+  return Inheritance::Take(config.handover_socket());
+}
+
 int Run(Program& program, const v1::ProxyConfig& config) {
+  absl::StatusOr<Inheritance> inheritance = TakeOver(config);
+  if (!inheritance.ok()) return program.Fail(std::string(inheritance.status().message()));
+  const bool has_predecessor = !inheritance->empty();
   const DataPlane::Options options = DataPlaneOptions(config);
   TrafficStats stats(options.workers);
-  DataPlane data_plane(options, stats);
-  DiscoverySubscriber subscriber(
-      {.proxy_id = config.proxy_id(),
-       .controller = config.controller(),
-       .snapshot_file = config.snapshot_file()},
+  DataPlane data_plane(options, stats, inheritance->TakeSockets());
+  // The saved snapshot is in service when this is there: on inherited sockets, if any.
+  auto subscriber = std::make_unique<DiscoverySubscriber>(
+      DiscoverySubscriber::Options{.proxy_id = config.proxy_id(),
+                                   .controller = config.controller(),
+                                   .snapshot_file = config.snapshot_file()},
       stats,
       [&](const std::shared_ptr<const RoutingTable>& table) { return data_plane.Apply(table); });
+  if (has_predecessor && !BecomesReady(*subscriber)) {
+    return program.Fail("no snapshot to serve; the running proxy goes on");
+  }
+  inheritance->Confirm();
 
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
-  metrics.Register([&](MetricsWriter& writer) { subscriber.Collect(writer); });
+  metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
   const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
-  auto http = AdminHttp::Start(admin, metrics, [&] { return subscriber.NotReady(); });
+  auto http = StartHttp(admin, metrics, *subscriber, has_predecessor);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
   LogInfo("http on {}", BoundText(admin, (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
 
+  std::atomic<bool> replaced = false;
+  std::unique_ptr<HandoverServer> handover;
+  if (!config.handover_socket().empty()) {
+    auto server = HandoverServer::Start(
+        config.handover_socket(), [&] { return data_plane.CopySockets(); },
+        [&] {
+          replaced = true;
+          Program::RequestStop();
+        });
+    if (!server.ok()) return program.Fail(std::string(server.status().message()));
+    handover = *std::move(server);
+  }
+
   program.WaitForStop();
+  if (replaced) {
+    // What has one name in the cluster is the successor's from here on.
+    (*http).reset();
+    subscriber.reset();
+  }
   data_plane.Drain(Or(config.drain_timeout(), config.has_drain_timeout(), absl::Seconds(10)));
   return 0;
 }
@@ -102,6 +164,11 @@ int main(int argc, char** argv) {
   trunkline::Program program("trunkline-proxy",
                              "Carries client connections to a service's endpoints over trunks.");
   trunkline::v1::ProxyConfig config;
-  if (const auto exit_code = program.Start(argc, argv, &config)) return *exit_code;
+  const auto check = [&config] {
+    if (config.handover_socket().empty() || !config.snapshot_file().empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "handover_socket: expected with snapshot_file, from which a successor serves at once");
+  };
+  if (const auto exit_code = program.Start(argc, argv, &config, check)) return *exit_code;
   return trunkline::Run(program, config);
 }

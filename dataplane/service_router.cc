@@ -59,11 +59,12 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   }
   // New users first: a carrier that only changes hands keeps its connections.
   for (const auto& state : states_) {
-    if (state->carrier != nullptr) continue;
-    state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
-    state->carrier->AddUser(this);
+    if (state->carrier == nullptr) {
+      state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
+      state->carrier->AddUser(this);
+    }
   }
-  // Only now: a carrier that has its first target says so at once, and all of them are looked at.
+  // Then only: a carrier that becomes usable by that says so at once.
   for (const auto& state : states_) {
     if (state->endpoint.resolved) state->carrier->SetTarget(*state->endpoint.resolved);
   }

@@ -332,7 +332,11 @@ bool SharedConnection::DeliverById(std::span<uint8_t> message) {
 
 // After a batch of replies: there may be room, or nothing to wait for.
 void SharedConnection::OnReplyDone() {
-  if (pending_.empty()) idle_since_ = loop_.now();
+  if (pending_.empty()) {
+    idle_since_ = loop_.now();
+    // Else the timer of the reply comes early enough to look.
+    if (options_.idle_timeout < options_.reply_timeout) loop_.Arm(timer_, options_.idle_timeout);
+  }
   if (HasRoom()) owner_->OnConnectionRoom(*this);
 }
 

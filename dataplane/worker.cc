@@ -36,7 +36,8 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
 
   Worker& worker;
   ServiceRouter router;
-  std::unique_ptr<Listener> listener;
+  // One, or some of those that a proxy with more workers left.
+  std::vector<std::unique_ptr<Listener>> listeners;
   bool in_table = false;
   MonotonicTime ends_at;  // of an outdated one
 };
@@ -53,7 +54,7 @@ Worker::Worker(Options options, TrafficStats& stats)
 Worker::~Worker() {
   loop_.Post([this] {
     for (const auto& [name, slot] : services_) {
-      if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
+      StopListening(*slot);
     }
     // In the next pass: a listener's event may still be in the batch of this one, and what it accepts is reset as well.
     ResetFlows();
@@ -79,7 +80,7 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
   }
   for (const auto& [name, slot] : services_) {
     if (slot->in_table) continue;
-    if (slot->listener != nullptr) loop_.Retire(std::move(slot->listener));
+    StopListening(*slot);
   }
 }
 
@@ -90,12 +91,12 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   slot = std::make_unique<ServiceSlot>(*this, set);
   if (old != nullptr) {
     // New clients travel the new way on the same port; those that are here have some time to finish.
-    if (old->listener != nullptr) {
-      ListenerCell* const cell = &set->stats->cell(options_.index);
-      slot->listener =
-          std::make_unique<Listener>(loop_, old->listener->TakeSocket(), slot.get(), cell);
-      loop_.Retire(std::move(old->listener));
+    ListenerCell* const cell = &set->stats->cell(options_.index);
+    for (const auto& listener : old->listeners) {
+      slot->listeners.push_back(
+          std::make_unique<Listener>(loop_, listener->TakeSocket(), slot.get(), cell));
     }
+    StopListening(*old);
     old->ends_at = loop_.now() + kOutdatedGrace;
     outdated_.push_back(std::move(old));
   }
@@ -106,25 +107,31 @@ bool Worker::HasRoom() const {
   return all_stats_.Clients() < static_cast<int64_t>(options_.max_clients);
 }
 
-void Worker::Listen(const std::string& service, UniqueFd socket) {
+void Worker::Listen(const std::string& service, std::vector<UniqueFd> sockets) {
   // std::function wants a copyable closure.
-  auto shared = std::make_shared<UniqueFd>(std::move(socket));
+  auto shared = std::make_shared<std::vector<UniqueFd>>(std::move(sockets));
   loop_.Post([this, service, shared] {
     const auto found = services_.find(service);
     if (found == services_.end()) return;
     ServiceSlot& slot = *found->second;
-    if (slot.listener != nullptr) loop_.Retire(std::move(slot.listener));
+    StopListening(slot);
     ListenerCell* const cell = &slot.router.set().stats->cell(options_.index);
-    slot.listener = std::make_unique<Listener>(loop_, std::move(*shared), &slot, cell);
+    for (UniqueFd& socket : *shared) {
+      slot.listeners.push_back(std::make_unique<Listener>(loop_, std::move(socket), &slot, cell));
+    }
   });
 }
 
 void Worker::StopListening(const std::string& service) {
   loop_.Post([this, service] {
     const auto it = services_.find(service);
-    if (it == services_.end() || it->second->listener == nullptr) return;
-    loop_.Retire(std::move(it->second->listener));
+    if (it != services_.end()) StopListening(*it->second);
   });
+}
+
+void Worker::StopListening(ServiceSlot& slot) {
+  for (auto& listener : slot.listeners) loop_.Retire(std::move(listener));
+  slot.listeners.clear();
 }
 
 void Worker::ResetFlows() {
@@ -228,7 +235,7 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
 void Worker::SweepUnused() {
   std::erase_if(services_, [](const auto& entry) {
     const ServiceSlot& slot = *entry.second;
-    return !slot.in_table && slot.listener == nullptr && slot.router.clients() == 0;
+    return !slot.in_table && slot.listeners.empty() && slot.router.clients() == 0;
   });
   EndOutdated();
   std::erase_if(carriers_, [](const auto& entry) { return entry.second->idle(); });

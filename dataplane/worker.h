@@ -37,8 +37,8 @@ class Worker final : private ServiceRouter::Owner {
 
   // The newest table; services that left it stop taking clients and finish what they have.
   void Apply(std::shared_ptr<const RoutingTable> table);
-  // Takes clients of `service` from `socket` from now on, in place of a socket it had.
-  void Listen(const std::string& service, UniqueFd socket);
+  // Takes clients of `service` from these sockets from now on, in place of those it had.
+  void Listen(const std::string& service, std::vector<UniqueFd> sockets);
   void StopListening(const std::string& service);
   // Ends every client connection that is still open.
   void ResetFlows();
@@ -51,6 +51,7 @@ class Worker final : private ServiceRouter::Owner {
   void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
 
   void ApplyOnLoop(const RoutingTable& table);
+  void StopListening(ServiceSlot& slot);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom() const;
   size_t SharedConnections(const MessageService& message) const;

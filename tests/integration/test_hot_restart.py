@@ -1,0 +1,108 @@
+"""A proxy is replaced by another one with the same file, under load: nobody who connects notices."""
+
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+
+from cluster import BIN_DIR
+from processes import port_that_lasts
+from traffic import assert_echo
+from waiting import eventually
+
+# 100 by hand; a few show the same.
+RESTARTS = int(os.environ.get("TRUNKLINE_RESTARTS", "4"))
+RATE = int(os.environ.get("TRUNKLINE_RESTART_RATE", "300" if os.environ.get("TRUNKLINE_SANITIZE") else "1500"))
+# More than what follows takes; the load is ended when it is done.
+LOAD_SECONDS = 5 + 3 * RESTARTS
+
+
+@pytest.fixture
+def proxy(cluster):
+    """A proxy that can be replaced, with the same server behind a service of each mode."""
+    server = port_that_lasts()
+    echo = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{server}"])
+    echo.start()
+    echo.wait_for_line("listening")
+    endpoint = {"endpoint_id": "server", "address": f"127.0.0.1:{server}"}
+    cluster.add_controller({
+        "tunnel": {"mode": "tunnel", "listen": f"127.0.0.1:{port_that_lasts()}"},
+        "message": {"mode": "message", "listen": f"127.0.0.1:{port_that_lasts()}",
+                    "message": {"length_field": {"length": 4}}, "endpoints": [endpoint]},
+        "direct": {"mode": "direct", "listen": f"127.0.0.1:{port_that_lasts()}", "endpoints": [endpoint]},
+    })
+    cluster.add_agent("a", {"tunnel": f"127.0.0.1:{server}"})
+    first = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")), drain_timeout="20s",
+                              admin_listen=f"127.0.0.1:{port_that_lasts()}")
+    cluster.start()
+    return first
+
+
+def successor(cluster, proxy, number, **changes):
+    """Another process with the same file, as an operator would start it."""
+    config = {key: value for key, value in proxy.config.items() if key != "controller"}
+    return cluster.add_proxy(f"p{number}", **{**config, **changes})
+
+
+def ports(proxy):
+    return {service: proxy.port(service) for service in ("tunnel", "message", "direct")}
+
+
+def start_load(port):
+    return subprocess.Popen([BIN_DIR / "bench_load", "open", "--target", f"127.0.0.1:{port}", "--rate", str(RATE / 3),
+                             "--seconds", str(LOAD_SECONDS)], stdout=subprocess.PIPE, text=True)
+
+
+def test_no_connect_fails_over_many_restarts(cluster, proxy):
+    loads = {service: start_load(port) for service, port in ports(proxy).items()}
+    try:
+        for number in range(RESTARTS):
+            following = successor(cluster, proxy, number)
+            following.start()
+            assert proxy.wait(60) == 0, "the old one ends by itself"
+            eventually("the new one is ready", following.ready)
+            proxy = following
+        results = {service: json.loads(load.communicate()[0]) for service, load in loads.items()}
+    finally:
+        for load in loads.values():
+            load.kill()
+            load.wait()
+    for service, result in results.items():
+        assert result["errors"] == 0 and result["done"] > 0, f"{service}: {result}"
+
+
+def test_open_connection_lives_on_in_the_old_process(cluster, proxy):
+    with socket.create_connection(("127.0.0.1", ports(proxy)["direct"]), timeout=30) as client:
+        assert_echo(client, b"before")
+        following = successor(cluster, proxy, 1)
+        following.start()
+        eventually("the old one has given up its HTTP port", following.ready)
+        assert_echo(client, b"after")
+        assert proxy.running
+    assert proxy.wait(60) == 0
+
+
+def test_fewer_workers_take_all_sockets(cluster, proxy):
+    following = successor(cluster, proxy, 1, workers=1)
+    following.start()
+    assert proxy.wait(60) == 0
+    eventually("the new one is ready", following.ready)
+    # The kernel spreads them over all the sockets that it had.
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", ports(following)["direct"]), timeout=30) as client:
+            assert_echo(client, b"hello")
+
+
+def test_successor_that_dies_before_it_serves_changes_nothing(cluster, proxy):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
+        dying.connect(proxy.config["handover_socket"])
+        assert dying.recv(4096).startswith(b"S")
+    proxy.wait_for_line("did not come up")
+    with socket.create_connection(("127.0.0.1", ports(proxy)["direct"]), timeout=30) as client:
+        assert_echo(client, b"still here")
+    # And the next one finds it.
+    following = successor(cluster, proxy, 1)
+    following.start()
+    assert proxy.wait(60) == 0
