@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "agent/cpu_meter.h"
 #include "common/address.h"
-#include "common/proxy_header.h"
+#include "common/proxy_version.h"
 #include "trunkline/v1/config.pb.h"
 
 namespace trunkline {

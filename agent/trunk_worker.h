@@ -13,7 +13,7 @@
 #include "agent/local_connection.h"
 #include "agent/service_traffic.h"
 #include "common/event_loop.h"
-#include "common/proxy_header.h"
+#include "common/proxy_version.h"
 #include "common/trunk_connection.h"
 
 namespace trunkline {

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "common/ip_port.h"
+#include "common/proxy_version.h"
 
 namespace trunkline {
 
@@ -46,8 +47,6 @@ inline constexpr size_t kMaxProxyHeaderBytes = 4096;
 
 // `bytes`: all that came so far. One that is whole or broken stays so whatever follows.
 ProxyHeaderStep ReadProxyHeader(std::span<const uint8_t> bytes);
-
-enum class ProxyVersion : uint8_t { kNone, kV1, kV2 };
 
 // At most kMaxProxyLineBytes. Addresses of two families are both written as IPv6. Unknown ones:
 // "UNKNOWN" (1) or LOCAL (2), which receivers have to take. Empty for kNone.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "common/proxy_header.h"
+#include "common/proxy_version.h"
 
 namespace trunkline {
 

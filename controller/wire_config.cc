@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/message_options.h"
-#include "common/proxy_version.h"
+#include "common/proxy_version_wire.h"
 #include "controller/wire_snapshot.h"
 #include "controller/wire_time.h"
 

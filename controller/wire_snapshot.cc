@@ -1,6 +1,6 @@
 #include "controller/wire_snapshot.h"
 
-#include "common/proxy_version.h"
+#include "common/proxy_version_wire.h"
 #include "controller/wire_time.h"
 
 namespace trunkline {

@@ -11,7 +11,7 @@
 
 #include "absl/time/time.h"
 #include "common/address.h"
-#include "common/proxy_header.h"
+#include "common/proxy_version.h"
 #include "common/socket.h"
 #include "dataplane/shared_connection.h"
 #include "dataplane/traffic_stats.h"

@@ -24,7 +24,9 @@ HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
 // The header is often here with the connection; registering tells of what is here already.
 void HeaderFlow::Begin() {
   Look();
-  if (!done_ && !loop_.Add(fd_.get(), kReadEvents, this)) Shutdown();
+  if (done_) return;
+  watched_ = loop_.Add(fd_.get(), kReadEvents, this);
+  if (!watched_) Shutdown();
 }
 
 void HeaderFlow::OnEvents(uint32_t events) {
@@ -71,7 +73,7 @@ void HeaderFlow::GoOn(const ProxyHeaderStep& header) {
   }
   done_ = true;
   timer_.Cancel();
-  loop_.Remove(fd_.get());
+  if (watched_) loop_.Remove(fd_.get());
   set_origin(std::move(origin));
   router().Replace(*this, opener_.NewFlow(std::move(fd_)));
 }

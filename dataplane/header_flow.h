@@ -46,6 +46,7 @@ class HeaderFlow final : public Flow, public EventHandler {
   EventLoop& loop_;
   Opener& opener_;
   UniqueFd fd_;
+  bool watched_ = false;
   bool fin_seen_ = false;
   bool done_ = false;
   MemberTimer<HeaderFlow, &HeaderFlow::OnTimer> timer_{this};

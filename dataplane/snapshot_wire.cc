@@ -9,7 +9,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "common/proxy_version.h"
+#include "common/proxy_version_wire.h"
 #include "dataplane/codecs.h"
 
 namespace trunkline {

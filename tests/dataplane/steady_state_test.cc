@@ -121,7 +121,6 @@ class SteadyStateTest : public ::testing::Test {
     endpoint.resolved = ResolveAddress(server).value();
     endpoint.weight = 1;
     endpoint.stats = stats_.Endpoint("echo", "e");
-    endpoint.budget = endpoint.stats->connections;
     set->endpoints.push_back(endpoint);
     auto table = std::make_shared<RoutingTable>();
     table->services.push_back(set);

@@ -54,7 +54,6 @@ void Tunnel::Apply() {
     endpoint.resolved = ResolveAddress(from.trunk_address).value();
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
-    endpoint.budget = from.stats->connections;
     set->endpoints.push_back(std::move(endpoint));
   }
   options_.adapt(*set);

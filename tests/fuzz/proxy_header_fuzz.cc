@@ -5,6 +5,9 @@
 // versions, are read back.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
+
 #include "common/proxy_header.h"
 
 namespace trunkline {
@@ -30,16 +33,25 @@ void CheckWritten(const ProxyAddresses& addresses) {
   }
 }
 
-// The sizes at which a verdict may fall, and each small one.
-bool LooksAt(size_t size) { return size <= 256 || size % 61 == 0; }
+void CheckCut(Bytes bytes, size_t size, const ProxyHeaderStep& whole) {
+  if (size >= bytes.size()) return;
+  const ProxyHeaderStep step = ReadProxyHeader(bytes.first(size));
+  if (step.state == ProxyHeaderState::kMore) {
+    EXPECT_TRUE(whole.state != ProxyHeaderState::kWhole || size < whole.size);
+    return;
+  }
+  EXPECT_EQ(step.state, whole.state) << "of " << size << " bytes it was another";
+  EXPECT_EQ(step.size, whole.size);
+}
 
+// Around the places where verdicts fall.
 void CheckGrowing(Bytes bytes, const ProxyHeaderStep& whole) {
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    if (!LooksAt(size)) continue;
-    const ProxyHeaderStep step = ReadProxyHeader(bytes.first(size));
-    if (step.state == ProxyHeaderState::kMore) continue;
-    EXPECT_EQ(step.state, whole.state) << "of " << size << " bytes it was another";
-    EXPECT_EQ(step.size, whole.size);
+  constexpr size_t kVersion2Head = 16;
+  for (size_t size = 0; size <= kVersion2Head; ++size) CheckCut(bytes, size, whole);
+  for (const size_t place : {bytes.size() / 2, bytes.size(), whole.size, kMaxProxyLineBytes}) {
+    for (size_t size = std::max<size_t>(place, 2) - 2; size <= place + 1; ++size) {
+      CheckCut(bytes, size, whole);
+    }
   }
 }
 

@@ -43,8 +43,8 @@ LIBRARIES = [
 PURE = [
     "agent/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
     "agent/proc_stat.*", "agent/psi.*",
-    "common/backoff.*", "common/clock.h", "common/json_text.*", "common/random.h", "common/timer_wheel.*",
-    "common/proxy_header.*", "common/utf8.*",
+    "common/backoff.*", "common/clock.h", "common/json_text.*", "common/proxy_version.h", "common/random.h",
+    "common/timer_wheel.*", "common/utf8.*",
     "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
     "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
