@@ -200,7 +200,7 @@ TEST_F(BoundsTest, DedicatedConnectionTakesThePlaceOfAnIdleSharedOneAndGivesItBa
   EXPECT_EQ(again.Read(7), "GET b\r\n");
 }
 
-constexpr size_t kHuge = 16 * 1024 * 1024;
+constexpr size_t kHuge = 64 * 1024 * 1024;
 
 // Sends of `bytes` what is taken until the other side is held up. Returns how many.
 size_t SendUntilStuck(Peer& peer, const std::string& bytes) {

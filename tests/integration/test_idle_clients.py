@@ -68,8 +68,8 @@ def test_ten_thousand_idle_clients(cluster, descriptors):
     cluster.add_controller({"echo": {"limits": limits}})
     for i in range(_ENDPOINTS):
         echo_socket = cluster.path(f"echo{i}.sock")
-        cluster.add_process(f"echo{i}", [BIN_DIR / "echo_server", "--tcp", f"127.0.0.1:{port_that_lasts()}",
-                                         "--unix", f"unix:{echo_socket}"]).start()
+        cluster.add_process(f"echo{i}", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{port_that_lasts()}",
+                                         "--listen", f"unix:{echo_socket}"]).start()
         cluster.add_agent(f"a{i}", {"echo": f"unix:{echo_socket}"})
     proxy = cluster.add_proxy()
     cluster.start()
