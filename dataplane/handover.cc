@@ -172,16 +172,21 @@ void HandoverServer::Run() {
 
 // True: the successor serves.
 bool HandoverServer::Serve(int peer) {
+  if (SendAll(peer)) {
+    LogInfo("listening sockets handed to a successor");
+    if (ReceiveMessage(peer, kReadyMillis).type == kReady) return true;
+  }
+  LogWarn("the successor did not come up; going on");
+  return false;
+}
+
+bool HandoverServer::SendAll(int peer) {
   for (const auto& [key, sockets] : offer_()) {
     for (const UniqueFd& socket : sockets) {
       if (!SendMessage(peer, kSocket, key, socket.get())) return false;
     }
   }
-  if (!SendMessage(peer, kEnd, "", -1)) return false;
-  LogInfo("listening sockets handed to a successor");
-  if (ReceiveMessage(peer, kReadyMillis).type == kReady) return true;
-  LogWarn("the successor did not come up; going on");
-  return false;
+  return SendMessage(peer, kEnd, "", -1);
 }
 
 }  // namespace trunkline

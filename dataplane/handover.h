@@ -61,6 +61,7 @@ class HandoverServer {
   HandoverServer(UniqueFd listener, Offer offer, std::function<void()> taken);
   void Run();
   bool Serve(int peer);
+  bool SendAll(int peer);
 
   const UniqueFd listener_;
   const UniqueFd stop_;
