@@ -32,8 +32,9 @@ void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
 void StreamBridge::SendFirst(std::string_view bytes) {
   const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   if (n == static_cast<ssize_t>(bytes.size())) return;
-  // Its peer has taken it and left: what that one said before is read as ever.
-  if (n < 0 && !WouldBlock(errno)) return;
+  // Its peer has taken it and left: what that one said before is read as ever. The error is off the
+  // socket now, and its end would look like a clean one.
+  if (n < 0 && !WouldBlock(errno)) return SetBroken();
   Abort(End::kSocketReset);
 }
 

@@ -1,5 +1,6 @@
 #include "dataplane/direct_flow.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "common/socket.h"
@@ -11,6 +12,9 @@ namespace {
 constexpr uint32_t kWatched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 // The last bytes of a side that broke have this long to find room on the other one.
 constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
+
+// A refused connect is ECONNREFUSED; these come only after the server had taken it.
+bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 }  // namespace
 
@@ -54,7 +58,9 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (done_ || !side.fd) return;
   if (!connected_) {
     if (&side != &server_) return;
-    if (SocketError(server_.fd.get()) != 0) return OnRefused();
+    if (const int error = SocketError(server_.fd.get()); error != 0) {
+      return TakenAndReset(error) ? Finish(FlowEnd::kServerReset) : OnRefused();
+    }
     if (!(events & EPOLLOUT)) return;
     OnConnected();
   }
