@@ -199,12 +199,13 @@ void StreamBridge::Finish(End end, bool with_reset) {
   done_ = true;
   idle_timer_.Cancel();
   unsent_.reset();
+  OnDone(end);
+  // Last: who sees the end finds it counted.
   if (with_reset && fd_) {
     CloseWithReset(std::move(fd_));
   } else {
     fd_.Reset();
   }
-  OnDone(end);
 }
 
 void StreamBridge::OnIdleTimer() {

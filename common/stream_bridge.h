@@ -60,7 +60,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
 
-  // The socket is closed and the stream gone: count it, then retire the object. Called once.
+  // The stream is gone and the socket is closed next: count it, then retire the object. Called once.
   virtual void OnDone(End end) = 0;
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }

@@ -187,6 +187,9 @@ void DirectFlow::Finish(FlowEnd end) {
   connect_timer_.Cancel();
   refused_timer_.Cancel();
   idle_timer_.Cancel();
+  GiveBack();
+  router().OnFlowDone(*this, end);
+  // Last: who sees the end finds it counted.
   if (end == FlowEnd::kClean) {
     client_.fd.Reset();
     server_.fd.Reset();
@@ -194,8 +197,6 @@ void DirectFlow::Finish(FlowEnd end) {
     CloseWithReset(std::move(client_.fd));
     if (server_.fd) CloseWithReset(std::move(server_.fd));
   }
-  GiveBack();
-  router().OnFlowDone(*this, end);
 }
 
 }  // namespace trunkline

@@ -442,16 +442,17 @@ void MessageFlow::Finish(FlowEnd end, bool with_reset) {
   done_ = true;
   wait_timer_.Cancel();
   idle_timer_.Cancel();
-  if (with_reset) {
-    CloseWithReset(std::move(fd_));
-  } else {
-    fd_.Reset();
-  }
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);
   SharedConnection::Client* const client = this;
   if (connection != nullptr) connection->Abandon(client);
+  // Last: who sees the end finds it counted.
+  if (with_reset) {
+    CloseWithReset(std::move(fd_));
+  } else {
+    fd_.Reset();
+  }
 }
 
 }  // namespace trunkline
