@@ -172,7 +172,7 @@ TEST_F(LoadReportingTest, OldSequenceIsDroppedAndCounted) {
   ASSERT_TRUE(agent.Write(report));
   agent.HalfClose();
   EXPECT_TRUE(agent.Status().ok());
-  WaitUntilGone("a");
+  WaitFor([&](const v1::WeightTable&) { return loop_->report_counts().old_sequence == 1; });
   EXPECT_EQ(loop_->report_counts().accepted, 1u);
   EXPECT_EQ(loop_->report_counts().old_sequence, 1u);
 }
