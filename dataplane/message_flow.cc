@@ -54,7 +54,7 @@ void MessageFlow::Begin() { ReadClient(); }
 void MessageFlow::OnEvents(uint32_t events) {
   if (done_) return;
   if (events & EPOLLERR) {
-    Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+    Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
   if (events & EPOLLRDHUP) fin_waits_ = true;
@@ -81,7 +81,7 @@ void MessageFlow::ReadClient() {
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && !WouldBlock(errno)) {
-      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
     // A short read emptied the socket, unless a FIN waits behind it.
@@ -103,7 +103,7 @@ void MessageFlow::ReadClient() {
 void MessageFlow::Watch() {
   if (watched_) return;
   watched_ = true;
-  if (!loop_.Add(fd_.get(), kReadEvents, this)) Finish(FlowEnd::kShutdown, /*with_reset=*/true);
+  if (!loop_.Add(fd_.get(), kReadEvents, this)) Finish(FlowEnd::kShutdown, Closing::kReset);
 }
 
 void MessageFlow::Take(std::span<const uint8_t> bytes) {
@@ -169,7 +169,7 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
     case ParseState::kBroken:
       // In the middle of a request that the server has begun to read, it is the server's, too.
       if (open_) {
-        Finish(FlowEnd::kBadRequest, /*with_reset=*/true);
+        Finish(FlowEnd::kBadRequest, Closing::kReset);
         return false;
       }
       front_ = Front::kJunk;
@@ -315,7 +315,7 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   CountAnswered(1);
   open_ = false;
   if (what.request.empty() && what.begun) {
-    Finish(FlowEnd::kConnectionLost, /*with_reset=*/true);
+    Finish(FlowEnd::kConnectionLost, Closing::kReset);
   } else if (what.request.empty()) {
     Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
@@ -330,7 +330,7 @@ void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
   if (unsent_ == nullptr) {
     const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n < 0 && !WouldBlock(errno)) {
-      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
     bytes = bytes.subspan(n < 0 ? 0 : static_cast<size_t>(n));
@@ -355,7 +355,7 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     paused_ = connection_->PauseFor(client);
   }
   if (unsent_->size() > kMaxUnsentBytes && !paused_) {
-    Finish(FlowEnd::kSlowReader, /*with_reset=*/true);
+    Finish(FlowEnd::kSlowReader, Closing::kReset);
   }
 }
 
@@ -365,7 +365,7 @@ void MessageFlow::FlushClient() {
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && WouldBlock(errno)) return;
     if (n < 0) {
-      Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+      Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
     last_activity_ = loop_.now();
@@ -381,13 +381,13 @@ void MessageFlow::FlushClient() {
 void MessageFlow::Settle() {
   // The rest of a request whose beginning was sent will never come.
   if (!done_ && client_fin_ && open_ && front_ == Front::kParsing && has_room_) {
-    Finish(FlowEnd::kClientReset, /*with_reset=*/true);
+    Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
   if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
   if (last_ || (client_fin_ && front_ == Front::kParsing)) {
-    if (readable_ && !client_fin_) DrainClient();
-    Finish(FlowEnd::kClean, /*with_reset=*/false);
+    const bool has_unread = readable_ && !client_fin_;
+    Finish(FlowEnd::kClean, has_unread ? Closing::kDrainedFin : Closing::kFin);
   }
 }
 
@@ -415,7 +415,7 @@ void MessageFlow::OnIdleTimer() {
     loop_.Arm(idle_timer_, idle < limit ? limit - idle : limit);
     return;
   }
-  Finish(FlowEnd::kTimeout, /*with_reset=*/true);
+  Finish(FlowEnd::kTimeout, Closing::kReset);
 }
 
 // Says why in the words of the protocol, if it has any, and closes.
@@ -423,10 +423,10 @@ void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   const std::string_view words = service_->connection.codec->Apology(why);
   const bool can_speak = !words.empty() && unsent_ == nullptr && in_flight_ == 0;
   if (can_speak) {
-    send(fd_.get(), words.data(), words.size(), MSG_NOSIGNAL);
-    DrainClient();
+    Finish(end, Closing::kDrainedFin, words);
+  } else {
+    Finish(end, Closing::kReset);
   }
-  Finish(end, /*with_reset=*/!can_speak);
 }
 
 // A close with bytes unread would be a reset and could overtake the last reply.
@@ -437,7 +437,7 @@ void MessageFlow::DrainClient() {
   }
 }
 
-void MessageFlow::Finish(FlowEnd end, bool with_reset) {
+void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_words) {
   if (done_) return;
   done_ = true;
   wait_timer_.Cancel();
@@ -448,9 +448,11 @@ void MessageFlow::Finish(FlowEnd end, bool with_reset) {
   SharedConnection::Client* const client = this;
   if (connection != nullptr) connection->Abandon(client);
   // Last: who sees the end finds it counted.
-  if (with_reset) {
+  if (!last_words.empty()) send(fd_.get(), last_words.data(), last_words.size(), MSG_NOSIGNAL);
+  if (closing == Closing::kReset) {
     CloseWithReset(std::move(fd_));
   } else {
+    if (closing == Closing::kDrainedFin) DrainClient();
     fd_.Reset();
   }
 }

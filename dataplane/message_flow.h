@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "common/event_loop.h"
@@ -39,7 +40,7 @@ class MessageFlow final : public Flow,
   void Begin() override;
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
-  void Shutdown() override { Finish(FlowEnd::kShutdown, /*with_reset=*/true); }
+  void Shutdown() override { Finish(FlowEnd::kShutdown, Closing::kReset); }
 
  private:
   // Between "there is a whole request at the front of `view_`" and its way to a connection.
@@ -52,6 +53,7 @@ class MessageFlow final : public Flow,
     kDedicated,  // it asks for a connection of its own
     kJunk,       // no request
   };
+  enum class Closing { kReset, kFin, kDrainedFin };
   struct Again {
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
@@ -88,7 +90,8 @@ class MessageFlow final : public Flow,
   void DrainClient();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
-  void Finish(FlowEnd end, bool with_reset);
+  // Counts the end before the client can see it.
+  void Finish(FlowEnd end, Closing closing, std::string_view last_words = {});
 
   EventLoop& loop_;
   const std::shared_ptr<const MessageService> service_;

@@ -1,8 +1,39 @@
 #include "tests/dataplane/local_server.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <utility>
+#include <vector>
+
 #include "common/clock.h"
 
 namespace trunkline::test {
+namespace {
+
+// A socket that is bound and never listens; listeners with SO_REUSEPORT may join it.
+void HoldPort(uint16_t port) {
+  static auto& held = *new std::vector<UniqueFd>;
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  held.push_back(std::move(fd));
+}
+
+absl::StatusOr<UniqueFd> Listen(const Address& address) {
+  if (address.is_unix()) return ListenOn(address);
+  auto sockets = ListenOnShared(address, 1);
+  if (!sockets.ok()) return sockets.status();
+  return std::move(sockets->front());
+}
+
+}  // namespace
 
 bool Eventually(const std::function<bool()>& condition) {
   const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(kPatienceMillis);
@@ -14,14 +45,23 @@ bool Eventually(const std::function<bool()>& condition) {
 }
 
 LocalServer::LocalServer(const Address& address) : address_(address) {
-  auto listener = ListenOn(address);
+  auto listener = Listen(address);
   EXPECT_TRUE(listener.ok()) << listener.status();
   if (!listener.ok()) return;
   listener_ = *std::move(listener);
   if (!address_.is_unix()) address_.port = static_cast<uint16_t>(BoundPort(listener_.get()));
 }
 
-Address RefusingAddress() { return LocalServer().address(); }
+void LocalServer::StopListening() {
+  if (!address_.is_unix()) HoldPort(address_.port);
+  listener_.Reset();
+}
+
+Address RefusingAddress() {
+  LocalServer server;
+  server.StopListening();
+  return server.address();
+}
 
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,
                     const std::string& answer) {

@@ -22,15 +22,16 @@ class LocalServer {
   // Somebody waits to be accepted.
   bool Knocked(int millis) const { return WaitFor(listener_.get(), POLLIN, millis); }
   int fd() const { return listener_.get(); }
-  // Further connects are refused; connections live on.
-  void StopListening() { listener_.Reset(); }
+  // Further connects are refused; connections live on. The port stays held until the end of the
+  // process: a test that runs beside this one never gets it.
+  void StopListening();
 
  private:
   Address address_;
   UniqueFd listener_;
 };
 
-// A port on which nobody listens.
+// A port on which nobody listens, held until the end of the process.
 Address RefusingAddress();
 
 // Sends `question`, lets the server read it and send `answer`, and reads that.
