@@ -78,12 +78,14 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
 }
 
 // Before any byte of the client, which is not read until then. A connection that was just made
-// takes it whole; one that is broken already says so to the relays.
+// takes it whole. One that is broken already tells its error once, here: what the server said before
+// is still read, and its end is then no clean one.
 bool DirectFlow::SendHeader() {
   const ProxyVersion version = router().set().send_proxy_protocol;
   if (origin() == nullptr || version == ProxyVersion::kNone) return true;
   const std::string header = WriteProxyHeader(version, origin()->addresses);
   const ssize_t n = send(server_.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
+  if (n < 0) down_.source_broken = true;
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
 
