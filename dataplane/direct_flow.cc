@@ -58,10 +58,11 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (done_ || !side.fd) return;
   if (!connected_) {
     if (&side != &server_) return;
-    if (const int error = SocketError(server_.fd.get()); error != 0) {
-      return TakenAndReset(error) ? Finish(FlowEnd::kServerReset) : OnRefused();
-    }
-    if (!(events & EPOLLOUT)) return;
+    const int error = SocketError(server_.fd.get());
+    if (error != 0 && !TakenAndReset(error)) return OnRefused();
+    // What a server said before its reset is still passed on.
+    if (error != 0) down_.source_broken = true;
+    if (error == 0 && !(events & EPOLLOUT)) return;
     OnConnected();
   }
   ByteRelay& from = &side == &client_ ? up_ : down_;
