@@ -147,6 +147,7 @@ void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
     }
   }
   unsent_->Append(data, size);
+  unsent_share_.Set(unsent_->size());
 }
 
 void StreamBridge::FlushToSocket() {
@@ -162,6 +163,7 @@ void StreamBridge::FlushToSocket() {
     }
     Carried(to_socket_count_, n);
     unsent_->Consume(n);
+    unsent_share_.Set(unsent_->size());
     if (attached()) session()->Consume(this, n, loop_.now());
   }
   if (unsent_ != nullptr) {
@@ -207,6 +209,7 @@ void StreamBridge::Finish(End end, bool with_reset) {
   done_ = true;
   idle_timer_.Cancel();
   unsent_.reset();
+  unsent_share_.Set(0);
   OnDone(end);
   // Last: who sees the end finds it counted.
   if (with_reset && fd_) {

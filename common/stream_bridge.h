@@ -38,6 +38,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
 
   // From here on bytes are also added to these, as they pass. They outlive the bridge.
   void CountBytes(Counter* from_socket, Counter* to_socket);
+  // What the socket has not taken is a part of this, which outlives the bridge.
+  void CountUnsent(Gauge* unsent_bytes) { unsent_share_.BelongTo(unsent_bytes); }
 
  protected:
   StreamBridge(EventLoop& loop, absl::Duration idle_timeout);
@@ -101,6 +103,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   bool carried_bytes_ = false;
   Nagle nagle_ = Nagle::kOff;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
+  GaugeShare unsent_share_;
   Counter* from_socket_count_ = nullptr;
   Counter* to_socket_count_ = nullptr;
   const absl::Duration idle_timeout_;
