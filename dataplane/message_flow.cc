@@ -418,10 +418,13 @@ void MessageFlow::OnIdleTimer() {
   Finish(FlowEnd::kTimeout, Closing::kReset);
 }
 
-// Says why in the words of the protocol, if it has any, and closes.
+// Says why in the words of the protocol, if it has any, and closes. Words are an answer, so they
+// are said only where they cannot be taken for that to another request. A connection that is lost
+// takes all that is under way with it, the oldest first; that one is answered.
 void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   const std::string_view words = service_->connection.codec->Apology(why);
-  const bool can_speak = !words.empty() && unsent_ == nullptr && in_flight_ == 0;
+  const bool is_next = why == Refusal::kLost ? again_.empty() : in_flight_ == 0;
+  const bool can_speak = !words.empty() && unsent_ == nullptr && is_next;
   if (can_speak) {
     Finish(end, Closing::kDrainedFin, words);
   } else {
