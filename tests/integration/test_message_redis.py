@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from cluster import message_service
+from crowd import Crowd
 from processes import port_that_lasts, run, tool
 from waiting import SANITIZER, SLOWNESS, eventually
 
@@ -73,29 +74,6 @@ class Keeper:
 
     def requests_under_way(self, server):
         return self.proxy.metric("proxy_endpoint_active_flows", endpoint=f"e{self.servers.index(server)}")
-
-
-class Crowd:
-    """`count` threads, each of which calls `work(number)` once; `join` brings up what they raised."""
-
-    def __init__(self, count, work):
-        self._failures = []
-        self._threads = [threading.Thread(target=self._run, args=(work, i), daemon=True) for i in range(count)]
-        for thread in self._threads:
-            thread.start()
-
-    def _run(self, work, number):
-        try:
-            work(number)
-        except BaseException as failure:  # pylint: disable=broad-except
-            self._failures.append(failure)
-
-    def join(self):
-        for thread in self._threads:
-            thread.join(2 * _PATIENCE_SECONDS)
-            assert not thread.is_alive(), "a client hangs"
-        if self._failures:
-            raise self._failures[0]
 
 
 @pytest.fixture
