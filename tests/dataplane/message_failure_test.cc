@@ -147,6 +147,24 @@ TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 2u);
 }
 
+// As a server does that takes no upload of that size.
+TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
+  Start({local_.address()}, {.codec = test::Http()});
+  Peer client = Connect();
+  const std::string upload(16 << 20, 'x');
+  const std::string head =
+      absl::StrCat("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ", upload.size(), "\r\n\r\n");
+  Peer server = SendTo(local_, client, head);
+  const std::string reply =
+      "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  ASSERT_TRUE(server.Send(reply));
+  server.Close();
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  EXPECT_TRUE(client.Send(upload)) << "it was reset";
+  EXPECT_EQ(client.ReadToEnd(), reply);
+  EXPECT_EQ(client.ending(), Ending::kFin);
+}
+
 TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
   Start({local_.address()}, {.idempotent = true});
   Peer client = Connect();
