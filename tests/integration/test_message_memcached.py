@@ -4,6 +4,7 @@
 import random
 import socket
 import struct
+import threading
 
 import pylibmc
 import pytest
@@ -38,21 +39,22 @@ class Memcached:
         self.direct = client_of(self.port)
         address = f"127.0.0.1:{self.port}"
         cluster.add_controller({
-            "lines": message_service({"delimiter": {"delimiter": "\r\n"}}, address),
+            "lines": message_service({"delimiter": {
+                "delimiter": "\r\n", "shared_prefixes": ["incr ", "decr ", "touch ", "delete ", "version\r\n"]}}, address),
             "frames": message_service(_BINARY, address, max_message_bytes=1024 * 1024,
                                       reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s")})
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
-        # They say "quit" when they go, which ends the connection that it comes on, so they stay to the end of the test.
-        self._clients = []
+        # They say "quit" when they go, which ends the connection that it comes on; of the binary protocol, that is one that
+        # others use. So they stay to the end of the test.
+        self._staying = []
 
     def text_client(self):
-        self._clients.append(client_of(self.proxy.port("lines")))
-        return self._clients[-1]
+        return client_of(self.proxy.port("lines"))
 
     def binary_client(self):
-        self._clients.append(client_of(self.proxy.port("frames"), binary=True))
-        return self._clients[-1]
+        self._staying.append(client_of(self.proxy.port("frames"), binary=True))
+        return self._staying[-1]
 
     def connections(self):
         """All that it has but the one that asks."""
@@ -104,7 +106,40 @@ def test_one_line_commands_share_connections_by_delimiter(memcached):
     memcached.direct.set("all", "0")
     Crowd(_CLIENTS, work).join()
     assert memcached.direct.get("all") == str(_CLIENTS * _ROUNDS)
-    assert memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS
+    eventually("who said quit is gone",
+               lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS)
+    assert memcached.proxy.metric("proxy_shared_requests_total") == _CLIENTS * _ROUNDS * 5
+    assert memcached.proxy.metric("proxy_shared_replies_total") == _CLIENTS * _ROUNDS * 5
+
+
+def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcached):
+    memcached.direct.set("counter", "0")
+    asking = threading.Event()
+
+    def count(_):
+        client = memcached.text_client()
+        seen = 0
+        while not asking.is_set():
+            seen, before = client.incr("counter"), seen
+            assert seen > before
+
+    def store(number):
+        # Comes, does what shares nothing, and goes with a "quit".
+        for i in range(_ROUNDS):
+            client = memcached.text_client()
+            value = f"{number} {i}\r\n" * (i + 1)
+            assert client.touch("counter", 1000)
+            assert client.set(f"key{number}", value) and client.get(f"key{number}") == value
+            assert client.set_multi({f"a{number}": "1", f"b{number}": "2"}) == []
+            assert client.get_multi([f"a{number}", f"b{number}", "none"]) == {f"a{number}": "1", f"b{number}": "2"}
+            client.disconnect_all()
+
+    counting = Crowd(4, count)
+    try:
+        Crowd(4, store).join()
+    finally:
+        asking.set()
+    counting.join()
     assert memcached.proxy.metric("proxy_shared_protocol_errors_total") == 0
 
 
