@@ -35,6 +35,7 @@ class LocalConnection final : public StreamBridge {
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
   void OnDone(End end) override;
+  void OnLoadChanged(bool is_load) override;
 
   void Connect();
   void OnConnected(UniqueFd fd);

@@ -116,7 +116,12 @@ int Run(Program& program, const AgentSettings& settings) {
                        [&] { return std::string(stopping ? "stopping: streams may finish" : ""); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
-  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); });
+  loop.Start([&](std::vector<LoadSample> due) { reporter.Offer(std::move(due)); },
+             [&](const std::vector<LoadSample>& samples) {
+               for (size_t i = 0; i < samples.size(); ++i) {
+                 traffic.SetUtilization(i, samples[i].Utilization());
+               }
+             });
   const size_t host_end = settings.admin_listen.rfind(':');
   LogInfo("http on {}:{}", settings.admin_listen.substr(0, host_end), (*http)->port());
   LogInfo("trunks on {}", trunk_address.ToString());

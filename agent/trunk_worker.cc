@@ -18,6 +18,9 @@ namespace {
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 constexpr int kStatusUnknownService = 404;
+// To a trunk that has its load stream, and one that is to end.
+constexpr int kStatusTooMany = 429;
+constexpr int kStatusEnding = 503;
 
 std::string_view HostOf(std::string_view authority) {
   return authority.substr(0, authority.rfind(':'));
@@ -81,6 +84,7 @@ void TrunkWorker::Drain() {
   loop_.Post([this] {
     StopAccepting();
     for (const auto& trunk : trunks_) trunk->Drain();
+    for (const auto& stream : load_streams_) stream->End();
   });
 }
 
@@ -95,6 +99,7 @@ void TrunkWorker::OnAccepted(UniqueFd fd) {
   counters_.trunks.Add(1);
   const TrunkConnection::Options options = {
       .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams,
+                  .offers_load = true,
                   .window_budget = &windows_}};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
@@ -131,8 +136,44 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
   connections_.pop_back();
 }
 
+Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
+  if (!accepting_ || trunk.draining() || LoadStreamOf(trunk) != nullptr) {
+    *status = accepting_ && !trunk.draining() ? kStatusTooMany : kStatusEnding;
+    return nullptr;
+  }
+  LoadStream::Owner& owner = *this;
+  load_streams_.push_back(
+      std::make_unique<LoadStream>(loop_, trunk, services_, traffic_, counters_.load_words, owner));
+  counters_.load_streams.Add(1);
+  if (!load_timer_.armed()) loop_.Arm(load_timer_, LoadPacer::kGap);
+  return load_streams_.back().get();
+}
+
+LoadStream* TrunkWorker::LoadStreamOf(const TrunkConnection& trunk) {
+  for (const auto& stream : load_streams_) {
+    if (stream->is_of(trunk)) return stream.get();
+  }
+  return nullptr;
+}
+
+void TrunkWorker::OnLoadTimer() {
+  for (const auto& stream : load_streams_) stream->Tick();
+  if (!load_streams_.empty()) loop_.Arm(load_timer_, LoadPacer::kGap);
+}
+
+void TrunkWorker::OnLoadStreamGone(LoadStream& stream) {
+  const auto it = std::find_if(load_streams_.begin(), load_streams_.end(),
+                               [&](const auto& owned) { return owned.get() == &stream; });
+  loop_.Retire(std::move(*it));
+  load_streams_.erase(it);
+  counters_.load_streams.Add(-1);
+}
+
 // Streams come from the proxy: which trunk to use is its business.
-void TrunkWorker::OnTrunkChanged(TrunkConnection&) {}
+void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
+  if (!trunk.draining()) return;
+  if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
+}
 
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));

@@ -174,6 +174,10 @@ Http2Stream* TrunkConnection::OnConnect(std::string_view authority, int* status)
   return owner_->OnConnect(*this, authority, status);
 }
 
+Http2Stream* TrunkConnection::OnAskedForLoad(int* status) {
+  return owner_->OnAskedForLoad(*this, status);
+}
+
 void TrunkConnection::OnSettings(uint32_t max_streams) {
   const size_t own_limit = options_.session.max_streams;
   max_streams_ = std::min<size_t>(max_streams, own_limit);

@@ -43,6 +43,10 @@ class TrunkConnection final : public EventHandler,
     // Server role, as in Http2Session::Listener.
     virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority,
                                    int* status) = 0;
+    // As well; see Http2Session::Options::offers_load.
+    virtual Http2Stream* OnAskedForLoad(TrunkConnection& /*trunk*/, int* /*status*/) {
+      return nullptr;
+    }
     // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its limit of streams or
     // below it again, or asked for no new ones.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
@@ -68,6 +72,8 @@ class TrunkConnection final : public EventHandler,
   bool usable() const {
     return state_ == State::kUp && !suspect_ && session_.open_streams() < max_streams_;
   }
+  // At once, as both sides allow; known when it is up.
+  size_t max_streams() const { return max_streams_; }
   bool draining() const { return state_ == State::kDraining; }
   // The peer asked for it.
   bool peer_drains() const { return peer_drains_; }
@@ -87,6 +93,7 @@ class TrunkConnection final : public EventHandler,
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   Http2Stream* OnConnect(std::string_view authority, int* status) override;
+  Http2Stream* OnAskedForLoad(int* status) override;
   void OnGoAway(int32_t last_stream_id) override;
   void OnSettings(uint32_t max_streams) override;
   void OnOutputWanted() override;

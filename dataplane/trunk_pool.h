@@ -19,11 +19,14 @@
 #include "common/socket.h"
 #include "common/trunk_connection.h"
 #include "dataplane/carrier.h"
+#include "dataplane/load_subscription.h"
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
 
-class TrunkPool final : public Carrier, private TrunkConnection::Owner {
+class TrunkPool final : public Carrier,
+                        private TrunkConnection::Owner,
+                        private LoadSubscription::Owner {
  public:
   struct Options {
     uint32_t max_streams_per_trunk = 1000;
@@ -57,6 +60,12 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
+  void OnLoadWord(const LoadWord& word) override;
+  void OnLoadEnded(LoadSubscription& subscription, bool fault) override;
+  void AskForLoad(TrunkConnection& trunk);
+  void Drain(TrunkConnection& trunk);
+  void EndLoad(const TrunkConnection& trunk);
+
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
   static std::pair<bool, size_t> Burden(TrunkConnection& trunk);
@@ -80,6 +89,7 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
   bool reported_down_ = false;  // logs say it once
   MonotonicTime last_up_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
+  std::vector<std::unique_ptr<LoadSubscription>> subscriptions_;  // of each that is up, at most one
   // The oldest trunk leaves when the one that is dialled for it is up.
   bool replacing_ = false;
   MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};

@@ -22,7 +22,7 @@ bool IsSuccess(int status) { return status >= 200 && status < 300; }
 TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits)
     : Flow(router, loop.now()),
-      StreamBridge(loop, limits.idle_timeout),
+      StreamBridge(loop, SocketOf::kClient, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
   AdoptSocket(std::move(client), /*try_read_now=*/true);
   loop.Arm(connect_timer_, limits.connect_timeout);
@@ -123,6 +123,8 @@ FlowEnd TunnelFlow::EndOf(End end) const {
   }
   return FlowEnd::kShutdown;
 }
+
+void TunnelFlow::OnLoadChanged(bool is_load) { router().SetLoad(*this, is_load); }
 
 void TunnelFlow::OnDone(End end) {
   connect_timer_.Cancel();
