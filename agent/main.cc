@@ -24,6 +24,7 @@
 #include "common/admin_http.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "common/trunk_tls_config.h"
 
 namespace trunkline {
 namespace {
@@ -64,8 +65,10 @@ std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings)
   return services;
 }
 
-TrunkServer::Options TrunkOptions(const AgentSettings& settings) {
+TrunkServer::Options TrunkOptions(const AgentSettings& settings,
+                                  std::shared_ptr<const TrunkTls> tls) {
   TrunkServer::Options options;
+  options.tls = std::move(tls);
   options.listen = settings.trunk_listen;
   options.max_streams = settings.max_streams_per_trunk;
   options.connect_timeout = settings.connect_timeout;
@@ -75,10 +78,10 @@ TrunkServer::Options TrunkOptions(const AgentSettings& settings) {
   return options;
 }
 
-int Run(Program& program, const AgentSettings& settings) {
+int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {
   TrafficTable traffic(settings.workers, settings.services.size());
   absl::StatusOr<std::unique_ptr<TrunkServer>> trunks =
-      TrunkServer::Start(TrunkOptions(settings), traffic);
+      TrunkServer::Start(TrunkOptions(settings, std::move(tls)), traffic);
   if (!trunks.ok()) return program.Fail(std::string(trunks.status().message()));
   Address trunk_address = settings.trunk_listen;
   trunk_address.port = static_cast<uint16_t>((*trunks)->port());
@@ -141,11 +144,13 @@ int main(int argc, char** argv) {
   using namespace trunkline;
   v1::AgentConfig config;
   absl::StatusOr<AgentSettings> settings = absl::UnknownError("not read yet");
+  absl::StatusOr<std::shared_ptr<const TrunkTls>> tls = absl::UnknownError("not read yet");
   Program program("trunkline-agent", "Reports a server's load and ends proxies' trunks beside it.");
   const auto read = [&] {
     settings = ReadAgentConfig(config);
-    return settings.status();
+    tls = LoadTrunkTls(config);
+    return settings.ok() ? tls.status() : settings.status();
   };
   if (auto exit_code = program.Start(argc, argv, &config, read)) return *exit_code;
-  return Run(program, *settings);
+  return Run(program, *settings, *std::move(tls));
 }

@@ -100,7 +100,8 @@ void TrunkWorker::OnAccepted(UniqueFd fd) {
   const TrunkConnection::Options options = {
       .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams,
                   .offers_load = true,
-                  .window_budget = &windows_}};
+                  .window_budget = &windows_},
+      .tls = options_.tls};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));

@@ -35,6 +35,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
     size_t index = 0;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
+    const TrunkTls* tls = nullptr;  // outlives the worker; null: trunks are plain
   };
   struct Counters {
     TrunkCounters trunk;

@@ -16,7 +16,7 @@
 #include "common/http2_session.h"
 #include "common/metrics.h"
 #include "common/output_buffer.h"
-#include "common/unique_fd.h"
+#include "common/trunk_socket.h"
 
 namespace trunkline {
 
@@ -28,6 +28,7 @@ struct TrunkCounters {
   Counter writes;
   Counter ping_timeouts;
   Counter protocol_errors;
+  Counter tls_failures;
 };
 
 class TrunkConnection final : public EventHandler,
@@ -47,8 +48,8 @@ class TrunkConnection final : public EventHandler,
     virtual Http2Stream* OnAskedForLoad(TrunkConnection& /*trunk*/, int* /*status*/) {
       return nullptr;
     }
-    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its limit of streams or
-    // below it again, or asked for no new ones.
+    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its
+    // limit of streams or below it again, or asked for no new ones.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
     // Nothing is left of it but the object. `why` is OK after an orderly end.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
@@ -60,6 +61,8 @@ class TrunkConnection final : public EventHandler,
     absl::Duration ping_timeout = absl::Seconds(5);
     // From the dial (or accept) to the peer's first SETTINGS.
     absl::Duration up_timeout = absl::Seconds(3);
+    // Null: plain. Outlives the trunk.
+    const TrunkTls* tls = nullptr;
   };
 
   // `fd` may still be connecting. `owner` and `counters` outlive the trunk.
@@ -100,6 +103,7 @@ class TrunkConnection final : public EventHandler,
   void OnLifeTimer();
   void OnGoAwayDue();
 
+  bool Shake();
   void ReadAvailable();
   void MeasureRoundTrip();
   bool Parse(size_t size);
@@ -113,7 +117,7 @@ class TrunkConnection final : public EventHandler,
   Owner* const owner_;
   TrunkCounters* const counters_;
 
-  UniqueFd fd_;
+  TrunkSocket socket_;
   OutputBuffer output_;
   Http2Session session_;
   State state_ = State::kStarting;
@@ -122,9 +126,9 @@ class TrunkConnection final : public EventHandler,
   bool read_pending_ = false;  // a budget ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   bool peer_drains_ = false;
-  bool suspect_ = false;       // a PING is out and nothing came yet
-  bool told_usable_ = false;   // what the owner was told last
-  bool lingering_ = false;     // all is said; waiting for the peer to close, too
+  bool suspect_ = false;      // a PING is out and nothing came yet
+  bool told_usable_ = false;  // what the owner was told last
+  bool lingering_ = false;    // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
   MonotonicTime measured_at_;
   MonotonicTime behind_since_ = MonotonicTime::Infinite();

@@ -98,6 +98,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   trunk("proxy_trunk_writes_total", "Writes of trunk sockets", &TrunkCounters::writes);
   trunk("proxy_trunk_ping_timeouts_total", "Trunks given up for silence",
         &TrunkCounters::ping_timeouts);
+  trunk("proxy_trunk_tls_failures_total", "TLS handshakes with agents that failed",
+        &TrunkCounters::tls_failures);
   trunk("proxy_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks open", {},

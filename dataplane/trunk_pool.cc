@@ -100,7 +100,8 @@ void TrunkPool::Dial() {
                   .last_stream_id = options_.last_stream_id,
                   .window_budget = options_.window_budget},
       .ping_after = options_.ping_after,
-      .ping_timeout = options_.ping_timeout};
+      .ping_timeout = options_.ping_timeout,
+      .tls = options_.tls.get()};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(std::make_unique<TrunkConnection>(
       loop_, std::move(result.fd), options, owner, &stats_->trunk));

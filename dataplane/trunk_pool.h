@@ -40,6 +40,8 @@ class TrunkPool final : public Carrier,
     absl::Duration max_age = absl::Minutes(45);
     // What the windows of its streams may grow by; outlives the pool.
     WindowBudget* window_budget = nullptr;
+    // Null: trunks are plain.
+    std::shared_ptr<const TrunkTls> tls;
   };
 
   TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,

@@ -35,6 +35,7 @@ LIBRARIES = [
     ("yaml-cpp", r"yaml-cpp/", ["common/config.cc", "common/config_reader.*"]),
     ("spdlog", r"spdlog/", ["common/log.*", "common/log_formatter.*"]),
     ("nghttp2", r"nghttp2/", ["common/http2_*"]),
+    ("OpenSSL", r"openssl/", ["common/trunk_socket.cc", "common/trunk_tls.cc"]),
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
 
