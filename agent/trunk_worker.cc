@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string_view>
+#include <utility>
 
 #include "common/absl_view.h"
 #include "common/client_fields.h"
@@ -17,6 +18,8 @@ namespace {
 // cluster.
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+// A proxy with wrong files dials again and again; its operator needs to read why once.
+constexpr absl::Duration kTlsWarningInterval = absl::Seconds(10);
 constexpr int kStatusUnknownService = 404;
 // To a trunk that has its load stream, and one that is to end.
 constexpr int kStatusTooMany = 429;
@@ -176,8 +179,17 @@ void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
   if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
 }
 
+void TrunkWorker::WarnOfTls(const absl::Status& why) {
+  const uint64_t failures = counters_.trunk.tls_failures.Value();
+  if (std::exchange(tls_failures_seen_, failures) == failures) return;
+  if (loop_.now() < next_tls_warning_) return;
+  next_tls_warning_ = loop_.now() + kTlsWarningInterval;
+  LogWarn("a trunk was refused: {}; {} so far", StdView(why.message()), failures);
+}
+
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));
+  WarnOfTls(why);
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
   loop_.Retire(std::move(*it));

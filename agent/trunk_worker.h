@@ -70,6 +70,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   LoadStream* LoadStreamOf(const TrunkConnection& trunk);
   void OnAccepted(UniqueFd fd);
   void StopAccepting();
+  void WarnOfTls(const absl::Status& why);
 
   const Options options_;
   const std::vector<LocalService>& services_;
@@ -78,6 +79,8 @@ class TrunkWorker final : private TrunkConnection::Owner,
   EventLoop loop_;
   WindowBudget windows_{StreamWindow::kBudgetBytes};
   bool accepting_ = true;
+  uint64_t tls_failures_seen_ = 0;
+  MonotonicTime next_tls_warning_;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   std::vector<std::unique_ptr<LocalConnection>> connections_;

@@ -56,6 +56,8 @@ def test_certificate_for_agents_makes_no_proxy(cluster, certificates, agent_with
     wrong.start()
     eventually("the agent counts it", lambda: agent_with_tls.metric("agent_trunk_tls_failures_total") > 0)
     eventually("the proxy says so", lambda: "no trunk to" in wrong.log())
+    # OpenSSL 3: "unsuitable certificate purpose", before that "unsupported".
+    eventually("the agent says why", lambda: "certificate purpose" in agent_with_tls.log())
 
 
 @pytest.mark.parametrize("check", [["--check-config"], []], ids=["check", "start"])
