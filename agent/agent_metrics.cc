@@ -36,6 +36,8 @@ void CollectTraffic(const std::string& name, const ServiceTrafficTotals& totals,
   const auto count = [](uint64_t value) { return static_cast<double>(value); };
   writer.AddGauge("agent_active_streams", "Streams open", {{"service", name}},
                   count(totals.active_streams));
+  writer.AddGauge("agent_load_streams", "Streams open that are load: bytes pass or are awaited",
+                  {{"service", name}}, count(totals.load_streams));
   writer.AddCounter("agent_streams_total", "Streams opened", {{"service", name}},
                     count(totals.streams_opened));
   writer.AddCounter("agent_stream_successes_total", "Streams that ended well", {{"service", name}},

@@ -23,7 +23,7 @@ bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
                                  absl::Duration connect_timeout, std::string preface,
                                  ServiceTraffic& traffic, Owner& owner)
-    : StreamBridge(loop, kIdleTimeout),
+    : StreamBridge(loop, SocketOf::kServer, kIdleTimeout),
       target_(target),
       preface_(std::move(preface)),
       traffic_(traffic),
@@ -31,6 +31,7 @@ LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
       deadline_(loop.now() + connect_timeout),
       started_(loop.now()) {
   traffic_.active_streams.Add(1);
+  traffic_.load_streams.Add(1);
   traffic_.streams_opened.Add();
   CountBytes(&traffic_.bytes_to_proxy, &traffic_.bytes_from_proxy);
 }
@@ -117,12 +118,15 @@ void LocalConnection::Refuse() {
   Abort(End::kShutdown);
 }
 
+void LocalConnection::OnLoadChanged(bool is_load) { traffic_.load_streams.Add(is_load ? 1 : -1); }
+
 void LocalConnection::OnDone(End end) {
   retry_timer_.Cancel();
   connect_timer_.Cancel();
   loop().CancelFlush(this);
   if (connecting_) CloseWithReset(std::move(connecting_));
   traffic_.active_streams.Add(-1);
+  if (is_load()) traffic_.load_streams.Add(-1);
   if (end == End::kClean) traffic_.successes.Add();
   if (end == End::kSocketReset) traffic_.errors_reset.Add();
   owner_.OnConnectionGone(*this);

@@ -39,6 +39,7 @@ class LocalConnection final : public StreamBridge, private Flushable {
   void OnDone(End end) override;
   // Has all that came with the stream's headers been handed over?
   void OnFlush() override;
+  void OnLoadChanged(bool is_load) override;
 
   void Connect();
   void OnConnected(UniqueFd fd);

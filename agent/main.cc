@@ -24,6 +24,7 @@
 #include "common/admin_http.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "common/trunk_tls_config.h"
 
 namespace trunkline {
 namespace {
@@ -64,8 +65,10 @@ std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings)
   return services;
 }
 
-TrunkServer::Options TrunkOptions(const AgentSettings& settings) {
+TrunkServer::Options TrunkOptions(const AgentSettings& settings,
+                                  std::shared_ptr<const TrunkTls> tls) {
   TrunkServer::Options options;
+  options.tls = std::move(tls);
   options.listen = settings.trunk_listen;
   options.max_streams = settings.max_streams_per_trunk;
   options.connect_timeout = settings.connect_timeout;
@@ -75,10 +78,10 @@ TrunkServer::Options TrunkOptions(const AgentSettings& settings) {
   return options;
 }
 
-int Run(Program& program, const AgentSettings& settings) {
+int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {
   TrafficTable traffic(settings.workers, settings.services.size());
   absl::StatusOr<std::unique_ptr<TrunkServer>> trunks =
-      TrunkServer::Start(TrunkOptions(settings), traffic);
+      TrunkServer::Start(TrunkOptions(settings, std::move(tls)), traffic);
   if (!trunks.ok()) return program.Fail(std::string(trunks.status().message()));
   Address trunk_address = settings.trunk_listen;
   trunk_address.port = static_cast<uint16_t>((*trunks)->port());
@@ -116,7 +119,12 @@ int Run(Program& program, const AgentSettings& settings) {
                        [&] { return std::string(stopping ? "stopping: streams may finish" : ""); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
-  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); });
+  loop.Start([&](std::vector<LoadSample> due) { reporter.Offer(std::move(due)); },
+             [&](const std::vector<LoadSample>& samples) {
+               for (size_t i = 0; i < samples.size(); ++i) {
+                 traffic.SetUtilization(i, samples[i].Utilization());
+               }
+             });
   const size_t host_end = settings.admin_listen.rfind(':');
   LogInfo("http on {}:{}", settings.admin_listen.substr(0, host_end), (*http)->port());
   LogInfo("trunks on {}", trunk_address.ToString());
@@ -136,11 +144,13 @@ int main(int argc, char** argv) {
   using namespace trunkline;
   v1::AgentConfig config;
   absl::StatusOr<AgentSettings> settings = absl::UnknownError("not read yet");
+  absl::StatusOr<std::shared_ptr<const TrunkTls>> tls = absl::UnknownError("not read yet");
   Program program("trunkline-agent", "Reports a server's load and ends proxies' trunks beside it.");
   const auto read = [&] {
     settings = ReadAgentConfig(config);
-    return settings.status();
+    tls = LoadTrunkTls(config);
+    return settings.ok() ? tls.status() : settings.status();
   };
   if (auto exit_code = program.Start(argc, argv, &config, read)) return *exit_code;
-  return Run(program, *settings);
+  return Run(program, *settings, *std::move(tls));
 }

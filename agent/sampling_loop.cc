@@ -22,8 +22,9 @@ std::vector<double> Utilizations(const std::vector<LoadSample>& samples) {
 SamplingLoop::SamplingLoop(LoadSampler& sampler, absl::Duration interval)
     : sampler_(sampler), schedule_(interval) {}
 
-void SamplingLoop::Start(Offer offer) {
-  thread_ = std::thread([this, offer = std::move(offer)] { Run(offer); });
+void SamplingLoop::Start(Offer offer, Watch watch) {
+  thread_ = std::thread(
+      [this, offer = std::move(offer), watch = std::move(watch)] { Run(offer, watch); });
 }
 
 void SamplingLoop::Stop() {
@@ -52,8 +53,9 @@ std::vector<LoadSample> SamplingLoop::Latest() const {
   return latest_;
 }
 
-std::vector<LoadSample> SamplingLoop::Due(MonotonicTime now, double uniform) {
+std::vector<LoadSample> SamplingLoop::Due(MonotonicTime now, double uniform, const Watch& watch) {
   std::vector<LoadSample> fast = sampler_.Read(kCrossingWindow);
+  watch(fast);
   absl::MutexLock lock(&mutex_);
   latest_ = sampler_.Read(std::clamp(schedule_.interval(), kCrossingWindow, kMaxWindow));
   switch (schedule_.Check(now, Utilizations(fast), uniform)) {
@@ -67,7 +69,7 @@ std::vector<LoadSample> SamplingLoop::Due(MonotonicTime now, double uniform) {
   return {};
 }
 
-void SamplingLoop::Run(const Offer& offer) {
+void SamplingLoop::Run(const Offer& offer, const Watch& watch) {
   FastRandom random(std::random_device{}());
   MonotonicTime next = MonotonicNow();
   for (uint64_t tick = 0;; ++tick) {
@@ -78,7 +80,7 @@ void SamplingLoop::Run(const Offer& offer) {
     sampler_.SampleFast(now);
     // A rate takes two samples: a first report of all zeros would look like an idle server.
     if (tick > 0) {
-      std::vector<LoadSample> due = Due(now, random.Uniform());
+      std::vector<LoadSample> due = Due(now, random.Uniform(), watch);
       if (!due.empty()) offer(std::move(due));
     }
     // A late tick is not made up for: what it missed is in the counters.

@@ -30,13 +30,15 @@ class SamplingLoop {
   static constexpr absl::Duration kMaxWindow = absl::Seconds(10);
 
   using Offer = std::function<void(std::vector<LoadSample>)>;
+  using Watch = std::function<void(const std::vector<LoadSample>&)>;
 
   // `sampler` outlives the loop and, once started, is touched by its thread only.
   SamplingLoop(LoadSampler& sampler, absl::Duration interval);
   ~SamplingLoop() { Stop(); }
 
-  // `offer` gets each due report, until Stop; it must not block. Called once.
-  void Start(Offer offer);
+  // Until Stop, `offer` gets each due report and `watch` what each fast sample says, over
+  // kCrossingWindow. They must not block. Called once.
+  void Start(Offer offer, Watch watch);
   void Stop();
 
   // How far reports are apart, from now on.
@@ -46,9 +48,9 @@ class SamplingLoop {
   std::vector<LoadSample> Latest() const;
 
  private:
-  void Run(const Offer& offer);
+  void Run(const Offer& offer, const Watch& watch);
   // What is due now; empty when nothing is.
-  std::vector<LoadSample> Due(MonotonicTime now, double uniform);
+  std::vector<LoadSample> Due(MonotonicTime now, double uniform, const Watch& watch);
 
   LoadSampler& sampler_;
 

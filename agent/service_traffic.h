@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "common/load_word.h"
 #include "common/metrics.h"
 
 namespace trunkline {
@@ -20,6 +21,8 @@ struct alignas(64) ServiceTraffic {
   ServiceTraffic() { reachable.Set(1); }
 
   Gauge active_streams;
+  // Those that are load; see common/flow_activity.h.
+  Gauge load_streams;
   Counter streams_opened;
   // Streams that ended well: both directions finished.
   Counter successes;
@@ -38,6 +41,7 @@ struct alignas(64) ServiceTraffic {
 // The sum over all workers of one service.
 struct ServiceTrafficTotals {
   uint64_t active_streams = 0;
+  uint64_t load_streams = 0;
   uint64_t streams_opened = 0;
   uint64_t successes = 0;
   uint64_t errors_connect = 0;
@@ -58,6 +62,11 @@ class TrafficTable {
   ServiceTraffic& At(size_t worker, size_t service) { return cells_[worker * services_ + service]; }
   ServiceTrafficTotals Totals(size_t service) const;
 
+  // What trunks say of the service. Any thread.
+  ServerLoad Load(size_t service) const;
+  // Of 1; what Load says until the next one. One thread.
+  void SetUtilization(size_t service, double utilization);
+
   size_t workers() const { return workers_; }
   size_t services() const { return services_; }
 
@@ -65,6 +74,7 @@ class TrafficTable {
   const size_t workers_;
   const size_t services_;
   const std::unique_ptr<ServiceTraffic[]> cells_;
+  const std::unique_ptr<Gauge[]> utilizations_;  // thousandths
 };
 
 }  // namespace trunkline

@@ -27,20 +27,22 @@ absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& o
   absl::StatusOr<std::vector<UniqueFd>> listeners =
       ListenOnShared(options.listen, traffic.workers());
   if (!listeners.ok()) return listeners.status();
-  auto server = absl::WrapUnique(new TrunkServer(std::move(services), traffic));
+  auto server = absl::WrapUnique(new TrunkServer(std::move(services), options.tls, traffic));
   server->port_ = BoundPort(listeners->front().get());
   for (size_t i = 0; i < listeners->size(); ++i) {
     const TrunkWorker::Options worker = {.index = i,
                                          .max_streams = options.max_streams,
-                                         .connect_timeout = options.connect_timeout};
+                                         .connect_timeout = options.connect_timeout,
+                                         .tls = options.tls.get()};
     server->workers_.push_back(std::make_unique<TrunkWorker>(worker, std::move((*listeners)[i]),
                                                              server->services_, traffic));
   }
   return server;
 }
 
-TrunkServer::TrunkServer(std::vector<LocalService> services, TrafficTable& traffic)
-    : services_(std::move(services)), traffic_(traffic) {}
+TrunkServer::TrunkServer(std::vector<LocalService> services, std::shared_ptr<const TrunkTls> tls,
+                         TrafficTable& traffic)
+    : services_(std::move(services)), tls_(std::move(tls)), traffic_(traffic) {}
 
 TrunkServer::~TrunkServer() = default;
 
@@ -65,15 +67,20 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
   uint64_t accepted = 0;
   uint64_t unknown = 0;
   int64_t trunks = 0;
+  int64_t load_streams = 0;
+  uint64_t load_words = 0;
   for (const auto& worker : workers_) {
     const TrunkWorker::Counters& counters = worker->counters();
     accepted += counters.trunks_accepted.Value();
     unknown += counters.streams_unknown_service.Value();
     trunks += counters.trunks.Value();
+    load_streams += counters.load_streams.Value();
+    load_words += counters.load_words.Value();
     sum.bytes_read.Add(counters.trunk.bytes_read.Value());
     sum.bytes_written.Add(counters.trunk.bytes_written.Value());
     sum.ping_timeouts.Add(counters.trunk.ping_timeouts.Value());
     sum.protocol_errors.Add(counters.trunk.protocol_errors.Value());
+    sum.tls_failures.Add(counters.trunk.tls_failures.Value());
   }
   const auto counter = [&](const char* name, const char* help, uint64_t value) {
     writer.AddCounter(name, help, {}, static_cast<double>(value));
@@ -86,6 +93,11 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
           sum.ping_timeouts.Value());
   counter("agent_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
           sum.protocol_errors.Value());
+  counter("agent_trunk_tls_failures_total", "TLS handshakes with proxies that failed",
+          sum.tls_failures.Value());
+  writer.AddGauge("agent_load_subscribers", "Trunks on which proxies hear of the load", {},
+                  static_cast<double>(load_streams));
+  counter("agent_load_words_total", "Loads said on trunks, of one service each", load_words);
   counter("agent_unknown_service_total", "Streams to a service that is not configured", unknown);
 }
 

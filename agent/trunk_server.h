@@ -26,6 +26,8 @@ class TrunkServer {
     std::vector<Service> services;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
+    // Null: trunks are plain.
+    std::shared_ptr<const TrunkTls> tls;
   };
 
   // One worker a row of `traffic`, whose columns are the services; it outlives the server.
@@ -40,9 +42,11 @@ class TrunkServer {
   void Collect(MetricsWriter& writer) const;
 
  private:
-  TrunkServer(std::vector<LocalService> services, TrafficTable& traffic);
+  TrunkServer(std::vector<LocalService> services, std::shared_ptr<const TrunkTls> tls,
+              TrafficTable& traffic);
 
   const std::vector<LocalService> services_;
+  const std::shared_ptr<const TrunkTls> tls_;
   TrafficTable& traffic_;
   int port_ = 0;
   std::vector<std::unique_ptr<TrunkWorker>> workers_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <string_view>
+#include <utility>
 
 #include "common/absl_view.h"
 #include "common/client_fields.h"
@@ -17,7 +18,12 @@ namespace {
 // cluster.
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+// A proxy with wrong files dials again and again; its operator needs to read why once.
+constexpr absl::Duration kTlsWarningInterval = absl::Seconds(10);
 constexpr int kStatusUnknownService = 404;
+// To a trunk that has its load stream, and one that is to end.
+constexpr int kStatusTooMany = 429;
+constexpr int kStatusEnding = 503;
 
 std::string_view HostOf(std::string_view authority) {
   return authority.substr(0, authority.rfind(':'));
@@ -81,6 +87,7 @@ void TrunkWorker::Drain() {
   loop_.Post([this] {
     StopAccepting();
     for (const auto& trunk : trunks_) trunk->Drain();
+    for (const auto& stream : load_streams_) stream->End();
   });
 }
 
@@ -95,7 +102,9 @@ void TrunkWorker::OnAccepted(UniqueFd fd) {
   counters_.trunks.Add(1);
   const TrunkConnection::Options options = {
       .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams,
-                  .window_budget = &windows_}};
+                  .offers_load = true,
+                  .window_budget = &windows_},
+      .tls = options_.tls};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));
@@ -131,11 +140,56 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
   connections_.pop_back();
 }
 
+Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
+  if (!accepting_ || trunk.draining() || LoadStreamOf(trunk) != nullptr) {
+    *status = accepting_ && !trunk.draining() ? kStatusTooMany : kStatusEnding;
+    return nullptr;
+  }
+  LoadStream::Owner& owner = *this;
+  load_streams_.push_back(
+      std::make_unique<LoadStream>(loop_, trunk, services_, traffic_, counters_.load_words, owner));
+  counters_.load_streams.Add(1);
+  if (!load_timer_.armed()) loop_.Arm(load_timer_, LoadPacer::kGap);
+  return load_streams_.back().get();
+}
+
+LoadStream* TrunkWorker::LoadStreamOf(const TrunkConnection& trunk) {
+  for (const auto& stream : load_streams_) {
+    if (stream->is_of(trunk)) return stream.get();
+  }
+  return nullptr;
+}
+
+void TrunkWorker::OnLoadTimer() {
+  for (const auto& stream : load_streams_) stream->Tick();
+  if (!load_streams_.empty()) loop_.Arm(load_timer_, LoadPacer::kGap);
+}
+
+void TrunkWorker::OnLoadStreamGone(LoadStream& stream) {
+  const auto it = std::find_if(load_streams_.begin(), load_streams_.end(),
+                               [&](const auto& owned) { return owned.get() == &stream; });
+  loop_.Retire(std::move(*it));
+  load_streams_.erase(it);
+  counters_.load_streams.Add(-1);
+}
+
 // Streams come from the proxy: which trunk to use is its business.
-void TrunkWorker::OnTrunkChanged(TrunkConnection&) {}
+void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
+  if (!trunk.draining()) return;
+  if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
+}
+
+void TrunkWorker::WarnOfTls(const absl::Status& why) {
+  const uint64_t failures = counters_.trunk.tls_failures.Value();
+  if (std::exchange(tls_failures_seen_, failures) == failures) return;
+  if (loop_.now() < next_tls_warning_) return;
+  next_tls_warning_ = loop_.now() + kTlsWarningInterval;
+  LogWarn("a trunk was refused: {}; {} so far", StdView(why.message()), failures);
+}
 
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));
+  WarnOfTls(why);
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
   loop_.Retire(std::move(*it));

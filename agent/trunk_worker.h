@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "agent/load_stream.h"
 #include "agent/local_connection.h"
 #include "agent/service_traffic.h"
 #include "common/event_loop.h"
@@ -26,18 +27,23 @@ struct LocalService {
   ProxyVersion proxy_protocol = ProxyVersion::kNone;
 };
 
-class TrunkWorker final : private TrunkConnection::Owner, private LocalConnection::Owner {
+class TrunkWorker final : private TrunkConnection::Owner,
+                          private LocalConnection::Owner,
+                          private LoadStream::Owner {
  public:
   struct Options {
     size_t index = 0;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
+    const TrunkTls* tls = nullptr;  // outlives the worker; null: trunks are plain
   };
   struct Counters {
     TrunkCounters trunk;
     Gauge trunks;
     Counter trunks_accepted;
     Counter streams_unknown_service;
+    Gauge load_streams;
+    Counter load_words;
   };
 
   // `services` and `traffic` outlive the worker.
@@ -55,11 +61,16 @@ class TrunkWorker final : private TrunkConnection::Owner, private LocalConnectio
   class Acceptor;
 
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
+  Http2Stream* OnAskedForLoad(TrunkConnection& trunk, int* status) override;
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
   void OnConnectionGone(LocalConnection& connection) override;
+  void OnLoadStreamGone(LoadStream& stream) override;
+  void OnLoadTimer();
+  LoadStream* LoadStreamOf(const TrunkConnection& trunk);
   void OnAccepted(UniqueFd fd);
   void StopAccepting();
+  void WarnOfTls(const absl::Status& why);
 
   const Options options_;
   const std::vector<LocalService>& services_;
@@ -68,9 +79,13 @@ class TrunkWorker final : private TrunkConnection::Owner, private LocalConnectio
   EventLoop loop_;
   WindowBudget windows_{StreamWindow::kBudgetBytes};
   bool accepting_ = true;
+  uint64_t tls_failures_seen_ = 0;
+  MonotonicTime next_tls_warning_;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   std::vector<std::unique_ptr<LocalConnection>> connections_;
+  std::vector<std::unique_ptr<LoadStream>> load_streams_;
+  MemberTimer<TrunkWorker, &TrunkWorker::OnLoadTimer> load_timer_{this};
   std::thread thread_;
 };
 

@@ -1,7 +1,6 @@
 #include "common/http2_session.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "absl/strings/str_cat.h"
 
@@ -9,11 +8,9 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kFrameHeadBytes = 9;
-// A turn of the round robin: one full frame.
-constexpr size_t kQuantumBytes = 16 * 1024;
+constexpr size_t kQuantumBytes = 16 * 1024;  // a turn of the round robin: one full frame
 // Never the bottleneck of all streams together: bytes are taken off it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
-constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
 // Streams taken from the peer at a time. A stream of some 20 bytes costs a connect, which takes a
 // thousand times as long as parsing it: one read of a hostile peer could keep the loop from its
 // other trunks for a quarter of a second.
@@ -21,9 +18,6 @@ constexpr size_t kRequestsPerReceive = 4;
 // Frames that wait to be written to a peer that does not read: an honest one has a few for each of
 // its streams, a hostile one earns answers and resets without end.
 constexpr size_t kMaxQueuedFrames = 10'000;
-
-constexpr std::string_view kClientField = "trunkline-client";
-constexpr std::string_view kProxyProtocolField = "trunkline-proxy-protocol";
 
 nghttp2_nv Header(std::string_view name, std::string_view value, uint8_t flags = 0) {
   return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
@@ -52,12 +46,7 @@ struct Http2Session::Callbacks {
       ++self->open_streams_;
       ++self->requests_taken_;
     }
-    self->is_connect_ = false;
-    self->authority_.clear();
-    self->connect_fields_.client.clear();
-    self->connect_fields_.proxy_protocol.clear();
-    self->status_ = 0;
-    self->header_list_bytes_ = 0;
+    self->header_list_.Clear();
     return 0;
   }
 
@@ -65,16 +54,10 @@ struct Http2Session::Callbacks {
                       size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
                       void* user_data) {
     Http2Session* self = Self(user_data);
-    if (!self->OnHeaderBytes(frame->hd.stream_id, name_size + value_size)) {
+    if (!self->header_list_.Add(View(name, name_size), View(value, value_size))) {
+      self->OnLongHeaderList(frame->hd.stream_id);
       return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    const std::string_view key = View(name, name_size);
-    const std::string_view text = View(value, value_size);
-    if (key == ":method") self->is_connect_ = text == "CONNECT";
-    if (key == ":authority") self->authority_.assign(text);
-    if (key == kClientField) self->connect_fields_.client.assign(text);
-    if (key == kProxyProtocolField) self->connect_fields_.proxy_protocol.assign(text);
-    if (key == ":status") std::from_chars(text.data(), text.data() + text.size(), self->status_);
     return self->requests_taken_ > kRequestsPerReceive ? NGHTTP2_ERR_PAUSE : 0;
   }
 
@@ -91,7 +74,7 @@ struct Http2Session::Callbacks {
         break;
       case NGHTTP2_SETTINGS:
         self->Charge(self->empty_frames_, 1);
-        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings();
+        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings(frame->settings);
         break;
       case NGHTTP2_PING:
       case NGHTTP2_PRIORITY:
@@ -197,6 +180,7 @@ void Http2Session::Start(nghttp2_session_callbacks* callbacks, nghttp2_option* o
   } else {
     nghttp2_session_server_new2(&session_, callbacks, this, option);
     settings.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.max_streams});
+    if (options_.offers_load) settings.push_back({kOffersLoadSetting, kLoadVersion});
   }
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindowBytes);
@@ -246,10 +230,24 @@ absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stre
   const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
   const int32_t id = nghttp2_submit_request(session_, nullptr, headers, count, &source, stream);
   if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
+  OnOpened(stream, id);
+  return absl::OkStatus();
+}
+
+absl::Status Http2Session::AskForLoad(Http2Stream* stream) {
+  const nghttp2_nv headers[] = {Header(":method", "GET"), Header(":scheme", "http"),
+                                Header(":authority", "trunkline"), Header(":path", kLoadPath)};
+  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, std::size(headers), nullptr,
+                                            stream);
+  if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
+  OnOpened(stream, id);
+  return absl::OkStatus();
+}
+
+void Http2Session::OnOpened(Http2Stream* stream, int32_t id) {
   ++open_streams_;
   Attach(stream, id);
   listener_->OnOutputWanted();
-  return absl::OkStatus();
 }
 
 bool Http2Session::IdsNearlySpent() const {
@@ -259,7 +257,10 @@ bool Http2Session::IdsNearlySpent() const {
 
 void Http2Session::OnRequest(int32_t id) {
   int status = 405;
-  Http2Stream* stream = is_connect_ ? listener_->OnConnect(authority_, &status) : nullptr;
+  Http2Stream* stream = nullptr;
+  const HeaderList& list = header_list_;
+  if (list.method == "CONNECT") stream = listener_->OnConnect(list.authority, &status);
+  if (list.method == "GET" && list.names_load_path) stream = listener_->OnAskedForLoad(&status);
   if (stream != nullptr) {
     nghttp2_session_set_stream_user_data(session_, id, stream);
     Attach(stream, id);
@@ -282,23 +283,18 @@ void Http2Session::OnLaterHeaders(int32_t id) {
     ResetForFault(stream, NGHTTP2_PROTOCOL_ERROR);
     return;
   }
-  if (status_ < kFirstFinalStatus) {
+  if (header_list_.status < kFirstFinalStatus) {
     Charge(empty_frames_, 1);
     return;
   }
   stream->connected_ = true;
-  stream->OnHeaders(status_);
+  stream->OnHeaders(header_list_.status);
 }
 
-// False: the header list is longer than we said we take (RFC 9113, 10.5.1); no more of it is looked
-// at. Few bytes can stand for many by HPACK's table.
-bool Http2Session::OnHeaderBytes(int32_t id, size_t bytes) {
-  constexpr size_t kFieldOverheadBytes = 32;  // RFC 9113, 6.5.2
-  header_list_bytes_ += bytes + kFieldOverheadBytes;
-  if (header_list_bytes_ <= kMaxHeaderListBytes) return true;
+// Few bytes can stand for many by HPACK's table.
+void Http2Session::OnLongHeaderList(int32_t id) {
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
   Charge(empty_frames_, kLongHeaderListCost);
-  return false;
 }
 
 // A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
@@ -326,7 +322,11 @@ void Http2Session::Respond(Http2Stream* stream, int status) {
   Detach(stream);
 }
 
-void Http2Session::OnSettings() {
+void Http2Session::OnSettings(const nghttp2_settings& settings) {
+  for (size_t i = 0; i < settings.niv; ++i) {
+    if (settings.iv[i].settings_id != kOffersLoadSetting) continue;
+    peer_offers_load_ = settings.iv[i].value >= kLoadVersion;
+  }
   listener_->OnSettings(
       nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS));
 }

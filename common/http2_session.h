@@ -26,6 +26,7 @@
 
 #include "absl/status/status.h"
 #include "common/clock.h"
+#include "common/header_list.h"
 #include "common/http2_faults.h"
 #include "common/output_buffer.h"
 #include "common/stream_window.h"
@@ -75,12 +76,6 @@ class Http2Stream {
   StreamWindow window_;
 };
 
-// What a CONNECT may say of its client, beside where it goes; empty: nothing. See client_fields.h.
-struct ConnectFields {
-  std::string client;          // trunkline-client, another one for each stream
-  std::string proxy_protocol;  // trunkline-proxy-protocol, the same for many
-};
-
 class Http2Session {
  public:
   enum class Role { kClient, kServer };
@@ -89,6 +84,8 @@ class Http2Session {
     Role role = Role::kClient;
     // Streams that the peer may open (server role).
     uint32_t max_streams = 1000;
+    // Server role: says in SETTINGS that OnAskedForLoad gives a stream.
+    bool offers_load = false;
     // Client role: stream ids above this say that the connection should be replaced, long before
     // the protocol's end of them (2^31).
     int32_t last_stream_id = 1 << 30;
@@ -103,6 +100,8 @@ class Http2Session {
     // Server role: the stream for a CONNECT to `authority`, or null after `*status` was set: it is
     // answered and ended.
     virtual Http2Stream* OnConnect(std::string_view authority, int* status) = 0;
+    // Server role: the same for a GET of kLoadPath.
+    virtual Http2Stream* OnAskedForLoad(int* /*status*/) { return nullptr; }
     // The peer will take no stream above `last_stream_id`: stop opening new ones here.
     virtual void OnGoAway(int32_t last_stream_id) = 0;
     // The peer's first SETTINGS: it speaks HTTP/2 and takes this many streams at once (client
@@ -121,7 +120,11 @@ class Http2Session {
   absl::Status Connect(std::string_view authority, Http2Stream* stream,
                        const ConnectFields& fields = {});
   // Server role: of the CONNECT that OnConnect is being asked about.
-  const ConnectFields& connect_fields() const { return connect_fields_; }
+  const ConnectFields& connect_fields() const { return header_list_.connect; }
+  // Client role: the peer has said that it answers AskForLoad.
+  bool peer_offers_load() const { return peer_offers_load_; }
+  // Client role: GETs kLoadPath; `stream` sends nothing.
+  absl::Status AskForLoad(Http2Stream* stream);
   // Server role: answers a CONNECT. A status of 200 opens the way for data; any other ends the
   // stream.
   void Respond(Http2Stream* stream, int status);
@@ -170,8 +173,9 @@ class Http2Session {
   Http2Stream* Find(int32_t id) const;
   void OnRequest(int32_t id);
   void OnLaterHeaders(int32_t id);
-  bool OnHeaderBytes(int32_t id, size_t bytes);
-  void OnSettings();
+  void OnOpened(Http2Stream* stream, int32_t id);
+  void OnLongHeaderList(int32_t id);
+  void OnSettings(const nghttp2_settings& settings);
   void ResetForFault(Http2Stream* stream, uint32_t error_code);
   void OnResetSent(int32_t id, uint32_t error_code);
   void Charge(FrameAllowance& allowance, double cost);
@@ -195,13 +199,9 @@ class Http2Session {
   size_t turn_bytes_ = 0;
   size_t high_water_ = 0;
   std::vector<std::pair<int32_t, uint32_t>> resets_;
-  // The header block that is being read.
-  bool is_connect_ = false;
-  std::string authority_;
-  ConnectFields connect_fields_;
+  HeaderList header_list_;     // the one that is being read
   bool client_named_ = false;  // HPACK's table has the field's name
-  int status_ = 0;
-  size_t header_list_bytes_ = 0;
+  bool peer_offers_load_ = false;
   absl::Duration round_trip_;
   size_t requests_taken_ = 0;  // of this Receive
   std::string unread_;

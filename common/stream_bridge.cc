@@ -18,9 +18,12 @@ bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 }  // namespace
 
-StreamBridge::StreamBridge(EventLoop& loop, absl::Duration idle_timeout)
-    : loop_(loop), idle_timeout_(idle_timeout), last_activity_(loop.now()) {
-  loop_.Arm(idle_timer_, idle_timeout_);
+StreamBridge::StreamBridge(EventLoop& loop, SocketOf socket_of, absl::Duration idle_timeout)
+    : loop_(loop),
+      socket_is_client_(socket_of == SocketOf::kClient),
+      idle_timeout_(idle_timeout),
+      activity_(loop.now()) {
+  loop_.Arm(idle_timer_, activity_.Wait(loop.now(), idle_timeout_));
 }
 
 void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
@@ -59,10 +62,20 @@ void StreamBridge::CountBytes(Counter* from_socket, Counter* to_socket) {
   to_socket_count_ = to_socket;
 }
 
-void StreamBridge::Carried(Counter* count, size_t bytes) {
-  last_activity_ = loop_.now();
+void StreamBridge::CarriedFromSocket(size_t bytes) {
+  Carried(from_socket_count_, bytes, /*to_server=*/socket_is_client_);
+}
+
+void StreamBridge::CarriedToSocket(size_t bytes) {
+  Carried(to_socket_count_, bytes, /*to_server=*/!socket_is_client_);
+}
+
+void StreamBridge::Carried(Counter* count, size_t bytes, bool to_server) {
   carried_bytes_ = true;
   if (count != nullptr) count->Add(bytes);
+  if (!activity_.OnBytes(loop_.now(), to_server)) return;
+  if (!broken_) loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), idle_timeout_));
+  OnLoadChanged(true);
 }
 
 Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {
@@ -71,7 +84,7 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
     const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
     if (n == 0 && !broken_) {
       fin_sent_ = true;
-      if (*size > 0) Carried(from_socket_count_, *size);
+      if (*size > 0) CarriedFromSocket(*size);
       return Pull::kLast;
     }
     if (n < 0 && errno == EINTR) continue;
@@ -89,7 +102,7 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
     // A short read emptied the socket, unless a FIN waits behind it.
     if (*size < capacity) readable_ = fin_seen_;
   }
-  if (*size > 0) Carried(from_socket_count_, *size);
+  if (*size > 0) CarriedFromSocket(*size);
   Register();
   return *size > 0 ? Pull::kMore : Pull::kNothing;
 }
@@ -99,7 +112,7 @@ void StreamBridge::OnEvents(uint32_t events) {
   if (events & EPOLLRDHUP) fin_seen_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
-    last_activity_ = loop_.now();  // before timers run: what has come but is not read is no silence
+    activity_.OnSign(loop_.now());  // before timers run: what has come but is not read is no silence
     if (attached()) session()->Ready(this);
   }
   if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();
@@ -129,7 +142,7 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
   }
   if (n < 0) n = 0;
   if (n > 0) {
-    Carried(to_socket_count_, n);
+    CarriedToSocket(n);
     session()->Consume(this, n, loop_.now());
   }
   if (static_cast<size_t>(n) < size) KeepForLater(data + n, size - n);
@@ -161,7 +174,7 @@ void StreamBridge::FlushToSocket() {
       Abort(End::kSocketReset);
       return;
     }
-    Carried(to_socket_count_, n);
+    CarriedToSocket(n);
     unsent_->Consume(n);
     unsent_share_.Set(unsent_->size());
     if (attached()) session()->Consume(this, n, loop_.now());
@@ -224,12 +237,10 @@ void StreamBridge::OnIdleTimer() {
     Abort(End::kSocketReset);
     return;
   }
-  const absl::Duration idle = loop_.now() - last_activity_;
-  if (idle < idle_timeout_) {
-    loop_.Arm(idle_timer_, idle_timeout_ - idle);
-    return;
-  }
-  OnIdle();
+  if (activity_.Settle(loop_.now())) OnLoadChanged(false);
+  const absl::Duration wait = activity_.Wait(loop_.now(), idle_timeout_);
+  if (wait <= absl::ZeroDuration()) return OnIdle();
+  loop_.Arm(idle_timer_, wait);
 }
 
 }  // namespace trunkline

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "common/event_loop.h"
+#include "common/flow_activity.h"
 #include "common/http2_session.h"
 #include "common/metrics.h"
 #include "common/output_buffer.h"
@@ -42,7 +43,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void CountUnsent(Gauge* unsent_bytes) { unsent_share_.BelongTo(unsent_bytes); }
 
  protected:
-  StreamBridge(EventLoop& loop, absl::Duration idle_timeout);
+  enum class SocketOf { kClient, kServer };
+  StreamBridge(EventLoop& loop, SocketOf socket_of, absl::Duration idle_timeout);
 
   // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
   void AdoptSocket(UniqueFd fd, bool try_read_now);
@@ -69,6 +71,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   // The stream is gone and the socket is closed next: count it, then retire the object. Called
   // once.
   virtual void OnDone(End end) = 0;
+  // It is load again, or no longer; see FlowActivity. A new one is.
+  virtual void OnLoadChanged(bool is_load) = 0;
+  bool is_load() const { return activity_.counts(); }
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }
 
@@ -86,9 +91,12 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void KeepForLater(const uint8_t* data, size_t size);
   void Finish(End end, bool with_reset);
   void OnIdleTimer();
-  void Carried(Counter* count, size_t bytes);
+  void CarriedFromSocket(size_t bytes);
+  void CarriedToSocket(size_t bytes);
+  void Carried(Counter* count, size_t bytes, bool to_server);
 
   EventLoop& loop_;
+  const bool socket_is_client_;
   UniqueFd fd_;
   bool registered_ = false;
   bool readable_ = false;  // a read may find something
@@ -107,7 +115,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   Counter* from_socket_count_ = nullptr;
   Counter* to_socket_count_ = nullptr;
   const absl::Duration idle_timeout_;
-  MonotonicTime last_activity_;
+  FlowActivity activity_;
   MemberTimer<StreamBridge, &StreamBridge::OnIdleTimer> idle_timer_{this};
 };
 

@@ -1,7 +1,5 @@
 #include "common/trunk_connection.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -45,11 +43,11 @@ TrunkConnection::TrunkConnection(EventLoop& loop, UniqueFd fd, const Options& op
       options_(options),
       owner_(owner),
       counters_(counters),
-      fd_(std::move(fd)),
+      socket_(std::move(fd), options.tls, options.session.role == Http2Session::Role::kClient),
       session_(options.session, this, &output_),
       last_read_(loop.now()) {
-  SetTrunkOptions(fd_.get());
-  loop_.Add(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+  SetTrunkOptions(socket_.fd());
+  loop_.Add(socket_.fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
   loop_.Arm(life_timer_, options_.up_timeout);
 }
 
@@ -63,7 +61,29 @@ void TrunkConnection::OnEvents(uint32_t events) {
   }
   // The end and errors, too, are found by reading: what came before them is still there.
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) end_seen_ = true;
+  if (!Shake()) return;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ReadAvailable();
+}
+
+// True: bytes of HTTP/2 may pass.
+bool TrunkConnection::Shake() {
+  if (socket_.shaken()) return true;
+  // A dialled one that is not connected yet has nobody to talk to; its failure is an event.
+  if (!writable_ && !end_seen_) return false;
+  switch (socket_.Handshake()) {
+    case TrunkSocket::Step::kLater:
+      return false;
+    case TrunkSocket::Step::kFailed:
+      counters_->tls_failures.Add();
+      Close(absl::UnavailableError(socket_.error()));
+      return false;
+    case TrunkSocket::Step::kDone:
+      break;
+  }
+  // The peer's first words may have come with the end of the handshake.
+  read_pending_ = true;
+  loop_.RequestFlush(this);
+  return true;
 }
 
 void TrunkConnection::ReadAvailable() {
@@ -75,13 +95,13 @@ void TrunkConnection::ReadAvailable() {
       read_pending_ = true;
       return;
     }
-    const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
+    const ssize_t n = socket_.Read(ReadBuffer(), kReadBytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
       const bool idle = state_ == State::kDraining && session_.open_streams() == 0;
       const bool orderly = lingering_ || (n == 0 && (idle || session_.Finished()));
       Close(orderly ? absl::OkStatus()
-                    : absl::UnavailableError(n == 0 ? "the peer closed it" : ErrorText(errno)));
+                    : absl::UnavailableError(n == 0 ? "the peer closed it" : socket_.error()));
       return;
     }
     counters_->reads.Add();
@@ -93,7 +113,7 @@ void TrunkConnection::ReadAvailable() {
     if (session_.has_unread()) break;
     // A short read emptied the socket, unless its end waits behind: of that, epoll does not tell
     // again.
-    if (static_cast<size_t>(n) < kReadBytes && !end_seen_) return;
+    if (static_cast<size_t>(n) < kReadBytes && !end_seen_ && socket_.short_is_all()) return;
   }
   read_pending_ = true;
 }
@@ -102,7 +122,7 @@ void TrunkConnection::ReadAvailable() {
 void TrunkConnection::MeasureRoundTrip() {
   if (last_read_ < measured_at_ + kRoundTripInterval) return;
   measured_at_ = last_read_;
-  session_.set_round_trip(RoundTrip(fd_.get()));
+  session_.set_round_trip(RoundTrip(socket_.fd()));
 }
 
 // The first bytes of the read buffer. False: the trunk is lost.
@@ -120,6 +140,7 @@ bool TrunkConnection::Parse(size_t size) {
 
 void TrunkConnection::OnFlush() {
   if (state_ == State::kLost) return;
+  if (!socket_.shaken()) return;
   if (read_pending_) ReadAvailable();
   if (state_ != State::kLost && writable_ && !lingering_) WriteAvailable();
   if (state_ != State::kLost) TellUsability();
@@ -148,7 +169,7 @@ bool TrunkConnection::congested() const { return loop_.now() >= behind_since_ + 
 // False: the socket takes no more.
 bool TrunkConnection::SendOutput() {
   while (!output_.empty()) {
-    const ssize_t n = send(fd_.get(), output_.data(), output_.size(), MSG_NOSIGNAL);
+    const ssize_t n = socket_.Write(output_.data(), output_.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       writable_ = false;
@@ -162,7 +183,7 @@ bool TrunkConnection::SendOutput() {
     counters_->bytes_written.Add(n);
     const bool whole = static_cast<size_t>(n) == output_.size();
     output_.Consume(n);
-    if (!whole) {
+    if (!whole && socket_.short_is_all()) {
       writable_ = false;
       return false;
     }
@@ -172,6 +193,10 @@ bool TrunkConnection::SendOutput() {
 
 Http2Stream* TrunkConnection::OnConnect(std::string_view authority, int* status) {
   return owner_->OnConnect(*this, authority, status);
+}
+
+Http2Stream* TrunkConnection::OnAskedForLoad(int* status) {
+  return owner_->OnAskedForLoad(*this, status);
 }
 
 void TrunkConnection::OnSettings(uint32_t max_streams) {
@@ -249,14 +274,14 @@ void TrunkConnection::EndIfFinished() {
     return;
   }
   lingering_ = true;
-  shutdown(fd_.get(), SHUT_WR);
+  socket_.ShutdownWrite();
   loop_.Arm(life_timer_, kLinger);
 }
 
 void TrunkConnection::Close(const absl::Status& why) {
   if (state_ == State::kLost) return;
   state_ = State::kLost;
-  fd_.Reset();
+  socket_.Close();
   life_timer_.Cancel();
   goaway_timer_.Cancel();
   session_.CloseAll(kLostCode);

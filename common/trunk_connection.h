@@ -16,7 +16,7 @@
 #include "common/http2_session.h"
 #include "common/metrics.h"
 #include "common/output_buffer.h"
-#include "common/unique_fd.h"
+#include "common/trunk_socket.h"
 
 namespace trunkline {
 
@@ -28,6 +28,7 @@ struct TrunkCounters {
   Counter writes;
   Counter ping_timeouts;
   Counter protocol_errors;
+  Counter tls_failures;
 };
 
 class TrunkConnection final : public EventHandler,
@@ -43,8 +44,12 @@ class TrunkConnection final : public EventHandler,
     // Server role, as in Http2Session::Listener.
     virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority,
                                    int* status) = 0;
-    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its limit of streams or
-    // below it again, or asked for no new ones.
+    // As well; see Http2Session::Options::offers_load.
+    virtual Http2Stream* OnAskedForLoad(TrunkConnection& /*trunk*/, int* /*status*/) {
+      return nullptr;
+    }
+    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its
+    // limit of streams or below it again, or asked for no new ones.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
     // Nothing is left of it but the object. `why` is OK after an orderly end.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
@@ -56,6 +61,8 @@ class TrunkConnection final : public EventHandler,
     absl::Duration ping_timeout = absl::Seconds(5);
     // From the dial (or accept) to the peer's first SETTINGS.
     absl::Duration up_timeout = absl::Seconds(3);
+    // Null: plain. Outlives the trunk.
+    const TrunkTls* tls = nullptr;
   };
 
   // `fd` may still be connecting. `owner` and `counters` outlive the trunk.
@@ -68,6 +75,8 @@ class TrunkConnection final : public EventHandler,
   bool usable() const {
     return state_ == State::kUp && !suspect_ && session_.open_streams() < max_streams_;
   }
+  // At once, as both sides allow; known when it is up.
+  size_t max_streams() const { return max_streams_; }
   bool draining() const { return state_ == State::kDraining; }
   // The peer asked for it.
   bool peer_drains() const { return peer_drains_; }
@@ -87,12 +96,14 @@ class TrunkConnection final : public EventHandler,
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   Http2Stream* OnConnect(std::string_view authority, int* status) override;
+  Http2Stream* OnAskedForLoad(int* status) override;
   void OnGoAway(int32_t last_stream_id) override;
   void OnSettings(uint32_t max_streams) override;
   void OnOutputWanted() override;
   void OnLifeTimer();
   void OnGoAwayDue();
 
+  bool Shake();
   void ReadAvailable();
   void MeasureRoundTrip();
   bool Parse(size_t size);
@@ -106,7 +117,7 @@ class TrunkConnection final : public EventHandler,
   Owner* const owner_;
   TrunkCounters* const counters_;
 
-  UniqueFd fd_;
+  TrunkSocket socket_;
   OutputBuffer output_;
   Http2Session session_;
   State state_ = State::kStarting;
@@ -115,9 +126,9 @@ class TrunkConnection final : public EventHandler,
   bool read_pending_ = false;  // a budget ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   bool peer_drains_ = false;
-  bool suspect_ = false;       // a PING is out and nothing came yet
-  bool told_usable_ = false;   // what the owner was told last
-  bool lingering_ = false;     // all is said; waiting for the peer to close, too
+  bool suspect_ = false;      // a PING is out and nothing came yet
+  bool told_usable_ = false;  // what the owner was told last
+  bool lingering_ = false;    // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
   MonotonicTime measured_at_;
   MonotonicTime behind_since_ = MonotonicTime::Infinite();

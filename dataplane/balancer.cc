@@ -42,12 +42,15 @@ size_t Balancer::Draw(FastRandom& random) const {
   return x - static_cast<double>(s) < slot.keep ? slot.self : slot.alias;
 }
 
-size_t Balancer::Pick(std::span<const uint32_t> in_flight, FastRandom& random) const {
+size_t Balancer::Pick(std::span<const Load> loads, FastRandom& random) const {
   if (slots_.empty()) return kNone;
   if (slots_.size() == 1) return slots_[0].self;
   const size_t a = Draw(random);
   const size_t b = Draw(random);
-  return in_flight[b] * inverse_weight_[b] < in_flight[a] * inverse_weight_[a] ? b : a;
+  if (loads[a].hot != loads[b].hot) return loads[a].hot ? b : a;
+  const double score_a = loads[a].in_flight * inverse_weight_[a];
+  const double score_b = loads[b].in_flight * inverse_weight_[b];
+  return score_b < score_a ? b : a;
 }
 
 }  // namespace trunkline

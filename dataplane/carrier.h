@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/load_word.h"
 #include "common/socket.h"
 
 namespace trunkline {
@@ -25,6 +26,9 @@ class Carrier {
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
     // It has room, or may make some, after Await.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
+    // The agent at its end says how loaded a service's server is, or will not say so any more.
+    virtual void OnLoadWord(Carrier& carrier, const LoadWord& word) = 0;
+    virtual void OnLoadUnknown(Carrier& carrier) = 0;
   };
 
   virtual ~Carrier() = default;
@@ -57,6 +61,12 @@ class Carrier {
   }
   void NotifyOfRoom() {
     for (User* user : users_) user->OnCarrierRoom(*this);
+  }
+  void TellLoad(const LoadWord& word) {
+    for (User* user : users_) user->OnLoadWord(*this, word);
+  }
+  void TellLoadUnknown() {
+    for (User* user : users_) user->OnLoadUnknown(*this);
   }
 
  private:

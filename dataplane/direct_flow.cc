@@ -20,7 +20,7 @@ bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
-    : Flow(router, loop.now()), loop_(loop), limits_(limits), last_activity_(loop.now()) {
+    : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(router.client_unsent_bytes());
   up_.Prime(first);
@@ -99,7 +99,7 @@ void DirectFlow::OnConnected() {
   }
   router().OnConnected(*this);
   loop_.Arm(connect_timer_, limits_.first_byte_timeout);
-  loop_.Arm(idle_timer_, limits_.idle_timeout);
+  loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
   loop_.Add(client_.fd.get(), kWatched, &client_);
 }
 
@@ -130,12 +130,11 @@ void DirectFlow::Carry() {
 bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes) {
   uint64_t moved = 0;
   const ByteRelay::Result result = relay.Pump(source.fd.get(), sink.fd.get(), &moved);
+  const bool from_client = &source == &client_;
   if (moved > 0) {
     bytes.Add(moved);
-    carried_ = true;
-    last_activity_ = loop_.now();
+    OnMoved(/*to_server=*/from_client);
   }
-  const bool from_client = &source == &client_;
   switch (result) {
     case ByteRelay::Result::kMore:
       loop_.RequestFlush(this);
@@ -166,6 +165,14 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
   return true;
 }
 
+void DirectFlow::OnMoved(bool to_server) {
+  carried_ = true;
+  if (!activity_.OnBytes(loop_.now(), to_server)) return;
+  router().SetLoad(*this, true);
+  if (up_.source_broken || down_.source_broken) return;  // the timer ends it
+  loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
+}
+
 void DirectFlow::OnConnectTimer() {
   if (connected_ && carried_) return;
   Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
@@ -176,12 +183,10 @@ void DirectFlow::OnIdleTimer() {
     Finish(up_.source_broken ? FlowEnd::kClientReset : FlowEnd::kServerReset);
     return;
   }
-  const absl::Duration idle = loop_.now() - last_activity_;
-  if (idle < limits_.idle_timeout) {
-    loop_.Arm(idle_timer_, limits_.idle_timeout - idle);
-    return;
-  }
-  Finish(FlowEnd::kTimeout);
+  if (activity_.Settle(loop_.now())) router().SetLoad(*this, false);
+  const absl::Duration wait = activity_.Wait(loop_.now(), limits_.idle_timeout);
+  if (wait <= absl::ZeroDuration()) return Finish(FlowEnd::kTimeout);
+  loop_.Arm(idle_timer_, wait);
 }
 
 void DirectFlow::GiveUp() { Finish(refused_ ? FlowEnd::kRefused : FlowEnd::kNoEndpoint); }

@@ -13,6 +13,7 @@
 #include <span>
 
 #include "common/event_loop.h"
+#include "common/flow_activity.h"
 #include "common/unique_fd.h"
 #include "dataplane/byte_relay.h"
 #include "dataplane/connection_budget.h"
@@ -52,6 +53,7 @@ class DirectFlow final : public Flow, private Flushable {
   void OnRefused();
   void OnConnectTimer();
   void OnIdleTimer();
+  void OnMoved(bool to_server);
   void GiveBack();
   void Carry();
   bool CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
@@ -70,7 +72,7 @@ class DirectFlow final : public Flow, private Flushable {
   bool refused_ = false;
   bool carried_ = false;
   bool done_ = false;
-  MonotonicTime last_activity_;
+  FlowActivity activity_;
   MemberTimer<DirectFlow, &DirectFlow::OnConnectTimer> connect_timer_{this};
   MemberTimer<DirectFlow, &DirectFlow::OnRefused> refused_timer_{this};
   MemberTimer<DirectFlow, &DirectFlow::OnIdleTimer> idle_timer_{this};

@@ -60,6 +60,9 @@ class Flow {
   // The endpoint that carries it; null while it has none.
   EndpointState* endpoint() const { return endpoint_; }
   void set_endpoint(EndpointState* endpoint) { endpoint_ = endpoint; }
+  // Counts as load, not only as open; the router keeps count.
+  bool is_load() const { return is_load_; }
+  void set_load(bool is_load) { is_load_ = is_load; }
   // Endpoints that were tried and could not be reached.
   bool tried(const EndpointState* endpoint) const;
 
@@ -84,6 +87,7 @@ class Flow {
   ServiceRouter& router_;
   const MonotonicTime accepted_at_;
   EndpointState* endpoint_ = nullptr;
+  bool is_load_ = true;
   std::unique_ptr<ClientOrigin> origin_;
   std::vector<const EndpointState*> tried_;
 };

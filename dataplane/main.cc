@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/metrics_page.h"
 #include "common/program.h"
+#include "common/trunk_tls_config.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/discovery_subscriber.h"
 #include "dataplane/handover.h"
@@ -55,13 +56,15 @@ size_t MaxClients(const v1::ProxyConfig& config) {
   return std::min(wanted, usable);
 }
 
-DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config) {
+DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
+                                    std::shared_ptr<const TrunkTls> tls) {
   DataPlane::Options options;
   options.workers = WorkerCount(config);
   options.max_clients = MaxClients(config);
   options.bind_address = config.bind_address();
   options.random_seed = std::random_device{}();
   TrunkPool::Options& trunks = options.trunks;
+  trunks.tls = std::move(tls);
   if (config.max_streams_per_trunk() > 0) {
     trunks.max_streams_per_trunk = config.max_streams_per_trunk();
   }
@@ -106,11 +109,11 @@ absl::StatusOr<Inheritance> TakeOver(const v1::ProxyConfig& config) {
   return Inheritance::Take(config.handover_socket());
 }
 
-int Run(Program& program, const v1::ProxyConfig& config) {
+int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls> tls) {
   absl::StatusOr<Inheritance> inheritance = TakeOver(config);
   if (!inheritance.ok()) return program.Fail(std::string(inheritance.status().message()));
   const bool has_predecessor = !inheritance->empty();
-  const DataPlane::Options options = DataPlaneOptions(config);
+  const DataPlane::Options options = DataPlaneOptions(config, std::move(tls));
   TrafficStats stats(options.workers);
   DataPlane data_plane(options, stats, inheritance->TakeSockets());
   // The saved snapshot is in service when this is there: on inherited sockets, if any.
@@ -164,11 +167,14 @@ int main(int argc, char** argv) {
   trunkline::Program program("trunkline-proxy",
                              "Carries client connections to a service's endpoints over trunks.");
   trunkline::v1::ProxyConfig config;
-  const auto check = [&config] {
+  absl::StatusOr<std::shared_ptr<const trunkline::TrunkTls>> tls = absl::UnknownError("not read yet");
+  const auto check = [&]() -> absl::Status {
+    tls = trunkline::LoadTrunkTls(config);
+    if (!tls.ok()) return tls.status();
     if (config.handover_socket().empty() || !config.snapshot_file().empty()) return absl::OkStatus();
     return absl::InvalidArgumentError(
         "handover_socket: expected with snapshot_file, from which a successor serves at once");
   };
   if (const auto exit_code = program.Start(argc, argv, &config, check)) return *exit_code;
-  return trunkline::Run(program, config);
+  return trunkline::Run(program, config, *std::move(tls));
 }

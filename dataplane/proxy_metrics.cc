@@ -46,6 +46,13 @@ double Sum(const EndpointStats& endpoint, CellGauge gauge) {
   return static_cast<double>(sum);
 }
 
+// What any worker heard; EndpointCell::kUnknown: none did.
+int64_t Heard(const EndpointStats& endpoint, CellGauge gauge) {
+  int64_t most = EndpointCell::kUnknown;
+  for (const EndpointCell& cell : endpoint.cells()) most = std::max(most, (cell.*gauge).Value());
+  return most;
+}
+
 void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
   const struct {
     const char* cause;
@@ -75,6 +82,12 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   counter("proxy_trunk_dials_total", "Trunks dialled", &WorkerStats::dials);
   counter("proxy_trunk_dial_failures_total", "Trunks that did not come up",
           &WorkerStats::dial_failures);
+  counter("proxy_load_words_total", "Loads of a service's server heard on trunks",
+          &WorkerStats::load_words);
+  counter("proxy_load_faults_total", "Load streams given up because they were not understood",
+          &WorkerStats::load_faults);
+  writer.AddGauge("proxy_load_subscriptions", "Trunks whose agent was asked for its load", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::load_subscriptions)));
   counter("proxy_retries_total", "Flows tried again at another endpoint", &WorkerStats::retries);
   const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
     writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
@@ -85,6 +98,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   trunk("proxy_trunk_writes_total", "Writes of trunk sockets", &TrunkCounters::writes);
   trunk("proxy_trunk_ping_timeouts_total", "Trunks given up for silence",
         &TrunkCounters::ping_timeouts);
+  trunk("proxy_trunk_tls_failures_total", "TLS handshakes with agents that failed",
+        &TrunkCounters::tls_failures);
   trunk("proxy_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks open", {},
@@ -166,6 +181,18 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
           &EndpointCell::bytes_to_client);
   writer.AddGauge("proxy_endpoint_active_flows", "Flows open at the endpoint, or requests under way", labels,
                   Sum(endpoint, &EndpointCell::active));
+  writer.AddGauge("proxy_endpoint_load_flows", "Those of them that are load: bytes pass or are awaited",
+                  labels, Sum(endpoint, &EndpointCell::load));
+  if (const int64_t all = Heard(endpoint, &EndpointCell::server_active); all >= 0) {
+    writer.AddGauge("proxy_endpoint_server_load_streams",
+                    "Streams of all proxies that are load, as the endpoint's agent says on trunks", labels,
+                    static_cast<double>(all));
+  }
+  if (const int64_t used = Heard(endpoint, &EndpointCell::server_utilization); used >= 0) {
+    writer.AddGauge("proxy_endpoint_server_utilization",
+                    "Utilization of the server, as the endpoint's agent says on trunks", labels,
+                    static_cast<double>(used) / 1000);
+  }
   writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for now",
                   labels, Sum(endpoint, &EndpointCell::ejected));
 }

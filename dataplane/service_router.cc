@@ -18,6 +18,9 @@ constexpr double kMaxRetryTokens = 100;
 constexpr size_t kMaxWaiting = 10'000;
 // One pick in this many is timed: a clock read costs as much as a pick.
 constexpr uint64_t kPicksPerTimedOne = 64;
+// A word changes what is known of its own endpoint at once; what follows from all words together, the
+// scale and who is hot, is looked at this often.
+constexpr absl::Duration kRefreshInterval = absl::Milliseconds(50);
 
 }  // namespace
 
@@ -73,6 +76,7 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
     if (gone == nullptr) continue;
     std::exchange(gone->carrier, nullptr)->RemoveUser(this);
     gone->cell->ejected.Set(0);
+    ForgetLoad(*gone);
     if (gone->active > 0) departed_.push_back(std::move(gone));
   }
   Rebuild();
@@ -88,10 +92,10 @@ bool ServiceRouter::HasRoom() const {
 
 void ServiceRouter::Rebuild() {
   std::vector<double> weights(states_.size(), 0.0);
-  in_flight_.assign(states_.size(), 0);
+  loads_.resize(states_.size());
+  scores_.reserve(states_.size());
   bool any = false;
   for (const auto& state : states_) {
-    in_flight_[state->index] = state->active;
     const bool takes = state->endpoint.weight > 0 && state->carrier->usable();
     if (takes && !state->ejected) weights[state->index] = state->endpoint.weight;
     any = any || weights[state->index] > 0;
@@ -101,6 +105,7 @@ void ServiceRouter::Rebuild() {
     if (!any && state->carrier->usable()) weights[state->index] = state->endpoint.weight;
   }
   balancer_.SetWeights(weights);
+  RefreshLoads();
 }
 
 void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
@@ -188,13 +193,88 @@ void ServiceRouter::CountActive(Flow& flow, int32_t change) {
   state.active += change;
   state.cell->active.Add(change);
   if (change > 0) state.cell->flows.Add(static_cast<uint64_t>(change));
-  if (state.carrier != nullptr) in_flight_[state.index] += change;
+  if (flow.is_load()) AddLoad(state, change);
+}
+
+void ServiceRouter::SetLoad(Flow& flow, bool is_load) {
+  flow.set_load(is_load);
+  if (flow.endpoint() != nullptr) AddLoad(*flow.endpoint(), is_load ? 1 : -1);
+}
+
+void ServiceRouter::AddLoad(EndpointState& state, int32_t change) {
+  state.load.AddOwn(change);
+  state.cell->load.Add(change);
+  if (state.carrier != nullptr) loads_[state.index].in_flight = state.load.InFlight(share_.scale());
+}
+
+// Services that share an agent share its trunks, and hear of each other.
+void ServiceRouter::OnLoadWord(Carrier& carrier, const LoadWord& word) {
+  if (word.service != set_->service) return;
+  for (const auto& state : states_) {
+    if (state->carrier != &carrier) continue;
+    state->load.OnWord(word.load, loop_.now());
+    share_.OnWord(state->load.own(), word.load.active);
+    loads_[state->index].in_flight = state->load.InFlight(share_.scale());
+    state->cell->server_active.Set(word.load.active);
+    state->cell->server_utilization.Set(word.load.utilization == ServerLoad::kUnknown
+                                            ? EndpointCell::kUnknown
+                                            : word.load.utilization);
+  }
+  if (!stale_timer_.armed()) loop_.Arm(stale_timer_, LoadEstimate::kFreshFor);
+  if (loop_.now() - refreshed_at_ >= kRefreshInterval) RefreshLoads();
+}
+
+void ServiceRouter::OnLoadUnknown(Carrier& carrier) {
+  for (const auto& state : states_) {
+    if (state->carrier == &carrier) ForgetLoad(*state);
+  }
+  RefreshLoads();
+}
+
+void ServiceRouter::ForgetLoad(EndpointState& state) {
+  state.load.Forget();
+  state.cell->server_active.Set(EndpointCell::kUnknown);
+  state.cell->server_utilization.Set(EndpointCell::kUnknown);
+}
+
+// Words that were not repeated; fires again for the next.
+void ServiceRouter::OnStaleTimer() {
+  MonotonicTime oldest = MonotonicTime::Infinite();
+  for (const auto& state : states_) {
+    if (state->load.ForgetIfOld(loop_.now())) ForgetLoad(*state);
+    if (state->load.known()) oldest = std::min(oldest, state->load.heard_at());
+  }
+  RefreshLoads();
+  if (oldest == MonotonicTime::Infinite()) return;
+  loop_.Arm(stale_timer_, oldest + LoadEstimate::kFreshFor - loop_.now());
+}
+
+double ServiceRouter::ScoreOf(const EndpointState& state) const {
+  return loads_[state.index].in_flight / state.endpoint.weight;
+}
+
+void ServiceRouter::RefreshLoads() {
+  refreshed_at_ = loop_.now();
+  const double scale = share_.scale();
+  bool any_busy = false;
+  scores_.clear();
+  for (const auto& state : states_) {
+    loads_[state->index] = {.in_flight = state->load.InFlight(scale), .hot = false};
+    if (state->endpoint.weight > 0) scores_.push_back(ScoreOf(*state));
+    any_busy = any_busy || state->load.busy();
+  }
+  if (!any_busy) return;
+  const double threshold = HotAbove(scores_);
+  for (const auto& state : states_) {
+    const bool counts = state->endpoint.weight > 0 && state->load.busy();
+    loads_[state->index].hot = counts && ScoreOf(*state) > threshold;
+  }
 }
 
 EndpointState* ServiceRouter::PickFor(const Flow& flow) {
   const bool timed = picks_++ % kPicksPerTimedOne == 0;
   const MonotonicTime start = timed ? MonotonicNow() : MonotonicTime();
-  const size_t index = balancer_.Pick(in_flight_, random_);
+  const size_t index = balancer_.Pick(loads_, random_);
   if (timed) stats_->pick_latency.Record((MonotonicNow().nanos() - start.nanos()));
   if (index == Balancer::kNone) return nullptr;
   EndpointState* state = states_[index].get();
@@ -206,13 +286,13 @@ EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
     if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->carrier->usable()) continue;
-    const auto score = [](const EndpointState& s) {
-      return std::pair(s.ejected, (s.active + 1) / s.endpoint.weight);
+    const auto score = [this](const EndpointState& s) {
+      return std::pair(s.ejected, (loads_[s.index].in_flight + 1) / s.endpoint.weight);
     };
     if (best == nullptr || score(*state) < score(*best)) best = state.get();
   }
   if (best != nullptr) return best;
-  const size_t index = balancer_.Pick(in_flight_, random_);
+  const size_t index = balancer_.Pick(loads_, random_);
   return index == Balancer::kNone ? nullptr : states_[index].get();
 }
 

@@ -20,6 +20,7 @@
 #include "dataplane/carrier.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
+#include "dataplane/load_estimate.h"
 
 namespace trunkline {
 
@@ -30,6 +31,7 @@ struct EndpointState {
   Carrier* carrier = nullptr;  // null once the endpoint left the snapshot
   size_t index = 0;           // in the service's list
   uint32_t active = 0;        // flows, or requests in message mode
+  LoadEstimate load;
   uint32_t refused_in_row = 0;
   uint32_t ejections = 0;  // without a success between
   MonotonicTime ejected_until;
@@ -82,6 +84,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void OnConnected(Flow& flow);
   // What the flow has under way at its endpoint changed by this much; a started flow counts as 1.
   void CountActive(Flow& flow, int32_t change);
+  // The flow counts as load from now on, or does not; a new one does.
+  void SetLoad(Flow& flow, bool is_load);
   // Takes the flow, which counts as 1, off its endpoint, or out of the waiting line.
   void Release(Flow& flow);
   void OnFlowDone(Flow& flow, FlowEnd end);
@@ -102,10 +106,17 @@ class ServiceRouter final : private Carrier::User, private Flushable {
  private:
   void OnCarrierChanged(Carrier& carrier) override;
   void OnCarrierRoom(Carrier& carrier) override;
+  void OnLoadWord(Carrier& carrier, const LoadWord& word) override;
+  void OnLoadUnknown(Carrier& carrier) override;
   void OnFlush() override { ServeWaiting(); }
   void OnEjectionTimer();
+  void OnStaleTimer();
 
   void Rebuild();
+  void AddLoad(EndpointState& state, int32_t change);
+  void ForgetLoad(EndpointState& state);
+  double ScoreOf(const EndpointState& state) const;
+  void RefreshLoads();
   bool Assign(Flow& flow);
   bool StartAt(EndpointState& state, Flow& flow);
   void ServeWaiting();
@@ -129,13 +140,17 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   ListenerCell* listener_cell_ = nullptr;
   std::vector<std::unique_ptr<EndpointState>> states_;    // parallel to set_->endpoints
   std::vector<std::unique_ptr<EndpointState>> departed_;  // flows still run there
-  std::vector<uint32_t> in_flight_;                       // parallel to states_
+  std::vector<Balancer::Load> loads_;                     // parallel to states_
+  std::vector<double> scores_;                            // scratch of RefreshLoads
+  TrafficShare share_;
+  MonotonicTime refreshed_at_;
   Balancer balancer_;
   std::deque<Flow*> waiting_;
   size_t clients_ = 0;
   uint64_t picks_ = 0;
   double retry_tokens_;
   MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
+  MemberTimer<ServiceRouter, &ServiceRouter::OnStaleTimer> stale_timer_{this};
 };
 
 }  // namespace trunkline

@@ -22,7 +22,16 @@
 namespace trunkline {
 
 struct alignas(64) EndpointCell {
+  static constexpr int64_t kUnknown = -1;
+  EndpointCell() {
+    server_active.Set(kUnknown);
+    server_utilization.Set(kUnknown);
+  }
+
   Gauge active;                // flows open at the endpoint, or requests under way
+  Gauge load;                  // those of them that count as load
+  Gauge server_active;         // what the agent said last: load of all proxies
+  Gauge server_utilization;    // and thousandths; kUnknown where it says nothing
   Counter flows;               // given to it; requests, in message mode
   Counter connect_refused;     // its agent could not reach the server
   Counter resets;              // broken by the server
@@ -83,6 +92,9 @@ struct alignas(64) WorkerStats {
   Counter dials;
   Counter dial_failures;
   Counter trunks_up;  // dials whose agent has spoken HTTP/2
+  Gauge load_subscriptions;  // trunks whose agent was asked for its load
+  Counter load_words;
+  Counter load_faults;
   Counter retries;
   // Flows that failed, by cause.
   Counter no_endpoint;

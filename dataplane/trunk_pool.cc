@@ -15,6 +15,8 @@ constexpr Backoff::Options kDialBackoff = {
 constexpr size_t kStreamsWorthAnotherTrunk = 256;
 // A trunk that ended sooner is replaced with backoff: its agent may be restarting in a loop.
 constexpr absl::Duration kLasted = absl::Seconds(1);
+// A load stream is one of those that the agent allows at once: not where they are few.
+constexpr size_t kStreamsToSpareOne = 16;
 
 }  // namespace
 
@@ -40,9 +42,15 @@ void TrunkPool::OnUnused() {
       trunk->Close(absl::OkStatus());
     } else {
       // Also one without streams: bytes of those that ended may still be on their way.
-      trunk->Drain();
+      Drain(*trunk);
     }
   }
+}
+
+// A load stream stays open for ever: its trunk would, too.
+void TrunkPool::Drain(TrunkConnection& trunk) {
+  EndLoad(trunk);
+  trunk.Drain();
 }
 
 void TrunkPool::SetTarget(const SocketAddress& target) {
@@ -63,7 +71,7 @@ std::pair<bool, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
 TrunkConnection* TrunkPool::Acquire() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
-    if (trunk->usable() && trunk->session().IdsNearlySpent()) trunk->Drain();
+    if (trunk->usable() && trunk->session().IdsNearlySpent()) Drain(*trunk);
     if (!trunk->usable()) continue;
     if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
   }
@@ -92,7 +100,8 @@ void TrunkPool::Dial() {
                   .last_stream_id = options_.last_stream_id,
                   .window_budget = options_.window_budget},
       .ping_after = options_.ping_after,
-      .ping_timeout = options_.ping_timeout};
+      .ping_timeout = options_.ping_timeout,
+      .tls = options_.tls.get()};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(std::make_unique<TrunkConnection>(
       loop_, std::move(result.fd), options, owner, &stats_->trunk));
@@ -116,6 +125,7 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   if (&trunk == dialing_) {
     dialing_ = nullptr;
     last_up_ = loop_.now();
+    AskForLoad(trunk);
     stats_->trunks_up.Add();
     if (reported_down_) LogInfo("trunk to {} is back", address_);
     reported_down_ = false;
@@ -123,6 +133,7 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
     if (!age_timer_.armed()) loop_.Arm(age_timer_, Age());
   }
   if (trunk.draining()) {
+    EndLoad(trunk);
     if (trunk.peer_drains()) LogInfo("agent {} asks for no new streams on a trunk", address_);
     Replace();
   }
@@ -156,9 +167,47 @@ void TrunkPool::ReplaceOldest() {
   for (const auto& trunk : trunks_) {
     if (trunk.get() == trunks_.back().get()) return;
     if (!trunk->up()) continue;
-    trunk->Drain();
+    Drain(*trunk);
     return;
   }
+}
+
+void TrunkPool::AskForLoad(TrunkConnection& trunk) {
+  const bool worthwhile =
+      trunk.session().peer_offers_load() && trunk.max_streams() >= kStreamsToSpareOne;
+  if (!worthwhile || !trunk.up()) return;
+  LoadSubscription::Owner& owner = *this;
+  auto subscription = std::make_unique<LoadSubscription>(loop_, trunk, owner);
+  if (!trunk.session().AskForLoad(subscription.get()).ok()) return;
+  subscriptions_.push_back(std::move(subscription));
+  stats_->load_subscriptions.Add(1);
+}
+
+void TrunkPool::OnLoadWord(const LoadWord& word) {
+  stats_->load_words.Add();
+  TellLoad(word);
+}
+
+void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
+  const auto it = std::find_if(subscriptions_.begin(), subscriptions_.end(),
+                               [&](const auto& owned) { return owned.get() == &subscription; });
+  loop_.Retire(std::move(*it));
+  subscriptions_.erase(it);
+  stats_->load_subscriptions.Add(-1);
+  if (fault) {
+    stats_->load_faults.Add();
+    LogWarn("agent {} says how loaded it is in a way that is not understood; not asked any more",
+            address_);
+  }
+  if (subscriptions_.empty()) TellLoadUnknown();
+}
+
+void TrunkPool::EndLoad(const TrunkConnection& trunk) {
+  const auto it = std::find_if(subscriptions_.begin(), subscriptions_.end(),
+                               [&](const auto& owned) { return owned->is_of(trunk); });
+  if (it == subscriptions_.end()) return;
+  (*it)->Cancel();
+  OnLoadEnded(**it, /*fault=*/false);
 }
 
 void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {

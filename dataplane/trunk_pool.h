@@ -19,11 +19,14 @@
 #include "common/socket.h"
 #include "common/trunk_connection.h"
 #include "dataplane/carrier.h"
+#include "dataplane/load_subscription.h"
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
 
-class TrunkPool final : public Carrier, private TrunkConnection::Owner {
+class TrunkPool final : public Carrier,
+                        private TrunkConnection::Owner,
+                        private LoadSubscription::Owner {
  public:
   struct Options {
     uint32_t max_streams_per_trunk = 1000;
@@ -37,6 +40,8 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
     absl::Duration max_age = absl::Minutes(45);
     // What the windows of its streams may grow by; outlives the pool.
     WindowBudget* window_budget = nullptr;
+    // Null: trunks are plain.
+    std::shared_ptr<const TrunkTls> tls;
   };
 
   TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
@@ -56,6 +61,12 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
+
+  void OnLoadWord(const LoadWord& word) override;
+  void OnLoadEnded(LoadSubscription& subscription, bool fault) override;
+  void AskForLoad(TrunkConnection& trunk);
+  void Drain(TrunkConnection& trunk);
+  void EndLoad(const TrunkConnection& trunk);
 
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
@@ -80,6 +91,7 @@ class TrunkPool final : public Carrier, private TrunkConnection::Owner {
   bool reported_down_ = false;  // logs say it once
   MonotonicTime last_up_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
+  std::vector<std::unique_ptr<LoadSubscription>> subscriptions_;  // of each that is up, at most one
   // The oldest trunk leaves when the one that is dialled for it is up.
   bool replacing_ = false;
   MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};

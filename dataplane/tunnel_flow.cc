@@ -22,7 +22,7 @@ bool IsSuccess(int status) { return status >= 200 && status < 300; }
 TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits)
     : Flow(router, loop.now()),
-      StreamBridge(loop, limits.idle_timeout),
+      StreamBridge(loop, SocketOf::kClient, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
   CountUnsent(router.client_unsent_bytes());
   AdoptSocket(std::move(client), /*try_read_now=*/true);
@@ -124,6 +124,8 @@ FlowEnd TunnelFlow::EndOf(End end) const {
   }
   return FlowEnd::kShutdown;
 }
+
+void TunnelFlow::OnLoadChanged(bool is_load) { router().SetLoad(*this, is_load); }
 
 void TunnelFlow::OnDone(End end) {
   connect_timer_.Cancel();

@@ -35,6 +35,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   void OnData(const uint8_t* data, size_t size) override;
   void OnClosed(uint32_t error_code) override;
   void OnDone(End end) override;
+  void OnLoadChanged(bool is_load) override;
   void OnConnectTimer();
 
   bool TryAnother();

@@ -205,7 +205,8 @@ TEST_F(ReportingTest, DirectiveShortensTheInterval) {
                          .on_directive = [&](const Directive& directive) {
                            loop.SetInterval(*directive.report_interval);
                          }});
-  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); });
+  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); },
+             [](const std::vector<LoadSample>&) {});
   controller_.AwaitCount(4);
   loop.Stop();
   reporter.Stop(kPatience);
@@ -217,7 +218,8 @@ TEST_F(ReportingTest, HotServerIsReportedAtOnce) {
   SamplingLoop loop(sampler, absl::Hours(1));
   LoadReporter reporter(
       {.controller = controller_.address(), .identity = {.agent_id = "m1"}, .on_directive = {}});
-  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); });
+  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); },
+             [](const std::vector<LoadSample>&) {});
   const v1::LoadReport first = controller_.AwaitCount(1)[0].report;
   EXPECT_LT(first.endpoints(0).cpu_utilization(), 0.9);
   EXPECT_DOUBLE_EQ(first.announcement().endpoints(0).cores(), 0.5);

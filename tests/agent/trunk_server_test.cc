@@ -31,6 +31,12 @@ class RawProxy {
     EXPECT_TRUE(end_.session.Connect(authority, streams_.back().get()).ok());
     return *streams_.back();
   }
+  TestStream& AskForLoad() {
+    streams_.push_back(std::make_unique<TestStream>());
+    EXPECT_TRUE(end_.session.AskForLoad(streams_.back().get()).ok());
+    return *streams_.back();
+  }
+  bool offers_load() const { return end_.session.peer_offers_load(); }
   // Talks to the agent until `condition` holds or the trunk ends.
   template <typename Condition>
   [[nodiscard]] bool RunUntil(Condition condition) {
@@ -185,6 +191,59 @@ TEST_F(TrunkServerTest, ProxyThatDiesResetsItsStreamsOnly) {
   EXPECT_EQ(orphan.ending(), Ending::kReset);
   ASSERT_TRUE(living_server.Send("still here"));
   ASSERT_TRUE(living.RunUntil([&] { return stream.received == "still here"; }));
+}
+
+TEST_F(TrunkServerTest, LoadIsOfferedAndSaidAsItChanges) {
+  StartWithLocalServer();
+  traffic_.SetUtilization(0, 0.25);
+  RawProxy proxy(server_->port());
+  TestStream& load = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received == "db 0 250\n"; }));
+  EXPECT_TRUE(proxy.offers_load());
+  EXPECT_THAT(load.headers, ElementsAre(200));
+  load.received.clear();
+  // Another proxy's stream.
+  RawProxy other(server_->port());
+  other.Open();
+  ASSERT_TRUE(other.RunUntil([&] { return Totals().load_streams == 1; }));
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received.starts_with("db 1 250\n"); }));
+  load.received.clear();
+  traffic_.SetUtilization(0, 1.5);
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received.ends_with("db 1 1500\n"); }));
+}
+
+TEST_F(TrunkServerTest, SecondLoadStreamOfATrunkIsRefused) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& first = proxy.AskForLoad();
+  TestStream& second = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !second.closes.empty(); }));
+  EXPECT_THAT(second.headers, ElementsAre(429));
+  EXPECT_THAT(first.headers, ElementsAre(200));
+  RawProxy other(server_->port());
+  TestStream& of_another = other.AskForLoad();
+  ASSERT_TRUE(other.RunUntil([&] { return !of_another.received.empty(); }));
+}
+
+TEST_F(TrunkServerTest, LoadStreamThatWasGivenUpMayBeAskedForAgain) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& first = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !first.received.empty(); }));
+  first.session()->Abandon(&first, NGHTTP2_CANCEL);
+  TestStream& second = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !second.headers.empty(); }));
+  EXPECT_THAT(second.headers, ElementsAre(200));
+}
+
+TEST_F(TrunkServerTest, DrainEndsLoadStreams) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& load = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !load.received.empty(); }));
+  server_->Drain(absl::Milliseconds(50));
+  ASSERT_TRUE(proxy.RunUntil([&] { return !load.closes.empty(); }));
+  EXPECT_THAT(load.closes, ElementsAre(0u));
 }
 
 TEST_F(TrunkServerTest, JunkOnThePortEndsThatConnectionOnly) {

@@ -143,6 +143,7 @@ class Http2End final : public Http2Session::Listener {
   std::vector<int32_t> goaways;
   std::vector<uint32_t> settings;
   std::vector<std::string> authorities;
+  int asked_for_load = 0;
   // The streams that it accepted, in order.
   std::deque<std::unique_ptr<TestStream>> accepted;
   // 0: accept; else the answer.
@@ -161,6 +162,10 @@ class Http2End final : public Http2Session::Listener {
     prepare(*accepted.back());
     return accepted.back().get();
   }
+  Http2Stream* OnAskedForLoad(int* status) override {
+    ++asked_for_load;
+    return OnConnect("load", status);
+  }
   void OnGoAway(int32_t last_stream_id) override { goaways.push_back(last_stream_id); }
   void OnSettings(uint32_t max_streams) override { settings.push_back(max_streams); }
   void OnOutputWanted() override {}
@@ -170,9 +175,11 @@ class Http2End final : public Http2Session::Listener {
 
 class Http2Pair {
  public:
-  explicit Http2Pair(uint32_t max_streams = 1000)
+  explicit Http2Pair(uint32_t max_streams = 1000, bool offers_load = false)
       : client({.role = Http2Session::Role::kClient, .max_streams = max_streams}),
-        server({.role = Http2Session::Role::kServer, .max_streams = max_streams}) {}
+        server({.role = Http2Session::Role::kServer,
+                .max_streams = max_streams,
+                .offers_load = offers_load}) {}
 
   ~Http2Pair() {
     client.session.CloseAll(NGHTTP2_NO_ERROR);

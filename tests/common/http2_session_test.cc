@@ -159,6 +159,44 @@ TEST(Http2SessionTest, RequestThatIsNoConnectIsAnswered405) {
   EXPECT_EQ(pair.server.session.open_streams(), 0u);
 }
 
+TEST(Http2SessionTest, LoadIsOfferedAskedForAndSaid) {
+  Http2Pair pair(/*max_streams=*/1000, /*offers_load=*/true);
+  pair.Pump();
+  EXPECT_TRUE(pair.client.session.peer_offers_load());
+  TestStream& near = pair.Make();
+  ASSERT_TRUE(pair.client.session.AskForLoad(&near).ok());
+  pair.Pump();
+  EXPECT_EQ(pair.server.asked_for_load, 1);
+  EXPECT_THAT(near.headers, ElementsAre(200));
+  pair.far().Send("db 1 2\n");
+  pair.Pump();
+  pair.far().Send("db 3 4\n", /*last=*/true);
+  pair.Pump();
+  EXPECT_EQ(near.received, "db 1 2\ndb 3 4\n");
+  EXPECT_THAT(near.closes, ElementsAre(0u)) << "the request ended with its HEADERS";
+  EXPECT_EQ(pair.client.session.open_streams(), 0u);
+  EXPECT_EQ(pair.server.session.open_streams(), 0u);
+}
+
+TEST(Http2SessionTest, PeerThatSaysNothingOfLoadOffersNone) {
+  Http2Pair pair;
+  pair.Pump();
+  EXPECT_FALSE(pair.client.session.peer_offers_load());
+}
+
+// As an agent of an older version does it, and any web server.
+TEST(Http2SessionTest, RefusedLoadIsARefusalAndTheTrunkGoesOn) {
+  Http2Pair pair;
+  pair.server.refuse_with = 404;
+  TestStream& near = pair.Make();
+  ASSERT_TRUE(pair.client.session.AskForLoad(&near).ok());
+  pair.Pump();
+  EXPECT_THAT(near.headers, ElementsAre(404));
+  EXPECT_EQ(near.closes.size(), 1u);
+  pair.server.refuse_with = 0;
+  EXPECT_THAT(pair.Open().headers, ElementsAre(200));
+}
+
 // A foreign agent may say "100 Continue" or "103" first; that is no refusal.
 TEST(Http2SessionTest, InterimAnswerIsNotTheAnswer) {
   Http2Pair pair;

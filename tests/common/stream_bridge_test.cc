@@ -27,7 +27,7 @@ constexpr int kReceiveBuffer = 256 * 1024;
 
 class TestBridge final : public StreamBridge {
  public:
-  TestBridge(EventLoop& loop, absl::Duration idle) : StreamBridge(loop, idle) {
+  TestBridge(EventLoop& loop, absl::Duration idle) : StreamBridge(loop, SocketOf::kServer, idle) {
     CountBytes(&from_socket_, &to_socket_);
   }
   using StreamBridge::AdoptSocket;
@@ -35,6 +35,7 @@ class TestBridge final : public StreamBridge {
   using StreamBridge::socket_fd;
 
   std::vector<End> done;
+  std::vector<bool> load_changes;
   uint64_t bytes_from_socket() const { return from_socket_.Value(); }
   uint64_t bytes_to_socket() const { return to_socket_.Value(); }
 
@@ -43,6 +44,7 @@ class TestBridge final : public StreamBridge {
   Counter to_socket_;
   void OnHeaders(int) override {}
   void OnDone(End end) override { done.push_back(end); }
+  void OnLoadChanged(bool is_load) override { load_changes.push_back(is_load); }
 };
 
 std::string RandomBytes(size_t size, uint64_t seed) {
@@ -105,6 +107,20 @@ TEST_F(StreamBridgeTest, BytesTravelBothWaysAndBothFinsEndItCleanly) {
   EXPECT_EQ(peer_.ending(), Ending::kFin);
   EXPECT_EQ(bridge_->bytes_from_socket(), 8u);
   EXPECT_EQ(bridge_->bytes_to_socket(), 6u);
+}
+
+TEST_F(StreamBridgeTest, IsLoadWhileBytesPassAndAgainAfterASilence) {
+  Start();
+  far().Send("question");  // the socket is the server's
+  Step();
+  EXPECT_EQ(peer_.Read(8), "question");
+  ASSERT_TRUE(peer_.Send("answer"));
+  ASSERT_TRUE(RunUntil([&] { return far().received == "answer"; }));
+  EXPECT_THAT(bridge_->load_changes, IsEmpty()) << "a new one is load";
+  ASSERT_TRUE(RunUntil([&] { return !bridge_->load_changes.empty(); }));
+  ASSERT_TRUE(peer_.Send("more"));
+  ASSERT_TRUE(RunUntil([&] { return bridge_->load_changes.size() == 2; }));
+  EXPECT_THAT(bridge_->load_changes, ElementsAre(false, true));
 }
 
 TEST_F(StreamBridgeTest, EndOfTheStreamIsAFinAndTheOtherDirectionGoesOn) {

@@ -68,7 +68,10 @@ class TestStream : public Http2Stream {
 class End : public Http2Session::Listener {
  public:
   explicit End(Http2Session::Role role)
-      : session({.role = role, .max_streams = 1000}, this, &output) {}
+      : session({.role = role,
+                 .max_streams = 1000,
+                 .offers_load = role == Http2Session::Role::kServer},
+                this, &output) {}
 
   // What it has to write now.
   Bytes Written() {
@@ -84,6 +87,7 @@ class End : public Http2Session::Listener {
     asked_with.push_back(session.connect_fields());
     return streams_given++ == 0 ? &stream : &second_stream;
   }
+  Http2Stream* OnAskedForLoad(int*) override { return &load_stream; }
   void OnGoAway(int32_t) override {}
   void OnSettings(uint32_t) override {}
   void OnOutputWanted() override {}
@@ -91,6 +95,7 @@ class End : public Http2Session::Listener {
   OutputBuffer output;
   TestStream stream;
   TestStream second_stream;
+  TestStream load_stream;
   size_t streams_given = 0;
   std::string asked_for;
   std::vector<ConnectFields> asked_with;
@@ -154,6 +159,39 @@ TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
   agent.stream.ends = true;
   agent.session.Respond(&agent.stream, 200);
   EXPECT_EQ(agent.Written(), examples["agent answers"]);
+}
+
+TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  proxy.Written();
+  proxy.Read(examples["agent preface"]);
+  EXPECT_TRUE(proxy.session.peer_offers_load());
+  proxy.Written();  // the acknowledgement of the settings
+  ASSERT_TRUE(proxy.session.AskForLoad(&proxy.load_stream).ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy asks for the load"]);
+  proxy.Read(examples["agent says the load"]);
+  EXPECT_EQ(proxy.load_stream.status, 200);
+  std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
+                                 proxy.load_stream.received.size());
+  LoadWordReader reader;
+  LoadWord word;
+  ASSERT_TRUE(reader.Next(bytes, &word));
+  EXPECT_EQ(word.service, "metering");
+  EXPECT_EQ(word.load, (ServerLoad{.active = 17, .utilization = 523}));
+}
+
+TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Written();
+  agent.Read(examples["proxy asks for the load"]);
+  uint8_t line[kMaxLoadLineBytes];
+  const size_t size = WriteLoadWord({"metering", {.active = 17, .utilization = 523}}, line);
+  agent.load_stream.to_send.assign(reinterpret_cast<const char*>(line), size);
+  agent.session.Respond(&agent.load_stream, 200);
+  EXPECT_EQ(agent.Written(), examples["agent says the load"]);
 }
 
 TEST(TrunkFormat, BothFinsAndAResetAreAsThePageShows) {

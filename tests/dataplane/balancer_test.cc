@@ -21,12 +21,24 @@ Balancer With(const Weights& weights) {
   return balancer;
 }
 
-Shares Share(const Balancer& balancer, const std::vector<uint32_t>& in_flight, uint64_t seed = 1) {
+using Loads = std::vector<Balancer::Load>;
+
+Loads LoadsOf(const std::vector<uint32_t>& in_flight) {
+  Loads loads;
+  for (const uint32_t count : in_flight) loads.push_back({.in_flight = static_cast<double>(count)});
+  return loads;
+}
+
+Shares Share(const Balancer& balancer, const Loads& loads, uint64_t seed = 1) {
   FastRandom random(seed);
-  Shares shares(in_flight.size(), 0);
-  for (int i = 0; i < kPicks; ++i) ++shares[balancer.Pick(in_flight, random)];
+  Shares shares(loads.size(), 0);
+  for (int i = 0; i < kPicks; ++i) ++shares[balancer.Pick(loads, random)];
   for (double& share : shares) share /= kPicks;
   return shares;
+}
+
+Shares Share(const Balancer& balancer, const std::vector<uint32_t>& in_flight) {
+  return Share(balancer, LoadsOf(in_flight));
 }
 
 // A share of kPicks independent picks has a standard deviation of sqrt(p (1 - p) / kPicks). Five of
@@ -94,7 +106,7 @@ TEST(BalancerTest, ZeroWeightIsNeverPicked) {
 TEST(BalancerTest, NothingToPickIsSaid) {
   FastRandom random(1);
   EXPECT_EQ(Balancer().Pick({}, random), Balancer::kNone);
-  const std::vector<uint32_t> idle = {0, 0};
+  const Loads idle(2);
   EXPECT_EQ(With({0, 0}).Pick(idle, random), Balancer::kNone);
   EXPECT_TRUE(With({0, 0}).empty());
 }
@@ -102,7 +114,7 @@ TEST(BalancerTest, NothingToPickIsSaid) {
 TEST(BalancerTest, NewWeightsReplaceTheOldOnes) {
   Balancer balancer = With({1, 1, 1});
   balancer.SetWeights(Weights{0, 1});
-  EXPECT_EQ(Share(balancer, {0, 0})[1], 1);
+  EXPECT_EQ(Share(balancer, std::vector<uint32_t>{0, 0})[1], 1);
 }
 
 // Two draws of p = 1/2 each: the less loaded one is missed only when both draws are the other one.
@@ -136,9 +148,21 @@ TEST(BalancerTest, NoEndpointDrawsMoreThanTwiceItsShare) {
 TEST(BalancerTest, TwoChoicesKeepLongFlowsTogether) {
   const Balancer balancer = With(Weights(20, 1.0));
   FastRandom random(1);
-  std::vector<uint32_t> in_flight(20, 0);
-  for (int i = 0; i < 20 * 100; ++i) ++in_flight[balancer.Pick(in_flight, random)];
-  for (const uint32_t flows : in_flight) EXPECT_NEAR(flows, 100, 5);
+  Loads loads(20);
+  for (int i = 0; i < 20 * 100; ++i) ++loads[balancer.Pick(loads, random)].in_flight;
+  for (const Balancer::Load& load : loads) EXPECT_NEAR(load.in_flight, 100, 5);
+}
+
+// Two draws of p = 1/2 each: the hot one is left only when both draws are it, though it has less in
+// flight.
+TEST(BalancerTest, HotEndpointLosesToOneThatIsNot) {
+  const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = false}};
+  EXPECT_NEAR(Share(With({1, 1}), loads)[1], 0.75, Tolerance(0.75));
+}
+
+TEST(BalancerTest, OfTwoHotEndpointsTheLessLoadedWins) {
+  const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = true}};
+  EXPECT_NEAR(Share(With({1, 1}), loads)[0], 0.75, Tolerance(0.75));
 }
 
 }  // namespace

@@ -45,6 +45,8 @@ class Tunnel {
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
   void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
+  TrafficTable& traffic(size_t endpoint) { return *endpoints_[endpoint].traffic; }
+  const Address& trunk_address(size_t endpoint) const { return endpoints_[endpoint].trunk_address; }
   // As if its process had been killed.
   void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
 

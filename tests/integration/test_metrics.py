@@ -22,12 +22,14 @@ _FAMILIES = {
         "proxy_client_unsent_bytes", "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
         "proxy_endpoint_sent_bytes_total", "proxy_endpoint_received_bytes_total", "proxy_endpoint_weight",
         "proxy_controller_connected", "proxy_snapshot_version", "proxy_snapshot_epoch",
-        "proxy_pick_latency_seconds", "proxy_connect_latency_seconds"],
+        "proxy_pick_latency_seconds", "proxy_connect_latency_seconds", "proxy_load_subscriptions",
+        "proxy_load_words_total", "proxy_endpoint_load_flows", "proxy_trunk_tls_failures_total"],
     "a": [
         "build_info", "agent_cpu_utilization", "agent_memory_utilization", "agent_connections",
         "agent_active_streams", "agent_streams_total", "agent_stream_successes_total",
         "agent_stream_errors_total", "agent_stream_bytes_total", "agent_trunks", "agent_controller_connected",
-        "agent_reports_sent_total", "agent_connect_latency_seconds"],
+        "agent_reports_sent_total", "agent_connect_latency_seconds", "agent_load_streams", "agent_load_subscribers",
+        "agent_load_words_total", "agent_trunk_tls_failures_total"],
 }
 
 
@@ -48,6 +50,12 @@ def test_promtool_has_nothing_to_say(running):
         assert status == 200
         verdict = run([tool("promtool"), "check", "metrics"], input=page, check=False)
         assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", ""), program.name
+
+
+def test_load_that_agents_say_on_trunks_is_shown(running):
+    for family in ["proxy_endpoint_server_load_streams", "proxy_endpoint_server_utilization"]:
+        eventually(f"{family} is there", lambda family=family: f"# TYPE trunkline_{family} " in
+                   http_get(running.proxies[0].http_port, "/metrics")[1])
 
 
 def test_families_are_there(running):

@@ -35,6 +35,7 @@ LIBRARIES = [
     ("yaml-cpp", r"yaml-cpp/", ["common/config.cc", "common/config_reader.*"]),
     ("spdlog", r"spdlog/", ["common/log.*", "common/log_formatter.*"]),
     ("nghttp2", r"nghttp2/", ["common/http2_*"]),
+    ("OpenSSL", r"openssl/", ["common/trunk_socket.cc", "common/trunk_tls.cc"]),
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
 
@@ -42,14 +43,14 @@ LIBRARIES = [
 # same code runs in production and in a simulation.
 PURE = [
     "agent/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
-    "agent/proc_stat.*", "agent/psi.*",
-    "common/backoff.*", "common/clock.h", "common/json_text.*", "common/proxy_version.h", "common/random.h",
+    "agent/load_pacer.h", "agent/proc_stat.*", "agent/psi.*",
+    "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
     "common/timer_wheel.*", "common/utf8.*",
     "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
     "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
     "controller/weight_limiter.*", "controller/weight_policy.*",
-    "dataplane/balancer.*", "dataplane/codec/*",
+    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/clock.h"
