@@ -38,6 +38,28 @@ class Gauge {
   std::atomic<int64_t> value_{0};
 };
 
+// What one of many owners adds to a gauge; taken off again with its owner. For the gauge's writer.
+class GaugeShare {
+ public:
+  GaugeShare() = default;
+  GaugeShare(const GaugeShare&) = delete;
+  GaugeShare& operator=(const GaugeShare&) = delete;
+  ~GaugeShare() { Set(0); }
+
+  // Before the first Set. The gauge outlives the share.
+  void BelongTo(Gauge* gauge) { gauge_ = gauge; }
+  void Set(size_t amount) {
+    const auto now = static_cast<int64_t>(amount);
+    if (gauge_ == nullptr || now == amount_) return;
+    gauge_->Add(now - amount_);
+    amount_ = now;
+  }
+
+ private:
+  Gauge* gauge_ = nullptr;
+  int64_t amount_ = 0;
+};
+
 // Durations in powers of two from 1 us to ~17 s; one writer, any readers. Bucket i counts values of
 // at most Bound(i); the last bucket counts the rest.
 class LatencyHistogram {

@@ -38,14 +38,20 @@ class StreamBridge : public EventHandler, public Http2Stream {
 
   // From here on bytes are also added to these, as they pass. They outlive the bridge.
   void CountBytes(Counter* from_socket, Counter* to_socket);
+  // What the socket has not taken is a part of this, which outlives the bridge.
+  void CountUnsent(Gauge* unsent_bytes) { unsent_share_.BelongTo(unsent_bytes); }
 
  protected:
   StreamBridge(EventLoop& loop, absl::Duration idle_timeout);
 
   // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
   void AdoptSocket(UniqueFd fd, bool try_read_now);
-  // The peer has reset the socket: what it sent before is still passed on, then the stream is reset.
+  // The peer has reset the socket: what it sent before is still passed on, then the stream is
+  // reset.
   void SetBroken();
+  // An adopted socket that ConnectToSend made: Nagle's delay goes with the second send.
+  void set_fresh() { nagle_ = Nagle::kUntilSecondSend; }
+  bool sent_nothing() const { return nagle_ == Nagle::kUntilSecondSend; }
   // To an adopted socket, before anything of the stream: no stream's window pays for these bytes. A
   // socket that was just connected takes them whole; one that does not is broken.
   void SendFirst(std::string_view bytes);
@@ -60,7 +66,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
 
-  // The stream is gone and the socket is closed next: count it, then retire the object. Called once.
+  // The stream is gone and the socket is closed next: count it, then retire the object. Called
+  // once.
   virtual void OnDone(End end) = 0;
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }
@@ -72,6 +79,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   EventLoop& loop() const { return loop_; }
 
  private:
+  enum class Nagle : uint8_t { kOff, kUntilSecondSend, kUntilNextSend };
+
+  ssize_t Send(const uint8_t* data, size_t size);
   void Register();
   void KeepForLater(const uint8_t* data, size_t size);
   void Finish(End end, bool with_reset);
@@ -91,7 +101,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   bool peer_ended_ = false;    // END_STREAM came
   bool done_ = false;
   bool carried_bytes_ = false;
+  Nagle nagle_ = Nagle::kOff;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
+  GaugeShare unsent_share_;
   Counter* from_socket_count_ = nullptr;
   Counter* to_socket_count_ = nullptr;
   const absl::Duration idle_timeout_;

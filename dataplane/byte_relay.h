@@ -39,6 +39,7 @@ class ByteRelay {
   bool ended() const { return ended_; }
   // Bytes that were read and not written.
   bool holds_bytes() const { return piped_ > 0 || unsent_ != nullptr; }
+  size_t held_bytes() const { return piped_ + (unsent_ != nullptr ? unsent_->size() : 0); }
 
   // Set by the owner as epoll tells.
   bool readable = true;

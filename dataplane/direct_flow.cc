@@ -22,6 +22,7 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
     : Flow(router, loop.now()), loop_(loop), limits_(limits), last_activity_(loop.now()) {
   client_.fd = std::move(client);
+  unsent_share_.BelongTo(router.client_unsent_bytes());
   up_.Prime(first);
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
@@ -58,10 +59,11 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (done_ || !side.fd) return;
   if (!connected_) {
     if (&side != &server_) return;
-    if (const int error = SocketError(server_.fd.get()); error != 0) {
-      return TakenAndReset(error) ? Finish(FlowEnd::kServerReset) : OnRefused();
-    }
-    if (!(events & EPOLLOUT)) return;
+    const int error = SocketError(server_.fd.get());
+    if (error != 0 && !TakenAndReset(error)) return OnRefused();
+    // What a server said before its reset is still passed on.
+    if (error != 0) down_.source_broken = true;
+    if (error == 0 && !(events & EPOLLOUT)) return;
     OnConnected();
   }
   ByteRelay& from = &side == &client_ ? up_ : down_;
@@ -78,12 +80,14 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
 }
 
 // Before any byte of the client, which is not read until then. A connection that was just made
-// takes it whole; one that is broken already says so to the relays.
+// takes it whole. One that is broken already tells its error once, here: what the server said
+// before is still read, and its end is then no clean one.
 bool DirectFlow::SendHeader() {
   const ProxyVersion version = router().set().send_proxy_protocol;
   if (origin() == nullptr || version == ProxyVersion::kNone) return true;
   const std::string header = WriteProxyHeader(version, origin()->addresses);
   const ssize_t n = send(server_.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
+  if (n < 0) down_.source_broken = true;
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
 
@@ -118,6 +122,7 @@ void DirectFlow::Carry() {
   if (done_ || !connected_) return;
   if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
+  unsent_share_.Set(down_.held_bytes());
   if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
@@ -187,6 +192,7 @@ void DirectFlow::Finish(FlowEnd end) {
   connect_timer_.Cancel();
   refused_timer_.Cancel();
   idle_timer_.Cancel();
+  unsent_share_.Set(0);
   GiveBack();
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.

@@ -63,6 +63,7 @@ class DirectFlow final : public Flow, private Flushable {
   Side server_{this};
   ByteRelay up_;    // client to server
   ByteRelay down_;  // server to client
+  GaugeShare unsent_share_;
   ConnectionLease lease_;
   EndpointCell* cell_ = nullptr;
   bool connected_ = false;

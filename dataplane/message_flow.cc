@@ -347,6 +347,7 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     }
   }
   unsent_->Append(bytes.data(), bytes.size());
+  unsent_share_.Set(unsent_->size());
   // Asked each time: somebody may wait by now.
   if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
     SharedConnection::Client* const client = this;
@@ -368,6 +369,7 @@ void MessageFlow::FlushClient() {
     }
     last_activity_ = loop_.now();
     unsent_->Consume(static_cast<size_t>(n));
+    unsent_share_.Set(unsent_->size());
   }
   unsent_.reset();
   loop_.Modify(fd_.get(), kReadEvents, this);
@@ -436,6 +438,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   done_ = true;
   wait_timer_.Cancel();
   idle_timer_.Cancel();
+  unsent_share_.Set(0);
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);

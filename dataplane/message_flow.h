@@ -105,6 +105,7 @@ class MessageFlow final : public Flow,
 
   std::unique_ptr<OutputBuffer> held_;    // from the client, the front request first
   std::unique_ptr<OutputBuffer> unsent_;  // to the client
+  GaugeShare unsent_share_;
   std::vector<Again> again_;              // to be sent again, before all others
   std::span<const uint8_t> starting_;     // the front request, while it is not in held_
   size_t front_size_ = 0;                 // its bytes that were parsed

@@ -89,6 +89,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks open", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
+  writer.AddGauge("proxy_client_unsent_bytes", "Bytes kept for clients that have not taken them yet", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
   writer.AddGauge("proxy_workers", "Worker threads", {},
                   static_cast<double>(stats.workers().size()));
   writer.AddHistogram("proxy_pick_latency_seconds", "Time to pick an endpoint, one pick in 64", {},

@@ -94,6 +94,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Of this worker to each endpoint; 0: any number.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
+  // What flows keep for clients that do not read.
+  Gauge* client_unsent_bytes() const { return &stats_->client_unsent_bytes; }
   // Below the listener's limit, over all workers.
   bool HasRoom() const;
 

@@ -78,6 +78,7 @@ class ListenerStats {
 
 struct alignas(64) WorkerStats {
   Gauge clients;
+  Gauge client_unsent_bytes;  // that clients have not taken yet
   Gauge trunks;
   Counter dials;
   Counter dial_failures;

@@ -24,6 +24,7 @@ TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
     : Flow(router, loop.now()),
       StreamBridge(loop, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
+  CountUnsent(router.client_unsent_bytes());
   AdoptSocket(std::move(client), /*try_read_now=*/true);
   loop.Arm(connect_timer_, limits.connect_timeout);
 }

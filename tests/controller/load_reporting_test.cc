@@ -172,9 +172,9 @@ TEST_F(LoadReportingTest, OldSequenceIsDroppedAndCounted) {
   ASSERT_TRUE(agent.Write(report));
   agent.HalfClose();
   EXPECT_TRUE(agent.Status().ok());
-  WaitFor([&](const v1::WeightTable&) { return loop_->report_counts().old_sequence == 1; });
+  // No table tells: the agent may have come and gone between two of them.
+  EXPECT_TRUE(Eventually([&] { return loop_->report_counts().old_sequence == 1; }));
   EXPECT_EQ(loop_->report_counts().accepted, 1u);
-  EXPECT_EQ(loop_->report_counts().old_sequence, 1u);
 }
 
 TEST_F(LoadReportingTest, OversizedMessageEndsTheStreamAndHarmsNobody) {

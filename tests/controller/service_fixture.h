@@ -1,12 +1,13 @@
 // A whole controller in this process on a free port, and clients that speak its protocols one word
 // at a time.
 //
-// Nothing here sleeps: a test waits by reading a stream, under a deadline that only a broken
-// controller reaches.
+// Nothing here waits for a time: a test waits by reading a stream, or for a count, under a deadline
+// that only a broken controller reaches.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <chrono>
 #include <functional>
@@ -224,6 +225,15 @@ class ServiceTest : public testing::Test {
     context.TryCancel();
     stream->Finish();
     return table;
+  }
+  // For what no table tells. False after the patience of a call.
+  static bool Eventually(const std::function<bool()>& condition) {
+    const auto deadline = Deadline();
+    while (!condition()) {
+      if (std::chrono::system_clock::now() > deadline) return false;
+      poll(nullptr, 0, 1);
+    }
+    return true;
   }
   static const v1::EndpointWeight* Find(const v1::WeightTable& table, const std::string& id) {
     for (const v1::ServiceWeights& service : table.services()) {

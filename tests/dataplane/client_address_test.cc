@@ -2,6 +2,8 @@
 // in direct mode, from the agent in tunnel mode.
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/dataplane/modes.h"
 
 namespace trunkline {
@@ -136,6 +138,22 @@ TEST_P(ClientAddressTest, HeaderIsNoFirstByteOfTheClient) {
   EXPECT_EQ(client.ending(), Ending::kReset);
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
   EXPECT_EQ(tunnel.cell(0).bytes_to_server.Value(), 0u);
+}
+
+// The reset may come at any moment: with the connect, before the header is written, behind it.
+TEST_P(ClientAddressTest, ServerThatResetsAtOnceIsNotTakenForOneThatEnds) {
+  constexpr int kClients = 200;
+  Tunnel tunnel(Sending(GetParam()));
+  Serve(tunnel);
+  std::thread resets([this] {
+    for (int i = 0; i < kClients; ++i) server_.Accept().Reset();
+  });
+  for (int i = 0; i < kClients; ++i) {
+    Peer client = tunnel.Connect();
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset) << "client " << i;
+  }
+  resets.join();
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, ClientAddressTest,

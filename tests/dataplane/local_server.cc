@@ -1,8 +1,10 @@
 #include "tests/dataplane/local_server.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -61,6 +63,14 @@ Address RefusingAddress() {
   LocalServer server;
   server.StopListening();
   return server.address();
+}
+
+size_t AllowDescriptors(size_t wanted) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted) limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, wanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<size_t>(limit.rlim_cur);
 }
 
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,

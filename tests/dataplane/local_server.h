@@ -34,6 +34,9 @@ class LocalServer {
 // A port on which nobody listens, held until the end of the process.
 Address RefusingAddress();
 
+// Allows this process `wanted` descriptors, or as many as it may have; returns how many.
+size_t AllowDescriptors(size_t wanted);
+
 // Sends `question`, lets the server read it and send `answer`, and reads that.
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,
                     const std::string& answer);

@@ -17,6 +17,8 @@ inline std::string NameOf(CarryMode mode) {
 
 inline constexpr CarryMode kAllModes[] = {CarryMode::kTunnel, CarryMode::kDirect,
                                           CarryMode::kMessage};
+// Those that carry a client's bytes whatever they mean.
+inline constexpr CarryMode kByteModes[] = {CarryMode::kTunnel, CarryMode::kDirect};
 
 // `options` for a service in `mode`; in message mode requests end with a line feed.
 inline Tunnel::Options InMode(CarryMode mode, Tunnel::Options options = {}) {

@@ -175,6 +175,25 @@ TEST_P(ImpatientProxyHeaderTest, HeaderThatDoesNotComeInTimeEndsTheClient) {
   ExpectNobodyLeft();
 }
 
+TEST_P(ImpatientProxyHeaderTest, HeaderThatDripsInGetsNoMoreTime) {
+  // With a TLV of 500 bytes.
+  constexpr size_t kPadding = 500;
+  constexpr int kMillisBetween = 5;
+  std::string header = HeaderFrom(kClient, ProxyVersion::kV2);
+  const size_t length = 12 + 3 + kPadding;
+  header[14] = static_cast<char>(length >> 8);
+  header[15] = static_cast<char>(length & 0xff);
+  header += std::string("\x04\x01\xf4", 3) + std::string(kPadding, 'x');
+  Peer client = tunnel_.Connect();
+  size_t sent = 0;
+  while (sent < header.size() && !test::WaitFor(client.fd(), POLLIN, kMillisBetween)) {
+    if (client.SendWhatFits(header.substr(sent, 1)) == 0) break;
+    ++sent;
+  }
+  EXPECT_LT(sent, header.size());
+  ExpectNobodyLeft();
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, ImpatientProxyHeaderTest, ::testing::ValuesIn(test::kAllModes),
                          kModeName);
 

@@ -1,10 +1,16 @@
 #include "tests/dataplane/tunnel.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
 #include "absl/strings/str_cat.h"
+#include "common/socket.h"
 
 namespace trunkline::test {
 
 Tunnel::Tunnel(Options options) : options_(options), stats_(options.workers) {
+  signal(SIGPIPE, SIG_IGN);  // as programs do from their start
   data_plane_ = std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
                                                                .max_clients = options_.max_clients,
                                                                .trunks = options_.trunks,
@@ -77,6 +83,19 @@ void Tunnel::Start() {
 
 Address Tunnel::listening() const {
   return ParseAddress(data_plane_->Listening().at(kService)).value();
+}
+
+// Accepted sockets have the buffers of their listener, which is somewhere in this process.
+void Tunnel::LimitSendBuffers(int bytes) const {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  for (int fd = 0; fd < static_cast<int>(limit.rlim_cur); ++fd) {
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    const bool is_socket = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0;
+    if (!is_socket || listens == 0 || BoundPort(fd) != listening().port) continue;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+  }
 }
 
 }  // namespace trunkline::test

@@ -54,6 +54,9 @@ class Tunnel {
 
   Peer Connect(int receive_buffer = 0) const { return ConnectPeer(listening(), receive_buffer); }
   Address listening() const;
+  // Clients that come from now on: the kernel takes no more than about this for each of them, so
+  // that what they do not read stays with the proxy.
+  void LimitSendBuffers(int bytes) const;
 
   const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }
   const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }

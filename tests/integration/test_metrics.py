@@ -19,7 +19,7 @@ _FAMILIES = {
     "p": [
         "build_info", "proxy_clients", "proxy_clients_accepted_total", "proxy_trunks", "proxy_trunk_dials_total",
         "proxy_trunk_read_bytes_total", "proxy_trunk_written_bytes_total", "proxy_flow_errors_total",
-        "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
+        "proxy_client_unsent_bytes", "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
         "proxy_endpoint_sent_bytes_total", "proxy_endpoint_received_bytes_total", "proxy_endpoint_weight",
         "proxy_controller_connected", "proxy_snapshot_version", "proxy_snapshot_epoch",
         "proxy_pick_latency_seconds", "proxy_connect_latency_seconds"],

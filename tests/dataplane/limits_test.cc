@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "tests/dataplane/tunnel.h"
+#include "tests/dataplane/modes.h"
 
 namespace trunkline {
 namespace {
@@ -12,15 +12,21 @@ namespace {
 using test::Ending;
 using test::Eventually;
 using test::ExpectExchange;
+using test::InMode;
 using test::LocalServer;
 using test::Peer;
+using test::Serve;
 using test::Tunnel;
 
-TEST(TunnelLimitsTest, ClientAboveTheLimitWaitsAndIsServedWhenThereIsRoom) {
+class LimitsTest : public ::testing::TestWithParam<CarryMode> {};
+
+INSTANTIATE_TEST_SUITE_P(Modes, LimitsTest, ::testing::ValuesIn(test::kByteModes),
+                         [](const auto& param) { return test::NameOf(param.param); });
+
+TEST_P(LimitsTest, ClientAboveTheLimitWaitsAndIsServedWhenThereIsRoom) {
   LocalServer local;
-  Tunnel tunnel({.limits = {.max_clients = 2}});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.limits = {.max_clients = 2}}));
+  Serve(tunnel, GetParam(), local);
   Peer first = tunnel.Connect();
   Peer second = tunnel.Connect();
   Peer first_server = local.Accept();
@@ -29,18 +35,17 @@ TEST(TunnelLimitsTest, ClientAboveTheLimitWaitsAndIsServedWhenThereIsRoom) {
   ASSERT_TRUE(third.Send("patience"));
   EXPECT_FALSE(local.Knocked(60));
   EXPECT_EQ(tunnel.clients(), 2);
-  EXPECT_GT(tunnel.listener().pauses.Value(), 0u);
+  EXPECT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 0; }));
   first.Reset();
   Peer third_server = local.Accept();
   ASSERT_TRUE(third_server);
   EXPECT_EQ(third_server.Read(8), "patience");
 }
 
-TEST(TunnelLimitsTest, ClientLimitOfTheProcessHoldsAsWell) {
+TEST_P(LimitsTest, ClientLimitOfTheProcessHoldsAsWell) {
   LocalServer local;
-  Tunnel tunnel({.max_clients = 3});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.max_clients = 3}));
+  Serve(tunnel, GetParam(), local);
   std::vector<Peer> clients;
   for (int i = 0; i < 5; ++i) clients.push_back(tunnel.Connect());
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(local.Accept());
@@ -48,11 +53,10 @@ TEST(TunnelLimitsTest, ClientLimitOfTheProcessHoldsAsWell) {
   EXPECT_EQ(tunnel.clients(), 3);
 }
 
-TEST(TunnelLimitsTest, ClientLimitIsOfTheProxyNotOfEachWorker) {
+TEST_P(LimitsTest, ClientLimitIsOfTheProxyNotOfEachWorker) {
   LocalServer local;
-  Tunnel tunnel({.workers = 2, .limits = {.max_clients = 4}});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.workers = 2, .limits = {.max_clients = 4}}));
+  Serve(tunnel, GetParam(), local);
   // Enough for the kernel to give each worker more than the limit.
   std::vector<Peer> clients;
   for (int i = 0; i < 40; ++i) clients.push_back(tunnel.Connect());
@@ -140,9 +144,9 @@ TEST(TunnelLimitsTest, TrunkWhoseStreamIdsRunOutIsReplaced) {
   EXPECT_GE(tunnel.worker().trunks_up.Value(), 4u);
 }
 
-TEST(TunnelLimitsTest, ClientThatReachesNobodyIsResetAfterTheConnectTimeOut) {
-  Tunnel tunnel({.limits = {.connect_timeout = absl::Milliseconds(60)}});
-  tunnel.Start();
+TEST_P(LimitsTest, ClientThatReachesNobodyIsResetAfterTheConnectTimeOut) {
+  Tunnel tunnel(InMode(GetParam(), {.limits = {.connect_timeout = absl::Milliseconds(60)}}));
+  tunnel.Apply();
   const MonotonicTime start = MonotonicNow();
   Peer client = tunnel.Connect();
   EXPECT_EQ(client.ReadToEnd(), "");
@@ -166,11 +170,10 @@ TEST(TunnelLimitsTest, ClientWhoseServerDoesNotAcceptIsResetAfterTheConnectTimeO
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
 }
 
-TEST(TunnelLimitsTest, SilentPairIsResetAfterTheFirstByteTimeOut) {
+TEST_P(LimitsTest, SilentPairIsResetAfterTheFirstByteTimeOut) {
   LocalServer local;
-  Tunnel tunnel({.limits = {.first_byte_timeout = absl::Milliseconds(60)}});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.limits = {.first_byte_timeout = absl::Milliseconds(60)}}));
+  Serve(tunnel, GetParam(), local);
   Peer client = tunnel.Connect();
   Peer server = local.Accept();
   client.ReadToEnd();
@@ -180,12 +183,11 @@ TEST(TunnelLimitsTest, SilentPairIsResetAfterTheFirstByteTimeOut) {
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
 }
 
-TEST(TunnelLimitsTest, OneByteOfEitherSideEndsTheFirstByteTimeOut) {
+TEST_P(LimitsTest, OneByteOfEitherSideEndsTheFirstByteTimeOut) {
   LocalServer local;
   constexpr absl::Duration kFirstByte = absl::Milliseconds(400);
-  Tunnel tunnel({.limits = {.first_byte_timeout = kFirstByte}});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.limits = {.first_byte_timeout = kFirstByte}}));
+  Serve(tunnel, GetParam(), local);
   Peer speaking_client = tunnel.Connect();
   Peer its_server = local.Accept();
   ExpectExchange(speaking_client, its_server, "x", "");
@@ -199,11 +201,10 @@ TEST(TunnelLimitsTest, OneByteOfEitherSideEndsTheFirstByteTimeOut) {
   ExpectExchange(silent_client, speaking_server, "still", "here");
 }
 
-TEST(TunnelLimitsTest, FlowThatFallsSilentIsResetAfterTheIdleTimeOut) {
+TEST_P(LimitsTest, FlowThatFallsSilentIsResetAfterTheIdleTimeOut) {
   LocalServer local;
-  Tunnel tunnel({.limits = {.idle_timeout = absl::Milliseconds(150)}});
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam(), {.limits = {.idle_timeout = absl::Milliseconds(150)}}));
+  Serve(tunnel, GetParam(), local);
   Peer client = tunnel.Connect();
   Peer server = local.Accept();
   ExpectExchange(client, server, "question", "answer");
@@ -249,16 +250,15 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-TEST(TunnelLimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
+TEST_P(LimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
 #ifdef __SANITIZE_ADDRESS__
   // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it
   // calls every such object invalid.
   GTEST_SKIP() << "the sanitizers need descriptors themselves";
 #endif
   LocalServer local;
-  Tunnel tunnel;
-  tunnel.AddAgent(local.address());
-  tunnel.Start();
+  Tunnel tunnel(InMode(GetParam()));
+  Serve(tunnel, GetParam(), local);
   Peer old_client = tunnel.Connect();
   Peer old_server = local.Accept();
   ExpectExchange(old_client, old_server, "before", "before");

@@ -1,12 +1,12 @@
-// Bytes through a whole tunnel: who speaks first, how much, how slowly, and what the neighbours
-// feel of it.
+// Bytes through a proxy in the modes that carry them as they are: who speaks first, how much, how
+// slowly, and what the neighbours feel of it.
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <thread>
 
 #include "common/random.h"
-#include "tests/dataplane/tunnel.h"
+#include "tests/dataplane/modes.h"
 
 namespace trunkline {
 namespace {
@@ -24,18 +24,25 @@ std::string RandomBytes(size_t size, uint64_t seed) {
   return bytes;
 }
 
+class FlowTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  void Start(const LocalServer& local) { test::Serve(tunnel_, GetParam(), local); }
+  Tunnel tunnel_{test::InMode(GetParam())};
+};
+
+INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes),
+                         [](const auto& param) { return test::NameOf(param.param); });
+
+// What an agent does for its server, and the windows of streams.
 class TunnelFlowTest : public ::testing::Test {
  protected:
-  void Start(const Address& target) {
-    tunnel_.AddAgent(target);
-    tunnel_.Start();
-  }
+  void Start(const LocalServer& local) { test::Serve(tunnel_, CarryMode::kTunnel, local); }
   Tunnel tunnel_;
 };
 
-TEST_F(TunnelFlowTest, ServerMaySpeakFirst) {
+TEST_P(FlowTest, ServerMaySpeakFirst) {
   LocalServer local;
-  Start(local.address());
+  Start(local);
   Peer client = tunnel_.Connect();
   Peer server = local.Accept();
   ASSERT_TRUE(server.Send("220 ready"));
@@ -46,7 +53,7 @@ TEST_F(TunnelFlowTest, ServerMaySpeakFirst) {
 TEST_F(TunnelFlowTest, UnixServerIsReachedAsWell) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
-  Start(local.address());
+  Start(local);
   Peer client = tunnel_.Connect();
   Peer server = local.Accept();
   ExpectExchange(client, server, "question", "answer");
@@ -62,7 +69,7 @@ TEST_F(TunnelFlowTest, UnixServerWithAFullQueueIsAskedAgainUntilItAccepts) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
-  Start(local.address());
+  Start(local);
   std::vector<Peer> clients;
   for (int i = 0; i < 10; ++i) {
     clients.push_back(tunnel_.Connect());
@@ -80,9 +87,9 @@ TEST_F(TunnelFlowTest, UnixServerWithAFullQueueIsAskedAgainUntilItAccepts) {
   EXPECT_EQ(tunnel_.cell(0).connect_refused.Value(), 0u);
 }
 
-TEST_F(TunnelFlowTest, ThreeMegabytesBothWaysAtOnceWithASlowReader) {
+TEST_P(FlowTest, ThreeMegabytesBothWaysAtOnceWithASlowReader) {
   LocalServer local;
-  Start(local.address());
+  Start(local);
   Peer client = tunnel_.Connect();
   Peer server = local.Accept();
   const std::string up = RandomBytes(3'000'000, 1);
@@ -123,7 +130,7 @@ size_t Fill(Peer& sender, const std::string& bytes) {
 
 TEST_F(TunnelFlowTest, ReadersThatStallHoldABoundedAmountAndHarmNobody) {
   LocalServer local;
-  Start(local.address());
+  Start(local);
   constexpr int kStalled = 20;
   constexpr int kReceiveBuffer = 64 * 1024;
   const std::string endless = RandomBytes(30'000'000, 3);
@@ -153,7 +160,7 @@ TEST_F(TunnelFlowTest, ReadersThatStallHoldABoundedAmountAndHarmNobody) {
 
 TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
   LocalServer local;
-  Start(local.address());
+  Start(local);
   Peer client = tunnel_.Connect();
   Peer server = local.Accept();
   const std::string endless = RandomBytes(30'000'000, 6);
@@ -166,9 +173,9 @@ TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
   EXPECT_EQ(server.ReadToEnd() == endless.substr(0, sent), true);
 }
 
-TEST_F(TunnelFlowTest, EndpointCountsWhatItCarried) {
+TEST_P(FlowTest, EndpointCountsWhatItCarried) {
   LocalServer local;
-  Start(local.address());
+  Start(local);
   for (int i = 0; i < 3; ++i) {
     Peer client = tunnel_.Connect();
     Peer server = local.Accept();

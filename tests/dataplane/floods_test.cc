@@ -1,0 +1,265 @@
+// Many clients that do as little as they can: read nothing, say nothing, say it byte by byte, come
+// and go. Others are served beside them, and what they cost is bounded.
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "common/random.h"
+#include "common/stream_window.h"
+#include "tests/dataplane/modes.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::HeaderFrom;
+using test::InMode;
+using test::LocalServer;
+using test::Peer;
+using test::Tunnel;
+
+std::string RandomBytes(size_t size, uint64_t seed) {
+  FastRandom random(seed);
+  std::string bytes(size, '\0');
+  for (char& c : bytes) c = static_cast<char>(random.Next());
+  return bytes;
+}
+
+class StalledReadersTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  static constexpr size_t kStalled = 500;
+  static constexpr size_t kLive = 200;
+  // More than a stalled reader's kernel and the proxy take.
+  static constexpr size_t kReplyBytes = 160 * 1024;
+  // Of the kernel: so little that no stalled reader looks like a fast one at first, whose window
+  // would grow.
+  static constexpr int kReceiveBuffer = 8 * 1024;
+  static constexpr int kSendBuffer = 4 * 1024;
+  // A stream's window in tunnel mode, a read's buffer in direct mode.
+  static constexpr int64_t kMostHeldBytes = StreamWindow::kInitialBytes;
+
+  StalledReadersTest() {
+    test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
+    test::Serve(tunnel_, GetParam(), server_);
+    tunnel_.LimitSendBuffers(kSendBuffer);
+  }
+
+  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+
+  struct Pair {
+    Peer client;
+    Peer server;
+  };
+  Pair Connect(int receive_buffer = 0) {
+    Pair pair{tunnel_.Connect(receive_buffer), server_.Accept()};
+    EXPECT_TRUE(pair.client && pair.server);
+    return pair;
+  }
+
+  LocalServer server_;
+  Tunnel tunnel_{InMode(GetParam())};
+};
+
+TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
+  const std::string all = RandomBytes(kReplyBytes + kStalled, 1);
+  std::vector<Pair> stalled;
+  std::vector<Pair> live;
+  for (size_t i = 0; i < kLive; ++i) live.push_back(Connect());
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(Connect(kReceiveBuffer));
+    ASSERT_TRUE(stalled[i].server.Send(all.substr(i, kReplyBytes)));
+  }
+  // Something is kept for each, and then nothing moves.
+  int64_t before = -1;
+  EXPECT_TRUE(Eventually([&] {
+    const int64_t now = held();
+    return now >= static_cast<int64_t>(kStalled) * 1024 && now == std::exchange(before, now);
+  })) << held();
+  for (int round = 0; round < 3; ++round) {
+    for (Pair& pair : live) {
+      test::ExpectExchange(pair.client, pair.server, all.substr(0, 1000), all.substr(0, 20'000));
+    }
+    EXPECT_LE(held(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
+  }
+  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  constexpr size_t kWakesUp = 50;
+  for (size_t i = 0; i < kStalled; ++i) {
+    if (i % kWakesUp != 0) stalled[i].client.Reset();
+  }
+  for (size_t i = 0; i < kStalled; i += kWakesUp) {
+    stalled[i].server.ShutdownWrite();
+    const int room = kReplyBytes;
+    setsockopt(stalled[i].client.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    ASSERT_TRUE(stalled[i].client.ReadToEnd() == all.substr(i, kReplyBytes)) << i;
+    EXPECT_EQ(stalled[i].client.ending(), Ending::kFin);
+  }
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+}
+
+TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
+  Pair stalled = Connect(kReceiveBuffer);
+  ASSERT_TRUE(stalled.server.Send(RandomBytes(kReplyBytes, 1)));
+  ASSERT_TRUE(Eventually([&] { return held() > 0; }));
+  stalled.client.Reset();
+  EXPECT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
+  EXPECT_EQ(held(), 0);
+}
+
+const auto kModeName = [](const auto& param) { return test::NameOf(param.param); };
+
+INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
+                         kModeName);
+
+// Sends back what comes, on each of its connections.
+class EchoServer {
+ public:
+  EchoServer() : epoll_(epoll_create1(EPOLL_CLOEXEC)), stop_(eventfd(0, EFD_CLOEXEC)) {
+    Watch(local_.fd());
+    Watch(stop_.get());
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~EchoServer() {
+    const uint64_t one = 1;
+    EXPECT_EQ(write(stop_.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
+    thread_.join();
+  }
+  const LocalServer& local() const { return local_; }
+
+ private:
+  void Watch(int fd) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  }
+  void Run() {
+    epoll_event event{};
+    while (epoll_wait(epoll_.get(), &event, 1, -1) != 1 || event.data.fd != stop_.get()) {
+      event.data.fd == local_.fd() ? Accept() : Echo(event.data.fd);
+    }
+  }
+  void Accept() {
+    Peer peer = local_.Accept();
+    if (!peer) return;
+    const int fd = peer.fd();
+    Watch(fd);
+    peers_[fd] = std::move(peer);
+  }
+  void Echo(int fd) {
+    char bytes[4096];
+    const ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n <= 0 || !peers_[fd].Send(std::string(bytes, static_cast<size_t>(n)))) peers_.erase(fd);
+  }
+
+  LocalServer local_;
+  const UniqueFd epoll_;
+  const UniqueFd stop_;
+  std::unordered_map<int, Peer> peers_;
+  std::thread thread_;
+};
+
+class FloodTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  // With an impatient proxy behind another one, or none before it.
+  void Start(bool accept_proxy_protocol, FlowLimits limits = {}) {
+    tunnel_ = std::make_unique<Tunnel>(
+        InMode(GetParam(), {.limits = limits, .adapt = [accept_proxy_protocol](EndpointSet& set) {
+                              set.accept_proxy_protocol = accept_proxy_protocol;
+                            }}));
+    test::Serve(*tunnel_, GetParam(), server_.local());
+  }
+  static void ExpectEcho(Peer& client, const std::string& line) {
+    ASSERT_TRUE(client.Send(line));
+    EXPECT_EQ(client.Read(line.size()), line);
+  }
+  void ExpectNobodyLeft() {
+    EXPECT_TRUE(Eventually([&] { return tunnel_->clients() == 0; })) << tunnel_->clients();
+    EXPECT_EQ(tunnel_->worker().trunk_lost.Value(), 0u);
+  }
+
+  static constexpr uint32_t kPlaces = 50;
+  static constexpr FlowLimits kFewPlaces = {.first_byte_timeout = absl::Milliseconds(300),
+                                            .max_clients = kPlaces};
+
+  EchoServer server_;
+  std::unique_ptr<Tunnel> tunnel_;
+};
+
+TEST_P(FloodTest, SilentClientsThatTakeAllPlacesGiveThemBackInTime) {
+  Start(/*accept_proxy_protocol=*/false, kFewPlaces);
+  std::vector<Peer> silent;
+  for (uint32_t i = 0; i < kPlaces; ++i) silent.push_back(tunnel_->Connect());
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().accepted.Value() >= kPlaces; }));
+  Peer late = tunnel_->Connect();
+  ExpectEcho(late, "patience\n");
+  for (Peer& client : silent) {
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset);
+  }
+  EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
+  late.Close();
+  ExpectNobodyLeft();
+}
+
+TEST_P(FloodTest, HalfHeadersThatTakeAllPlacesGiveThemBackInTime) {
+  Start(/*accept_proxy_protocol=*/true, kFewPlaces);
+  const std::string header = HeaderFrom("192.0.2.1:50000");
+  std::vector<Peer> half;
+  for (uint32_t i = 0; i < kPlaces; ++i) {
+    half.push_back(tunnel_->Connect());
+    ASSERT_TRUE(half.back().Send(header.substr(0, i % header.size())));
+  }
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().accepted.Value() >= kPlaces; }));
+  Peer late = tunnel_->Connect();
+  ASSERT_TRUE(late.Send(header));
+  ExpectEcho(late, "patience\n");
+  for (Peer& client : half) {
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset);
+  }
+  EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
+  late.Close();
+  ExpectNobodyLeft();
+}
+
+TEST_P(FloodTest, ClientsThatWriteByteByByteAreServedAndHarmNobody) {
+  constexpr size_t kSlow = 200;
+  test::AllowDescriptors(1000 + 8 * kSlow);
+  Start(/*accept_proxy_protocol=*/false);
+  Peer live = tunnel_->Connect();
+  std::vector<Peer> slow;
+  for (size_t i = 0; i < kSlow; ++i) slow.push_back(tunnel_->Connect());
+  const auto words_of = [](size_t i) { return "slow client " + std::to_string(1000 + i) + "\n"; };
+  for (size_t at = 0; at < words_of(0).size(); ++at) {
+    for (size_t i = 0; i < kSlow; ++i) ASSERT_TRUE(slow[i].Send(words_of(i).substr(at, 1)));
+    ExpectEcho(live, "question " + std::to_string(at) + "\n");
+  }
+  for (size_t i = 0; i < kSlow; ++i) EXPECT_EQ(slow[i].Read(words_of(i).size()), words_of(i));
+}
+
+TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
+  constexpr uint64_t kComers = 3000;
+  Start(/*accept_proxy_protocol=*/false);
+  Peer live = tunnel_->Connect();
+  for (uint64_t i = 0; i < kComers; ++i) {
+    Peer comer = tunnel_->Connect();
+    ASSERT_TRUE(comer) << i;
+    if (i % 3 == 0) comer.Send("half a");
+    i % 2 == 0 ? comer.Close() : comer.Reset();
+    if (i % 100 == 0) ExpectEcho(live, "question\n");
+  }
+  ExpectEcho(live, "question\n");
+  live.Close();
+  ExpectNobodyLeft();
+  EXPECT_TRUE(Eventually([&] { return tunnel_->cell(0).active.Value() == 0; }));
+  // All were seen, but those that were reset in the kernel's queue.
+  EXPECT_LE(tunnel_->listener().accepted.Value(), kComers + 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, FloodTest, ::testing::ValuesIn(test::kAllModes), kModeName);
+
+}  // namespace
+}  // namespace trunkline
