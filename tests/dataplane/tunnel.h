@@ -45,8 +45,11 @@ class Tunnel {
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
   void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
-  // As if its process had been killed.
-  void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
+  // As if its process had been killed. Nobody gets its port.
+  void Kill(size_t endpoint) {
+    HoldPort(endpoints_[endpoint].trunk_address.port);
+    endpoints_[endpoint].agent.reset();
+  }
 
   void Apply();
   // Apply, then wait until every agent has a trunk from every worker.
