@@ -42,6 +42,7 @@ void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
   load.set_accept_overflows_per_second(sample.accept_overflows_per_second);
   load.set_reachable(sample.reachable);
   load.set_server_boot_id(sample.server_boot_id);
+  load.set_cores(sample.cores);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ void LocalConnection::OnHeaders(int) { Connect(); }
 
 void LocalConnection::Connect() {
   if (done()) return;
-  ConnectResult result = ConnectTo(target_);
+  ConnectResult result = ConnectToSend(target_);
   switch (result.state) {
     case ConnectState::kConnected:
       OnConnected(std::move(result.fd));
@@ -95,8 +95,19 @@ void LocalConnection::OnConnected(UniqueFd fd) {
 
 void LocalConnection::Adopt(UniqueFd fd) {
   AdoptSocket(std::move(fd), /*try_read_now=*/false);
+  if (target_.family() != AF_UNIX) set_fresh();
   if (!done() && !preface_.empty()) SendFirst(preface_);
   if (!done()) FlushToSocket();
+  if (!done() && sent_nothing()) loop().RequestFlush(this);
+}
+
+void LocalConnection::OnFlush() {
+  if (done() || !sent_nothing()) return;
+  if (attached() && session()->has_unread()) {
+    loop().RequestFlush(this);
+  } else {
+    AcknowledgeConnect(socket_fd());
+  }
 }
 
 void LocalConnection::Refuse() {
@@ -109,6 +120,7 @@ void LocalConnection::Refuse() {
 void LocalConnection::OnDone(End end) {
   retry_timer_.Cancel();
   connect_timer_.Cancel();
+  loop().CancelFlush(this);
   if (connecting_) CloseWithReset(std::move(connecting_));
   traffic_.active_streams.Add(-1);
   if (end == End::kClean) traffic_.successes.Add();

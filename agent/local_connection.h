@@ -1,7 +1,9 @@
-// One stream of a trunk, handed to the local server: connect, answer the proxy, carry bytes until both sides ended.
+// One stream of a trunk, handed to the local server: connect, answer the proxy, carry bytes until
+// both sides ended.
 //
-// 200 goes back only once the server has taken the connection, 503 when it has not: that is what makes a second try at
-// another endpoint safe. A unix server whose accept queue is full is asked again until the connect time-out.
+// 200 goes back only once the server has taken the connection, 503 when it has not: that is what
+// makes a second try at another endpoint safe. A unix server whose accept queue is full is asked
+// again until the connect time-out.
 //
 // Confined to its worker's loop; owned by its TrunkWorker.
 #pragma once
@@ -15,7 +17,7 @@
 
 namespace trunkline {
 
-class LocalConnection final : public StreamBridge {
+class LocalConnection final : public StreamBridge, private Flushable {
  public:
   // Takes the object away when it is done.
   class Owner {
@@ -35,6 +37,8 @@ class LocalConnection final : public StreamBridge {
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
   void OnDone(End end) override;
+  // Has all that came with the stream's headers been handed over?
+  void OnFlush() override;
 
   void Connect();
   void OnConnected(UniqueFd fd);

@@ -11,6 +11,11 @@
 namespace trunkline {
 namespace {
 
+// Dumps may take a two-hundredth of a core. Ten thousands of connections in TIME_WAIT make one take
+// ten milliseconds, and they are other programs' as often as the server's.
+constexpr int kDumpsApart = 200;
+constexpr absl::Duration kLongestBetweenDumps = absl::Seconds(10);
+
 // Absent (before Linux 4.20), switched off (EOPNOTSUPP) or unreadable: no pressure is known, which
 // is no error.
 double Pressure(const SystemFiles& files, const std::string& path) {
@@ -96,8 +101,10 @@ void ServiceSampler::SamplePressure() {
 }
 
 void ServiceSampler::SampleConnections(MonotonicTime now) {
+  if (now < next_dump_) return;
   const absl::StatusOr<SocketDump> dump = options_.dump_sockets(options_.port);
   if (!dump.ok()) return;
+  next_dump_ = now + std::min(dump->cost * kDumpsApart, kLongestBetweenDumps);
   current_.connections = dump->established;
   if (options_.max_connections > 0) {
     current_.connection_utilization =

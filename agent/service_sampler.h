@@ -62,6 +62,7 @@ class ServiceSampler {
  private:
   void SampleMemory();
   void SamplePressure();
+  // Less often than once a second where the host has so many sockets that asking takes CPU.
   void SampleConnections(MonotonicTime now);
 
   const SystemFiles& files_;
@@ -69,6 +70,7 @@ class ServiceSampler {
   CpuMeter cpu_meter_;
   Reachability reachability_;
   ConnectionBytes connection_bytes_;
+  MonotonicTime next_dump_;
   RateWindow cpu_seconds_;
   RateWindow successes_;
   RateWindow errors_;

@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 
 namespace trunkline {
 
@@ -28,6 +29,8 @@ struct SocketDump {
   // Sockets beyond this are counted but their bytes are not followed: 2.4 MB of memory.
   static constexpr size_t kMaxSockets = 100'000;
 
+  // CPU time that it took: the kernel walks all sockets of the host, other programs' too.
+  absl::Duration cost;
   uint32_t established = 0;
   std::vector<SocketBytes> sockets;
 };

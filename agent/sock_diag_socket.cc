@@ -5,6 +5,7 @@
 #include <sys/time.h>
 
 #include <cerrno>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,12 @@ constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 200'000};
 // More datagrams than a dump of SocketDump::kMaxSockets sockets (400 bytes each) can take.
 constexpr int kMaxDatagrams = 10'000;
 constexpr uint32_t kSequence = 1;
+
+absl::Duration ThreadCpu() {
+  timespec used{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return absl::DurationFromTimespec(used);
+}
 
 absl::Status DumpFamily(uint8_t family, uint16_t port, SocketDump& dump) {
   const UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
@@ -47,10 +54,12 @@ absl::Status DumpFamily(uint8_t family, uint16_t port, SocketDump& dump) {
 
 absl::StatusOr<SocketDump> DumpSockets(uint16_t port) {
   SocketDump dump;
+  const absl::Duration before = ThreadCpu();
   for (const uint8_t family : {AF_INET, AF_INET6}) {
     const absl::Status status = DumpFamily(family, port, dump);
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
+  dump.cost = ThreadCpu() - before;
   return dump;
 }
 

@@ -321,7 +321,8 @@ void ConfigReader::ReadDuration(const std::string& text, const Place& place,
 void ConfigReader::ReadText(const std::string& text, const Place& place,
                             const FieldDescriptor& field, Message* message) {
   const v1::FieldRule& rule = RuleOf(field);
-  if (std::any_of(text.begin(), text.end(), absl::ascii_iscntrl)) {
+  const bool has_control = std::any_of(text.begin(), text.end(), absl::ascii_iscntrl);
+  if (has_control && !rule.control_characters()) {
     return Report(place, "expected text without control characters");
   }
   if (!IsUtf8(text)) return Report(place, "expected UTF-8 text");

@@ -26,9 +26,11 @@ void SetFlag(int fd, int level, int name, int value) {
 }
 
 absl::Status ListenError(const Address& address, const char* step, int error) {
-  const std::string text = absl::StrCat("cannot ", step, " ", address.ToString(), ": ", ErrorText(error));
+  const std::string text =
+      absl::StrCat("cannot ", step, " ", address.ToString(), ": ", ErrorText(error));
   if (error == EADDRINUSE) {
-    return absl::AlreadyExistsError(absl::StrCat(text, "; another program listens there: stop it or choose another port"));
+    return absl::AlreadyExistsError(
+        absl::StrCat(text, "; another program listens there: stop it or choose another port"));
   }
   return absl::UnavailableError(text);
 }
@@ -66,15 +68,17 @@ absl::Status CheckNobodyListens(const Address& address, const SocketAddress& whe
   UniqueFd probe = NewSocket(where.family());
   if (!probe) return ListenError(address, "open a socket for", errno);
   SetFlag(probe.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-  if (bind(probe.get(), Raw(where), where.size) != 0) return ListenError(address, "listen on", errno);
+  if (bind(probe.get(), Raw(where), where.size) != 0)
+    return ListenError(address, "listen on", errno);
   return absl::OkStatus();
 }
 
-// A socket file that nobody accepts on is left over from a crash. Connecting to any other file is refused as well, so
-// only a socket is ever removed.
+// A socket file that nobody accepts on is left over from a crash. Connecting to any other file is
+// refused as well, so only a socket is ever removed.
 absl::Status RemoveStaleUnixSocket(const Address& address, const SocketAddress& where) {
   struct stat info;
-  if (lstat(address.unix_path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode)) return absl::OkStatus();
+  if (lstat(address.unix_path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode))
+    return absl::OkStatus();
   UniqueFd probe = NewSocket(AF_UNIX);
   if (connect(probe.get(), Raw(where), where.size) == 0) {
     return ListenError(address, "listen on", EADDRINUSE);
@@ -94,6 +98,24 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
   if (bind(fd.get(), Raw(where), where.size) != 0) return ListenError(address, "listen on", errno);
   if (listen(fd.get(), kListenBacklog) != 0) return ListenError(address, "listen on", errno);
   return fd;
+}
+
+ConnectResult Connect(UniqueFd fd, const SocketAddress& address) {
+  if (!fd) return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
+  if (connect(fd.get(), Raw(address), address.size) == 0) {
+    return {.fd = std::move(fd), .state = ConnectState::kConnected};
+  }
+  // Over loopback the answer is in by now: a connection that is there needs no event to say so. One
+  // that is not says why in its event; a second connect() would take the error off the socket.
+  if (errno == EINPROGRESS) {
+    const bool settled = IsLoopback(address) && IsConnected(fd.get());
+    return {.fd = std::move(fd),
+            .state = settled ? ConnectState::kConnected : ConnectState::kInProgress};
+  }
+  if (errno == EAGAIN && address.family() == AF_UNIX) {
+    return {.fd = UniqueFd(), .state = ConnectState::kRetryLater, .error = EAGAIN};
+  }
+  return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
 }
 
 }  // namespace
@@ -118,9 +140,9 @@ std::string SocketAddress::ToString() const {
 absl::StatusOr<SocketAddress> ResolveAddress(const Address& address) {
   if (address.is_unix()) {
     if (address.unix_path.size() >= sizeof(sockaddr_un::sun_path)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unix socket path is longer than ", sizeof(sockaddr_un::sun_path) - 1,
-                       " bytes: ", address.unix_path));
+      return absl::InvalidArgumentError(absl::StrCat("unix socket path is longer than ",
+                                                     sizeof(sockaddr_un::sun_path) - 1,
+                                                     " bytes: ", address.unix_path));
     }
     return UnixAddress(address.unix_path);
   }
@@ -201,23 +223,19 @@ IpPort OwnAddress(int fd) {
 
 ConnectResult ConnectTo(const SocketAddress& address) {
   UniqueFd fd = NewSocket(address.family());
-  if (!fd) return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
-  if (address.family() != AF_UNIX) SetFlag(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-  if (connect(fd.get(), Raw(address), address.size) == 0) {
-    return {.fd = std::move(fd), .state = ConnectState::kConnected};
-  }
-  // Over loopback the answer is in by now: a connection that is there needs no event to say so. One
-  // that is not says why in its event; a second connect() would take the error off the socket.
-  if (errno == EINPROGRESS) {
-    const bool settled = IsLoopback(address) && IsConnected(fd.get());
-    return {.fd = std::move(fd),
-            .state = settled ? ConnectState::kConnected : ConnectState::kInProgress};
-  }
-  if (errno == EAGAIN && address.family() == AF_UNIX) {
-    return {.fd = UniqueFd(), .state = ConnectState::kRetryLater, .error = EAGAIN};
-  }
-  return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
+  if (fd && address.family() != AF_UNIX) SetNoDelay(fd.get());
+  return Connect(std::move(fd), address);
 }
+
+ConnectResult ConnectToSend(const SocketAddress& address) {
+  UniqueFd fd = NewSocket(address.family());
+  if (fd && address.family() != AF_UNIX) SetFlag(fd.get(), IPPROTO_TCP, TCP_QUICKACK, 0);
+  return Connect(std::move(fd), address);
+}
+
+void AcknowledgeConnect(int fd) { SetFlag(fd, IPPROTO_TCP, TCP_QUICKACK, 1); }
+
+void SetNoDelay(int fd) { SetFlag(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
 bool IsConnected(int fd) {
   sockaddr_storage peer;

@@ -1,6 +1,7 @@
 // Sockets, the raw calls in one place. All are non-blocking and close-on-exec.
 //
-// Errors are Status with the address and the system's word for what went wrong. Thread-safe: no state.
+// Errors are Status with the address and the system's word for what went wrong. Thread-safe: no
+// state.
 #pragma once
 
 #include <sys/socket.h>
@@ -25,12 +26,13 @@ struct SocketAddress {
 };
 absl::StatusOr<SocketAddress> ResolveAddress(const Address& address);
 
-// TCP_NODELAY and SO_REUSEADDR are set and inherited by accepted sockets. A stale unix socket file is replaced, a live
-// one is an error. ALREADY_EXISTS: somebody listens there.
+// TCP_NODELAY and SO_REUSEADDR are set and inherited by accepted sockets. A stale unix socket file
+// is replaced, a live one is an error. ALREADY_EXISTS: somebody listens there.
 absl::StatusOr<UniqueFd> ListenOn(const Address& address);
 
-// `count` sockets on one TCP address, one a worker; the kernel spreads connections over them. Another process that
-// listens there is an error, though SO_REUSEPORT by itself would share with it silently.
+// `count` sockets on one TCP address, one a worker; the kernel spreads connections over them.
+// Another process that listens there is an error, though SO_REUSEPORT by itself would share with it
+// silently.
 absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count);
 
 // The port that a socket is bound to; 0 for a unix socket.
@@ -53,6 +55,15 @@ struct ConnectResult {
 };
 ConnectResult ConnectTo(const SocketAddress& address);
 
+// As ConnectTo, for a caller that has bytes to send as a rule: over TCP the last acknowledgement of
+// the handshake goes out with them instead of before them, which saves a packet, and the server an
+// event. Where there are none after all, AcknowledgeConnect must be called: a server that speaks
+// first would wait a fifth of a second. Nagle's delay is not off: SetNoDelay before the second
+// send.
+ConnectResult ConnectToSend(const SocketAddress& address);
+void AcknowledgeConnect(int fd);
+void SetNoDelay(int fd);
+
 // It has a peer: the connect is through, and no reset has ended it since.
 bool IsConnected(int fd);
 
@@ -62,8 +73,8 @@ int SocketError(int fd);
 // Closes with RST instead of FIN, so that the peer does not take a broken stream for a whole one.
 void CloseWithReset(UniqueFd fd);
 
-// What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in the kernel (so that
-// scheduling stays ours), and an end to unacknowledged silence.
+// What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in
+// the kernel (so that scheduling stays ours), and an end to unacknowledged silence.
 void SetTrunkOptions(int fd);
 
 // The kernel's smoothed round-trip time of a TCP connection; zero: it has none.

@@ -30,12 +30,20 @@ void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
 }
 
 void StreamBridge::SendFirst(std::string_view bytes) {
-  const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  const ssize_t n = Send(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   if (n == static_cast<ssize_t>(bytes.size())) return;
   // Its peer has taken it and left: what that one said before is read as ever. The error is off the
   // socket now, and its end would look like a clean one.
   if (n < 0 && !WouldBlock(errno)) return SetBroken();
   Abort(End::kSocketReset);
+}
+
+ssize_t StreamBridge::Send(const uint8_t* data, size_t size) {
+  if (nagle_ == Nagle::kUntilNextSend) SetNoDelay(fd_.get());
+  if (nagle_ != Nagle::kOff) {
+    nagle_ = nagle_ == Nagle::kUntilSecondSend ? Nagle::kUntilNextSend : Nagle::kOff;
+  }
+  return send(fd_.get(), data, size, MSG_NOSIGNAL);
 }
 
 void StreamBridge::Register() {
@@ -114,7 +122,7 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
     KeepForLater(data, size);
     return;
   }
-  ssize_t n = send(fd_.get(), data, size, MSG_NOSIGNAL);
+  ssize_t n = Send(data, size);
   if (n < 0 && !WouldBlock(errno)) {
     Abort(End::kSocketReset);
     return;
@@ -144,7 +152,7 @@ void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
 
 void StreamBridge::FlushToSocket() {
   while (unsent_ != nullptr && !unsent_->empty()) {
-    const ssize_t n = send(fd_.get(), unsent_->data(), unsent_->size(), MSG_NOSIGNAL);
+    const ssize_t n = Send(unsent_->data(), unsent_->size());
     if (n < 0 && WouldBlock(errno)) {
       loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this);
       return;

@@ -46,8 +46,12 @@ class StreamBridge : public EventHandler, public Http2Stream {
 
   // A connected socket; `try_read_now`: bytes are probably there already, read before asking epoll.
   void AdoptSocket(UniqueFd fd, bool try_read_now);
-  // The peer has reset the socket: what it sent before is still passed on, then the stream is reset.
+  // The peer has reset the socket: what it sent before is still passed on, then the stream is
+  // reset.
   void SetBroken();
+  // An adopted socket that ConnectToSend made: Nagle's delay goes with the second send.
+  void set_fresh() { nagle_ = Nagle::kUntilSecondSend; }
+  bool sent_nothing() const { return nagle_ == Nagle::kUntilSecondSend; }
   // To an adopted socket, before anything of the stream: no stream's window pays for these bytes. A
   // socket that was just connected takes them whole; one that does not is broken.
   void SendFirst(std::string_view bytes);
@@ -62,7 +66,8 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
 
-  // The stream is gone and the socket is closed next: count it, then retire the object. Called once.
+  // The stream is gone and the socket is closed next: count it, then retire the object. Called
+  // once.
   virtual void OnDone(End end) = 0;
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }
@@ -74,6 +79,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   EventLoop& loop() const { return loop_; }
 
  private:
+  enum class Nagle : uint8_t { kOff, kUntilSecondSend, kUntilNextSend };
+
+  ssize_t Send(const uint8_t* data, size_t size);
   void Register();
   void KeepForLater(const uint8_t* data, size_t size);
   void Finish(End end, bool with_reset);
@@ -93,6 +101,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   bool peer_ended_ = false;    // END_STREAM came
   bool done_ = false;
   bool carried_bytes_ = false;
+  Nagle nagle_ = Nagle::kOff;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
   GaugeShare unsent_share_;
   Counter* from_socket_count_ = nullptr;

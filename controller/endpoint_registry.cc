@@ -196,6 +196,7 @@ void EndpointRegistry::TakeLoad(RegisteredEndpoint& endpoint, const ReportedLoad
   const bool came_back = endpoint.load.has_value() && !endpoint.load->reachable && load.reachable;
   if (restarted || came_back) BeginIncarnation(endpoint);
   if (!load.server_boot_id.empty()) endpoint.server_boot_id = load.server_boot_id;
+  if (load.cores > 0) endpoint.cores = load.cores;
   endpoint.load = load;
   endpoint.reported_at = now;
   endpoint.restored = false;

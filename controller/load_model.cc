@@ -87,6 +87,7 @@ void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
     Entry& entry = entries_.at(endpoint.key.endpoint_id);
     if (entry.decayed_at == MonotonicTime()) entry.decayed_at = now;
+    FollowCores(endpoint, entry);
     if (entry.incarnation == endpoint.incarnation) continue;
     entry.incarnation = endpoint.incarnation;
     entry.estimate.theta = 0;
@@ -94,6 +95,17 @@ void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
     entry.events = entry.errors = 0;
     entry.report_used_at.reset();
   }
+}
+
+// What was learned for a core holds; how the server does now was measured against the old ones. An
+// operator's word on capacity does not mean cores.
+void LoadModel::FollowCores(const RegisteredEndpoint& endpoint, Entry& entry) {
+  if (endpoint.cores <= 0) return;
+  const double before = std::exchange(entry.cores, endpoint.cores);
+  const bool says_nothing = before <= 0 || before == endpoint.cores;
+  if (says_nothing || entry.estimate.capacity_source == CapacitySource::kOperator) return;
+  entry.estimate.capacity *= endpoint.cores / before;
+  entry.estimate.theta = 0;
 }
 
 bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {

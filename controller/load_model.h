@@ -115,6 +115,8 @@ class LoadModel {
   struct Entry {
     LoadEstimate estimate;
     bool learned = false;
+    // As last seen; 0: never.
+    double cores = 0;
     uint64_t incarnation = 0;
     uint64_t report_serial = 0;
     std::optional<MonotonicTime> report_used_at;
@@ -135,6 +137,8 @@ class LoadModel {
   CapacityUnits MeasureUnits(const std::vector<WeightedEndpoint>& endpoints) const;
   bool NeedsCapacity(const RegisteredEndpoint& endpoint) const;
   void StartCapacities(const std::vector<WeightedEndpoint>& endpoints);
+  // Another limit, or the first true one of a server that started after its agent.
+  static void FollowCores(const RegisteredEndpoint& endpoint, Entry& entry);
   static void StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
                             LoadEstimate& estimate);
   bool RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate);

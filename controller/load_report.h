@@ -42,6 +42,8 @@ struct ReportedLoad {
   bool reachable = true;
   // Empty: unknown.
   std::string server_boot_id;
+  // 0: as before.
+  double cores = 0;
 };
 
 struct AnnouncedEndpoint {

@@ -43,6 +43,7 @@ absl::Status CheckLoad(const v1::EndpointLoad& load) {
       {"successes_per_second", load.successes_per_second(), kMaxRate},
       {"errors_per_second", load.errors_per_second(), kMaxRate},
       {"accept_overflows_per_second", load.accept_overflows_per_second(), kMaxRate},
+      {"cores", load.cores(), kMaxCores},
   };
   for (const NumberRule& rule : rules) {
     if (absl::Status status = CheckNumber(rule.field, rule.value, rule.max); !status.ok()) {
@@ -83,6 +84,7 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
   }
   result.reachable = load.reachable();
   result.server_boot_id = Utf8Prefix(load.server_boot_id(), kMaxNameLength);
+  result.cores = load.cores();
   return result;
 }
 

@@ -23,8 +23,15 @@ LengthFieldOptions ReadLengthField(const v1::LengthFieldCodec& from, uint64_t ma
       .byte_order = from.little_endian() ? ByteOrder::kLittle : ByteOrder::kBig,
       .length_adjustment = from.adjustment(),
       .max_message_bytes = max_message_bytes};
-  if (from.id_length() > 0) options.id = IdField{.offset = from.id_offset(), .size = from.id_length()};
+  if (from.id_length() > 0)
+    options.id = IdField{.offset = from.id_offset(), .size = from.id_length()};
   return options;
+}
+
+DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_message_bytes) {
+  return {.delimiter = from.delimiter(),
+          .max_message_bytes = max_message_bytes,
+          .shared_prefixes = {from.shared_prefixes().begin(), from.shared_prefixes().end()}};
 }
 
 MadeCodec Make(const v1::MessageOptions& from) {
@@ -34,8 +41,7 @@ MadeCodec Make(const v1::MessageOptions& from) {
     case v1::MessageOptions::kLengthField:
       return NewLengthFieldCodec(ReadLengthField(from.length_field(), max));
     case v1::MessageOptions::kDelimiter:
-      return NewDelimiterCodec(
-          {.delimiter = from.delimiter().delimiter(), .max_message_bytes = max});
+      return NewDelimiterCodec(ReadDelimiter(from.delimiter(), max));
     case v1::MessageOptions::kModbusTcp:
       return NewModbusTcpCodec();
     case v1::MessageOptions::kRedis:
@@ -53,9 +59,9 @@ MadeCodec Make(const v1::MessageOptions& from) {
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options) {
   if (absl::Status fits = CheckMessageOptions(options); !fits.ok()) return fits;
   if (options.max_message_bytes() > kLargestMaxMessageBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("message.max_message_bytes: expected at most ", kLargestMaxMessageBytes,
-                     "; got ", options.max_message_bytes()));
+    return absl::InvalidArgumentError(absl::StrCat("message.max_message_bytes: expected at most ",
+                                                   kLargestMaxMessageBytes, "; got ",
+                                                   options.max_message_bytes()));
   }
   MadeCodec made = Make(options);
   if (!made.ok()) return made.status();

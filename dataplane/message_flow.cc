@@ -21,8 +21,6 @@ constexpr uint32_t kMaxInFlight = 64;
 constexpr size_t kPauseBytes = 256 * 1024;
 // ... and here it is given up.
 constexpr size_t kMaxUnsentBytes = 1024 * 1024;
-// Reads of what a client still sends when it is sent away: enough for what was on its way.
-constexpr int kMaxDrainReads = 16;
 // Connections that may fail under one request before it is given up.
 constexpr uint32_t kMaxResends = 3;
 
@@ -388,8 +386,9 @@ void MessageFlow::Settle() {
   }
   if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
   if (last_ || (client_fin_ && front_ == Front::kParsing)) {
-    const bool has_unread = readable_ && !client_fin_;
-    Finish(FlowEnd::kClean, has_unread ? Closing::kDrainedFin : Closing::kFin);
+    // Its request may have been answered before it was whole.
+    const bool still_sends = !client_fin_ && (readable_ || open_);
+    Finish(FlowEnd::kClean, still_sends ? Closing::kLingeringFin : Closing::kFin);
   }
 }
 
@@ -420,22 +419,17 @@ void MessageFlow::OnIdleTimer() {
   Finish(FlowEnd::kTimeout, Closing::kReset);
 }
 
-// Says why in the words of the protocol, if it has any, and closes.
+// Says why in the words of the protocol, if it has any, and closes. Words are an answer, so they
+// are said only where they cannot be taken for that to another request. A connection that is lost
+// takes all that is under way with it, the oldest first; that one is answered.
 void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   const std::string_view words = service_->connection.codec->Apology(why);
-  const bool can_speak = !words.empty() && unsent_ == nullptr && in_flight_ == 0;
+  const bool is_next = why == Refusal::kLost ? again_.empty() : in_flight_ == 0;
+  const bool can_speak = !words.empty() && unsent_ == nullptr && is_next;
   if (can_speak) {
-    Finish(end, Closing::kDrainedFin, words);
+    Finish(end, Closing::kLingeringFin, words);
   } else {
     Finish(end, Closing::kReset);
-  }
-}
-
-// A close with bytes unread would be a reset and could overtake the last reply.
-void MessageFlow::DrainClient() {
-  shutdown(fd_.get(), SHUT_WR);
-  for (int i = 0; i < kMaxDrainReads; ++i) {
-    if (recv(fd_.get(), ReadBuffer(), kReadBytes, 0) <= 0) return;
   }
 }
 
@@ -452,11 +446,14 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   if (connection != nullptr) connection->Abandon(client);
   // Last: who sees the end finds it counted.
   if (!last_words.empty()) send(fd_.get(), last_words.data(), last_words.size(), MSG_NOSIGNAL);
-  if (closing == Closing::kReset) {
-    CloseWithReset(std::move(fd_));
-  } else {
-    if (closing == Closing::kDrainedFin) DrainClient();
-    fd_.Reset();
+  switch (closing) {
+    case Closing::kReset:
+      return CloseWithReset(std::move(fd_));
+    case Closing::kFin:
+      return fd_.Reset();
+    case Closing::kLingeringFin:
+      if (watched_) loop_.Remove(fd_.get());
+      return router().CloseLingering(std::move(fd_));
   }
 }
 

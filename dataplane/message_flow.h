@@ -53,7 +53,8 @@ class MessageFlow final : public Flow,
     kDedicated,  // it asks for a connection of its own
     kJunk,       // no request
   };
-  enum class Closing { kReset, kFin, kDrainedFin };
+  // kLingeringFin: the client may still be sending.
+  enum class Closing { kReset, kFin, kLingeringFin };
   struct Again {
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
@@ -87,7 +88,6 @@ class MessageFlow final : public Flow,
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
   void Settle();
-  void DrainClient();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
   // Counts the end before the client can see it.

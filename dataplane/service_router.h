@@ -10,10 +10,12 @@
 
 #include <deque>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "common/event_loop.h"
 #include "common/random.h"
+#include "common/unique_fd.h"
 #include "dataplane/balancer.h"
 #include "dataplane/carrier.h"
 #include "dataplane/endpoint_set.h"
@@ -45,6 +47,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
     virtual void OnFlowGone(Flow& flow) = 0;
     // `flow` goes on as another one; it is told nothing more.
     virtual void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) = 0;
+    // Closes the connection of a flow that is gone as LingeringCloses does.
+    virtual void CloseLingering(UniqueFd client) = 0;
   };
 
   // How long an endpoint is left alone the first time. Short: a refused connect is retried elsewhere and costs its client
@@ -81,6 +85,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Takes the flow, which counts as 1, off its endpoint, or out of the waiting line.
   void Release(Flow& flow);
   void OnFlowDone(Flow& flow, FlowEnd end);
+  // After OnFlowDone, by a flow that has said its last words to a client that may still be sending.
+  void CloseLingering(UniqueFd client) { owner_.CloseLingering(std::move(client)); }
   // The client goes on as another flow, which begins at once.
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 

@@ -104,6 +104,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool HasRoom() const;
   size_t in_flight() const { return pending_.size(); }
   bool idle() const { return pending_.empty(); }
+  // What is sent on it now leaves with other requests of this pass, in one system call.
+  bool collecting() const { return writable_ && !output_.empty(); }
   bool up() const { return state_ == State::kUp; }
 
   // Only with room. `open`: more of the request follows through SendMore (one-at-a-time codecs).

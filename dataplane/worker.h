@@ -14,6 +14,7 @@
 #include "common/event_loop.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
+#include "dataplane/lingering_closes.h"
 #include "dataplane/listener.h"
 #include "dataplane/service_router.h"
 #include "dataplane/trunk_pool.h"
@@ -55,6 +56,7 @@ class Worker final : private ServiceRouter::Owner {
   Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) override;
   void OnFlowGone(Flow& flow) override;
   void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
+  void CloseLingering(UniqueFd client) override { lingering_.Add(std::move(client)); }
 
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
@@ -80,6 +82,7 @@ class Worker final : private ServiceRouter::Owner {
   // Services whose way to carry has changed, with the flows that they had.
   std::vector<std::unique_ptr<ServiceSlot>> outdated_;
   std::vector<std::unique_ptr<Flow>> flows_;
+  LingeringCloses lingering_{loop_};
   MemberTimer<Worker, &Worker::SweepUnused> sweep_timer_{this};
   std::thread thread_;
 };

@@ -3,7 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
+#include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/symmetric_parsers.h"
@@ -68,13 +72,49 @@ class DelimiterFramer {
   uint64_t seen_ = 0;  // bytes of the message so far
 };
 
+using Prefixes = std::shared_ptr<const std::vector<std::string>>;
+
+// Remembers how a request begins, to tell whether it may be shared.
+class SelectiveRequestParser final : public RequestParser {
+ public:
+  SelectiveRequestParser(const DelimiterFramer& framer, Prefixes shared)
+      : framer_(framer), shared_(std::move(shared)) {}
+
+  ParseStep Parse(std::span<const uint8_t> bytes) override {
+    if (std::exchange(ended_, false)) head_size_ = 0;
+    const ParseStep step = framer_.Parse(bytes);
+    const size_t kept = std::min(step.used, head_.size() - head_size_);
+    std::copy_n(bytes.begin(), kept, head_.begin() + head_size_);
+    head_size_ += static_cast<uint8_t>(kept);
+    ended_ = step.state == ParseState::kEnd;
+    return step;
+  }
+  Request request() const override {
+    const std::string_view head(head_.data(), head_size_);
+    const bool shared =
+        std::any_of(shared_->begin(), shared_->end(),
+                    [&](const std::string& prefix) { return head.starts_with(prefix); });
+    return {.dedicated = !shared};
+  }
+
+ private:
+  DelimiterFramer framer_;
+  const Prefixes shared_;
+  std::array<char, kMaxSharedPrefixBytes> head_{};
+  uint8_t head_size_ = 0;
+  bool ended_ = false;  // the next byte begins another request
+};
+
 class DelimiterCodec final : public Codec {
  public:
-  explicit DelimiterCodec(const DelimiterFramer& framer) : framer_(framer) {}
+  DelimiterCodec(const DelimiterFramer& framer, std::vector<std::string> shared)
+      : framer_(framer),
+        shared_(std::make_shared<const std::vector<std::string>>(std::move(shared))) {}
 
   std::string_view name() const override { return "delimiter"; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    return std::make_unique<SymmetricRequestParser<DelimiterFramer>>(framer_);
+    if (shared_->empty()) return std::make_unique<SymmetricRequestParser<DelimiterFramer>>(framer_);
+    return std::make_unique<SelectiveRequestParser>(framer_, shared_);
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<SymmetricReplyParser<DelimiterFramer>>(framer_);
@@ -82,6 +122,7 @@ class DelimiterCodec final : public Codec {
 
  private:
   const DelimiterFramer framer_;  // at the front of a message; copied for each parser
+  const Prefixes shared_;
 };
 
 }  // namespace
@@ -97,8 +138,14 @@ absl::StatusOr<std::unique_ptr<Codec>> NewDelimiterCodec(const DelimiterOptions&
         absl::StrCat("delimiter: max_message_bytes: expected ", size, " (the delimiter alone) to ",
                      kLargestMaxMessageBytes, "; got ", options.max_message_bytes));
   }
+  for (const std::string& prefix : options.shared_prefixes) {
+    if (!prefix.empty() && prefix.size() <= kMaxSharedPrefixBytes) continue;
+    return absl::InvalidArgumentError(absl::StrCat("delimiter: shared_prefixes: expected 1 to ",
+                                                   kMaxSharedPrefixBytes, " bytes each; got ",
+                                                   prefix.size()));
+  }
   return std::make_unique<DelimiterCodec>(
-      DelimiterFramer(options.delimiter, options.max_message_bytes));
+      DelimiterFramer(options.delimiter, options.max_message_bytes), options.shared_prefixes);
 }
 
 }  // namespace trunkline

@@ -12,53 +12,56 @@ struct Rule {
   // client a connection, while an overlooked option would cost all the others theirs. Empty:
   // always.
   std::string_view argument = {};
+  // Unless its first argument is this word. CLIENT SETINFO is what libraries introduce themselves
+  // with on every connection; which of them a shared one shows is of no consequence.
+  std::string_view unless = {};
 };
 
 // From the command reference of Redis 7, sorted by name.
 constexpr Rule kDedicated[] = {
-    {"ASKING"},               // state: for the next command
-    {"AUTH"},                 // state: the user
-    {"BLMOVE"},               // blocks
-    {"BLMPOP"},               // blocks
-    {"BLPOP"},                // blocks
-    {"BRPOP"},                // blocks
-    {"BRPOPLPUSH"},           // blocks
-    {"BZMPOP"},               // blocks
-    {"BZPOPMAX"},             // blocks
-    {"BZPOPMIN"},             // blocks
-    {"CLIENT"},               // state: name, replies, tracking
-    {"DEBUG"},                // blocks: SLEEP
-    {"DISCARD"},              // state: the transaction
-    {"EXEC"},                 // state: the transaction
-    {"FAILOVER"},             // stops the server's clients
-    {"HELLO"},                // state: the protocol's version
-    {"HOST:"},                // ends the connection: Redis takes it for HTTP
-    {"MIGRATE"},              // blocks
-    {"MONITOR"},              // many replies
-    {"MULTI"},                // state: the transaction
-    {"POST"},                 // ends the connection: Redis takes it for HTTP
-    {"PSUBSCRIBE"},           // many replies
-    {"PSYNC"},                // many replies
-    {"PUNSUBSCRIBE"},         // many replies
-    {"QUIT"},                 // ends the connection
-    {"READONLY"},             // state: of a cluster's client
-    {"READWRITE"},            // state: of a cluster's client
-    {"REPLCONF"},             // state: of a replica
-    {"RESET"},                // state: all of it
-    {"SCRIPT", "DEBUG"},      // state: the next EVAL is a debugging session
-    {"SELECT"},               // state: the database
-    {"SHUTDOWN"},             // ends the connection
-    {"SSUBSCRIBE"},           // many replies
-    {"SUBSCRIBE"},            // many replies
-    {"SUNSUBSCRIBE"},         // many replies
-    {"SYNC"},                 // many replies
-    {"UNSUBSCRIBE"},          // many replies
-    {"UNWATCH"},              // state: watched keys
-    {"WAIT"},                 // blocks; state: the connection's last write
-    {"WAITAOF"},              // blocks; state: the connection's last write
-    {"WATCH"},                // state: watched keys
-    {"XREAD", "BLOCK"},       // blocks
-    {"XREADGROUP", "BLOCK"},  // blocks
+    {"ASKING"},                 // state: for the next command
+    {"AUTH"},                   // state: the user
+    {"BLMOVE"},                 // blocks
+    {"BLMPOP"},                 // blocks
+    {"BLPOP"},                  // blocks
+    {"BRPOP"},                  // blocks
+    {"BRPOPLPUSH"},             // blocks
+    {"BZMPOP"},                 // blocks
+    {"BZPOPMAX"},               // blocks
+    {"BZPOPMIN"},               // blocks
+    {"CLIENT", "", "SETINFO"},  // state: name, replies, tracking
+    {"DEBUG"},                  // blocks: SLEEP
+    {"DISCARD"},                // state: the transaction
+    {"EXEC"},                   // state: the transaction
+    {"FAILOVER"},               // stops the server's clients
+    {"HELLO"},                  // state: the protocol's version
+    {"HOST:"},                  // ends the connection: Redis takes it for HTTP
+    {"MIGRATE"},                // blocks
+    {"MONITOR"},                // many replies
+    {"MULTI"},                  // state: the transaction
+    {"POST"},                   // ends the connection: Redis takes it for HTTP
+    {"PSUBSCRIBE"},             // many replies
+    {"PSYNC"},                  // many replies
+    {"PUNSUBSCRIBE"},           // many replies
+    {"QUIT"},                   // ends the connection
+    {"READONLY"},               // state: of a cluster's client
+    {"READWRITE"},              // state: of a cluster's client
+    {"REPLCONF"},               // state: of a replica
+    {"RESET"},                  // state: all of it
+    {"SCRIPT", "DEBUG"},        // state: the next EVAL is a debugging session
+    {"SELECT"},                 // state: the database
+    {"SHUTDOWN"},               // ends the connection
+    {"SSUBSCRIBE"},             // many replies
+    {"SUBSCRIBE"},              // many replies
+    {"SUNSUBSCRIBE"},           // many replies
+    {"SYNC"},                   // many replies
+    {"UNSUBSCRIBE"},            // many replies
+    {"UNWATCH"},                // state: watched keys
+    {"WAIT"},                   // blocks; state: the connection's last write
+    {"WAITAOF"},                // blocks; state: the connection's last write
+    {"WATCH"},                  // state: watched keys
+    {"XREAD", "BLOCK"},         // blocks
+    {"XREADGROUP", "BLOCK"},    // blocks
 };
 
 constexpr bool Sorted() { return std::ranges::is_sorted(kDedicated, {}, &Rule::name); }
@@ -67,7 +70,7 @@ static_assert(Sorted());
 constexpr size_t Longest() {
   size_t longest = 0;
   for (const Rule& rule : kDedicated) {
-    longest = std::max({longest, rule.name.size(), rule.argument.size()});
+    longest = std::max({longest, rule.name.size(), rule.argument.size(), rule.unless.size()});
   }
   return longest;
 }
@@ -98,11 +101,16 @@ void RedisCommandJudge::EndWord() {
     at_name_ = false;
     const Rule* rule = Find(word);
     if (rule != nullptr) watched_argument_ = rule->argument;
+    if (rule != nullptr) sharing_argument_ = rule->unless;
     dedicated_ = rule != nullptr && rule->argument.empty();
+  } else if (!sharing_argument_.empty()) {
+    dedicated_ = word != sharing_argument_;
+    sharing_argument_ = {};
   } else if (word == watched_argument_) {
     dedicated_ = true;
   }
-  listening_ = !dedicated_ && !watched_argument_.empty();
+  const bool may_be_shared_again = !sharing_argument_.empty();
+  listening_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty());
 }
 
 }  // namespace trunkline

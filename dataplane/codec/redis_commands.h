@@ -31,10 +31,11 @@ class RedisCommandJudge {
   void Remember(std::span<const uint8_t> piece);
 
   std::string_view watched_argument_;          // makes the command a dedicated one
+  std::string_view sharing_argument_;          // as the first one, makes it a shared one again
   std::array<char, kLongestWord + 1> word_{};  // in capitals; one more letter: matches nothing
   uint8_t word_size_ = 0;
   bool at_name_ = true;
-  bool listening_ = true;  // to the name, and to arguments if one is watched for
+  bool listening_ = true;  // to the name, and to arguments that matter
   bool dedicated_ = false;
 };
 

@@ -45,6 +45,7 @@ TEST(LoadReportBuilderTest, EveryValueLandsInItsField) {
   EXPECT_EQ(load.endpoint_id(), "m1");
   EXPECT_EQ(load.server_boot_id(), "7@8");
   EXPECT_EQ(load.cpu_source(), "host");
+  EXPECT_EQ(load.cores(), 2);
   EXPECT_EQ(load.cpu_utilization(), 3);
   EXPECT_EQ(load.memory_utilization(), 4);
   EXPECT_EQ(load.connection_utilization(), 5);

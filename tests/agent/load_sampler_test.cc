@@ -142,6 +142,24 @@ TEST_F(LoadSamplerTest, BytesOfAPortBesideTheUnixSocketAreAdded) {
   EXPECT_DOUBLE_EQ(sample.connection_utilization, 0.2);
 }
 
+TEST_F(LoadSamplerTest, HostFullOfSocketsIsAskedLessOften) {
+  int dumps = 0;
+  dump_.cost = absl::Milliseconds(10);
+  service_.dump_sockets = [&](uint16_t) {
+    ++dumps;
+    return dump_;
+  };
+  LoadSampler sampler = Sampler();
+  for (int second = 0; second < 10; ++second) sampler.SampleSlow(At(second));
+  EXPECT_EQ(dumps, 5) << "10 ms each 2 s is a two-hundredth";
+  dump_.cost = absl::ZeroDuration();
+  for (int second = 10; second < 20; ++second) sampler.SampleSlow(At(second));
+  EXPECT_EQ(dumps, 15);
+  dump_.cost = absl::Seconds(1);
+  for (int second = 20; second < 40; ++second) sampler.SampleSlow(At(second));
+  EXPECT_EQ(dumps, 17) << "every ten seconds at the least";
+}
+
 TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
   service_.port = 0;
   service_.dump_sockets = [](uint16_t) -> absl::StatusOr<SocketDump> {

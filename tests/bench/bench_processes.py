@@ -35,6 +35,7 @@ class Processes:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
         self.running = {}
+        self.dispensable = set()
 
     def __enter__(self):
         return self
@@ -60,9 +61,16 @@ class Processes:
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
+    def may_end(self, name):
+        """Its end does not end the benchmark."""
+        self.dispensable.add(name)
+
+    def is_alive(self, name):
+        return name in self.running and self.running[name].poll() is None
+
     def check_alive(self):
         for name, process in self.running.items():
-            if process.poll() is not None:
+            if process.poll() is not None and name not in self.dispensable:
                 raise SystemExit(f"{name} ended with {process.returncode}:\n{self.log(name)}")
 
     def wait_for(self, what, condition, seconds=20):

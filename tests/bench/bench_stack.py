@@ -1,6 +1,6 @@
 """The programs that benchmarks compare: one server, the peers in front of it, and Trunkline in each of its modes.
 
-Every proxy has one worker and core 0 to itself in turn; clients, servers and agents share core 1. Ports are free ones,
+If not told otherwise, every proxy has one worker and core 0 to itself in turn; clients, servers and agents share core 1. Ports are free ones,
 by the names in `ports`: a peer listens on its name, Trunkline on the name of each service; NAME_bulk leads to the bulk
 port of the server.
 """
@@ -12,8 +12,8 @@ import venv
 
 from bench_processes import Processes, accepts, bin_dir, free_port, http_ok, metric
 
-PROXY_CORE = 0
-OTHER_CORE = 1
+BOTH_CORES = "0,1"
+MAX_CLIENTS = 16000
 # Of the paced bulk port: a wire that leaves CPU to spare on both cores.
 WIRE_BYTES_PER_SECOND = 200 << 20
 # Trunkline's services: mode, and what serves them (a unix socket or TCP).
@@ -28,7 +28,7 @@ SERVICES = {
 
 HAPROXY_CONFIG = """
 global
-  nbthread 1
+  nbthread {workers}
   maxconn 7000
 defaults
   mode tcp
@@ -114,11 +114,13 @@ def envoy_program(folder):
 class Stack:
     """`start` what is to be compared; `pids` has each program by name."""
 
-    def __init__(self, processes, proxy_workers=1):
+    def __init__(self, processes, workers=1, proxy_cores="0", other_cores="1"):
         self.processes = processes
         self.folder = processes.folder
         self.bin = bin_dir()
-        self.proxy_workers = proxy_workers
+        self.workers = workers
+        self.proxy_cores = proxy_cores
+        self.other_cores = other_cores
         names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
                  "server", "server_bulk", "server_paced_bulk", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
         self.ports = {name: free_port() for name in names}
@@ -138,17 +140,17 @@ class Stack:
                                "--listen", f"unix:{self.folder}/echo.sock",
                                "--bulk", f"127.0.0.1:{ports['server_bulk']}",
                                "--paced-bulk", f"127.0.0.1:{ports['server_paced_bulk']}",
-                               "--pace", str(WIRE_BYTES_PER_SECOND)], OTHER_CORE)
+                               "--pace", str(WIRE_BYTES_PER_SECOND)], self.other_cores)
         self.processes.wait_for("the server", lambda: accepts(ports["server"]))
 
     def start_haproxy(self):
-        text = HAPROXY_CONFIG.format(**self.ports)
-        self._start("haproxy", ["haproxy", "-db", "-f", self.config("haproxy.cfg", text)], PROXY_CORE)
+        text = HAPROXY_CONFIG.format(workers=self.workers, **self.ports)
+        self._start("haproxy", ["haproxy", "-db", "-f", self.config("haproxy.cfg", text)], self.proxy_cores)
         self.processes.wait_for("HAProxy", lambda: accepts(self.ports["haproxy"]))
 
     def start_nginx(self):
         text = NGINX_CONFIG.format(folder=self.folder, **self.ports)
-        self._start("nginx", ["nginx", "-c", self.config("nginx.conf", text)], PROXY_CORE)
+        self._start("nginx", ["nginx", "-c", self.config("nginx.conf", text)], self.proxy_cores)
         self.processes.wait_for("nginx", lambda: accepts(self.ports["nginx"]))
         # The master reads the file; its only child does the work.
         children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.pids["nginx"])], capture_output=True, text=True,
@@ -161,7 +163,7 @@ class Stack:
             ENVOY_LISTENER.format(name=name, listen=self.ports[name]) for name, _ in pairs) + "  clusters:" + "".join(
                 ENVOY_CLUSTER.format(name=name, server=self.ports[server]) for name, server in pairs)
         self._start("envoy", [program, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart",
-                              "-c", self.config("envoy.yaml", text)], PROXY_CORE)
+                              "-c", self.config("envoy.yaml", text)], self.proxy_cores)
         self.processes.wait_for("Envoy", lambda: accepts(self.ports["envoy"]))
 
     def start_trunkline(self):
@@ -169,23 +171,23 @@ class Stack:
         services = "".join(self._service(name, mode) for name, mode in SERVICES.items())
         self._start("controller", [self.bin / "trunkline-controller", "--config", self.config("controller.yaml", (
             f"grpc_listen: 127.0.0.1:{ports['grpc']}\nadmin_listen: 127.0.0.1:{ports['controller_http']}\n"
-            f"services:\n{services}"))], OTHER_CORE)
+            f"services:\n{services}"))], self.other_cores)
         targets = {"tunnel": f"unix:{self.folder}/echo.sock", "tunnel_tcp": f"127.0.0.1:{ports['server']}",
                    "tunnel_paced_bulk": f"127.0.0.1:{ports['server_paced_bulk']}"}
         served = "".join(f"  - {{service: {name}, target: '{target}'}}\n" for name, target in targets.items())
         self._start("agent", [self.bin / "trunkline-agent", "--config", self.config("agent.yaml", (
             f"agent_id: server-1\ncontroller: 127.0.0.1:{ports['grpc']}\ntrunk_listen: 127.0.0.1:{ports['trunk']}\n"
-            f"admin_listen: 127.0.0.1:{ports['agent_http']}\nservices:\n{served}"))], OTHER_CORE)
+            f"admin_listen: 127.0.0.1:{ports['agent_http']}\nservices:\n{served}"))], self.other_cores)
         self._start("proxy", [self.bin / "trunkline-proxy", "--config", self.config("proxy.yaml", (
             f"proxy_id: proxy-1\ncontroller: 127.0.0.1:{ports['grpc']}\nadmin_listen: 127.0.0.1:{ports['proxy_http']}\n"
-            f"workers: {self.proxy_workers}\n"))], PROXY_CORE)
+            f"workers: {self.workers}\n"))], self.proxy_cores)
         metrics = f"http://127.0.0.1:{ports['proxy_http']}/metrics"
         self.processes.wait_for("the proxy's listeners and trunk",
                                 lambda: all(accepts(ports[name]) for name in SERVICES) and http_ok(metrics) and
-                                metric(metrics, "trunkline_proxy_trunks") >= self.proxy_workers)
+                                metric(metrics, "trunkline_proxy_trunks") >= self.workers)
 
     def _service(self, name, mode):
-        text = f"  - name: {name}\n    listen: 127.0.0.1:{self.ports[name]}\n    mode: {mode}\n"
+        text = f"  - name: {name}\n    listen: 127.0.0.1:{self.ports[name]}\n    mode: {mode}\n    limits: {{max_clients: {MAX_CLIENTS}}}\n"
         if mode == "message":
             text += "    message: {length_field: {length: 4}, shared_connections: 2}\n"
         if mode != "tunnel":

@@ -3,6 +3,7 @@
 //   short  connect, one request, close; always --parallel at once
 //   kept   --parallel connections, one request after the other on each
 //   open   short connections at --rate a second, whatever happens: latency counts from the intended time
+//   paced  --parallel kept connections that take turns at --rate requests a second, latency likewise
 //   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
 //   idle   --parallel connections that do nothing until standard input ends
 //
@@ -86,7 +87,8 @@ class Load {
 
  protected:
   void Connect(Client& client) {
-    client = Client{.started = Now()};
+    client.sent = client.received = 0;
+    client.started = Now();
     client.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     const int one = 1;
     setsockopt(client.fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -249,6 +251,69 @@ class OpenLoop final : public Load {
   size_t open_ = 0;
 };
 
+// Open loop on connections that are there already. One whose turn comes while it waits for a reply
+// asks as soon as that is there: its latency counts from the turn all the same.
+class PacedLoop final : public Load {
+ public:
+  PacedLoop(Options options, const trunkline::SocketAddress& target)
+      : Load(std::move(options), target), request_(Framed(options_.bytes)), users_(options_.parallel) {}
+
+  void Run() override {
+    for (User& user : users_) Connect(user);
+    // Connected and in the server's hands, before anything is measured.
+    for (User& user : users_) Ask(user, Now());
+    const int64_t patience = Now() + kGraceNanos;
+    while (nanos_.size() < users_.size() && Now() < patience) Turn(Now() + 1'000'000);
+    errors_ += users_.size() - nanos_.size();
+    nanos_.clear();
+    const int64_t start = Now();
+    const int64_t end = End();
+    const double interval = 1e9 / options_.rate;
+    size_t begun = 0;
+    for (int64_t now = start; now < end; now = Now()) {
+      for (; Intended(start, begun, interval) <= now; ++begun) {
+        Ask(users_[begun % users_.size()], Intended(start, begun, interval));
+      }
+      Turn(std::min(end, Intended(start, begun, interval)));
+    }
+    const int64_t last = Now() + kGraceNanos;
+    while (nanos_.size() + errors_ < begun && Now() < last) Turn(Now() + 1'000'000);
+    errors_ = begun - nanos_.size();
+    ran_seconds_ = (end - start) / 1e9;
+  }
+
+ private:
+  struct User : Client {
+    std::deque<int64_t> turns;  // intended times of what is not answered yet
+  };
+
+  static int64_t Intended(int64_t start, size_t number, double interval) {
+    return start + static_cast<int64_t>(static_cast<double>(number) * interval);
+  }
+  void Turn(int64_t end) {
+    Poll(end, [this](Client& client) { Step(static_cast<User&>(client)); });
+  }
+  void Ask(User& user, int64_t intended) {
+    user.turns.push_back(intended);
+    if (user.turns.size() == 1) Send(user, request_);
+  }
+  void Step(User& user) {
+    if (user.turns.empty() || user.fd < 0) return;
+    if (!Send(user, request_)) return Close(user);
+    const ssize_t n = Receive(user);
+    if (n < 0) return Close(user);
+    user.received += static_cast<size_t>(n);
+    if (user.received < request_.size()) return;
+    nanos_.push_back(Now() - user.turns.front());
+    user.turns.pop_front();
+    user.sent = user.received = 0;
+    if (!user.turns.empty()) Send(user, request_);
+  }
+
+  const std::string request_;
+  std::vector<User> users_;
+};
+
 // Each fetch is a connection: eight bytes that say how much, then that much.
 class Bulk final : public Load {
  public:
@@ -315,6 +380,7 @@ class Idle final : public Load {
 std::unique_ptr<Load> Make(const std::string& kind, const Options& options, const trunkline::SocketAddress& target) {
   if (kind == "short" || kind == "kept") return std::make_unique<ClosedLoop>(options, target, kind == "kept");
   if (kind == "open") return std::make_unique<OpenLoop>(options, target);
+  if (kind == "paced") return std::make_unique<PacedLoop>(options, target);
   if (kind == "bulk") return std::make_unique<Bulk>(options, target);
   return std::make_unique<Idle>(options, target);
 }
@@ -338,8 +404,8 @@ int main(int argc, char** argv) {
   app.add_option("--parallel", options.parallel, "connections at once");
   app.add_option("--bytes", options.bytes, "of a request and of its reply; of a fetch");
   app.add_option("--seconds", options.seconds, "how long");
-  app.add_option("--rate", options.rate, "connections a second (open)");
-  for (const char* kind : {"short", "kept", "open", "bulk", "idle"}) app.add_subcommand(kind);
+  app.add_option("--rate", options.rate, "connections or requests a second (open, paced)");
+  for (const char* kind : {"short", "kept", "open", "paced", "bulk", "idle"}) app.add_subcommand(kind);
   CLI11_PARSE(app, argc, argv);
   const auto address = trunkline::ParseAddress(options.target);
   if (!address.ok()) {

@@ -169,6 +169,8 @@ TEST(ConfigErrorTest, TextThatIsNotUtf8IsRefused) {
 TEST(ConfigErrorTest, ControlCharactersAreRefused) {
   EXPECT_EQ(Errors("text: \"a\\0b\"\n"),
             "c.yaml:1: text: expected text without control characters");
+  EXPECT_EQ(Errors("separator: \"\\xff\"\n"), "no error") << "a character, not a byte";
+  EXPECT_EQ(Errors("separator: \xff\n"), "c.yaml:1: separator: expected UTF-8 text");
 }
 
 TEST(ConfigErrorTest, DepthAndSizeAreBounded) {

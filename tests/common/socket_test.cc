@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <fstream>
 
 #include "tests/common/scratch_folder.h"
+#include "tests/common/tcp_pair.h"
 
 namespace trunkline {
 namespace {
@@ -140,6 +142,28 @@ TEST(SocketTest, UnixServerWithAFullQueueSaysRetryLater) {
     results.push_back(ConnectTo(where));
   }
   EXPECT_EQ(results.back().state, ConnectState::kRetryLater);
+}
+
+// A server that speaks first would wait for the client's first bytes, which never come.
+TEST(SocketTest, ConnectThatSendsNothingIsAcknowledgedWhenAskedTo) {
+  auto listener = ListenOn(Loopback(0));
+  ASSERT_TRUE(listener.ok());
+  const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
+  ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
+  ASSERT_EQ(result.state, ConnectState::kConnected);
+  AcknowledgeConnect(result.fd.get());
+  EXPECT_TRUE(test::WaitFor(listener->get(), POLLIN, 0)) << "the handshake is not through";
+}
+
+TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
+  auto listener = ListenOn(Loopback(0));
+  ASSERT_TRUE(listener.ok());
+  const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
+  ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
+  ASSERT_EQ(result.state, ConnectState::kConnected);
+  EXPECT_FALSE(test::WaitFor(listener->get(), POLLIN, 0)) << "it was acknowledged without bytes";
+  ASSERT_EQ(send(result.fd.get(), "hello", 5, MSG_NOSIGNAL), 5);
+  EXPECT_EQ(test::AcceptPeer(listener->get(), test::kPatienceMillis).Read(5), "hello");
 }
 
 TEST(SocketTest, RefusedConnectSaysWhy) {

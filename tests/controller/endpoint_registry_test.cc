@@ -178,6 +178,19 @@ TEST_F(EndpointRegistryTest, RestartOfTheServerUnderARunningAgentBeginsAnIncarna
   EXPECT_EQ(Get("a").incarnation, first + 1);
 }
 
+// Its agent started first and could only name the host's.
+TEST_F(EndpointRegistryTest, CoresOfALaterReportTakeThePlaceOfTheAnnouncedOnes) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  const double announced = Get("a").cores;
+  ReportedLoad load = Load("a");
+  load.cores = announced / 20;
+  Say(1, 1, load, 0);
+  EXPECT_EQ(Get("a").cores, announced / 20);
+  load.cores = 0;
+  Say(1, 2, load, 1);
+  EXPECT_EQ(Get("a").cores, announced / 20) << "an older agent says nothing of them";
+}
+
 TEST_F(EndpointRegistryTest, ServerThatIsReachableAgainBeginsAnIncarnation) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   ReportedLoad load = Load("a");

@@ -87,6 +87,38 @@ TEST_F(LoadModelTest, UtilizationIsTheLargestResource) {
   EXPECT_EQ(Utilization(load), 0.5) << "memory is a barrier, not a term";
 }
 
+TEST_F(LoadModelTest, CapacityFollowsCoresThatChange) {
+  Add("a", 2);
+  Add("b", 2);
+  RunTwoToOne(60, 0, 0.5);
+  const double before = Of("a").capacity / Of("b").capacity;
+  EXPECT_GT(before, 1);
+  EXPECT_GT(Of("a").theta, 0);
+  endpoints_.at("a").cores = 0.1;
+  Tick(60);
+  EXPECT_NEAR(Of("a").capacity / Of("b").capacity, before * 0.1 / 2, 1e-9);
+  EXPECT_EQ(Of("a").theta, 0);
+}
+
+TEST_F(LoadModelTest, FirstServerWhoseCoresWereTheHostsIsNotTheUnitOfTheOthers) {
+  Add("a", 2);
+  Tick(0);
+  Add("b", 0.4);
+  Tick(1);
+  endpoints_.at("a").cores = 0.1;
+  Tick(2);
+  EXPECT_NEAR(Of("b").capacity / Of("a").capacity, 4, 1e-9);
+}
+
+TEST_F(LoadModelTest, CoresThatChangeLeaveTheOperatorsWordOnCapacity) {
+  Add("a", 2).operator_capacity = 3;
+  Add("b", 2).operator_capacity = 1;
+  Tick(0);
+  endpoints_.at("a").cores = 0.1;
+  Tick(1);
+  EXPECT_NEAR(Of("a").capacity / Of("b").capacity, 3, 1e-9);
+}
+
 TEST_F(LoadModelTest, LongStreamsCountByTheirBytes) {
   ReportedLoad load = Load("a", 0.2, 0);
   load.bytes_per_second = 10 * 65536;

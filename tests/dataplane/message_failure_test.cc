@@ -124,6 +124,47 @@ TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
   EXPECT_EQ(client.ending(), Ending::kReset);
 }
 
+TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
+  Start({local_.address()}, {.codec = test::Redis()});
+  const std::string words(test::Redis()->Apology(Refusal::kLost));
+  ASSERT_NE(words, "");
+  Peer one = Connect();
+  Peer server = SendTo(local_, one, "GET a\r\n");
+  Peer pipeline = Connect();
+  ASSERT_TRUE(pipeline.Send("GET b\r\nGET c\r\nGET d\r\n"));
+  ASSERT_EQ(server.Read(21), "GET b\r\nGET c\r\nGET d\r\n");
+  ASSERT_TRUE(server.Send("+a\r\n+b\r\n"));
+  EXPECT_EQ(one.Read(4), "+a\r\n");
+  EXPECT_EQ(pipeline.Read(4), "+b\r\n");
+  ASSERT_TRUE(one.Send("GET e\r\n"));
+  ASSERT_EQ(server.Read(7), "GET e\r\n");
+  server.Reset();
+  // Once each, and then a FIN: a reset could take replies along that the client has not read yet.
+  for (Peer* client : {&one, &pipeline}) {
+    EXPECT_EQ(client->ReadToEnd(), words);
+    EXPECT_EQ(client->ending(), Ending::kFin);
+  }
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 2u);
+}
+
+// As a server does that takes no upload of that size.
+TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
+  Start({local_.address()}, {.codec = test::Http()});
+  Peer client = Connect();
+  const std::string upload(16 << 20, 'x');
+  const std::string head =
+      absl::StrCat("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ", upload.size(), "\r\n\r\n");
+  Peer server = SendTo(local_, client, head);
+  const std::string reply =
+      "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  ASSERT_TRUE(server.Send(reply));
+  server.Close();
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  EXPECT_TRUE(client.Send(upload)) << "it was reset";
+  EXPECT_EQ(client.ReadToEnd(), reply);
+  EXPECT_EQ(client.ending(), Ending::kFin);
+}
+
 TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
   Start({local_.address()}, {.idempotent = true});
   Peer client = Connect();

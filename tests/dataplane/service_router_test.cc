@@ -121,6 +121,7 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
   void OnFlowReplaced(Flow&, std::unique_ptr<Flow>) override {
     FAIL() << "flows of a tunnel stay what they are";
   }
+  void CloseLingering(UniqueFd) override {}
 
   std::vector<Agent> agents_;
   std::shared_ptr<EndpointSet> set_ = std::make_shared<EndpointSet>();

@@ -19,5 +19,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const test::Fed fed = test::CheckRequests(**codec, text, seed, limit);
   EXPECT_EQ(fed, test::PlainSearch(text, delimiter, limit));
   EXPECT_EQ(test::FeedReplies(**codec, {text}), fed);
+  const auto selective = NewDelimiterCodec(
+      {.delimiter = delimiter, .max_message_bytes = limit, .shared_prefixes = {"incr ", "a"}});
+  EXPECT_EQ(test::CheckRequests(**selective, text, seed, limit).messages, fed.messages);
   return 0;
 }

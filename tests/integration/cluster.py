@@ -25,6 +25,8 @@ from waiting import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", ROOT / "build" / "bin"))
+# Peers that are built with the tests.
+TESTS_DIR = BIN_DIR.parent / "tests"
 _METRIC_LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -36,6 +38,15 @@ def http_get(port, path, seconds=10):
             return reply.status, reply.read().decode()
     except urllib.error.HTTPError as reply:
         return reply.code, reply.read().decode()
+
+
+def message_service(codec, *addresses, **options):
+    """A ServiceConfig in `message` mode: `codec` as a MessageOptions names it, servers by their addresses, no agent."""
+    return {
+        "mode": "message",
+        "message": {**codec, **options},
+        "endpoints": [{"endpoint_id": f"e{i}", "address": address} for i, address in enumerate(addresses)],
+    }
 
 
 class Program(Process):

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/dataplane/codec/feed.h"
+#include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/plain_search.h"
 
 namespace trunkline {
@@ -116,6 +117,32 @@ TEST(DelimiterTest, SenselessOptionsAreRefusedByName) {
               HasSubstr("got 67108865"));
   Make("x", kLargestMaxMessageBytes);
   Make(std::string(16, 'x'), 16);
+}
+
+// memcached's text protocol.
+TEST(DelimiterTest, OnlyRequestsThatAreNamedAreShared) {
+  const auto codec = NewDelimiterCodec(
+      {.delimiter = "\r\n", .shared_prefixes = {"incr ", "delete ", "version\r\n"}});
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  const std::string all =
+      "incr a 1\r\nset a 0 0 1\r\n1\r\ndelete a\r\nquit\r\nversion\r\nversions\r\n incr a 1\r\n" +
+      ("incr " + std::string(100, 'k')) + " 1\r\n\r\nincr\r\nINCR a 1\r\n";
+  std::vector<bool> dedicated;
+  for (const test::FoundRequest& found : test::FindRequests(**codec, all)) {
+    EXPECT_EQ(found.state, ParseState::kEnd);
+    dedicated.push_back(found.request.dedicated);
+  }
+  EXPECT_THAT(dedicated, ElementsAre(false, true, true, false, true, false, true, true, false, true,
+                                     true, true));
+  test::ExpectSameRequestsForEveryCut(**codec, all);
+  EXPECT_FALSE(test::FindRequests(*Make("\r\n"), "quit\r\n")[0].request.dedicated);
+}
+
+TEST(DelimiterTest, PrefixesThatNameNothingAreRefused) {
+  EXPECT_THAT(Refused({.delimiter = "\n", .shared_prefixes = {"get ", ""}}),
+              HasSubstr("shared_prefixes: expected 1 to 32 bytes each; got 0"));
+  EXPECT_THAT(Refused({.delimiter = "\n", .shared_prefixes = {std::string(33, 'x')}}),
+              HasSubstr("got 33"));
 }
 
 TEST(DelimiterTest, RepliesComeInTheOrderOfRequests) {

@@ -122,6 +122,18 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
   EXPECT_TRUE(IsShared(Command({"XREAD", "BLOCKS", "STREAMS", "BLOC", "0"})));
 }
 
+// As redis-py, Jedis and others do on every connection.
+TEST(RedisRequestTest, AClientThatIntroducesItsLibraryStaysShared) {
+  EXPECT_TRUE(IsShared(Command({"CLIENT", "SETINFO", "LIB-NAME", "redis-py"})));
+  EXPECT_TRUE(IsShared("client setinfo LIB-VER 5.0.1\r\n"));
+  EXPECT_FALSE(IsShared(Command({"CLIENT"})));
+  EXPECT_FALSE(IsShared(Command({"CLIENT", "SETNAME", "SETINFO"})));
+  EXPECT_FALSE(IsShared(Command({"CLIENT", "REPLY", "OFF"})));
+  EXPECT_FALSE(IsShared(Command({"CLIENT", "SETINFOS", "LIB-NAME", "a"})));
+  EXPECT_FALSE(IsShared(Command({"MULTI", "SETINFO"})));
+  EXPECT_TRUE(IsShared(Command({"GET", "CLIENT"})));
+}
+
 TEST(RedisRequestTest, ACommandIsJudgedByItselfAlone) {
   const auto found = FindRequests(*Redis(), Command({"MULTI"}) + Command({"GET", "BLOCK"}) +
                                                 Command({"XREAD", "BLOCK"}) + Command({"XREAD"}) +

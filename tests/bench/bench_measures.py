@@ -1,0 +1,129 @@
+"""What `./dev bench dataplane` measures of one program each, in the unit of its row."""
+
+import json
+import subprocess
+import time
+
+from bench_processes import cpu_seconds, resident_bytes
+
+# Ports in TIME_WAIT are not taken again for a second; this lets a full table of them drain between pairs.
+SETTLE_SECONDS = 1.0
+IDLE_CLIENTS = 4000
+FETCH_BYTES = 64 << 20
+GIB = 1 << 30
+KNEE_SHARE = 0.7
+# Connections at once: enough that a pass of the loop has more than one flow, as on a busy proxy.
+PARALLEL = 64
+# Small flows beside a bulk one: few enough requests a second that none waits for another.
+SMALL_FLOWS = 1000
+SMALL_REQUESTS_PER_SECOND = 2000
+
+
+class Failed(Exception):
+    """A proxy did not carry the load."""
+
+
+class Bench:
+    def __init__(self, stack, options):
+        self.stack = stack
+        self.options = options
+        self.knee = 0.0
+
+    def command(self, kind, port, **flags):
+        words = ["taskset", "-c", self.stack.other_cores, self.stack.bin / "bench_load", kind, "--target", f"127.0.0.1:{port}"]
+        for flag, value in {"seconds": self.options.seconds, "parallel": PARALLEL, **flags}.items():
+            words += [f"--{flag}", value]
+        return [str(word) for word in words]
+
+    def generator(self, kind, port, **flags):
+        """One that runs beside others, until its standard input ends or it is stopped."""
+        return subprocess.Popen(self.command(kind, self.stack.ports[port], **flags), stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, text=True)
+
+    def load(self, kind, port, **flags):
+        done = subprocess.run(self.command(kind, port, **flags), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed(f"{kind}: the generator failed: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+    def cpu(self, names):
+        return sum(cpu_seconds(self.stack.pids[name]) for name in names)
+
+    def cost(self, kind, port, names, per="done", **flags):
+        """CPU seconds of the named processes for each request, connection or byte."""
+        before = self.cpu(names)
+        result = self.load(kind, self.stack.ports[port], **flags)
+        used = self.cpu(names) - before
+        if result["errors"] or not result[per]:
+            raise Failed(f"{kind} through {port}: {result['errors']} failed, {result['done']} did not")
+        return used / result[per]
+
+    def short(self, port, names):
+        return self.cost("short", port, names) * 1e6
+
+    def kept(self, port, names):
+        return self.cost("kept", port, names) * 1e6
+
+    def bulk_cost(self, port, names):
+        return self.cost("bulk", port, names, per="bytes", parallel=2, bytes=FETCH_BYTES) * GIB
+
+    def throughput(self, port, names):
+        result = self.load("bulk", self.stack.ports[port], parallel=1, bytes=FETCH_BYTES)
+        return result["bytes"] / result["seconds"] / 1e6
+
+    def idle_bytes(self, port, names):
+        """Resident memory for each client that is connected and silent."""
+        return self.beside_idle(port, names, IDLE_CLIENTS, lambda: None)[0]
+
+    def beside_idle(self, port, names, clients, measure):
+        """Bytes for each of so many idle clients, and what `measure` finds meanwhile."""
+        pid = self.stack.pids[names[0]]
+        before = resident_bytes(pid)
+        with self.generator("idle", port, parallel=clients, seconds=20) as holder:
+            try:
+                connected = json.loads(holder.stdout.readline() or '{"connected": 0}')["connected"]
+                time.sleep(0.5)  # the proxy accepts the last of them
+                held = resident_bytes(pid) - before
+                found = measure()
+            finally:
+                holder.stdin.close()
+        time.sleep(0.5)
+        if connected < clients:
+            raise Failed(f"idle: {connected} of {clients} connected to {port}")
+        return held / clients, found
+
+    def find_knee(self):
+        """Short connections a second that HAProxy can do."""
+        if not self.knee:
+            self.knee = self.load("short", self.stack.ports["haproxy"])["done"] / self.options.seconds
+            time.sleep(SETTLE_SECONDS)
+        return self.knee
+
+    def latency(self, port, share):
+        """Open loop, at a share of what HAProxy can do; counted from the intended time."""
+        result = self.load("open", self.stack.ports[port], seconds=2 * self.options.seconds, rate=self.find_knee() * share)
+        if result["errors"] > result["done"] / 1000:
+            raise Failed(f"open loop through {port}: {result['errors']} of {result['done']} failed")
+        return result
+
+    def p99(self, port, _):
+        return self.latency(port, KNEE_SHARE)["p99_us"]
+
+    def small_beside_bulk(self, port, _):
+        """How many times as long the p99 of many small flows is while one flow of the same trunks is bulk."""
+        alone = self.small(port)
+        bulk = "haproxy_paced_bulk" if port == "haproxy" else f"{port}_paced_bulk"
+        seconds = 10 * self.options.seconds  # longer than what is measured beside it
+        with self.generator("bulk", bulk, parallel=1, bytes=FETCH_BYTES, seconds=seconds) as running:
+            beside = self.small(port)
+            if running.poll() is not None:
+                raise Failed(f"bulk through {bulk} ended beside {port}")
+            running.terminate()
+        return beside / alone
+
+    def small(self, port):
+        result = self.load("paced", self.stack.ports[port], seconds=2 * self.options.seconds, parallel=SMALL_FLOWS,
+                           rate=SMALL_REQUESTS_PER_SECOND)
+        if result["errors"]:
+            raise Failed(f"small flows through {port}: {result['errors']} of {result['done']} failed")
+        return result["p99_us"]

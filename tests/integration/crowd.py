@@ -1,0 +1,30 @@
+"""Many clients at once: each a thread, and what one of them raises fails the test."""
+
+import threading
+
+from waiting import SLOWNESS
+
+_PATIENCE_SECONDS = 60
+
+
+class Crowd:
+    """`count` threads, each of which calls `work(number)` once. `join` waits for all and brings up what they raised."""
+
+    def __init__(self, count, work):
+        self._failures = []
+        self._threads = [threading.Thread(target=self._run, args=(work, i), daemon=True) for i in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, work, number):
+        try:
+            work(number)
+        except BaseException as failure:  # pylint: disable=broad-except
+            self._failures.append(failure)
+
+    def join(self):
+        for thread in self._threads:
+            thread.join(_PATIENCE_SECONDS * SLOWNESS)
+            assert not thread.is_alive(), "a client hangs"
+        if self._failures:
+            raise self._failures[0]

@@ -1,0 +1,182 @@
+"""A real memcached in `message` mode with libmemcached's clients: what has one line for one line of its text protocol by
+`delimiter`, and its binary protocol by `length_field`, with the ids that it carries."""
+
+import random
+import socket
+import struct
+import threading
+
+import pylibmc
+import pytest
+
+from cluster import message_service
+from crowd import Crowd
+from processes import port_that_lasts, tool
+from traffic import read_exactly
+from waiting import SANITIZER, SLOWNESS, eventually
+
+_WORKERS = 2
+_SHARED_CONNECTIONS = 4  # the default, of each worker to each server
+_CLIENTS = 16
+_ROUNDS = 15 if SANITIZER else 60
+_REPLY_TIMEOUT_SECONDS = 2
+# Of the binary protocol: a header of 24 bytes with the length of what follows and `opaque`, which the server repeats.
+_BINARY = {"length_field": {"offset": 8, "length": 4, "adjustment": 12, "id_offset": 12, "id_length": 4}}
+_GET = 0x00
+_GET_QUIETLY = 0x09
+_NOT_FOUND = 1
+
+
+class Memcached:
+    """One server, reached directly and through a proxy: its services `lines` (text) and `frames` (binary)."""
+
+    def __init__(self, cluster):
+        self.port = port_that_lasts()
+        cluster.add_process("memcached", [
+            tool("memcached"), "-l", "127.0.0.1", "-p", self.port, "-U", 0, "-u", "root"]).start()
+        # Not its own client, which leaves a server alone for seconds that has refused it.
+        eventually("memcached listens", lambda: socket.create_connection(("127.0.0.1", self.port)).close() or True)
+        self.direct = client_of(self.port)
+        address = f"127.0.0.1:{self.port}"
+        cluster.add_controller({
+            "lines": message_service({"delimiter": {
+                "delimiter": "\r\n", "shared_prefixes": ["incr ", "decr ", "touch ", "delete ", "version\r\n"]}}, address),
+            "frames": message_service(_BINARY, address, max_message_bytes=1024 * 1024,
+                                      reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s")})
+        self.proxy = cluster.add_proxy(workers=_WORKERS)
+        cluster.start()
+        # They say "quit" when they go, which ends the connection that it comes on; of the binary protocol, that is one that
+        # others use. So they stay to the end of the test.
+        self._staying = []
+
+    def text_client(self):
+        return client_of(self.proxy.port("lines"))
+
+    def binary_client(self):
+        self._staying.append(client_of(self.proxy.port("frames"), binary=True))
+        return self._staying[-1]
+
+    def connections(self):
+        """All that it has but the one that asks."""
+        (_, stats), = self.direct.get_stats()
+        return int({str(key): value for key, value in stats.items()}["curr_connections"]) - 1
+
+
+def client_of(port, binary=False):
+    milliseconds = 30_000 * SLOWNESS
+    return pylibmc.Client([f"127.0.0.1:{port}"], binary=binary, behaviors={
+        "connect_timeout": milliseconds,
+        "send_timeout": milliseconds * 1000,
+        "receive_timeout": milliseconds * 1000})
+
+
+def binary_get(opcode, key, opaque):
+    return struct.pack("!BBHBBHIIQ", 0x80, opcode, len(key), 0, 0, 0, len(key), opaque, 0) + key
+
+
+def read_binary_reply(client):
+    """(status, opaque, the value)"""
+    header = read_exactly(client, 24)
+    assert len(header) == 24, "closed"
+    _, _, key_size, extras_size, _, status, size, opaque, _ = struct.unpack("!BBHBBHIIQ", header)
+    return status, opaque, read_exactly(client, size)[extras_size + key_size:]
+
+
+@pytest.fixture
+def memcached(cluster):
+    return Memcached(cluster)
+
+
+def test_one_line_commands_share_connections_by_delimiter(memcached):
+    before = memcached.connections()
+    for number in range(_CLIENTS):
+        memcached.direct.set(f"counter{number}", "0")
+        memcached.direct.set(f"gone{number}", "x")
+
+    def work(number):
+        client = memcached.text_client()
+        for i in range(_ROUNDS):
+            assert client.incr(f"counter{number}", 1000 + number) == (i + 1) * (1000 + number)
+            assert client.incr("all") > 0
+            assert client.touch(f"counter{number}", 1000)
+            assert client.delete(f"gone{number}") == (i == 0)
+            with pytest.raises(pylibmc.NotFound):
+                client.decr(f"gone{number}")
+
+    memcached.direct.set("all", "0")
+    Crowd(_CLIENTS, work).join()
+    assert memcached.direct.get("all") == str(_CLIENTS * _ROUNDS)
+    eventually("who said quit is gone",
+               lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS)
+    assert memcached.proxy.metric("proxy_shared_requests_total") == _CLIENTS * _ROUNDS * 5
+    assert memcached.proxy.metric("proxy_shared_replies_total") == _CLIENTS * _ROUNDS * 5
+
+
+def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcached):
+    memcached.direct.set("counter", "0")
+    asking = threading.Event()
+
+    def count(_):
+        client = memcached.text_client()
+        seen = 0
+        while not asking.is_set():
+            seen, before = client.incr("counter"), seen
+            assert seen > before
+
+    def store(number):
+        # Comes, does what shares nothing, and goes with a "quit".
+        for i in range(_ROUNDS):
+            client = memcached.text_client()
+            value = f"{number} {i}\r\n" * (i + 1)
+            assert client.touch("counter", 1000)
+            assert client.set(f"key{number}", value) and client.get(f"key{number}") == value
+            assert client.set_multi({f"a{number}": "1", f"b{number}": "2"}) == []
+            assert client.get_multi([f"a{number}", f"b{number}", "none"]) == {f"a{number}": "1", f"b{number}": "2"}
+            client.disconnect_all()
+
+    counting = Crowd(4, count)
+    try:
+        Crowd(4, store).join()
+    finally:
+        asking.set()
+    counting.join()
+    assert memcached.proxy.metric("proxy_shared_protocol_errors_total") == 0
+
+
+def test_binary_protocol_shares_connections_by_its_ids(memcached):
+    before = memcached.connections()
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+
+    # Every client counts `opaque` from 1.
+    def work(number):
+        client = memcached.binary_client()
+        numbers = random.Random(seed + number)
+        for i in range(_ROUNDS):
+            key = f"key{number}"
+            value = f"{number}-{i}-" + "v" * numbers.choice([0, 100, 10_000, 400_000 if i % 10 == 0 else 1])
+            assert client.set(key, value)
+            assert client.get(key) == value
+            assert client.append(key, "!") and client.get(key) == value + "!"
+            assert not client.add(key, "too late")
+            assert client.get(f"none{number}") is None
+            assert client.delete(key)
+            assert not client.delete(key)
+
+    Crowd(_CLIENTS, work).join()
+    assert memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS
+    assert memcached.proxy.metric("proxy_shared_replies_unmatched_total") == 0
+
+
+def test_request_that_is_left_unanswered_on_purpose_ends_its_client_only(memcached):
+    memcached.direct.set("here", "value")
+    with memcached.proxy.connect("frames") as quiet, memcached.proxy.connect("frames") as other:
+        # Without a word if it is not there: no protocol of one reply for one request.
+        quiet.sendall(binary_get(_GET_QUIETLY, b"none", 5) + binary_get(_GET, b"here", 6))
+        assert read_binary_reply(quiet) == (0, 6, b"value")
+        with pytest.raises(ConnectionResetError):
+            read_exactly(quiet, 1)
+        assert memcached.proxy.metric("proxy_shared_reply_timeouts_total") == 1
+        other.sendall(binary_get(_GET, b"here", 5) + binary_get(_GET, b"none", 6))
+        assert read_binary_reply(other) == (0, 5, b"value")
+        assert read_binary_reply(other)[:2] == (_NOT_FOUND, 6)

@@ -1,0 +1,101 @@
+"""Modbus in `message` mode: masters and devices on libmodbus, which we did not write."""
+
+import pytest
+
+from cluster import TESTS_DIR, message_service
+from processes import run
+from traffic import read_exactly
+from waiting import SANITIZER
+
+_MASTERS = 24
+_ROUNDS = 30 if SANITIZER else 120
+# Long enough for every answer of a busy machine, short enough to wait for.
+_REPLY_TIMEOUT_SECONDS = 3
+_MUTE_REGISTER = 9000
+_LATE_REGISTER = 9001
+
+
+class Device:
+    """A device behind a proxy with two workers, and the masters that ask it."""
+
+    def __init__(self, cluster, connections, **options):
+        self._cluster = cluster
+        self._process = cluster.add_process("device", [TESTS_DIR / "modbus_device", connections]).start()
+        address = self._process.wait_for_line(r"listening on (\S+)").group(1)
+        cluster.add_controller({"plc": message_service(
+            {"modbus_tcp": {}}, address, max_connections=connections,
+            reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s", **options)})
+        self.proxy = cluster.add_proxy()
+        cluster.start()
+
+    def masters(self, *arguments):
+        return [TESTS_DIR / "modbus_masters", self.proxy.port("plc"), *arguments]
+
+    def run_masters(self, rounds=_ROUNDS):
+        """All get what is theirs."""
+        said = run(self.masters(_MASTERS, rounds)).stdout
+        assert f"{_MASTERS * rounds} good, 0 wrong, 0 failed" in said, said
+
+    def start_reader(self, register, until):
+        """One more master that asks for this register, once the device says so."""
+        reader = self._cluster.add_process("reader", self.masters("read", register)).start()
+        self._process.wait_for_line(until)
+        return reader
+
+    def count(self, line):
+        return self._process.log().count(line)
+
+    def assert_bore(self, connections):
+        """It had all of its connections, and nobody asked for more."""
+        assert self.count("connection taken") == connections
+        assert self.count("connection refused") == 0
+        assert self.count("connection ended") == 0
+
+
+def heard(reader):
+    """What it heard, and after how many seconds."""
+    said, seconds = reader.wait_for_line(r"(.*) after (\S+) s\n").groups()
+    reader.wait()
+    return said, float(seconds)
+
+
+@pytest.mark.parametrize("connections", [1, 2])
+def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster, connections):
+    device = Device(cluster, connections)
+    device.run_masters()
+    device.assert_bore(connections)
+    assert device.proxy.metric("proxy_clients_accepted_total") == _MASTERS
+    # Each round is a write, a read and an exception.
+    requests = 3 * _MASTERS * _ROUNDS
+    assert device.proxy.metric("proxy_shared_requests_total") == requests
+    assert device.proxy.metric("proxy_shared_replies_total") == requests
+
+
+def test_device_that_drops_what_waits_gets_one_at_a_time(cluster):
+    device = Device(cluster, 1, max_in_flight=1)
+    with device.proxy.connect("plc") as client:
+        # A function that it does not know: libmodbus takes half a second, and throws away what came meanwhile.
+        client.sendall(bytes.fromhex("4711 0000 0002 01 41"))
+        device.run_masters()
+        assert read_exactly(client, 9) == bytes.fromhex("4711 0000 0003 01 c1 01")
+    device.assert_bore(1)
+
+
+def test_unanswered_request_ends_its_client_only(cluster):
+    device = Device(cluster, 1)
+    reader = device.start_reader(_MUTE_REGISTER, "left unanswered")
+    device.run_masters()
+    said, seconds = heard(reader)
+    assert said.startswith("error") and seconds >= 0.9 * _REPLY_TIMEOUT_SECONDS
+    assert device.proxy.metric("proxy_shared_reply_timeouts_total") == 1
+    # The connection goes on to serve.
+    device.run_masters(rounds=3)
+    device.assert_bore(1)
+
+
+def test_late_answer_is_passed_by_others_and_finds_its_client(cluster):
+    device = Device(cluster, 1)
+    reader = device.start_reader(_LATE_REGISTER, "will answer late")
+    device.run_masters()
+    assert heard(reader)[0] == f"value {_LATE_REGISTER}"
+    device.assert_bore(1)

@@ -1,0 +1,343 @@
+"""Real nginx servers in `message` mode by http1: wrk, curl and Python's HTTP client in front, few connections behind. And
+WebSockets of Python's library."""
+
+import asyncio
+import hashlib
+import http
+import http.client
+import os
+import random
+import re
+import signal
+import socket
+
+import pytest
+import websockets
+
+from cluster import http_get, message_service
+from crowd import Crowd
+from processes import port_that_lasts, run, tool
+from traffic import read_exactly
+from waiting import SANITIZER, SLOWNESS, eventually
+
+_WORKERS = 2
+# Of each worker to each server; far fewer than clients.
+_SHARED_CONNECTIONS = 3
+_LARGE_BYTES = 32 * 1024 * 1024
+_CONFIG = """\
+daemon off;
+master_process off;
+{user}
+pid {folder}/nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 1024; }}
+http {{
+  log_format requests '$connection $connection_requests $request_method $request_uri $status';
+  access_log {folder}/access.log requests;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  keepalive_requests {keepalive_requests};
+  keepalive_timeout {keepalive_timeout};
+  client_max_body_size 100m;
+  server {{
+    listen 127.0.0.1:{port};
+    root {folder}/www;
+    location /status {{ stub_status; access_log off; }}
+    location /name {{ return 200 "{name}"; }}
+    location /nothing {{ return 204; }}
+    location /zipped/ {{ alias {folder}/www/; gzip on; gzip_types *; gzip_proxied any; gzip_min_length 1; }}
+    location /put/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
+    location /small/ {{ client_max_body_size 10k; dav_methods PUT; }}
+  }}
+}}
+"""
+
+
+class Nginx:
+    def __init__(self, cluster, name, **limits):
+        self.port = port_that_lasts()
+        self.folder = cluster.path(name)
+        self.www = self.folder / "www"
+        self.www.mkdir(parents=True)
+        (self.www / "page").write_text("a page\n")
+        (self.www / "empty").write_text("")
+        config = self.folder / "nginx.conf"
+        config.write_text(_CONFIG.format(
+            folder=self.folder, name=name, port=self.port, user="user root;" if os.geteuid() == 0 else "",
+            **{"keepalive_requests": 1_000_000, "keepalive_timeout": "75s", **limits}))
+        self.process = cluster.add_process(name, [tool("nginx"), "-c", config, "-e", "stderr"])
+        self.start()
+
+    def start(self):
+        self.process.start()
+        eventually("nginx answers", lambda: http_get(self.port, "/name")[0] == 200)
+
+    @property
+    def address(self):
+        return f"127.0.0.1:{self.port}"
+
+    def connections_so_far(self):
+        """All that it has ever taken, the one that asks among them."""
+        return int(http_get(self.port, "/status")[1].splitlines()[2].split()[0])
+
+    def requests(self):
+        """(connection, its how manieth request, method, path, status) of each, in the order of their ends."""
+        return [tuple(line.split()) for line in (self.folder / "access.log").read_text().splitlines()]
+
+
+class Site:
+    """A proxy before some nginx servers."""
+
+    def __init__(self, cluster, servers=1, idempotent=False, **limits):
+        self.servers = [Nginx(cluster, f"nginx{i}", **limits) for i in range(servers)]
+        self.server = self.servers[0]
+        service = message_service({"http1": {}}, *[server.address for server in self.servers],
+                                  shared_connections=_SHARED_CONNECTIONS, idempotent=idempotent)
+        # For a server that is started again while a request waits for it.
+        cluster.add_controller({"web": {**service, "limits": {"connect_timeout": "20s"}}})
+        self.proxy = cluster.add_proxy(workers=_WORKERS)
+        cluster.start()
+        self._counted = self.server.connections_so_far()
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.proxy.port('web')}/{path}"
+
+    def curl(self, *arguments, **options):
+        return run([tool("curl"), "-sS", "--max-time", 60 * SLOWNESS, *arguments], **options)
+
+    def client(self):
+        return http.client.HTTPConnection("127.0.0.1", self.proxy.port("web"), timeout=30 * SLOWNESS)
+
+    def new_connections(self):
+        """Those of the proxy that the first server took since it was asked last."""
+        counted, self._counted = self._counted, self.server.connections_so_far()
+        return self._counted - counted - 1
+
+    def ask(self, client, path="name"):
+        client.request("GET", f"/{path}")
+        reply = client.getresponse()
+        return reply.status, reply.read().decode()
+
+
+@pytest.fixture
+def site(cluster):
+    return Site(cluster)
+
+
+def digest(path):
+    return hashlib.blake2b(path.read_bytes()).hexdigest()
+
+
+def test_clients_of_wrk_share_kept_connections(site):
+    report = run([tool("wrk"), "-t1", "-c64", "-d2s", "--timeout", "20s", site.url("page")]).stdout
+    print(report)
+    assert "Socket errors" not in report and "Non-2xx" not in report, report
+    kept = int(re.search(r"(\d+) requests in", report).group(1))
+    assert kept > (100 if SANITIZER else 2000)
+    # A client connection for each request: the server does not notice. It is the proxy that closes, without a word in the
+    # reply, so wrk, which does not remember what it has asked for, reports errors of reading.
+    report = run([tool("wrk"), "-t1", "-c32", "-d1s", "--timeout", "20s", "-H", "Connection: close",
+                  site.url("page")]).stdout
+    print(report)
+    assert "Non-2xx" not in report, report
+    assert site.new_connections() <= _WORKERS * _SHARED_CONNECTIONS
+    assert len({request[0] for request in site.server.requests() if request[3] == "/page"}) <= (
+        _WORKERS * _SHARED_CONNECTIONS)
+
+
+def test_server_that_ends_its_connections_after_some_requests_costs_no_request(cluster):
+    site = Site(cluster, keepalive_requests=10)
+    report = run([tool("wrk"), "-t1", "-c16", "-d1s", "--timeout", "20s", site.url("page")]).stdout
+    print(report)
+    assert "Socket errors" not in report and "Non-2xx" not in report, report
+    assert max(int(request[1]) for request in site.server.requests()) == 10
+
+
+def test_replies_without_a_body_do_not_shift_the_next(site):
+    etag = re.search(r"ETag: (\S+)", site.curl("-i", site.url("page")).stdout).group(1)
+    client = site.client()
+    for _ in range(3):
+        for method, path, fields, status, body in [
+                ("HEAD", "/page", {}, 200, ""), ("GET", "/page", {}, 200, "a page\n"),
+                ("GET", "/nothing", {}, 204, ""), ("GET", "/name", {}, 200, "nginx0"),
+                ("GET", "/page", {"If-None-Match": etag}, 304, ""), ("GET", "/empty", {}, 200, ""),
+                ("HEAD", "/none", {}, 404, ""), ("GET", "/page", {"Range": "bytes=2-5"}, 206, "page")]:
+            client.request(method, path, headers=fields)
+            reply = client.getresponse()
+            assert (reply.status, reply.read().decode()) == (status, body), (method, path)
+    client.close()
+    # curl's and this one.
+    assert site.proxy.metric("proxy_clients_accepted_total") == 2
+    assert site.new_connections() <= 2
+
+
+def test_pipelined_requests_are_answered_in_their_order(site):
+    for i in range(20):
+        (site.server.www / f"{i}").write_text(f"file {i} " + "x" * (i * 1000))
+    with site.proxy.connect("web") as client:
+        client.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i for i in range(19)) +
+                       b"GET /19 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answers = read_exactly(client, 10_000_000).decode()
+    bodies = re.findall(r"file (\d+) (x*)", answers)
+    assert [(int(number), len(rest)) for number, rest in bodies] == [(i, i * 1000) for i in range(20)]
+    # The "close" was for the client alone.
+    assert site.ask(site.client()) == (200, "nginx0")
+    assert site.new_connections() <= _WORKERS
+
+
+def test_close_and_old_clients_end_as_they_asked(site):
+    with site.proxy.connect("web") as client:
+        client.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert read_exactly(client, 10_000).endswith(b"\r\n\r\na page\n")
+    assert site.curl("--http1.0", site.url("page"), site.url("page")).stdout == "a page\n" * 2
+
+
+@pytest.mark.parametrize("how", [
+    pytest.param([], id="length"),
+    pytest.param(["-H", "Transfer-Encoding: chunked"], id="chunked"),
+    pytest.param(["-H", "Expect: 100-continue"], id="expect"),
+    pytest.param(["-H", "Expect:"], id="at_once"),
+    pytest.param(["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"], id="chunked_expect"),
+])
+def test_large_bodies_arrive_whole(site, cluster, how):
+    source, target = cluster.path("source"), cluster.path("target")
+    source.write_bytes(os.urandom(_LARGE_BYTES))
+    # On one connection, and a small one behind it.
+    said = site.curl("-v", *how, "-T", source, site.url("put/large"), "--next", "-sS", "-o", target, site.url("put/large"),
+                     "--next", "-sS", site.url("name"))
+    assert said.stdout == "nginx0"
+    assert digest(site.server.www / "put" / "large") == digest(source) == digest(target)
+    assert "201 Created" in said.stderr
+    if "Expect: 100-continue" in how:
+        assert "100 Continue" in said.stderr
+    assert site.proxy.metric("proxy_clients_accepted_total") == 1
+
+
+def test_chunked_replies_arrive_whole(site, cluster):
+    words = random.Random(1).choices([f"word{i} " for i in range(1000)], k=500_000)
+    (site.server.www / "words").write_text("".join(words))
+    said = site.curl("-v", "--compressed", "-o", cluster.path("target"), site.url("zipped/words"), "--next", "-sS",
+                     site.url("name"))
+    assert "Transfer-Encoding: chunked" in said.stderr
+    assert cluster.path("target").read_text() == "".join(words)
+    assert said.stdout == "nginx0"
+
+
+def test_bodies_of_many_clients_do_not_mix(site):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+
+    def work(number):
+        numbers = random.Random(seed + number)
+        client = site.client()
+        for i in range(5 if SANITIZER else 15):
+            body = numbers.randbytes(numbers.choice([0, 1, 1000, 60_000, 70_000, 500_000]))
+            # Chunked, where the length is not told.
+            client.request("PUT", f"/put/{number}", body=iter([body, b""]) if i % 2 else body)
+            reply = client.getresponse()
+            assert (reply.status, reply.read()) == (201 if i == 0 else 204, b"")
+            client.request("GET", f"/put/{number}")
+            reply = client.getresponse()
+            assert (reply.status, reply.read()) == (200, body)
+        client.close()
+
+    Crowd(12, work).join()
+    assert site.new_connections() <= _WORKERS * _SHARED_CONNECTIONS
+
+
+def test_body_that_the_server_refuses_in_the_middle_is_answered(site, cluster):
+    source = cluster.path("source")
+    source.write_bytes(os.urandom(_LARGE_BYTES))
+    # The server says 413 as soon as it has seen the head, and ends the connection; the client is still sending.
+    for _ in range(10):
+        said = site.curl("-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "-T", source, site.url("small/x"),
+                         check=False)
+        assert said.stdout == "413", said.stderr
+    # With a client that asks first, not a byte of it travels.
+    said = site.curl("-o", "/dev/null", "-w", "%{http_code} %{size_upload}", "-H", "Expect: 100-continue", "-T", source,
+                     site.url("small/x"), check=False)
+    assert said.stdout == "413 0", said.stderr
+    assert site.ask(site.client()) == (200, "nginx0")
+
+
+def test_server_that_dies_between_requests_costs_none(cluster):
+    site = Site(cluster, servers=2)
+    client = site.client()
+    names = set()
+    eventually("both have answered", lambda: names.add(site.ask(client)[1]) or len(names) == 2)
+    site.server.process.kill()
+    for _ in range(50):
+        assert site.ask(client) == (200, "nginx1")
+    site.server.start()
+    eventually("it is used again", lambda: site.ask(client) == (200, "nginx0"))
+    # The client has noticed nothing.
+    assert site.proxy.metric("proxy_clients_accepted_total") == 1
+    client.close()
+
+
+def test_server_that_closes_idle_connections_is_asked_on_new_ones(cluster):
+    site = Site(cluster, keepalive_timeout="100ms")
+    client = site.client()
+    for _ in range(3):
+        assert site.ask(client) == (200, "nginx0")
+        eventually("it has closed it", lambda: site.proxy.metric("proxy_shared_connections") == 0)
+    assert site.proxy.metric("proxy_clients_accepted_total") == 1
+    assert site.new_connections() == 3
+    client.close()
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_server_that_dies_with_a_request_that_it_has_seen(cluster, idempotent):
+    site = Site(cluster, idempotent=idempotent)
+    client = site.client()
+    assert site.ask(client) == (200, "nginx0")
+    site.server.process.send(signal.SIGSTOP)
+    client.request("GET", "/name")
+    eventually("it is on its way", lambda: site.proxy.metric("proxy_shared_requests_total") == 2)
+    site.server.process.kill()
+    if idempotent:
+        site.server.start()
+    reply = client.getresponse()
+    # Nobody may send it again who does not know what it does.
+    assert reply.status == (200 if idempotent else 502)
+    assert reply.will_close == (not idempotent)
+    reply.read()
+    client.close()
+
+
+def test_websocket_has_a_connection_of_its_own(cluster):
+    async def echo(peer):
+        async for message in peer:
+            await peer.send(message)
+
+    async def plain(path, _):
+        return (http.HTTPStatus.OK, [], b"no socket\n") if path == "/plain" else None
+
+    async def talk(url, number):
+        async with websockets.connect(url, max_size=None) as client:
+            for i in range(20):
+                message = os.urandom(i * 5000) if i % 2 else f"{number}: {i}"
+                await client.send(message)
+                assert await client.recv() == message
+            # Nothing of it is a request to the proxy: it lasts as long as the two want.
+            await (await client.ping())
+
+    async def all_of_it():
+        async with websockets.serve(echo, sock=listener, process_request=plain, max_size=None):
+            await asyncio.gather(*[talk(url, number) for number in range(10)])
+            # What asks for no upgrade is shared.
+            said = await asyncio.to_thread(run, [tool("curl"), "-sS", url.replace("ws", "http") + "plain"])
+            assert said.stdout == "no socket\n"
+            assert proxy.metric("proxy_shared_requests_total") == 1
+            await asyncio.to_thread(eventually, "no client is left", lambda: proxy.metric("proxy_clients") == 0)
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    cluster.add_controller({"web": message_service(
+        {"http1": {}}, f"127.0.0.1:{listener.getsockname()[1]}")})
+    proxy = cluster.add_proxy(workers=_WORKERS)
+    cluster.start()
+    url = f"ws://127.0.0.1:{proxy.port('web')}/"
+    asyncio.run(asyncio.wait_for(all_of_it(), 60 * SLOWNESS))
