@@ -82,12 +82,13 @@ void HeaderFlow::Finish(FlowEnd end, bool with_reset) {
   if (done_) return;
   done_ = true;
   timer_.Cancel();
+  router().OnFlowDone(*this, end);
+  // Last: who sees the end finds it counted.
   if (with_reset) {
     CloseWithReset(std::move(fd_));
   } else {
     fd_.Reset();
   }
-  router().OnFlowDone(*this, end);
 }
 
 }  // namespace trunkline

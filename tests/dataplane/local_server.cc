@@ -13,6 +13,15 @@
 namespace trunkline::test {
 namespace {
 
+absl::StatusOr<UniqueFd> Listen(const Address& address) {
+  if (address.is_unix()) return ListenOn(address);
+  auto sockets = ListenOnShared(address, 1);
+  if (!sockets.ok()) return sockets.status();
+  return std::move(sockets->front());
+}
+
+}  // namespace
+
 // A socket that is bound and never listens; listeners with SO_REUSEPORT may join it.
 void HoldPort(uint16_t port) {
   static auto& held = *new std::vector<UniqueFd>;
@@ -27,15 +36,6 @@ void HoldPort(uint16_t port) {
   EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   held.push_back(std::move(fd));
 }
-
-absl::StatusOr<UniqueFd> Listen(const Address& address) {
-  if (address.is_unix()) return ListenOn(address);
-  auto sockets = ListenOnShared(address, 1);
-  if (!sockets.ok()) return sockets.status();
-  return std::move(sockets->front());
-}
-
-}  // namespace
 
 bool Eventually(const std::function<bool()>& condition) {
   const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(kPatienceMillis);

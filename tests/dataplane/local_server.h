@@ -31,6 +31,10 @@ class LocalServer {
   UniqueFd listener_;
 };
 
+// Keeps a TCP port of 127.0.0.1 from whoever asks for any port, until the end of the process: one
+// that is listened on now with SO_REUSEPORT, and soon no more.
+void HoldPort(uint16_t port);
+
 // A port on which nobody listens, held until the end of the process.
 Address RefusingAddress();
 

@@ -47,8 +47,11 @@ class Tunnel {
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
   TrafficTable& traffic(size_t endpoint) { return *endpoints_[endpoint].traffic; }
   const Address& trunk_address(size_t endpoint) const { return endpoints_[endpoint].trunk_address; }
-  // As if its process had been killed.
-  void Kill(size_t endpoint) { endpoints_[endpoint].agent.reset(); }
+  // As if its process had been killed. Nobody gets its port.
+  void Kill(size_t endpoint) {
+    HoldPort(endpoints_[endpoint].trunk_address.port);
+    endpoints_[endpoint].agent.reset();
+  }
 
   void Apply();
   // Apply, then wait until every agent has a trunk from every worker.
