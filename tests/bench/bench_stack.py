@@ -114,13 +114,14 @@ def envoy_program(folder):
 class Stack:
     """`start` what is to be compared; `pids` has each program by name."""
 
-    def __init__(self, processes, workers=1, proxy_cores="0", other_cores="1"):
+    def __init__(self, processes, workers=1, proxy_cores="0", other_cores="1", tls=False):
         self.processes = processes
         self.folder = processes.folder
         self.bin = bin_dir()
         self.workers = workers
         self.proxy_cores = proxy_cores
         self.other_cores = other_cores
+        self.tls = tls
         names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
                  "server", "server_bulk", "server_paced_bulk", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
         self.ports = {name: free_port() for name in names}
@@ -166,6 +167,16 @@ class Stack:
                               "-c", self.config("envoy.yaml", text)], self.proxy_cores)
         self.processes.wait_for("Envoy", lambda: accepts(self.ports["envoy"]))
 
+    def _trunk_tls(self):
+        """The setting of agents and proxies: one certificate that is its own CA."""
+        if not self.tls:
+            return ""
+        cert, key = self.folder / "trunk.pem", self.folder / "trunk.key"
+        if not cert.exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                            "-days", "2", "-subj", "/CN=bench", "-keyout", key, "-out", cert], check=True, capture_output=True)
+        return f"trunk_tls: {{ca_file: {cert}, cert_file: {cert}, key_file: {key}}}\n"
+
     def start_trunkline(self):
         ports = self.ports
         services = "".join(self._service(name, mode) for name, mode in SERVICES.items())
@@ -177,10 +188,11 @@ class Stack:
         served = "".join(f"  - {{service: {name}, target: '{target}'}}\n" for name, target in targets.items())
         self._start("agent", [self.bin / "trunkline-agent", "--config", self.config("agent.yaml", (
             f"agent_id: server-1\ncontroller: 127.0.0.1:{ports['grpc']}\ntrunk_listen: 127.0.0.1:{ports['trunk']}\n"
-            f"admin_listen: 127.0.0.1:{ports['agent_http']}\nservices:\n{served}"))], self.other_cores)
+            f"admin_listen: 127.0.0.1:{ports['agent_http']}\n"
+            f"{self._trunk_tls()}services:\n{served}"))], self.other_cores)
         self._start("proxy", [self.bin / "trunkline-proxy", "--config", self.config("proxy.yaml", (
             f"proxy_id: proxy-1\ncontroller: 127.0.0.1:{ports['grpc']}\nadmin_listen: 127.0.0.1:{ports['proxy_http']}\n"
-            f"workers: {self.workers}\n"))], self.proxy_cores)
+            f"workers: {self.workers}\n{self._trunk_tls()}"))], self.proxy_cores)
         metrics = f"http://127.0.0.1:{ports['proxy_http']}/metrics"
         self.processes.wait_for("the proxy's listeners and trunk",
                                 lambda: all(accepts(ports[name]) for name in SERVICES) and http_ok(metrics) and
