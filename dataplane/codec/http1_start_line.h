@@ -19,7 +19,8 @@ class Http1Version {
   // kMore, kEnd or kBroken.
   ParseState Next(uint8_t byte) {
     if (matched_ < kPrefix.size()) {
-      return byte == kPrefix[matched_++] ? ParseState::kMore : ParseState::kBroken;
+      const auto expected = static_cast<uint8_t>(kPrefix[matched_++]);
+      return byte == expected ? ParseState::kMore : ParseState::kBroken;
     }
     minor_ = byte - '0';
     return byte == '0' || byte == '1' ? ParseState::kEnd : ParseState::kBroken;

@@ -75,10 +75,11 @@ class Bench:
         """Resident memory for each client that is connected and silent."""
         return self.beside_idle(port, names, IDLE_CLIENTS, lambda: None)[0]
 
-    def beside_idle(self, port, names, clients, measure):
-        """Bytes for each of so many idle clients, and what `measure` finds meanwhile."""
+    def beside_idle(self, port, names, clients, measure, empty=0):
+        """Bytes for each of so many idle clients, and what `measure` finds meanwhile. `empty`: what the process had before,
+        if not what it has now; it keeps what it frees."""
         pid = self.stack.pids[names[0]]
-        before = resident_bytes(pid)
+        before = empty or resident_bytes(pid)
         with self.generator("idle", port, parallel=clients, seconds=20) as holder:
             try:
                 connected = json.loads(holder.stdout.readline() or '{"connected": 0}')["connected"]
