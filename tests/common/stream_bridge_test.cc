@@ -5,9 +5,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/random.h"
 #include "common/trunk_connection.h"
 #include "tests/common/http2_pair.h"
+#include "tests/common/random_bytes.h"
 #include "tests/common/tcp_pair.h"
 
 namespace trunkline {
@@ -16,6 +16,7 @@ namespace {
 using test::Ending;
 using test::Http2Pair;
 using test::Peer;
+using test::RandomBytes;
 using test::TcpPair;
 using test::TestStream;
 using ::testing::ElementsAre;
@@ -46,13 +47,6 @@ class TestBridge final : public StreamBridge {
   void OnDone(End end) override { done.push_back(end); }
   void OnLoadChanged(bool is_load) override { load_changes.push_back(is_load); }
 };
-
-std::string RandomBytes(size_t size, uint64_t seed) {
-  FastRandom random(seed);
-  std::string bytes(size, '\0');
-  for (char& c : bytes) c = static_cast<char>(random.Next());
-  return bytes;
-}
 
 class StreamBridgeTest : public ::testing::Test {
  protected:

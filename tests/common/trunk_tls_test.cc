@@ -9,6 +9,7 @@
 #include "common/random.h"
 #include "common/trunk_connection.h"
 #include "tests/common/http2_pair.h"
+#include "tests/common/random_bytes.h"
 #include "tests/common/tcp_pair.h"
 #include "tests/common/test_certificates.h"
 
@@ -18,6 +19,7 @@ namespace {
 using test::Ending;
 using test::LoadTls;
 using test::Peer;
+using test::RandomBytes;
 using test::ScratchFolder;
 using test::TcpPair;
 using test::TestCa;
@@ -212,13 +214,6 @@ class TrunkTlsTest : public ::testing::Test {
   Peer near_wire_;
   Peer far_wire_;
 };
-
-std::string RandomBytes(size_t size, uint64_t seed) {
-  FastRandom random(seed);
-  std::string bytes(size, '\0');
-  for (char& c : bytes) c = static_cast<char>(random.Next());
-  return bytes;
-}
 
 TEST_F(TrunkTlsTest, StreamsAreCarriedBothWaysAndHalfClosed) {
   StartGood();

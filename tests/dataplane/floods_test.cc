@@ -8,8 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "common/random.h"
 #include "common/stream_window.h"
+#include "tests/common/random_bytes.h"
 #include "tests/dataplane/modes.h"
 
 namespace trunkline {
@@ -21,14 +21,8 @@ using test::HeaderFrom;
 using test::InMode;
 using test::LocalServer;
 using test::Peer;
+using test::RandomBytes;
 using test::Tunnel;
-
-std::string RandomBytes(size_t size, uint64_t seed) {
-  FastRandom random(seed);
-  std::string bytes(size, '\0');
-  for (char& c : bytes) c = static_cast<char>(random.Next());
-  return bytes;
-}
 
 class StalledReadersTest : public ::testing::TestWithParam<CarryMode> {
  protected:

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <thread>
 
-#include "common/random.h"
+#include "tests/common/random_bytes.h"
 #include "tests/dataplane/modes.h"
 
 namespace trunkline {
@@ -15,14 +15,8 @@ using test::Ending;
 using test::ExpectExchange;
 using test::LocalServer;
 using test::Peer;
+using test::RandomBytes;
 using test::Tunnel;
-
-std::string RandomBytes(size_t size, uint64_t seed) {
-  FastRandom random(seed);
-  std::string bytes(size, '\0');
-  for (char& c : bytes) c = static_cast<char>(random.Next());
-  return bytes;
-}
 
 class FlowTest : public ::testing::TestWithParam<CarryMode> {
  protected:
