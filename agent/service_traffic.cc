@@ -1,6 +1,7 @@
 #include "agent/service_traffic.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace trunkline {
 
@@ -25,7 +26,7 @@ ServerLoad TrafficTable::Load(size_t service) const {
 void TrafficTable::SetUtilization(size_t service, double utilization) {
   constexpr double kMost = ServerLoad::kMaxUtilization;
   const double thousandths = std::clamp(utilization * 1000, 0.0, kMost);
-  utilizations_[service].Set(static_cast<int64_t>(thousandths + 0.5));
+  utilizations_[service].Set(std::lround(thousandths));
 }
 
 ServiceTrafficTotals TrafficTable::Totals(size_t service) const {

@@ -3,6 +3,7 @@
 import pathlib
 import re
 import subprocess
+import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -42,6 +43,18 @@ class Dev(unittest.TestCase):
         for group in ("build", "test", "bench", "docker", "lint", "fuzz"):
             done = subprocess.run([ROOT / "scripts/packages", group], capture_output=True, text=True, check=True)
             self.assertRegex(done.stdout, r"\A([a-z0-9][a-z0-9.+-]+\n)+\Z")
+
+    def test_what_failed_in_a_long_run_is_told_again_and_nothing_else(self):
+        with tempfile.TemporaryDirectory() as folder:
+            logs = pathlib.Path(folder, "Testing/Temporary")
+            logs.mkdir(parents=True)
+            (logs / "LastTestsFailed.log").write_text("2:second.test\n")
+            (logs / "LastTest.log").write_text("".join(
+                f"{i}/3 Testing: {name}\n{i}/3 Test: {name}\nOutput:\n---\nsaid by {name}\n<end of output>\nTest time\n"
+                for i, name in enumerate(("first.test", "second.test", "second.test.too"), 1)))
+            done = subprocess.run([ROOT / "scripts/failed_tests", folder], capture_output=True, text=True, check=True)
+            self.assertEqual(done.stdout.splitlines()[0], "== second.test")
+            self.assertEqual(re.findall("said by.*", done.stdout), ["said by second.test"])
 
 
 if __name__ == "__main__":

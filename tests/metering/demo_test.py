@@ -9,12 +9,14 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "examples", "metering", "demo"))
 
 # pylint: disable=wrong-import-position
+import interrupts
 from checks import checks_of
 from children import Children, Failure
 from cpu_limits import LimitMaker
@@ -87,6 +89,22 @@ class ChildrenTest(unittest.TestCase):
             children.stop_all()
             for child in (plain, deaf):
                 self.assertFalse(os.path.exists(f"/proc/{child.pid}"))
+
+    def test_a_signal_while_one_starts_leaves_it_on_the_list(self):
+        def interrupt_parent():
+            os.kill(os.getppid(), signal.SIGINT)
+
+        usual = signal.getsignal(signal.SIGINT)
+        self.addCleanup(signal.signal, signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, interrupts.on_stop_signal)
+        with tempfile.TemporaryDirectory() as folder:
+            children = Children(folder)
+            with unittest.mock.patch("children._die_with_parent", interrupt_parent):
+                with self.assertRaises(KeyboardInterrupt):
+                    children.start("burner", BURN)
+            children.stop_all()
+            # All of the parent's children have been reaped.
+            self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
 
     def test_one_that_ends_unasked_is_reported_with_its_last_words(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -10,7 +10,6 @@ import glob
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 
@@ -22,6 +21,7 @@ from children import Children, Failure
 from cluster import Cluster
 from cpu_limits import LimitMaker
 from findings import Findings
+from interrupts import ignore_stop_signals, raise_on_stop_signals
 from live_table import LiveTable
 from observer import Observer
 from story import SHORTEST_SECONDS, USUAL_SECONDS, Story
@@ -34,7 +34,6 @@ SERVERS_SHARE_OF_CORE = 0.45
 # More servers' CPU than this needs more load than one generator should make.
 MOST_CORES = 1.8
 INTERRUPTED = 130
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def parse_arguments():
@@ -85,15 +84,9 @@ def keep_logs(folder, destination):
             shutil.copy(path, destination)
 
 
-def interrupt(_signal, _frame):
-    raise KeyboardInterrupt
-
-
 def main():
     arguments = parse_arguments()
-    # SIGINT too: it is ignored by default in what a script starts in the background.
-    for which in STOP_SIGNALS:
-        signal.signal(which, interrupt)
+    raise_on_stop_signals()
     folder = tempfile.mkdtemp(prefix="trunkline-demo-")
     children, limits = Children(folder), None
     try:
@@ -107,8 +100,7 @@ def main():
         return 1
     finally:
         # A second Ctrl-C must not stop the tidying.
-        for which in STOP_SIGNALS:
-            signal.signal(which, signal.SIG_IGN)
+        ignore_stop_signals()
         children.stop_all()
         if limits:
             limits.remove_all()

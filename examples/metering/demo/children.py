@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+import interrupts
+
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 5
 LOG_LINES_SHOWN = 15
@@ -88,8 +90,9 @@ class Children:
 
     def start(self, name, arguments, environment=None):
         log_path = os.path.join(self._log_folder, f"{name}.log")
-        child = Child(name, [str(a) for a in arguments], log_path, environment)
-        self._running.append(child)
+        with interrupts.held():
+            child = Child(name, [str(a) for a in arguments], log_path, environment)
+            self._running.append(child)
         return child
 
     def check(self):

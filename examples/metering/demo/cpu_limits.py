@@ -8,6 +8,7 @@ import glob
 import os
 import time
 
+import interrupts
 from process_limit import ProcessLimit
 
 GROUP_PREFIX = "trunkline-demo-"
@@ -148,13 +149,14 @@ class LimitMaker:
 
     def make(self, name, cores):
         group = f"{self._prefix}-{name}"
-        if self.kind == "cgroup1":
-            limit = CgroupV1Limit(self._root, group, cores)
-        elif self.kind == "cgroup2":
-            limit = CgroupV2Limit(self._root, group, cores)
-        else:
-            limit = ProcessLimit(cores)
-        self._made.append(limit)
+        with interrupts.held():
+            if self.kind == "cgroup1":
+                limit = CgroupV1Limit(self._root, group, cores)
+            elif self.kind == "cgroup2":
+                limit = CgroupV2Limit(self._root, group, cores)
+            else:
+                limit = ProcessLimit(cores)
+            self._made.append(limit)
         return limit
 
     def remove_all(self):
@@ -175,13 +177,14 @@ class LimitMaker:
             return False
         for folder in folders:
             _sweep(folder)
-        try:
-            limit = make()
-            limit.used_seconds()
-        except OSError:
-            for folder in folders:
-                if os.path.isdir(f"{folder}/{self._prefix}-try"):
-                    os.rmdir(f"{folder}/{self._prefix}-try")
-            return False
-        limit.remove()
-        return True
+        with interrupts.held():
+            try:
+                limit = make()
+                limit.used_seconds()
+            except OSError:
+                for folder in folders:
+                    if os.path.isdir(f"{folder}/{self._prefix}-try"):
+                        os.rmdir(f"{folder}/{self._prefix}-try")
+                return False
+            limit.remove()
+            return True
