@@ -42,7 +42,7 @@ LIBRARIES = [
 # The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
-    "agent/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
+    "common/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
     "agent/load_pacer.h", "agent/proc_stat.*", "agent/psi.*",
     "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
     "common/timer_wheel.*", "common/utf8.*",
