@@ -1,9 +1,11 @@
 #include "common/socket.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -253,6 +255,11 @@ int SocketError(int fd) {
 void CloseWithReset(UniqueFd fd) {
   const linger reset{.l_onoff = 1, .l_linger = 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+}
+
+size_t QueuedToSend(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
 absl::Duration RoundTrip(int fd) {

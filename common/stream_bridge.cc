@@ -151,6 +151,7 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
 void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
   if (unsent_ == nullptr) {
     unsent_ = std::make_unique<OutputBuffer>();
+    unsent_since_ = loop_.now();
     if (fd_) {
       registered_ = true;
       // Registering anew reports EPOLLOUT even if the socket drained meanwhile.
@@ -175,6 +176,7 @@ void StreamBridge::FlushToSocket() {
       return;
     }
     CarriedToSocket(n);
+    unsent_since_ = loop_.now();
     unsent_->Consume(n);
     unsent_share_.Set(unsent_->size());
     if (attached()) session()->Consume(this, n, loop_.now());

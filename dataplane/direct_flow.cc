@@ -20,9 +20,15 @@ bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
-    : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
+    : Flow(router, loop.now()),
+      loop_(loop),
+      limits_(limits),
+      client_took_at_(loop.now()),
+      server_took_at_(loop.now()),
+      activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(router.client_unsent_bytes());
+  pending_share_.BelongTo(router.client_pending_bytes());
   up_.Prime(first);
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
@@ -123,6 +129,7 @@ void DirectFlow::Carry() {
   if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
   unsent_share_.Set(down_.held_bytes());
+  pending_share_.Set(up_.held_bytes());
   if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
@@ -167,10 +174,19 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
 
 void DirectFlow::OnMoved(bool to_server) {
   carried_ = true;
+  (to_server ? server_took_at_ : client_took_at_) = loop_.now();
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
   router().SetLoad(*this, true);
   if (up_.source_broken || down_.source_broken) return;  // the timer ends it
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
+}
+
+Flow::Held DirectFlow::held() const {
+  const size_t down = down_.held_bytes();
+  const size_t up = up_.held_bytes();
+  if (down + up == 0) return {};
+  return {.bytes = down + up + (down > 0 ? QueuedToSend(client_.fd.get()) : 0),
+          .since = down >= up ? client_took_at_ : server_took_at_};
 }
 
 void DirectFlow::OnConnectTimer() {
@@ -198,6 +214,7 @@ void DirectFlow::Finish(FlowEnd end) {
   refused_timer_.Cancel();
   idle_timer_.Cancel();
   unsent_share_.Set(0);
+  pending_share_.Set(0);
   GiveBack();
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.

@@ -33,6 +33,8 @@ class DirectFlow final : public Flow, private Flushable {
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
   void Shutdown() override { Finish(FlowEnd::kShutdown); }
+  void Shed() override { Finish(FlowEnd::kMemory); }
+  Held held() const override;
 
  private:
   // A socket of the two, as epoll names it.
@@ -66,6 +68,9 @@ class DirectFlow final : public Flow, private Flushable {
   ByteRelay up_;    // client to server
   ByteRelay down_;  // server to client
   GaugeShare unsent_share_;
+  GaugeShare pending_share_;
+  MonotonicTime client_took_at_;
+  MonotonicTime server_took_at_;
   ConnectionLease lease_;
   EndpointCell* cell_ = nullptr;
   bool connected_ = false;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/socket.h"
 #include "dataplane/direct_flow.h"
 #include "dataplane/service_router.h"
 #include "dataplane/shared_pool.h"
@@ -42,6 +43,8 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
+  unsent_share_.BelongTo(router.client_unsent_bytes());
+  held_share_.BelongTo(router.client_pending_bytes());
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
@@ -114,6 +117,7 @@ void MessageFlow::Take(std::span<const uint8_t> bytes) {
   if (done_ || used == bytes.size()) return;
   held_ = std::make_unique<OutputBuffer>();
   held_->Append(bytes.data() + used, bytes.size() - used);
+  CountHeld();
 }
 
 void MessageFlow::WorkHeld() {
@@ -122,6 +126,7 @@ void MessageFlow::WorkHeld() {
   if (done_) return;
   held_->Consume(used);
   if (held_->empty()) held_.reset();
+  CountHeld();
 }
 
 // Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
@@ -229,6 +234,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   if (std::exchange(waiting_, false)) {
     wait_timer_.Cancel();
     if (held_ != nullptr && held_->empty()) held_.reset();
+    CountHeld();
     loop_.RequestFlush(this);
   }
   return true;
@@ -340,6 +346,7 @@ void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
 void MessageFlow::Keep(std::span<const uint8_t> bytes) {
   if (unsent_ == nullptr) {
     unsent_ = std::make_unique<OutputBuffer>();
+    unsent_since_ = loop_.now();
     watched_ = true;
     // Asking anew tells of room even if there is some meanwhile.
     if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
@@ -367,7 +374,7 @@ void MessageFlow::FlushClient() {
       Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
-    last_activity_ = loop_.now();
+    last_activity_ = unsent_since_ = loop_.now();
     unsent_->Consume(static_cast<size_t>(n));
     unsent_share_.Set(unsent_->size());
   }
@@ -400,6 +407,13 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
   if (watched_) loop_.Remove(fd_.get());
   router().Replace(*this,
                    std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
+}
+
+Flow::Held MessageFlow::held() const {
+  size_t bytes = held_ != nullptr ? held_->size() : 0;
+  for (const Again& request : again_) bytes += request.bytes.size();
+  if (unsent_ == nullptr) return {.bytes = bytes, .since = last_activity_};
+  return {.bytes = bytes + unsent_->size() + QueuedToSend(fd_.get()), .since = unsent_since_};
 }
 
 void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
@@ -439,6 +453,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   wait_timer_.Cancel();
   idle_timer_.Cancel();
   unsent_share_.Set(0);
+  held_share_.Set(0);
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);

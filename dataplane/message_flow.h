@@ -41,6 +41,8 @@ class MessageFlow final : public Flow,
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
   void Shutdown() override { Finish(FlowEnd::kShutdown, Closing::kReset); }
+  void Shed() override { Finish(FlowEnd::kMemory, Closing::kReset); }
+  Held held() const override;
 
  private:
   // Between "there is a whole request at the front of `view_`" and its way to a connection.
@@ -87,6 +89,7 @@ class MessageFlow final : public Flow,
   void WriteClient(std::span<const uint8_t> bytes);
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
+  void CountHeld() { held_share_.Set(held_ != nullptr ? held_->size() : 0); }
   void Settle();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
@@ -106,6 +109,8 @@ class MessageFlow final : public Flow,
   std::unique_ptr<OutputBuffer> held_;    // from the client, the front request first
   std::unique_ptr<OutputBuffer> unsent_;  // to the client
   GaugeShare unsent_share_;
+  GaugeShare held_share_;
+  MonotonicTime unsent_since_;            // it took nothing
   std::vector<Again> again_;              // to be sent again, before all others
   std::span<const uint8_t> starting_;     // the front request, while it is not in held_
   size_t front_size_ = 0;                 // its bytes that were parsed

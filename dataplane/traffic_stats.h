@@ -87,7 +87,9 @@ class ListenerStats {
 
 struct alignas(64) WorkerStats {
   Gauge clients;
-  Gauge client_unsent_bytes;  // that clients have not taken yet
+  Gauge client_unsent_bytes;   // that clients have not taken yet
+  Gauge client_pending_bytes;  // of clients that could not go on yet
+  Gauge memory_full;           // 1: takes nobody, because memory is short
   Gauge trunks;
   Counter dials;
   Counter dial_failures;
@@ -109,6 +111,7 @@ struct alignas(64) WorkerStats {
   Counter slow_readers;
   Counter source_limited;
   Counter bad_headers;
+  Counter shed;  // because memory was short
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;

@@ -50,7 +50,7 @@ PURE = [
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
     "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
     "controller/weight_limiter.*", "controller/weight_policy.*",
-    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*",
+    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*", "dataplane/memory_rule.*",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/clock.h"
