@@ -151,7 +151,6 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
 void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
   if (unsent_ == nullptr) {
     unsent_ = std::make_unique<OutputBuffer>();
-    unsent_since_ = loop_.now();
     if (fd_) {
       registered_ = true;
       // Registering anew reports EPOLLOUT even if the socket drained meanwhile.
@@ -161,6 +160,7 @@ void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
     }
   }
   unsent_->Append(data, size);
+  unsent_age_.Update(0, unsent_->size(), loop_.now());
   unsent_share_.Set(unsent_->size());
 }
 
@@ -176,8 +176,8 @@ void StreamBridge::FlushToSocket() {
       return;
     }
     CarriedToSocket(n);
-    unsent_since_ = loop_.now();
     unsent_->Consume(n);
+    unsent_age_.Update(n, unsent_->size(), loop_.now());
     unsent_share_.Set(unsent_->size());
     if (attached()) session()->Consume(this, n, loop_.now());
   }

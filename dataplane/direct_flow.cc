@@ -20,15 +20,11 @@ bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
-    : Flow(router, loop.now()),
-      loop_(loop),
-      limits_(limits),
-      client_took_at_(loop.now()),
-      server_took_at_(loop.now()),
-      activity_(loop.now()) {
+    : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(router.client_unsent_bytes());
   pending_share_.BelongTo(router.client_pending_bytes());
+  piped_share_.BelongTo(router.piped_bytes());
   up_.Prime(first);
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
@@ -130,6 +126,7 @@ void DirectFlow::Carry() {
   if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
   unsent_share_.Set(down_.held_bytes());
   pending_share_.Set(up_.held_bytes());
+  piped_share_.Set(up_.piped_bytes() + down_.piped_bytes());
   if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
@@ -138,6 +135,7 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
   uint64_t moved = 0;
   const ByteRelay::Result result = relay.Pump(source.fd.get(), sink.fd.get(), &moved);
   const bool from_client = &source == &client_;
+  (from_client ? up_age_ : down_age_).Update(moved, relay.held_bytes(), loop_.now());
   if (moved > 0) {
     bytes.Add(moved);
     OnMoved(/*to_server=*/from_client);
@@ -174,7 +172,6 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
 
 void DirectFlow::OnMoved(bool to_server) {
   carried_ = true;
-  (to_server ? server_took_at_ : client_took_at_) = loop_.now();
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
   router().SetLoad(*this, true);
   if (up_.source_broken || down_.source_broken) return;  // the timer ends it
@@ -186,7 +183,7 @@ Flow::Held DirectFlow::held() const {
   const size_t up = up_.held_bytes();
   if (down + up == 0) return {};
   return {.bytes = down + up + (down > 0 ? QueuedToSend(client_.fd.get()) : 0),
-          .since = down >= up ? client_took_at_ : server_took_at_};
+          .since = down >= up ? down_age_.since() : up_age_.since()};
 }
 
 void DirectFlow::OnConnectTimer() {
@@ -215,6 +212,7 @@ void DirectFlow::Finish(FlowEnd end) {
   idle_timer_.Cancel();
   unsent_share_.Set(0);
   pending_share_.Set(0);
+  piped_share_.Set(0);
   GiveBack();
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 
+#include "common/backlog_age.h"
 #include "common/event_loop.h"
 #include "common/flow_activity.h"
 #include "common/unique_fd.h"
@@ -69,8 +70,9 @@ class DirectFlow final : public Flow, private Flushable {
   ByteRelay down_;  // server to client
   GaugeShare unsent_share_;
   GaugeShare pending_share_;
-  MonotonicTime client_took_at_;
-  MonotonicTime server_took_at_;
+  GaugeShare piped_share_;
+  BacklogAge up_age_;
+  BacklogAge down_age_;
   ConnectionLease lease_;
   EndpointCell* cell_ = nullptr;
   bool connected_ = false;

@@ -60,7 +60,7 @@ class Flow {
   // The same, because memory is short.
   virtual void Shed() { Shutdown(); }
 
-  // What is kept for its client, and for how long nothing of it has moved.
+  // What is kept for its client, and since when the oldest of it waits (see BacklogAge).
   struct Held {
     size_t bytes = 0;
     MonotonicTime since;

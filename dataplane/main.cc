@@ -60,10 +60,8 @@ size_t MaxClients(const v1::ProxyConfig& config) {
 }
 
 DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
-                                    std::shared_ptr<const TrunkTls> tls, const MemoryMeter& memory) {
+                                    std::shared_ptr<const TrunkTls> tls) {
   DataPlane::Options options;
-  options.memory = {.read = [&memory] { return memory.Read(); }, .give_back = GiveBackFreeMemory};
-  options.memory_budget_bytes = memory.budget_bytes();
   options.workers = WorkerCount(config);
   options.max_clients = MaxClients(config);
   options.bind_address = config.bind_address();
@@ -87,7 +85,7 @@ void TellBudget(const MemoryMeter& memory) {
           ? absl::StrCat(", control group limit ", memory.group_limit_bytes() / kMebibyte, " MiB")
           : "";
   LogInfo("memory budget {} MiB{}", memory.budget_bytes() / kMebibyte, group);
-  const std::optional<MemoryReading> now = memory.Read();
+  const std::optional<MemoryReading> now = memory.Read(0);
   if (now && now->fullness() > MemoryLevel::kGrowthStops / 2) {
     LogWarn("{} MiB of {} MiB of memory are used before the first client: there is room for few",
             now->used_bytes / kMebibyte, now->budget_bytes / kMebibyte);
@@ -145,8 +143,11 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   const MemoryMeter memory =
       MemoryMeter::OfThisProcess(static_cast<int64_t>(config.memory_budget_bytes()));
   TellBudget(memory);
-  const DataPlane::Options options = DataPlaneOptions(config, std::move(tls), memory);
+  DataPlane::Options options = DataPlaneOptions(config, std::move(tls));
   TrafficStats stats(options.workers);
+  options.memory = {.read = [&] { return memory.Read(stats.PipedBytes()); },
+                    .give_back = GiveBackFreeMemory};
+  options.memory_budget_bytes = memory.budget_bytes();
   DataPlane data_plane(options, stats, inheritance->TakeSockets());
   // The saved snapshot is in service when this is there: on inherited sockets, if any.
   auto subscriber = std::make_unique<DiscoverySubscriber>(
@@ -163,7 +164,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
   metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
-  metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, writer); });
+  metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
   const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
   auto http = StartHttp(
       admin, metrics, [&] { return NotReady(*subscriber, stats); }, has_predecessor);

@@ -11,8 +11,11 @@ namespace {
 
 // Of what workers do not count themselves: a look costs some microseconds.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
+// After a reset: the next look tells whether it was enough.
+constexpr absl::Duration kLookAgain = absl::Milliseconds(10);
 // Where nobody was worth it, going through all clients again so soon would find nobody.
 constexpr absl::Duration kShedAgain = absl::Milliseconds(250);
+constexpr absl::Duration kUrgentShedAgain = absl::Milliseconds(20);
 // malloc goes through all that it has, and others wait for it meanwhile.
 constexpr absl::Duration kGiveBackInterval = absl::Seconds(1);
 constexpr absl::Duration kTellInterval = absl::Seconds(10);
@@ -57,19 +60,21 @@ void MemoryGuard::Look() {
   level_.OnReading(*reading);
   windows_.set_may_grow(level_.windows_may_grow());
   stats_.memory_full.Set(level_.takes_clients() ? 0 : 1);
-  if (level_.bytes_to_shed() > 0) Shed(*reading);
+  if (level_.bytes_to_shed() > 0) Shed();
   const int64_t part =
       level_.headroom_bytes() / (kBufferSlack * static_cast<int64_t>(options_.workers));
   alarm_bytes_ = KeptBytes() + std::max(part, kLeastAlarmBytes);
   Tell(*reading);
 }
 
-void MemoryGuard::Shed(const MemoryReading& reading) {
+void MemoryGuard::Shed() {
   const MonotonicTime now = loop_.now();
   Owner::Shed shed;
-  if (now >= may_shed_at_) {
+  const absl::Duration again = level_.urgent() ? kUrgentShedAgain : kShedAgain;
+  if (now >= shed_nobody_at_ + again) {
     shed = owner_.ShedClients(level_.bytes_to_shed(), level_.urgent());
-    if (shed.clients == 0) may_shed_at_ = now + kShedAgain;
+    if (shed.clients == 0) shed_nobody_at_ = now;
+    if (shed.clients > 0) loop_.Arm(timer_, kLookAgain);
     untold_.clients += shed.clients;
     untold_.bytes += shed.bytes;
   }

@@ -53,7 +53,7 @@ class MemoryGuard final : private Flushable {
   void OnFlush() override;
   void OnTimer() { Look(); }
   void Look();
-  void Shed(const MemoryReading& reading);
+  void Shed();
   void Tell(const MemoryReading& reading);
   int64_t KeptBytes() const;
 
@@ -64,7 +64,7 @@ class MemoryGuard final : private Flushable {
   WindowBudget& windows_;
   MemoryLevel level_;
   int64_t alarm_bytes_;  // what is kept then asks for a look at once
-  MonotonicTime may_shed_at_;
+  MonotonicTime shed_nobody_at_;
   MonotonicTime may_give_back_at_;
   MonotonicTime may_tell_at_;
   bool told_full_ = false;

@@ -93,20 +93,21 @@ std::optional<MemoryReading> MemoryMeter::WithoutFilePages(MemoryReading reading
   return reading;
 }
 
-std::optional<MemoryReading> MemoryMeter::Read() const {
+std::optional<MemoryReading> MemoryMeter::Read(int64_t piped_bytes) const {
   const std::optional<Resident> own = ReadResident();
   if (!own) return std::nullopt;
-  const MemoryReading process = {.used_bytes = own->bytes, .budget_bytes = budget_bytes_};
+  const MemoryReading process = {.used_bytes = own->bytes + piped_bytes,
+                                 .budget_bytes = budget_bytes_};
   if (!group_usage_) return process;
   std::optional<MemoryReading> group = ReadGroup();
   if (group && group->fullness() > kLooksCloser) group = WithoutFilePages(*group, *own);
   return group && group->fullness() > process.fullness() ? *group : process;
 }
 
-std::optional<MemoryReading> MemoryMeter::OfProcess() const {
+std::optional<MemoryReading> MemoryMeter::OfProcess(int64_t piped_bytes) const {
   const std::optional<Resident> own = ReadResident();
   if (!own) return std::nullopt;
-  return MemoryReading{.used_bytes = own->bytes, .budget_bytes = budget_bytes_};
+  return MemoryReading{.used_bytes = own->bytes + piped_bytes, .budget_bytes = budget_bytes_};
 }
 
 std::optional<MemoryReading> MemoryMeter::OfGroup() const {

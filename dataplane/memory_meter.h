@@ -2,7 +2,7 @@
 //
 // Two limits end a process that grows, and the one that is nearer counts:
 //   - the budget (configured, or four fifths of what there is), against what this process has in
-//     RAM: trunkline_process_resident_memory_bytes;
+//     RAM, trunkline_process_resident_memory_bytes, and what it has put into pipes;
 //   - nine tenths of the control group's limit, against what the group has, which is what the OOM
 //     killer goes by: the kernel's part of every client is in it, the file pages that it takes back
 //     first are not. A group of which most belongs to others says nothing about us.
@@ -39,9 +39,9 @@ class MemoryMeter {
   static MemoryMeter OfThisProcess(int64_t budget_bytes);
 
   // The limit that is nearer. None: unreadable.
-  std::optional<MemoryReading> Read() const;
+  std::optional<MemoryReading> Read(int64_t piped_bytes) const;
   // Each by itself; none where there is no such limit.
-  std::optional<MemoryReading> OfProcess() const;
+  std::optional<MemoryReading> OfProcess(int64_t piped_bytes) const;
   std::optional<MemoryReading> OfGroup() const;
 
   int64_t budget_bytes() const { return budget_bytes_; }

@@ -27,14 +27,17 @@ void MemoryLevel::OnReading(const MemoryReading& reading) {
 
 std::vector<size_t> ChooseToShed(std::span<const Holding> holdings, int64_t bytes_to_shed,
                                  bool urgent) {
-  const auto stalled = [&](size_t i) { return holdings[i].stalled >= kStalledAfter; };
+  const auto stalled = [&](size_t i) { return holdings[i].age >= kStalledAfter; };
+  int64_t all_bytes = 0;
+  for (const Holding& holding : holdings) all_bytes += static_cast<int64_t>(holding.bytes);
+  const bool readers_too = urgent && all_bytes >= bytes_to_shed;
   std::vector<size_t> order;
   for (size_t i = 0; i < holdings.size(); ++i) {
-    if (holdings[i].bytes >= kLeastShedBytes && (urgent || stalled(i))) order.push_back(i);
+    if (holdings[i].bytes >= kLeastShedBytes && (readers_too || stalled(i))) order.push_back(i);
   }
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return std::make_tuple(stalled(a), holdings[a].bytes, holdings[a].stalled) >
-           std::make_tuple(stalled(b), holdings[b].bytes, holdings[b].stalled);
+    return std::make_tuple(stalled(a), holdings[a].bytes, holdings[a].age) >
+           std::make_tuple(stalled(b), holdings[b].bytes, holdings[b].age);
   });
   size_t count = 0;
   for (int64_t left = bytes_to_shed; count < order.size() && left > 0; ++count) {

@@ -4,9 +4,10 @@
 //   95 %                 clients are reset, until it is below 90 %
 //   98 %                 nobody new is taken                              until it is below 95 %
 //
-// Who is reset: those for which most is kept, and first those who have taken nothing for a second,
-// for they will take as little of the next bytes. Up to 98 % only they are, so that a client that
-// reads pays for none that does not.
+// Who is reset: those for which most is kept, and first those whose oldest byte has waited for
+// seconds, who do not read or hardly. Up to 98 % only they are, so that a client that reads pays
+// for none that does not. Above, all are that hold anything, unless all of it together is too
+// little to matter: then it is not they who fill the memory.
 //
 // Pure; externally synchronized. Sizes in bytes.
 #pragma once
@@ -61,16 +62,16 @@ class MemoryLevel {
 // What is kept for one client.
 struct Holding {
   size_t bytes = 0;
-  absl::Duration stalled;  // so long nothing of it has moved
+  absl::Duration age;  // so long the oldest of it has waited
 };
 
-// A reader that took nothing for this long has stalled.
-inline constexpr absl::Duration kStalledAfter = absl::Seconds(1);
+// Whose bytes are this old does not read, or less than 21 KiB/s of a window of 64 KiB.
+inline constexpr absl::Duration kStalledAfter = absl::Seconds(3);
 // Less than that is not worth a client: a page of memory.
 inline constexpr size_t kLeastShedBytes = 4096;
 
 // Whom to reset, as indexes into `holdings`, in this order: as many as hold `bytes_to_shed`, or all
-// that may be. Of equals the one goes that has stalled longer, then the one that comes first.
+// that may be. Of equals the one goes whose bytes are older, then the one that comes first.
 std::vector<size_t> ChooseToShed(std::span<const Holding> holdings, int64_t bytes_to_shed,
                                  bool urgent);
 

@@ -346,7 +346,6 @@ void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
 void MessageFlow::Keep(std::span<const uint8_t> bytes) {
   if (unsent_ == nullptr) {
     unsent_ = std::make_unique<OutputBuffer>();
-    unsent_since_ = loop_.now();
     watched_ = true;
     // Asking anew tells of room even if there is some meanwhile.
     if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
@@ -354,6 +353,7 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     }
   }
   unsent_->Append(bytes.data(), bytes.size());
+  unsent_age_.Update(0, unsent_->size(), loop_.now());
   unsent_share_.Set(unsent_->size());
   // Asked each time: somebody may wait by now.
   if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
@@ -374,8 +374,9 @@ void MessageFlow::FlushClient() {
       Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
-    last_activity_ = unsent_since_ = loop_.now();
+    last_activity_ = loop_.now();
     unsent_->Consume(static_cast<size_t>(n));
+    unsent_age_.Update(static_cast<size_t>(n), unsent_->size(), loop_.now());
     unsent_share_.Set(unsent_->size());
   }
   unsent_.reset();
@@ -413,7 +414,7 @@ Flow::Held MessageFlow::held() const {
   size_t bytes = held_ != nullptr ? held_->size() : 0;
   for (const Again& request : again_) bytes += request.bytes.size();
   if (unsent_ == nullptr) return {.bytes = bytes, .since = last_activity_};
-  return {.bytes = bytes + unsent_->size() + QueuedToSend(fd_.get()), .since = unsent_since_};
+  return {.bytes = bytes + unsent_->size() + QueuedToSend(fd_.get()), .since = unsent_age_.since()};
 }
 
 void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }

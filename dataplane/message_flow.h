@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/backlog_age.h"
 #include "common/event_loop.h"
 #include "common/output_buffer.h"
 #include "common/unique_fd.h"
@@ -110,7 +111,7 @@ class MessageFlow final : public Flow,
   std::unique_ptr<OutputBuffer> unsent_;  // to the client
   GaugeShare unsent_share_;
   GaugeShare held_share_;
-  MonotonicTime unsent_since_;            // it took nothing
+  BacklogAge unsent_age_;
   std::vector<Again> again_;              // to be sent again, before all others
   std::span<const uint8_t> starting_;     // the front request, while it is not in held_
   size_t front_size_ = 0;                 // its bytes that were parsed

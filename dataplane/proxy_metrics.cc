@@ -216,8 +216,8 @@ void CollectReading(const char* of, const std::optional<MemoryReading>& reading,
 
 }  // namespace
 
-void CollectMemory(const MemoryMeter& meter, MetricsWriter& writer) {
-  CollectReading("process", meter.OfProcess(), writer);
+void CollectMemory(const MemoryMeter& meter, const TrafficStats& stats, MetricsWriter& writer) {
+  CollectReading("process", meter.OfProcess(stats.PipedBytes()), writer);
   CollectReading("control_group", meter.OfGroup(), writer);
 }
 

@@ -8,6 +8,6 @@
 namespace trunkline {
 
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer);
-void CollectMemory(const MemoryMeter& meter, MetricsWriter& writer);
+void CollectMemory(const MemoryMeter& meter, const TrafficStats& stats, MetricsWriter& writer);
 
 }  // namespace trunkline

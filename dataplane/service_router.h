@@ -102,6 +102,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   Gauge* client_unsent_bytes() const { return &stats_->client_unsent_bytes; }
   // And of what clients sent that cannot go on yet.
   Gauge* client_pending_bytes() const { return &stats_->client_pending_bytes; }
+  // And what of both is in pipes.
+  Gauge* piped_bytes() const { return &stats_->piped_bytes; }
   // Below the listener's limit, over all workers.
   bool HasRoom() const;
 

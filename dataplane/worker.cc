@@ -147,7 +147,7 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
     const Flow::Held held = flow->held();
     if (held.bytes < kLeastShedBytes) continue;
     flows.push_back(flow.get());
-    holdings.push_back({.bytes = held.bytes, .stalled = loop_.now() - held.since});
+    holdings.push_back({.bytes = held.bytes, .age = loop_.now() - held.since});
   }
   MemoryGuard::Owner::Shed shed;
   // Those that are reset live on to the end of the pass.

@@ -193,7 +193,8 @@ TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
   // 88 to 94 %, whatever the kernel leaves here.
   other_ = 15 * kReplyBytes;
   budget_ = 16 * kReplyBytes * 100 / 94;
-  EXPECT_FALSE(test::WaitFor(stalled.client.fd(), POLLRDHUP, 1500));
+  const int long_enough = static_cast<int>(absl::ToInt64Milliseconds(kStalledAfter)) + 500;
+  EXPECT_FALSE(test::WaitFor(stalled.client.fd(), POLLRDHUP, long_enough));
   EXPECT_EQ(tunnel.worker().shed.Value(), 0u);
   const int room = kReplyBytes;
   setsockopt(stalled.client.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);

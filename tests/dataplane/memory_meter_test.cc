@@ -52,10 +52,11 @@ class MemoryMeterTest : public ::testing::Test {
 TEST_F(MemoryMeterTest, ResidentMemoryIsHeldAgainstTheBudget) {
   WriteResident(30);
   const MemoryMeter meter = Meter(100 * kMebibyte, 0);
-  EXPECT_EQ(meter.Read()->used_bytes, 30 * kMebibyte);
-  EXPECT_EQ(meter.Read()->budget_bytes, 100 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->used_bytes, 30 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->budget_bytes, 100 * kMebibyte);
   WriteResident(40);
-  EXPECT_EQ(meter.Read()->used_bytes, 40 * kMebibyte) << "each time anew";
+  EXPECT_EQ(meter.Read(0)->used_bytes, 40 * kMebibyte) << "each time anew";
+  EXPECT_EQ(meter.Read(7)->used_bytes, 40 * kMebibyte + 7) << "pipes are not in it";
   EXPECT_FALSE(meter.OfGroup());
 }
 
@@ -72,10 +73,10 @@ TEST_F(MemoryMeterTest, FullerGroupCountsAgainstNineTenthsOfItsLimit) {
   WriteResident(50);
   WriteGroup(90, 10, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(100 * kMebibyte, 100 * kMebibyte);
-  EXPECT_EQ(meter.Read()->used_bytes, 80 * kMebibyte) << "without file pages";
-  EXPECT_EQ(meter.Read()->budget_bytes, 90 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->used_bytes, 80 * kMebibyte) << "without file pages";
+  EXPECT_EQ(meter.Read(0)->budget_bytes, 90 * kMebibyte);
   WriteResident(95);
-  EXPECT_EQ(meter.Read()->used_bytes, 95 * kMebibyte) << "the process is fuller";
+  EXPECT_EQ(meter.Read(0)->used_bytes, 95 * kMebibyte) << "the process is fuller";
   EXPECT_EQ(meter.OfGroup()->used_bytes, 80 * kMebibyte);
 }
 
@@ -83,7 +84,7 @@ TEST_F(MemoryMeterTest, GroupThatOthersFillSaysNothing) {
   WriteResident(30);
   WriteGroup(95, 10, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(100 * kMebibyte, 100 * kMebibyte);
-  EXPECT_EQ(meter.Read()->used_bytes, 30 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->used_bytes, 30 * kMebibyte);
   EXPECT_FALSE(meter.OfGroup());
 }
 
@@ -91,24 +92,24 @@ TEST_F(MemoryMeterTest, LimitThatChangesIsFollowed) {
   WriteResident(80);
   WriteGroup(80, 0, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(1000 * kMebibyte, 100 * kMebibyte);
-  EXPECT_EQ(meter.Read()->budget_bytes, 90 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->budget_bytes, 90 * kMebibyte);
   WriteGroup(80, 0, std::to_string(200 * kMebibyte));
-  EXPECT_EQ(meter.Read()->budget_bytes, 180 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->budget_bytes, 180 * kMebibyte);
   WriteGroup(80, 0, "max");
-  EXPECT_EQ(meter.Read()->budget_bytes, 1000 * kMebibyte);
+  EXPECT_EQ(meter.Read(0)->budget_bytes, 1000 * kMebibyte);
 }
 
 TEST_F(MemoryMeterTest, WhatCannotBeReadIsNoReading) {
-  EXPECT_FALSE(Meter(kMebibyte, 0).Read());
+  EXPECT_FALSE(Meter(kMebibyte, 0).Read(0));
   Write("statm", "12 x\n");
-  EXPECT_FALSE(Meter(kMebibyte, 0).Read());
+  EXPECT_FALSE(Meter(kMebibyte, 0).Read(0));
 }
 
 TEST_F(MemoryMeterTest, ThisProcessIsMeasured) {
   const MemoryMeter meter = MemoryMeter::OfThisProcess(0);
-  ASSERT_TRUE(meter.OfProcess());
-  EXPECT_GT(meter.OfProcess()->used_bytes, kMebibyte);
-  EXPECT_GT(meter.budget_bytes(), meter.OfProcess()->used_bytes);
+  ASSERT_TRUE(meter.OfProcess(0));
+  EXPECT_GT(meter.OfProcess(0)->used_bytes, kMebibyte);
+  EXPECT_GT(meter.budget_bytes(), meter.OfProcess(0)->used_bytes);
 }
 
 constexpr char kMountsOfVersion2[] = "30 20 0:26 / /cg rw,nosuid - cgroup2 cgroup2 rw\n";

@@ -44,7 +44,7 @@ LIBRARIES = [
 PURE = [
     "common/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
     "agent/load_pacer.h", "agent/proc_stat.*", "agent/psi.*",
-    "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
+    "common/backlog_age.h", "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
     "common/timer_wheel.*", "common/utf8.*",
     "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
