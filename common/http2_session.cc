@@ -342,12 +342,11 @@ void Http2Session::Ready(Http2Stream* stream) {
   listener_->OnOutputWanted();
 }
 
-void Http2Session::Consume(Http2Stream* stream, size_t bytes, MonotonicTime now) {
-  const int32_t id = stream->stream_id_;
-  nghttp2_session_consume_stream(session_, id, bytes);
-  if (stream->window_.OnRead(bytes, now, round_trip_, options_.window_budget)) {
-    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id, stream->window_.bytes());
-  }
+void Http2Session::Consume(Http2Stream* stream, size_t bytes, MonotonicTime now, bool waited) {
+  const int32_t more =
+      stream->window_.OnRead(bytes, waited, now, round_trip_, options_.window_budget);
+  if (more == 0) return;
+  nghttp2_submit_window_update(session_, NGHTTP2_FLAG_NONE, stream->stream_id_, more);
   listener_->OnOutputWanted();
 }
 

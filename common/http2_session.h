@@ -130,8 +130,9 @@ class Http2Session {
   void Respond(Http2Stream* stream, int status);
   // The stream's source has something: its PullData is called from Produce.
   void Ready(Http2Stream* stream);
-  // Bytes given by OnData have left: the peer may send as many again, or more; see StreamWindow.
-  void Consume(Http2Stream* stream, size_t bytes, MonotonicTime now);
+  // Bytes given by OnData have left: the peer may send as many again, or more, or not yet; see
+  // StreamWindow. `waited`: they did not leave when they came.
+  void Consume(Http2Stream* stream, size_t bytes, MonotonicTime now, bool waited = false);
   // Of the connection, as its owner measures it.
   void set_round_trip(absl::Duration round_trip) { round_trip_ = round_trip; }
   // Ends the stream with RST_STREAM; no callbacks to it any more.

@@ -179,7 +179,7 @@ void StreamBridge::FlushToSocket() {
     unsent_->Consume(n);
     unsent_age_.Update(n, unsent_->size(), loop_.now());
     unsent_share_.Set(unsent_->size());
-    if (attached()) session()->Consume(this, n, loop_.now());
+    if (attached()) session()->Consume(this, n, loop_.now(), /*waited=*/true);
   }
   if (unsent_ != nullptr) {
     unsent_.reset();

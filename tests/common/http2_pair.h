@@ -175,11 +175,14 @@ class Http2End final : public Http2Session::Listener {
 
 class Http2Pair {
  public:
-  explicit Http2Pair(uint32_t max_streams = 1000, bool offers_load = false)
+  // `window_budget`: of the server, whose windows grow with it.
+  explicit Http2Pair(uint32_t max_streams = 1000, bool offers_load = false,
+                     WindowBudget* window_budget = nullptr)
       : client({.role = Http2Session::Role::kClient, .max_streams = max_streams}),
         server({.role = Http2Session::Role::kServer,
                 .max_streams = max_streams,
-                .offers_load = offers_load}) {}
+                .offers_load = offers_load,
+                .window_budget = window_budget}) {}
 
   ~Http2Pair() {
     client.session.CloseAll(NGHTTP2_NO_ERROR);

@@ -275,6 +275,45 @@ TEST(Http2SessionTest, UnreadStreamStopsAtItsWindowAndTheOthersProceed) {
   EXPECT_EQ(unread.received.size(), 2 * kStreamWindow);
 }
 
+TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
+  WindowBudget budget(StreamWindow::kBudgetBytes);
+  Http2Pair pair(1000, false, &budget);
+  pair.server.session.set_round_trip(absl::Seconds(1));
+  TestStream& near = pair.Open();
+  TestStream& far = pair.far();
+  near.Send(std::string(30'000'000, 'x'));
+  pair.Pump();
+  ASSERT_EQ(far.received.size(), 30'000'000u);
+  EXPECT_EQ(budget.left(), StreamWindow::kBudgetBytes - StreamWindow::kMaxBytes +
+                               StreamWindow::kInitialBytes);
+  // It stalls, and the peer may fill what it was granted.
+  far.consume = false;
+  far.received.clear();
+  near.Send(std::string(30'000'000, 'x'));
+  pair.Pump();
+  const size_t kept = far.received.size();
+  EXPECT_GT(kept, static_cast<size_t>(StreamWindow::kMaxBytes) / 2);
+  // Then it reads a little at a time: nothing comes before all but an ordinary window has left.
+  MonotonicTime now = MonotonicTime() + absl::Seconds(10);
+  size_t read = 0;
+  for (; read + kStreamWindow < kept; read += 1000) {
+    ASSERT_EQ(far.received.size(), kept) << read;
+    pair.server.session.Consume(&far, 1000, now, /*waited=*/true);
+    now = now + absl::Milliseconds(1);
+    pair.Pump();
+  }
+  EXPECT_EQ(budget.left(), StreamWindow::kBudgetBytes);
+  // And from there on an ordinary window.
+  for (int i = 0; i < 1000; ++i) {
+    pair.server.session.Consume(&far, 1000, now, /*waited=*/true);
+    now = now + absl::Milliseconds(200);
+    pair.Pump();
+    read += 1000;
+    ASSERT_LE(far.received.size(), read + kStreamWindow);
+    ASSERT_GE(far.received.size(), read + kStreamWindow / 4);
+  }
+}
+
 // 300 windows are more than the connection's own 16 MiB.
 TEST(Http2SessionTest, ManyUnreadStreamsDoNotCloseTheConnectionsWindow) {
   Http2Pair pair;
