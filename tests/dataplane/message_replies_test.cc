@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "tests/dataplane/exchange.h"
@@ -279,6 +280,91 @@ TEST_F(RepliesTest, EveryByteOfAReplyIsALifeSign) {
   }
   ASSERT_TRUE(server.Send("\n"));
   EXPECT_EQ(client.Read(1), "\n");
+}
+
+class FarewellTest : public RepliesTest {
+ protected:
+  static constexpr char kAsk[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  // What the server gets of it: its connection stays.
+  static constexpr char kAsked[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection:      \r\n\r\n";
+  static std::string Reply(const std::string& field, const std::string& body) {
+    return absl::StrCat("HTTP/1.1 200 OK\r\n", field, "Content-Length: ", body.size(), "\r\n\r\n",
+                        body);
+  }
+  static void ExpectEnd(Peer& client, const std::string& words) {
+    EXPECT_EQ(client.ReadToEnd(), words);
+    EXPECT_EQ(client.ending(), Ending::kFin);
+  }
+};
+
+TEST_F(FarewellTest, ClientThatAsksForACloseIsToldOfItAndItsServerIsNot) {
+  Start({.codec = test::Http()});
+  std::optional<Peer> server;
+  for (int i = 0; i < 3; ++i) {
+    Peer client = Connect();
+    ASSERT_TRUE(client.Send(kAsk));
+    if (!server) server = local_.Accept();
+    ASSERT_EQ(server->Read(sizeof kAsked - 1), kAsked);
+    ASSERT_TRUE(server->Send(Reply("Connection: keep-alive\r\n", "body")));
+    ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+  }
+  EXPECT_EQ(exchange_->connections(0), 1u);
+}
+
+// More than one read of it, so the buffer is full when a field is put in.
+TEST_F(FarewellTest, LargeReplyIsWholeWithAFieldMore) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(kAsk));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+  std::string body;
+  for (int i = 0; i < 100'000; ++i) body += absl::StrCat(i, "\n");
+  ASSERT_TRUE(server.Send(Reply("", body)));
+  ExpectEnd(client, Reply("Connection: close\r\n", body));
+}
+
+TEST_F(FarewellTest, ReplyThatComesByteByByteSaysClose) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(kAsk));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+  for (const char byte : Reply("", "body")) {
+    const uint64_t before = shared().bytes_read.Value();
+    ASSERT_TRUE(server.Send(std::string(1, byte)));
+    ASSERT_TRUE(Eventually([&] { return shared().bytes_read.Value() > before; }));
+  }
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+}
+
+TEST_F(FarewellTest, RequestThatIsSentAgainIsStillTheLast) {
+  Start({.codec = test::Http(), .idempotent = true});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(kAsk));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+  server.Reset();
+  Peer second = local_.Accept();
+  ASSERT_EQ(second.Read(sizeof kAsked - 1), kAsked);
+  ASSERT_TRUE(second.Send(Reply("", "body")));
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+}
+
+// What follows a close is no request (RFC 9112, 9.6), and must not turn the end into a reset.
+TEST_F(FarewellTest, RequestsBehindTheLastOneAreDropped) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(absl::StrCat(kAsk, kAsk)));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+  ASSERT_TRUE(server.Send(Reply("", "body")));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  // A reset that the first one provoked would be seen by the second.
+  ASSERT_TRUE(client.Send(kAsk));
+  ASSERT_TRUE(client.Send(kAsk)) << "it was reset";
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+  EXPECT_EQ(shared().requests.Value(), 1u);
 }
 
 class IdRepliesTest : public RepliesTest {
