@@ -25,7 +25,7 @@ class FlowTest : public ::testing::TestWithParam<CarryMode> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes),
-                         [](const auto& param) { return test::NameOf(param.param); });
+                         test::kNameOfMode);
 
 // What an agent does for its server, and the windows of streams.
 class TunnelFlowTest : public ::testing::Test {

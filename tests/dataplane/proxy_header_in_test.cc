@@ -154,9 +154,7 @@ TEST_P(ProxyHeaderInTest, ProxyThatStopsResetsThoseWhoseHeaderIsNotWhole) {
   EXPECT_EQ(tunnel_.clients(), 1) << "it may finish until the proxy goes";
 }
 
-const auto kModeName = [](const auto& param) { return test::NameOf(param.param); };
-
-INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes), kModeName);
+INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes), test::kNameOfMode);
 
 class ImpatientProxyHeaderTest : public ProxyHeaderInTest {
  protected:
@@ -195,7 +193,7 @@ TEST_P(ImpatientProxyHeaderTest, HeaderThatDripsInGetsNoMoreTime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, ImpatientProxyHeaderTest, ::testing::ValuesIn(test::kAllModes),
-                         kModeName);
+                         test::kNameOfMode);
 
 }  // namespace
 }  // namespace trunkline
