@@ -55,6 +55,7 @@ Worker::Worker(Options options, TrafficStats& stats)
       all_stats_(stats),
       stats_(&stats.worker(options_.index)),
       random_(options_.random_seed) {
+  loop_.set_max_gather(options_.max_gather);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
 }
@@ -211,6 +212,10 @@ void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
 
 void Worker::OnFlowGone(Flow& flow) {
   const size_t index = flow.table_index;
+  // A flow with a connection of its own gains nothing from company.
+  if (flow.router().set().mode != CarryMode::kDirect) {
+    loop_.NoteFlowEnd(loop_.now() - flow.accepted_at());
+  }
   loop_.Retire(std::move(flows_[index]));
   if (index + 1 < flows_.size()) {
     flows_[index] = std::move(flows_.back());
