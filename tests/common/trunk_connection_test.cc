@@ -249,8 +249,9 @@ TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
 // to do. A close with that unread would be a reset, and the kernel would throw away what the peer
 // has not fetched yet.
 TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
-  auto [fd, peer] = TcpPair(/*peers_receive_buffer=*/4096);
-  server_.Start(std::move(fd), {.session = {.role = Role::kServer}});
+  auto pair = TcpPair(/*peers_receive_buffer=*/4096);
+  Peer& peer = pair.second;
+  server_.Start(std::move(pair.first), {.session = {.role = Role::kServer}});
   test::Http2End client({.role = Role::kClient});
   TestStream near;
   near.finish = true;

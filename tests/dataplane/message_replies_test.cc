@@ -333,12 +333,12 @@ TEST_F(FarewellTest, RequestsBehindTheLastOneAreDropped) {
 class IdRepliesTest : public RepliesTest {
  protected:
   std::string ReadFrame(Peer& peer) {
-    const std::string head = peer.Read(4);
+    std::string head = peer.Read(4);
     if (head.size() < 4) return head;
     return head + peer.Read(IdOf(head.substr(2)));
   }
   std::string ReadModbus(Peer& peer) {
-    const std::string head = peer.Read(6);
+    std::string head = peer.Read(6);
     if (head.size() < 6) return head;
     return head + peer.Read(IdOf(head.substr(4)));
   }

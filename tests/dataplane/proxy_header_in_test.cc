@@ -10,7 +10,6 @@ namespace {
 
 using test::Ending;
 using test::Eventually;
-using test::ExpectExchange;
 using test::HeaderFrom;
 using test::InMode;
 using test::LocalServer;
