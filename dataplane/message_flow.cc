@@ -42,6 +42,7 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
+  unsent_share_.BelongTo(router.client_unsent_bytes());
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 

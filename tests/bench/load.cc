@@ -2,10 +2,10 @@
 //
 //   short  connect, one request, close; always --parallel at once
 //   kept   --parallel connections, one request after the other on each
-//   open   short connections at --rate a second, whatever happens: latency counts from the intended
-//   time paced  --parallel kept connections that take turns at --rate requests a second, latency
-//   likewise bulk   --parallel connections that each fetch --bytes from a bulk port, again and
-//   again idle   --parallel connections that do nothing until standard input ends
+//   open   short connections at --rate a second, whatever happens; latency from the intended time
+//   paced  --parallel kept connections in turn, --rate requests a second, latency likewise
+//   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
+//   idle   --parallel connections that do nothing until standard input ends
 //
 // A request is --bytes long and begins with its length after the first four bytes (big endian, so
 // that a length-field codec can frame it); the reply is as long. Runs for --seconds and prints one

@@ -226,6 +226,9 @@ TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
   strange.ca = ours_.CaFile();
   Start(LoadTls(strange), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
+  // Each at its end: the client hears of it when its own side of the handshake is through.
+  EXPECT_EQ(client_.counters.tls_failures.Value(), 1u);
+  EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate verify failed"));
 }
 

@@ -200,6 +200,8 @@ TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
   const std::string reply = HugeReply();
   size_t sent = SendUntilStuck(server, reply);
   EXPECT_LT(sent, reply.size()) << "the proxy took it all, though nobody reads";
+  const Gauge& unsent = exchange_->worker().client_unsent_bytes;
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() > 0; }));
   Hurry(slow);
   std::string got;
   while (got.size() < reply.size()) {
@@ -208,6 +210,7 @@ TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
     got += slow.Read(std::max<size_t>(1, slow.UnreadBytes()));
   }
   EXPECT_TRUE(got == reply);
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() == 0; }));
   EXPECT_EQ(exchange_->worker().slow_readers.Value(), 0u);
   ExpectExchange(slow, server, "GET c\r\n", ":2\r\n");
 }
