@@ -7,10 +7,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "agent/cgroup_files.h"
-#include "agent/cgroup_paths.h"
 #include "agent/cgroup_search.h"
 #include "agent/proc_stat.h"
+#include "common/cgroup_files.h"
+#include "common/cgroup_paths.h"
 
 namespace trunkline {
 namespace {

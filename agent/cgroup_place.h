@@ -10,7 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "agent/system_files.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

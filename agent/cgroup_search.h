@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "agent/system_files.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

@@ -7,8 +7,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "agent/cgroup_files.h"
 #include "agent/proc_stat.h"
+#include "common/cgroup_files.h"
 
 namespace trunkline {
 

@@ -14,7 +14,7 @@
 #include "absl/status/statusor.h"
 #include "agent/cgroup_place.h"
 #include "agent/process_tree.h"
-#include "agent/system_files.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

@@ -11,8 +11,8 @@
 #include "agent/network_sampler.h"
 #include "agent/service_sampler.h"
 #include "agent/service_traffic.h"
-#include "agent/system_files.h"
 #include "common/clock.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

@@ -19,11 +19,11 @@
 #include "agent/sampling_loop.h"
 #include "agent/service_traffic.h"
 #include "agent/sock_diag_socket.h"
-#include "agent/system_files.h"
 #include "agent/trunk_server.h"
 #include "common/admin_http.h"
 #include "common/log.h"
 #include "common/program.h"
+#include "common/system_files.h"
 #include "common/trunk_tls_config.h"
 
 namespace trunkline {

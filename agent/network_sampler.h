@@ -7,8 +7,8 @@
 
 #include "absl/time/time.h"
 #include "agent/rate_window.h"
-#include "agent/system_files.h"
 #include "common/clock.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

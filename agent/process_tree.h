@@ -11,7 +11,7 @@
 #include <map>
 
 #include "agent/proc_stat.h"
-#include "agent/system_files.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

@@ -19,8 +19,8 @@
 #include "agent/reachability.h"
 #include "agent/service_traffic.h"
 #include "agent/sock_diag.h"
-#include "agent/system_files.h"
 #include "common/clock.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 

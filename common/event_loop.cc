@@ -90,6 +90,7 @@ void EventLoop::RunOnce(absl::Duration max_wait) {
   }
   timers_.Advance(now_);
   RunFlushes();
+  if (after_pass_ != nullptr) after_pass_->OnFlush();
   while (!retired_.empty()) {
     // A destructor may retire what it owned.
     const auto dying = std::exchange(retired_, {});

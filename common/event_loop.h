@@ -34,7 +34,7 @@ class EventHandler {
   virtual void OnEvents(uint32_t events) = 0;
 };
 
-// Something that wants to be called once at the end of this pass.
+// Something that wants to be called at the end of a pass.
 class Flushable {
  public:
   virtual ~Flushable() = default;
@@ -78,6 +78,9 @@ class EventLoop {
   void Arm(Timer& timer, absl::Duration wait) { timers_.Arm(timer, now_ + wait); }
   void RequestFlush(Flushable* flushable);
   void CancelFlush(Flushable* flushable);
+  // Calls it last in each pass from here on, with no need to ask. There is one at most; it outlives
+  // the loop's last pass.
+  void CallAfterPasses(Flushable* flushable) { after_pass_ = flushable; }
   // Deletes `object` at the end of the pass.
   template <typename T>
   void Retire(std::unique_ptr<T> object) {
@@ -107,6 +110,7 @@ class EventLoop {
   std::unique_ptr<Wakeup> wakeup_;
   std::vector<Flushable*> flushes_;
   std::vector<Flushable*> flushing_;
+  Flushable* after_pass_ = nullptr;
   std::vector<std::unique_ptr<void, void (*)(void*)>> retired_;
   bool running_ = true;
 

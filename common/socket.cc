@@ -1,9 +1,11 @@
 #include "common/socket.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -17,7 +19,10 @@
 namespace trunkline {
 namespace {
 
-constexpr int kTrunkUnsentLowatBytes = 128 * 1024;
+// The kernel takes no more than this of what it cannot send yet: what a peer does not read stays
+// with us, where it is counted, and what is for a trunk, where it is scheduled. Without it a client
+// that stalls costs up to tcp_wmem (4 MiB).
+constexpr int kUnsentLowatBytes = 128 * 1024;
 constexpr int kTrunkUserTimeoutMillis = 10'000;
 constexpr int kListenBacklog = 4096;  // the kernel lowers it to net.core.somaxconn
 
@@ -93,6 +98,8 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
   if (!address.is_unix()) {
     SetFlag(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     SetFlag(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    // Accepted sockets inherit it.
+    SetFlag(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentLowatBytes);
     if (share) SetFlag(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   }
   if (bind(fd.get(), Raw(where), where.size) != 0) return ListenError(address, "listen on", errno);
@@ -255,6 +262,11 @@ void CloseWithReset(UniqueFd fd) {
   setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
 }
 
+size_t QueuedToSend(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
+}
+
 absl::Duration RoundTrip(int fd) {
   tcp_info info{};
   socklen_t size = sizeof info;
@@ -264,7 +276,7 @@ absl::Duration RoundTrip(int fd) {
 
 void SetTrunkOptions(int fd) {
   SetFlag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  SetFlag(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kTrunkUnsentLowatBytes);
+  SetFlag(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentLowatBytes);
   SetFlag(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, kTrunkUserTimeoutMillis);
 }
 

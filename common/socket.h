@@ -73,6 +73,9 @@ int SocketError(int fd);
 // Closes with RST instead of FIN, so that the peer does not take a broken stream for a whole one.
 void CloseWithReset(UniqueFd fd);
 
+// What the kernel has of our bytes that the peer has not acknowledged; 0 where it does not say.
+size_t QueuedToSend(int fd);
+
 // What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in
 // the kernel (so that scheduling stays ours), and an end to unacknowledged silence.
 void SetTrunkOptions(int fd);

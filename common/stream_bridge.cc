@@ -160,6 +160,7 @@ void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
     }
   }
   unsent_->Append(data, size);
+  unsent_age_.Update(0, unsent_->size(), loop_.now());
   unsent_share_.Set(unsent_->size());
 }
 
@@ -176,6 +177,7 @@ void StreamBridge::FlushToSocket() {
     }
     CarriedToSocket(n);
     unsent_->Consume(n);
+    unsent_age_.Update(n, unsent_->size(), loop_.now());
     unsent_share_.Set(unsent_->size());
     if (attached()) session()->Consume(this, n, loop_.now());
   }

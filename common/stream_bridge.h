@@ -14,6 +14,7 @@
 #include <memory>
 #include <string_view>
 
+#include "common/backlog_age.h"
 #include "common/event_loop.h"
 #include "common/flow_activity.h"
 #include "common/http2_session.h"
@@ -77,6 +78,9 @@ class StreamBridge : public EventHandler, public Http2Stream {
   // No byte for the idle time-out.
   virtual void OnIdle() { Abort(End::kTimeout); }
 
+  // Bytes that the socket has not taken, and since when the oldest of them wait.
+  size_t unsent_bytes() const { return unsent_ != nullptr ? unsent_->size() : 0; }
+  MonotonicTime unsent_since() const { return unsent_age_.since(); }
   // Some byte has passed, either way.
   bool carried_bytes() const { return carried_bytes_; }
   bool done() const { return done_; }
@@ -112,6 +116,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   Nagle nagle_ = Nagle::kOff;
   std::unique_ptr<OutputBuffer> unsent_;  // what the socket did not take
   GaugeShare unsent_share_;
+  BacklogAge unsent_age_;
   Counter* from_socket_count_ = nullptr;
   Counter* to_socket_count_ = nullptr;
   const absl::Duration idle_timeout_;

@@ -24,15 +24,18 @@ class WindowBudget {
  public:
   explicit WindowBudget(int64_t bytes) : left_(bytes) {}
   bool Take(int64_t bytes) {
-    if (bytes > left_) return false;
+    if (!may_grow_ || bytes > left_) return false;
     left_ -= bytes;
     return true;
   }
   void Give(int64_t bytes) { left_ += bytes; }
   int64_t left() const { return left_; }
+  // Whether it gives anything, however much is left.
+  void set_may_grow(bool may_grow) { may_grow_ = may_grow; }
 
  private:
   int64_t left_;
+  bool may_grow_ = true;
 };
 
 class StreamWindow {

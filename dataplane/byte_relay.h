@@ -40,6 +40,8 @@ class ByteRelay {
   // Bytes that were read and not written.
   bool holds_bytes() const { return piped_ > 0 || unsent_ != nullptr; }
   size_t held_bytes() const { return piped_ + (unsent_ != nullptr ? unsent_->size() : 0); }
+  // Those of them that are the kernel's, in a pipe.
+  size_t piped_bytes() const { return piped_; }
 
   // Set by the owner as epoll tells.
   bool readable = true;

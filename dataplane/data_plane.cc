@@ -19,6 +19,14 @@ std::string SocketKey(const std::string& service, const Address& wanted) {
   return absl::StrCat(service, " ", wanted.ToString());
 }
 
+// Of each worker. All together: a quarter of the budget, since what a window allows may come at once.
+int64_t WindowGrowth(const DataPlane::Options& options) {
+  constexpr int64_t kPart = 4;
+  if (options.memory_budget_bytes == 0) return StreamWindow::kBudgetBytes;
+  const auto workers = static_cast<int64_t>(options.workers);
+  return std::min(StreamWindow::kBudgetBytes, options.memory_budget_bytes / (kPart * workers));
+}
+
 std::vector<UniqueFd> Copies(const std::vector<UniqueFd>& sockets) {
   std::vector<UniqueFd> copies;
   for (const UniqueFd& socket : sockets) {
@@ -39,6 +47,8 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .max_gather = options_.max_gather,
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,
+        .memory = options_.memory,
+        .window_growth_bytes = WindowGrowth(options_),
         .hand_over = [this](size_t to, const std::string& service, UniqueFd client) {
           workers_[to]->Adopt(service, std::move(client));
         }};

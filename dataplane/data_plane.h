@@ -27,6 +27,8 @@ class DataPlane {
     std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;
+    MemoryGuard::Source memory;
+    int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: does not
   };
 
   // `stats` has as many workers and outlives this. `inherited` are used for the services that they are for, in place of

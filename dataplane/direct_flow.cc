@@ -23,6 +23,8 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
     : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(router.client_unsent_bytes());
+  pending_share_.BelongTo(router.client_pending_bytes());
+  piped_share_.BelongTo(router.piped_bytes());
   up_.Prime(first);
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
@@ -125,6 +127,8 @@ void DirectFlow::Carry() {
   if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
   unsent_share_.Set(down_.held_bytes());
+  pending_share_.Set(up_.held_bytes());
+  piped_share_.Set(up_.piped_bytes() + down_.piped_bytes());
   if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
@@ -133,6 +137,7 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
   uint64_t moved = 0;
   const ByteRelay::Result result = relay.Pump(source.fd.get(), sink.fd.get(), &moved);
   const bool from_client = &source == &client_;
+  (from_client ? up_age_ : down_age_).Update(moved, relay.held_bytes(), loop_.now());
   if (moved > 0) {
     bytes.Add(moved);
     OnMoved(/*to_server=*/from_client);
@@ -175,6 +180,14 @@ void DirectFlow::OnMoved(bool to_server) {
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
 }
 
+Flow::Held DirectFlow::held() const {
+  const size_t down = down_.held_bytes();
+  const size_t up = up_.held_bytes();
+  if (down + up == 0) return {};
+  return {.bytes = down + up + (down > 0 ? QueuedToSend(client_.fd.get()) : 0),
+          .since = down >= up ? down_age_.since() : up_age_.since()};
+}
+
 void DirectFlow::OnConnectTimer() {
   if (connected_ && carried_) return;
   Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
@@ -200,6 +213,8 @@ void DirectFlow::Finish(FlowEnd end) {
   refused_timer_.Cancel();
   idle_timer_.Cancel();
   unsent_share_.Set(0);
+  pending_share_.Set(0);
+  piped_share_.Set(0);
   GiveBack();
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.

@@ -12,6 +12,7 @@
 #include <memory>
 #include <span>
 
+#include "common/backlog_age.h"
 #include "common/event_loop.h"
 #include "common/flow_activity.h"
 #include "common/unique_fd.h"
@@ -33,6 +34,8 @@ class DirectFlow final : public Flow, private Flushable {
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
   void Shutdown() override { Finish(FlowEnd::kShutdown); }
+  void Shed() override { Finish(FlowEnd::kMemory); }
+  Held held() const override;
 
  private:
   // A socket of the two, as epoll names it.
@@ -66,6 +69,10 @@ class DirectFlow final : public Flow, private Flushable {
   ByteRelay up_;    // client to server
   ByteRelay down_;  // server to client
   GaugeShare unsent_share_;
+  GaugeShare pending_share_;
+  GaugeShare piped_share_;
+  BacklogAge up_age_;
+  BacklogAge down_age_;
   ConnectionLease lease_;
   EndpointCell* cell_ = nullptr;
   bool connected_ = false;

@@ -41,6 +41,7 @@ enum class FlowEnd {
   kSlowReader,   // the client does not take its replies
   kSourceLimit,  // its source has as many clients as it may
   kBadHeader,    // what should have been a PROXY protocol header is none
+  kMemory,       // memory was short, and much was kept for it
 };
 
 class Flow {
@@ -56,6 +57,15 @@ class Flow {
   virtual void GiveUp() = 0;
   // Ends it now; both sides are reset.
   virtual void Shutdown() = 0;
+  // The same, because memory is short.
+  virtual void Shed() { Shutdown(); }
+
+  // What is kept for its client, and since when the oldest of it waits (see BacklogAge).
+  struct Held {
+    size_t bytes = 0;
+    MonotonicTime since;
+  };
+  virtual Held held() const { return {}; }
 
   // The endpoint that carries it; null while it has none.
   EndpointState* endpoint() const { return endpoint_; }

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <random>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "common/admin_http.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -16,6 +18,7 @@
 #include "dataplane/data_plane.h"
 #include "dataplane/discovery_subscriber.h"
 #include "dataplane/handover.h"
+#include "dataplane/memory_meter.h"
 #include "dataplane/proxy_metrics.h"
 #include "trunkline/v1/config.pb.h"
 
@@ -76,6 +79,30 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
   return options;
 }
 
+void TellBudget(const MemoryMeter& memory) {
+  constexpr int64_t kMebibyte = int64_t{1} << 20;
+  const std::string group =
+      memory.group_limit_bytes() > 0
+          ? absl::StrCat(", control group limit ", memory.group_limit_bytes() / kMebibyte, " MiB")
+          : "";
+  LogInfo("memory budget {} MiB{}", memory.budget_bytes() / kMebibyte, group);
+  const std::optional<MemoryReading> now = memory.Read(0);
+  if (now && now->fullness() > MemoryLevel::kGrowthStops / 2) {
+    LogWarn("{} MiB of {} MiB of memory are used before the first client: there is room for few",
+            now->used_bytes / kMebibyte, now->budget_bytes / kMebibyte);
+  }
+}
+
+// Empty: ready.
+std::string NotReady(const DiscoverySubscriber& subscriber, const TrafficStats& stats) {
+  std::string why = subscriber.NotReady();
+  if (!why.empty()) return why;
+  for (const WorkerStats& worker : stats.workers()) {
+    if (worker.memory_full.Value() > 0) return "memory is full: new clients wait";
+  }
+  return "";
+}
+
 // The address that was asked for, with the port that it got.
 std::string BoundText(const std::string& listen, int port) {
   Address address = *ParseAddress(listen);
@@ -86,12 +113,12 @@ std::string BoundText(const std::string& listen, int port) {
 // A predecessor gives its port up when it has heard that we serve.
 absl::StatusOr<std::unique_ptr<AdminHttp>> StartHttp(const std::string& listen,
                                                      const MetricsPage& metrics,
-                                                     const DiscoverySubscriber& subscriber,
+                                                     const AdminHttp::Readiness& readiness,
                                                      bool has_predecessor) {
   const MonotonicTime deadline =
       MonotonicNow() + (has_predecessor ? kPortPatience : absl::ZeroDuration());
   while (true) {
-    auto http = AdminHttp::Start(listen, metrics, [&] { return subscriber.NotReady(); });
+    auto http = AdminHttp::Start(listen, metrics, readiness);
     if (http.ok() || MonotonicNow() >= deadline) return http;
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kPoll));
   }
@@ -114,8 +141,14 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   absl::StatusOr<Inheritance> inheritance = TakeOver(config);
   if (!inheritance.ok()) return program.Fail(std::string(inheritance.status().message()));
   const bool has_predecessor = !inheritance->empty();
-  const DataPlane::Options options = DataPlaneOptions(config, std::move(tls));
+  const MemoryMeter memory =
+      MemoryMeter::OfThisProcess(static_cast<int64_t>(config.memory_budget_bytes()));
+  TellBudget(memory);
+  DataPlane::Options options = DataPlaneOptions(config, std::move(tls));
   TrafficStats stats(options.workers);
+  options.memory = {.read = [&] { return memory.Read(stats.PipedBytes()); },
+                    .give_back = GiveBackFreeMemory};
+  options.memory_budget_bytes = memory.budget_bytes();
   DataPlane data_plane(options, stats, inheritance->TakeSockets());
   // The saved snapshot is in service when this is there: on inherited sockets, if any.
   auto subscriber = std::make_unique<DiscoverySubscriber>(
@@ -132,8 +165,10 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
   metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
+  metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
   const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
-  auto http = StartHttp(admin, metrics, *subscriber, has_predecessor);
+  auto http = StartHttp(
+      admin, metrics, [&] { return NotReady(*subscriber, stats); }, has_predecessor);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
   LogInfo("http on {}", BoundText(admin, (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);

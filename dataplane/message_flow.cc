@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/socket.h"
 #include "dataplane/direct_flow.h"
 #include "dataplane/service_router.h"
 #include "dataplane/shared_pool.h"
@@ -43,6 +44,7 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
   unsent_share_.BelongTo(router.client_unsent_bytes());
+  held_share_.BelongTo(router.client_pending_bytes());
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
@@ -115,6 +117,7 @@ void MessageFlow::Take(std::span<const uint8_t> bytes) {
   if (done_ || used == bytes.size()) return;
   held_ = std::make_unique<OutputBuffer>();
   held_->Append(bytes.data() + used, bytes.size() - used);
+  CountHeld();
 }
 
 void MessageFlow::WorkHeld() {
@@ -123,6 +126,7 @@ void MessageFlow::WorkHeld() {
   if (done_) return;
   held_->Consume(used);
   if (held_->empty()) held_.reset();
+  CountHeld();
 }
 
 // Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
@@ -230,6 +234,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   if (std::exchange(waiting_, false)) {
     wait_timer_.Cancel();
     if (held_ != nullptr && held_->empty()) held_.reset();
+    CountHeld();
     loop_.RequestFlush(this);
   }
   return true;
@@ -348,6 +353,7 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     }
   }
   unsent_->Append(bytes.data(), bytes.size());
+  unsent_age_.Update(0, unsent_->size(), loop_.now());
   unsent_share_.Set(unsent_->size());
   // Asked each time: somebody may wait by now.
   if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
@@ -370,6 +376,7 @@ void MessageFlow::FlushClient() {
     }
     last_activity_ = loop_.now();
     unsent_->Consume(static_cast<size_t>(n));
+    unsent_age_.Update(static_cast<size_t>(n), unsent_->size(), loop_.now());
     unsent_share_.Set(unsent_->size());
   }
   unsent_.reset();
@@ -401,6 +408,13 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
   if (watched_) loop_.Remove(fd_.get());
   router().Replace(*this,
                    std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
+}
+
+Flow::Held MessageFlow::held() const {
+  size_t bytes = held_ != nullptr ? held_->size() : 0;
+  for (const Again& request : again_) bytes += request.bytes.size();
+  if (unsent_ == nullptr) return {.bytes = bytes, .since = last_activity_};
+  return {.bytes = bytes + unsent_->size() + QueuedToSend(fd_.get()), .since = unsent_age_.since()};
 }
 
 void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
@@ -440,6 +454,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   wait_timer_.Cancel();
   idle_timer_.Cancel();
   unsent_share_.Set(0);
+  held_share_.Set(0);
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/backlog_age.h"
 #include "common/event_loop.h"
 #include "common/output_buffer.h"
 #include "common/unique_fd.h"
@@ -41,6 +42,8 @@ class MessageFlow final : public Flow,
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
   void Shutdown() override { Finish(FlowEnd::kShutdown, Closing::kReset); }
+  void Shed() override { Finish(FlowEnd::kMemory, Closing::kReset); }
+  Held held() const override;
 
  private:
   // What is at the front of the bytes that the client has sent and no server was given.
@@ -87,6 +90,7 @@ class MessageFlow final : public Flow,
   void WriteClient(std::span<const uint8_t> bytes);
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
+  void CountHeld() { held_share_.Set(held_ != nullptr ? held_->size() : 0); }
   void Settle();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
@@ -106,6 +110,8 @@ class MessageFlow final : public Flow,
   std::unique_ptr<OutputBuffer> held_;    // from the client, the front request first
   std::unique_ptr<OutputBuffer> unsent_;  // to the client
   GaugeShare unsent_share_;
+  GaugeShare held_share_;
+  BacklogAge unsent_age_;
   std::vector<Again> again_;              // to be sent again, before all others
   std::span<const uint8_t> starting_;     // the front request, while it is not in held_
   size_t front_size_ = 0;                 // its bytes that were parsed

@@ -1,5 +1,7 @@
 #include "dataplane/proxy_metrics.h"
 
+#include <algorithm>
+#include <optional>
 #include <string>
 
 namespace trunkline {
@@ -68,7 +70,8 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                  {"bad_request", &WorkerStats::bad_requests},
                  {"slow_reader", &WorkerStats::slow_readers},
                  {"source_limit", &WorkerStats::source_limited},
-                 {"proxy_header", &WorkerStats::bad_headers}};
+                 {"proxy_header", &WorkerStats::bad_headers},
+                 {"memory", &WorkerStats::shed}};
   for (const auto& item : kCauses) {
     writer.AddCounter("proxy_flow_errors_total", "Client connections that did not end well, by cause",
                       {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));
@@ -106,6 +109,11 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
   writer.AddGauge("proxy_client_unsent_bytes", "Bytes kept for clients that have not taken them yet", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
+  writer.AddGauge("proxy_client_pending_bytes",
+                  "Bytes of clients that cannot go on yet: requests that are not whole or wait, bytes that a server does not take", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::client_pending_bytes)));
+  writer.AddGauge("proxy_memory_full_workers", "Workers that take no new client because memory is short", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::memory_full)));
   writer.AddGauge("proxy_workers", "Worker threads", {},
                   static_cast<double>(stats.workers().size()));
   writer.AddHistogram("proxy_pick_latency_seconds", "Time to pick an endpoint, one pick in 64", {},
@@ -197,7 +205,21 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
                   labels, Sum(endpoint, &EndpointCell::ejected));
 }
 
+void CollectReading(const char* of, const std::optional<MemoryReading>& reading,
+                    MetricsWriter& writer) {
+  if (!reading) return;
+  writer.AddGauge("proxy_memory_used_bytes", "Memory in use, as it is held against a limit", {{"of", of}},
+                  static_cast<double>(reading->used_bytes));
+  writer.AddGauge("proxy_memory_budget_bytes", "What may be used: clients are reset at 95 %, none taken at 98 %",
+                  {{"of", of}}, static_cast<double>(reading->budget_bytes));
+}
+
 }  // namespace
+
+void CollectMemory(const MemoryMeter& meter, const TrafficStats& stats, MetricsWriter& writer) {
+  CollectReading("process", meter.OfProcess(stats.PipedBytes()), writer);
+  CollectReading("control_group", meter.OfGroup(), writer);
+}
 
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
   CollectWorkers(stats, writer);

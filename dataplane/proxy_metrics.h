@@ -2,10 +2,12 @@
 #pragma once
 
 #include "common/metrics_page.h"
+#include "dataplane/memory_meter.h"
 #include "dataplane/traffic_stats.h"
 
 namespace trunkline {
 
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer);
+void CollectMemory(const MemoryMeter& meter, const TrafficStats& stats, MetricsWriter& writer);
 
 }  // namespace trunkline

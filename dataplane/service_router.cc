@@ -421,6 +421,9 @@ void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
     case FlowEnd::kBadHeader:
       stats_->bad_headers.Add();
       return;
+    case FlowEnd::kMemory:
+      stats_->shed.Add();
+      return;
   }
 }
 

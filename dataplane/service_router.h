@@ -100,6 +100,10 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   size_t clients() const { return clients_; }
   // What flows keep for clients that do not read.
   Gauge* client_unsent_bytes() const { return &stats_->client_unsent_bytes; }
+  // And of what clients sent that cannot go on yet.
+  Gauge* client_pending_bytes() const { return &stats_->client_pending_bytes; }
+  // And what of both is in pipes.
+  Gauge* piped_bytes() const { return &stats_->piped_bytes; }
   // Below the listener's limit, over all workers.
   bool HasRoom() const;
 

@@ -48,6 +48,12 @@ std::vector<std::shared_ptr<ListenerStats>> TrafficStats::Listeners() const {
   return Living(listeners_);
 }
 
+int64_t TrafficStats::PipedBytes() const {
+  int64_t sum = 0;
+  for (const WorkerStats& worker : workers_) sum += worker.piped_bytes.Value();
+  return sum;
+}
+
 int64_t TrafficStats::Clients() const {
   int64_t sum = 0;
   for (const WorkerStats& worker : workers_) sum += worker.clients.Value();

@@ -87,7 +87,10 @@ class ListenerStats {
 
 struct alignas(64) WorkerStats {
   Gauge clients;
-  Gauge client_unsent_bytes;  // that clients have not taken yet
+  Gauge client_unsent_bytes;   // that clients have not taken yet
+  Gauge client_pending_bytes;  // of clients that could not go on yet
+  Gauge piped_bytes;           // of both, what is in pipes: not in our memory
+  Gauge memory_full;           // 1: takes nobody, because memory is short
   Gauge trunks;
   Counter dials;
   Counter dial_failures;
@@ -109,6 +112,7 @@ struct alignas(64) WorkerStats {
   Counter slow_readers;
   Counter source_limited;
   Counter bad_headers;
+  Counter shed;  // because memory was short
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;
@@ -130,6 +134,8 @@ class TrafficStats {
   // Those that are held by somebody.
   std::vector<std::shared_ptr<EndpointStats>> Endpoints() const;
   std::vector<std::shared_ptr<ListenerStats>> Listeners() const;
+  // What is in pipes, of all workers.
+  int64_t PipedBytes() const;
   // Clients of all workers.
   int64_t Clients() const;
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/client_fields.h"
+#include "common/socket.h"
 #include "dataplane/service_router.h"
 #include "dataplane/trunk_pool.h"
 
@@ -95,6 +96,18 @@ void TunnelFlow::OnClosed(uint32_t error_code) {
   StreamBridge::OnClosed(error_code);
 }
 
+void TunnelFlow::Shed() {
+  shed_ = true;
+  Abort(End::kShutdown);
+}
+
+Flow::Held TunnelFlow::held() const {
+  const size_t unsent = unsent_bytes();
+  if (unsent == 0 && sent_copy_.empty()) return {};
+  const MonotonicTime since = unsent > 0 ? unsent_since() : accepted_at();
+  return {.bytes = sent_copy_.size() + unsent + QueuedToSend(socket_fd()), .since = since};
+}
+
 bool TunnelFlow::TryAnother() {
   if (confirmed_ || !replayable_) return false;
   replayed_ = 0;
@@ -120,7 +133,7 @@ FlowEnd TunnelFlow::EndOf(End end) const {
     case End::kTimeout:
       return endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout;
     case End::kShutdown:
-      return FlowEnd::kShutdown;
+      return shed_ ? FlowEnd::kMemory : FlowEnd::kShutdown;
   }
   return FlowEnd::kShutdown;
 }

@@ -28,6 +28,8 @@ class TunnelFlow final : public Flow, public StreamBridge {
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override { Abort(End::kStreamReset); }
   void Shutdown() override { Abort(End::kShutdown); }
+  void Shed() override;
+  Held held() const override;
 
  private:
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
@@ -46,6 +48,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   const absl::Duration first_byte_timeout_;
   bool confirmed_ = false;
   bool refused_ = false;
+  bool shed_ = false;
   bool replayable_ = true;
   std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
   size_t replayed_ = 0;

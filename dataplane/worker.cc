@@ -54,6 +54,10 @@ Worker::Worker(Options options, TrafficStats& stats)
     : options_(std::move(options)),
       all_stats_(stats),
       stats_(&stats.worker(options_.index)),
+      windows_(options_.window_growth_bytes),
+      memory_(loop_,
+              {.source = options_.memory, .worker = options_.index, .workers = options_.workers},
+              *this, *stats_, windows_),
       random_(options_.random_seed) {
   loop_.set_max_gather(options_.max_gather);
   loop_.Arm(sweep_timer_, kSweepInterval);
@@ -119,8 +123,44 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   return *slot;
 }
 
+// With memory short, clients wait for others to leave; where there are no others they would wait for
+// ever.
 bool Worker::HasRoom() const {
-  return all_stats_.Clients() < static_cast<int64_t>(options_.max_clients);
+  const int64_t clients = all_stats_.Clients();
+  return clients < static_cast<int64_t>(options_.max_clients) &&
+         (memory_.takes_clients() || clients == 0);
+}
+
+// As much of it as this worker has of what is kept; an equal part where nobody has anything.
+int64_t Worker::OwnPartOf(int64_t bytes) const {
+  const auto kept = [](const WorkerStats& stats) {
+    return static_cast<double>(stats.client_unsent_bytes.Value() +
+                               stats.client_pending_bytes.Value());
+  };
+  double all = 0;
+  for (const WorkerStats& worker : all_stats_.workers()) all += kept(worker);
+  const double part =
+      all > 0 ? std::min(1.0, kept(*stats_) / all) : 1.0 / static_cast<double>(options_.workers);
+  return static_cast<int64_t>(part * static_cast<double>(bytes));
+}
+
+MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
+  std::vector<Flow*> flows;
+  std::vector<Holding> holdings;
+  for (const std::unique_ptr<Flow>& flow : flows_) {
+    const Flow::Held held = flow->held();
+    if (held.bytes < kLeastShedBytes) continue;
+    flows.push_back(flow.get());
+    holdings.push_back({.bytes = held.bytes, .age = loop_.now() - held.since});
+  }
+  MemoryGuard::Owner::Shed shed;
+  // Those that are reset live on to the end of the pass.
+  for (const size_t i : ChooseToShed(holdings, OwnPartOf(bytes), urgent)) {
+    flows[i]->Shed();
+    ++shed.clients;
+    shed.bytes += static_cast<int64_t>(holdings[i].bytes);
+  }
+  return shed;
 }
 
 void Worker::Listen(const std::string& service, std::vector<UniqueFd> sockets) {

@@ -16,12 +16,13 @@
 #include "dataplane/flow.h"
 #include "dataplane/lingering_closes.h"
 #include "dataplane/listener.h"
+#include "dataplane/memory_guard.h"
 #include "dataplane/service_router.h"
 #include "dataplane/trunk_pool.h"
 
 namespace trunkline {
 
-class Worker final : private ServiceRouter::Owner {
+class Worker final : private ServiceRouter::Owner, private MemoryGuard::Owner {
  public:
   struct Options {
     size_t index = 0;
@@ -30,6 +31,8 @@ class Worker final : private ServiceRouter::Owner {
     absl::Duration max_gather = WakePacer::kMaxGap;
     uint64_t random_seed = 0;
     size_t workers = 1;
+    MemoryGuard::Source memory;
+    int64_t window_growth_bytes = StreamWindow::kBudgetBytes;  // of this worker's streams together
     // Gives a client to another worker. Called from this one's thread until Stop returns.
     std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;
   };
@@ -58,11 +61,13 @@ class Worker final : private ServiceRouter::Owner {
   void OnFlowGone(Flow& flow) override;
   void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
   void CloseLingering(UniqueFd client) override { lingering_.Add(std::move(client)); }
+  MemoryGuard::Owner::Shed ShedClients(int64_t bytes, bool urgent) override;
 
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom() const;
+  int64_t OwnPartOf(int64_t bytes) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
   std::unique_ptr<Flow> MakeFirstFlow(ServiceSlot& slot, UniqueFd client);
@@ -75,7 +80,8 @@ class Worker final : private ServiceRouter::Owner {
   TrafficStats& all_stats_;
   WorkerStats* const stats_;  // its own part of them
   EventLoop loop_;
-  WindowBudget windows_{StreamWindow::kBudgetBytes};
+  WindowBudget windows_;
+  MemoryGuard memory_;
   FastRandom random_;
   // By what tells them apart: an agent's address, or a service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;

@@ -1,4 +1,4 @@
-#include "agent/cgroup_files.h"
+#include "common/cgroup_files.h"
 
 #include <gtest/gtest.h>
 
@@ -62,6 +62,13 @@ TEST(CgroupMemoryTest, InactiveFileIsThatOfTheSubtree) {
   EXPECT_DOUBLE_EQ(*ParseInactiveFile("anon 1\ninactive_file 4096\n"), 4096.0);
   EXPECT_FALSE(ParseInactiveFile("anon 1\n").ok());
   EXPECT_FALSE(ParseInactiveFile("inactive_file x\n").ok());
+}
+
+TEST(CgroupMemoryTest, AnonymousMemoryIsThatOfTheSubtree) {
+  const std::string group = "linux-4.19-v1/sys/fs/cgroup/memory/system.slice/meterstore.service/";
+  EXPECT_DOUBLE_EQ(*ParseAnonymous(Testdata(group + "memory.stat")), 419430400.0);
+  EXPECT_DOUBLE_EQ(*ParseAnonymous("anon 12288\nfile 4096\n"), 12288.0);
+  EXPECT_FALSE(ParseAnonymous("file 4096\n").ok());
 }
 
 TEST(CgroupMemoryTest, UsageIsANumber) {

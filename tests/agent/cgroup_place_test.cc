@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "agent/cgroup_files.h"
 #include "agent/cgroup_search.h"
+#include "common/cgroup_files.h"
 #include "tests/agent/fixture_root.h"
 
 namespace trunkline {

@@ -9,8 +9,6 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
-#include "agent/cgroup_files.h"
-#include "agent/cgroup_paths.h"
 #include "agent/meminfo.h"
 #include "agent/net_dev.h"
 #include "agent/net_route.h"
@@ -18,6 +16,8 @@
 #include "agent/proc_stat.h"
 #include "agent/psi.h"
 #include "agent/sock_diag.h"
+#include "common/cgroup_files.h"
+#include "common/cgroup_paths.h"
 #include "tests/agent/testdata.h"
 
 namespace trunkline {

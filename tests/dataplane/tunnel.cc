@@ -13,10 +13,15 @@ namespace trunkline::test {
 
 Tunnel::Tunnel(Options options) : options_(std::move(options)), stats_(options_.workers) {
   signal(SIGPIPE, SIG_IGN);  // as programs do from their start
+  MemoryGuard::Source memory;
+  if (options_.memory != nullptr) {
+    memory = {.read = [this] { return options_.memory(stats_); }, .give_back = [] {}};
+  }
   data_plane_ = std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
                                                                .max_clients = options_.max_clients,
                                                                .trunks = options_.trunks,
-                                                               .random_seed = 1},
+                                                               .random_seed = 1,
+                                                               .memory = memory},
                                             stats_);
 }
 

@@ -23,6 +23,8 @@ class Tunnel {
     size_t workers = 1;
     size_t max_clients = 1000;
     FlowLimits limits;
+    // What the proxy takes its memory for; null: there is no budget.
+    std::function<MemoryReading(const TrafficStats&)> memory;
     TrunkPool::Options trunks;
     uint32_t agent_max_streams = 1000;
     // What agents tell their servers, whatever the service says.

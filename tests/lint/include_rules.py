@@ -42,15 +42,15 @@ LIBRARIES = [
 # The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
-    "agent/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
+    "common/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
     "agent/load_pacer.h", "agent/proc_stat.*", "agent/psi.*",
-    "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
+    "common/backlog_age.h", "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
     "common/timer_wheel.*", "common/utf8.*",
     "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
     "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
     "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
     "controller/weight_limiter.*", "controller/weight_policy.*",
-    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*",
+    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*", "dataplane/memory_rule.*",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/clock.h"

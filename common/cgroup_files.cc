@@ -1,4 +1,4 @@
-#include "agent/cgroup_files.h"
+#include "common/cgroup_files.h"
 
 #include <cstdint>
 #include <string>
@@ -32,6 +32,18 @@ absl::StatusOr<uint64_t> KeyedNumber(absl::string_view file, absl::string_view t
     if (absl::ConsumePrefix(&line, key) && absl::StartsWith(line, " ")) return Number(file, line);
   }
   return absl::NotFoundError(absl::StrCat(file, ": no ", key));
+}
+
+// Version 1 writes the group's own pages as inactive_file, say, and those of its subtree, which is
+// what its usage counts, as total_inactive_file; version 2 has only inactive_file, of the subtree.
+absl::StatusOr<double> OfSubtree(absl::string_view memory_stat, absl::string_view version1,
+                                 absl::string_view version2) {
+  absl::StatusOr<uint64_t> bytes = KeyedNumber("memory.stat", memory_stat, version1);
+  if (absl::IsNotFound(bytes.status())) {
+    bytes = KeyedNumber("memory.stat", memory_stat, version2);
+  }
+  if (!bytes.ok()) return bytes.status();
+  return static_cast<double>(*bytes);
 }
 
 absl::StatusOr<double> Cores(absl::string_view file, uint64_t quota_us, uint64_t period_us) {
@@ -95,14 +107,11 @@ absl::StatusOr<double> ParseMemoryUsage(absl::string_view text) {
 }
 
 absl::StatusOr<double> ParseInactiveFile(absl::string_view memory_stat) {
-  // Version 1 writes the group's own pages as inactive_file and those of its subtree, which is what
-  // its usage counts, as total_inactive_file; version 2 has only inactive_file, of the subtree.
-  absl::StatusOr<uint64_t> bytes = KeyedNumber("memory.stat", memory_stat, "total_inactive_file");
-  if (absl::IsNotFound(bytes.status())) {
-    bytes = KeyedNumber("memory.stat", memory_stat, "inactive_file");
-  }
-  if (!bytes.ok()) return bytes.status();
-  return static_cast<double>(*bytes);
+  return OfSubtree(memory_stat, "total_inactive_file", "inactive_file");
+}
+
+absl::StatusOr<double> ParseAnonymous(absl::string_view memory_stat) {
+  return OfSubtree(memory_stat, "total_rss", "anon");
 }
 
 }  // namespace trunkline

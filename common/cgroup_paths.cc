@@ -1,4 +1,4 @@
-#include "agent/cgroup_paths.h"
+#include "common/cgroup_paths.h"
 
 #include <algorithm>
 

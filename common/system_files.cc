@@ -1,4 +1,4 @@
-#include "agent/system_files.h"
+#include "common/system_files.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-// The one place where the agent reads /proc, /sys and control groups; a test gives it a recorded
+// The one place where programs read /proc, /sys and control groups; a test gives it a recorded
 // tree as the root. Immutable, thread-safe. Errors are the errno as a status and name the path.
 #pragma once
 

@@ -32,5 +32,7 @@ absl::StatusOr<double> ParseMemoryUsage(absl::string_view text);
 // File pages that the kernel takes back before anyone is killed: memory.stat of either version, of
 // the whole subtree.
 absl::StatusOr<double> ParseInactiveFile(absl::string_view memory_stat);
+// What processes have that no file holds; the same file, the whole subtree.
+absl::StatusOr<double> ParseAnonymous(absl::string_view memory_stat);
 
 }  // namespace trunkline

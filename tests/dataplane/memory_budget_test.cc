@@ -1,0 +1,268 @@
+// The memory budget with real sockets: who pays, who goes on, who waits. The test says what is in
+// use; what is kept for clients is part of it.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <atomic>
+
+#include "tests/common/random_bytes.h"
+#include "tests/dataplane/modes.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::ExpectExchange;
+using test::InMode;
+using test::LocalServer;
+using test::Peer;
+using test::RandomBytes;
+using test::Tunnel;
+
+// What clients that do not read or do not finish their requests cost.
+int64_t KeptBy(const TrafficStats& stats) {
+  int64_t kept = 0;
+  for (const WorkerStats& worker : stats.workers()) {
+    kept += worker.client_unsent_bytes.Value() + worker.client_pending_bytes.Value();
+  }
+  return kept;
+}
+
+class MemoryBudgetTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  // More than the kernel takes for a stalled reader.
+  static constexpr size_t kReplyBytes = 160 * 1024;
+  static constexpr int kReceiveBuffer = 8 * 1024;
+  static constexpr int kSendBuffer = 4 * 1024;
+  static constexpr int64_t kPlenty = int64_t{1} << 40;
+
+  Tunnel::Options WithMemory(size_t workers = 1) {
+    return InMode(GetParam(), {.workers = workers, .memory = [this](const TrafficStats& stats) {
+                                 return MemoryReading{.used_bytes = other_ + KeptBy(stats),
+                                                      .budget_bytes = budget_};
+                               }});
+  }
+  struct Pair {
+    Peer client;
+    Peer server;
+  };
+  Pair Connect(Tunnel& tunnel, int receive_buffer = 0) {
+    Pair pair{tunnel.Connect(receive_buffer), server_.Accept()};
+    EXPECT_TRUE(pair.client && pair.server);
+    return pair;
+  }
+  static int64_t Kept(Tunnel& tunnel, size_t workers) {
+    int64_t kept = 0;
+    for (size_t i = 0; i < workers; ++i) {
+      kept += tunnel.worker(i).client_unsent_bytes.Value() +
+              tunnel.worker(i).client_pending_bytes.Value();
+    }
+    return kept;
+  }
+  static uint64_t Shed(Tunnel& tunnel, size_t workers) {
+    uint64_t shed = 0;
+    for (size_t i = 0; i < workers; ++i) shed += tunnel.worker(i).shed.Value();
+    return shed;
+  }
+  static bool IsReset(Peer& client) {
+    client.ReadToEnd(0);
+    return client.ending() == Ending::kReset;
+  }
+  void ExpectStalledReadersPay(size_t workers);
+
+  // Outlive the tunnel, whose workers read them.
+  std::atomic<int64_t> other_ = 0;
+  std::atomic<int64_t> budget_ = kPlenty;
+  LocalServer server_;
+};
+
+const auto kModeName = [](const auto& param) { return test::NameOf(param.param); };
+INSTANTIATE_TEST_SUITE_P(Modes, MemoryBudgetTest, ::testing::ValuesIn(test::kByteModes), kModeName);
+
+void MemoryBudgetTest::ExpectStalledReadersPay(size_t workers) {
+  constexpr size_t kStalled = 60;
+  constexpr size_t kLive = 20;
+  test::AllowDescriptors(2000);
+  Tunnel tunnel(WithMemory(workers));
+  test::Serve(tunnel, GetParam(), server_);
+  tunnel.LimitSendBuffers(kSendBuffer);
+  const std::string reply = RandomBytes(kReplyBytes, 1);
+  std::vector<Pair> live;
+  std::vector<Pair> stalled;
+  for (size_t i = 0; i < kLive; ++i) live.push_back(Connect(tunnel));
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(Connect(tunnel, kReceiveBuffer));
+    ASSERT_TRUE(stalled[i].server.Send(reply));
+  }
+  ASSERT_TRUE(
+      Eventually([&] { return Kept(tunnel, workers) >= static_cast<int64_t>(kStalled) * 1024; }));
+  const auto exchange_with_all = [&] {
+    for (Pair& pair : live) {
+      ExpectExchange(pair.client, pair.server, reply.substr(0, 1000), reply.substr(0, 20'000));
+    }
+    return !HasFailure();
+  };
+  // 96 % of the budget are used, under 98 %, where readers would no longer be spared. The kernel
+  // still takes a little now and then, and the budget goes with it.
+  while (Shed(tunnel, workers) == 0) {
+    budget_ = Kept(tunnel, workers) * 100 / 96;
+    ASSERT_TRUE(exchange_with_all());
+  }
+  while (Kept(tunnel, workers) > budget_ * 90 / 100) ASSERT_TRUE(exchange_with_all());
+  // Each worker may have done a little more than its part, and what the live ones have for a moment
+  // counts as well.
+  EXPECT_LE(Shed(tunnel, workers), kStalled / 3) << "no more than it takes";
+  budget_ = kPlenty;
+  ASSERT_TRUE(exchange_with_all());
+  EXPECT_EQ(tunnel.clients(), static_cast<int64_t>(kLive + kStalled - Shed(tunnel, workers)));
+  // Each of those that were spared has lost nothing.
+  size_t reset = 0;
+  for (Pair& pair : stalled) {
+    const std::string got = pair.client.Read(reply.size());
+    if (got != reply) {
+      EXPECT_EQ(pair.client.ending(), Ending::kReset);
+      ++reset;
+    }
+  }
+  EXPECT_EQ(reset, Shed(tunnel, workers));
+}
+
+TEST_P(MemoryBudgetTest, StalledReadersPayAndLiveOnesGoOn) { ExpectStalledReadersPay(1); }
+
+TEST_P(MemoryBudgetTest, EachWorkerGivesItsPart) { ExpectStalledReadersPay(2); }
+
+double CpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) { return t.tv_sec + t.tv_usec * 1e-6; };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+TEST_P(MemoryBudgetTest, FullProxyTakesNobodySpinsNotAndGoesOn) {
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  Pair old = Connect(tunnel);
+  ExpectExchange(old.client, old.server, "before", "before");
+  budget_ = 1000;
+  other_ = 980;
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().memory_full.Value() == 1; }));
+  Peer waiting = tunnel.Connect();
+  ASSERT_TRUE(waiting.Send("patience"));
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 0; }));
+  const double cpu_before = CpuSeconds();
+  for (int round = 0; round < 10; ++round) {
+    ExpectExchange(old.client, old.server, "during", "during");
+    EXPECT_FALSE(server_.Knocked(30));
+  }
+  EXPECT_LT(CpuSeconds() - cpu_before, 0.15) << "a loop that spins would use all of it";
+  // Below 98 % again, and still too near to it.
+  other_ = 960;
+  EXPECT_FALSE(server_.Knocked(200));
+  other_ = 940;
+  Peer server = server_.Accept();
+  ASSERT_TRUE(server);
+  EXPECT_EQ(server.Read(8), "patience");
+  EXPECT_EQ(tunnel.worker().memory_full.Value(), 0);
+  EXPECT_EQ(tunnel.worker().shed.Value(), 0u);
+  ExpectExchange(old.client, old.server, "after", "after");
+}
+
+TEST_P(MemoryBudgetTest, FullProxyWithoutClientsTakesOneBecauseNobodyCouldLeave) {
+  budget_ = 1000;
+  other_ = 2000;
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().memory_full.Value() == 1; }));
+  Pair first = Connect(tunnel);
+  ExpectExchange(first.client, first.server, "question", "answer");
+  Peer second = tunnel.Connect();
+  EXPECT_FALSE(server_.Knocked(100));
+  first.client.Reset();
+  EXPECT_TRUE(server_.Accept());
+}
+
+TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  tunnel.LimitSendBuffers(kSendBuffer);
+  const std::string reply = RandomBytes(kReplyBytes, 1);
+  Pair stalled = Connect(tunnel, kReceiveBuffer);
+  ASSERT_TRUE(stalled.server.Send(reply));
+  ASSERT_TRUE(Eventually([&] { return Kept(tunnel, 1) > 0; }));
+  // 88 to 94 %, whatever the kernel leaves here.
+  other_ = 15 * kReplyBytes;
+  budget_ = 16 * kReplyBytes * 100 / 94;
+  const int long_enough = static_cast<int>(absl::ToInt64Milliseconds(kStalledAfter)) + 500;
+  EXPECT_FALSE(test::WaitFor(stalled.client.fd(), POLLRDHUP, long_enough));
+  EXPECT_EQ(tunnel.worker().shed.Value(), 0u);
+  const int room = kReplyBytes;
+  setsockopt(stalled.client.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+  EXPECT_TRUE(stalled.client.Read(reply.size()) == reply);
+}
+
+// Requests that are never finished, and replies that are never read.
+class MessageMemoryTest : public MemoryBudgetTest {
+ protected:
+  static std::string Line(size_t bytes) { return std::string(bytes - 1, 'x') + "\n"; }
+};
+INSTANTIATE_TEST_SUITE_P(Modes, MessageMemoryTest, ::testing::Values(CarryMode::kMessage),
+                         kModeName);
+
+TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
+  constexpr size_t kSlow = 40;
+  constexpr size_t kPart = 20'000;
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  Peer live = tunnel.Connect();
+  ASSERT_TRUE(live.Send("ping\n"));
+  Peer server = server_.Accept();
+  std::vector<Peer> slow;
+  for (size_t i = 0; i < kSlow; ++i) {
+    slow.push_back(tunnel.Connect());
+    ASSERT_TRUE(slow.back().Send(std::string(kPart, 'x')));
+  }
+  const auto all = static_cast<int64_t>(kSlow * kPart);
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().client_pending_bytes.Value() == all; }));
+  budget_ = all * 100 / 96;
+  // (96 - 90) % of the budget, in clients of 20,000 bytes: 2.5.
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().shed.Value() == 3; }));
+  EXPECT_TRUE(Eventually([&] { return tunnel.clients() == static_cast<int64_t>(kSlow) - 2; }));
+  ExpectExchange(live, server, "ping\n", "pong\n");
+  budget_ = kPlenty;
+  EXPECT_EQ(tunnel.worker().shed.Value(), 3u);
+  EXPECT_EQ(std::count_if(slow.begin(), slow.end(), IsReset), 3);
+}
+
+TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesPaysAndOthersOfItsConnectionGoOn) {
+  constexpr size_t kStalled = 10;
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  tunnel.LimitSendBuffers(kSendBuffer);
+  Peer live = tunnel.Connect();
+  ASSERT_TRUE(live.Send("ping\n"));
+  Peer server = server_.Accept();
+  ASSERT_EQ(server.Read(5), "ping\n");
+  ASSERT_TRUE(server.Send("pong\n"));
+  ASSERT_EQ(live.Read(5), "pong\n");
+  std::vector<Peer> stalled;
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(tunnel.Connect(kReceiveBuffer));
+    // A reply has 64 KiB at most.
+    ASSERT_TRUE(stalled[i].Send("more\nmore\nmore\n"));
+    ASSERT_EQ(server.Read(15), "more\nmore\nmore\n");
+    const std::string third = Line(kReplyBytes / 3);
+    ASSERT_TRUE(server.Send(third + third + third));
+  }
+  EXPECT_TRUE(Eventually([&] {
+    if (tunnel.worker().shed.Value() > 0) return true;
+    budget_ = std::max<int64_t>(1, Kept(tunnel, 1) * 100 / 96);
+    return false;
+  }));
+  EXPECT_TRUE(Eventually([&] { return Kept(tunnel, 1) <= budget_ * 90 / 100; }));
+  EXPECT_LE(tunnel.worker().shed.Value(), kStalled / 3);
+  ExpectExchange(live, server, "ping\n", "pong\n");
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,285 @@
+"""A proxy whose memory fills: clients that do not read pay, those that read go on, new ones wait, and nobody is killed."""
+
+import os
+import pathlib
+import resource
+import socket
+import threading
+
+import pytest
+
+from cluster import http_get, message_service
+from servers import Server
+from traffic import read_exactly, read_line
+from waiting import SANITIZER, eventually
+
+_MIB = 1024 * 1024
+_LIVE = 20
+_MOST_STALLED = 800
+# Of the kernel, for a client that does not read.
+_RECEIVE_BUFFER = 4096
+# More than a proxy keeps for a client. In message mode a reply has 64 KiB at most.
+_QUESTIONS = {"tunnel": b"1000000\n", "direct": b"1000000\n", "message": 3 * b"60000\n"}
+# What the budget has beyond a proxy that has only live clients.
+_ROOM_BYTES = 24 * _MIB
+
+_keeps_what_is_freed = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizer's allocator keeps what is freed")
+
+
+def serve(connection):
+    """To a line that says a number: a line of so many bytes."""
+    while question := read_line(connection):
+        connection.sendall(b"x" * (int(question) - 1) + b"\n")
+
+
+def assert_answer(client, size):
+    client.sendall(b"%d\n" % size)
+    answer = read_exactly(client, size)
+    assert len(answer) == size and answer.endswith(b"x\n"), f"{len(answer)} of {size} bytes"
+
+
+@pytest.fixture
+def descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
+def make_proxy(cluster, servers, descriptors):
+    """make_proxy(mode) -> a proxy that is not started yet, before one server."""
+
+    def make(mode):
+        server = servers(Server, serve)
+        service = message_service({"delimiter": {"delimiter": "\n"}}, server.address)
+        if mode == "direct":
+            service = {"mode": "direct", "endpoints": service["endpoints"]}
+        cluster.add_controller({"bulk": {} if mode == "tunnel" else service})
+        if mode == "tunnel":
+            cluster.add_agent("a", {"bulk": server.address})
+        return cluster.add_proxy()
+
+    return make
+
+
+class LiveClients:
+    """Ask and read all the time, each on a connection of its own, until `stop`, which brings up what went wrong."""
+
+    def __init__(self, proxy):
+        self._stopping = threading.Event()
+        self._failures = []
+        self.answers = 0
+        self._clients = [proxy.connect("bulk") for _ in range(_LIVE)]
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        try:
+            while not self._stopping.wait(0.02):
+                for client in self._clients:
+                    assert_answer(client, 20_000)
+                    self.answers += 1
+        except BaseException as failure:  # pylint: disable=broad-except
+            self._failures.append(failure)
+
+    def wait_for_answers(self, count):
+        goal = self.answers + count
+        eventually(f"live clients have {count} more answers", lambda: self._failures or self.answers >= goal)
+        if self._failures:
+            raise self._failures[0]
+
+    def stop(self):
+        self._stopping.set()
+        self._thread.join(60)
+        for client in self._clients:
+            client.close()
+        if self._failures:
+            raise self._failures[0]
+
+
+def stall(proxy, mode):
+    """A client that asks for much and reads nothing."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+    client.settimeout(30)
+    client.connect(("127.0.0.1", proxy.port("bulk")))
+    client.sendall(_QUESTIONS[mode])
+    return client
+
+
+def shed(proxy):
+    return proxy.metric("proxy_flow_errors_total", cause="memory")
+
+
+def stall_until_some_are_shed(proxy, mode):
+    stalled = []
+
+    def some_are_shed():
+        if len(stalled) < _MOST_STALLED:
+            stalled.extend(stall(proxy, mode) for _ in range(10))
+        return shed(proxy) > 0
+
+    try:
+        eventually("some are shed", some_are_shed)
+    except AssertionError:
+        print(f"{len(stalled)} stalled, {proxy.metric('proxy_client_unsent_bytes')} bytes kept, {proxy.resident_bytes()} resident")
+        raise
+    return stalled
+
+
+@_keeps_what_is_freed
+@pytest.mark.parametrize("mode", ["tunnel", "direct", "message"])
+def test_stalled_readers_pay_and_live_clients_do_not(cluster, make_proxy, mode):
+    proxy = make_proxy(mode)
+    cluster.start()
+    live = LiveClients(proxy)
+    live.wait_for_answers(10 * _LIVE)
+    steady = proxy.resident_bytes()
+    live.stop()
+    proxy.end()
+    budget = steady + _ROOM_BYTES
+    proxy.config["memory_budget_bytes"] = budget
+    proxy.start()
+    cluster.wait_ready()
+
+    live = LiveClients(proxy)
+    live.wait_for_answers(_LIVE)
+    stalled = stall_until_some_are_shed(proxy, mode)
+    live.wait_for_answers(20 * _LIVE)
+    eventually("it is below 95 % again", lambda: proxy.resident_bytes() < 0.95 * budget)
+    gone = shed(proxy)
+    print(f"{mode}: {len(stalled)} stalled, {gone:.0f} of them reset; resident {proxy.resident_bytes() / _MIB:.1f} MiB, "
+          f"budget {budget / _MIB:.1f} MiB, before {steady / _MIB:.1f} MiB")
+    assert gone < 0.6 * len(stalled), "no more than it takes"
+    assert proxy.metric("proxy_memory_used_bytes", of="process") <= budget
+    assert proxy.metric("proxy_memory_budget_bytes", of="process") == budget
+    # Who comes now is served.
+    with proxy.connect("bulk") as client:
+        assert_answer(client, 1000)
+    live.stop()
+    for client in stalled:
+        client.close()
+    assert "memory is short" in proxy.log()
+
+
+def test_full_proxy_lets_new_clients_wait_and_says_so(cluster, make_proxy):
+    proxy = make_proxy("tunnel")
+    # Less than it has before the first client.
+    proxy.config["memory_budget_bytes"] = "8MiB"
+    for program in [cluster.controller, *cluster.agents, proxy]:
+        program.start()
+    eventually("trunks are up", lambda: proxy.has_trunks_to(cluster.agents))
+    eventually("all workers are full",
+               lambda: proxy.metric("proxy_memory_full_workers") == proxy.config["workers"])
+    assert "there is room for few" in proxy.log()
+    assert http_get(proxy.http_port, "/readyz") == (503, "memory is full: new clients wait\n")
+
+    # With nobody who could leave, one comes in.
+    first = proxy.connect("bulk")
+    assert_answer(first, 1000)
+    second = proxy.connect("bulk")
+    second.sendall(b"10\n")
+    pauses = proxy.metric("proxy_listener_pauses_total")
+    cpu = proxy.metric("process_cpu_seconds_total")
+    eventually("the listener waits for room", lambda: proxy.metric("proxy_listener_pauses_total") >= pauses + 25)
+    assert proxy.metric("proxy_clients") == 1
+    print(f"CPU in 25 pauses of 20 ms: {proxy.metric('process_cpu_seconds_total') - cpu:.2f} s")
+    assert_answer(first, 1000)
+    first.close()
+    assert read_exactly(second, 10) == b"xxxxxxxxx\n"
+    second.close()
+    assert shed(proxy) == 0
+
+
+class MemoryGroup:
+    """A control group of version 1 or 2 with a memory limit, for one process."""
+
+    def __init__(self, name):
+        v1 = pathlib.Path("/sys/fs/cgroup/memory")
+        self._v1 = v1.is_dir()
+        self._folder = (v1 if self._v1 else v1.parent) / name
+        try:
+            self._folder.mkdir()
+        except OSError as error:
+            pytest.skip(f"no control group can be made: {error}")
+        if not self._file("usage").exists():
+            self._folder.rmdir()
+            pytest.skip("control groups have no memory controller here")
+
+    def _file(self, what):
+        names = {"usage": ("memory.usage_in_bytes", "memory.current"), "limit": ("memory.limit_in_bytes", "memory.max")}
+        return self._folder / names[what][0 if self._v1 else 1]
+
+    def command_inside(self, command):
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', self._folder, *command]
+
+    def limit(self, size):
+        self._file("limit").write_text(str(int(size)))
+
+    def used(self):
+        """As the proxy counts: without file pages that nobody used lately."""
+        stat = dict(line.split() for line in (self._folder / "memory.stat").read_text().splitlines())
+        return int(self._file("usage").read_text()) - int(stat["total_inactive_file" if self._v1 else "inactive_file"])
+
+    def kills(self):
+        file = self._folder / ("memory.oom_control" if self._v1 else "memory.events")
+        counts = dict(line.split() for line in file.read_text().splitlines())
+        return int(counts["oom_kill"])
+
+    def remove(self):
+        self._folder.rmdir()
+
+
+@pytest.fixture
+def group(request):
+    made = MemoryGroup(f"trunkline-test-{os.getpid()}")
+    yield made
+    # The proxy ends with the cluster, before.
+    eventually("the group is empty", lambda: made.remove() is None)
+
+
+@_keeps_what_is_freed
+@pytest.mark.parametrize("mode", ["tunnel", "direct", "message"])
+def test_proxy_in_a_control_group_is_never_killed(group, cluster, make_proxy, mode):
+    group.limit(1024 * _MIB)
+    proxy = make_proxy(mode)
+    proxy.command = [str(part) for part in group.command_inside(proxy.command)]
+    cluster.start()
+    assert "control group limit 1024 MiB" in proxy.log()
+    live = LiveClients(proxy)
+    live.wait_for_answers(10 * _LIVE)
+    steady = group.used()
+    limit = max(1.5 * steady, steady + 16 * _MIB)
+    group.limit(limit)
+
+    pid = proxy.pid
+    silent = [proxy.connect("bulk") for _ in range(200)]
+    stalled = stall_until_some_are_shed(proxy, mode)
+    stalled += [stall(proxy, mode) for _ in range(100)]
+    live.wait_for_answers(20 * _LIVE)
+    print(f"{mode}: steady {steady / _MIB:.1f} MiB, limit {limit / _MIB:.1f} MiB, used {group.used() / _MIB:.1f} MiB; "
+          f"{len(stalled)} stalled, {shed(proxy):.0f} of them reset")
+    assert proxy.running and proxy.pid == pid
+    assert group.kills() == 0
+    for client in stalled + silent:
+        client.close()
+    eventually("only live clients are left", lambda: proxy.metric("proxy_clients") == _LIVE)
+
+    # All of what may be used is used: who comes waits, and is served when there is more.
+    def is_full():
+        # It gives back what it can.
+        group.limit(group.used() / 0.9)
+        return proxy.metric("proxy_memory_full_workers") == proxy.config["workers"]
+
+    eventually("all workers are full", is_full)
+    accepted = proxy.metric("proxy_clients_accepted_total")
+    late = proxy.connect("bulk")
+    late.sendall(b"10\n")
+    live.wait_for_answers(5 * _LIVE)
+    assert proxy.metric("proxy_clients_accepted_total") == accepted
+    group.limit(1024 * _MIB)
+    assert read_exactly(late, 10) == b"xxxxxxxxx\n"
+    late.close()
+    live.stop()
+    assert group.kills() == 0
