@@ -22,6 +22,7 @@
 #include "common/clock.h"
 #include "common/timer_wheel.h"
 #include "common/unique_fd.h"
+#include "common/wake_pacer.h"
 
 namespace trunkline {
 
@@ -68,6 +69,12 @@ class EventLoop {
   bool Modify(int fd, uint32_t events, EventHandler* handler);
   void Remove(int fd);
 
+  // Before Run. Zero: it never waits for more to come in than there is.
+  void set_max_gather(absl::Duration most) { pacer_.set_max_gap(most); }
+  // A flow that shares its way out with others ended after `life`: from this Run knows how long it
+  // may wait, as WakePacer says.
+  void NoteFlowEnd(absl::Duration life) { pacer_.OnFlowEnded(now_, life); }
+
   void Arm(Timer& timer, absl::Duration wait) { timers_.Arm(timer, now_ + wait); }
   void RequestFlush(Flushable* flushable);
   void CancelFlush(Flushable* flushable);
@@ -87,14 +94,19 @@ class EventLoop {
   class Wakeup;
   void RunPosted();
   void RunFlushes();
+  void Gather();
   int WaitMillis(absl::Duration max_wait) const;
 
   static constexpr int kMaxEvents =
       256;  // a pass; bounds how long a ready socket waits for its turn
+  // A pass that had as many has gathered enough.
+  static constexpr int kManyEvents = 16;
 
   UniqueFd epoll_;
   MonotonicTime now_;
   TimerWheel timers_;
+  WakePacer pacer_;
+  int last_count_ = 0;  // events of the last pass
   std::unique_ptr<Wakeup> wakeup_;
   std::vector<Flushable*> flushes_;
   std::vector<Flushable*> flushing_;

@@ -31,7 +31,7 @@ class FlowActivity {
     awaits_answer_ = to_server;
     return !std::exchange(counts_, true);
   }
-  // Something came that cannot pass yet.
+  // Something happened that is no passing of bytes: the silence begins anew.
   void OnSign(MonotonicTime now) { last_ = now; }
   // The timer fired. True: it was counted and does not count any more.
   bool Settle(MonotonicTime now) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/http2_callbacks.h"
 
 namespace trunkline {
 namespace {
@@ -25,124 +26,7 @@ nghttp2_nv Header(std::string_view name, std::string_view value, uint8_t flags =
           value.size(), static_cast<uint8_t>(NGHTTP2_NV_FLAG_NO_COPY_NAME | flags)};
 }
 
-std::string_view View(const uint8_t* data, size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
-}
-
 }  // namespace
-
-struct Http2Session::Callbacks {
-  static Http2Session* Self(void* user_data) { return static_cast<Http2Session*>(user_data); }
-
-  static int OnBeginHeaders(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
-    Http2Session* self = Self(user_data);
-    if (frame->hd.type == NGHTTP2_PUSH_PROMISE) {
-      // Switched off in our SETTINGS, which nghttp2 enforces only when the peer has acknowledged
-      // them.
-      self->EndWith(NGHTTP2_PROTOCOL_ERROR);
-      return 0;
-    }
-    if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-      ++self->open_streams_;
-      ++self->requests_taken_;
-    }
-    self->header_list_.Clear();
-    return 0;
-  }
-
-  static int OnHeader(nghttp2_session*, const nghttp2_frame* frame, const uint8_t* name,
-                      size_t name_size, const uint8_t* value, size_t value_size, uint8_t,
-                      void* user_data) {
-    Http2Session* self = Self(user_data);
-    if (!self->header_list_.Add(View(name, name_size), View(value, value_size))) {
-      self->OnLongHeaderList(frame->hd.stream_id);
-      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    }
-    return self->requests_taken_ > kRequestsPerReceive ? NGHTTP2_ERR_PAUSE : 0;
-  }
-
-  static int OnFrame(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
-    Http2Session* self = Self(user_data);
-    const int32_t id = frame->hd.stream_id;
-    switch (frame->hd.type) {
-      case NGHTTP2_HEADERS:
-        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self->OnRequest(id);
-        if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) self->OnLaterHeaders(id);
-        break;
-      case NGHTTP2_GOAWAY:
-        self->listener_->OnGoAway(frame->goaway.last_stream_id);
-        break;
-      case NGHTTP2_SETTINGS:
-        self->Charge(self->empty_frames_, 1);
-        if (!(frame->hd.flags & NGHTTP2_FLAG_ACK)) self->OnSettings(frame->settings);
-        break;
-      case NGHTTP2_PING:
-      case NGHTTP2_PRIORITY:
-        self->Charge(self->empty_frames_, 1);
-        break;
-      case NGHTTP2_RST_STREAM:
-        self->Charge(self->peer_resets_, 1);
-        break;
-      case NGHTTP2_DATA:
-        // One that ends its stream says something, once.
-        if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
-          self->Charge(self->empty_frames_, 1);
-        }
-        break;
-      default:
-        break;
-    }
-    const bool carries_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
-    if (carries_end && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) self->OnEndStream(id);
-    return 0;
-  }
-
-  // A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still
-  // open. Submitted earlier, the reset would overtake the answer.
-  static int OnFrameSent(nghttp2_session* session, const nghttp2_frame* frame, void* user_data) {
-    Http2Session* self = Self(user_data);
-    const int32_t id = frame->hd.stream_id;
-    if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
-    if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(id, frame->rst_stream.error_code);
-    const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
-                         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-                         self->options_.role == Role::kServer;
-    const bool request_open = nghttp2_session_get_stream_remote_close(session, id) == 0;
-    if (refusal && request_open) self->resets_.emplace_back(id, NGHTTP2_NO_ERROR);
-    return 0;
-  }
-
-  static int OnDataChunk(nghttp2_session* session, uint8_t, int32_t id, const uint8_t* data,
-                         size_t size, void* user_data) {
-    nghttp2_session_consume_connection(session, size);
-    if (Http2Stream* stream = Self(user_data)->Find(id)) stream->OnData(data, size);
-    return 0;
-  }
-
-  static int OnStreamClose(nghttp2_session*, int32_t id, uint32_t error_code, void* user_data) {
-    Http2Session* self = Self(user_data);
-    --self->open_streams_;
-    if (Http2Stream* stream = self->Find(id)) {
-      self->Detach(stream);
-      stream->OnClosed(error_code);
-    }
-    return 0;
-  }
-
-  static ssize_t Read(nghttp2_session*, int32_t id, uint8_t*, size_t length, uint32_t* flags,
-                      nghttp2_data_source*, void* user_data) {
-    return Self(user_data)->PullInto(id, length, flags);
-  }
-
-  // The payload already lies behind the place of its frame header.
-  static int SendData(nghttp2_session*, nghttp2_frame*, const uint8_t* head, size_t length,
-                      nghttp2_data_source*, void* user_data) {
-    OutputBuffer* output = Self(user_data)->output_;
-    std::memcpy(output->Reserve(kFrameHeadBytes + length), head, kFrameHeadBytes);
-    output->Commit(kFrameHeadBytes + length);
-    return 0;
-  }
-};
 
 Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* output)
     : options_(options),
@@ -152,13 +36,7 @@ Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* ou
       peer_resets_(kResetAllowance) {
   nghttp2_session_callbacks* callbacks = nullptr;
   nghttp2_session_callbacks_new(&callbacks);
-  nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::OnBeginHeaders);
-  nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::OnHeader);
-  nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::OnFrame);
-  nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, Callbacks::OnFrameSent);
-  nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::OnDataChunk);
-  nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::OnStreamClose);
-  nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::SendData);
+  Callbacks::Install(callbacks);
   nghttp2_option* option = nullptr;
   nghttp2_option_new(&option);
   nghttp2_option_set_no_auto_window_update(option, 1);
@@ -237,8 +115,8 @@ absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stre
 absl::Status Http2Session::AskForLoad(Http2Stream* stream) {
   const nghttp2_nv headers[] = {Header(":method", "GET"), Header(":scheme", "http"),
                                 Header(":authority", "trunkline"), Header(":path", kLoadPath)};
-  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, std::size(headers), nullptr,
-                                            stream);
+  const int32_t id =
+      nghttp2_submit_request(session_, nullptr, headers, std::size(headers), nullptr, stream);
   if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
   OnOpened(stream, id);
   return absl::OkStatus();
@@ -402,7 +280,7 @@ absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTi
     size = kept.size();
   }
   // The one that it stopped at is of this time.
-  requests_taken_ = requests_taken_ > kRequestsPerReceive ? 1 : 0;
+  requests_taken_ = TookEnough() ? 1 : 0;
   const ssize_t rc = nghttp2_session_mem_recv(session_, data, size);
   if (rc < 0) {
     EndWith(ErrorCodeOf(rc));
@@ -417,6 +295,8 @@ absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTi
   }
   return absl::OkStatus();
 }
+
+bool Http2Session::TookEnough() const { return requests_taken_ > kRequestsPerReceive; }
 
 ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
   Http2Stream* stream = Find(id);
@@ -448,6 +328,13 @@ ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
   turn_bytes_ += size;
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   return static_cast<ssize_t>(size);
+}
+
+// The payload already lies behind the place of its frame header.
+void Http2Session::PutHead(const uint8_t* head, size_t payload_size) {
+  const size_t size = kFrameHeadBytes + payload_size;
+  std::memcpy(output_->Reserve(size), head, kFrameHeadBytes);
+  output_->Commit(size);
 }
 
 bool Http2Session::SendFrames() {

@@ -167,7 +167,7 @@ class Http2Session {
   size_t open_streams() const { return open_streams_; }
 
  private:
-  struct Callbacks;  // nghttp2's C functions, in the .cc
+  struct Callbacks;  // nghttp2's C functions: http2_callbacks.h
   void Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option);
   void Attach(Http2Stream* stream, int32_t id);
   void Detach(Http2Stream* stream);
@@ -183,6 +183,8 @@ class Http2Session {
   void EndWith(uint32_t error_code);
   void OnEndStream(int32_t id);
   ssize_t PullInto(int32_t id, size_t length, uint32_t* flags);
+  void PutHead(const uint8_t* head, size_t payload_size);
+  bool TookEnough() const;
   bool SendFrames();
   void SendResets();
 

@@ -98,6 +98,9 @@ void TrunkConnection::ReadAvailable() {
     const ssize_t n = socket_.Read(ReadBuffer(), kReadBytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
+      // In TLS 1.3 a server judges its client when the client's side of the handshake is through.
+      const bool refused = n < 0 && state_ == State::kStarting && socket_.is_tls();
+      if (refused) counters_->tls_failures.Add();
       const bool idle = state_ == State::kDraining && session_.open_streams() == 0;
       const bool orderly = lingering_ || (n == 0 && (idle || session_.Finished()));
       Close(orderly ? absl::OkStatus()

@@ -20,7 +20,7 @@ namespace {
 bool IsLater(int error) { return error == EAGAIN || error == EINTR; }
 
 // OpenSSL's own socket BIO writes without MSG_NOSIGNAL.
-int BioFd(BIO* bio) { return static_cast<int>(reinterpret_cast<intptr_t>(BIO_get_data(bio))); }
+int BioFd(BIO* bio) { return static_cast<const UniqueFd*>(BIO_get_data(bio))->get(); }
 
 int BioRead(BIO* bio, char* to, int size) {
   BIO_clear_retry_flags(bio);
@@ -64,7 +64,7 @@ TrunkSocket::TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialled)
   if (tls == nullptr) return;
   tls_.reset(tls->NewSession(dialled));
   BIO* const bio = BIO_new(SocketMethod());
-  BIO_set_data(bio, reinterpret_cast<void*>(static_cast<intptr_t>(fd_.get())));
+  BIO_set_data(bio, &fd_);
   BIO_set_init(bio, 1);
   SSL_set_bio(tls_.get(), bio, bio);
 }

@@ -58,9 +58,11 @@ class Loader {
     ERR_clear_error();
     Context context(SSL_CTX_new(TLS_method()), SSL_CTX_free);
     SetUp(context.get());
-    const bool all_given = Given("ca_file", files_.ca) & Given("cert_file", files_.cert) &
-                           Given("key_file", files_.key);
-    if (all_given) {
+    // All of them are looked at: each that is missing is told.
+    const bool ca = Given("ca_file", files_.ca);
+    const bool cert = Given("cert_file", files_.cert);
+    const bool key = Given("key_file", files_.key);
+    if (ca && cert && key) {
       UseCa(context.get());
       if (UseCertificate(context.get())) UseKey(context.get());
     }

@@ -44,6 +44,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .index = i,
         .trunks = options_.trunks,
         .max_clients = options_.max_clients,
+        .max_gather = options_.max_gather,
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,
         .memory = options_.memory,

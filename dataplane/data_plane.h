@@ -23,6 +23,7 @@ class DataPlane {
   struct Options {
     size_t workers = 1;
     size_t max_clients = 50'000;
+    absl::Duration max_gather = WakePacer::kMaxGap;  // see WakePacer; zero: none
     std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;

@@ -101,6 +101,8 @@ void DirectFlow::OnConnected() {
   }
   router().OnConnected(*this);
   loop_.Arm(connect_timer_, limits_.first_byte_timeout);
+  // A client that waited for its server was not idle.
+  activity_.OnSign(loop_.now());
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
   loop_.Add(client_.fd.get(), kWatched, &client_);
 }

@@ -7,8 +7,8 @@
 namespace trunkline {
 namespace {
 
-// Per pass: small batches keep the wait of those already connected short.
-constexpr int kAcceptsPerPass = 4;
+// Per pass: bounds the wait of those already connected to some hundred microseconds.
+constexpr int kAcceptsPerPass = 16;
 // How long to leave a full house alone.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
 

@@ -65,6 +65,7 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
   options.workers = WorkerCount(config);
   options.max_clients = MaxClients(config);
   options.bind_address = config.bind_address();
+  options.max_gather = Or(config.max_gather(), config.has_max_gather(), options.max_gather);
   options.random_seed = std::random_device{}();
   TrunkPool::Options& trunks = options.trunks;
   trunks.tls = std::move(tls);

@@ -394,8 +394,8 @@ void MessageFlow::Settle() {
   }
   if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
   if (last_ || (client_fin_ && front_ == Front::kParsing)) {
-    // Its request may have been answered before it was whole.
-    const bool still_sends = !client_fin_ && (readable_ || open_);
+    // Its request may have been answered before it was whole, or more than the last one has come.
+    const bool still_sends = !client_fin_ && (readable_ || open_ || held_ != nullptr);
     Finish(FlowEnd::kClean, still_sends ? Closing::kLingeringFin : Closing::kFin);
   }
 }

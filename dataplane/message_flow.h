@@ -46,7 +46,7 @@ class MessageFlow final : public Flow,
   Held held() const override;
 
  private:
-  // Between "there is a whole request at the front of `view_`" and its way to a connection.
+  // What is at the front of the bytes that the client has sent and no server was given.
   enum class Front {
     kParsing,    // not known yet
     kRequest,    // whole

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,9 +21,20 @@ constexpr size_t kHighWaterBytes = 256 * 1024;
 constexpr unsigned kBitsPerByte = 8;
 constexpr unsigned kNoIdBits = 64;
 
+// With room in front: the beginning of a reply moves there when something is put into it.
 uint8_t* ReadBuffer() {
-  thread_local std::vector<uint8_t> buffer(kReadBytes);
-  return buffer.data();
+  thread_local std::vector<uint8_t> buffer(ReplyEdit::kMostGrowth + kReadBytes);
+  return buffer.data() + ReplyEdit::kMostGrowth;
+}
+
+// Of the bytes from `begin` on; `parsed` is where the parser was. Returns where they begin now.
+uint8_t* Apply(const ReplyEdit& edit, uint8_t* begin, uint8_t* parsed) {
+  uint8_t* const place = parsed + edit.offset;
+  uint8_t* const text = place + edit.replaced - edit.text.size();
+  const auto before = static_cast<size_t>(place - begin);
+  std::memmove(text - before, begin, before);
+  std::copy(edit.text.begin(), edit.text.end(), text);
+  return text - before;
 }
 
 uint64_t ReadId(const uint8_t* at, size_t size) {
@@ -235,15 +247,15 @@ bool SharedConnection::TakeReplies(std::span<uint8_t> bytes) {
 }
 
 // Runs of replies to the same client go to it in one piece.
-bool SharedConnection::TakeInOrder(std::span<const uint8_t> bytes) {
-  size_t begin = 0;  // of what has not been given to anybody
+bool SharedConnection::TakeInOrder(std::span<uint8_t> bytes) {
+  uint8_t* begin = bytes.data();  // of what has not been given to anybody
   size_t at = 0;
   uint32_t completed = 0;
   Client* client = nullptr;
   const auto give = [&](bool last) {
-    if (client != nullptr && at > begin)
-      client->OnReply(bytes.subspan(begin, at - begin), completed, last);
-    begin = at;
+    uint8_t* const end = bytes.data() + at;
+    if (client != nullptr && end > begin) client->OnReply({begin, end}, completed, last);
+    begin = end;
     completed = 0;
   };
   while (at < bytes.size()) {
@@ -268,6 +280,8 @@ bool SharedConnection::TakeInOrder(std::span<const uint8_t> bytes) {
       give(false);
       return false;
     }
+    const ReplyEdit edit = parser_->edit();
+    if (!edit.text.empty()) begin = Apply(edit, begin, bytes.data() + at);
     at += step.used;
     if (step.state != ParseState::kEnd) break;
     counters_->replies.Add();

@@ -145,8 +145,9 @@ class SharedConnection final : public EventHandler, public Flushable {
   void SendOutput();
   void ReadAvailable();
   void PutOffRead();
+  // The bytes have ReplyEdit::kMostGrowth bytes of room in front.
   bool TakeReplies(std::span<uint8_t> bytes);
-  bool TakeInOrder(std::span<const uint8_t> bytes);
+  bool TakeInOrder(std::span<uint8_t> bytes);
   bool TakeById(std::span<uint8_t> bytes);
   bool DeliverById(std::span<uint8_t> message);
   void OnServerFin();

@@ -8,7 +8,8 @@
 namespace trunkline {
 namespace {
 
-// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one idle.
+// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one
+// idle.
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
 // Beyond this many streams on the least busy trunk another one is worth its connection.
@@ -24,7 +25,7 @@ TrunkPool::TrunkPool(EventLoop& loop, std::string address, Options options, Work
                      uint64_t random_seed)
     : loop_(loop),
       address_(std::move(address)),
-      options_(options),
+      options_(std::move(options)),
       stats_(stats),
       random_(random_seed),
       backoff_(kDialBackoff) {}
@@ -82,7 +83,8 @@ TrunkConnection* TrunkPool::Acquire() {
 }
 
 void TrunkPool::DialIfNeeded() {
-  const bool warm = std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
+  const bool warm =
+      std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
   if (!warm && dialing_ == nullptr && !dial_timer_.armed()) Dial();
 }
 
@@ -103,8 +105,8 @@ void TrunkPool::Dial() {
       .ping_timeout = options_.ping_timeout,
       .tls = options_.tls.get()};
   TrunkConnection::Owner* const owner = this;
-  trunks_.push_back(std::make_unique<TrunkConnection>(
-      loop_, std::move(result.fd), options, owner, &stats_->trunk));
+  trunks_.push_back(std::make_unique<TrunkConnection>(loop_, std::move(result.fd), options, owner,
+                                                      &stats_->trunk));
   dialing_ = trunks_.back().get();
   stats_->trunks.Add(1);
 }

@@ -21,7 +21,8 @@ constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 
 }  // namespace
 
-// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening socket.
+// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening
+// socket.
 struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow::Opener {
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
@@ -50,14 +51,15 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
 };
 
 Worker::Worker(Options options, TrafficStats& stats)
-    : options_(options),
+    : options_(std::move(options)),
       all_stats_(stats),
-      stats_(&stats.worker(options.index)),
+      stats_(&stats.worker(options_.index)),
       windows_(options_.window_growth_bytes),
       memory_(loop_,
               {.source = options_.memory, .worker = options_.index, .workers = options_.workers},
               *this, *stats_, windows_),
-      random_(options.random_seed) {
+      random_(options_.random_seed) {
+  loop_.set_max_gather(options_.max_gather);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
 }
@@ -76,7 +78,8 @@ void Worker::Stop() {
     for (const auto& [name, slot] : services_) {
       StopListening(*slot);
     }
-    // In the next pass: a listener's event may still be in the batch of this one, and what it accepts is reset as well.
+    // In the next pass: a listener's event may still be in the batch of this one, and what it
+    // accepts is reset as well.
     ResetFlows();
     loop_.Stop();
   });
@@ -106,7 +109,8 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   std::unique_ptr<ServiceSlot> old = std::move(slot);
   slot = std::make_unique<ServiceSlot>(*this, set);
   if (old != nullptr) {
-    // New clients travel the new way on the same port; those that are here have some time to finish.
+    // New clients travel the new way on the same port; those that are here have some time to
+    // finish.
     ListenerCell* const cell = &set->stats->cell(options_.index);
     for (const auto& listener : old->listeners) {
       slot->listeners.push_back(
@@ -248,6 +252,10 @@ void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
 
 void Worker::OnFlowGone(Flow& flow) {
   const size_t index = flow.table_index;
+  // A flow with a connection of its own gains nothing from company.
+  if (flow.router().set().mode != CarryMode::kDirect) {
+    loop_.NoteFlowEnd(loop_.now() - flow.accepted_at());
+  }
   loop_.Retire(std::move(flows_[index]));
   if (index + 1 < flows_.size()) {
     flows_[index] = std::move(flows_.back());
@@ -284,7 +292,8 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
                                            .max_connections = ShareOf(set).connections};
       return std::make_unique<SharedPool>(
           loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,
-          endpoint.stats->budget(options_.index), &stats_->shared, &stats_->shared_connections, random_.Next());
+          endpoint.stats->budget(options_.index), &stats_->shared, &stats_->shared_connections,
+          random_.Next());
     }
     case CarryMode::kDirect:
       return std::make_unique<DirectWay>();

@@ -28,6 +28,7 @@ class Worker final : private ServiceRouter::Owner, private MemoryGuard::Owner {
     size_t index = 0;
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
+    absl::Duration max_gather = WakePacer::kMaxGap;
     uint64_t random_seed = 0;
     size_t workers = 1;
     MemoryGuard::Source memory;

@@ -4,9 +4,9 @@
 // A parser is fed the bytes of one direction of one connection, in pieces as they arrive, and marks
 // message boundaries in them. It looks at each byte once, holds no payload, and believes no length:
 // a message that claims to be larger than the limit is refused when it claims it, not when the
-// memory is gone. What a codec does not do: change a message (Request::blank is the one exception),
-// match replies to requests or decide where a request goes. So a new protocol is one file pair here
-// and one line in dataplane/codecs.cc.
+// memory is gone. What a codec does not do: change a message (Request::blank and ReplyEdit are the
+// exceptions), match replies to requests or decide where a request goes. So a new protocol is one
+// file pair here and one line in dataplane/codecs.cc.
 //
 // Codec: immutable, thread-safe. Parsers: confined to their connection; cheap to make, for there is
 // one for each client.
@@ -66,6 +66,16 @@ struct Reply {
   bool unasked = false;
 };
 
+// A reply tells its client that the client's connection ends with it, which the server, whose
+// connection goes on, does not know: `text` takes the place of some bytes.
+struct ReplyEdit {
+  // How many bytes longer `text` may be than what it replaces.
+  static constexpr size_t kMostGrowth = 32;
+  size_t offset = 0;           // in the bytes that the last Parse used
+  size_t replaced = 0;         // how many, from there on
+  std::string_view text = {};  // lives as long as the program; empty: no edit
+};
+
 class ReplyParser {
  public:
   virtual ~ReplyParser() = default;
@@ -74,6 +84,8 @@ class ReplyParser {
   // As RequestParser::Parse; never says kStream: bytes of a reply go on as they come.
   virtual ParseStep Parse(std::span<const uint8_t> bytes) = 0;
   virtual Reply reply() const { return {}; }
+  // Of what the last Parse used. At most once in a reply, and only in a client's last one.
+  virtual ReplyEdit edit() const { return {}; }
   // The server's FIN here is the end of a good reply.
   virtual bool EndsAtClose() const { return false; }
 };

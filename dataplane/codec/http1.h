@@ -7,7 +7,8 @@
 // has the word blanked, so that the server keeps the shared one; a request of HTTP/1.0 cannot be
 // turned into one of 1.1 that way, and the server may close after its reply.
 //
-// It neither adds nor removes fields, and routes by none.
+// Its reply says "close" instead (http1_reply.h). Nothing else of a message changes, and no field
+// decides where it goes.
 //
 // Codec: immutable, thread-safe; its parsers need not be destroyed before it.
 #pragma once

@@ -168,8 +168,9 @@ bool Http1Fields::EndElement() {
   } else if (element == "close") {
     if (!facts_.close) facts_.close_offset = word_offset_;
     facts_.close = true;
-  } else {
-    facts_.keep_alive |= element == "keep-alive";
+  } else if (element == "keep-alive") {
+    if (!facts_.keep_alive) facts_.keep_alive_offset = word_offset_;
+    facts_.keep_alive = true;
   }
   return true;
 }

@@ -34,8 +34,11 @@ struct Http1Facts {
   bool upgrade = false;           // there is an Upgrade field
   bool expects_continue = false;  // Expect: 100-continue
   uint8_t hosts = 0;              // fields named Host; 2 means more than one
-  size_t close_offset = 0;        // of the first "close", from the first byte of the fields
-  static constexpr size_t kCloseSize = 5;
+  // Of the first of these words, from the first byte of the fields.
+  size_t close_offset = 0;
+  size_t keep_alive_offset = 0;
+  static constexpr size_t kCloseSize = std::string_view("close").size();
+  static constexpr size_t kKeepAliveSize = std::string_view("keep-alive").size();
 };
 
 class Http1Fields {

@@ -11,11 +11,18 @@ namespace {
 constexpr int kSwitchingProtocols = 101;
 constexpr int kNoContent = 204;
 constexpr int kNotModified = 304;
+constexpr uint32_t kAskedMask = kHttp1ReplyToHead | kHttp1ReplyToConnect;
+
+constexpr std::string_view kCloseField = "Connection: close\r\n";
+constexpr std::string_view kClose = "close";
+static_assert(kCloseField.size() <= ReplyEdit::kMostGrowth);
 
 }  // namespace
 
 ParseStep Http1ReplyParser::Parse(std::span<const uint8_t> bytes) {
   Bytes rest = bytes;
+  piece_size_ = bytes.size();
+  edit_ = {};
   ParseState state = ParseState::kMore;
   while (!rest.empty() && state == ParseState::kMore) state = Advance(rest);
   if (state == ParseState::kEnd) state_ = State::kEnded;
@@ -57,8 +64,15 @@ ParseState Http1ReplyParser::Head(Bytes& rest) {
   if (step.state == ParseState::kBroken || head_size_ == kMaxHttp1ReplyHeadBytes) {
     return ParseState::kBroken;
   }
-  if (step.state == ParseState::kEnd) state_ = State::kFields;
+  if (step.state == ParseState::kEnd) EndLine(piece_size_ - rest.size());
   return ParseState::kMore;
+}
+
+// `end` is an offset in the piece.
+void Http1ReplyParser::EndLine(size_t end) {
+  state_ = State::kFields;
+  if (line_.status() < 200 || !(hint_ & kHttp1ReplyThenClose)) return;
+  edit_ = {.offset = end, .text = kCloseField};
 }
 
 ParseState Http1ReplyParser::EndHead() {
@@ -72,14 +86,29 @@ ParseState Http1ReplyParser::EndHead() {
     BeginHead();
     return ParseState::kMore;
   }
+  AdjustEdit();
   last_ = facts.close || (line_.minor_version() == 0 && !facts.keep_alive);
   return HasBody() ? BeginBody() : ParseState::kEnd;
 }
 
+// The whole head is in one piece, mostly: then it is known what it says of the connection.
+void Http1ReplyParser::AdjustEdit() {
+  if (edit_.text.empty()) return;
+  const Http1Facts& facts = fields_.facts();
+  if (facts.close) {
+    edit_ = {};
+  } else if (facts.keep_alive) {
+    edit_ = {.offset = edit_.offset + facts.keep_alive_offset,
+             .replaced = Http1Facts::kKeepAliveSize,
+             .text = kClose};
+  }
+}
+
 bool Http1ReplyParser::HasBody() const {
   const int status = line_.status();
-  if (status == kNoContent || status == kNotModified || hint_ == kHttp1ReplyToHead) return false;
-  return hint_ != kHttp1ReplyToConnect || status >= 300;
+  const uint32_t asked = hint_ & kAskedMask;
+  if (status == kNoContent || status == kNotModified || asked == kHttp1ReplyToHead) return false;
+  return asked != kHttp1ReplyToConnect || status >= 300;
 }
 
 ParseState Http1ReplyParser::BeginBody() {

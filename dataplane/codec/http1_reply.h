@@ -1,5 +1,9 @@
 // The boundaries of HTTP/1 replies. Interim answers (100, 103) are part of the reply that follows.
 //
+// The reply to a client that asked for its connection to be closed says "close" as well, wherever
+// it was cut into pieces: in the place of "keep-alive" where that is in the same piece as the first
+// line, else in a field of its own behind that line.
+//
 // A switch of protocols (101) is no reply on a shared connection: what follows it is no HTTP.
 //
 // Confined to its connection.
@@ -21,10 +25,11 @@ constexpr size_t kMaxHttp1ReplyHeadBytes = 64 * 1024;
 
 class Http1ReplyParser final : public ReplyParser {
  public:
-  // `reply_hint` is an Http1ReplyHint of http1_request.h.
+  // `reply_hint` is made of the Http1ReplyHint of http1_request.h.
   void Begin(uint32_t reply_hint) override { hint_ = reply_hint; }
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Reply reply() const override { return {.last = last_}; }
+  ReplyEdit edit() const override { return edit_; }
   bool EndsAtClose() const override { return state_ == State::kUntilClose; }
 
  private:
@@ -44,11 +49,15 @@ class Http1ReplyParser final : public ReplyParser {
   ParseState Chunks(Bytes& rest);
 
   void BeginHead();
+  void EndLine(size_t end);
   ParseState EndHead();
+  void AdjustEdit();
   bool HasBody() const;
   ParseState BeginBody();
 
   uint32_t hint_ = 0;
+  size_t piece_size_ = 0;  // of what Parse was given
+  ReplyEdit edit_;
   State state_ = State::kEnded;
   bool last_ = false;
   size_t head_size_ = 0;  // bytes of it so far

@@ -73,6 +73,7 @@ void Http1RequestParser::FillRequest() {
   request_.last = facts.close || (line_.minor_version() == 0 && !facts.keep_alive);
   if (connect) request_.reply_hint = kHttp1ReplyToConnect;
   if (method == Http1RequestLine::Method::kHead) request_.reply_hint = kHttp1ReplyToHead;
+  if (request_.last && !request_.dedicated) request_.reply_hint |= kHttp1ReplyThenClose;
   // A second "close" is not blanked; the reply then says that the connection ends.
   if (facts.close && !request_.dedicated) {
     request_.blank_offset = fields_start_ + facts.close_offset;

@@ -20,11 +20,12 @@ namespace trunkline {
 // Twice what nginx and Apache take of a line. A larger one is refused.
 constexpr size_t kMaxHttp1RequestHeadBytes = 16 * 1024;
 
-// Request::reply_hint.
+// Request::reply_hint: one of the first three, and whether the client's connection ends with it.
 enum Http1ReplyHint : uint32_t {
   kHttp1ReplyToOther = 0,
   kHttp1ReplyToHead = 1,
   kHttp1ReplyToConnect = 2,
+  kHttp1ReplyThenClose = 4,
 };
 
 class Http1RequestParser final : public RequestParser {

@@ -2,44 +2,35 @@
 // kernel would.
 #pragma once
 
-#include <gtest/gtest.h>
-#include <stdlib.h>
-
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "tests/agent/testdata.h"
+#include "tests/common/scratch_folder.h"
 
 namespace trunkline {
 
 class FixtureRoot {
  public:
-  explicit FixtureRoot(const std::string& tree) : FixtureRoot() { Copy(tree, ""); }
-  FixtureRoot() {
-    std::string name = (std::filesystem::temp_directory_path() / "agent-root-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~FixtureRoot() { std::filesystem::remove_all(path_); }
-  FixtureRoot(const FixtureRoot&) = delete;
-  FixtureRoot& operator=(const FixtureRoot&) = delete;
+  FixtureRoot() = default;
+  explicit FixtureRoot(const std::string& tree) { Copy(tree, ""); }
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return folder_.path(); }
 
   // The recorded `tree` (or a part of it) under `at`.
   void Copy(const std::string& tree, const std::string& at) {
-    std::filesystem::create_directories(path_ + at);
-    std::filesystem::copy(TestdataPath(tree), path_ + at,
+    std::filesystem::create_directories(path() + at);
+    std::filesystem::copy(TestdataPath(tree), path() + at,
                           std::filesystem::copy_options::recursive |
                               std::filesystem::copy_options::overwrite_existing);
   }
 
+  // `file` begins with a slash, as the kernel's names do.
   void Write(const std::string& file, const std::string& text) {
-    std::filesystem::create_directories(std::filesystem::path(path_ + file).parent_path());
-    std::ofstream(path_ + file) << text;
+    folder_.Write(file.substr(1), text);
   }
 
-  void Remove(const std::string& file) { std::filesystem::remove_all(path_ + file); }
+  void Remove(const std::string& file) { std::filesystem::remove_all(path() + file); }
 
   // A process as /proc shows it, running since `start_ticks`.
   void WriteProcess(int pid, int parent, uint64_t own_ticks, uint64_t reaped_ticks,
@@ -52,7 +43,7 @@ class FixtureRoot {
   }
 
  private:
-  std::string path_;
+  const test::ScratchFolder folder_;
 };
 
 }  // namespace trunkline

@@ -2,14 +2,14 @@
 //
 //   short  connect, one request, close; always --parallel at once
 //   kept   --parallel connections, one request after the other on each
-//   open   short connections at --rate a second, whatever happens: latency counts from the intended time
-//   paced  --parallel kept connections that take turns at --rate requests a second, latency likewise
+//   open   short connections at --rate a second, whatever happens; latency from the intended time
+//   paced  --parallel kept connections in turn, --rate requests a second, latency likewise
 //   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
 //   idle   --parallel connections that do nothing until standard input ends
 //
-// A request is --bytes long and begins with its length after the first four bytes (big endian, so that a
-// length-field codec can frame it); the reply is as long. Runs for --seconds and prints one JSON object. Client addresses
-// go round 127.0.0.0/27 so that ports do not run out.
+// A request is --bytes long and begins with its length after the first four bytes (big endian, so
+// that a length-field codec can frame it); the reply is as long. Runs for --seconds and prints one
+// JSON object. Client addresses go round 127.0.0.0/27 so that ports do not run out.
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -80,9 +80,12 @@ class Load {
     const auto at = [&](double q) {
       return nanos_.empty() ? 0.0 : nanos_[static_cast<size_t>(q * (nanos_.size() - 1))] / 1e3;
     };
-    std::printf("{\"done\": %zu, \"errors\": %zu, \"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
-                "\"p999_us\": %.1f}\n",
-                nanos_.size(), errors_, static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5), at(0.99), at(0.999));
+    std::printf(
+        "{\"done\": %zu, \"errors\": %zu, \"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, "
+        "\"p99_us\": %.1f, "
+        "\"p999_us\": %.1f}\n",
+        nanos_.size(), errors_, static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5),
+        at(0.99), at(0.999));
   }
 
  protected:
@@ -96,8 +99,9 @@ class Load {
     sockaddr_in source{};
     source.sin_family = AF_INET;
     source.sin_addr.s_addr = htonl(kFirstSource + (next_source_++ % kSources));
-    bind(client.fd, reinterpret_cast<sockaddr*>(&source), sizeof source);
-    const int rc = connect(client.fd, reinterpret_cast<const sockaddr*>(&target_.storage), target_.size);
+    int rc = bind(client.fd, reinterpret_cast<sockaddr*>(&source), sizeof source);
+    if (rc == 0)
+      rc = connect(client.fd, reinterpret_cast<const sockaddr*>(&target_.storage), target_.size);
     if (client.fd < 0 || (rc != 0 && errno != EINPROGRESS)) {
       std::fprintf(stderr, "connect: %s\n", trunkline::ErrorText(errno).c_str());
       std::exit(1);
@@ -108,7 +112,8 @@ class Load {
   // False: it failed.
   bool Send(Client& client, const std::string& request) {
     if (client.sent == request.size()) return true;
-    const ssize_t n = send(client.fd, request.data() + client.sent, request.size() - client.sent, MSG_NOSIGNAL);
+    const ssize_t n =
+        send(client.fd, request.data() + client.sent, request.size() - client.sent, MSG_NOSIGNAL);
     if (n > 0) client.sent += static_cast<size_t>(n);
     return n > 0 || errno == EAGAIN;
   }
@@ -152,7 +157,10 @@ class Load {
 class ClosedLoop final : public Load {
  public:
   ClosedLoop(Options options, const trunkline::SocketAddress& target, bool keep)
-      : Load(std::move(options), target), keep_(keep), request_(Framed(options_.bytes)), clients_(options_.parallel) {}
+      : Load(std::move(options), target),
+        keep_(keep),
+        request_(Framed(options_.bytes)),
+        clients_(options_.parallel) {}
 
   void Run() override {
     const int64_t start = Now();
@@ -256,7 +264,9 @@ class OpenLoop final : public Load {
 class PacedLoop final : public Load {
  public:
   PacedLoop(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target), request_(Framed(options_.bytes)), users_(options_.parallel) {}
+      : Load(std::move(options), target),
+        request_(Framed(options_.bytes)),
+        users_(options_.parallel) {}
 
   void Run() override {
     for (User& user : users_) Connect(user);
@@ -377,8 +387,10 @@ class Idle final : public Load {
   std::vector<Client> clients_;
 };
 
-std::unique_ptr<Load> Make(const std::string& kind, const Options& options, const trunkline::SocketAddress& target) {
-  if (kind == "short" || kind == "kept") return std::make_unique<ClosedLoop>(options, target, kind == "kept");
+std::unique_ptr<Load> Make(const std::string& kind, const Options& options,
+                           const trunkline::SocketAddress& target) {
+  if (kind == "short" || kind == "kept")
+    return std::make_unique<ClosedLoop>(options, target, kind == "kept");
   if (kind == "open") return std::make_unique<OpenLoop>(options, target);
   if (kind == "paced") return std::make_unique<PacedLoop>(options, target);
   if (kind == "bulk") return std::make_unique<Bulk>(options, target);
@@ -405,7 +417,8 @@ int main(int argc, char** argv) {
   app.add_option("--bytes", options.bytes, "of a request and of its reply; of a fetch");
   app.add_option("--seconds", options.seconds, "how long");
   app.add_option("--rate", options.rate, "connections or requests a second (open, paced)");
-  for (const char* kind : {"short", "kept", "open", "paced", "bulk", "idle"}) app.add_subcommand(kind);
+  for (const char* kind : {"short", "kept", "open", "paced", "bulk", "idle"})
+    app.add_subcommand(kind);
   CLI11_PARSE(app, argc, argv);
   const auto address = trunkline::ParseAddress(options.target);
   if (!address.ok()) {
@@ -418,7 +431,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   RaiseDescriptorLimit();
-  const std::unique_ptr<Load> load = Make(app.get_subcommands().front()->get_name(), options, *resolved);
+  const std::unique_ptr<Load> load =
+      Make(app.get_subcommands().front()->get_name(), options, *resolved);
   load->Run();
   load->Print();
 }

@@ -10,7 +10,7 @@ namespace trunkline {
 namespace {
 
 using Family = IpPort::Family;
-using std::string_literals::operator""s;
+using namespace std::string_literals;  // clang-tidy takes a using of the suffix alone for unused
 
 std::string Hex(std::string_view digits) {
   std::string bytes;

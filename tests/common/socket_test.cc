@@ -167,13 +167,8 @@ TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
 }
 
 TEST(SocketTest, RefusedConnectSaysWhy) {
-  int port = 0;
-  {
-    auto listener = ListenOn(Loopback(0));
-    ASSERT_TRUE(listener.ok());
-    port = BoundPort(listener->get());
-  }
-  ConnectResult result = ConnectTo(ResolveAddress(Loopback(port)).value());
+  const test::RefusingPort port;
+  ConnectResult result = ConnectTo(ResolveAddress(port.address()).value());
   if (result.state == ConnectState::kInProgress) {
     pollfd wait{.fd = result.fd.get(), .events = POLLOUT};
     ASSERT_EQ(poll(&wait, 1, 5000), 1);

@@ -126,6 +126,23 @@ inline Peer AcceptPeer(int listener, int millis = kPatienceMillis) {
   return Peer(UniqueFd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
 }
 
+// A port of 127.0.0.1 that refuses connects, and that nobody else gets while this lives.
+class RefusingPort {
+ public:
+  RefusingPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(fd_.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+  }
+  Address address() const {
+    return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd_.get()))};
+  }
+
+ private:
+  UniqueFd fd_;
+};
+
 // A non-blocking end for the code under test and a peer for the test.
 inline std::pair<UniqueFd, Peer> TcpPair(int peers_receive_buffer = 0) {
   auto listener = ListenOn({.host = "127.0.0.1", .port = 0});

@@ -37,9 +37,9 @@ class TestCa {
   TlsFiles Issue(const std::string& who, const Wishes& wishes) const {
     const Key key = NewKey();
     const Certificate certificate = Make(*key, wishes, /*is_ca=*/false);
-    const TlsFiles files = {.ca = CaFile(),
-                            .cert = folder_.File(name_ + "-" + who + ".pem"),
-                            .key = folder_.File(name_ + "-" + who + ".key")};
+    TlsFiles files = {.ca = CaFile(),
+                      .cert = folder_.File(name_ + "-" + who + ".pem"),
+                      .key = folder_.File(name_ + "-" + who + ".key")};
     WritePem(files.cert, *certificate);
     const std::unique_ptr<FILE, decltype(&fclose)> file(fopen(files.key.c_str(), "w"), fclose);
     EXPECT_EQ(PEM_write_PrivateKey(file.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr),

@@ -1,11 +1,9 @@
 #include "common/trunk_connection.h"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/common/http2_pair.h"
-#include "tests/common/tcp_pair.h"
+#include "tests/common/trunk_sides.h"
 
 namespace trunkline {
 namespace {
@@ -19,8 +17,6 @@ using test::TestStream;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-using Role = Http2Session::Role;
 
 const char kSettings[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const char kPingAck[] = "\x00\x00\x08\x06\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
@@ -37,90 +33,21 @@ std::string DataFrame(const std::string& payload) {
   return std::string{byte(16), byte(8), byte(0), 0, 0, 0, 0, 0, 1} + payload;
 }
 
-// Remembers what it is told and keeps the trunk as an owner does.
-class Side final : public TrunkConnection::Owner {
- public:
-  explicit Side(EventLoop& loop) : loop_(loop) {}
-  ~Side() override {
-    if (trunk != nullptr) trunk->Close(absl::OkStatus());
-    loop_.RunOnce(absl::ZeroDuration());
-  }
-
-  void Start(UniqueFd fd, TrunkConnection::Options options) {
-    TrunkConnection::Owner* const owner = this;
-    trunk = std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters);
-  }
-
-  Http2Stream* OnConnect(TrunkConnection&, std::string_view, int*) override {
-    accepted.push_back(std::make_unique<TestStream>());
-    accepted.back()->on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
-    return accepted.back().get();
-  }
-  void OnTrunkChanged(TrunkConnection& t) override {
-    const char* const taking = log.empty() ? "up" : "usable";
-    log.push_back(t.draining() ? "draining" : t.usable() ? taking : "unusable");
-  }
-  void OnTrunkLost(TrunkConnection&, const absl::Status& why) override {
-    log.push_back("lost");
-    lost = true;
-    lost_why = why;
-    loop_.Retire(std::move(trunk));
-  }
-
-  TrunkCounters counters;
-  std::unique_ptr<TrunkConnection> trunk;
-  std::vector<std::unique_ptr<TestStream>> accepted;
-  std::vector<std::string> log;
-  bool lost = false;
-  absl::Status lost_why;
-
- private:
-  EventLoop& loop_;
-};
-
-class TrunkConnectionTest : public ::testing::Test {
+class TrunkConnectionTest : public test::TrunkSidesTest {
  protected:
-  // Runs the loop until `condition` holds.
-  template <typename Condition>
-  [[nodiscard]] bool RunUntil(Condition condition) {
-    const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
-    while (!condition()) {
-      if (MonotonicNow() > deadline) return false;
-      loop_.RunOnce(absl::Milliseconds(50));
-    }
-    return true;
-  }
-
-  void StartBoth(TrunkConnection::Options client = {}, TrunkConnection::Options server = {}) {
-    auto [near, peer] = TcpPair();
-    client.session.role = Role::kClient;
-    server.session.role = Role::kServer;
-    UniqueFd far(fcntl(peer.fd(), F_DUPFD_CLOEXEC, 0));
-    fcntl(far.get(), F_SETFL, O_NONBLOCK);
-    peer.Close();
-    client_.Start(std::move(near), client);
-    server_.Start(std::move(far), server);
-    ASSERT_TRUE(RunUntil([&] { return client_.trunk->up() && server_.trunk->up(); }));
+  void StartBoth(const TrunkConnection::Options& client = {},
+                 const TrunkConnection::Options& server = {}) {
+    Join(client, server);
+    ASSERT_TRUE(RunUntil([&] { return client_.up() && server_.up(); }));
   }
 
   // A client trunk whose other end is the test itself.
-  void StartWithRawServer(TrunkConnection::Options options = {}) {
+  void StartWithRawServer(const TrunkConnection::Options& options = {}) {
     auto [fd, peer] = TcpPair();
     raw_ = std::move(peer);
     client_.Start(std::move(fd), options);
   }
 
-  TestStream& Open() {
-    near_.push_back(std::make_unique<TestStream>());
-    EXPECT_TRUE(client_.trunk->session().Connect("db:1", near_.back().get()).ok());
-    return *near_.back();
-  }
-
-  EventLoop loop_;
-  // Streams outlive trunks.
-  std::vector<std::unique_ptr<TestStream>> near_;
-  Side client_{loop_};
-  Side server_{loop_};
   Peer raw_;
 };
 
@@ -221,13 +148,8 @@ TEST_F(TrunkConnectionTest, FullTrunkTellsThatItIsFullAndThatThereIsRoomAgain) {
 }
 
 TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsWord) {
-  uint16_t port = 0;
-  {
-    auto listener = ListenOn({.host = "127.0.0.1", .port = 0});
-    ASSERT_TRUE(listener.ok());
-    port = static_cast<uint16_t>(BoundPort(listener->get()));
-  }
-  ConnectResult dial = ConnectTo(ResolveAddress({.host = "127.0.0.1", .port = port}).value());
+  const test::RefusingPort port;
+  ConnectResult dial = ConnectTo(ResolveAddress(port.address()).value());
   ASSERT_EQ(dial.state, ConnectState::kInProgress);
   client_.Start(std::move(dial.fd), {});
   ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
@@ -327,8 +249,9 @@ TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
 // to do. A close with that unread would be a reset, and the kernel would throw away what the peer
 // has not fetched yet.
 TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
-  auto [fd, peer] = TcpPair(/*peers_receive_buffer=*/4096);
-  server_.Start(std::move(fd), {.session = {.role = Role::kServer}});
+  auto pair = TcpPair(/*peers_receive_buffer=*/4096);
+  Peer& peer = pair.second;
+  server_.Start(std::move(pair.first), {.session = {.role = Role::kServer}});
   test::Http2End client({.role = Role::kClient});
   TestStream near;
   near.finish = true;

@@ -7,11 +7,9 @@
 #include <openssl/ssl.h>
 
 #include "common/random.h"
-#include "common/trunk_connection.h"
-#include "tests/common/http2_pair.h"
 #include "tests/common/random_bytes.h"
-#include "tests/common/tcp_pair.h"
 #include "tests/common/test_certificates.h"
+#include "tests/common/trunk_sides.h"
 
 namespace trunkline {
 namespace {
@@ -26,8 +24,6 @@ using test::TestCa;
 using test::TestStream;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-using Role = Http2Session::Role;
 
 class TlsFilesTest : public ::testing::Test {
  protected:
@@ -95,107 +91,48 @@ TEST_F(TlsFilesTest, KeyWithAPassphraseIsRefusedAndNobodyIsAsked) {
   EXPECT_THAT(ErrorOf(files), HasSubstr("expected PEM without a passphrase"));
 }
 
-// One end of a trunk.
-class Side final : public TrunkConnection::Owner {
- public:
-  explicit Side(EventLoop& loop) : loop_(loop) {}
-  ~Side() override {
-    if (trunk != nullptr) trunk->Close(absl::OkStatus());
-    loop_.RunOnce(absl::ZeroDuration());
-  }
-  void Start(UniqueFd fd, Role role, const TrunkTls* tls,
-             absl::Duration up_timeout = absl::Seconds(20)) {
-    const TrunkConnection::Options options = {
-        .session = {.role = role}, .up_timeout = up_timeout, .tls = tls};
-    TrunkConnection::Owner* const owner = this;
-    trunk = std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters);
-  }
-  bool up() const { return trunk != nullptr && trunk->up(); }
-
-  Http2Stream* OnConnect(TrunkConnection&, std::string_view, int*) override {
-    accepted.push_back(std::make_unique<TestStream>());
-    accepted.back()->on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
-    return accepted.back().get();
-  }
-  void OnTrunkChanged(TrunkConnection& t) override { was_up = was_up || t.up(); }
-  void OnTrunkLost(TrunkConnection&, const absl::Status& status) override {
-    lost = true;
-    why = status;
-    loop_.Retire(std::move(trunk));
-  }
-
-  TrunkCounters counters;
-  std::vector<std::unique_ptr<TestStream>> accepted;
-  std::unique_ptr<TrunkConnection> trunk;
-  bool was_up = false;
-  bool lost = false;
-  absl::Status why;
-
- private:
-  EventLoop& loop_;
-};
-
-class TrunkTlsTest : public ::testing::Test {
+class TrunkTlsTest : public test::TrunkSidesTest {
  protected:
-  template <typename Condition>
-  [[nodiscard]] bool RunUntil(Condition condition) {
-    const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
-    while (!condition()) {
-      if (MonotonicNow() > deadline) return false;
-      Relay();
-      loop_.RunOnce(absl::Milliseconds(relaying_ ? 1 : 20));
-    }
-    return true;
+  static constexpr absl::Duration kPatience = absl::Milliseconds(test::kPatienceMillis);
+
+  void RunOnce() override {
+    Relay();
+    loop_.RunOnce(absl::Milliseconds(relaying_ ? 1 : 20));
   }
-  // `proxy` dials `agent`; null: plain.
-  void Start(std::shared_ptr<const TrunkTls> proxy, std::shared_ptr<const TrunkTls> agent) {
-    proxy_tls_ = std::move(proxy);
-    agent_tls_ = std::move(agent);
-    auto [near, peer] = TcpPair();
-    UniqueFd far(fcntl(peer.fd(), F_DUPFD_CLOEXEC, 0));
-    fcntl(far.get(), F_SETFL, O_NONBLOCK);
-    peer.Close();
-    proxy_.Start(std::move(near), Role::kClient, proxy_tls_.get());
-    agent_.Start(std::move(far), Role::kServer, agent_tls_.get());
+  // Null: plain.
+  void Start(std::shared_ptr<const TrunkTls> client, std::shared_ptr<const TrunkTls> server) {
+    client_.tls = std::move(client);
+    server_.tls = std::move(server);
+    Join({.up_timeout = kPatience}, {.up_timeout = kPatience});
   }
   // The same, with the test on the wire between them: bytes travel in pieces of any size.
   void StartRelayed() {
-    proxy_tls_ = agent_tls_ = LoadTls(ours_.Issue("both"));
+    client_.tls = server_.tls = LoadTls(ours_.Issue("both"));
     auto [near, near_peer] = TcpPair();
     auto [far, far_peer] = TcpPair();
     near_wire_ = std::move(near_peer);
     far_wire_ = std::move(far_peer);
     relaying_ = true;
-    proxy_.Start(std::move(near), Role::kClient, proxy_tls_.get());
-    agent_.Start(std::move(far), Role::kServer, agent_tls_.get());
+    client_.Start(std::move(near), {.session = {.role = Role::kClient}, .up_timeout = kPatience});
+    server_.Start(std::move(far), {.session = {.role = Role::kServer}, .up_timeout = kPatience});
   }
   void StartGood() {
     Start(LoadTls(ours_.Issue("proxy")), LoadTls(ours_.Issue("agent")));
-    ASSERT_TRUE(RunUntil([&] { return proxy_.up() && agent_.up(); }))
-        << proxy_.why << " " << agent_.why;
-  }
-  TestStream& Open() {
-    near_.push_back(std::make_unique<TestStream>());
-    EXPECT_TRUE(proxy_.trunk->session().Connect("db:1", near_.back().get()).ok());
-    return *near_.back();
+    ASSERT_TRUE(RunUntil([&] { return client_.up() && server_.up(); }))
+        << client_.lost_why << " " << server_.lost_why;
   }
   void ExpectRefused() {
-    ASSERT_TRUE(RunUntil([&] { return proxy_.lost && agent_.lost; }));
-    EXPECT_FALSE(proxy_.was_up);
-    EXPECT_FALSE(agent_.was_up);
-    EXPECT_FALSE(proxy_.why.ok());
-    EXPECT_FALSE(agent_.why.ok());
+    ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
+    // Neither was ever up.
+    EXPECT_THAT(client_.log, ElementsAre("lost"));
+    EXPECT_THAT(server_.log, ElementsAre("lost"));
+    EXPECT_FALSE(client_.lost_why.ok());
+    EXPECT_FALSE(server_.lost_why.ok());
   }
 
   ScratchFolder folder_;
   TestCa ours_{folder_, "ours"};
   TestCa theirs_{folder_, "theirs"};
-  std::shared_ptr<const TrunkTls> proxy_tls_;
-  std::shared_ptr<const TrunkTls> agent_tls_;
-  EventLoop loop_;
-  std::vector<std::unique_ptr<TestStream>> near_;
-  Side proxy_{loop_};
-  Side agent_{loop_};
 
  private:
   void Relay() {
@@ -220,11 +157,12 @@ TEST_F(TrunkTlsTest, StreamsAreCarriedBothWaysAndHalfClosed) {
   TestStream& near = Open();
   near.source = "question";
   near.finish = true;
-  ASSERT_TRUE(RunUntil([&] { return !agent_.accepted.empty() && agent_.accepted[0]->ends == 1; }));
-  EXPECT_EQ(agent_.accepted[0]->received, "question");
-  agent_.accepted[0]->Send("a long");
+  ASSERT_TRUE(
+      RunUntil([&] { return !server_.accepted.empty() && server_.accepted[0]->ends == 1; }));
+  EXPECT_EQ(server_.accepted[0]->received, "question");
+  server_.accepted[0]->Send("a long");
   ASSERT_TRUE(RunUntil([&] { return near.received == "a long"; }));
-  agent_.accepted[0]->Send(" answer", /*last=*/true);
+  server_.accepted[0]->Send(" answer", /*last=*/true);
   ASSERT_TRUE(RunUntil([&] { return !near.closes.empty(); }));
   EXPECT_EQ(near.received, "a long answer");
   EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
@@ -237,8 +175,9 @@ TEST_F(TrunkTlsTest, BytesCrossUnchangedHoweverTheWireCutsThem) {
   TestStream& near = Open();
   near.source = up;
   near.finish = true;
-  ASSERT_TRUE(RunUntil([&] { return !agent_.accepted.empty(); })) << proxy_.why << agent_.why;
-  TestStream& far = *agent_.accepted[0];
+  ASSERT_TRUE(RunUntil([&] { return !server_.accepted.empty(); }))
+      << client_.lost_why << server_.lost_why;
+  TestStream& far = *server_.accepted[0];
   far.Send(down, /*last=*/true);
   ASSERT_TRUE(RunUntil([&] { return !near.closes.empty() && !far.closes.empty(); }));
   EXPECT_TRUE(far.received == up);
@@ -251,25 +190,25 @@ TEST_F(TrunkTlsTest, MoreThanTheKernelTakesIsSentWhole) {
   const std::string bytes = RandomBytes(500'000, 4);
   for (size_t i = 0; i < kStreams; ++i) Open().source = bytes;
   ASSERT_TRUE(RunUntil([&] {
-    return agent_.accepted.size() == kStreams &&
-           std::all_of(agent_.accepted.begin(), agent_.accepted.end(),
+    return server_.accepted.size() == kStreams &&
+           std::all_of(server_.accepted.begin(), server_.accepted.end(),
                        [&](const auto& far) { return far->received.size() == bytes.size(); });
   }));
-  for (const auto& far : agent_.accepted) EXPECT_TRUE(far->received == bytes);
+  for (const auto& far : server_.accepted) EXPECT_TRUE(far->received == bytes);
 }
 
 TEST_F(TrunkTlsTest, DrainEndsInAnOrderlyWay) {
   StartGood();
   TestStream& near = Open();
   ASSERT_TRUE(RunUntil([&] { return near.headers.size() == 1; }));
-  agent_.trunk->Drain();
+  server_.trunk->Drain();
   near.Send("the last words", /*last=*/true);
-  agent_.accepted[0]->Send("and theirs", /*last=*/true);
-  ASSERT_TRUE(RunUntil([&] { return proxy_.lost && agent_.lost; }));
-  EXPECT_EQ(agent_.accepted[0]->received, "the last words");
+  server_.accepted[0]->Send("and theirs", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
+  EXPECT_EQ(server_.accepted[0]->received, "the last words");
   EXPECT_EQ(near.received, "and theirs");
-  EXPECT_TRUE(proxy_.why.ok()) << proxy_.why;
-  EXPECT_TRUE(agent_.why.ok()) << agent_.why;
+  EXPECT_TRUE(client_.lost_why.ok()) << client_.lost_why;
+  EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
 }
 
 TEST_F(TrunkTlsTest, AgentOfAnotherCaIsRefused) {
@@ -277,9 +216,9 @@ TEST_F(TrunkTlsTest, AgentOfAnotherCaIsRefused) {
   strange.ca = ours_.CaFile();  // it would take us
   Start(LoadTls(ours_.Issue("proxy")), LoadTls(strange));
   ExpectRefused();
-  EXPECT_THAT(std::string(proxy_.why.message()), HasSubstr("certificate verify failed"));
-  EXPECT_THAT(std::string(agent_.why.message()), HasSubstr("unknown ca"));
-  EXPECT_EQ(agent_.counters.tls_failures.Value(), 1u);
+  EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("certificate verify failed"));
+  EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("unknown ca"));
+  EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
 }
 
 TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
@@ -287,14 +226,17 @@ TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
   strange.ca = ours_.CaFile();
   Start(LoadTls(strange), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
-  EXPECT_THAT(std::string(agent_.why.message()), HasSubstr("certificate verify failed"));
+  // Each at its end: the client hears of it when its own side of the handshake is through.
+  EXPECT_EQ(client_.counters.tls_failures.Value(), 1u);
+  EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
+  EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate verify failed"));
 }
 
 TEST_F(TrunkTlsTest, CertificateThatExpiredSinceIsRefusedByThePeer) {
   const TlsFiles old = ours_.Issue("proxy", {.begins = -absl::Hours(3), .ends = -absl::Hours(1)});
   Start(LoadTls(old, absl::Now() - absl::Hours(2)), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
-  EXPECT_THAT(std::string(agent_.why.message()), HasSubstr("certificate has expired"));
+  EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate has expired"));
 }
 
 TEST_F(TrunkTlsTest, CertificateForClientsOnlyMakesNoAgent) {
@@ -315,11 +257,11 @@ TEST_F(TrunkTlsTest, TlsProxyAtAPlainPortGetsAnEnd) {
 // A client that the test plays, in OpenSSL's own way.
 class RawClientTest : public TrunkTlsTest {
  protected:
-  void StartAgent(absl::Duration up_timeout = absl::Seconds(20)) {
-    agent_tls_ = LoadTls(ours_.Issue("agent"));
+  void StartServer(absl::Duration up_timeout = kPatience) {
+    server_.tls = LoadTls(ours_.Issue("agent"));
     auto [fd, peer] = TcpPair();
     peer_ = std::move(peer);
-    agent_.Start(std::move(fd), Role::kServer, agent_tls_.get(), up_timeout);
+    server_.Start(std::move(fd), {.session = {.role = Role::kServer}, .up_timeout = up_timeout});
   }
   // A handshake with `files`; false: it failed.
   bool Shake(const TlsFiles& files, const std::string& alpn, int version = TLS1_3_VERSION) {
@@ -337,7 +279,7 @@ class RawClientTest : public TrunkTlsTest {
     SSL_set_fd(ssl.get(), peer_.fd());
     char byte = 0;
     int result = 0;
-    // Whether the agent takes us is known only from its first byte.
+    // Whether the server takes us is known only from its first byte.
     const bool ended = RunUntil([&] {
       result = SSL_connect(ssl.get());
       if (result == 1) result = SSL_read(ssl.get(), &byte, 1);
@@ -353,39 +295,39 @@ class RawClientTest : public TrunkTlsTest {
 };
 
 TEST_F(RawClientTest, ClientWithACertificateAndAlpnIsTaken) {
-  StartAgent();
-  EXPECT_TRUE(Shake(ours_.Issue("client"), h2_)) << agent_.why;
-  EXPECT_FALSE(agent_.lost);
+  StartServer();
+  EXPECT_TRUE(Shake(ours_.Issue("client"), h2_)) << server_.lost_why;
+  EXPECT_FALSE(server_.lost);
 }
 
 TEST_F(RawClientTest, ClientWithoutAlpnIsRefused) {
-  StartAgent();
+  StartServer();
   EXPECT_FALSE(Shake(ours_.Issue("client"), ""));
-  EXPECT_TRUE(agent_.lost);
-  EXPECT_THAT(std::string(agent_.why.message()), HasSubstr("ALPN"));
+  EXPECT_TRUE(server_.lost);
+  EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("ALPN"));
 }
 
 TEST_F(RawClientTest, ClientOfAnotherProtocolIsRefused) {
-  StartAgent();
+  StartServer();
   EXPECT_FALSE(Shake(ours_.Issue("client"), "\x08http/1.1"));
-  EXPECT_TRUE(agent_.lost);
+  EXPECT_TRUE(server_.lost);
 }
 
 TEST_F(RawClientTest, ClientWithoutACertificateIsRefused) {
-  StartAgent();
+  StartServer();
   EXPECT_FALSE(Shake({}, h2_));
-  EXPECT_TRUE(agent_.lost);
+  EXPECT_TRUE(server_.lost);
 }
 
 TEST_F(RawClientTest, OlderTlsIsRefused) {
-  StartAgent();
+  StartServer();
   EXPECT_FALSE(Shake(ours_.Issue("client"), h2_, TLS1_2_VERSION));
-  EXPECT_TRUE(agent_.lost);
+  EXPECT_TRUE(server_.lost);
 }
 
 TEST_F(RawClientTest, ClientThatSaysNothingIsGivenUp) {
-  StartAgent(absl::Milliseconds(30));
-  ASSERT_TRUE(RunUntil([&] { return agent_.lost; }));
+  StartServer(absl::Milliseconds(30));
+  ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
   peer_.ReadToEnd();
   EXPECT_NE(peer_.ending(), Ending::kNone);
 }
@@ -393,20 +335,20 @@ TEST_F(RawClientTest, ClientThatSaysNothingIsGivenUp) {
 TEST_F(RawClientTest, JunkEndsIt) {
   for (const std::string& junk :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(100'000, '\0'), RandomBytes(5000, 5)}) {
-    agent_.lost = false;
-    StartAgent();
+    server_.lost = false;
+    StartServer();
     peer_.SendWhatFits(junk);
-    ASSERT_TRUE(RunUntil([&] { return agent_.lost; }));
-    EXPECT_FALSE(agent_.why.ok());
+    ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
+    EXPECT_FALSE(server_.lost_why.ok());
   }
 }
 
 TEST_F(RawClientTest, ClientThatLeavesDuringTheHandshakeEndsIt) {
-  StartAgent();
+  StartServer();
   peer_.SendWhatFits(std::string("\x16\x03\x01", 3));
   peer_.ShutdownWrite();
-  ASSERT_TRUE(RunUntil([&] { return agent_.lost; }));
-  EXPECT_FALSE(agent_.why.ok());
+  ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
+  EXPECT_FALSE(server_.lost_why.ok());
 }
 
 }  // namespace

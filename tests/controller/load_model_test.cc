@@ -47,7 +47,7 @@ class LoadModelTest : public testing::Test {
     endpoint.incarnation = 1;
     return endpoint;
   }
-  void Report(const std::string& id, ReportedLoad load, double at) {
+  void Report(const std::string& id, const ReportedLoad& load, double at) {
     RegisteredEndpoint& endpoint = endpoints_.at(id);
     endpoint.load = load;
     endpoint.reported_at = At(at);

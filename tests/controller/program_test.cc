@@ -2,10 +2,10 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 
-#include <filesystem>
 #include <fstream>
 #include <optional>
 
+#include "tests/common/scratch_folder.h"
 #include "tests/controller/program_under_test.h"
 #include "tests/controller/service_fixture.h"
 
@@ -16,20 +16,10 @@ using testing::HasSubstr;
 
 class ProgramTest : public testing::Test {
  protected:
-  ProgramTest() {
-    std::string name = testing::TempDir() + "controller-XXXXXX";
-    folder_ = mkdtemp(name.data());
-    WriteConfig("127.0.0.1:0");
-  }
-  ~ProgramTest() override {
-    controller_.reset();
-    std::filesystem::remove_all(folder_);
-  }
+  ProgramTest() { WriteConfig("127.0.0.1:0"); }
 
-  std::string Path(const std::string& name) const { return folder_ + "/" + name; }
-  void Write(const std::string& name, const std::string& text) {
-    std::ofstream(Path(name), std::ios::binary) << text;
-  }
+  std::string Path(const std::string& name) const { return folder_.File(name); }
+  void Write(const std::string& name, const std::string& text) { folder_.Write(name, text); }
   void WriteConfig(const std::string& grpc_listen) {
     Write("controller.yaml", "grpc_listen: " + grpc_listen +
                                  "\n"
@@ -74,7 +64,7 @@ class ProgramTest : public testing::Test {
     return snapshot;
   }
 
-  std::string folder_;
+  const test::ScratchFolder folder_;
   std::optional<ProgramUnderTest> controller_;
   std::string address_;
   std::string out_, err_;

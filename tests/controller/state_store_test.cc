@@ -8,6 +8,7 @@
 #include <random>
 
 #include "common/atomic_file.h"
+#include "tests/common/scratch_folder.h"
 
 namespace trunkline {
 namespace {
@@ -16,13 +17,6 @@ using testing::HasSubstr;
 
 class StateStoreTest : public testing::Test {
  protected:
-  StateStoreTest() {
-    std::string name = testing::TempDir() + "state-XXXXXX";
-    folder_ = mkdtemp(name.data());
-    path_ = folder_ + "/state";
-  }
-  ~StateStoreTest() override { std::filesystem::remove_all(folder_); }
-
   static StoredState Full() {
     StoredState state;
     state.epoch = 1795407794;
@@ -44,11 +38,11 @@ class StateStoreTest : public testing::Test {
     state.departed.push_back({{"db", "c"}, 0.7});
     return state;
   }
-  void Write(const std::string& text) { std::ofstream(path_, std::ios::binary) << text; }
+  void Write(const std::string& text) { folder_.Write("state", text); }
   absl::Status LoadError() { return StateStore(path_).Load().status(); }
 
-  std::string folder_;
-  std::string path_;
+  const test::ScratchFolder folder_;
+  const std::string path_ = folder_.File("state");
 };
 
 TEST_F(StateStoreTest, NoFileIsAFirstStart) {

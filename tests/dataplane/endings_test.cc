@@ -189,7 +189,7 @@ TEST_P(EndingsTest, BothEndsMayCloseAtOnce) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, EndingsTest, ::testing::ValuesIn(test::kByteModes),
-                         [](const auto& param) { return test::NameOf(param.param); });
+                         test::kNameOfMode);
 
 }  // namespace
 }  // namespace trunkline

@@ -144,4 +144,40 @@ uint32_t Exchange::connections(size_t endpoint) const {
   return used;
 }
 
+void ExchangeTest::Start(Exchange::Options options) {
+  StartWith({local_.address()}, std::move(options));
+}
+
+void ExchangeTest::StartWith(const std::vector<Address>& servers, Exchange::Options options) {
+  exchange_ = std::make_unique<Exchange>(std::move(options));
+  for (const Address& server : servers) exchange_->AddServer(server);
+  exchange_->Apply();
+}
+
+std::vector<Peer> ExchangeTest::ConnectAll(int clients, const std::string& request) {
+  std::vector<Peer> peers;
+  for (int i = 0; i < clients; ++i) {
+    peers.push_back(Connect());
+    EXPECT_TRUE(peers.back().Send(request)) << i;
+  }
+  return peers;
+}
+
+Peer ExchangeTest::AcceptFor(Peer& client, const std::string& request) {
+  EXPECT_TRUE(client.Send(request));
+  Peer server = local_.Accept();
+  EXPECT_EQ(server.Read(request.size()), request);
+  return server;
+}
+
+void ExchangeTest::ServeAll(std::vector<Peer>& clients, const std::string& request,
+                            const std::string& reply) {
+  Peer server = local_.Accept();
+  for (size_t i = 0; i < clients.size(); ++i) {
+    ASSERT_EQ(server.Read(request.size()), request) << i;
+    ASSERT_TRUE(server.Send(reply));
+  }
+  for (Peer& client : clients) EXPECT_EQ(client.Read(reply.size()), reply);
+}
+
 }  // namespace trunkline::test

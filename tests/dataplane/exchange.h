@@ -95,4 +95,24 @@ class Exchange {
   std::unique_ptr<DataPlane> data_plane_;
 };
 
+// Plays with a server of the test's own, and others where it takes more than one.
+class ExchangeTest : public ::testing::Test {
+ protected:
+  void Start(Exchange::Options options = {});
+  void StartWith(const std::vector<Address>& servers, Exchange::Options options = {});
+
+  Peer Connect(int receive_buffer = 0) { return exchange_->Connect(receive_buffer); }
+  // So many clients, each of which sends `request`.
+  std::vector<Peer> ConnectAll(int clients, const std::string& request);
+  // The end at the server of a connection that is new there, and whose first bytes are `request`,
+  // which `client` sends.
+  Peer AcceptFor(Peer& client, const std::string& request);
+  // Lets the server read `request` from each of `clients`, on one connection, and send `reply`.
+  void ServeAll(std::vector<Peer>& clients, const std::string& request, const std::string& reply);
+  const SharedCounters& shared() { return exchange_->worker().shared; }
+
+  LocalServer local_;
+  std::unique_ptr<Exchange> exchange_;
+};
+
 }  // namespace trunkline::test

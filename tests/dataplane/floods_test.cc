@@ -104,10 +104,8 @@ TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
   EXPECT_EQ(held(), 0);
 }
 
-const auto kModeName = [](const auto& param) { return test::NameOf(param.param); };
-
 INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
-                         kModeName);
+                         test::kNameOfMode);
 
 // Sends back what comes, on each of its connections.
 class EchoServer {
@@ -160,9 +158,7 @@ class FloodTest : public ::testing::TestWithParam<CarryMode> {
   // With an impatient proxy behind another one, or none before it.
   void Start(bool accept_proxy_protocol, FlowLimits limits = {}) {
     tunnel_ = std::make_unique<Tunnel>(
-        InMode(GetParam(), {.limits = limits, .adapt = [accept_proxy_protocol](EndpointSet& set) {
-                              set.accept_proxy_protocol = accept_proxy_protocol;
-                            }}));
+        InMode(GetParam(), test::Introduced(accept_proxy_protocol, {.limits = limits})));
     test::Serve(*tunnel_, GetParam(), server_.local());
   }
   static void ExpectEcho(Peer& client, const std::string& line) {
@@ -253,7 +249,7 @@ TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
   EXPECT_LE(tunnel_->listener().accepted.Value(), kComers + 1);
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, FloodTest, ::testing::ValuesIn(test::kAllModes), kModeName);
+INSTANTIATE_TEST_SUITE_P(Modes, FloodTest, ::testing::ValuesIn(test::kAllModes), test::kNameOfMode);
 
 }  // namespace
 }  // namespace trunkline

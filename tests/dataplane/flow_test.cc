@@ -24,8 +24,7 @@ class FlowTest : public ::testing::TestWithParam<CarryMode> {
   Tunnel tunnel_{test::InMode(GetParam())};
 };
 
-INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes),
-                         [](const auto& param) { return test::NameOf(param.param); });
+INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes), test::kNameOfMode);
 
 // What an agent does for its server, and the windows of streams.
 class TunnelFlowTest : public ::testing::Test {
@@ -165,6 +164,22 @@ TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
   ExpectExchange(live, live_server, "question", "answer");
   client.ShutdownWrite();
   EXPECT_EQ(server.ReadToEnd() == endless.substr(0, sent), true);
+}
+
+TEST(DirectFlowTest, ClientThatWaitedForAServerLongerThanTheIdleTimeOutIsServed) {
+  constexpr absl::Duration kIdle = absl::Seconds(2);
+  LocalServer local;
+  Tunnel tunnel(test::InMode(CarryMode::kDirect, {.limits = {.connect_timeout = absl::Seconds(20),
+                                                             .idle_timeout = kIdle}}));
+  tunnel.AddEndpoint(local.address(), /*weight=*/0);
+  tunnel.Apply();
+  Peer client = tunnel.Connect();
+  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, absl::ToInt64Milliseconds(kIdle) + 200));
+  tunnel.SetWeight(0, 1);
+  tunnel.Apply();
+  Peer server = local.Accept();
+  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, 100)) << "it was idle before it had begun";
+  ExpectExchange(client, server, "patience", "rewarded");
 }
 
 TEST_P(FlowTest, EndpointCountsWhatItCarried) {

@@ -21,7 +21,7 @@ using test::Tunnel;
 class LimitsTest : public ::testing::TestWithParam<CarryMode> {};
 
 INSTANTIATE_TEST_SUITE_P(Modes, LimitsTest, ::testing::ValuesIn(test::kByteModes),
-                         [](const auto& param) { return test::NameOf(param.param); });
+                         test::kNameOfMode);
 
 TEST_P(LimitsTest, ClientAboveTheLimitWaitsAndIsServedWhenThereIsRoom) {
   LocalServer local;

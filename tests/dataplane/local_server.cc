@@ -73,12 +73,15 @@ size_t AllowDescriptors(size_t wanted) {
   return static_cast<size_t>(limit.rlim_cur);
 }
 
+void ExpectCarried(Peer& from, Peer& to, const std::string& bytes) {
+  ASSERT_TRUE(from.Send(bytes));
+  EXPECT_EQ(to.Read(bytes.size()), bytes);
+}
+
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,
                     const std::string& answer) {
-  EXPECT_TRUE(client.Send(question));
-  EXPECT_EQ(server.Read(question.size()), question);
-  EXPECT_TRUE(server.Send(answer));
-  EXPECT_EQ(client.Read(answer.size()), answer);
+  ExpectCarried(client, server, question);
+  ExpectCarried(server, client, answer);
 }
 
 }  // namespace trunkline::test

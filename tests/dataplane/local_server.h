@@ -41,6 +41,9 @@ Address RefusingAddress();
 // Allows this process `wanted` descriptors, or as many as it may have; returns how many.
 size_t AllowDescriptors(size_t wanted);
 
+// `from` sends `bytes`, and `to` reads just these.
+void ExpectCarried(Peer& from, Peer& to, const std::string& bytes);
+
 // Sends `question`, lets the server read it and send `answer`, and reads that.
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,
                     const std::string& answer);

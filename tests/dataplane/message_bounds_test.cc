@@ -11,19 +11,12 @@ namespace {
 using test::Ending;
 using test::Eventually;
 using test::Exchange;
+using test::ExpectCarried;
 using test::ExpectExchange;
-using test::LocalServer;
 using test::Peer;
 
-class BoundsTest : public ::testing::Test {
+class BoundsTest : public test::ExchangeTest {
  protected:
-  void Start(Exchange::Options options = {}) {
-    exchange_ = std::make_unique<Exchange>(std::move(options));
-    exchange_->AddServer(local_.address());
-    exchange_->Apply();
-  }
-  Peer Connect(int receive_buffer = 0) { return exchange_->Connect(receive_buffer); }
-  const SharedCounters& shared() { return exchange_->worker().shared; }
   // Exchanges one line with each client over whatever connections the server gets for them.
   void ServeLines(std::vector<Peer>& clients, size_t most_connections) {
     std::vector<Peer> servers;
@@ -45,9 +38,6 @@ class BoundsTest : public ::testing::Test {
     EXPECT_TRUE(Eventually(serve)) << answered << " of " << clients.size() << " were served";
     for (Peer& client : clients) EXPECT_EQ(client.Read(4), "ask\n");
   }
-
-  LocalServer local_;
-  std::unique_ptr<Exchange> exchange_;
 };
 
 TEST_F(BoundsTest, NoMoreRequestsAreUnderWayThanAllowed) {
@@ -72,11 +62,7 @@ TEST_F(BoundsTest, NoMoreRequestsAreUnderWayThanAllowed) {
 
 TEST_F(BoundsTest, ClientsOfABusyServerShareAFewConnections) {
   Start({.shared_connections = 3});
-  std::vector<Peer> clients;
-  for (int i = 0; i < 200; ++i) {
-    clients.push_back(Connect());
-    ASSERT_TRUE(clients.back().Send("ask\n"));
-  }
+  std::vector<Peer> clients = ConnectAll(200, "ask\n");
   ServeLines(clients, /*most_connections=*/3);
   EXPECT_LE(exchange_->worker().shared_connections.Value(), 3);
 }
@@ -84,11 +70,8 @@ TEST_F(BoundsTest, ClientsOfABusyServerShareAFewConnections) {
 TEST_F(BoundsTest, OneQuietClientNeedsOneConnection) {
   Start({.shared_connections = 4});
   Peer client = Connect();
-  ASSERT_TRUE(client.Send("a\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(2), "a\n");
-  ASSERT_TRUE(server.Send("A\n"));
-  ASSERT_EQ(client.Read(2), "A\n");
+  Peer server = AcceptFor(client, "a\n");
+  ExpectCarried(server, client, "A\n");
   for (int i = 0; i < 50; ++i) ExpectExchange(client, server, "x\n", "y\n");
   EXPECT_FALSE(local_.Knocked(0));
 }
@@ -96,9 +79,7 @@ TEST_F(BoundsTest, OneQuietClientNeedsOneConnection) {
 TEST_F(BoundsTest, ConnectionWithoutRequestsIsClosedAfterAWhile) {
   Start({.shared_idle_timeout = absl::Milliseconds(100)});
   Peer client = Connect();
-  ASSERT_TRUE(client.Send("a\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(2), "a\n");
+  Peer server = AcceptFor(client, "a\n");
   ASSERT_TRUE(server.Send("A\n"));
   EXPECT_EQ(server.ReadToEnd(), "");
   EXPECT_EQ(server.ending(), Ending::kFin);
@@ -110,12 +91,8 @@ TEST_F(BoundsTest, DeviceThatBearsOneConnectionServesClientsOfAllWorkers) {
   for (const uint32_t most : {1u, 2u, 5u}) {
     SCOPED_TRACE(testing::Message() << "max_connections " << most);
     Start({.workers = 3, .shared_connections = 4, .max_connections = most});
-    std::vector<Peer> clients;
     // Enough for the kernel to give some to each worker.
-    for (int i = 0; i < 60; ++i) {
-      clients.push_back(Connect());
-      ASSERT_TRUE(clients.back().Send("ask\n"));
-    }
+    std::vector<Peer> clients = ConnectAll(60, "ask\n");
     ServeLines(clients, most);
     EXPECT_LE(exchange_->connections(0), most);
     uint64_t refused = 0;
@@ -145,23 +122,18 @@ TEST_F(BoundsTest, ClientThatFindsNoRoomIsSentAwayAfterTheConnectTimeout) {
   options.limits.connect_timeout = absl::Milliseconds(200);
   Start(options);
   Peer lucky = Connect();
-  ASSERT_TRUE(lucky.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(lucky, "GET a\r\n");
   Peer waits = Connect();
   ASSERT_TRUE(waits.Send("GET b\r\n"));
   EXPECT_EQ(waits.ReadToEnd(), "-ERR no server is available\r\n");
   EXPECT_EQ(waits.ending(), Ending::kFin);
-  ASSERT_TRUE(server.Send("$-1\r\n"));
-  EXPECT_EQ(lucky.Read(5), "$-1\r\n");
+  ExpectCarried(server, lucky, "$-1\r\n");
 }
 
 TEST_F(BoundsTest, ClientThatLeavesTheLineIsNotSent) {
   Start({.max_in_flight = 1});
   Peer first = Connect();
-  ASSERT_TRUE(first.Send("1\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(2), "1\n");
+  Peer server = AcceptFor(first, "1\n");
   Peer leaver = Connect();
   ASSERT_TRUE(leaver.Send("2\n"));
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
@@ -177,15 +149,12 @@ TEST_F(BoundsTest, ClientThatLeavesTheLineIsNotSent) {
 TEST_F(BoundsTest, DedicatedConnectionTakesThePlaceOfAnIdleSharedOneAndGivesItBack) {
   Start({.codec = test::Redis(), .max_connections = 1});
   Peer sharing = Connect();
-  ASSERT_TRUE(sharing.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(sharing, "GET a\r\n");
   // The only place is busy: it waits.
   Peer alone = Connect();
   ASSERT_TRUE(alone.Send("SUBSCRIBE news\r\n"));
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
-  ASSERT_TRUE(server.Send("$-1\r\n"));
-  ASSERT_EQ(sharing.Read(5), "$-1\r\n");
+  ExpectCarried(server, sharing, "$-1\r\n");
   Peer own = local_.Accept();
   ASSERT_EQ(own.Read(16), "SUBSCRIBE news\r\n");
   EXPECT_EQ(server.ReadToEnd(), "");
@@ -227,12 +196,12 @@ void Hurry(Peer& peer) {
 TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
-  ASSERT_TRUE(slow.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(slow, "GET a\r\n");
   const std::string reply = HugeReply();
   size_t sent = SendUntilStuck(server, reply);
   EXPECT_LT(sent, reply.size()) << "the proxy took it all, though nobody reads";
+  const Gauge& unsent = exchange_->worker().client_unsent_bytes;
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() > 0; }));
   Hurry(slow);
   std::string got;
   while (got.size() < reply.size()) {
@@ -241,6 +210,7 @@ TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
     got += slow.Read(std::max<size_t>(1, slow.UnreadBytes()));
   }
   EXPECT_TRUE(got == reply);
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() == 0; }));
   EXPECT_EQ(exchange_->worker().slow_readers.Value(), 0u);
   ExpectExchange(slow, server, "GET c\r\n", ":2\r\n");
 }
@@ -249,14 +219,10 @@ TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsResetAndTheyGoOn) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
   Peer other = Connect();
-  ASSERT_TRUE(slow.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
-  ASSERT_TRUE(other.Send("GET b\r\n"));
-  ASSERT_EQ(server.Read(7), "GET b\r\n");
+  Peer server = AcceptFor(slow, "GET a\r\n");
+  ExpectCarried(other, server, "GET b\r\n");
   ASSERT_TRUE(server.Send(HugeReply()));
-  ASSERT_TRUE(server.Send(":1\r\n"));
-  EXPECT_EQ(other.Read(4), ":1\r\n");
+  ExpectCarried(server, other, ":1\r\n");
   const std::string got = slow.ReadToEnd();
   EXPECT_EQ(slow.ending(), Ending::kReset);
   EXPECT_LT(got.size(), kHuge);
@@ -268,9 +234,7 @@ TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsResetAndTheyGoOn) {
 TEST_F(BoundsTest, SlowReaderDoesNotKeepTheOnlyConnectionFromOthers) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
-  ASSERT_TRUE(slow.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(slow, "GET a\r\n");
   const std::string reply = HugeReply();
   const size_t sent = SendUntilStuck(server, reply);
   ASSERT_LT(sent, reply.size());
@@ -278,8 +242,7 @@ TEST_F(BoundsTest, SlowReaderDoesNotKeepTheOnlyConnectionFromOthers) {
   ASSERT_TRUE(other.Send("GET b\r\n"));
   ASSERT_TRUE(server.Send(reply.substr(sent)));
   ASSERT_EQ(server.Read(7), "GET b\r\n");
-  ASSERT_TRUE(server.Send(":1\r\n"));
-  EXPECT_EQ(other.Read(4), ":1\r\n");
+  ExpectCarried(server, other, ":1\r\n");
   EXPECT_EQ(exchange_->worker().slow_readers.Value(), 1u);
 }
 
@@ -288,9 +251,7 @@ TEST_F(BoundsTest, ReaderThatTakesNothingIsGivenUpAfterTheIdleTimeout) {
   options.limits.idle_timeout = absl::Milliseconds(300);
   Start(options);
   Peer stalled = Connect(/*receive_buffer=*/4096);
-  ASSERT_TRUE(stalled.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(stalled, "GET a\r\n");
   SendUntilStuck(server, HugeReply());
   EXPECT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
   EXPECT_EQ(exchange_->worker().timeouts.Value(), 1u);

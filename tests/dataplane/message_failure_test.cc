@@ -11,45 +11,42 @@ namespace {
 using test::Ending;
 using test::Eventually;
 using test::Exchange;
+using test::ExpectCarried;
 using test::ExpectExchange;
 using test::LocalServer;
 using test::Peer;
 using test::RefusingAddress;
 
-class FailureTest : public ::testing::Test {
+class FailureTest : public test::ExchangeTest {
  protected:
-  void Start(const std::vector<Address>& servers, Exchange::Options options = {}) {
-    exchange_ = std::make_unique<Exchange>(std::move(options));
-    for (const Address& server : servers) exchange_->AddServer(server);
-    exchange_->Apply();
+  // The server takes no more connections, with a request under way on the only one that it has and
+  // another that waits; both are answered there.
+  Peer ServeBothOnTheConnectionThatIsThere(Peer& a, Peer& b) {
+    Peer server = AcceptFor(a, "a\n");
+    local_.StopListening();
+    // No room on the one that is there, and no other one to be had.
+    EXPECT_TRUE(b.Send("b\n"));
+    EXPECT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+    ExpectCarried(server, a, "A\n");
+    EXPECT_EQ(server.Read(2), "b\n");
+    ExpectCarried(server, b, "B\n");
+    return server;
   }
-  Peer Connect() { return exchange_->Connect(); }
-  // The request goes to `server` on a connection that is new there.
-  Peer SendTo(LocalServer& server, Peer& client, const std::string& request) {
-    EXPECT_TRUE(client.Send(request));
-    Peer accepted = server.Accept();
-    EXPECT_EQ(accepted.Read(request.size()), request);
-    return accepted;
+  // A client whose only server refuses, with a request.
+  Peer WaitForNobody() {
+    local_.StopListening();
+    Start();
+    Peer client = Connect();
+    EXPECT_TRUE(client.Send("patience\n"));
+    EXPECT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+    return client;
   }
-  const SharedCounters& shared() { return exchange_->worker().shared; }
-
-  LocalServer local_;
-  std::unique_ptr<Exchange> exchange_;
 };
 
 TEST_F(FailureTest, RefusedConnectCostsNoClientAnything) {
-  Start({RefusingAddress(), local_.address()});
-  std::vector<Peer> clients;
-  for (int i = 0; i < 300; ++i) {
-    clients.push_back(Connect());
-    ASSERT_TRUE(clients.back().Send("ask\n"));
-  }
-  Peer server = local_.Accept();
-  for (int i = 0; i < 300; ++i) {
-    ASSERT_EQ(server.Read(4), "ask\n");
-    ASSERT_TRUE(server.Send("say\n"));
-  }
-  for (Peer& client : clients) EXPECT_EQ(client.Read(4), "say\n");
+  StartWith({RefusingAddress(), local_.address()});
+  std::vector<Peer> clients = ConnectAll(300, "ask\n");
+  ServeAll(clients, "ask\n", "say\n");
   EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 0u);
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
 }
@@ -79,32 +76,22 @@ TEST_F(FailureTest, HundredsThatWaitForAConnectThatFailsMoveOnTogether) {
   SilentServer silent;
   Exchange::Options options;
   options.limits.connect_timeout = absl::Milliseconds(300);
-  Start({silent.address(), local_.address()}, options);
+  StartWith({silent.address(), local_.address()}, options);
   exchange_->SetWeight(1, 0);
   exchange_->Apply();
-  std::vector<Peer> clients;
-  for (int i = 0; i < 250; ++i) {
-    clients.push_back(Connect());
-    ASSERT_TRUE(clients.back().Send("ask\n"));
-  }
+  std::vector<Peer> clients = ConnectAll(250, "ask\n");
   exchange_->SetWeight(1, 1);
   exchange_->Apply();
-  Peer server = local_.Accept();
-  for (int i = 0; i < 250; ++i) {
-    ASSERT_EQ(server.Read(4), "ask\n");
-    ASSERT_TRUE(server.Send("say\n"));
-  }
-  for (Peer& client : clients) EXPECT_EQ(client.Read(4), "say\n");
+  ServeAll(clients, "ask\n", "say\n");
   EXPECT_GT(shared().resent.Value(), 100u) << "more than the budget of second tries";
 }
 
 TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
-  Start({local_.address()});
+  Start();
   Peer a = Connect();
   Peer b = Connect();
-  Peer server = SendTo(local_, a, "a\n");
-  ASSERT_TRUE(b.Send("b\n"));
-  ASSERT_EQ(server.Read(2), "b\n");
+  Peer server = AcceptFor(a, "a\n");
+  ExpectCarried(b, server, "b\n");
   server.Reset();
   for (Peer* client : {&a, &b}) {
     EXPECT_EQ(client->ReadToEnd(), "");
@@ -116,28 +103,26 @@ TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
 }
 
 TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
-  Start({local_.address()});
+  Start();
   Peer client = Connect();
-  Peer server = SendTo(local_, client, "a\n");
+  Peer server = AcceptFor(client, "a\n");
   server.Close();
   EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(client.ending(), Ending::kReset);
 }
 
 TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
-  Start({local_.address()}, {.codec = test::Redis()});
+  Start({.codec = test::Redis()});
   const std::string words(test::Redis()->Apology(Refusal::kLost));
   ASSERT_NE(words, "");
   Peer one = Connect();
-  Peer server = SendTo(local_, one, "GET a\r\n");
+  Peer server = AcceptFor(one, "GET a\r\n");
   Peer pipeline = Connect();
-  ASSERT_TRUE(pipeline.Send("GET b\r\nGET c\r\nGET d\r\n"));
-  ASSERT_EQ(server.Read(21), "GET b\r\nGET c\r\nGET d\r\n");
+  ExpectCarried(pipeline, server, "GET b\r\nGET c\r\nGET d\r\n");
   ASSERT_TRUE(server.Send("+a\r\n+b\r\n"));
   EXPECT_EQ(one.Read(4), "+a\r\n");
   EXPECT_EQ(pipeline.Read(4), "+b\r\n");
-  ASSERT_TRUE(one.Send("GET e\r\n"));
-  ASSERT_EQ(server.Read(7), "GET e\r\n");
+  ExpectCarried(one, server, "GET e\r\n");
   server.Reset();
   // Once each, and then a FIN: a reset could take replies along that the client has not read yet.
   for (Peer* client : {&one, &pipeline}) {
@@ -149,12 +134,12 @@ TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
 
 // As a server does that takes no upload of that size.
 TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
-  Start({local_.address()}, {.codec = test::Http()});
+  Start({.codec = test::Http()});
   Peer client = Connect();
   const std::string upload(16 << 20, 'x');
   const std::string head =
       absl::StrCat("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ", upload.size(), "\r\n\r\n");
-  Peer server = SendTo(local_, client, head);
+  Peer server = AcceptFor(client, head);
   const std::string reply =
       "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
   ASSERT_TRUE(server.Send(reply));
@@ -166,11 +151,10 @@ TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
 }
 
 TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
-  Start({local_.address()}, {.idempotent = true});
+  Start({.idempotent = true});
   Peer client = Connect();
-  Peer server = SendTo(local_, client, "a\n");
-  ASSERT_TRUE(server.Send("half a re"));
-  EXPECT_EQ(client.Read(9), "half a re");
+  Peer server = AcceptFor(client, "a\n");
+  ExpectCarried(server, client, "half a re");
   server.Close();
   EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(client.ending(), Ending::kReset);
@@ -180,7 +164,7 @@ TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
 TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
   // Unsent requests stay with us when the server does not read.
   LocalServer other;
-  Start({local_.address(), other.address()}, {.codec = test::Frames(65'000)});
+  StartWith({local_.address(), other.address()}, {.codec = test::Frames(65'000)});
   exchange_->SetWeight(1, 0);
   exchange_->Apply();
   const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
@@ -221,23 +205,21 @@ TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
 }
 
 TEST_F(FailureTest, IdempotentRequestIsSentAgain) {
-  Start({local_.address()}, {.idempotent = true});
+  Start({.idempotent = true});
   Peer client = Connect();
-  Peer server = SendTo(local_, client, "a\n");
+  Peer server = AcceptFor(client, "a\n");
   server.Reset();
   Peer second = local_.Accept();
   EXPECT_EQ(second.Read(2), "a\n");
-  ASSERT_TRUE(second.Send("A\n"));
-  EXPECT_EQ(client.Read(2), "A\n");
+  ExpectCarried(second, client, "A\n");
   EXPECT_EQ(shared().resent.Value(), 1u);
 }
 
 TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
-  Start({local_.address()}, {.idempotent = true});
+  Start({.idempotent = true});
   Peer client = Connect();
-  Peer server = SendTo(local_, client, "1\n2\n3\n");
-  ASSERT_TRUE(server.Send("I\n"));
-  ASSERT_EQ(client.Read(2), "I\n");
+  Peer server = AcceptFor(client, "1\n2\n3\n");
+  ExpectCarried(server, client, "I\n");
   server.Reset();
   Peer second = local_.Accept();
   EXPECT_EQ(second.Read(4), "2\n3\n");
@@ -249,7 +231,7 @@ TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
 }
 
 TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
-  Start({local_.address()}, {.idempotent = true});
+  Start({.idempotent = true});
   Peer client = Connect();
   ASSERT_TRUE(client.Send("poison\n"));
   for (int i = 0; i < 4; ++i) {
@@ -263,7 +245,7 @@ TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
 }
 
 TEST_F(FailureTest, IdempotentIdIsTheClientsOwnAgain) {
-  Start({local_.address()}, {.codec = test::FramesWithId(), .idempotent = true});
+  Start({.codec = test::FramesWithId(), .idempotent = true});
   Peer client = Connect();
   ASSERT_TRUE(client.Send(test::FrameWithId(4711, "x")));
   Peer server = local_.Accept();
@@ -277,12 +259,11 @@ TEST_F(FailureTest, IdempotentIdIsTheClientsOwnAgain) {
 }
 
 TEST_F(FailureTest, ServerThatClosesAnIdleConnectionIsNotNoticed) {
-  Start({local_.address()});
+  Start();
   Peer client = Connect();
   for (int i = 0; i < 20; ++i) {
-    Peer server = SendTo(local_, client, "a\n");
-    ASSERT_TRUE(server.Send("A\n"));
-    ASSERT_EQ(client.Read(2), "A\n");
+    Peer server = AcceptFor(client, "a\n");
+    ExpectCarried(server, client, "A\n");
     server.Close();
     // The next request may come before the end of the connection is seen.
   }
@@ -291,37 +272,20 @@ TEST_F(FailureTest, ServerThatClosesAnIdleConnectionIsNotNoticed) {
 
 // Where the listener is gone and a connection lives on, as in a server that is being replaced.
 TEST_F(FailureTest, ConnectionsThatArePresentServeOnWhenMoreAreRefused) {
-  Start({local_.address()}, {.shared_connections = 4, .max_in_flight = 1});
+  Start({.shared_connections = 4, .max_in_flight = 1});
   Peer a = Connect();
   Peer b = Connect();
-  Peer server = SendTo(local_, a, "a\n");
-  local_.StopListening();
-  // No room on the one that is there, and no other one to be had.
-  ASSERT_TRUE(b.Send("b\n"));
-  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
-  ASSERT_TRUE(server.Send("A\n"));
-  EXPECT_EQ(a.Read(2), "A\n");
-  EXPECT_EQ(server.Read(2), "b\n");
-  ASSERT_TRUE(server.Send("B\n"));
-  EXPECT_EQ(b.Read(2), "B\n");
+  Peer server = ServeBothOnTheConnectionThatIsThere(a, b);
   ExpectExchange(a, server, "more\n", "done\n");
 }
 
 TEST_F(FailureTest, ServerThatComesBackAfterItsLastConnectionHadGoneIsFound) {
-  Start({local_.address()}, {.shared_connections = 4,
-                             .max_in_flight = 1,
-                             .shared_idle_timeout = absl::Milliseconds(100)});
+  Start({.shared_connections = 4,
+         .max_in_flight = 1,
+         .shared_idle_timeout = absl::Milliseconds(100)});
   Peer a = Connect();
   Peer b = Connect();
-  Peer server = SendTo(local_, a, "a\n");
-  local_.StopListening();
-  ASSERT_TRUE(b.Send("b\n"));
-  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
-  ASSERT_TRUE(server.Send("A\n"));
-  ASSERT_EQ(a.Read(2), "A\n");
-  ASSERT_EQ(server.Read(2), "b\n");
-  ASSERT_TRUE(server.Send("B\n"));
-  ASSERT_EQ(b.Read(2), "B\n");
+  Peer server = ServeBothOnTheConnectionThatIsThere(a, b);
   // The connection goes idle and is closed, while dials still fail.
   EXPECT_EQ(server.ReadToEnd(), "");
   LocalServer back(local_.address());
@@ -329,38 +293,24 @@ TEST_F(FailureTest, ServerThatComesBackAfterItsLastConnectionHadGoneIsFound) {
   Peer again = back.Accept();
   // The probe that found it carries the request.
   EXPECT_EQ(again.Read(6), "again\n");
-  ASSERT_TRUE(again.Send("there\n"));
-  EXPECT_EQ(a.Read(6), "there\n");
+  ExpectCarried(again, a, "there\n");
 }
 
 TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
-  LocalServer server;
-  const Address address = server.address();
-  server.StopListening();
-  Start({address});
-  Peer client = Connect();
-  ASSERT_TRUE(client.Send("patience\n"));
-  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
-  LocalServer back(address);
+  Peer client = WaitForNobody();
+  LocalServer back(local_.address());
   Peer accepted = back.Accept();
   EXPECT_EQ(accepted.Read(9), "patience\n");
-  ASSERT_TRUE(accepted.Send("rewarded\n"));
-  EXPECT_EQ(client.Read(9), "rewarded\n");
+  ExpectCarried(accepted, client, "rewarded\n");
 }
 
 TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
-  LocalServer server;
-  const Address address = server.address();
-  server.StopListening();
-  Start({address});
-  Peer client = Connect();
-  ASSERT_TRUE(client.Send("patience\n"));
-  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  Peer client = WaitForNobody();
   exchange_->Remove(0);
   exchange_->Apply();
   exchange_->Restore(0);
   exchange_->Apply();
-  LocalServer back(address);
+  LocalServer back(local_.address());
   Peer accepted = back.Accept();
   EXPECT_EQ(accepted.Read(9), "patience\n");
 }
@@ -368,7 +318,7 @@ TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
 TEST_F(FailureTest, WithoutAnyServerAClientIsSentAwayAfterTheConnectTimeout) {
   Exchange::Options options{.codec = test::Http()};
   options.limits.connect_timeout = absl::Milliseconds(200);
-  Start({RefusingAddress()}, options);
+  StartWith({RefusingAddress()}, options);
   Peer client = Connect();
   ASSERT_TRUE(client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
   const std::string words = client.ReadToEnd();

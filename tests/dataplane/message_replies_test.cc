@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "tests/dataplane/exchange.h"
@@ -12,35 +13,21 @@ namespace {
 
 using test::Ending;
 using test::Eventually;
-using test::Exchange;
+using test::ExpectCarried;
 using test::ExpectExchange;
 using test::FrameWithId;
 using test::IdOf;
-using test::LocalServer;
 using test::ModbusMessage;
 using test::Peer;
 
-class RepliesTest : public ::testing::Test {
+class RepliesTest : public test::ExchangeTest {
  protected:
-  void Start(Exchange::Options options = {}) {
-    exchange_ = std::make_unique<Exchange>(std::move(options));
-    exchange_->AddServer(local_.address());
-    exchange_->Apply();
-  }
-  Peer Connect() { return exchange_->Connect(); }
   // A connection that has carried a request already.
   Peer AcceptFirst(Peer& client) {
-    EXPECT_TRUE(client.Send("first\n"));
-    Peer server = local_.Accept();
-    EXPECT_EQ(server.Read(6), "first\n");
-    EXPECT_TRUE(server.Send("reply\n"));
-    EXPECT_EQ(client.Read(6), "reply\n");
+    Peer server = AcceptFor(client, "first\n");
+    ExpectCarried(server, client, "reply\n");
     return server;
   }
-  const SharedCounters& shared() { return exchange_->worker().shared; }
-
-  LocalServer local_;
-  std::unique_ptr<Exchange> exchange_;
 };
 
 TEST_F(RepliesTest, RequestsOfManyClientsTravelOnOneConnection) {
@@ -60,12 +47,9 @@ TEST_F(RepliesTest, EachClientGetsItsOwnInTheOrderInWhichItAsked) {
   Peer a = Connect();
   Peer b = Connect();
   Peer server = AcceptFirst(a);
-  ASSERT_TRUE(a.Send("a1\na2\n"));
-  ASSERT_EQ(server.Read(6), "a1\na2\n");
-  ASSERT_TRUE(b.Send("b1\n"));
-  ASSERT_EQ(server.Read(3), "b1\n");
-  ASSERT_TRUE(a.Send("a3\n"));
-  ASSERT_EQ(server.Read(3), "a3\n");
+  ExpectCarried(a, server, "a1\na2\n");
+  ExpectCarried(b, server, "b1\n");
+  ExpectCarried(a, server, "a3\n");
   ASSERT_TRUE(server.Send("A1\nA2\nB1\nA3\n"));
   EXPECT_EQ(a.Read(9), "A1\nA2\nA3\n");
   EXPECT_EQ(b.Read(3), "B1\n");
@@ -76,17 +60,13 @@ TEST_F(RepliesTest, ReplyThatComesInPiecesReachesItsClientAsItComes) {
   Peer a = Connect();
   Peer b = Connect();
   Peer server = AcceptFirst(a);
-  ASSERT_TRUE(a.Send("a\n"));
-  ASSERT_EQ(server.Read(2), "a\n");
-  ASSERT_TRUE(b.Send("b\n"));
-  ASSERT_EQ(server.Read(2), "b\n");
-  ASSERT_TRUE(server.Send("half of"));
-  EXPECT_EQ(a.Read(7), "half of");
+  ExpectCarried(a, server, "a\n");
+  ExpectCarried(b, server, "b\n");
+  ExpectCarried(server, a, "half of");
   ASSERT_TRUE(server.Send(" it\nand"));
   EXPECT_EQ(a.Read(4), " it\n");
   EXPECT_EQ(b.Read(3), "and");
-  ASSERT_TRUE(server.Send(" other\n"));
-  EXPECT_EQ(b.Read(7), " other\n");
+  ExpectCarried(server, b, " other\n");
 }
 
 TEST_F(RepliesTest, RequestThatComesInPiecesIsSentWhenItIsWhole) {
@@ -101,8 +81,7 @@ TEST_F(RepliesTest, RequestThatComesInPiecesIsSentWhenItIsWhole) {
   }
   ASSERT_TRUE(slow.Send("\n"));
   EXPECT_EQ(server.Read(7), "slowly\n");
-  ASSERT_TRUE(server.Send("at last\n"));
-  EXPECT_EQ(slow.Read(8), "at last\n");
+  ExpectCarried(server, slow, "at last\n");
 }
 
 TEST_F(RepliesTest, PipelineAboveAClientsShareIsAnsweredInOrder) {
@@ -144,10 +123,8 @@ TEST_F(RepliesTest, ReplyOfAClientThatLeftIsSwallowedAndTheNextGetsItsOwn) {
   Peer leaver = Connect();
   Peer other = Connect();
   Peer server = AcceptFirst(other);
-  ASSERT_TRUE(leaver.Send("l1\nl2\n"));
-  ASSERT_EQ(server.Read(6), "l1\nl2\n");
-  ASSERT_TRUE(other.Send("other\n"));
-  ASSERT_EQ(server.Read(6), "other\n");
+  ExpectCarried(leaver, server, "l1\nl2\n");
+  ExpectCarried(other, server, "other\n");
   leaver.Reset();
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 1; }));
   ASSERT_TRUE(server.Send("for nobody 1\nfor nobody 2\nfor the other\n"));
@@ -161,12 +138,9 @@ TEST_F(RepliesTest, ClientThatLeavesInTheMiddleOfItsReplyTakesNothingFromTheNext
   Peer leaver = Connect();
   Peer other = Connect();
   Peer server = AcceptFirst(other);
-  ASSERT_TRUE(leaver.Send("l\n"));
-  ASSERT_EQ(server.Read(2), "l\n");
-  ASSERT_TRUE(other.Send("o\n"));
-  ASSERT_EQ(server.Read(2), "o\n");
-  ASSERT_TRUE(server.Send("begin"));
-  ASSERT_EQ(leaver.Read(5), "begin");
+  ExpectCarried(leaver, server, "l\n");
+  ExpectCarried(other, server, "o\n");
+  ExpectCarried(server, leaver, "begin");
   leaver.Reset();
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 1; }));
   ASSERT_TRUE(server.Send(" and end\nmine\n"));
@@ -191,19 +165,15 @@ TEST_F(RepliesTest, BytesThatNobodyAskedForCloseTheConnectionAndReachNobody) {
   EXPECT_EQ(server.ReadToEnd(), "");
   EXPECT_EQ(shared().protocol_errors.Value(), 1u);
   // The client has not noticed, and travels on another connection.
-  ASSERT_TRUE(client.Send("next\n"));
-  Peer second = local_.Accept();
-  EXPECT_EQ(second.Read(5), "next\n");
-  ASSERT_TRUE(second.Send("good\n"));
-  EXPECT_EQ(client.Read(5), "good\n");
+  Peer second = AcceptFor(client, "next\n");
+  ExpectCarried(second, client, "good\n");
 }
 
 TEST_F(RepliesTest, BytesBehindTheLastReplyReachNobody) {
   Start();
   Peer client = Connect();
   Peer server = AcceptFirst(client);
-  ASSERT_TRUE(client.Send("ask\n"));
-  ASSERT_EQ(server.Read(4), "ask\n");
+  ExpectCarried(client, server, "ask\n");
   ASSERT_TRUE(server.Send("reply\nsurprise\n"));
   EXPECT_EQ(client.Read(6), "reply\n");
   EXPECT_EQ(server.ReadToEnd(), "");
@@ -216,11 +186,8 @@ TEST_F(RepliesTest, ReplyThatDoesNotParseFailsEveryoneOnTheConnection) {
   Start({.codec = test::Redis()});
   Peer a = Connect();
   Peer b = Connect();
-  ASSERT_TRUE(a.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
-  ASSERT_TRUE(b.Send("GET b\r\n"));
-  ASSERT_EQ(server.Read(7), "GET b\r\n");
+  Peer server = AcceptFor(a, "GET a\r\n");
+  ExpectCarried(b, server, "GET b\r\n");
   ASSERT_TRUE(server.Send("no reply of this protocol\r\n$1\r\nb\r\n"));
   EXPECT_EQ(a.ReadToEnd().find("no reply"), std::string::npos);
   const std::string lost = b.ReadToEnd();
@@ -233,9 +200,7 @@ TEST_F(RepliesTest, ReplyThatDoesNotParseFailsEveryoneOnTheConnection) {
 TEST_F(RepliesTest, PushThatNobodySubscribedToReachesNobody) {
   Start({.codec = test::Redis()});
   Peer client = Connect();
-  ASSERT_TRUE(client.Send("GET a\r\n"));
-  Peer server = local_.Accept();
-  ASSERT_EQ(server.Read(7), "GET a\r\n");
+  Peer server = AcceptFor(client, "GET a\r\n");
   // In two pieces, so that the first is judged before the second is there.
   ASSERT_TRUE(server.Send(">2\r\n+mes"));
   ASSERT_TRUE(Eventually([&] { return shared().bytes_read.Value() >= 8; }));
@@ -267,8 +232,7 @@ TEST_F(RepliesTest, EveryByteOfAReplyIsALifeSign) {
   Start({.reply_timeout = absl::Milliseconds(500)});
   Peer client = Connect();
   Peer server = AcceptFirst(client);
-  ASSERT_TRUE(client.Send("a\n"));
-  ASSERT_EQ(server.Read(2), "a\n");
+  ExpectCarried(client, server, "a\n");
   const MonotonicTime start = MonotonicNow();
   std::string sent;
   while (MonotonicNow() - start < absl::Milliseconds(1200)) {
@@ -277,19 +241,104 @@ TEST_F(RepliesTest, EveryByteOfAReplyIsALifeSign) {
     ASSERT_EQ(client.Read(1), ".");
     ASSERT_FALSE(test::WaitFor(server.fd(), POLLIN, 20)) << "it was closed";
   }
-  ASSERT_TRUE(server.Send("\n"));
-  EXPECT_EQ(client.Read(1), "\n");
+  ExpectCarried(server, client, "\n");
+}
+
+class FarewellTest : public RepliesTest {
+ protected:
+  static constexpr char kAsk[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  // What the server gets of it: its connection stays.
+  static constexpr char kAsked[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection:      \r\n\r\n";
+  static std::string Reply(const std::string& field, const std::string& body) {
+    return absl::StrCat("HTTP/1.1 200 OK\r\n", field, "Content-Length: ", body.size(), "\r\n\r\n",
+                        body);
+  }
+  // A client's last request, at the server.
+  Peer AcceptLast(Peer& client) {
+    EXPECT_TRUE(client.Send(kAsk));
+    Peer server = local_.Accept();
+    EXPECT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+    return server;
+  }
+  static void ExpectEnd(Peer& client, const std::string& words) {
+    EXPECT_EQ(client.ReadToEnd(), words);
+    EXPECT_EQ(client.ending(), Ending::kFin);
+  }
+};
+
+TEST_F(FarewellTest, ClientThatAsksForACloseIsToldOfItAndItsServerIsNot) {
+  Start({.codec = test::Http()});
+  std::optional<Peer> server;
+  for (int i = 0; i < 3; ++i) {
+    Peer client = Connect();
+    ASSERT_TRUE(client.Send(kAsk));
+    if (!server) server = local_.Accept();
+    ASSERT_EQ(server->Read(sizeof kAsked - 1), kAsked);
+    ASSERT_TRUE(server->Send(Reply("Connection: keep-alive\r\n", "body")));
+    ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+  }
+  EXPECT_EQ(exchange_->connections(0), 1u);
+}
+
+// More than one read of it, so the buffer is full when a field is put in.
+TEST_F(FarewellTest, LargeReplyIsWholeWithAFieldMore) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  Peer server = AcceptLast(client);
+  std::string body;
+  for (int i = 0; i < 100'000; ++i) body += absl::StrCat(i, "\n");
+  ASSERT_TRUE(server.Send(Reply("", body)));
+  ExpectEnd(client, Reply("Connection: close\r\n", body));
+}
+
+TEST_F(FarewellTest, ReplyThatComesByteByByteSaysClose) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  Peer server = AcceptLast(client);
+  for (const char byte : Reply("", "body")) {
+    const uint64_t before = shared().bytes_read.Value();
+    ASSERT_TRUE(server.Send(std::string(1, byte)));
+    ASSERT_TRUE(Eventually([&] { return shared().bytes_read.Value() > before; }));
+  }
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+}
+
+TEST_F(FarewellTest, RequestThatIsSentAgainIsStillTheLast) {
+  Start({.codec = test::Http(), .idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptLast(client);
+  server.Reset();
+  Peer second = local_.Accept();
+  ASSERT_EQ(second.Read(sizeof kAsked - 1), kAsked);
+  ASSERT_TRUE(second.Send(Reply("", "body")));
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+}
+
+// What follows a close is no request (RFC 9112, 9.6), and must not turn the end into a reset.
+TEST_F(FarewellTest, RequestsBehindTheLastOneAreDropped) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(absl::StrCat(kAsk, kAsk)));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
+  ASSERT_TRUE(server.Send(Reply("", "body")));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  // A reset that the first one provoked would be seen by the second.
+  ASSERT_TRUE(client.Send(kAsk));
+  ASSERT_TRUE(client.Send(kAsk)) << "it was reset";
+  ExpectEnd(client, Reply("Connection: close\r\n", "body"));
+  EXPECT_EQ(shared().requests.Value(), 1u);
 }
 
 class IdRepliesTest : public RepliesTest {
  protected:
   std::string ReadFrame(Peer& peer) {
-    const std::string head = peer.Read(4);
+    std::string head = peer.Read(4);
     if (head.size() < 4) return head;
     return head + peer.Read(IdOf(head.substr(2)));
   }
   std::string ReadModbus(Peer& peer) {
-    const std::string head = peer.Read(6);
+    std::string head = peer.Read(6);
     if (head.size() < 6) return head;
     return head + peer.Read(IdOf(head.substr(4)));
   }

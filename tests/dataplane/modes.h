@@ -15,6 +15,9 @@ inline std::string NameOf(CarryMode mode) {
   return mode == CarryMode::kTunnel ? "Tunnel" : mode == CarryMode::kDirect ? "Direct" : "Message";
 }
 
+// Of a parameterized test.
+inline constexpr auto kNameOfMode = [](const auto& info) { return NameOf(info.param); };
+
 inline constexpr CarryMode kAllModes[] = {CarryMode::kTunnel, CarryMode::kDirect,
                                           CarryMode::kMessage};
 // Those that carry a client's bytes whatever they mean.
@@ -30,6 +33,15 @@ inline Tunnel::Options InMode(CarryMode mode, Tunnel::Options options = {}) {
       message->connection.codec = NewDelimiterCodec({.delimiter = "\n"}).value();
       set.message = std::move(message);
     }
+    adapt(set);
+  };
+  return options;
+}
+
+// `options` for a service whose clients introduce themselves by a PROXY header, or do not.
+inline Tunnel::Options Introduced(bool by_header, Tunnel::Options options) {
+  options.adapt = [by_header, adapt = options.adapt](EndpointSet& set) {
+    set.accept_proxy_protocol = by_header;
     adapt(set);
   };
   return options;

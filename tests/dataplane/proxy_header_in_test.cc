@@ -10,7 +10,6 @@ namespace {
 
 using test::Ending;
 using test::Eventually;
-using test::ExpectExchange;
 using test::HeaderFrom;
 using test::InMode;
 using test::LocalServer;
@@ -154,9 +153,7 @@ TEST_P(ProxyHeaderInTest, ProxyThatStopsResetsThoseWhoseHeaderIsNotWhole) {
   EXPECT_EQ(tunnel_.clients(), 1) << "it may finish until the proxy goes";
 }
 
-const auto kModeName = [](const auto& param) { return test::NameOf(param.param); };
-
-INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes), kModeName);
+INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes), test::kNameOfMode);
 
 class ImpatientProxyHeaderTest : public ProxyHeaderInTest {
  protected:
@@ -195,7 +192,7 @@ TEST_P(ImpatientProxyHeaderTest, HeaderThatDripsInGetsNoMoreTime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, ImpatientProxyHeaderTest, ::testing::ValuesIn(test::kAllModes),
-                         kModeName);
+                         test::kNameOfMode);
 
 }  // namespace
 }  // namespace trunkline

@@ -14,7 +14,6 @@
 namespace trunkline {
 namespace {
 
-using test::Ending;
 using test::LocalServer;
 using test::Peer;
 using test::RefusingAddress;

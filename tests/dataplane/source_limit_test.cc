@@ -89,10 +89,10 @@ TEST(SourceTableTest, LimitHoldsWhileManyThreadsComeAndGo) {
 class SourceLimitTest : public ::testing::TestWithParam<CarryMode> {
  protected:
   static Tunnel::Options Limited(uint32_t limit, bool accept, size_t workers = 1) {
-    return InMode(GetParam(),
-                  {.workers = workers,
-                   .limits = {.max_clients_per_source = limit},
-                   .adapt = [accept](EndpointSet& set) { set.accept_proxy_protocol = accept; }});
+    return InMode(
+        GetParam(),
+        test::Introduced(
+            accept, {.workers = workers, .limits = {.max_clients_per_source = limit}}));
   }
   void Serve(Tunnel& tunnel) { test::Serve(tunnel, GetParam(), server_); }
 
@@ -175,7 +175,7 @@ TEST_P(SourceLimitTest, WithoutALimitNobodyIsCounted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SourceLimitTest, ::testing::ValuesIn(test::kAllModes),
-                         [](const auto& param) { return test::NameOf(param.param); });
+                         test::kNameOfMode);
 
 }  // namespace
 }  // namespace trunkline

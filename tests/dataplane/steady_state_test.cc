@@ -3,6 +3,7 @@
 // operator new and is not counted.)
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -85,18 +86,24 @@ void Exchange(std::vector<Peer>& clients, int rounds) {
   }
 }
 
-// What `rounds` of requests allocate once everything has been used.
+// What rounds of requests allocate once everything has been used: the least of a few stretches,
+// because a buffer grows once when a busy machine lets more pile up than ever before.
 uint64_t AllocationsOf(const Address& proxy) {
+  constexpr int kStretches = 5;
   constexpr size_t kClients = 8;
   constexpr int kWarmUp = 200;
   constexpr int kRounds = 300;
   std::vector<Peer> clients;
   for (size_t i = 0; i < kClients; ++i) clients.push_back(ConnectPeer(proxy));
   Exchange(clients, kWarmUp);
-  const uint64_t before = allocations;
-  EXPECT_GT(before, 0u) << "setting up is counted";
-  Exchange(clients, kRounds);
-  return allocations - before;
+  EXPECT_GT(allocations, 0u) << "setting up is counted";
+  uint64_t least = UINT64_MAX;
+  for (int i = 0; i < kStretches && least > 0; ++i) {
+    const uint64_t before = allocations;
+    Exchange(clients, kRounds);
+    least = std::min<uint64_t>(least, allocations - before);
+  }
+  return least;
 }
 
 class SteadyStateTest : public ::testing::Test {

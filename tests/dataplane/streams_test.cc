@@ -26,7 +26,6 @@ using test::InMode;
 using test::LocalServer;
 using test::MakePlan;
 using test::Peer;
-using test::Plan;
 using test::SeededEnd;
 using test::Tunnel;
 

@@ -4,12 +4,14 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/socket.h"
 
 namespace trunkline::test {
 
-Tunnel::Tunnel(Options options) : options_(options), stats_(options.workers) {
+Tunnel::Tunnel(Options options) : options_(std::move(options)), stats_(options_.workers) {
   signal(SIGPIPE, SIG_IGN);  // as programs do from their start
   MemoryGuard::Source memory;
   if (options_.memory != nullptr) {

@@ -1,7 +1,9 @@
 // Input: seed of the pieces (1 byte; odd: with a small limit; by thirds: what the reply is to),
 // then what is fed, as requests and as replies. Besides: a request whose "close" was blanked is
-// still the same request.
+// still the same request, and a reply that was made to say "close" the same reply.
 #include "dataplane/codec/http1.h"
+#include "dataplane/codec/http1_reply.h"
+#include "dataplane/codec/http1_request.h"
 #include "tests/dataplane/codec/found.h"
 #include "tests/fuzz/codec_checks.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -9,8 +11,21 @@
 namespace {
 
 using trunkline::Codec;
+using trunkline::ParseState;
+using trunkline::test::EditedReply;
+using trunkline::test::FindReplies;
 using trunkline::test::FindRequests;
+using trunkline::test::FoundReply;
 using trunkline::test::FoundRequest;
+using trunkline::test::RandomPieces;
+
+// Of a hint: what the request was, not what becomes of its connection.
+constexpr uint32_t kAsked = trunkline::kHttp1ReplyToHead | trunkline::kHttp1ReplyToConnect;
+
+FoundReply FirstReply(const Codec& codec, const std::string& text, uint32_t hint) {
+  const std::vector<FoundReply> found = FindReplies(codec, text, {hint});
+  return found.empty() ? FoundReply() : found.front();
+}
 
 std::string Blanked(std::string text, const std::vector<FoundRequest>& found) {
   size_t start = 0;
@@ -32,8 +47,23 @@ void CheckBlanks(const Codec& codec, const std::string& text) {
     EXPECT_EQ(again[i].state, found[i].state);
     EXPECT_EQ(again[i].streamed_at, found[i].streamed_at);
     EXPECT_EQ(again[i].request.dedicated, found[i].request.dedicated);
-    EXPECT_EQ(again[i].request.reply_hint, found[i].request.reply_hint);
+    EXPECT_EQ(again[i].request.reply_hint & kAsked, found[i].request.reply_hint & kAsked);
   }
+}
+
+void CheckCloseIsTold(const Codec& codec, const std::string& text, uint8_t seed, uint32_t hint) {
+  const FoundReply plain = FirstReply(codec, text, hint);
+  // Edited, a head may be above its bound.
+  if (text.size() > trunkline::kMaxHttp1ReplyHeadBytes / 2) return;
+  if (plain.state != ParseState::kEnd && !plain.ends_at_close) return;
+  trunkline::FastRandom random(seed);
+  const std::string heard =
+      EditedReply(codec, RandomPieces(text, random), hint | trunkline::kHttp1ReplyThenClose);
+  const FoundReply told = FirstReply(codec, heard, hint);
+  EXPECT_EQ(told.state, plain.state);
+  EXPECT_EQ(told.size, heard.size());
+  EXPECT_EQ(told.ends_at_close, plain.ends_at_close);
+  EXPECT_TRUE(told.reply.last);
 }
 
 }  // namespace
@@ -51,5 +81,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CheckBlanks(codec, text);
   const uint32_t hint = seed % 3;
   test::CheckReplies(*usual, text, seed, SIZE_MAX, {hint, hint, hint});
+  CheckCloseIsTold(*usual, text, seed, hint);
   return 0;
 }

@@ -136,7 +136,7 @@ TEST_F(MeteringProgramsTest, AnAcknowledgedReadingOutlivesKillMinusNine) {
   const auto ack = client.AwaitAck();
   ASSERT_TRUE(ack.has_value());
   store->Signal(SIGKILL);
-  store->Finish().first;
+  store->Finish();
   char line[64];
   snprintf(line, sizeof line, "5 1 %016lx\n", static_cast<uint64_t>(ack->payload_hash()));
   std::ofstream(acked_) << line;
@@ -157,7 +157,7 @@ TEST_F(MeteringProgramsTest, CollectorsWithoutAServerEndInTimeAndFail) {
   auto store = StartStore();
   const Address address = AwaitListening(*store);
   store->Signal(SIGTERM);
-  store->Finish().first;
+  store->Finish();
   ChildProcess collectors = Collectors(
       {address},
       {"--collectors", "10", "--seconds", "0.2", "--rate", "50", "--no-burst", "--grace", "200ms"});

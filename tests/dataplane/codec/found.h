@@ -82,6 +82,30 @@ inline std::vector<FoundReply> FindReplies(const Codec& codec, std::string_view 
   return found;
 }
 
+// What its client gets of the first reply in `pieces`, edits and all.
+inline std::string EditedReply(const Codec& codec, const Pieces& pieces, uint32_t hint) {
+  const std::unique_ptr<ReplyParser> parser = codec.NewReplyParser();
+  parser->Begin(hint);
+  std::string heard;
+  size_t edits = 0;
+  for (const std::string& piece : pieces) {
+    const std::vector<uint8_t> bytes(piece.begin(), piece.end());
+    const ParseStep step = parser->Parse(bytes);
+    if (step.state == ParseState::kBroken) break;
+    std::string used = piece.substr(0, step.used);
+    if (const ReplyEdit edit = parser->edit(); !edit.text.empty()) {
+      ++edits;
+      EXPECT_LE(edit.offset + edit.replaced, step.used);
+      EXPECT_LE(edit.text.size(), edit.replaced + ReplyEdit::kMostGrowth);
+      used.replace(std::min(edit.offset, used.size()), edit.replaced, edit.text);
+    }
+    heard += used;
+    if (step.state == ParseState::kEnd) break;
+  }
+  EXPECT_LE(edits, 1u);
+  return heard;
+}
+
 // Every cut into two, byte by byte, and random ones.
 inline void ExpectSameForEveryCut(std::string_view bytes,
                                   const std::function<Fed(const Pieces&)>& feed) {

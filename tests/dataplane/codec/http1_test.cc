@@ -72,6 +72,11 @@ std::string Blanked(std::string bytes, const Request& request) {
   return bytes.replace(request.blank_offset, request.blank_size, request.blank_size, ' ');
 }
 
+// What a client hears that asked for its connection to be closed.
+std::string Farewell(const test::Pieces& pieces) {
+  return test::EditedReply(*Http1(), pieces, kHttp1ReplyThenClose);
+}
+
 bool IsRefusedByNginx(const test::Http1Exchange& exchange) {
   return exchange.reply.starts_with("HTTP/1.1 400");
 }
@@ -617,6 +622,63 @@ TEST(Http1ReplyTest, ChunksHaveTrailersAndNoLimit) {
                       "186a0\r\n" + std::string(100'000, 'x') + "\r\n0\r\nX: y\r\n\r\n"));
   ExpectBrokenReply(Ok("Transfer-Encoding: chunked\r\n", "1\r\nab"));
   ExpectBrokenReply(Ok("Transfer-Encoding: chunked\r\n", "0\r\nContent-Length: 1\r\n\r\n"));
+}
+
+// --- replies to clients that are sent away after them
+
+TEST(Http1FarewellTest, CloseTakesThePlaceOfKeepAlive) {
+  EXPECT_EQ(Farewell({Ok("A: b\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n", "ab")}),
+            Ok("A: b\r\nConnection: close\r\nContent-Length: 2\r\n", "ab"));
+  EXPECT_EQ(Farewell({Ok("Connection: a,keep-alive, b\r\nContent-Length: 0\r\n")}),
+            Ok("Connection: a,close, b\r\nContent-Length: 0\r\n"));
+}
+
+TEST(Http1FarewellTest, AReplyThatSaysNothingOfItsConnectionGetsAField) {
+  EXPECT_EQ(Farewell({Ok("Content-Length: 2\r\n", "ab")}),
+            Ok("Connection: close\r\nContent-Length: 2\r\n", "ab"));
+  EXPECT_EQ(Farewell({"HTTP/1.1 204 a\r\n\r\n"}), "HTTP/1.1 204 a\r\nConnection: close\r\n\r\n");
+}
+
+TEST(Http1FarewellTest, AReplyThatSaysCloseIsLeftAsItIs) {
+  const std::string close = Ok("Connection: close, keep-alive\r\nContent-Length: 0\r\n");
+  EXPECT_EQ(Farewell({close}), close);
+}
+
+// With "keep-alive" in a later piece both are said, and "close" counts (RFC 9112, 9.3).
+TEST(Http1FarewellTest, AHeadInPiecesIsNotWaitedFor) {
+  EXPECT_EQ(
+      Farewell({"HTTP/1.1 200 OK\r", "\nConnection: ", "keep-alive\r\nContent-Length: 0\r\n\r\n"}),
+      Ok("Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n"));
+}
+
+TEST(Http1FarewellTest, CloseIsSaidWithTheAnswerAndNotBefore) {
+  const std::string interim = "HTTP/1.1 100 a\r\nConnection: keep-alive\r\n\r\n";
+  EXPECT_EQ(Farewell({interim + Ok("Content-Length: 0\r\n")}),
+            interim + Ok("Connection: close\r\nContent-Length: 0\r\n"));
+}
+
+TEST(Http1FarewellTest, OnlyWhoAskedForItIsToldToClose) {
+  const std::string reply = Ok("Connection: keep-alive\r\nContent-Length: 0\r\n");
+  EXPECT_EQ(test::EditedReply(*Http1(), {reply}, kHttp1ReplyToOther), reply);
+  EXPECT_EQ(OneRequest(Get("")).request.reply_hint, kHttp1ReplyToOther);
+  EXPECT_EQ(OneRequest(Get("Connection: close\r\n")).request.reply_hint, kHttp1ReplyThenClose);
+  EXPECT_EQ(OneRequest("GET / HTTP/1.0\r\n\r\n").request.reply_hint, kHttp1ReplyThenClose);
+  EXPECT_EQ(OneRequest("HEAD / HTTP/1.0\r\n\r\n").request.reply_hint,
+            kHttp1ReplyToHead | kHttp1ReplyThenClose);
+}
+
+TEST(Http1FarewellTest, CloseIsSaidHoweverTheReplyIsCut) {
+  for (const std::string fields :
+       {"", "Connection: keep-alive\r\n", "Connection: close\r\n", "Keep-Alive: timeout=5\r\n"}) {
+    const std::string reply = Ok(fields + "Content-Length: 4\r\n", "body");
+    for (size_t cut = 1; cut < reply.size(); ++cut) {
+      const std::string heard = Farewell({reply.substr(0, cut), reply.substr(cut)});
+      const FoundReply told = OneReply(heard);
+      EXPECT_EQ(told.state, ParseState::kEnd) << heard;
+      EXPECT_TRUE(told.reply.last) << heard;
+      EXPECT_TRUE(heard.ends_with("\r\n\r\nbody")) << heard;
+    }
+  }
 }
 
 // --- the codec
