@@ -159,11 +159,18 @@ TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
   const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
-  ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
-  ASSERT_EQ(result.state, ConnectState::kConnected);
-  EXPECT_FALSE(test::WaitFor(listener->get(), POLLIN, 0)) << "it was acknowledged without bytes";
-  ASSERT_EQ(send(result.fd.get(), "hello", 5, MSG_NOSIGNAL), 5);
-  EXPECT_EQ(test::AcceptPeer(listener->get(), test::kPatienceMillis).Read(5), "hello");
+  // The kernel waits 200 ms for bytes: a machine that stops us for so long does not stop us each
+  // time.
+  constexpr int kTries = 20;
+  bool acknowledged_alone = true;
+  for (int i = 0; i < kTries && acknowledged_alone; ++i) {
+    ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
+    ASSERT_EQ(result.state, ConnectState::kConnected);
+    acknowledged_alone = test::WaitFor(listener->get(), POLLIN, 0);
+    ASSERT_EQ(send(result.fd.get(), "hello", 5, MSG_NOSIGNAL), 5);
+    EXPECT_EQ(test::AcceptPeer(listener->get(), test::kPatienceMillis).Read(5), "hello");
+  }
+  EXPECT_FALSE(acknowledged_alone);
 }
 
 TEST(SocketTest, RefusedConnectSaysWhy) {
