@@ -39,6 +39,12 @@ int64_t DefaultBudget(const MemoryMeter::Options& options) {
   return static_cast<int64_t>(static_cast<double>(limit) * MemoryMeter::kDefaultShare);
 }
 
+int64_t GroupBudget(double limit) {
+  const auto least = static_cast<double>(MemoryMeter::kLeastGroupReserveBytes);
+  const double reserve = std::max(limit * MemoryMeter::kGroupReserve, std::min(least, limit / 2));
+  return static_cast<int64_t>(limit - reserve);
+}
+
 }  // namespace
 
 MemoryMeter::MemoryMeter(const Options& options)
@@ -79,7 +85,7 @@ std::optional<MemoryReading> MemoryMeter::ReadGroup() const {
   const absl::StatusOr<double> limit = ParseMemoryLimit(ReadInto(buffer, group_limit_));
   if (!usage.ok() || !limit.ok() || *limit == kNoLimit || *limit <= 0) return std::nullopt;
   return MemoryReading{.used_bytes = static_cast<int64_t>(*usage),
-                       .budget_bytes = static_cast<int64_t>(*limit * kGroupShare)};
+                       .budget_bytes = GroupBudget(*limit)};
 }
 
 std::optional<MemoryReading> MemoryMeter::WithoutFilePages(MemoryReading reading,

@@ -3,7 +3,7 @@
 // Two limits end a process that grows, and the one that is nearer counts:
 //   - the budget (configured, or four fifths of what there is), against what this process has in
 //     RAM, trunkline_process_resident_memory_bytes, and what it has put into pipes;
-//   - nine tenths of the control group's limit, against what the group has, which is what the OOM
+//   - the control group's limit less a reserve (a tenth, 8 MiB at least), against what the group has, which is what the OOM
 //     killer goes by: the kernel's part of every client is in it, the file pages that it takes back
 //     first are not. A group of which most belongs to others says nothing about us.
 // Memory that was freed but is kept by malloc is used memory to the kernel, and so to us;
@@ -25,8 +25,9 @@ namespace trunkline {
 class MemoryMeter {
  public:
   static constexpr double kDefaultShare = 0.8;
-  // The rest is for what comes between two looks.
-  static constexpr double kGroupShare = 0.9;
+  // For what comes between two looks. Some megabytes may be in flight whatever the limit is.
+  static constexpr double kGroupReserve = 0.1;
+  static constexpr int64_t kLeastGroupReserveBytes = 8 << 20;
 
   struct Options {
     int64_t budget_bytes = 0;  // 0: kDefaultShare of the group's limit or of all RAM

@@ -99,6 +99,16 @@ TEST_F(MemoryMeterTest, LimitThatChangesIsFollowed) {
   EXPECT_EQ(meter.Read(0)->budget_bytes, 1000 * kMebibyte);
 }
 
+TEST_F(MemoryMeterTest, SmallGroupHasAReserveOfEightMebibytesOrHalf) {
+  WriteResident(1);
+  WriteGroup(20, 0, std::to_string(20 * kMebibyte));
+  const MemoryMeter meter = Meter(1000 * kMebibyte, 20 * kMebibyte);
+  WriteResident(20);
+  EXPECT_EQ(meter.OfGroup()->budget_bytes, 12 * kMebibyte);
+  WriteGroup(20, 0, std::to_string(10 * kMebibyte));
+  EXPECT_EQ(meter.OfGroup()->budget_bytes, 5 * kMebibyte);
+}
+
 TEST_F(MemoryMeterTest, WhatCannotBeReadIsNoReading) {
   EXPECT_FALSE(Meter(kMebibyte, 0).Read(0));
   Write("statm", "12 x\n");

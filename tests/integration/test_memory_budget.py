@@ -251,7 +251,7 @@ def test_proxy_in_a_control_group_is_never_killed(group, cluster, make_proxy, mo
     live = LiveClients(proxy)
     live.wait_for_answers(10 * _LIVE)
     steady = group.used()
-    limit = max(1.5 * steady, steady + 16 * _MIB)
+    limit = max(1.5 * steady, steady + 28 * _MIB)
     group.limit(limit)
 
     pid = proxy.pid
