@@ -64,7 +64,8 @@ void MemoryGuard::Look() {
   const int64_t part =
       level_.headroom_bytes() / (kBufferSlack * static_cast<int64_t>(options_.workers));
   alarm_bytes_ = KeptBytes() + std::max(part, kLeastAlarmBytes);
-  Tell(*reading);
+  TellWhoPaid(*reading);
+  TellWhetherFull(*reading);
 }
 
 void MemoryGuard::Shed() {
@@ -84,21 +85,24 @@ void MemoryGuard::Shed() {
   options_.source.give_back();
 }
 
-void MemoryGuard::Tell(const MemoryReading& reading) {
+void MemoryGuard::TellWhoPaid(const MemoryReading& reading) {
+  if (untold_.clients == 0 || loop_.now() < may_tell_who_paid_at_) return;
+  may_tell_who_paid_at_ = loop_.now() + kTellInterval;
+  const auto [clients, bytes] = std::exchange(untold_, {});
+  LogWarn(
+      "worker {}: memory is short, {:.1f} MiB of {:.1f} MiB used: {} clients that held most were "
+      "reset, {:.1f} MiB were kept for them",
+      options_.worker, InMebibytes(reading.used_bytes), InMebibytes(reading.budget_bytes), clients,
+      InMebibytes(bytes));
+}
+
+void MemoryGuard::TellWhetherFull(const MemoryReading& reading) {
   const bool full = !level_.takes_clients();
-  const bool news = untold_.clients > 0 || full != told_full_;
-  if (!news || loop_.now() < may_tell_at_) return;
-  may_tell_at_ = loop_.now() + kTellInterval;
+  if (full == told_full_ || loop_.now() < may_tell_whether_full_at_) return;
+  may_tell_whether_full_at_ = loop_.now() + kTellInterval;
+  told_full_ = full;
   const double used = InMebibytes(reading.used_bytes);
   const double budget = InMebibytes(reading.budget_bytes);
-  const auto [clients, bytes] = std::exchange(untold_, {});
-  if (clients > 0) {
-    LogWarn(
-        "worker {}: memory is short, {:.1f} MiB of {:.1f} MiB used: {} clients that held most were "
-        "reset, {:.1f} MiB were kept for them",
-        options_.worker, used, budget, clients, InMebibytes(bytes));
-  }
-  if (std::exchange(told_full_, full) == full) return;
   if (full) {
     LogWarn("worker {}: memory is full, {:.1f} MiB of {:.1f} MiB used: new clients wait",
             options_.worker, used, budget);

@@ -54,7 +54,8 @@ class MemoryGuard final : private Flushable {
   void OnTimer() { Look(); }
   void Look();
   void Shed();
-  void Tell(const MemoryReading& reading);
+  void TellWhoPaid(const MemoryReading& reading);
+  void TellWhetherFull(const MemoryReading& reading);
   int64_t KeptBytes() const;
 
   EventLoop& loop_;
@@ -66,7 +67,8 @@ class MemoryGuard final : private Flushable {
   int64_t alarm_bytes_;  // what is kept then asks for a look at once
   MonotonicTime shed_nobody_at_;
   MonotonicTime may_give_back_at_;
-  MonotonicTime may_tell_at_;
+  MonotonicTime may_tell_who_paid_at_;
+  MonotonicTime may_tell_whether_full_at_;
   bool told_full_ = false;
   Owner::Shed untold_;
   MemberTimer<MemoryGuard, &MemoryGuard::OnTimer> timer_{this};
