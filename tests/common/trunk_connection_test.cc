@@ -16,7 +16,6 @@ using test::TcpPair;
 using test::TestStream;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 const char kSettings[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const char kPingAck[] = "\x00\x00\x08\x06\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";

@@ -5,6 +5,7 @@
 
 #include <atomic>
 
+#include "absl/strings/str_cat.h"
 #include "tests/common/random_bytes.h"
 #include "tests/dataplane/modes.h"
 
@@ -245,14 +246,15 @@ TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesPaysAndOthersOfItsConne
   ASSERT_EQ(server.Read(5), "ping\n");
   ASSERT_TRUE(server.Send("pong\n"));
   ASSERT_EQ(live.Read(5), "pong\n");
+  // One of them has 64 KiB at most.
+  const std::string reply = Line(kReplyBytes / 3);
+  const std::string replies = absl::StrCat(reply, reply, reply);
   std::vector<Peer> stalled;
   for (size_t i = 0; i < kStalled; ++i) {
     stalled.push_back(tunnel.Connect(kReceiveBuffer));
-    // A reply has 64 KiB at most.
     ASSERT_TRUE(stalled[i].Send("more\nmore\nmore\n"));
     ASSERT_EQ(server.Read(15), "more\nmore\nmore\n");
-    const std::string third = Line(kReplyBytes / 3);
-    ASSERT_TRUE(server.Send(third + third + third));
+    ASSERT_TRUE(server.Send(replies));
   }
   EXPECT_TRUE(Eventually([&] {
     if (tunnel.worker().shed.Value() > 0) return true;
