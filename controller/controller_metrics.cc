@@ -22,7 +22,7 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
   writer.AddGauge("controller_endpoint_state", "1 for the state that the endpoint is in.", state,
                   1);
   writer.AddGauge("controller_endpoint_ejecting_proxies",
-                  "Connected proxies that have taken the endpoint out for now.", labels,
+                  "Connected proxies that have taken the endpoint out for a time.", labels,
                   verdict.ejected_by);
   writer.AddCounter("controller_endpoint_proxy_errors_total",
                     "Flows that failed at the endpoint, as proxies report them.", labels,

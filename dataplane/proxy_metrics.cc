@@ -201,7 +201,7 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
                     "Utilization of the server, as the endpoint's agent says on trunks", labels,
                     static_cast<double>(used) / 1000);
   }
-  writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for now",
+  writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for a time",
                   labels, Sum(endpoint, &EndpointCell::ejected));
 }
 

@@ -110,7 +110,7 @@ class SharedConnection final : public EventHandler, public Flushable {
 
   // Only with room. `open`: more of the request follows through SendMore (one-at-a-time codecs).
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
-  // False: enough for now, wait for OnRoom; the bytes were taken.
+  // False: enough, wait for OnRoom; the bytes were taken.
   bool SendMore(std::span<const uint8_t> bytes, bool open);
   // The client leaves: it hears nothing more and its replies are swallowed.
   void Abandon(Client* client);

@@ -40,7 +40,7 @@ struct alignas(64) EndpointCell {
   Counter bytes_to_client;
   Counter connects;
   Counter connect_nanos;
-  Gauge ejected;               // 1: left alone for now
+  Gauge ejected;               // 1: left alone for a time
 };
 
 class EndpointStats {
