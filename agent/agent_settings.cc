@@ -137,8 +137,8 @@ class Reader {
     settings_.services.push_back(std::move(service));
   }
 
-  // A target on the loopback is no address for a proxy elsewhere, but the right one on the same machine: only the
-  // operator knows, so it is told.
+  // A target on the loopback is no address for a proxy elsewhere, but the right one on the same
+  // machine: only the operator knows, so it is told.
   std::string ServerAddress(const v1::AgentServiceConfig& config, const std::string& where,
                             const Address& target) {
     if (config.server_advertise().empty()) return target.is_unix() ? "" : target.ToString();

@@ -46,7 +46,7 @@ class CpuMeter {
   // for the first time or changes, a sentence that says what was chosen and why, for the log.
   std::optional<std::string> Refresh();
 
-  // Up to ten times a second: cumulative CPU seconds from the source. Begins again (falls) when the
+  // Many times a second: cumulative CPU seconds from the source. Begins again (falls) when the
   // source changes.
   absl::StatusOr<double> CpuSeconds();
 

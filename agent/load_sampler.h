@@ -28,7 +28,7 @@ class LoadSampler {
   // `files` and `traffic` outlive the sampler.
   LoadSampler(const SystemFiles& files, const TrafficTable& traffic, LoadSamplerOptions options);
 
-  // Every 100 ms: what may cross a threshold.
+  // Many times a second: what may cross a threshold.
   void SampleFast(MonotonicTime now);
   // Every second: the rest. What the log should say, a line each.
   std::vector<std::string> SampleSlow(MonotonicTime now);

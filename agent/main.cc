@@ -21,9 +21,11 @@
 #include "agent/sock_diag_socket.h"
 #include "agent/trunk_server.h"
 #include "common/admin_http.h"
+#include "common/load_word.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "common/system_files.h"
+#include "common/timer_wheel.h"
 #include "common/trunk_tls_config.h"
 
 namespace trunkline {
@@ -77,6 +79,11 @@ TrunkServer::Options TrunkOptions(const AgentSettings& settings,
   }
   return options;
 }
+
+// What a pick knows of utilization is 100 ms old at most: it was read a fast period ago and waited
+// for its turn on the trunk, by a timer with slots. Ten milliseconds are for the way.
+static_assert(SamplingLoop::kFastPeriod <= absl::Milliseconds(100 - 10 - kLoadWordGapMillis -
+                                                              TimerWheel::kSlotNanos / 1'000'000));
 
 int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {
   TrafficTable traffic(settings.workers, settings.services.size());

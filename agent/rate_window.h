@@ -1,11 +1,10 @@
 // A rate out of a counter: what a cumulative number grew by, over the last while.
 //
-// Samples come every 100 ms; the question is asked over a second for a regular report and over half
-// a second when something just crossed a threshold, so the window is the reader's choice. Pure;
-// externally synchronized.
+// Samples come many times a second; the question is asked over a second for a regular report and
+// over half a second for what is urgent, so the window is the reader's choice. Pure; externally
+// synchronized.
 #pragma once
 
-#include <cstddef>
 #include <deque>
 
 #include "absl/time/time.h"
@@ -15,8 +14,8 @@ namespace trunkline {
 
 class RateWindow {
  public:
-  // Ten seconds of samples at ten a second, and one to reach back to.
-  static constexpr size_t kMaxSamples = 102;
+  // Longer windows get this one.
+  static constexpr absl::Duration kLongest = absl::Seconds(10);
 
   // `now` is not before the last one. A value below the last one means that the counter began
   // again: so does the window.

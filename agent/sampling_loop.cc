@@ -69,22 +69,30 @@ std::vector<LoadSample> SamplingLoop::Due(MonotonicTime now, double uniform, con
   return {};
 }
 
+absl::Duration SamplingLoop::FastPeriodAt(absl::Duration cost) {
+  return std::clamp(cost * kTimeBetweenOverCost, kFastPeriod, kLongestFastPeriod);
+}
+
 void SamplingLoop::Run(const Offer& offer, const Watch& watch) {
   FastRandom random(std::random_device{}());
   MonotonicTime next = MonotonicNow();
-  for (uint64_t tick = 0;; ++tick) {
-    const MonotonicTime now = MonotonicNow();
-    if (tick % kFastPerSlow == 0) {
+  MonotonicTime next_slow = next;
+  for (bool first = true;; first = false) {
+    MonotonicTime now = MonotonicNow();
+    if (now >= next_slow) {
       for (const std::string& line : sampler_.SampleSlow(now)) LogInfo("{}", line);
+      next_slow = std::max(next_slow + kSlowPeriod, now);
+      now = MonotonicNow();
     }
     sampler_.SampleFast(now);
+    const absl::Duration cost = MonotonicNow() - now;
     // A rate takes two samples: a first report of all zeros would look like an idle server.
-    if (tick > 0) {
+    if (!first) {
       std::vector<LoadSample> due = Due(now, random.Uniform(), watch);
       if (!due.empty()) offer(std::move(due));
     }
     // A late tick is not made up for: what it missed is in the counters.
-    next = std::max(next + kFastPeriod, now);
+    next = std::max(next + FastPeriodAt(cost), now);
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), next - MonotonicNow())) return;
   }

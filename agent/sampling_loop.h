@@ -1,4 +1,4 @@
-// The agent's clockwork: samples ten times a second, and says when a report is due.
+// The agent's clockwork: samples many times a second, and says when a report is due.
 //
 // One thread of its own, so that neither a slow controller nor a busy trunk worker makes samples
 // late. Thread-safe.
@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "agent/load_sample.h"
 #include "agent/load_sampler.h"
+#include "agent/rate_window.h"
 #include "agent/report_schedule.h"
 #include "common/clock.h"
 
@@ -21,13 +22,17 @@ namespace trunkline {
 
 class SamplingLoop {
  public:
-  static constexpr absl::Duration kFastPeriod = absl::Milliseconds(100);
-  static constexpr int kFastPerSlow = 10;
+  // Of fast samples; the second one where a sample takes long, as that of hundreds of processes.
+  static constexpr absl::Duration kFastPeriod = absl::Milliseconds(30);
+  static constexpr absl::Duration kLongestFastPeriod = absl::Milliseconds(100);
+  static constexpr absl::Duration kSlowPeriod = absl::Seconds(1);
+  // A fast sample takes this part of the time, unless kLongestFastPeriod is too short for it.
+  static constexpr int kTimeBetweenOverCost = 100;
   // What crossings are looked for in, and reported from: long enough that the 10 ms ticks of /proc
   // are a few per cent.
   static constexpr absl::Duration kCrossingWindow = absl::Milliseconds(500);
   // Reports further apart than this still tell of the last seconds only.
-  static constexpr absl::Duration kMaxWindow = absl::Seconds(10);
+  static constexpr absl::Duration kMaxWindow = RateWindow::kLongest;
 
   using Offer = std::function<void(std::vector<LoadSample>)>;
   using Watch = std::function<void(const std::vector<LoadSample>&)>;
@@ -44,6 +49,8 @@ class SamplingLoop {
   // How far reports are apart, from now on.
   void SetInterval(absl::Duration interval);
   absl::Duration interval() const;
+  // How far the next fast sample is from one that took `cost`.
+  static absl::Duration FastPeriodAt(absl::Duration cost);
   // Of the last second; empty before the first.
   std::vector<LoadSample> Latest() const;
 

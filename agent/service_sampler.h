@@ -1,8 +1,8 @@
 // The load of one local service: its CPU, memory, pressure, connections and streams.
 //
-// Two speeds: what may cross a threshold between two reports (CPU, streams) is read every 100 ms
-// and costs a few reads of small files; the rest once a second. Edge: reads files and asks the
-// kernel. Externally synchronized.
+// Two speeds: what may cross a threshold between two reports (CPU, streams) is read many times a
+// second and costs a few reads of small files; the rest once a second. Edge: reads files and asks
+// the kernel. Externally synchronized.
 #pragma once
 
 #include <cstdint>

@@ -55,8 +55,7 @@ void TrunkServer::Drain(absl::Duration timeout) {
   };
   const MonotonicTime start = MonotonicNow();
   const auto shortest = std::min(timeout, kShortestDrain);
-  while (MonotonicNow() < start + timeout &&
-         (active() > 0 || MonotonicNow() < start + shortest)) {
+  while (MonotonicNow() < start + timeout && (active() > 0 || MonotonicNow() < start + shortest)) {
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
   }
   if (active() > 0) LogWarn("{} streams did not end within the drain time-out; reset", active());

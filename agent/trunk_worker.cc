@@ -100,11 +100,11 @@ void TrunkWorker::StopAccepting() {
 void TrunkWorker::OnAccepted(UniqueFd fd) {
   counters_.trunks_accepted.Add();
   counters_.trunks.Add(1);
-  const TrunkConnection::Options options = {
-      .session = {.role = Http2Session::Role::kServer, .max_streams = options_.max_streams,
-                  .offers_load = true,
-                  .window_budget = &windows_},
-      .tls = options_.tls};
+  const TrunkConnection::Options options = {.session = {.role = Http2Session::Role::kServer,
+                                                        .max_streams = options_.max_streams,
+                                                        .offers_load = true,
+                                                        .window_budget = &windows_},
+                                            .tls = options_.tls};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));

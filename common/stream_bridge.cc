@@ -112,7 +112,8 @@ void StreamBridge::OnEvents(uint32_t events) {
   if (events & EPOLLRDHUP) fin_seen_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
-    activity_.OnSign(loop_.now());  // before timers run: what has come but is not read is no silence
+    // Before timers run: what has come but is not read is no silence.
+    activity_.OnSign(loop_.now());
     if (attached()) session()->Ready(this);
   }
   if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();

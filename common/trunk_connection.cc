@@ -205,10 +205,11 @@ Http2Stream* TrunkConnection::OnAskedForLoad(int* status) {
 void TrunkConnection::OnSettings(uint32_t max_streams) {
   const size_t own_limit = options_.session.max_streams;
   max_streams_ = std::min<size_t>(max_streams, own_limit);
+  if (std::exchange(heard_, true)) return;
+  loop_.Arm(life_timer_, options_.ping_after);
   if (state_ != State::kStarting) return;
   state_ = State::kUp;
   told_usable_ = usable();
-  loop_.Arm(life_timer_, options_.ping_after);
   owner_->OnTrunkChanged(*this);
 }
 
@@ -233,7 +234,11 @@ void TrunkConnection::OnLifeTimer() {
     Close(absl::OkStatus());
     return;
   }
-  if (state_ == State::kStarting) {
+  if (!heard_ && state_ == State::kDraining) {
+    Close(absl::OkStatus());
+    return;
+  }
+  if (!heard_) {
     Close(absl::DeadlineExceededError(
         absl::StrCat("no HTTP/2 answer within ", absl::FormatDuration(options_.up_timeout))));
     return;
@@ -257,6 +262,8 @@ void TrunkConnection::OnLifeTimer() {
 void TrunkConnection::Drain() {
   if (state_ == State::kLost || goaway_timer_.armed()) return;
   state_ = State::kDraining;
+  // Nothing is under way; whose handshake is nearly through may still hear it in words.
+  if (!heard_) loop_.Arm(life_timer_, kLinger);
   if (options_.session.role == Http2Session::Role::kClient) {
     // Only clients open streams here, so nothing can be under way.
     session_.GoAway(NGHTTP2_NO_ERROR);

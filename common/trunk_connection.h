@@ -126,6 +126,7 @@ class TrunkConnection final : public EventHandler,
   bool read_pending_ = false;  // a budget ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   bool peer_drains_ = false;
+  bool heard_ = false;        // the peer's first SETTINGS
   bool suspect_ = false;      // a PING is out and nothing came yet
   bool told_usable_ = false;  // what the owner was told last
   bool lingering_ = false;    // all is said; waiting for the peer to close, too

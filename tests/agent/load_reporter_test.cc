@@ -212,6 +212,12 @@ TEST_F(ReportingTest, DirectiveShortensTheInterval) {
   reporter.Stop(kPatience);
 }
 
+TEST(SamplingLoopTest, ServerOfHundredsOfProcessesIsSampledLessOften) {
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Microseconds(40)), absl::Milliseconds(30));
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Microseconds(600)), absl::Milliseconds(60));
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Milliseconds(7)), absl::Milliseconds(100));
+}
+
 TEST_F(ReportingTest, HotServerIsReportedAtOnce) {
   SetCpuSeconds(100);
   LoadSampler sampler = Sampler();

@@ -255,6 +255,19 @@ TEST(RateWindowTest, CounterThatBeginsAgainBeginsAnotherWindow) {
   EXPECT_DOUBLE_EQ(window.PerSecond(kSecond), 10);
 }
 
+TEST(RateWindowTest, RateIsTheWindowsHoweverManySamplesItHas) {
+  RateWindow window;
+  // Twelve seconds, 33 samples each: growing by 1 a second, then by 5, in the last one by 100.
+  double value = 0;
+  for (int i = 0; i < 400; ++i) {
+    window.Add(At(i * 0.03), value);
+    value += (i < 200 ? 1 : i < 365 ? 5 : 100) * 0.03;
+  }
+  EXPECT_NEAR(window.PerSecond(absl::Milliseconds(500)), 100, 0.01);
+  EXPECT_NEAR(window.PerSecond(absl::Seconds(2)), (34 * 100 + 33 * 5) / 67.0, 0.01);
+  EXPECT_NEAR(window.PerSecond(absl::Seconds(10)), (34 * 100 + 165 * 5 + 135 * 1) / 334.0, 0.01);
+}
+
 TEST(RateWindowTest, HoldsNoMoreThanItsBound) {
   RateWindow window;
   for (int i = 0; i < 1000; ++i) window.Add(At(i), i < 500 ? 0 : i);

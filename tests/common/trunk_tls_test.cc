@@ -332,6 +332,18 @@ TEST_F(RawClientTest, ClientThatSaysNothingIsGivenUp) {
   EXPECT_NE(peer_.ending(), Ending::kNone);
 }
 
+TEST_F(RawClientTest, ClientThatSaysNothingHoldsUpNoDrain) {
+  server_.tls = LoadTls(ours_.Issue("agent"));
+  auto [fd, peer] = TcpPair();
+  server_.Start(std::move(fd), {.session = {.role = Role::kServer},
+                                .ping_after = absl::Hours(1),
+                                .up_timeout = absl::Hours(1)});
+  loop_.RunOnce(absl::ZeroDuration());
+  server_.trunk->Drain();
+  ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
+  EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
+}
+
 TEST_F(RawClientTest, JunkEndsIt) {
   for (const std::string& junk :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(100'000, '\0'), RandomBytes(5000, 5)}) {
