@@ -1,5 +1,6 @@
-// Debian's abseil is built for C++14, so its string_view is a type of its own that std::string_view does not turn into.
-// Interfaces of this project take std::string_view; code between the two goes through here. Pure.
+// Debian's abseil is built for C++14, so its string_view is a type of its own that std::string_view
+// does not turn into. Interfaces of this project take std::string_view; code between the two goes
+// through here. Pure.
 #pragma once
 
 #include <string_view>

@@ -1,5 +1,5 @@
-// Files that a crash leaves old or new, never half: temporary file in the same folder, fsync, rename, fsync of the folder.
-// Thread-safe for different paths.
+// Files that a crash leaves old or new, never half: temporary file in the same folder, fsync,
+// rename, fsync of the folder. Thread-safe for different paths.
 #pragma once
 
 #include <string>

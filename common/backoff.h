@@ -1,5 +1,6 @@
-// How long to wait before trying again: exponential, capped, jittered after the cap as well, so that a thousand peers of
-// one restarted process do not come back in step. Pure: the random draw is the caller's. Externally synchronized.
+// How long to wait before trying again: exponential, capped, jittered after the cap as well, so
+// that a thousand peers of one restarted process do not come back in step. Pure: the random draw is
+// the caller's. Externally synchronized.
 #pragma once
 
 #include "absl/time/time.h"

@@ -1,8 +1,9 @@
 // Monotonic time as a value.
 //
-// Everything that ages (reports, timeouts, ramps) uses this clock, so a step of the wall clock expires nothing.
-// Pure code takes `now` as a parameter; MonotonicNow() is called by edges only (event loops, threads, main).
-// The tick is nanoseconds since an arbitrary start; only differences mean anything.
+// Everything that ages (reports, timeouts, ramps) uses this clock, so a step of the wall clock
+// expires nothing. Pure code takes `now` as a parameter; MonotonicNow() is called by edges only
+// (event loops, threads, main). The tick is nanoseconds since an arbitrary start; only differences
+// mean anything.
 #pragma once
 
 #include <compare>

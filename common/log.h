@@ -1,7 +1,8 @@
 // Logs: spdlog behind two calls, text or one JSON object a line, to standard error.
 //
-// A message says what happened, to whom, and what follows: LogInfo("trunk to {} lost: {}; {} flows reset", ...).
-// Repeated events are logged at transitions only (up, down), never for each connection. Thread-safe.
+// A message says what happened, to whom, and what follows: LogInfo("trunk to {} lost: {}; {} flows
+// reset", ...). Repeated events are logged at transitions only (up, down), never for each
+// connection. Thread-safe.
 #pragma once
 
 #include <spdlog/spdlog.h>

@@ -1,6 +1,8 @@
-// Bytes on their way to one socket: appended in place, sent from the front, memory given back when empty.
+// Bytes on their way to one socket: appended in place, sent from the front, memory given back when
+// empty.
 //
-// Confined to its event loop. Grows as its writer asks; the writer bounds it (see Http2Session::Produce).
+// Confined to its event loop. Grows as its writer asks; the writer bounds it (see
+// Http2Session::Produce).
 #pragma once
 
 #include <algorithm>
@@ -17,7 +19,8 @@ class OutputBuffer {
   bool empty() const { return begin_ == end_; }
   const uint8_t* data() const { return bytes_.data() + begin_; }
 
-  // Room for `size` more bytes at the returned address, valid until the next call; Commit says how many were written.
+  // Room for `size` more bytes at the returned address, valid until the next call; Commit says how
+  // many were written.
   uint8_t* Reserve(size_t size) {
     if (bytes_.size() - end_ < size) MakeRoom(size);
     return bytes_.data() + end_;

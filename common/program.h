@@ -6,8 +6,9 @@
 //   ... run ...
 //   program.WaitForStop();
 //
-// Flags: --config FILE, --check-config, --version, --help. Exit codes: 0 asked and answered, 2 wrong flags or
-// configuration (every error on standard error), 1 anything else. Used by main threads only.
+// Flags: --config FILE, --check-config, --version, --help. Exit codes: 0 asked and answered, 2
+// wrong flags or configuration (every error on standard error), 1 anything else. Used by main
+// threads only.
 #pragma once
 
 #include <functional>
@@ -28,11 +29,11 @@ class Program {
  public:
   Program(std::string name, std::string summary);
 
-  // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor limit to the hard
-  // limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop. A set result is the exit code.
-  // Must be called before any thread is started.
-  // `check` looks at the loaded configuration as a whole, also under --check-config; its error lines are printed with the
-  // file's name and the exit code is 2.
+  // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor
+  // limit to the hard limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop. A set
+  // result is the exit code. Must be called before any thread is started. `check` looks at the
+  // loaded configuration as a whole, also under --check-config; its error lines are printed with
+  // the file's name and the exit code is 2.
   using Check = std::function<absl::Status()>;
   std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config,
                            const Check& check = nullptr);

@@ -1,10 +1,13 @@
-// Timers for one event loop: O(1) to arm, re-arm and cancel, no allocation, so that every flow can have one.
+// Timers for one event loop: O(1) to arm, re-arm and cancel, no allocation, so that every flow can
+// have one.
 //
-// A wheel of 1024 slots of 8 ms. A deadline past the horizon (8 s) sits in the last slot it can and is moved on when the
-// wheel passes it. Timers fire late by up to one slot, never early. A timer that is pushed back often (idle time-outs)
-// should not be re-armed for each byte: let it fire, look at the last activity, arm it anew.
+// A wheel of 1024 slots of 8 ms. A deadline past the horizon (8 s) sits in the last slot it can and
+// is moved on when the wheel passes it. Timers fire late by up to one slot, never early. A timer
+// that is pushed back often (idle time-outs) should not be re-armed for each byte: let it fire,
+// look at the last activity, arm it anew.
 //
-// Confined to its event loop. A Timer is owned by the object that it wakes and disarms itself on destruction.
+// Confined to its event loop. A Timer is owned by the object that it wakes and disarms itself on
+// destruction.
 #pragma once
 
 #include <array>

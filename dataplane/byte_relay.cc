@@ -156,8 +156,8 @@ bool ByteRelay::WriteBuffer(int sink, uint64_t* moved) {
 
 bool ByteRelay::WritePipe(int sink, uint64_t* moved) {
   while (piped_ > 0) {
-    const ssize_t n = splice(pipe_->out.get(), nullptr, sink, nullptr, piped_,
-                             SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const ssize_t n =
+        splice(pipe_->out.get(), nullptr, sink, nullptr, piped_, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
       sink_broke_ = n < 0 && !WouldBlock(errno);

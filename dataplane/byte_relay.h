@@ -1,10 +1,10 @@
 // One direction of a flow between two sockets.
 //
 // Small exchanges are read and written through a buffer of the thread: two system calls, no pipe. A
-// read that fills the buffer is taken for bulk, and from there on the bytes go by splice(2) and never
-// pass through our memory; when the source runs dry the pipe goes back to the thread's spare ones. What the sink does not take
-// stays here and the source is not read meanwhile, so an idle or stalled direction holds at most one
-// buffer or pipe. splice: Linux, splice(2).
+// read that fills the buffer is taken for bulk, and from there on the bytes go by splice(2) and
+// never pass through our memory; when the source runs dry the pipe goes back to the thread's spare
+// ones. What the sink does not take stays here and the source is not read meanwhile, so an idle or
+// stalled direction holds at most one buffer or pipe. splice: Linux, splice(2).
 //
 // It decides nothing about connecting, time-outs or the other direction. Confined to its worker's
 // loop; borrows both descriptors.

@@ -1,8 +1,8 @@
 // How many connections a worker has to one endpoint: some servers (gateways, PLCs) bear only a few
 // and stop answering beyond. Each worker has its part of them (ShareOf in endpoint_set.h).
 //
-// ConnectionBudget: thread-safe, lock-free. ConnectionLease: confined to its worker; gives its place
-// back when it dies.
+// ConnectionBudget: thread-safe, lock-free. ConnectionLease: confined to its worker; gives its
+// place back when it dies.
 #pragma once
 
 #include <atomic>

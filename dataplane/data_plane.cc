@@ -19,7 +19,8 @@ std::string SocketKey(const std::string& service, const Address& wanted) {
   return absl::StrCat(service, " ", wanted.ToString());
 }
 
-// Of each worker. All together: a quarter of the budget, since what a window allows may come at once.
+// Of each worker. All together: a quarter of the budget, since what a window allows may come at
+// once.
 int64_t WindowGrowth(const DataPlane::Options& options) {
   constexpr int64_t kPart = 4;
   if (options.memory_budget_bytes == 0) return StreamWindow::kBudgetBytes;
@@ -80,8 +81,8 @@ absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTabl
     }
     absl::StatusOr<std::vector<UniqueFd>> sockets = ListenOnShared(address, workers_.size());
     if (!sockets.ok()) {
-      return absl::Status(sockets.status().code(), absl::StrCat("service ", set->service, ": ",
-                                                                sockets.status().message()));
+      return absl::Status(sockets.status().code(),
+                          absl::StrCat("service ", set->service, ": ", sockets.status().message()));
     }
     opened[set->service] = *std::move(sockets);
   }

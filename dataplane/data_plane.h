@@ -1,6 +1,7 @@
 // All workers of a proxy, and the listening sockets that they are given.
 //
-// Thread-safe: Apply and Drain are called from one thread at a time (the subscriber, then main); the rest from any.
+// Thread-safe: Apply and Drain are called from one thread at a time (the subscriber, then main);
+// the rest from any.
 #pragma once
 
 #include <map>
@@ -31,13 +32,14 @@ class DataPlane {
     int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: does not
   };
 
-  // `stats` has as many workers and outlives this. `inherited` are used for the services that they are for, in place of
-  // new sockets.
+  // `stats` has as many workers and outlives this. `inherited` are used for the services that they
+  // are for, in place of new sockets.
   DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
   // Stops at once: open flows are reset.
   ~DataPlane();
 
-  // Puts the table into service. On an error (a port is taken) nothing changed and the old table goes on.
+  // Puts the table into service. On an error (a port is taken) nothing changed and the old table
+  // goes on.
   absl::Status Apply(const std::shared_ptr<const RoutingTable>& table);
 
   // Takes no new clients and waits until the last flow ended, at most for `timeout`.

@@ -5,9 +5,9 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "common/absl_view.h"
 #include "common/atomic_file.h"
 #include "common/backoff.h"
-#include "common/absl_view.h"
 #include "common/log.h"
 #include "common/program.h"
 #include "common/random.h"
@@ -136,7 +136,8 @@ void DiscoverySubscriber::LoadSaved() {
 
 void DiscoverySubscriber::Save(const v1::Snapshot& snapshot) const {
   if (options_.snapshot_file.empty()) return;
-  const absl::Status saved = WriteFileAtomically(options_.snapshot_file, snapshot.SerializeAsString());
+  const absl::Status saved =
+      WriteFileAtomically(options_.snapshot_file, snapshot.SerializeAsString());
   if (!saved.ok()) LogWarn("snapshot not saved: {}", StdView(saved.message()));
 }
 
@@ -146,7 +147,8 @@ absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
   if (!table.ok()) return table.status();
   if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
   table_ = *table;
-  // Under both locks: a refresh in between would put the snapshot before this one back into service.
+  // Under both locks: a refresh in between would put the snapshot before this one back into
+  // service.
   absl::MutexLock lock(&mutex_);
   snapshot_ = snapshot;
   ready_ = true;
@@ -243,8 +245,7 @@ void DiscoverySubscriber::Reapply() {
   {
     absl::MutexLock lock(&mutex_);
     if (!ready_) return;
-    const absl::Duration silence =
-        connected_ ? absl::ZeroDuration() : MonotonicNow() - last_heard_;
+    const absl::Duration silence = connected_ ? absl::ZeroDuration() : MonotonicNow() - last_heard_;
     snapshot = RelaxedSnapshot(snapshot_, silence);
   }
   const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
@@ -276,7 +277,9 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
     }
     Reported last = before[{endpoint->service, endpoint->endpoint_id}];
     // An endpoint that left and came back since the last report counts from zero again.
-    if (sum.flows < last.flows || sum.connects < last.connects || sum.errors < last.errors) last = {};
+    if (sum.flows < last.flows || sum.connects < last.connects || sum.errors < last.errors) {
+      last = {};
+    }
     item.set_requests(sum.flows - last.flows);
     item.set_errors(sum.errors - last.errors);
     const uint64_t connects = sum.connects - last.connects;

@@ -1,8 +1,9 @@
 // The proxy's line to the controller: snapshots in, ACK or NACK and a traffic report a second out.
 //
-// Keeps the last good snapshot in memory and in a file, so that the proxy starts and works with no controller at all; a
-// controller that is away, frozen or wrong changes nothing but the age of the weights. Names of agents are looked up
-// again every few seconds, because a restarted container has another address.
+// Keeps the last good snapshot in memory and in a file, so that the proxy starts and works with no
+// controller at all; a controller that is away, frozen or wrong changes nothing but the age of the
+// weights. Names of agents are looked up again every few seconds, because a restarted container has
+// another address.
 //
 // Two threads of its own: one reads, one ticks. Thread-safe.
 #pragma once
@@ -33,7 +34,8 @@ class DiscoverySubscriber {
   // Puts a table into service, or says why it cannot be.
   using Apply = std::function<absl::Status(std::shared_ptr<const RoutingTable>)>;
 
-  // Applies the saved snapshot, if there is one, before it returns; then subscribes. `stats` outlives this.
+  // Applies the saved snapshot, if there is one, before it returns; then subscribes. `stats`
+  // outlives this.
   DiscoverySubscriber(Options options, TrafficStats& stats, Apply apply);
   ~DiscoverySubscriber();
 

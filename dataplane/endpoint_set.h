@@ -1,6 +1,8 @@
-// What a proxy was told, as immutable values that workers share: services, where each listens, its endpoints and weights.
+// What a proxy was told, as immutable values that workers share: services, where each listens, its
+// endpoints and weights.
 //
-// Made whole from one snapshot by the subscriber's thread, swapped whole into every worker. Immutable.
+// Made whole from one snapshot by the subscriber's thread, swapped whole into every worker.
+// Immutable.
 #pragma once
 
 #include <cstdint>
@@ -54,16 +56,16 @@ struct EndpointSet {
   CarryMode mode = CarryMode::kTunnel;
   bool accept_proxy_protocol = false;
   ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
-  std::shared_ptr<const MessageService> message;  // in mode kMessage
+  std::shared_ptr<const MessageService> message;           // in mode kMessage
   // Two sets with the same word carry in the same way, to the last option.
   std::string carry_key;
   std::vector<Endpoint> endpoints;  // sorted by id
   std::shared_ptr<ListenerStats> stats;
 };
 
-// One worker's part of the connections that the server of each endpoint bears. No parts are lent, so
-// no worker waits for another one; where there are fewer connections than workers, some have none
-// and hand their clients over. Which ones depends on the service, so that services are spread.
+// One worker's part of the connections that the server of each endpoint bears. No parts are lent,
+// so no worker waits for another one; where there are fewer connections than workers, some have
+// none and hand their clients over. Which ones depends on the service, so that services are spread.
 struct ConnectionShare {
   bool limited = false;
   uint32_t connections = 0;  // of this worker, if limited

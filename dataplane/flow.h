@@ -50,8 +50,8 @@ class Flow {
 
   // The router knows it: from here on it asks for endpoints.
   virtual void Begin() = 0;
-  // Travels to `endpoint`, which the router has chosen. False: there is no way to it at present, and
-  // nothing happened.
+  // Travels to `endpoint`, which the router has chosen. False: there is no way to it at present,
+  // and nothing happened.
   virtual bool Start(EndpointState& endpoint) = 0;
   // No endpoint took it.
   virtual void GiveUp() = 0;

@@ -1,7 +1,7 @@
 // One worker's listening socket of one service: accepts in small batches, pauses at its limits.
 //
-// At the client limit, or out of file descriptors, it stops asking epoll instead of spinning or dropping: clients wait in
-// the kernel's queue and are taken when there is room again.
+// At the client limit, or out of file descriptors, it stops asking epoll instead of spinning or
+// dropping: clients wait in the kernel's queue and are taken when there is room again.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -24,7 +24,8 @@ class Listener final : public EventHandler {
     virtual void OnClient(UniqueFd client) = 0;
   };
 
-  // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts nothing.
+  // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts
+  // nothing.
   Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell);
 
   ~Listener() override;

@@ -51,8 +51,8 @@ size_t MaxClients(const v1::ProxyConfig& config) {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   const size_t descriptors = limit.rlim_cur;
-  const size_t usable = descriptors > 2 * kReservedDescriptors ? descriptors - kReservedDescriptors
-                                                               : descriptors / 2;
+  const size_t usable =
+      descriptors > 2 * kReservedDescriptors ? descriptors - kReservedDescriptors : descriptors / 2;
   if (wanted > usable) {
     LogWarn("max_clients is {} here: the limit of open files is {}", usable, descriptors);
   }
@@ -166,7 +166,8 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
   metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
-  const std::string admin = config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
+  const std::string admin =
+      config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
   auto http = StartHttp(
       admin, metrics, [&] { return NotReady(*subscriber, stats); }, has_predecessor);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
@@ -203,11 +204,14 @@ int main(int argc, char** argv) {
   trunkline::Program program("trunkline-proxy",
                              "Carries client connections to a service's endpoints over trunks.");
   trunkline::v1::ProxyConfig config;
-  absl::StatusOr<std::shared_ptr<const trunkline::TrunkTls>> tls = absl::UnknownError("not read yet");
+  absl::StatusOr<std::shared_ptr<const trunkline::TrunkTls>> tls =
+      absl::UnknownError("not read yet");
   const auto check = [&]() -> absl::Status {
     tls = trunkline::LoadTrunkTls(config);
     if (!tls.ok()) return tls.status();
-    if (config.handover_socket().empty() || !config.snapshot_file().empty()) return absl::OkStatus();
+    if (config.handover_socket().empty() || !config.snapshot_file().empty()) {
+      return absl::OkStatus();
+    }
     return absl::InvalidArgumentError(
         "handover_socket: expected with snapshot_file, from which a successor serves at once");
   };

@@ -3,9 +3,10 @@
 // Two limits end a process that grows, and the one that is nearer counts:
 //   - the budget (configured, or four fifths of what there is), against what this process has in
 //     RAM, trunkline_process_resident_memory_bytes, and what it has put into pipes;
-//   - the control group's limit less a reserve (a tenth, 8 MiB at least), against what the group has, which is what the OOM
-//     killer goes by: the kernel's part of every client is in it, the file pages that it takes back
-//     first are not. A group of which most belongs to others says nothing about us.
+//   - the control group's limit less a reserve (a tenth, 8 MiB at least), against what the group
+//     has, which is what the OOM killer goes by: the kernel's part of every client is in it, the
+//     file pages that it takes back first are not. A group of which most belongs to others says
+//     nothing about us.
 // Memory that was freed but is kept by malloc is used memory to the kernel, and so to us;
 // GiveBackFreeMemory returns it.
 //

@@ -112,9 +112,9 @@ class MessageFlow final : public Flow,
   GaugeShare unsent_share_;
   GaugeShare held_share_;
   BacklogAge unsent_age_;
-  std::vector<Again> again_;              // to be sent again, before all others
-  std::span<const uint8_t> starting_;     // the front request, while it is not in held_
-  size_t front_size_ = 0;                 // its bytes that were parsed
+  std::vector<Again> again_;           // to be sent again, before all others
+  std::span<const uint8_t> starting_;  // the front request, while it is not in held_
+  size_t front_size_ = 0;              // its bytes that were parsed
   Front front_ = Front::kParsing;
   uint32_t resends_ = 0;  // since the last reply
   bool open_ = false;     // a beginning was sent, its end was not

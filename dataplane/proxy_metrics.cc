@@ -73,8 +73,9 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                  {"proxy_header", &WorkerStats::bad_headers},
                  {"memory", &WorkerStats::shed}};
   for (const auto& item : kCauses) {
-    writer.AddCounter("proxy_flow_errors_total", "Client connections that did not end well, by cause",
-                      {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));
+    writer.AddCounter("proxy_flow_errors_total",
+                      "Client connections that did not end well, by cause", {{"cause", item.cause}},
+                      static_cast<double>(Sum(stats, item.counter)));
   }
 }
 
@@ -96,7 +97,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
     writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
   };
   trunk("proxy_trunk_read_bytes_total", "Bytes read from trunks", &TrunkCounters::bytes_read);
-  trunk("proxy_trunk_written_bytes_total", "Bytes written to trunks", &TrunkCounters::bytes_written);
+  trunk("proxy_trunk_written_bytes_total", "Bytes written to trunks",
+        &TrunkCounters::bytes_written);
   trunk("proxy_trunk_reads_total", "Reads of trunk sockets", &TrunkCounters::reads);
   trunk("proxy_trunk_writes_total", "Writes of trunk sockets", &TrunkCounters::writes);
   trunk("proxy_trunk_ping_timeouts_total", "Trunks given up for silence",
@@ -107,12 +109,15 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks open", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
-  writer.AddGauge("proxy_client_unsent_bytes", "Bytes kept for clients that have not taken them yet", {},
+  writer.AddGauge("proxy_client_unsent_bytes",
+                  "Bytes kept for clients that have not taken them yet", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
   writer.AddGauge("proxy_client_pending_bytes",
-                  "Bytes of clients that cannot go on yet: requests that are not whole or wait, bytes that a server does not take", {},
-                  static_cast<double>(SumGauge(stats, &WorkerStats::client_pending_bytes)));
-  writer.AddGauge("proxy_memory_full_workers", "Workers that take no new client because memory is short", {},
+                  "Bytes of clients that cannot go on yet: requests that are not whole or wait, "
+                  "bytes that a server does not take",
+                  {}, static_cast<double>(SumGauge(stats, &WorkerStats::client_pending_bytes)));
+  writer.AddGauge("proxy_memory_full_workers",
+                  "Workers that take no new client because memory is short", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::memory_full)));
   writer.AddGauge("proxy_workers", "Worker threads", {},
                   static_cast<double>(stats.workers().size()));
@@ -176,42 +181,47 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, CellCounter which) {
     writer.AddCounter(name, help, labels, Sum(endpoint, which));
   };
-  counter("proxy_endpoint_flows_total", "Flows given to the endpoint; requests, in message mode", &EndpointCell::flows);
+  counter("proxy_endpoint_flows_total", "Flows given to the endpoint; requests, in message mode",
+          &EndpointCell::flows);
   counter("proxy_endpoint_connect_refused_total", "Flows that the endpoint's server did not take",
           &EndpointCell::connect_refused);
   counter("proxy_endpoint_resets_total", "Flows that the endpoint's server broke",
           &EndpointCell::resets);
-  counter("proxy_endpoint_trunk_losses_total", "Flows that went down with their trunk or shared connection",
+  counter("proxy_endpoint_trunk_losses_total",
+          "Flows that went down with their trunk or shared connection",
           &EndpointCell::trunk_losses);
-  counter("proxy_endpoint_sent_bytes_total", "Bytes to the server",
-          &EndpointCell::bytes_to_server);
+  counter("proxy_endpoint_sent_bytes_total", "Bytes to the server", &EndpointCell::bytes_to_server);
   counter("proxy_endpoint_received_bytes_total", "Bytes from the server",
           &EndpointCell::bytes_to_client);
-  writer.AddGauge("proxy_endpoint_active_flows", "Flows open at the endpoint, or requests under way", labels,
+  writer.AddGauge("proxy_endpoint_active_flows",
+                  "Flows open at the endpoint, or requests under way", labels,
                   Sum(endpoint, &EndpointCell::active));
-  writer.AddGauge("proxy_endpoint_load_flows", "Those of them that are load: bytes pass or are awaited",
-                  labels, Sum(endpoint, &EndpointCell::load));
+  writer.AddGauge("proxy_endpoint_load_flows",
+                  "Those of them that are load: bytes pass or are awaited", labels,
+                  Sum(endpoint, &EndpointCell::load));
   if (const int64_t all = Heard(endpoint, &EndpointCell::server_active); all >= 0) {
     writer.AddGauge("proxy_endpoint_server_load_streams",
-                    "Streams of all proxies that are load, as the endpoint's agent says on trunks", labels,
-                    static_cast<double>(all));
+                    "Streams of all proxies that are load, as the endpoint's agent says on trunks",
+                    labels, static_cast<double>(all));
   }
   if (const int64_t used = Heard(endpoint, &EndpointCell::server_utilization); used >= 0) {
     writer.AddGauge("proxy_endpoint_server_utilization",
                     "Utilization of the server, as the endpoint's agent says on trunks", labels,
                     static_cast<double>(used) / 1000);
   }
-  writer.AddGauge("proxy_endpoint_ejecting_workers", "Workers that leave the endpoint alone for a time",
-                  labels, Sum(endpoint, &EndpointCell::ejected));
+  writer.AddGauge("proxy_endpoint_ejecting_workers",
+                  "Workers that leave the endpoint alone for a time", labels,
+                  Sum(endpoint, &EndpointCell::ejected));
 }
 
 void CollectReading(const char* of, const std::optional<MemoryReading>& reading,
                     MetricsWriter& writer) {
   if (!reading) return;
-  writer.AddGauge("proxy_memory_used_bytes", "Memory in use, as it is held against a limit", {{"of", of}},
-                  static_cast<double>(reading->used_bytes));
-  writer.AddGauge("proxy_memory_budget_bytes", "What may be used: clients are reset at 95 %, none taken at 98 %",
-                  {{"of", of}}, static_cast<double>(reading->budget_bytes));
+  writer.AddGauge("proxy_memory_used_bytes", "Memory in use, as it is held against a limit",
+                  {{"of", of}}, static_cast<double>(reading->used_bytes));
+  writer.AddGauge("proxy_memory_budget_bytes",
+                  "What may be used: clients are reset at 95 %, none taken at 98 %", {{"of", of}},
+                  static_cast<double>(reading->budget_bytes));
 }
 
 }  // namespace

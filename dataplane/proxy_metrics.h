@@ -1,4 +1,5 @@
-// What a scrape of the proxy shows, summed over workers and endpoints. Thread-safe: reads counters only.
+// What a scrape of the proxy shows, summed over workers and endpoints. Thread-safe: reads counters
+// only.
 #pragma once
 
 #include "common/metrics_page.h"

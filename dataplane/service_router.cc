@@ -11,15 +11,16 @@ namespace {
 constexpr uint32_t kRefusalsToEject = 5;
 // The wait grows with the number of ejections in a row, up to this.
 constexpr absl::Duration kEjectionMax = absl::Seconds(300);
-// A fifth of the flows may be tried again, and a few at once: a dead service must not double its own load.
+// A fifth of the flows may be tried again, and a few at once: a dead service must not double its
+// own load.
 constexpr double kRetryTokensPerFlow = 0.2;
 constexpr double kMaxRetryTokens = 100;
 // Clients in the waiting line; beyond, they are refused at once.
 constexpr size_t kMaxWaiting = 10'000;
 // One pick in this many is timed: a clock read costs as much as a pick.
 constexpr uint64_t kPicksPerTimedOne = 64;
-// A word changes what is known of its own endpoint at once; what follows from all words together, the
-// scale and who is hot, is looked at this often.
+// A word changes what is known of its own endpoint at once; what follows from all words together,
+// the scale and who is hot, is looked at this often.
 constexpr absl::Duration kRefreshInterval = absl::Milliseconds(50);
 
 }  // namespace
@@ -172,7 +173,8 @@ bool ServiceRouter::Assign(Flow& flow) {
   // It has no room, or ended a moment ago: whichever has room.
   Rebuild();
   for (const auto& state : states_) {
-    const bool takes = state.get() != first && state->endpoint.weight > 0 && state->carrier->usable();
+    const bool takes =
+        state.get() != first && state->endpoint.weight > 0 && state->carrier->usable();
     if (takes && !flow.tried(state.get()) && StartAt(*state, flow)) return true;
   }
   return false;
@@ -281,11 +283,14 @@ EndpointState* ServiceRouter::PickFor(const Flow& flow) {
   return flow.tried(state) ? PickUntried(flow) : state;
 }
 
-// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all were, anywhere.
+// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all
+// were, anywhere.
 EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
   EndpointState* best = nullptr;
   for (const auto& state : states_) {
-    if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->carrier->usable()) continue;
+    if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->carrier->usable()) {
+      continue;
+    }
     const auto score = [this](const EndpointState& s) {
       return std::pair(s.ejected, (loads_[s.index].in_flight + 1) / s.endpoint.weight);
     };

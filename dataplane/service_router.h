@@ -1,9 +1,9 @@
 // One service in one worker: where each of its flows goes.
 //
-// Holds what this worker knows of each endpoint right now (what is under way there, whether it can be
-// reached, refused connects in a row) beside what the controller said of it (weights), and keeps the
-// balancer's table to those that can take a flow. A flow that finds no way waits here until there is
-// one or its connect time-out ends it.
+// Holds what this worker knows of each endpoint right now (what is under way there, whether it can
+// be reached, refused connects in a row) beside what the controller said of it (weights), and keeps
+// the balancer's table to those that can take a flow. A flow that finds no way waits here until
+// there is one or its connect time-out ends it.
 //
 // Confined to its worker's loop. Flows are borrowed; carriers are the worker's.
 #pragma once
@@ -29,8 +29,8 @@ struct EndpointState {
   Endpoint endpoint;
   EndpointCell* cell = nullptr;
   Carrier* carrier = nullptr;  // null once the endpoint left the snapshot
-  size_t index = 0;           // in the service's list
-  uint32_t active = 0;        // flows, or requests in message mode
+  size_t index = 0;            // in the service's list
+  uint32_t active = 0;         // flows, or requests in message mode
   LoadEstimate load;
   uint32_t refused_in_row = 0;
   uint32_t ejections = 0;  // without a success between
@@ -53,8 +53,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
     virtual void CloseLingering(UniqueFd client) = 0;
   };
 
-  // How long an endpoint is left alone the first time. Short: a refused connect is retried elsewhere and costs its client
-  // nothing.
+  // How long an endpoint is left alone the first time. Short: a refused connect is retried
+  // elsewhere and costs its client nothing.
   static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
 
   struct Place {

@@ -29,11 +29,14 @@ constexpr uint32_t kMaxInFlight = 65536;
 constexpr uint32_t kMaxSharedConnections = 1024;
 constexpr uint32_t kMaxConnections = 65536;
 
-std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
+std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
+  return {id.epoch(), id.version()};
+}
 
 std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
-// None of the time-outs may be nothing, which would reset every client, or longer than this: what the configuration allows.
+// None of the time-outs may be nothing, which would reset every client, or longer than this: what
+// the configuration allows.
 constexpr absl::Duration kLongestTimeout = absl::Hours(7 * 24);
 
 absl::Status ReadTimeout(const std::string& service, const char* field,
@@ -123,8 +126,8 @@ absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::str
                         &connection.max_in_flight));
   read.Update(ReadCount(service, "message.shared_connections", from.shared_connections(),
                         kMaxSharedConnections, &message->max_shared));
-  read.Update(ReadCount(service, "message.max_connections", from.max_connections(),
-                        kMaxConnections, &message->max_connections));
+  read.Update(ReadCount(service, "message.max_connections", from.max_connections(), kMaxConnections,
+                        &message->max_connections));
   if (!read.ok()) return read;
   return message;
 }
@@ -250,14 +253,14 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
                                           const v1::SubscribeResponse& response) {
   if (response.has_up_to_date()) {
     if (Order(response.up_to_date()) == Order(current.id())) return current;
-    return absl::FailedPreconditionError(
-        absl::StrCat("told to be up to date with ", IdText(response.up_to_date()),
-                     "; this proxy holds ", IdText(current.id())));
+    return absl::FailedPreconditionError(absl::StrCat("told to be up to date with ",
+                                                      IdText(response.up_to_date()),
+                                                      "; this proxy holds ", IdText(current.id())));
   }
   if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the delta is for ", IdText(response.delta().base()), "; this proxy holds ",
-                     IdText(current.id())));
+    return absl::FailedPreconditionError(absl::StrCat("the delta is for ",
+                                                      IdText(response.delta().base()),
+                                                      "; this proxy holds ", IdText(current.id())));
   }
   if (!response.has_delta() && !response.has_snapshot()) {
     return absl::InvalidArgumentError("the response has neither snapshot nor delta");
@@ -272,9 +275,10 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
   return next;
 }
 
-absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
-    const v1::Snapshot& snapshot, const RoutingTable* previous, const Resolver& resolve,
-    TrafficStats& stats) {
+absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::Snapshot& snapshot,
+                                                                      const RoutingTable* previous,
+                                                                      const Resolver& resolve,
+                                                                      TrafficStats& stats) {
   if (snapshot.services_size() > kMaxServices) {
     return absl::InvalidArgumentError(
         absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
@@ -286,8 +290,8 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
   std::map<std::string, std::string> listeners;
   for (const v1::Service& item : snapshot.services()) {
     if (item.endpoints_size() > kMaxEndpoints) {
-      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), ": more than ",
-                                                     kMaxEndpoints, " endpoints"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", item.name(), ": more than ", kMaxEndpoints, " endpoints"));
     }
     absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, resolve, stats);
     if (!set.ok()) return set.status();
@@ -296,8 +300,8 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
     }
     const auto [taken, fresh] = listeners.try_emplace((*set)->listen.ToString(), item.name());
     if (!fresh && (*set)->listen.port != 0) {
-      return absl::InvalidArgumentError(absl::StrCat("services ", taken->second, " and ",
-                                                     item.name(), " both listen on ", taken->first));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "services ", taken->second, " and ", item.name(), " both listen on ", taken->first));
     }
     table->services.push_back(ShareWith(previous, *std::move(set)));
   }
@@ -307,8 +311,7 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
 v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence) {
   v1::Snapshot relaxed = snapshot;
   if (silence <= kRelaxAfter) return relaxed;
-  const double keep =
-      std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
+  const double keep = std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
   for (v1::Service& service : *relaxed.mutable_services()) {
     double weights = 0;
     double capacities = 0;

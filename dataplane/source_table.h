@@ -90,7 +90,8 @@ class SourceLease {
       : key_(SourceTable::KeyOf(source)) {
     if (table->Enter(key_, limit)) table_ = std::move(table);
   }
-  SourceLease(SourceLease&& other) noexcept : table_(std::move(other.table_)), key_(std::move(other.key_)) {}
+  SourceLease(SourceLease&& other) noexcept
+      : table_(std::move(other.table_)), key_(std::move(other.key_)) {}
   SourceLease& operator=(SourceLease&& other) noexcept {
     std::swap(table_, other.table_);
     std::swap(key_, other.key_);

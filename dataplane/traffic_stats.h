@@ -1,8 +1,8 @@
 // What workers count of the flows they carry, and what the controller and a scrape read.
 //
-// One cell for each (worker, endpoint) and each worker, written by that worker alone (see common/metrics.h). An endpoint's
-// cells live as long as anybody holds them, so a flow that outlives its endpoint still has where to count.
-// Thread-safe by that rule.
+// One cell for each (worker, endpoint) and each worker, written by that worker alone (see
+// common/metrics.h). An endpoint's cells live as long as anybody holds them, so a flow that
+// outlives its endpoint still has where to count. Thread-safe by that rule.
 #pragma once
 
 #include <map>
@@ -28,19 +28,19 @@ struct alignas(64) EndpointCell {
     server_utilization.Set(kUnknown);
   }
 
-  Gauge active;                // flows open at the endpoint, or requests under way
-  Gauge load;                  // those of them that count as load
-  Gauge server_active;         // what the agent said last: load of all proxies
-  Gauge server_utilization;    // and thousandths; kUnknown where it says nothing
-  Counter flows;               // given to it; requests, in message mode
-  Counter connect_refused;     // its agent could not reach the server
-  Counter resets;              // broken by the server
-  Counter trunk_losses;        // flows that went down with their trunk or shared connection
+  Gauge active;              // flows open at the endpoint, or requests under way
+  Gauge load;                // those of them that count as load
+  Gauge server_active;       // what the agent said last: load of all proxies
+  Gauge server_utilization;  // and thousandths; kUnknown where it says nothing
+  Counter flows;             // given to it; requests, in message mode
+  Counter connect_refused;   // its agent could not reach the server
+  Counter resets;            // broken by the server
+  Counter trunk_losses;      // flows that went down with their trunk or shared connection
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;
   Counter connect_nanos;
-  Gauge ejected;               // 1: left alone for a time
+  Gauge ejected;  // 1: left alone for a time
 };
 
 class EndpointStats {
@@ -94,7 +94,7 @@ struct alignas(64) WorkerStats {
   Gauge trunks;
   Counter dials;
   Counter dial_failures;
-  Counter trunks_up;  // dials whose agent has spoken HTTP/2
+  Counter trunks_up;         // dials whose agent has spoken HTTP/2
   Gauge load_subscriptions;  // trunks whose agent was asked for its load
   Counter load_words;
   Counter load_faults;
@@ -112,7 +112,7 @@ struct alignas(64) WorkerStats {
   Counter slow_readers;
   Counter source_limited;
   Counter bad_headers;
-  Counter shed;  // because memory was short
+  Counter shed;                   // because memory was short
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;
@@ -129,7 +129,8 @@ class TrafficStats {
   const std::vector<WorkerStats>& workers() const { return workers_; }
 
   // The endpoint's cells, made when it is new. They stay while somebody else holds them.
-  std::shared_ptr<EndpointStats> Endpoint(const std::string& service, const std::string& endpoint_id);
+  std::shared_ptr<EndpointStats> Endpoint(const std::string& service,
+                                          const std::string& endpoint_id);
   std::shared_ptr<ListenerStats> Listener(const std::string& service);
   // Those that are held by somebody.
   std::vector<std::shared_ptr<EndpointStats>> Endpoints() const;

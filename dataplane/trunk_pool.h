@@ -1,11 +1,12 @@
-// The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is draining or lost.
+// The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is
+// draining or lost.
 //
 // One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at
 // once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that accepts and is
 // frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
 //
-// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. One that
-// nobody uses any more drains its trunks.
+// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. One
+// that nobody uses any more drains its trunks.
 #pragma once
 
 #include <memory>
@@ -88,7 +89,7 @@ class TrunkPool final : public Carrier,
   SocketAddress target_;
   bool has_target_ = false;
   TrunkConnection* dialing_ = nullptr;  // the one that is not up yet
-  bool reported_down_ = false;  // logs say it once
+  bool reported_down_ = false;          // logs say it once
   MonotonicTime last_up_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   std::vector<std::unique_ptr<LoadSubscription>> subscriptions_;  // of each that is up, at most one

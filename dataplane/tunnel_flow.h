@@ -1,9 +1,9 @@
 // A client connection as a stream on a trunk: `tunnel` mode.
 //
 // Adds to StreamBridge what a client needs: an endpoint, a time-out for getting there, and a second
-// try elsewhere when it is certain that the first one reached no server. For that it keeps a copy of
-// what the client sent (at most 64 KiB) until the agent answers 200; after that nothing is ever sent
-// twice.
+// try elsewhere when it is certain that the first one reached no server. For that it keeps a copy
+// of what the client sent (at most 64 KiB) until the agent answers 200; after that nothing is ever
+// sent twice.
 //
 // Safe to retry: the agent says 503 (it could not connect), or the stream was refused or lies above
 // the last id of a GOAWAY. Not safe: a trunk that broke.

@@ -123,8 +123,8 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   return *slot;
 }
 
-// With memory short, clients wait for others to leave; where there are no others they would wait for
-// ever.
+// With memory short, clients wait for others to leave; where there are no others they would wait
+// for ever.
 bool Worker::HasRoom() const {
   const int64_t clients = all_stats_.Clients();
   return clients < static_cast<int64_t>(options_.max_clients) &&

@@ -1,7 +1,8 @@
-// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with other workers but
-// immutable endpoint sets and counters.
+// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with
+// other workers but immutable endpoint sets and counters.
 //
-// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is confined to that loop.
+// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is
+// confined to that loop.
 #pragma once
 
 #include <functional>

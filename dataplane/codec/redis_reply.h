@@ -21,8 +21,8 @@
 
 namespace trunkline {
 
-// The deepest reply of Redis 7 itself has 12 levels (COMMAND DOCS). A script can make one of thousands,
-// which no shared connection carries.
+// The deepest reply of Redis 7 itself has 12 levels (COMMAND DOCS). A script can make one of
+// thousands, which no shared connection carries.
 constexpr size_t kMaxRedisReplyDepth = 64;
 
 class RedisReplyParser final : public ReplyParser {

@@ -1,7 +1,8 @@
-// The server behind every proxy of a benchmark: sends back what comes, closes when its client does. One thread, epoll,
-// as few system calls as a plain server needs, so that what is measured is the proxies. Listens on TCP and a unix socket
-// at once, so that the same process serves both sides of a comparison. On a bulk port a client says in eight bytes (big
-// endian) how many it wants and gets as many.
+// The server behind every proxy of a benchmark: sends back what comes, closes when its client does.
+// One thread, epoll, as few system calls as a plain server needs, so that what is measured is the
+// proxies. Listens on TCP and a unix socket at once, so that the same process serves both sides of
+// a comparison. On a bulk port a client says in eight bytes (big endian) how many it wants and gets
+// as many.
 #include <endian.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -39,7 +40,8 @@ struct Server {
     epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd, &event);
   }
   static bool Has(const std::vector<trunkline::UniqueFd>& sockets, int fd) {
-    return std::any_of(sockets.begin(), sockets.end(), [&](const auto& socket) { return socket.get() == fd; });
+    return std::any_of(sockets.begin(), sockets.end(),
+                       [&](const auto& socket) { return socket.get() == fd; });
   }
 
   // Tries the first read at once: the request is usually there with the connection.
@@ -79,7 +81,8 @@ struct Server {
     if (n == 0 || (n < 0 && errno != EAGAIN)) return End(fd);
     if (n == sizeof wanted) owed[fd] += be64toh(wanted);
     while (owed[fd] > 0) {
-      const ssize_t sent = send(fd, filling.data(), std::min<uint64_t>(owed[fd], filling.size()), MSG_NOSIGNAL);
+      const ssize_t sent =
+          send(fd, filling.data(), std::min<uint64_t>(owed[fd], filling.size()), MSG_NOSIGNAL);
       if (sent < 0 && errno == EAGAIN) return;
       if (sent < 0) return End(fd);
       owed[fd] -= static_cast<uint64_t>(sent);

@@ -287,8 +287,8 @@ TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
   near.Send(much);
   pair.Pump();
   ASSERT_EQ(far.received.size(), much.size());
-  EXPECT_EQ(budget.left(), StreamWindow::kBudgetBytes - StreamWindow::kMaxBytes +
-                               StreamWindow::kInitialBytes);
+  EXPECT_EQ(budget.left(),
+            StreamWindow::kBudgetBytes - StreamWindow::kMaxBytes + StreamWindow::kInitialBytes);
   // It stalls, and the peer may fill what it was granted.
   far.consume = false;
   far.received.clear();

@@ -68,10 +68,9 @@ class TestStream : public Http2Stream {
 class End : public Http2Session::Listener {
  public:
   explicit End(Http2Session::Role role)
-      : session({.role = role,
-                 .max_streams = 1000,
-                 .offers_load = role == Http2Session::Role::kServer},
-                this, &output) {}
+      : session(
+            {.role = role, .max_streams = 1000, .offers_load = role == Http2Session::Role::kServer},
+            this, &output) {}
 
   // What it has to write now.
   Bytes Written() {
@@ -80,7 +79,9 @@ class End : public Http2Session::Listener {
     output.Consume(output.size());
     return bytes;
   }
-  void Read(const Bytes& bytes) { ASSERT_TRUE(session.Receive(bytes.data(), bytes.size(), MonotonicTime()).ok()); }
+  void Read(const Bytes& bytes) {
+    ASSERT_TRUE(session.Receive(bytes.data(), bytes.size(), MonotonicTime()).ok());
+  }
 
   Http2Stream* OnConnect(std::string_view authority, int*) override {
     asked_for = authority;
@@ -172,8 +173,9 @@ TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
   EXPECT_EQ(proxy.Written(), examples["proxy asks for the load"]);
   proxy.Read(examples["agent says the load"]);
   EXPECT_EQ(proxy.load_stream.status, 200);
-  std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
-                                 proxy.load_stream.received.size());
+  std::span<const uint8_t> bytes(
+      reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
+      proxy.load_stream.received.size());
   LoadWordReader reader;
   LoadWord word;
   ASSERT_TRUE(reader.Next(bytes, &word));

@@ -153,7 +153,8 @@ TEST_P(ProxyHeaderInTest, ProxyThatStopsResetsThoseWhoseHeaderIsNotWhole) {
   EXPECT_EQ(tunnel_.clients(), 1) << "it may finish until the proxy goes";
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes), test::kNameOfMode);
+INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes),
+                         test::kNameOfMode);
 
 class ImpatientProxyHeaderTest : public ProxyHeaderInTest {
  protected:

@@ -55,15 +55,16 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
     set_->authority = "db:1";
     set_->limits.connect_timeout = absl::Seconds(20);
     set_->stats = stats_.Listener("db");
-    router_ =
-        std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0), ServiceRouter::Place(), 1, set_, ejection_base);
+    router_ = std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0),
+                                              ServiceRouter::Place(), 1, set_, ejection_base);
     ASSERT_TRUE(RunUntil([&] { return stats_.worker(0).trunks_up.Value() == agents_.size(); }));
   }
 
   // The client's end of a new flow, which is already on its way.
   Peer AddClient() {
     auto [fd, peer] = TcpPair();
-    std::unique_ptr<Flow> flow = std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
+    std::unique_ptr<Flow> flow =
+        std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
     Flow& borrowed = *flow;
     flows_[&borrowed] = std::move(flow);
     router_->Join(borrowed);

@@ -89,10 +89,9 @@ TEST(SourceTableTest, LimitHoldsWhileManyThreadsComeAndGo) {
 class SourceLimitTest : public ::testing::TestWithParam<CarryMode> {
  protected:
   static Tunnel::Options Limited(uint32_t limit, bool accept, size_t workers = 1) {
-    return InMode(
-        GetParam(),
-        test::Introduced(
-            accept, {.workers = workers, .limits = {.max_clients_per_source = limit}}));
+    return InMode(GetParam(),
+                  test::Introduced(
+                      accept, {.workers = workers, .limits = {.max_clients_per_source = limit}}));
   }
   void Serve(Tunnel& tunnel) { test::Serve(tunnel, GetParam(), server_); }
 
