@@ -267,11 +267,12 @@ size_t QueuedToSend(int fd) {
   return ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<size_t>(bytes) : 0;
 }
 
-absl::Duration RoundTrip(int fd) {
+TcpPath PathOf(int fd) {
   tcp_info info{};
   socklen_t size = sizeof info;
-  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return absl::ZeroDuration();
-  return absl::Microseconds(info.tcpi_rtt);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return {};
+  return {.round_trip = absl::Microseconds(info.tcpi_rtt),
+          .resent_segments = info.tcpi_total_retrans};
 }
 
 void SetTrunkOptions(int fd) {

@@ -80,8 +80,12 @@ size_t QueuedToSend(int fd);
 // the kernel (so that scheduling stays ours), and an end to unacknowledged silence.
 void SetTrunkOptions(int fd);
 
-// The kernel's smoothed round-trip time of a TCP connection; zero: it has none.
-absl::Duration RoundTrip(int fd);
+// What the kernel knows of the way of a TCP connection; all zero: it has none.
+struct TcpPath {
+  absl::Duration round_trip;  // smoothed
+  uint64_t resent_segments = 0;
+};
+TcpPath PathOf(int fd);
 
 // What errno said, as "Connection refused".
 std::string ErrorText(int error);

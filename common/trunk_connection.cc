@@ -18,10 +18,8 @@ constexpr int kWritesPerPass = 8;
 // Unsent bytes at which no more is pulled from clients: what the kernel does not take stays with
 // them.
 constexpr size_t kHighWaterBytes = 256 * 1024;
-// A round trip changes slowly, and asking costs a system call.
-constexpr absl::Duration kRoundTripInterval = absl::Milliseconds(100);
-// A burst is not congestion.
-constexpr absl::Duration kCongestedAfter = absl::Milliseconds(50);
+// On the way; an estimate.
+constexpr size_t kSegmentBytes = 1448;
 // Between "open nothing more" and the GOAWAY that names the last stream: what was under way
 // arrives.
 constexpr absl::Duration kShutdownNotice = absl::Milliseconds(200);
@@ -109,8 +107,9 @@ void TrunkConnection::ReadAvailable() {
     }
     counters_->reads.Add();
     counters_->bytes_read.Add(n);
+    passed_.bytes += n;
     last_read_ = loop_.now();
-    MeasureRoundTrip();
+    LookAtPath();
     if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
     if (!Parse(n)) return;
     if (session_.has_unread()) break;
@@ -121,11 +120,13 @@ void TrunkConnection::ReadAvailable() {
   read_pending_ = true;
 }
 
-// For the windows of streams, which grow by it.
-void TrunkConnection::MeasureRoundTrip() {
-  if (last_read_ < measured_at_ + kRoundTripInterval) return;
-  measured_at_ = last_read_;
-  session_.set_round_trip(RoundTrip(socket_.fd()));
+void TrunkConnection::LookAtPath() {
+  if (!strain_.LookDue(last_read_)) return;
+  const TcpPath path = PathOf(socket_.fd());
+  // Windows of streams grow by it.
+  session_.set_round_trip(path.round_trip);
+  passed_.resent = path.resent_segments;
+  strain_.Look(last_read_, passed_);
 }
 
 // The first bytes of the read buffer. False: the trunk is lost.
@@ -153,10 +154,10 @@ void TrunkConnection::OnFlush() {
 void TrunkConnection::WriteAvailable() {
   for (int i = 0; i < kWritesPerPass; ++i) {
     const bool more = session_.Produce(kHighWaterBytes);
-    if (!more) behind_since_ = MonotonicTime::Infinite();
+    if (!more) strain_.OnCaughtUp();
     if (output_.empty()) return;
     if (!SendOutput()) {
-      if (more) behind_since_ = std::min(behind_since_, loop_.now());
+      if (more) strain_.OnBehind(loop_.now());
       return;
     }
     if (!more) {
@@ -167,7 +168,7 @@ void TrunkConnection::WriteAvailable() {
   loop_.RequestFlush(this);
 }
 
-bool TrunkConnection::congested() const { return loop_.now() >= behind_since_ + kCongestedAfter; }
+TrunkStrain::Level TrunkConnection::strain() const { return strain_.level(loop_.now()); }
 
 // False: the socket takes no more.
 bool TrunkConnection::SendOutput() {
@@ -184,6 +185,8 @@ bool TrunkConnection::SendOutput() {
     }
     counters_->writes.Add();
     counters_->bytes_written.Add(n);
+    passed_.bytes += n;
+    passed_.segments += 1 + n / kSegmentBytes;
     const bool whole = static_cast<size_t>(n) == output_.size();
     output_.Consume(n);
     if (!whole && socket_.short_is_all()) {

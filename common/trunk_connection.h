@@ -17,6 +17,7 @@
 #include "common/metrics.h"
 #include "common/output_buffer.h"
 #include "common/trunk_socket.h"
+#include "common/trunk_strain.h"
 
 namespace trunkline {
 
@@ -82,8 +83,8 @@ class TrunkConnection final : public EventHandler,
   bool peer_drains() const { return peer_drains_; }
   bool up() const { return state_ == State::kUp; }
   size_t unsent_bytes() const { return output_.size(); }
-  // More was ready than the kernel took, for a while already: new streams are better off elsewhere.
-  bool congested() const;
+  // How much better off new streams are elsewhere.
+  TrunkStrain::Level strain() const;
 
   // No new streams either way; the trunk ends by itself when its streams have.
   void Drain();
@@ -105,7 +106,7 @@ class TrunkConnection final : public EventHandler,
 
   bool Shake();
   void ReadAvailable();
-  void MeasureRoundTrip();
+  void LookAtPath();
   bool Parse(size_t size);
   void WriteAvailable();
   bool SendOutput();
@@ -131,8 +132,8 @@ class TrunkConnection final : public EventHandler,
   bool told_usable_ = false;  // what the owner was told last
   bool lingering_ = false;    // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
-  MonotonicTime measured_at_;
-  MonotonicTime behind_since_ = MonotonicTime::Infinite();
+  TrunkStrain strain_;
+  TrunkStrain::Totals passed_;  // resent: as the kernel said last
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};
 };

@@ -12,7 +12,8 @@ namespace {
 // idle.
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
-// Beyond this many streams on the least busy trunk another one is worth its connection.
+// Beyond this many streams on the least busy trunk another one is worth its connection; or when it
+// is three quarters full, so that nobody has to wait for a dial.
 constexpr size_t kStreamsWorthAnotherTrunk = 256;
 // A trunk that ended sooner is replaced with backoff: its agent may be restarting in a loop.
 constexpr absl::Duration kLasted = absl::Seconds(1);
@@ -64,9 +65,19 @@ bool TrunkPool::usable() const {
   return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
 }
 
-// What a new stream would wait behind: first whether the kernel lags behind, then who is there.
-std::pair<bool, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
-  return {trunk.congested(), trunk.session().open_streams()};
+// What a new stream would wait behind: first what strains the trunk, then who is there.
+std::pair<TrunkStrain::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
+  return {trunk.strain(), trunk.session().open_streams()};
+}
+
+size_t TrunkPool::Enough(const TrunkConnection& trunk) {
+  const size_t most = trunk.max_streams();
+  return std::min(kStreamsWorthAnotherTrunk, most - most / 4);
+}
+
+size_t TrunkPool::Current() const {
+  return std::count_if(trunks_.begin(), trunks_.end(),
+                       [](const auto& t) { return !t->draining(); });
 }
 
 TrunkConnection* TrunkPool::Acquire() {
@@ -76,16 +87,23 @@ TrunkConnection* TrunkPool::Acquire() {
     if (!trunk->usable()) continue;
     if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
   }
-  const bool busy = best == nullptr || best->congested() ||
-                    best->session().open_streams() >= kStreamsWorthAnotherTrunk;
-  if (busy && trunks_.size() < options_.max_trunks && !dial_timer_.armed()) Dial();
+  const bool busy = best == nullptr || best->strain() != TrunkStrain::Level::kNone ||
+                    best->session().open_streams() >= Enough(*best);
+  if (busy) DialAnother();
   return best;
 }
 
 void TrunkPool::DialIfNeeded() {
-  const bool warm =
-      std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->up(); });
-  if (!warm && dialing_ == nullptr && !dial_timer_.armed()) Dial();
+  // Who comes while all are full waits in line and asks for no trunk.
+  bool room = false;
+  for (const auto& trunk : trunks_) {
+    room = room || (trunk->up() && trunk->session().open_streams() < trunk->max_streams());
+  }
+  if (!room) DialAnother();
+}
+
+void TrunkPool::DialAnother() {
+  if (dialing_ == nullptr && Current() < options_.max_trunks && !dial_timer_.armed()) Dial();
 }
 
 void TrunkPool::Dial() {
@@ -131,18 +149,21 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
     stats_->trunks_up.Add();
     if (reported_down_) LogInfo("trunk to {} is back", address_);
     reported_down_ = false;
-    if (replacing_) ReplaceOldest();
+    if (std::exchange(replacing_, false)) DrainOldest();
     if (!age_timer_.armed()) loop_.Arm(age_timer_, Age());
   }
   if (trunk.draining()) {
     EndLoad(trunk);
-    if (trunk.peer_drains()) LogInfo("agent {} asks for no new streams on a trunk", address_);
-    Replace();
+    if (trunk.peer_drains()) {
+      LogInfo("agent {} asks for no new streams on a trunk", address_);
+      Replace();
+    }
   }
+  DialIfNeeded();
   NotifyUsers();
 }
 
-// A trunk that was up ends.
+// A trunk that was up ends, and not because this pool wants it.
 void TrunkPool::Replace() {
   if (loop_.now() - last_up_ >= kLasted) {
     backoff_.Reset();
@@ -157,15 +178,33 @@ absl::Duration TrunkPool::Age() { return options_.max_age * (0.8 + 0.4 * random_
 // One of them in each turn: with several trunks the turns come so much more often.
 void TrunkPool::OnAgeTimer() {
   if (!used() || trunks_.empty()) return;
-  loop_.Arm(age_timer_, Age() / static_cast<double>(trunks_.size()));
-  if (dial_timer_.armed()) return;
+  const size_t current = Current();
+  loop_.Arm(age_timer_, Age() / static_cast<double>(std::max<size_t>(1, current)));
+  // Flows that do not end keep their trunks: those do not become more and more.
+  if (dial_timer_.armed() || trunks_.size() - current >= options_.max_trunks) return;
+  if (HasSpare()) return DrainOldest();
   replacing_ = true;
   if (dialing_ == nullptr) Dial();
 }
 
-// Trunks are in the order of their birth; the newest has just come up.
-void TrunkPool::ReplaceOldest() {
-  replacing_ = false;
+// Whether one less would do, and would for some time.
+bool TrunkPool::HasSpare() const {
+  size_t up = 0;
+  size_t streams = 0;
+  size_t enough = kStreamsWorthAnotherTrunk;
+  for (const auto& trunk : trunks_) {
+    if (!trunk->up()) continue;
+    if (trunk->strain() != TrunkStrain::Level::kNone) return false;
+    ++up;
+    enough = std::min(enough, Enough(*trunk));
+    streams += trunk->session().open_streams();
+  }
+  // Half of what would make the rest ask for one more.
+  return up > 1 && streams < (up - 1) * enough / 2;
+}
+
+// They are in the order of their birth. The newest stays.
+void TrunkPool::DrainOldest() {
   for (const auto& trunk : trunks_) {
     if (trunk.get() == trunks_.back().get()) return;
     if (!trunk->up()) continue;
@@ -225,7 +264,12 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
     DialLater(std::string(why.message()));
   } else {
     if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
-    Replace();
+    // One that ended because it was drained here says nothing against its agent.
+    if (why.ok() && !trunk.peer_drains()) {
+      DialIfNeeded();
+    } else {
+      Replace();
+    }
   }
   NotifyUsers();
 }

@@ -31,6 +31,7 @@ class TrunkPool final : public Carrier,
  public:
   struct Options {
     uint32_t max_streams_per_trunk = 1000;
+    // Draining ones come on top, as many again: those of flows that do not end.
     uint32_t max_trunks = 4;
     absl::Duration ping_after = absl::Seconds(5);
     absl::Duration ping_timeout = absl::Seconds(5);
@@ -71,13 +72,19 @@ class TrunkPool final : public Carrier,
 
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
-  static std::pair<bool, size_t> Burden(TrunkConnection& trunk);
+  static std::pair<TrunkStrain::Level, size_t> Burden(TrunkConnection& trunk);
+  // Streams on it that make another one worth its connection.
+  static size_t Enough(const TrunkConnection& trunk);
+  // Those that carry what is new, or will: draining ones go on beside them.
+  size_t Current() const;
   absl::Duration Age();
   void Dial();
   void DialIfNeeded();
+  void DialAnother();
   void DialLater(const std::string& why);
   void OnAgeTimer();
-  void ReplaceOldest();
+  bool HasSpare() const;
+  void DrainOldest();
   void Replace();
 
   EventLoop& loop_;
