@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -183,6 +184,15 @@ TEST(SocketTest, RefusedConnectSaysWhy) {
   }
   EXPECT_EQ(result.error, ECONNREFUSED);
   EXPECT_EQ(ErrorText(result.error), "Connection refused");
+}
+
+TEST(SocketTest, TrunkEndsWhenNobodyAcknowledgesItsBytes) {
+  auto [near, far] = test::TcpPair();
+  SetTrunkOptions(near.get());
+  unsigned millis = 0;
+  socklen_t size = sizeof millis;
+  ASSERT_EQ(getsockopt(near.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, &size), 0);
+  EXPECT_EQ(millis, 10'000u) << "0: the kernel would try for a quarter of an hour";
 }
 
 TEST(SocketTest, CloseWithResetReachesThePeerAsAReset) {
