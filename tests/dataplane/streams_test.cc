@@ -6,22 +6,21 @@
 // TRUNKLINE_STREAMS is the number of short connections each way of carrying them gets;
 // TRUNKLINE_SEED another seed.
 #include <gtest/gtest.h>
-#include <sys/epoll.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <memory>
 #include <thread>
-#include <unordered_map>
 #include <vector>
 
+#include "tests/dataplane/crowd.h"
 #include "tests/dataplane/modes.h"
 #include "tests/dataplane/seeded_end.h"
 
 namespace trunkline {
 namespace {
 
+using test::FromEnvironment;
 using test::InMode;
 using test::LocalServer;
 using test::MakePlan;
@@ -38,11 +37,6 @@ constexpr size_t kThreads = 2;
 constexpr int kSendBuffer = 32 * 1024;
 // Short ones of a thread that are open at a time.
 constexpr size_t kAtATime = 32;
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* const text = std::getenv(name);
-  return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 // As many as there are descriptors for: four sockets each, and pipes for some.
 size_t LongConnections() {
@@ -67,65 +61,7 @@ struct Tally {
   }
 };
 
-// Ends that one thread plays.
-class Crowd {
- public:
-  explicit Crowd(Tally& tally) : tally_(tally), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
-  ~Crowd() { tally_.stuck += ends_.size(); }
-
-  size_t size() const { return ends_.size(); }
-  SeededEnd* Add(std::unique_ptr<SeededEnd> end) {
-    SeededEnd* const borrowed = end.get();
-    const int fd = end->fd();
-    epoll_event event{.events = Interest(*borrowed), .data = {.fd = fd}};
-    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
-    ends_[fd] = std::move(end);
-    return borrowed;
-  }
-  void AddListener(int fd) {
-    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
-    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
-  }
-  // What it wants has changed.
-  void Ask(const SeededEnd& end) {
-    epoll_event event{.events = Interest(end), .data = {.fd = end.fd()}};
-    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, end.fd(), &event);
-  }
-
-  // Steps those that are ready; `gone` sees each that is over, `other` each foreign descriptor.
-  // False: nothing happened in that time.
-  template <typename Gone, typename Other>
-  bool Step(int millis, Gone gone, Other other) {
-    epoll_event events[64];
-    const int count = epoll_wait(epoll_.get(), events, std::size(events), millis);
-    for (int i = 0; i < count; ++i) {
-      const auto found = ends_.find(events[i].data.fd);
-      if (found == ends_.end()) {
-        other(events[i].data.fd);
-        continue;
-      }
-      SeededEnd& end = *found->second;
-      const uint32_t before = Interest(end);
-      if (end.Step()) {
-        if (Interest(end) != before) Ask(end);
-        continue;
-      }
-      tally_.Add(end);
-      gone(end);
-      ends_.erase(found);
-    }
-    return count > 0;
-  }
-
- private:
-  static uint32_t Interest(const SeededEnd& end) {
-    return (end.wants_to_read() ? EPOLLIN : 0u) | (end.wants_to_write() ? EPOLLOUT : 0u);
-  }
-
-  Tally& tally_;
-  const UniqueFd epoll_;
-  std::unordered_map<int, std::unique_ptr<SeededEnd>> ends_;
-};
+using Crowd = test::Crowd<SeededEnd, Tally>;
 
 // Clients of one thread: short ones that come and go beside long ones, which send a piece each time
 // that a short one has gone.
