@@ -1,4 +1,4 @@
-// How long bytes that wait for a slow reader have waited.
+// How long bytes that wait for a slow reader, or for the rest of a request, have waited.
 //
 // "It took something a moment ago" says little: who reads a byte a second takes something all the
 // time. The age of the oldest byte that waits says how long the reader needs for what is kept, and

@@ -1,5 +1,6 @@
 #include "dataplane/direct_flow.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -26,6 +27,7 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
   pending_share_.BelongTo(router.client_pending_bytes());
   piped_share_.BelongTo(router.piped_bytes());
   up_.Prime(first);
+  CountHeld();
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
 
@@ -126,10 +128,14 @@ void DirectFlow::Carry() {
   if (done_ || !connected_) return;
   if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
+  CountHeld();
+  if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
+}
+
+void DirectFlow::CountHeld() {
   unsent_share_.Set(down_.held_bytes());
   pending_share_.Set(up_.held_bytes());
   piped_share_.Set(up_.piped_bytes() + down_.piped_bytes());
-  if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
 // False: the flow is over.
@@ -181,11 +187,13 @@ void DirectFlow::OnMoved(bool to_server) {
 }
 
 Flow::Held DirectFlow::held() const {
-  const size_t down = down_.held_bytes();
-  const size_t up = up_.held_bytes();
-  if (down + up == 0) return {};
-  return {.bytes = down + up + (down > 0 ? QueuedToSend(client_.fd.get()) : 0),
-          .since = down >= up ? down_age_.since() : up_age_.since()};
+  Held held = {.bytes = up_.held_bytes() + down_.held_bytes()};
+  if (up_.holds_bytes()) held.since = up_age_.since();
+  if (down_.holds_bytes()) {
+    held.kernel_bytes = QueuedToSend(client_.fd.get());
+    held.since = std::min(held.since, down_age_.since());
+  }
+  return held;
 }
 
 void DirectFlow::OnConnectTimer() {

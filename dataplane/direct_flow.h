@@ -58,6 +58,7 @@ class DirectFlow final : public Flow, private Flushable {
   void OnIdleTimer();
   void OnMoved(bool to_server);
   void GiveBack();
+  void CountHeld();
   void Carry();
   bool CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
   void Finish(FlowEnd end);

@@ -60,10 +60,13 @@ class Flow {
   // The same, because memory is short.
   virtual void Shed() { Shutdown(); }
 
-  // What is kept for its client, and since when the oldest of it waits (see BacklogAge).
+  // What is kept for its client, and since when the oldest of it waits (see BacklogAge). `bytes` is
+  // what the flow has in the gauges of its worker, where others see what that one keeps;
+  // `kernel_bytes` are those in the socket of a client that does not read.
   struct Held {
     size_t bytes = 0;
-    MonotonicTime since;
+    size_t kernel_bytes = 0;
+    MonotonicTime since = MonotonicTime::Infinite();
   };
   virtual Held held() const { return {}; }
 

@@ -44,7 +44,7 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
   unsent_share_.BelongTo(router.client_unsent_bytes());
-  held_share_.BelongTo(router.client_pending_bytes());
+  pending_share_.BelongTo(router.client_pending_bytes());
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
@@ -115,9 +115,9 @@ void MessageFlow::Take(std::span<const uint8_t> bytes) {
   }
   const size_t used = Work(bytes);
   if (done_ || used == bytes.size()) return;
-  held_ = std::make_unique<OutputBuffer>();
+  held_ = std::make_unique<Backlog>();
   held_->Append(bytes.data() + used, bytes.size() - used);
-  CountHeld();
+  CountPending(0);
 }
 
 void MessageFlow::WorkHeld() {
@@ -125,8 +125,27 @@ void MessageFlow::WorkHeld() {
   const size_t used = Work({held_->data(), held_->size()});
   if (done_) return;
   held_->Consume(used);
-  if (held_->empty()) held_.reset();
-  CountHeld();
+  CountPending(used);
+}
+
+size_t MessageFlow::pending_bytes() const {
+  size_t bytes = held_ != nullptr ? held_->size() : 0;
+  for (const Again& request : again_) bytes += request.bytes.size();
+  return bytes;
+}
+
+// After a change of what is kept of the client's bytes; `taken` have left held_.
+void MessageFlow::CountPending(size_t taken) {
+  if (held_ != nullptr) {
+    held_->age.Update(taken, held_->size(), loop_.now());
+    if (held_->empty()) held_.reset();
+  }
+  pending_share_.Set(pending_bytes());
+}
+
+void MessageFlow::CountUnsent(size_t taken) {
+  unsent_->age.Update(taken, unsent_->size(), loop_.now());
+  unsent_share_.Set(unsent_->size());
 }
 
 // Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
@@ -220,21 +239,25 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   if (connection == nullptr) return false;
   connection_ = connection;
   cell_ = endpoint.cell;
+  size_t taken = 0;
   if (!again_.empty()) {
     const Again request = std::move(again_.front());
     again_.erase(again_.begin());
     SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+    CountPending(0);
   } else {
     const std::span<const uint8_t> front =
         waiting_ ? std::span<const uint8_t>(held_->data(), front_size_) : starting_;
     SendOn(front, parser_->request(), front_ == Front::kHead);
-    if (waiting_) held_->Consume(front_size_);
+    if (waiting_) {
+      taken = front_size_;
+      held_->Consume(taken);
+    }
     FrontIsSent();
   }
   if (std::exchange(waiting_, false)) {
     wait_timer_.Cancel();
-    if (held_ != nullptr && held_->empty()) held_.reset();
-    CountHeld();
+    CountPending(taken);
     loop_.RequestFlush(this);
   }
   return true;
@@ -263,6 +286,7 @@ void MessageFlow::SendAgain() {
       again_.erase(again_.begin());
       router().CountActive(*this, 1);
       SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+      CountPending(0);
       continue;
     }
     if (!RouteAgain()) {
@@ -325,7 +349,9 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   } else {
     again_.push_back({.bytes = {what.request.begin(), what.request.end()},
                       .reply_hint = what.reply_hint,
-                      .written = what.written});
+                      .written = what.written,
+                      .since = loop_.now()});
+    CountPending(0);
     loop_.RequestFlush(this);
   }
 }
@@ -345,7 +371,7 @@ void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
 
 void MessageFlow::Keep(std::span<const uint8_t> bytes) {
   if (unsent_ == nullptr) {
-    unsent_ = std::make_unique<OutputBuffer>();
+    unsent_ = std::make_unique<Backlog>();
     watched_ = true;
     // Asking anew tells of room even if there is some meanwhile.
     if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
@@ -353,8 +379,7 @@ void MessageFlow::Keep(std::span<const uint8_t> bytes) {
     }
   }
   unsent_->Append(bytes.data(), bytes.size());
-  unsent_age_.Update(0, unsent_->size(), loop_.now());
-  unsent_share_.Set(unsent_->size());
+  CountUnsent(0);
   // Asked each time: somebody may wait by now.
   if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
     SharedConnection::Client* const client = this;
@@ -376,8 +401,7 @@ void MessageFlow::FlushClient() {
     }
     last_activity_ = loop_.now();
     unsent_->Consume(static_cast<size_t>(n));
-    unsent_age_.Update(static_cast<size_t>(n), unsent_->size(), loop_.now());
-    unsent_share_.Set(unsent_->size());
+    CountUnsent(static_cast<size_t>(n));
   }
   unsent_.reset();
   loop_.Modify(fd_.get(), kReadEvents, this);
@@ -406,15 +430,21 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
   wait_timer_.Cancel();
   idle_timer_.Cancel();
   if (watched_) loop_.Remove(fd_.get());
+  pending_share_.Set(0);  // the next one has them
   router().Replace(*this,
                    std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
 }
 
 Flow::Held MessageFlow::held() const {
-  size_t bytes = held_ != nullptr ? held_->size() : 0;
-  for (const Again& request : again_) bytes += request.bytes.size();
-  if (unsent_ == nullptr) return {.bytes = bytes, .since = last_activity_};
-  return {.bytes = bytes + unsent_->size() + QueuedToSend(fd_.get()), .since = unsent_age_.since()};
+  Held held = {.bytes = pending_bytes()};
+  if (held_ != nullptr) held.since = last_activity_;
+  if (!again_.empty()) held.since = std::min(held.since, again_.front().since);
+  if (unsent_ != nullptr) {
+    held.bytes += unsent_->size();
+    held.kernel_bytes = QueuedToSend(fd_.get());
+    held.since = std::min(held.since, unsent_->age.since());
+  }
+  return held;
 }
 
 void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
@@ -454,7 +484,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   wait_timer_.Cancel();
   idle_timer_.Cancel();
   unsent_share_.Set(0);
-  held_share_.Set(0);
+  pending_share_.Set(0);
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);

@@ -62,6 +62,11 @@ class MessageFlow final : public Flow,
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
     bool written;
+    MonotonicTime since;
+  };
+  // Made while there is something in it, so an idle client pays for none.
+  struct Backlog : OutputBuffer {
+    BacklogAge age;
   };
 
   void OnEvents(uint32_t events) override;
@@ -90,7 +95,9 @@ class MessageFlow final : public Flow,
   void WriteClient(std::span<const uint8_t> bytes);
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
-  void CountHeld() { held_share_.Set(held_ != nullptr ? held_->size() : 0); }
+  size_t pending_bytes() const;
+  void CountPending(size_t taken);
+  void CountUnsent(size_t taken);
   void Settle();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
@@ -107,11 +114,10 @@ class MessageFlow final : public Flow,
   EndpointCell* cell_ = nullptr;            // of its endpoint
   uint32_t in_flight_ = 0;
 
-  std::unique_ptr<OutputBuffer> held_;    // from the client, the front request first
-  std::unique_ptr<OutputBuffer> unsent_;  // to the client
+  std::unique_ptr<Backlog> held_;    // from the client, the front request first
+  std::unique_ptr<Backlog> unsent_;  // to the client
   GaugeShare unsent_share_;
-  GaugeShare held_share_;
-  BacklogAge unsent_age_;
+  GaugeShare pending_share_;           // held_ and again_
   std::vector<Again> again_;           // to be sent again, before all others
   std::span<const uint8_t> starting_;  // the front request, while it is not in held_
   size_t front_size_ = 0;              // its bytes that were parsed

@@ -114,7 +114,7 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
                   static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
   writer.AddGauge("proxy_client_pending_bytes",
                   "Bytes of clients that cannot go on yet: requests that are not whole or wait, "
-                  "bytes that a server does not take",
+                  "bytes that a server does not take or has not accepted yet",
                   {}, static_cast<double>(SumGauge(stats, &WorkerStats::client_pending_bytes)));
   writer.AddGauge("proxy_memory_full_workers",
                   "Workers that take no new client because memory is short", {},

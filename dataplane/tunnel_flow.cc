@@ -26,6 +26,7 @@ TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
       StreamBridge(loop, SocketOf::kClient, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
   CountUnsent(router.client_unsent_bytes());
+  copy_share_.BelongTo(router.client_pending_bytes());
   AdoptSocket(std::move(client), /*try_read_now=*/true);
   loop.Arm(connect_timer_, limits.connect_timeout);
 }
@@ -59,16 +60,25 @@ Http2Stream::Pull TunnelFlow::PullData(uint8_t* to, size_t capacity, size_t* siz
 }
 
 void TunnelFlow::Remember(const uint8_t* data, size_t size) {
-  if (sent_copy_.size() + size > kMaxSentCopyBytes) replayable_ = false;
+  if (sent_copy_.size() + size > kMaxSentCopyBytes) {
+    replayable_ = false;
+    Forget();
+  }
   if (!replayable_) return;
+  if (sent_copy_.empty()) copied_at_ = loop().now();
   sent_copy_.insert(sent_copy_.end(), data, data + size);
   replayed_ = sent_copy_.size();
+  copy_share_.Set(sent_copy_.size());
 }
 
 void TunnelFlow::ForgetIfReplayed() {
-  if (replayed_ < sent_copy_.size()) return;
+  if (replayed_ == sent_copy_.size()) Forget();
+}
+
+void TunnelFlow::Forget() {
   std::vector<uint8_t>().swap(sent_copy_);
   replayed_ = 0;
+  copy_share_.Set(0);
 }
 
 void TunnelFlow::OnHeaders(int status) {
@@ -102,10 +112,13 @@ void TunnelFlow::Shed() {
 }
 
 Flow::Held TunnelFlow::held() const {
-  const size_t unsent = unsent_bytes();
-  if (unsent == 0 && sent_copy_.empty()) return {};
-  const MonotonicTime since = unsent > 0 ? unsent_since() : accepted_at();
-  return {.bytes = sent_copy_.size() + unsent + QueuedToSend(socket_fd()), .since = since};
+  Held held = {.bytes = sent_copy_.size() + unsent_bytes()};
+  if (!sent_copy_.empty()) held.since = copied_at_;
+  if (unsent_bytes() > 0) {
+    held.kernel_bytes = QueuedToSend(socket_fd());
+    held.since = std::min(held.since, unsent_since());
+  }
+  return held;
 }
 
 bool TunnelFlow::TryAnother() {
@@ -142,6 +155,7 @@ void TunnelFlow::OnLoadChanged(bool is_load) { router().SetLoad(*this, is_load);
 
 void TunnelFlow::OnDone(End end) {
   connect_timer_.Cancel();
+  Forget();
   router().OnFlowDone(*this, EndOf(end));
 }
 

@@ -43,6 +43,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   bool TryAnother();
   void Remember(const uint8_t* data, size_t size);
   void ForgetIfReplayed();
+  void Forget();
   FlowEnd EndOf(End end) const;
 
   const absl::Duration first_byte_timeout_;
@@ -51,6 +52,8 @@ class TunnelFlow final : public Flow, public StreamBridge {
   bool shed_ = false;
   bool replayable_ = true;
   std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
+  GaugeShare copy_share_;
+  MonotonicTime copied_at_;  // its first byte
   size_t replayed_ = 0;
   MemberTimer<TunnelFlow, &TunnelFlow::OnConnectTimer> connect_timer_{this};
 };

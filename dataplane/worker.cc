@@ -149,9 +149,10 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
   std::vector<Holding> holdings;
   for (const std::unique_ptr<Flow>& flow : flows_) {
     const Flow::Held held = flow->held();
-    if (held.bytes < kLeastShedBytes) continue;
+    const size_t bytes_held = held.bytes + held.kernel_bytes;
+    if (bytes_held < kLeastShedBytes) continue;
     flows.push_back(flow.get());
-    holdings.push_back({.bytes = held.bytes, .age = loop_.now() - held.since});
+    holdings.push_back({.bytes = bytes_held, .age = loop_.now() - held.since});
   }
   MemoryGuard::Owner::Shed shed;
   // Those that are reset live on to the end of the pass.
