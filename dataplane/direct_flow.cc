@@ -27,6 +27,7 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
   pending_share_.BelongTo(router.client_pending_bytes());
   piped_share_.BelongTo(router.piped_bytes());
   up_.Prime(first);
+  up_age_.Update(0, first.size(), loop.now());
   CountHeld();
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }

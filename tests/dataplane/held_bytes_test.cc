@@ -241,12 +241,14 @@ TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenBehindMoreOfTheOther) {
   EXPECT_EQ(held().since, oldest);
 }
 
-TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCounts) {
+TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
   Start(CarryMode::kMessage, NewRedisCodec({}));
+  const MonotonicTime before = MonotonicNow();
   Peer client = AddClient();
   ASSERT_TRUE(Send(client, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + std::string(kBytes, 'x')));
   ASSERT_TRUE(RunUntil([&] { return replaced_ == 1; }));
   EXPECT_GT(pending(), 0);
+  EXPECT_GE(held().since, before);
 }
 
 TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {

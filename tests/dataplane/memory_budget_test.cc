@@ -6,6 +6,7 @@
 #include <atomic>
 
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/redis.h"
 #include "tests/common/random_bytes.h"
 #include "tests/dataplane/modes.h"
 
@@ -40,6 +41,7 @@ class MemoryBudgetTest : public ::testing::TestWithParam<CarryMode> {
 
   Tunnel::Options WithMemory(size_t workers = 1) {
     return InMode(GetParam(), {.workers = workers, .memory = [this](const TrafficStats& stats) {
+                                 ++looks_;
                                  return MemoryReading{.used_bytes = other_ + KeptBy(stats),
                                                       .budget_bytes = budget_};
                                }});
@@ -75,6 +77,7 @@ class MemoryBudgetTest : public ::testing::TestWithParam<CarryMode> {
   // Outlive the tunnel, whose workers read them.
   std::atomic<int64_t> other_ = 0;
   std::atomic<int64_t> budget_ = kPlenty;
+  std::atomic<uint64_t> looks_ = 0;
   LocalServer server_;
 };
 
@@ -272,6 +275,34 @@ TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
   budget_ = kPlenty;
   EXPECT_EQ(tunnel.worker().shed.Value(), 3u);
   EXPECT_EQ(std::count_if(slow.begin(), slow.end(), IsReset), 3);
+}
+
+TEST_P(MessageMemoryTest, ClientThatWaitsForAConnectionOfItsOwnHasNotStalled) {
+  Tunnel::Options options = WithMemory();
+  options.limits.connect_timeout = absl::Seconds(20);
+  options.adapt = [adapt = options.adapt](EndpointSet& set) {
+    adapt(set);
+    auto message = std::make_shared<MessageService>();
+    message->connection.codec = NewRedisCodec({});
+    set.message = std::move(message);
+  };
+  Tunnel tunnel(options);
+  tunnel.Apply();  // no endpoints yet
+  const std::string set =
+      absl::StrCat("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n", std::string(100'000, 'x'), "\r\n");
+  Peer client = tunnel.Connect();
+  ASSERT_TRUE(client.Send(set));
+  ASSERT_TRUE(Eventually([&] { return Kept(tunnel, 1) >= int64_t{kLeastShedBytes}; }));
+  budget_ = Kept(tunnel, 1) * 100 / 96;
+  ASSERT_TRUE(Eventually([&, seen = looks_.load()] { return looks_ >= seen + 5; }));
+  EXPECT_EQ(tunnel.worker().shed.Value(), 0u);
+  tunnel.AddEndpoint(server_.address());
+  tunnel.Apply();
+  Peer server = server_.Accept();
+  ASSERT_TRUE(server);
+  EXPECT_TRUE(server.Read(set.size()) == set);
+  ASSERT_TRUE(server.Send("+OK\r\n"));
+  EXPECT_EQ(client.Read(5), "+OK\r\n");
 }
 
 TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesPaysAndOthersOfItsConnectionGoOn) {
