@@ -437,7 +437,8 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
 
 Flow::Held MessageFlow::held() const {
   Held held = {.bytes = pending_bytes()};
-  if (held_ != nullptr) held.since = last_activity_;
+  // A request that is not whole is as old as its beginning, however lately more of it came.
+  if (held_ != nullptr) held.since = held_->age.since();
   if (!again_.empty()) held.since = std::min(held.since, again_.front().since);
   if (unsent_ != nullptr) {
     held.bytes += unsent_->size();

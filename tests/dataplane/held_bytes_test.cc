@@ -251,6 +251,28 @@ TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
   EXPECT_GE(held().since, before);
 }
 
+TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
+  LocalServer local;
+  AddEndpoint(local.address());
+  StartWithLines();
+  Peer client = AddClient();
+  const std::string part(kBytes, 'x');
+  ASSERT_TRUE(Send(client, part));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
+  const MonotonicTime begun = held().since;
+  for (const int64_t more : {1, 2, 3}) {
+    ASSERT_TRUE(RunUntilLater());
+    ASSERT_TRUE(Send(client, "x"));
+    ASSERT_TRUE(RunUntil([&] { return pending() == int64_t{kBytes} + more; }));
+    EXPECT_EQ(held().since, begun);
+  }
+  // The rest of it, and the beginning of the next one.
+  ASSERT_TRUE(RunUntilLater());
+  ASSERT_TRUE(Send(client, "\n" + part));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
+  EXPECT_GT(held().since, begun);
+}
+
 TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
   AddEndpoint(RefusingAddress());
   StartWithLines();

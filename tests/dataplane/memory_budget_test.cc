@@ -277,6 +277,52 @@ TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
   EXPECT_EQ(std::count_if(slow.begin(), slow.end(), IsReset), 3);
 }
 
+// A byte now and then does not make a request young, and who has sent more, but for a moment only,
+// does not pay for those.
+TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThatUploads) {
+  constexpr size_t kSlow = 40;
+  constexpr size_t kPart = 20'000;
+  Tunnel tunnel(WithMemory());
+  test::Serve(tunnel, GetParam(), server_);
+  Peer live = tunnel.Connect();
+  ASSERT_TRUE(live.Send("ping\n"));
+  Peer server = server_.Accept();
+  ASSERT_EQ(server.Read(5), "ping\n");
+  ASSERT_TRUE(server.Send("pong\n"));
+  ASSERT_EQ(live.Read(5), "pong\n");
+  std::vector<Peer> slow;
+  for (size_t i = 0; i < kSlow; ++i) {
+    slow.push_back(tunnel.Connect());
+    ASSERT_TRUE(slow.back().Send(std::string(kPart, 'x')));
+  }
+  const auto all = [&](size_t more_of_each, size_t upload) {
+    return tunnel.worker().client_pending_bytes.Value() ==
+           static_cast<int64_t>(kSlow * (kPart + more_of_each) + upload);
+  };
+  ASSERT_TRUE(Eventually([&] { return all(0, 0); }));
+  const MonotonicTime begun = MonotonicNow();
+  size_t more = 0;
+  for (; MonotonicNow() - begun < kStalledAfter + absl::Milliseconds(500); ++more) {
+    for (Peer& one : slow) ASSERT_TRUE(one.Send("x"));
+    EXPECT_FALSE(test::WaitFor(slow[0].fd(), POLLRDHUP, 100));
+  }
+  Peer upload = tunnel.Connect();
+  const std::string request = Line(2 * kPart + 1);
+  ASSERT_TRUE(upload.Send(request.substr(0, 2 * kPart)));
+  ASSERT_TRUE(Eventually([&] { return all(more, 2 * kPart); }));
+  // So full that those are reset as well that have just come.
+  budget_ = Kept(tunnel, 1) * 100 / 99;
+  EXPECT_TRUE(Eventually([&] { return Kept(tunnel, 1) < budget_ * 90 / 100; }));
+  budget_ = kPlenty;
+  EXPECT_LE(tunnel.worker().shed.Value(), kSlow / 4);
+  EXPECT_EQ(static_cast<uint64_t>(std::count_if(slow.begin(), slow.end(), IsReset)),
+            tunnel.worker().shed.Value());
+  ASSERT_TRUE(upload.Send(request.substr(2 * kPart)));
+  EXPECT_TRUE(server.Read(request.size()) == request);
+  ASSERT_TRUE(server.Send("pong\n"));
+  EXPECT_EQ(upload.Read(5), "pong\n");
+}
+
 TEST_P(MessageMemoryTest, ClientThatWaitsForAConnectionOfItsOwnHasNotStalled) {
   Tunnel::Options options = WithMemory();
   options.limits.connect_timeout = absl::Seconds(20);
