@@ -4,7 +4,7 @@ import json
 import subprocess
 import time
 
-from bench_processes import cpu_seconds, resident_bytes
+from bench_processes import busy_share, core_times, cpu_seconds, resident_bytes
 
 # Ports in TIME_WAIT are not taken again for a second; this lets a full table of them drain between pairs.
 SETTLE_SECONDS = 1.0
@@ -17,6 +17,10 @@ PARALLEL = 64
 # Small flows beside a bulk one: few enough requests a second that none waits for another.
 SMALL_FLOWS = 1000
 SMALL_REQUESTS_PER_SECOND = 2000
+# Flows that move as much as they can, beside the small ones; more than a worker has trunks to an agent.
+BULK_FLOWS = 8
+# How a full bulk flow is driven: the generator's kind, and the port behind NAME.
+BULK_WAYS = {"download": ("bulk", "bulk"), "upload": ("upload", "sink")}
 
 
 class Failed(Exception):
@@ -101,7 +105,8 @@ class Bench:
         return self.knee
 
     def latency(self, port, share):
-        """Open loop, at a share of what HAProxy can do; counted from the intended time."""
+        """Open loop, at a share of what HAProxy can do; counted from the intended time. What failed is in the percentiles, as
+        slow as nothing that was answered; more than 0.1 % of it is no latency any more."""
         result = self.load("open", self.stack.ports[port], seconds=2 * self.options.seconds, rate=self.find_knee() * share)
         if result["errors"] > result["done"] / 1000:
             raise Failed(f"open loop through {port}: {result['errors']} of {result['done']} failed")
@@ -112,19 +117,41 @@ class Bench:
 
     def small_beside_bulk(self, port, _):
         """How many times as long the p99 of many small flows is while one flow of the same trunks is bulk."""
-        alone = self.small(port)
+        alone = self.small(port)["p99_us"]
         bulk = "haproxy_paced_bulk" if port == "haproxy" else f"{port}_paced_bulk"
         seconds = 10 * self.options.seconds  # longer than what is measured beside it
         with self.generator("bulk", bulk, parallel=1, bytes=FETCH_BYTES, seconds=seconds) as running:
-            beside = self.small(port)
+            beside = self.small(port)["p99_us"]
             if running.poll() is not None:
                 raise Failed(f"bulk through {bulk} ended beside {port}")
             running.terminate()
         return beside / alone
 
+    def small_load(self, port):
+        return self.load("paced", self.stack.ports[port], seconds=2 * self.options.seconds, parallel=SMALL_FLOWS,
+                         rate=SMALL_REQUESTS_PER_SECOND)
+
     def small(self, port):
-        result = self.load("paced", self.stack.ports[port], seconds=2 * self.options.seconds, parallel=SMALL_FLOWS,
-                           rate=SMALL_REQUESTS_PER_SECOND)
+        result = self.small_load(port)
         if result["errors"]:
             raise Failed(f"small flows through {port}: {result['errors']} of {result['done']} failed")
-        return result["p99_us"]
+        return result
+
+    def small_beside_full_bulk(self, port, way):
+        """Small flows while others of the same trunks move all they can; what these moved, and who had CPU to spare. What is
+        not answered is in the percentiles, as the slowest."""
+        kind, suffix = BULK_WAYS[way]
+        seconds = 20 * self.options.seconds  # longer than what is measured beside it; it is ended before
+        with self.generator(kind, f"{port}_{suffix}", parallel=BULK_FLOWS, bytes=FETCH_BYTES, seconds=seconds) as running:
+            try:
+                before = core_times()
+                small = self.small_load(port)
+                after = core_times()
+                if running.poll() is not None:
+                    raise Failed(f"{way} through {port} ended beside its small flows")
+            finally:
+                running.terminate()
+            bulk = json.loads(running.stdout.read())
+        cores = {name: busy_share(before, after, int(core)) for name, core in
+                 (("proxy_core", self.stack.proxy_cores), ("other_core", self.stack.other_cores))}
+        return {**small, "bulk_mb_per_second": bulk["bytes"] / bulk["seconds"] / 1e6, **cores}

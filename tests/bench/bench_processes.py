@@ -29,6 +29,23 @@ def median(values):
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def core_times():
+    """Of each core by its number: seconds of work, and in all."""
+    times = {}
+    for line in pathlib.Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            ticks = [int(tick) for tick in ticks[:8]]  # those of guests are in the first two as well
+            times[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4], sum(ticks))
+    return times
+
+
+def busy_share(before, after, core):
+    """Of what the core could do between two core_times(); whoever used it."""
+    work, total = (after[core][i] - before[core][i] for i in (0, 1))
+    return work / total if total else 0.0
+
+
 class Processes:
     """Starts processes in a folder of its own and ends every one of them, by its id, when left."""
 

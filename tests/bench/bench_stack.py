@@ -1,8 +1,8 @@
 """The programs that benchmarks compare: one server, the peers in front of it, and Trunkline in each of its modes.
 
 If not told otherwise, every proxy has one worker and core 0 to itself in turn; clients, servers and agents share core 1. Ports are free ones,
-by the names in `ports`: a peer listens on its name, Trunkline on the name of each service; NAME_bulk leads to the bulk
-port of the server.
+by the names in `ports`: a peer listens on its name, Trunkline on the name of each service; NAME_bulk and NAME_sink lead to the
+bulk and the sink port of the server.
 """
 
 import shutil
@@ -20,6 +20,8 @@ WIRE_BYTES_PER_SECOND = 200 << 20
 SERVICES = {
     "tunnel": "tunnel",
     "tunnel_tcp": "tunnel",
+    "tunnel_bulk": "tunnel",
+    "tunnel_sink": "tunnel",
     "tunnel_paced_bulk": "tunnel",
     "message": "message",
     "direct": "direct",
@@ -45,6 +47,11 @@ frontend bulk_clients
   default_backend bulk_servers
 backend bulk_servers
   server bulk 127.0.0.1:{server_bulk}
+frontend sink_clients
+  bind 127.0.0.1:{haproxy_sink}
+  default_backend sink_servers
+backend sink_servers
+  server sink 127.0.0.1:{server_sink}
 frontend paced_clients
   bind 127.0.0.1:{haproxy_paced_bulk}
   default_backend paced_servers
@@ -122,8 +129,8 @@ class Stack:
         self.proxy_cores = proxy_cores
         self.other_cores = other_cores
         self.tls = tls
-        names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
-                 "server", "server_bulk", "server_paced_bulk", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
+        names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "haproxy_sink", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
+                 "server", "server_bulk", "server_paced_bulk", "server_sink", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
         self.ports = {name: free_port() for name in names}
         self.pids = {}
 
@@ -140,6 +147,7 @@ class Stack:
         self._start("server", [self.bin / "echo_server", "--listen", f"127.0.0.1:{ports['server']}",
                                "--listen", f"unix:{self.folder}/echo.sock",
                                "--bulk", f"127.0.0.1:{ports['server_bulk']}",
+                               "--sink", f"127.0.0.1:{ports['server_sink']}",
                                "--paced-bulk", f"127.0.0.1:{ports['server_paced_bulk']}",
                                "--pace", str(WIRE_BYTES_PER_SECOND)], self.other_cores)
         self.processes.wait_for("the server", lambda: accepts(ports["server"]))
@@ -184,7 +192,7 @@ class Stack:
             f"grpc_listen: 127.0.0.1:{ports['grpc']}\nadmin_listen: 127.0.0.1:{ports['controller_http']}\n"
             f"services:\n{services}"))], self.other_cores)
         targets = {"tunnel": f"unix:{self.folder}/echo.sock", "tunnel_tcp": f"127.0.0.1:{ports['server']}",
-                   "tunnel_paced_bulk": f"127.0.0.1:{ports['server_paced_bulk']}"}
+                   **{f"tunnel_{kind}": f"127.0.0.1:{ports[f'server_{kind}']}" for kind in ("bulk", "sink", "paced_bulk")}}
         served = "".join(f"  - {{service: {name}, target: '{target}'}}\n" for name, target in targets.items())
         self._start("agent", [self.bin / "trunkline-agent", "--config", self.config("agent.yaml", (
             f"agent_id: server-1\ncontroller: 127.0.0.1:{ports['grpc']}\ntrunk_listen: 127.0.0.1:{ports['trunk']}\n"

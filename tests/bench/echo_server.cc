@@ -2,7 +2,7 @@
 // One thread, epoll, as few system calls as a plain server needs, so that what is measured is the
 // proxies. Listens on TCP and a unix socket at once, so that the same process serves both sides of
 // a comparison. On a bulk port a client says in eight bytes (big endian) how many it wants and gets
-// as many.
+// as many; on a sink port it is read and never answered.
 #include <endian.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -28,11 +28,13 @@ struct Server {
   std::vector<trunkline::UniqueFd> listeners;
   std::vector<trunkline::UniqueFd> bulk_listeners;
   std::vector<trunkline::UniqueFd> paced_listeners;
+  std::vector<trunkline::UniqueFd> sink_listeners;
   unsigned bytes_per_second = 0;  // of each connection there
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
-  // By descriptor: is it a bulk client, and the bytes that it still gets.
+  // By descriptor: is it a bulk client or one that is only read, and the bytes that it still gets.
   std::vector<bool> bulk;
+  std::vector<bool> sink;
   std::vector<uint64_t> owed;
 
   void Watch(int fd, uint32_t events) const {
@@ -51,6 +53,13 @@ struct Server {
       if (fd < 0) return;
       if (Echo(fd)) Watch(fd, EPOLLIN);
     }
+  }
+  void AcceptSink(int listener) {
+    const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) return;
+    sink.resize(std::max(sink.size(), static_cast<size_t>(fd) + 1));
+    sink[fd] = true;
+    Watch(fd, EPOLLIN);
   }
   void AcceptBulk(int listener) {
     const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -88,6 +97,12 @@ struct Server {
       owed[fd] -= static_cast<uint64_t>(sent);
     }
   }
+  void Swallow(int fd) {
+    const ssize_t n = recv(fd, filling.data(), filling.size(), 0);
+    if (n > 0 || (n < 0 && errno == EAGAIN)) return;
+    sink[fd] = false;
+    close(fd);
+  }
   void End(int fd) {
     bulk[fd] = false;
     close(fd);
@@ -105,6 +120,10 @@ struct Server {
       Accept(fd);
     } else if (Has(bulk_listeners, fd) || Has(paced_listeners, fd)) {
       AcceptBulk(fd);
+    } else if (Has(sink_listeners, fd)) {
+      AcceptSink(fd);
+    } else if (static_cast<size_t>(fd) < sink.size() && sink[fd]) {
+      Swallow(fd);
     } else if (static_cast<size_t>(fd) < bulk.size() && bulk[fd]) {
       Pour(fd);
     } else {
@@ -140,6 +159,8 @@ int main(int argc, char** argv) {
   unsigned pace = 0;
   app.add_option("--paced-bulk", paced, "as --bulk, at --pace");
   app.add_option("--pace", pace, "bytes a second of a connection");
+  std::vector<std::string> sink;
+  app.add_option("--sink", sink, "host:port or unix:/path that reads whatever comes");
   CLI11_PARSE(app, argc, argv);
   static Server server;
   server.bytes_per_second = pace;
@@ -152,6 +173,10 @@ int main(int argc, char** argv) {
   for (const std::string& where : paced) {
     if (!Listen(where, &server.paced_listeners)) return 1;
   }
+  for (const std::string& where : sink) {
+    if (!Listen(where, &server.sink_listeners)) return 1;
+  }
+  for (const auto& socket : server.sink_listeners) server.Watch(socket.get(), EPOLLIN);
   for (const auto& socket : server.paced_listeners) server.Watch(socket.get(), EPOLLIN);
   for (const auto& socket : server.listeners) server.Watch(socket.get(), EPOLLIN);
   for (const auto& socket : server.bulk_listeners) server.Watch(socket.get(), EPOLLIN);

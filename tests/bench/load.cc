@@ -5,11 +5,13 @@
 //   open   short connections at --rate a second, whatever happens; latency from the intended time
 //   paced  --parallel kept connections in turn, --rate requests a second, latency likewise
 //   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
+//   upload --parallel connections that send to a sink port for as long as it takes them
 //   idle   --parallel connections that do nothing until standard input ends
 //
 // A request is --bytes long and begins with its length after the first four bytes (big endian, so
 // that a length-field codec can frame it); the reply is as long. Runs for --seconds and prints one
-// JSON object. Client addresses go round 127.0.0.0/27 so that ports do not run out.
+// JSON object; SIGTERM ends it sooner, with what it has. What failed counts as the slowest in
+// percentiles. Client addresses go round 127.0.0.0/27 so that ports do not run out.
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -23,6 +25,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <deque>
@@ -42,6 +45,11 @@ constexpr int kMaxEvents = 256;
 constexpr size_t kLengthBytes = 4;
 // Open loop: what is not answered by then is a failure.
 constexpr int64_t kGraceNanos = 2'000'000'000;
+// Many who connect at once may have to ask again, after a second and then two.
+constexpr int64_t kWarmUpNanos = 10'000'000'000;
+
+// SIGTERM came.
+volatile sig_atomic_t stopped = 0;
 
 int64_t Now() { return trunkline::MonotonicNow().nanos(); }
 
@@ -76,16 +84,21 @@ class Load {
 
   virtual void Run() = 0;
   virtual void Print() {
+    const size_t done = nanos_.size();
     std::sort(nanos_.begin(), nanos_.end());
+    // Nobody got an answer there: as bad as the slowest, and as the longest that anybody waited.
+    const int64_t worst = std::max(kGraceNanos, done == 0 ? 0 : nanos_.back());
+    nanos_.resize(done + errors_, worst);
     const auto at = [&](double q) {
       return nanos_.empty() ? 0.0 : nanos_[static_cast<size_t>(q * (nanos_.size() - 1))] / 1e3;
     };
     std::printf(
-        "{\"done\": %zu, \"errors\": %zu, \"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, "
-        "\"p99_us\": %.1f, "
+        "{\"done\": %zu, \"errors\": %zu, \"connect_errors\": %zu, \"broken\": %zu, "
+        "\"timeouts\": %zu, "
+        "\"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
         "\"p999_us\": %.1f}\n",
-        nanos_.size(), errors_, static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5),
-        at(0.99), at(0.999));
+        done, errors_, connect_errors_, errors_ - connect_errors_ - timeouts_, timeouts_,
+        static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5), at(0.99), at(0.999));
   }
 
  protected:
@@ -115,7 +128,10 @@ class Load {
     const ssize_t n =
         send(client.fd, request.data() + client.sent, request.size() - client.sent, MSG_NOSIGNAL);
     if (n > 0) client.sent += static_cast<size_t>(n);
-    return n > 0 || errno == EAGAIN;
+    if (n > 0 || errno == EAGAIN) return true;
+    // The kernel's words for a connect that came to nothing; all others are of a connection.
+    if (errno == ECONNREFUSED || errno == ETIMEDOUT || errno == EHOSTUNREACH) ++connect_errors_;
+    return false;
   }
   // Bytes that came, 0 where there are none, -1 at an end.
   ssize_t Receive(Client& client) {
@@ -132,7 +148,7 @@ class Load {
   template <typename Step>
   void Poll(int64_t end, Step step) {
     std::array<epoll_event, kMaxEvents> events;
-    for (int64_t now = Now(); now < end; now = Now()) {
+    for (int64_t now = Now(); now < end && !stopped; now = Now()) {
       const auto wait = static_cast<int>(std::min<int64_t>(100, (end - now) / 1'000'000));
       const int count = epoll_wait(epoll_.get(), events.data(), kMaxEvents, wait);
       for (int i = 0; i < count; ++i) step(*static_cast<Client*>(events[i].data.ptr));
@@ -145,7 +161,11 @@ class Load {
   const trunkline::UniqueFd epoll_{epoll_create1(0)};
   std::vector<char> buffer_;
   std::vector<int64_t> nanos_;
+  // All; of these, those that were not connected, and those that waited in vain. What is neither
+  // broke after it was connected.
   size_t errors_ = 0;
+  size_t connect_errors_ = 0;
+  size_t timeouts_ = 0;
   uint64_t bytes_ = 0;
   double ran_seconds_ = 0;
 
@@ -209,19 +229,21 @@ class OpenLoop final : public Load {
     const int64_t end = End();
     const double interval = 1e9 / options_.rate;
     int64_t begun = 0;
-    for (int64_t now = start; now < end; now = Now()) {
+    for (int64_t now = start; now < end && !stopped; now = Now()) {
       for (; start + static_cast<int64_t>(begun * interval) <= now; ++begun) {
         Begin(start + static_cast<int64_t>(begun * interval));
       }
       const int64_t next = start + static_cast<int64_t>(begun * interval);
       Poll(std::min(end, next), [this](Client& client) { Step(client); });
     }
+    ran_seconds_ = (std::min(end, Now()) - start) / 1e9;
+    stopped = 0;  // what is under way is waited for
     const int64_t patience = Now() + kGraceNanos;
     while (open_ > 0 && Now() < patience) {
       Poll(Now() + 1'000'000, [this](Client& client) { Step(client); });
     }
+    timeouts_ = open_;
     errors_ += open_;
-    ran_seconds_ = (end - start) / 1e9;
   }
 
  private:
@@ -272,24 +294,29 @@ class PacedLoop final : public Load {
     for (User& user : users_) Connect(user);
     // Connected and in the server's hands, before anything is measured.
     for (User& user : users_) Ask(user, Now());
-    const int64_t patience = Now() + kGraceNanos;
-    while (nanos_.size() < users_.size() && Now() < patience) Turn(Now() + 1'000'000);
-    errors_ += users_.size() - nanos_.size();
+    const int64_t patience = Now() + kWarmUpNanos;
+    while (nanos_.size() < users_.size() && Now() < patience && !stopped) Turn(Now() + 1'000'000);
+    if (nanos_.size() < users_.size()) {
+      std::fprintf(stderr, "%zu of %zu were served\n", nanos_.size(), users_.size());
+      std::exit(1);
+    }
     nanos_.clear();
     const int64_t start = Now();
     const int64_t end = End();
     const double interval = 1e9 / options_.rate;
     size_t begun = 0;
-    for (int64_t now = start; now < end; now = Now()) {
+    for (int64_t now = start; now < end && !stopped; now = Now()) {
       for (; Intended(start, begun, interval) <= now; ++begun) {
         Ask(users_[begun % users_.size()], Intended(start, begun, interval));
       }
       Turn(std::min(end, Intended(start, begun, interval)));
     }
+    ran_seconds_ = (std::min(end, Now()) - start) / 1e9;
+    stopped = 0;
     const int64_t last = Now() + kGraceNanos;
     while (nanos_.size() + errors_ < begun && Now() < last) Turn(Now() + 1'000'000);
-    errors_ = begun - nanos_.size();
-    ran_seconds_ = (end - start) / 1e9;
+    errors_ = timeouts_ = begun - nanos_.size();  // all were connected
+    connect_errors_ = 0;
   }
 
  private:
@@ -362,6 +389,46 @@ class Bulk final : public Load {
   std::vector<Client> clients_;
 };
 
+// Sends for as long as it may; what counts are bytes.
+class Upload final : public Load {
+ public:
+  Upload(Options options, const trunkline::SocketAddress& target)
+      : Load(std::move(options), target),
+        piece_(buffer_.size(), 'x'),
+        clients_(options_.parallel) {}
+
+  void Run() override {
+    const int64_t start = Now();
+    for (Client& client : clients_) Connect(client);
+    Poll(End(), [this](Client& client) { Step(client); });
+    ran_seconds_ = (Now() - start) / 1e9;
+  }
+
+ private:
+  void Step(Client& client) {
+    for (int i = 0; i < kPiecesAtATime; ++i) {
+      client.sent = 0;
+      if (!Send(client, piece_)) return Again(client);
+      bytes_ += client.sent;
+      if (client.sent < piece_.size()) return;
+    }
+    // There is room for more, of which epoll has told already: it tells again.
+    epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = &client}};
+    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, client.fd, &event);
+  }
+  void Again(Client& client) {
+    ++errors_;
+    Close(client);
+    Connect(client);
+  }
+
+  // Of one client, before the others have their turn.
+  static constexpr int kPiecesAtATime = 8;
+
+  const std::string piece_;
+  std::vector<Client> clients_;
+};
+
 class Idle final : public Load {
  public:
   Idle(Options options, const trunkline::SocketAddress& target)
@@ -372,7 +439,7 @@ class Idle final : public Load {
     // Each is told of when it is connected; an end before that is a failure.
     size_t up = 0;
     const int64_t patience = Now() + static_cast<int64_t>(options_.seconds * 1e9);
-    while (up < clients_.size() && Now() < patience) {
+    while (up < clients_.size() && Now() < patience && !stopped) {
       Poll(Now() + 10'000'000, [&](Client&) { ++up; });
     }
     std::printf("{\"connected\": %zu}\n", up);
@@ -394,6 +461,7 @@ std::unique_ptr<Load> Make(const std::string& kind, const Options& options,
   if (kind == "open") return std::make_unique<OpenLoop>(options, target);
   if (kind == "paced") return std::make_unique<PacedLoop>(options, target);
   if (kind == "bulk") return std::make_unique<Bulk>(options, target);
+  if (kind == "upload") return std::make_unique<Upload>(options, target);
   return std::make_unique<Idle>(options, target);
 }
 
@@ -417,7 +485,7 @@ int main(int argc, char** argv) {
   app.add_option("--bytes", options.bytes, "of a request and of its reply; of a fetch");
   app.add_option("--seconds", options.seconds, "how long");
   app.add_option("--rate", options.rate, "connections or requests a second (open, paced)");
-  for (const char* kind : {"short", "kept", "open", "paced", "bulk", "idle"})
+  for (const char* kind : {"short", "kept", "open", "paced", "bulk", "upload", "idle"})
     app.add_subcommand(kind);
   CLI11_PARSE(app, argc, argv);
   const auto address = trunkline::ParseAddress(options.target);
@@ -431,6 +499,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   RaiseDescriptorLimit();
+  // Without SA_RESTART: it ends waits.
+  struct sigaction action {};
+  action.sa_handler = [](int) { stopped = 1; };
+  sigaction(SIGTERM, &action, nullptr);
   const std::unique_ptr<Load> load =
       Make(app.get_subcommands().front()->get_name(), options, *resolved);
   load->Run();
