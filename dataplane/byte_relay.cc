@@ -33,12 +33,18 @@ std::vector<std::unique_ptr<ByteRelay::Pipe>>& ByteRelay::SparePipes() {
   return spare;
 }
 
-std::unique_ptr<ByteRelay::Pipe> ByteRelay::TakePipe() {
+size_t& ByteRelay::PipesOfThread() {
+  thread_local size_t pipes = 0;
+  return pipes;
+}
+
+std::unique_ptr<ByteRelay::Pipe> ByteRelay::TakePipe(size_t max_pipes) {
   if (!SparePipes().empty()) {
     std::unique_ptr<Pipe> pipe = std::move(SparePipes().back());
     SparePipes().pop_back();
     return pipe;
   }
+  if (PipesOfThread() >= max_pipes) return nullptr;
   int ends[2];
   if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return nullptr;
   fcntl(ends[1], F_SETPIPE_SZ, kPipeBytes);
@@ -116,7 +122,7 @@ ByteRelay::Step ByteRelay::ReadCopying(int source, int sink, uint64_t* moved) {
     writable = false;
     Keep({buffer + sent, size - static_cast<size_t>(sent)});
   } else if (size == kCopyBytes) {
-    pipe_ = TakePipe();  // without one, copying goes on
+    pipe_ = TakePipe(max_pipes);  // without one, copying goes on
   }
   // A short read emptied the socket, unless a FIN or a reset waits behind it.
   if (size < kCopyBytes) readable = source_fin || source_broken;

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -50,16 +51,25 @@ class ByteRelay {
   bool source_broken = false;
   // The source's FIN is in: a short read does not mean that it ran dry.
   bool source_fin = false;
+  // Set by the owner before the first Pump: where its thread has as many, bytes are copied.
+  static constexpr size_t kAnyPipes = std::numeric_limits<size_t>::max();
+  size_t max_pipes = kAnyPipes;
 
  private:
   struct Pipe {
+    Pipe() { ++PipesOfThread(); }
+    ~Pipe() { --PipesOfThread(); }
+    Pipe(const Pipe&) = delete;
+    Pipe& operator=(const Pipe&) = delete;
     UniqueFd out;
     UniqueFd in;
   };
   enum class Step { kGoOn, kBlocked, kEnd, kBroken };
 
   static std::vector<std::unique_ptr<Pipe>>& SparePipes();
-  static std::unique_ptr<Pipe> TakePipe();
+  // In use and spare.
+  static size_t& PipesOfThread();
+  static std::unique_ptr<Pipe> TakePipe(size_t max_pipes);
   void GivePipe();
   Step Read(int source, int sink, uint64_t* moved);
   Step ReadCopying(int source, int sink, uint64_t* moved);

@@ -51,6 +51,8 @@ class Carrier {
   virtual bool MakeRoom() { return false; }
   // Such a client has given its place back.
   virtual void OnPlaceFree() {}
+  // Something that this machine lacked for a connection may be there again.
+  virtual void DialAgain() {}
   // No users and no connections: may be deleted.
   virtual bool idle() const = 0;
 

@@ -45,6 +45,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .index = i,
         .trunks = options_.trunks,
         .max_clients = options_.max_clients,
+        .descriptors = options_.descriptors,
         .max_gather = options_.max_gather,
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,

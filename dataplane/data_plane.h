@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "dataplane/descriptor_plan.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/handover.h"
 #include "dataplane/traffic_stats.h"
@@ -24,6 +25,7 @@ class DataPlane {
   struct Options {
     size_t workers = 1;
     size_t max_clients = 50'000;
+    DescriptorPlan descriptors;
     absl::Duration max_gather = WakePacer::kMaxGap;  // see WakePacer; zero: none
     std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
     TrunkPool::Options trunks;

@@ -26,6 +26,10 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
   unsent_share_.BelongTo(router.client_unsent_bytes());
   pending_share_.BelongTo(router.client_pending_bytes());
   piped_share_.BelongTo(router.piped_bytes());
+  connection_share_.BelongTo(router.direct_connections());
+  reserved_share_.BelongTo(router.reserved_sockets());
+  reserved_share_.Set(1);
+  up_.max_pipes = down_.max_pipes = router.max_pipes();
   up_.Prime(first);
   up_age_.Update(0, first.size(), loop.now());
   CountHeld();
@@ -43,12 +47,19 @@ bool DirectFlow::Start(EndpointState& endpoint) {
   lease_ = ConnectionLease(budget, limit);
   if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(budget, limit);
   if (!lease_) return false;
-  ConnectResult result = ConnectTo(*endpoint.endpoint.resolved);
+  ConnectResult result = router().dialer().Connect(*endpoint.endpoint.resolved);
+  if (Dialer::IsOurFault(result)) {
+    // Nobody who waits is told of the place: without a socket it is of no use to them, either.
+    lease_.Reset();
+    return false;
+  }
   cell_ = endpoint.cell;
   switch (result.state) {
     case ConnectState::kConnected:
     case ConnectState::kInProgress:
       server_.fd = std::move(result.fd);
+      reserved_share_.Set(0);
+      connection_share_.Set(1);
       // Says at once that it is writable, where the connect is through already.
       loop_.Add(server_.fd.get(), kWatched, &server_);
       return true;
@@ -120,6 +131,8 @@ void DirectFlow::GiveBack() {
 void DirectFlow::OnRefused() {
   refused_ = true;
   server_.fd.Reset();
+  connection_share_.Set(0);
+  reserved_share_.Set(1);
   GiveBack();
   router().OnConnectRefused(*this);
   if (!TryElsewhere()) Finish(FlowEnd::kRefused);
@@ -224,6 +237,8 @@ void DirectFlow::Finish(FlowEnd end) {
   unsent_share_.Set(0);
   pending_share_.Set(0);
   piped_share_.Set(0);
+  connection_share_.Set(0);
+  reserved_share_.Set(0);
   GiveBack();
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.

@@ -72,6 +72,8 @@ class DirectFlow final : public Flow, private Flushable {
   GaugeShare unsent_share_;
   GaugeShare pending_share_;
   GaugeShare piped_share_;
+  GaugeShare connection_share_;
+  GaugeShare reserved_share_;  // until it has its connection
   BacklogAge up_age_;
   BacklogAge down_age_;
   ConnectionLease lease_;

@@ -18,6 +18,10 @@ constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, Opener& opener)
     : Flow(router, loop.now()), loop_(loop), opener_(opener), fd_(std::move(client)) {
+  if (router.set().mode != CarryMode::kTunnel) {
+    reserved_share_.BelongTo(router.reserved_sockets());
+    reserved_share_.Set(1);
+  }
   loop_.Arm(timer_, limits.first_byte_timeout);
 }
 
@@ -75,6 +79,7 @@ void HeaderFlow::GoOn(const ProxyHeaderStep& header) {
   timer_.Cancel();
   if (watched_) loop_.Remove(fd_.get());
   set_origin(std::move(origin));
+  reserved_share_.Set(0);
   router().Replace(*this, opener_.NewFlow(std::move(fd_)));
 }
 
@@ -82,6 +87,7 @@ void HeaderFlow::Finish(FlowEnd end, bool with_reset) {
   if (done_) return;
   done_ = true;
   timer_.Cancel();
+  reserved_share_.Set(0);
   router().OnFlowDone(*this, end);
   // Last: who sees the end finds it counted.
   if (with_reset) {

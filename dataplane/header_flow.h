@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "common/event_loop.h"
+#include "common/metrics.h"
 #include "common/unique_fd.h"
 #include "dataplane/client_origin.h"
 #include "dataplane/flow.h"
@@ -46,6 +47,7 @@ class HeaderFlow final : public Flow, public EventHandler {
   EventLoop& loop_;
   Opener& opener_;
   UniqueFd fd_;
+  GaugeShare reserved_share_;  // for the flow that follows
   bool watched_ = false;
   bool fin_seen_ = false;
   bool done_ = false;

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "dataplane/dialer.h"
+
 namespace trunkline {
 namespace {
 
@@ -11,10 +13,6 @@ namespace {
 constexpr int kAcceptsPerPass = 16;
 // How long to leave a full house alone.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
-
-bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
 
 }  // namespace
 
@@ -32,7 +30,7 @@ void Listener::OnEvents(uint32_t) {
     }
     UniqueFd client(accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!client) {
-      if (OutOfResources(errno)) Pause();
+      if (OutOfSockets(errno)) Pause();
       return;
     }
     cell_->accepted.Add();

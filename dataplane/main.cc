@@ -16,6 +16,7 @@
 #include "common/program.h"
 #include "common/trunk_tls_config.h"
 #include "dataplane/data_plane.h"
+#include "dataplane/descriptor_plan.h"
 #include "dataplane/discovery_subscriber.h"
 #include "dataplane/handover.h"
 #include "dataplane/memory_meter.h"
@@ -27,8 +28,8 @@ namespace {
 
 constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
 constexpr size_t kDefaultMaxClients = 50'000;
-// Trunks, listeners, the controller, files.
-constexpr size_t kReservedDescriptors = 256;
+// More than any kernel gives; what RLIM_INFINITY stands for.
+constexpr rlim_t kMostDescriptors = rlim_t{1} << 30;
 // How long a predecessor may take to give up its HTTP port.
 constexpr absl::Duration kPortPatience = absl::Seconds(10);
 // A successor whose saved snapshot is of no use asks the controller for this long.
@@ -45,25 +46,24 @@ size_t WorkerCount(const v1::ProxyConfig& config) {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-// Never more clients than there are descriptors for.
-size_t MaxClients(const v1::ProxyConfig& config) {
-  const size_t wanted = config.max_clients() > 0 ? config.max_clients() : kDefaultMaxClients;
+// Never more than there are descriptors for.
+void LimitClients(const v1::ProxyConfig& config, DataPlane::Options& options) {
+  options.max_clients = config.max_clients() > 0 ? config.max_clients() : kDefaultMaxClients;
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
-  const size_t descriptors = limit.rlim_cur;
-  const size_t usable =
-      descriptors > 2 * kReservedDescriptors ? descriptors - kReservedDescriptors : descriptors / 2;
-  if (wanted > usable) {
-    LogWarn("max_clients is {} here: the limit of open files is {}", usable, descriptors);
+  const size_t descriptors = std::min(limit.rlim_cur, kMostDescriptors);
+  options.descriptors = DescriptorPlan::For(descriptors, options.workers);
+  if (options.max_clients > options.descriptors.sockets) {
+    LogWarn("room for {} clients, half as many in direct mode: the limit of open files is {}",
+            options.descriptors.sockets, descriptors);
   }
-  return std::min(wanted, usable);
 }
 
 DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
                                     std::shared_ptr<const TrunkTls> tls) {
   DataPlane::Options options;
   options.workers = WorkerCount(config);
-  options.max_clients = MaxClients(config);
+  LimitClients(config, options);
   options.bind_address = config.bind_address();
   options.max_gather = Or(config.max_gather(), config.has_max_gather(), options.max_gather);
   options.random_seed = std::random_device{}();

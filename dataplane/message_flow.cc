@@ -45,6 +45,8 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       last_activity_(loop.now()) {
   unsent_share_.BelongTo(router.client_unsent_bytes());
   pending_share_.BelongTo(router.client_pending_bytes());
+  reserved_share_.BelongTo(router.reserved_sockets());
+  reserved_share_.Set(1);
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
@@ -273,6 +275,7 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
 }
 
 void MessageFlow::FrontIsSent() {
+  reserved_share_.Set(0);
   front_ = Front::kParsing;
   front_size_ = 0;
 }
@@ -429,6 +432,7 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
   done_ = true;
   wait_timer_.Cancel();
   idle_timer_.Cancel();
+  reserved_share_.Set(0);
   if (watched_) loop_.Remove(fd_.get());
   pending_share_.Set(0);  // the next one has them
   router().Replace(*this,
@@ -486,6 +490,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   idle_timer_.Cancel();
   unsent_share_.Set(0);
   pending_share_.Set(0);
+  reserved_share_.Set(0);
   SharedConnection* const connection = connection_;
   if (in_flight_ > 1) router().CountActive(*this, -static_cast<int32_t>(in_flight_ - 1));
   router().OnFlowDone(*this, end);

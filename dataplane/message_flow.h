@@ -118,6 +118,7 @@ class MessageFlow final : public Flow,
   std::unique_ptr<Backlog> unsent_;  // to the client
   GaugeShare unsent_share_;
   GaugeShare pending_share_;           // held_ and again_
+  GaugeShare reserved_share_;          // until its first request says that it shares a connection
   std::vector<Again> again_;           // to be sent again, before all others
   std::span<const uint8_t> starting_;  // the front request, while it is not in held_
   size_t front_size_ = 0;              // its bytes that were parsed

@@ -60,6 +60,7 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
     const char* cause;
     WorkerCounter counter;
   } kCauses[] = {{"no_endpoint", &WorkerStats::no_endpoint},
+                 {"no_socket", &WorkerStats::no_socket},
                  {"connect_refused", &WorkerStats::connect_refused},
                  {"server_reset", &WorkerStats::server_reset},
                  {"trunk_lost", &WorkerStats::trunk_lost},
@@ -77,6 +78,20 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                       "Client connections that did not end well, by cause", {{"cause", item.cause}},
                       static_cast<double>(Sum(stats, item.counter)));
   }
+}
+
+// What this machine lacked for a connection, whoever was to be at its other end.
+void CollectShortages(const TrafficStats& stats, MetricsWriter& writer) {
+  const auto counter = [&](const char* lacking, WorkerCounter which) {
+    writer.AddCounter("proxy_connect_shortages_total",
+                      "Connects that were not made because this machine lacked something for them",
+                      {{"lacking", lacking}}, static_cast<double>(Sum(stats, which)));
+  };
+  counter("socket", &WorkerStats::socket_shortages);
+  counter("port", &WorkerStats::port_shortages);
+  writer.AddGauge("proxy_socket_short_workers",
+                  "Workers without descriptors or memory for a connection: new clients wait", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::sockets_short)));
 }
 
 void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
@@ -109,6 +124,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks open", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
+  writer.AddGauge("proxy_direct_connections", "Connections to servers that are one client's own",
+                  {}, static_cast<double>(SumGauge(stats, &WorkerStats::direct_connections)));
   writer.AddGauge("proxy_client_unsent_bytes",
                   "Bytes kept for clients that have not taken them yet", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
@@ -235,6 +252,7 @@ void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
   CollectWorkers(stats, writer);
   CollectShared(stats, writer);
   CollectErrors(stats, writer);
+  CollectShortages(stats, writer);
   for (const auto& listener : stats.Listeners()) CollectListener(*listener, writer);
   for (const auto& endpoint : stats.Endpoints()) CollectEndpoint(*endpoint, writer);
 }

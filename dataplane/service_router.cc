@@ -33,6 +33,7 @@ ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, 
       stats_(stats),
       worker_(place.worker),
       max_connections_(place.max_connections),
+      max_pipes_(place.max_pipes),
       ejection_base_(ejection_base),
       random_(random_seed),
       retry_tokens_(kMaxRetryTokens) {
@@ -406,7 +407,7 @@ void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
       stats_->connect_refused.Add();
       return;
     case FlowEnd::kNoEndpoint:
-      stats_->no_endpoint.Add();
+      (owner_.dialer().lacking() ? stats_->no_socket : stats_->no_endpoint).Add();
       return;
     case FlowEnd::kTimeout:
       stats_->timeouts.Add();

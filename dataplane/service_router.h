@@ -17,7 +17,9 @@
 #include "common/random.h"
 #include "common/unique_fd.h"
 #include "dataplane/balancer.h"
+#include "dataplane/byte_relay.h"
 #include "dataplane/carrier.h"
+#include "dataplane/dialer.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
 #include "dataplane/load_estimate.h"
@@ -49,6 +51,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
     virtual void OnFlowGone(Flow& flow) = 0;
     // `flow` goes on as another one; it is told nothing more.
     virtual void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) = 0;
+    virtual Dialer& dialer() = 0;
     // Closes the connection of a flow that is gone as LingeringCloses does.
     virtual void CloseLingering(UniqueFd client) = 0;
   };
@@ -59,7 +62,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
 
   struct Place {
     size_t worker = 0;
-    uint32_t max_connections = 0;  // of this worker to each endpoint; 0: any number
+    uint32_t max_connections = 0;             // of this worker to each endpoint; 0: any number
+    size_t max_pipes = ByteRelay::kAnyPipes;  // of this worker
   };
   ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, Place place,
                 uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
@@ -72,6 +76,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
 
   // A new client. Ends with OnFlowDone.
   void Join(Flow& flow);
+  // Those in line, once more.
+  void ServeWaiting();
   // To an endpoint (true), or into the waiting line; where that is full, the flow gives up.
   bool Route(Flow& flow);
   // As Route, for a flow that is to be tried again. False: the retry budget is spent.
@@ -98,6 +104,12 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Of this worker to each endpoint; 0: any number.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
+  Dialer& dialer() const { return owner_.dialer(); }
+  // Of this worker's flows together.
+  size_t max_pipes() const { return max_pipes_; }
+  // Connections that are one client's own, and those that may become so.
+  Gauge* direct_connections() const { return &stats_->direct_connections; }
+  Gauge* reserved_sockets() const { return &stats_->reserved_sockets; }
   // What flows keep for clients that do not read.
   Gauge* client_unsent_bytes() const { return &stats_->client_unsent_bytes; }
   // And of what clients sent that cannot go on yet.
@@ -123,7 +135,6 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void RefreshLoads();
   bool Assign(Flow& flow);
   bool StartAt(EndpointState& state, Flow& flow);
-  void ServeWaiting();
   void Wait(Flow& flow);
   void AwaitRoom();
   EndpointState* PickFor(const Flow& flow);
@@ -137,6 +148,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   WorkerStats* const stats_;
   const size_t worker_;
   const uint32_t max_connections_;
+  const size_t max_pipes_;
   const absl::Duration ejection_base_;
   FastRandom random_;
 

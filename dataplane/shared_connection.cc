@@ -57,9 +57,8 @@ size_t Capacity(const SharedConnection::Options& options, const std::optional<Id
 
 }  // namespace
 
-SharedConnection::SharedConnection(EventLoop& loop, const SocketAddress& target,
-                                   const Options& options, ConnectionLease lease, Owner* owner,
-                                   SharedCounters* counters)
+SharedConnection::SharedConnection(EventLoop& loop, ConnectResult dial, const Options& options,
+                                   ConnectionLease lease, Owner* owner, SharedCounters* counters)
     : loop_(loop),
       options_(options),
       id_field_(options.codec->id_field()),
@@ -72,9 +71,8 @@ SharedConnection::SharedConnection(EventLoop& loop, const SocketAddress& target,
                id_field_ ? static_cast<unsigned>(id_field_->size) * kBitsPerByte : kNoIdBits),
       last_read_(loop.now()),
       idle_since_(loop.now()) {
-  ConnectResult result = ConnectTo(target);
-  fd_ = std::move(result.fd);
-  dial_error_ = result.error;
+  fd_ = std::move(dial.fd);
+  dial_error_ = dial.error;
   // Tells of itself even where the connect is through already.
   if (fd_) loop_.Add(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
   loop_.Arm(timer_, fd_ ? options_.connect_timeout : absl::ZeroDuration());

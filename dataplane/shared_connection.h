@@ -95,8 +95,8 @@ class SharedConnection final : public EventHandler, public Flushable {
     absl::Duration idle_timeout = absl::Seconds(30);
   };
 
-  // Dials. `owner` and `counters` outlive it. A dial that fails at once ends it a moment later.
-  SharedConnection(EventLoop& loop, const SocketAddress& target, const Options& options,
+  // `owner` and `counters` outlive it. A dial that failed at once ends it a moment later.
+  SharedConnection(EventLoop& loop, ConnectResult dial, const Options& options,
                    ConnectionLease lease, Owner* owner, SharedCounters* counters);
   ~SharedConnection() override;
 

@@ -27,10 +27,11 @@ size_t Burden(const SharedConnection& connection) {
 
 }  // namespace
 
-SharedPool::SharedPool(EventLoop& loop, std::string name, Options options,
+SharedPool::SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Options options,
                        std::shared_ptr<ConnectionBudget> budget, SharedCounters* counters,
                        Gauge* open, uint64_t random_seed)
     : loop_(loop),
+      dialer_(dialer),
       name_(std::move(name)),
       options_(std::move(options)),
       budget_(std::move(budget)),
@@ -79,9 +80,11 @@ SharedConnection* SharedPool::Dial() {
   if (!has_target_ || !used() || connections_.size() >= options_.max_shared) return nullptr;
   ConnectionLease lease(budget_, options_.max_connections);
   if (!lease) return nullptr;
+  ConnectResult result = dialer_.Connect(target_);
+  if (Dialer::IsOurFault(result)) return nullptr;
   SharedConnection::Owner* const owner = this;
-  connections_.push_back(std::make_unique<SharedConnection>(loop_, target_, options_.connection,
-                                                            std::move(lease), owner, counters_));
+  connections_.push_back(std::make_unique<SharedConnection>(
+      loop_, std::move(result), options_.connection, std::move(lease), owner, counters_));
   open_->Add(1);
   return connections_.back().get();
 }

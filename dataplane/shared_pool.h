@@ -18,6 +18,7 @@
 #include "common/random.h"
 #include "dataplane/carrier.h"
 #include "dataplane/connection_budget.h"
+#include "dataplane/dialer.h"
 #include "dataplane/shared_connection.h"
 
 namespace trunkline {
@@ -32,7 +33,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   };
 
   // `counters` and `open` (connections, of the worker) outlive it.
-  SharedPool(EventLoop& loop, std::string name, Options options,
+  SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Options options,
              std::shared_ptr<ConnectionBudget> budget, SharedCounters* counters, Gauge* open,
              uint64_t random_seed);
   ~SharedPool() override;
@@ -62,6 +63,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void Probe();
 
   EventLoop& loop_;
+  Dialer& dialer_;
   const std::string name_;
   const Options options_;
   const std::shared_ptr<ConnectionBudget> budget_;

@@ -60,4 +60,17 @@ int64_t TrafficStats::Clients() const {
   return sum;
 }
 
+TrafficStats::Occupancy TrafficStats::CountOccupancy() const {
+  Occupancy all;
+  for (const WorkerStats& worker : workers_) {
+    const int64_t clients = worker.clients.Value();
+    all.clients += clients;
+    all.sockets += clients + worker.direct_connections.Value() + worker.shared_connections.Value() +
+                   worker.trunks.Value();
+    all.reserved_sockets += worker.reserved_sockets.Value();
+    all.sockets_short = all.sockets_short || worker.sockets_short.Value() > 0;
+  }
+  return all;
+}
+
 }  // namespace trunkline

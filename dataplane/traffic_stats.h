@@ -86,12 +86,17 @@ class ListenerStats {
 };
 
 struct alignas(64) WorkerStats {
+  // The first line of the cache: what all workers look at before they take a client.
   Gauge clients;
+  Gauge reserved_sockets;    // for connections that clients of this worker may ask for
+  Gauge direct_connections;  // to servers, of one client each
+  Gauge shared_connections;
+  Gauge trunks;
+  Gauge sockets_short;         // 1: there are no descriptors or no memory for a connection
   Gauge client_unsent_bytes;   // that clients have not taken yet
   Gauge client_pending_bytes;  // of clients that could not go on yet
   Gauge piped_bytes;           // of both, what is in pipes: not in our memory
   Gauge memory_full;           // 1: takes nobody, because memory is short
-  Gauge trunks;
   Counter dials;
   Counter dial_failures;
   Counter trunks_up;         // dials whose agent has spoken HTTP/2
@@ -99,8 +104,11 @@ struct alignas(64) WorkerStats {
   Counter load_words;
   Counter load_faults;
   Counter retries;
+  Counter socket_shortages;  // connects not made because this machine had no socket for them
+  Counter port_shortages;    // or no port toward that server
   // Flows that failed, by cause.
   Counter no_endpoint;
+  Counter no_socket;  // no endpoint could be asked because of such a shortage
   Counter connect_refused;
   Counter server_reset;
   Counter trunk_lost;
@@ -116,7 +124,6 @@ struct alignas(64) WorkerStats {
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   TrunkCounters trunk;
-  Gauge shared_connections;
   SharedCounters shared;
 };
 
@@ -139,6 +146,14 @@ class TrafficStats {
   int64_t PipedBytes() const;
   // Clients of all workers.
   int64_t Clients() const;
+  // What of all workers decides whether another client may come.
+  struct Occupancy {
+    int64_t clients = 0;
+    int64_t sockets = 0;  // of clients, servers and agents
+    int64_t reserved_sockets = 0;
+    bool sockets_short = false;
+  };
+  Occupancy CountOccupancy() const;
 
  private:
   std::vector<WorkerStats> workers_;

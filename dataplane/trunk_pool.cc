@@ -22,9 +22,10 @@ constexpr size_t kStreamsToSpareOne = 16;
 
 }  // namespace
 
-TrunkPool::TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
-                     uint64_t random_seed)
+TrunkPool::TrunkPool(EventLoop& loop, Dialer& dialer, std::string address, Options options,
+                     WorkerStats* stats, uint64_t random_seed)
     : loop_(loop),
+      dialer_(dialer),
       address_(std::move(address)),
       options_(std::move(options)),
       stats_(stats),
@@ -108,8 +109,10 @@ void TrunkPool::DialAnother() {
 
 void TrunkPool::Dial() {
   if (dialing_ != nullptr || !has_target_ || !used()) return;
+  ConnectResult result = dialer_.Connect(target_);
+  // Says nothing of the agent; the dialer asks again soon.
+  if (OutOfSockets(result.error)) return;
   stats_->dials.Add();
-  ConnectResult result = ConnectTo(target_);
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
     DialLater(ErrorText(result.error));
     return;

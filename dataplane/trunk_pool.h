@@ -20,6 +20,7 @@
 #include "common/socket.h"
 #include "common/trunk_connection.h"
 #include "dataplane/carrier.h"
+#include "dataplane/dialer.h"
 #include "dataplane/load_subscription.h"
 #include "dataplane/traffic_stats.h"
 
@@ -46,11 +47,12 @@ class TrunkPool final : public Carrier,
     std::shared_ptr<const TrunkTls> tls;
   };
 
-  TrunkPool(EventLoop& loop, std::string address, Options options, WorkerStats* stats,
-            uint64_t random_seed);
+  TrunkPool(EventLoop& loop, Dialer& dialer, std::string address, Options options,
+            WorkerStats* stats, uint64_t random_seed);
   ~TrunkPool() override;
 
   void SetTarget(const SocketAddress& target) override;
+  void DialAgain() override { DialIfNeeded(); }
   // Some trunk takes a stream now.
   bool usable() const override;
   // The least busy trunk that takes a stream, or null. May dial another one in the background.
@@ -88,6 +90,7 @@ class TrunkPool final : public Carrier,
   void Replace();
 
   EventLoop& loop_;
+  Dialer& dialer_;
   const std::string address_;
   const Options options_;
   WorkerStats* const stats_;

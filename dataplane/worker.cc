@@ -28,10 +28,12 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
       : worker(worker),
         share(worker.ShareOf(*set)),
         router(worker.loop_, worker, worker.stats_,
-               {.worker = worker.options_.index, .max_connections = share.connections},
+               {.worker = worker.options_.index,
+                .max_connections = share.connections,
+                .max_pipes = worker.options_.descriptors.pipes_per_worker},
                worker.random_.Next(), std::move(set)) {}
 
-  bool HasRoom() override { return worker.HasRoom() && router.HasRoom(); }
+  bool HasRoom() override { return worker.HasRoom(router.set().mode) && router.HasRoom(); }
   std::unique_ptr<Flow> NewFlow(UniqueFd client) override {
     return worker.MakeFlow(*this, std::move(client));
   }
@@ -58,7 +60,8 @@ Worker::Worker(Options options, TrafficStats& stats)
       memory_(loop_,
               {.source = options_.memory, .worker = options_.index, .workers = options_.workers},
               *this, *stats_, windows_),
-      random_(options_.random_seed) {
+      random_(options_.random_seed),
+      dialer_(loop_, *stats_, *this) {
   loop_.set_max_gather(options_.max_gather);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
@@ -123,12 +126,31 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   return *slot;
 }
 
-// With memory short, clients wait for others to leave; where there are no others they would wait
-// for ever.
-bool Worker::HasRoom() const {
-  const int64_t clients = all_stats_.Clients();
-  return clients < static_cast<int64_t>(options_.max_clients) &&
-         (memory_.takes_clients() || clients == 0);
+// With memory or descriptors short, clients wait for others to leave; where there are no others
+// they would wait for ever. But in tunnel mode, a client takes the descriptor of a connection of
+// its own with it: in message mode until it is known that it shares one.
+bool Worker::HasRoom(CarryMode mode) const {
+  const TrafficStats::Occupancy now = all_stats_.CountOccupancy();
+  if (now.clients == 0) return true;
+  const int64_t sockets = mode == CarryMode::kTunnel ? 1 : 2;
+  return now.clients < static_cast<int64_t>(options_.max_clients) &&
+         now.sockets + now.reserved_sockets + sockets <=
+             static_cast<int64_t>(options_.descriptors.sockets) &&
+         !now.sockets_short && memory_.takes_clients();
+}
+
+// Those who are in have more room than those who are not.
+bool Worker::HasSocket() const {
+  const DescriptorPlan& plan = options_.descriptors;
+  return all_stats_.CountOccupancy().sockets <
+         static_cast<int64_t>(plan.sockets + plan.late_sockets);
+}
+
+// Trunks first: they are what many wait for.
+void Worker::DialAgain() {
+  for (const auto& [name, carrier] : carriers_) carrier->DialAgain();
+  for (const auto& [name, slot] : services_) slot->router.ServeWaiting();
+  for (const auto& slot : outdated_) slot->router.ServeWaiting();
 }
 
 // As much of it as this worker has of what is kept; an equal part where nobody has anything.
@@ -285,16 +307,17 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
     case CarryMode::kTunnel: {
       TrunkPool::Options options = options_.trunks;
       options.window_budget = &windows_;
-      return std::make_unique<TrunkPool>(loop_, endpoint.address, options, stats_, random_.Next());
+      return std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, options, stats_,
+                                         random_.Next());
     }
     case CarryMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
                                            .max_shared = set.message->max_shared,
                                            .max_connections = ShareOf(set).connections};
       return std::make_unique<SharedPool>(
-          loop_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service), options,
-          endpoint.stats->budget(options_.index), &stats_->shared, &stats_->shared_connections,
-          random_.Next());
+          loop_, dialer_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service),
+          options, endpoint.stats->budget(options_.index), &stats_->shared,
+          &stats_->shared_connections, random_.Next());
     }
     case CarryMode::kDirect:
       return std::make_unique<DirectWay>();

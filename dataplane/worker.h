@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "common/event_loop.h"
+#include "dataplane/descriptor_plan.h"
+#include "dataplane/dialer.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
 #include "dataplane/lingering_closes.h"
@@ -23,12 +25,15 @@
 
 namespace trunkline {
 
-class Worker final : private ServiceRouter::Owner, private MemoryGuard::Owner {
+class Worker final : private ServiceRouter::Owner,
+                     private MemoryGuard::Owner,
+                     private Dialer::Owner {
  public:
   struct Options {
     size_t index = 0;
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
+    DescriptorPlan descriptors;
     absl::Duration max_gather = WakePacer::kMaxGap;
     uint64_t random_seed = 0;
     size_t workers = 1;
@@ -61,13 +66,16 @@ class Worker final : private ServiceRouter::Owner, private MemoryGuard::Owner {
   Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) override;
   void OnFlowGone(Flow& flow) override;
   void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
+  bool HasSocket() const override;
+  void DialAgain() override;
+  Dialer& dialer() override { return dialer_; }
   void CloseLingering(UniqueFd client) override { lingering_.Add(std::move(client)); }
   MemoryGuard::Owner::Shed ShedClients(int64_t bytes, bool urgent) override;
 
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
-  bool HasRoom() const;
+  bool HasRoom(CarryMode mode) const;
   int64_t OwnPartOf(int64_t bytes) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);
@@ -84,6 +92,7 @@ class Worker final : private ServiceRouter::Owner, private MemoryGuard::Owner {
   WindowBudget windows_;
   MemoryGuard memory_;
   FastRandom random_;
+  Dialer dialer_;
   // By what tells them apart: an agent's address, or a service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;
   std::map<std::string, std::unique_ptr<ServiceSlot>> services_;

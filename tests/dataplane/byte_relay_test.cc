@@ -154,6 +154,23 @@ TEST_F(ByteRelayTest, WithoutDescriptorsForAPipeBulkIsCopied) {
   }).join();
 }
 
+TEST_F(ByteRelayTest, WhereItsThreadHasAsManyPipesAsItMayBulkIsCopied) {
+  std::thread([&] {
+    const std::string bulk = Noise(2'000'000);
+    relay_.max_pipes = 0;
+    size_t most_piped = 0;
+    for (size_t sent = 0; arrived_.size() < bulk.size();) {
+      if (sent < bulk.size()) sent += here().SendWhatFits(bulk.substr(sent, 1'000'000));
+      Pump();
+      most_piped = std::max(most_piped, relay_.piped_bytes());
+      // What is kept stays where it is until its reader wakes up.
+      if (sent == bulk.size() || relay_.holds_bytes()) ReadThere();
+    }
+    EXPECT_TRUE(arrived_ == bulk);
+    EXPECT_EQ(most_piped, 0u);
+  }).join();
+}
+
 TEST_F(ByteRelayTest, NoDirectionMovesMoreThanItsShareInATurn) {
   const std::string bulk = Noise(8'000'000);
   uint64_t most = 0;

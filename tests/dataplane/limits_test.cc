@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/dataplane/modes.h"
+#include "tests/dataplane/no_descriptors.h"
 
 namespace trunkline {
 namespace {
@@ -14,6 +15,7 @@ using test::Eventually;
 using test::ExpectExchange;
 using test::InMode;
 using test::LocalServer;
+using test::NoDescriptors;
 using test::Peer;
 using test::Serve;
 using test::Tunnel;
@@ -216,33 +218,6 @@ TEST_P(LimitsTest, FlowThatFallsSilentIsResetAfterTheIdleTimeOut) {
   EXPECT_EQ(server.ending(), Ending::kReset);
 }
 
-// Takes every descriptor below a limit just above those in use; gives them back on demand.
-class NoDescriptors {
- public:
-  NoDescriptors() {
-    getrlimit(RLIMIT_NOFILE, &before_);
-    UniqueFd probe(dup(0));
-    rlimit low = before_;
-    low.rlim_cur = static_cast<rlim_t>(probe.get()) + 16;
-    probe.Reset();
-    setrlimit(RLIMIT_NOFILE, &low);
-    while (true) {
-      UniqueFd filler(dup(0));
-      if (!filler) break;
-      fillers_.push_back(std::move(filler));
-    }
-  }
-  ~NoDescriptors() { GiveBack(); }
-  void GiveBack() {
-    fillers_.clear();
-    setrlimit(RLIMIT_NOFILE, &before_);
-  }
-
- private:
-  rlimit before_{};
-  std::vector<UniqueFd> fillers_;
-};
-
 double CpuSeconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
@@ -263,16 +238,14 @@ TEST_P(LimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
   Peer old_server = local.Accept();
   ExpectExchange(old_client, old_server, "before", "before");
   constexpr int kWaiting = 10;
-  const SocketAddress where = ResolveAddress(tunnel.listening()).value();
+  const Address listening = tunnel.listening();
   std::vector<UniqueFd> sockets;
-  for (int i = 0; i < kWaiting; ++i) sockets.emplace_back(socket(AF_INET, SOCK_STREAM, 0));
+  for (int i = 0; i < kWaiting; ++i) sockets.push_back(test::NewClientSocket());
 
   NoDescriptors none;
   std::vector<Peer> waiting;
   for (UniqueFd& socket : sockets) {
-    ASSERT_EQ(connect(socket.get(), reinterpret_cast<const sockaddr*>(&where.storage), where.size),
-              0);
-    waiting.emplace_back(std::move(socket));
+    waiting.push_back(test::ConnectSocket(std::move(socket), listening));
     ASSERT_TRUE(waiting.back().Send("hello"));
   }
   ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 0; })) << "counted";

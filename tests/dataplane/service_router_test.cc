@@ -19,7 +19,7 @@ using test::Peer;
 using test::RefusingAddress;
 using test::TcpPair;
 
-class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
+class RouterTest : public ::testing::Test, public ServiceRouter::Owner, public Dialer::Owner {
  protected:
   ~RouterTest() override {
     while (!flows_.empty()) flows_.begin()->second->Shutdown();
@@ -109,7 +109,7 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
   Carrier& CarrierFor(const EndpointSet&, const Endpoint& endpoint) override {
     auto& pool = pools_[endpoint.address];
     if (pool == nullptr) {
-      pool = std::make_unique<TrunkPool>(loop_, endpoint.address, TrunkPool::Options(),
+      pool = std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, TrunkPool::Options(),
                                          &stats_.worker(0), 1);
     }
     return *pool;
@@ -121,10 +121,14 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner {
   void OnFlowReplaced(Flow&, std::unique_ptr<Flow>) override {
     FAIL() << "flows of a tunnel stay what they are";
   }
+  Dialer& dialer() override { return dialer_; }
+  bool HasSocket() const override { return true; }
+  void DialAgain() override {}
   void CloseLingering(UniqueFd) override {}
 
   std::vector<Agent> agents_;
   std::shared_ptr<EndpointSet> set_ = std::make_shared<EndpointSet>();
+  Dialer dialer_{loop_, stats_.worker(0), *this};
   std::map<std::string, std::unique_ptr<TrunkPool>> pools_;
   std::unique_ptr<ServiceRouter> router_;
 };

@@ -19,6 +19,7 @@ Tunnel::Tunnel(Options options) : options_(std::move(options)), stats_(options_.
   }
   data_plane_ = std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
                                                                .max_clients = options_.max_clients,
+                                                               .descriptors = options_.descriptors,
                                                                .trunks = options_.trunks,
                                                                .random_seed = 1,
                                                                .memory = memory},

@@ -22,6 +22,7 @@ class Tunnel {
   struct Options {
     size_t workers = 1;
     size_t max_clients = 1000;
+    DescriptorPlan descriptors;
     FlowLimits limits;
     // What the proxy takes its memory for; null: there is no budget.
     std::function<MemoryReading(const TrafficStats&)> memory;
