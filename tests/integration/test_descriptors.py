@@ -1,0 +1,178 @@
+"""A proxy with few file descriptors and more clients than fit: none is reset, no endpoint is blamed, and who waits is served when others leave."""
+
+import os
+import resource
+import selectors
+import socket
+
+import pytest
+
+from cluster import message_service
+from servers import EchoServer
+from traffic import assert_echo
+from waiting import SANITIZER, SLOWNESS, eventually
+
+_CLIENTS = 400
+_DESCRIPTORS = 600
+# Fewer than the proxy has reckoned with at its start: it runs out of them. Below two for each client that it would take.
+_LOWERED = 280
+_LEAVE_AT_ONCE = 20
+_ENDPOINTS = 2
+
+_SHARED = b"get it\n"
+_OWN = b"watch it\n"
+_WAYS = {"tunnel": ("tunnel", _OWN), "direct": ("direct", _OWN), "shared": ("message", _SHARED), "dedicated": ("message", _OWN)}
+
+_no_sanitizer = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizers need descriptors themselves")
+
+
+class Clients:
+    """Connect at once, ask once they are told to, and wait for the answer. What ends otherwise fails the test."""
+
+    def __init__(self, port, question, silent=False):
+        self._question = question
+        self._selector = selectors.DefaultSelector()
+        self.answered = []
+        self._waiting = []
+        for _ in range(_CLIENTS):
+            client = socket.socket()
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", port))
+            self._waiting.append(client)
+        if not silent:
+            self.ask()
+
+    def ask(self):
+        for client in self._waiting:
+            self._selector.register(client, selectors.EVENT_WRITE)
+        self._waiting = []
+
+    def turn(self):
+        for key, mask in self._selector.select(timeout=0):
+            client = key.fileobj
+            if mask & selectors.EVENT_WRITE:
+                client.send(self._question)
+                self._selector.modify(client, selectors.EVENT_READ)
+                continue
+            assert client.recv(100) == self._question, "an end in place of an answer"
+            self._selector.unregister(client)
+            self.answered.append(client)
+
+    def all_are_answered(self):
+        """Those that have their answer leave, some at a time, until nobody waits."""
+        self.turn()
+        while len(self.answered) > _LEAVE_AT_ONCE or (self.answered and not self._selector.get_map()):
+            self.answered.pop().close()
+        for client in self.answered[:_LEAVE_AT_ONCE]:
+            client.close()
+        del self.answered[:_LEAVE_AT_ONCE]
+        return not self._selector.get_map()
+
+    def close(self):
+        for client in [*self.answered, *self._waiting, *(key.fileobj for key in self._selector.get_map().values())]:
+            client.close()
+        self._selector.close()
+
+
+@pytest.fixture
+def descriptors():
+    """As many as the hard limit gives, for this process and its servers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def start_proxy(cluster, servers, way):
+    mode, _ = _WAYS[way]
+    echo = [servers(EchoServer) for _ in range(_ENDPOINTS)]
+    service = {}
+    if mode != "tunnel":
+        codec = {"delimiter": {"delimiter": "\n", "shared_prefixes": ["get "]}}
+        service = message_service(codec, *(server.address for server in echo))
+    if mode == "direct":
+        service = {"mode": "direct", "endpoints": service["endpoints"]}
+    # Who is in already waits longer for its server than the test takes.
+    service["limits"] = {"connect_timeout": "60s"}
+    cluster.add_controller({"echo": service})
+    if mode == "tunnel":
+        for i, server in enumerate(echo):
+            cluster.add_agent(f"a{i}", {"echo": server.address})
+    proxy = cluster.add_proxy()
+    proxy.command = ["prlimit", f"--nofile={_DESCRIPTORS}:{_DESCRIPTORS}", *proxy.command]
+    cluster.start()
+    return proxy
+
+
+def lower_limit(proxy):
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (_LOWERED, _DESCRIPTORS))
+
+
+def open_files(proxy):
+    return len(os.listdir(f"/proc/{proxy.pid}/fd"))
+
+
+def serve_all(proxy, question, clients, old_client):
+    assert 0 < len(clients.answered) < _CLIENTS
+    assert_echo(old_client, question)
+    eventually("all are answered", clients.all_are_answered, seconds=40)
+    assert_echo(old_client, question)
+    old_client.close()
+    eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
+    assert proxy.metric("proxy_flow_errors_total") == 0
+    assert proxy.metric("proxy_endpoint_connect_refused_total") == 0
+    assert proxy.metric("proxy_endpoint_ejecting_workers") == 0
+    assert "refused" not in proxy.log() and "cannot be reached" not in proxy.log()
+    eventually("nobody waits", lambda: proxy.metric("proxy_socket_short_workers") == 0)
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_clients_that_do_not_fit_wait(cluster, servers, descriptors, way):
+    proxy = start_proxy(cluster, servers, way)
+    _, question = _WAYS[way]
+    old_client = proxy.connect("echo")
+    assert_echo(old_client, question)
+    clients = Clients(proxy.port("echo"), question)
+
+    def full():
+        clients.turn()
+        return proxy.metric("proxy_listener_pauses_total") > 0 and len(clients.answered) + 1 == proxy.metric("proxy_clients")
+
+    try:
+        eventually("the proxy is full and serves those that are in", full)
+        print(f"{way}: {len(clients.answered)} of {_CLIENTS} fit, {open_files(proxy)} of {_DESCRIPTORS} descriptors")
+        assert proxy.metric("proxy_connect_shortages_total") == 0
+        serve_all(proxy, question, clients, old_client)
+    finally:
+        clients.close()
+
+
+@_no_sanitizer
+@pytest.mark.parametrize("way", _WAYS)
+def test_out_of_descriptors_those_who_are_in_wait_as_well(cluster, servers, descriptors, way):
+    proxy = start_proxy(cluster, servers, way)
+    _, question = _WAYS[way]
+    old_client = proxy.connect("echo")
+    assert_echo(old_client, question)
+    lower_limit(proxy)
+    # In message mode all say at the same time that they want a connection of their own.
+    late = way == "dedicated"
+    clients = Clients(proxy.port("echo"), question, silent=late)
+
+    def full():
+        clients.turn()
+        # A thread that waits in accept() has a number that nobody sees yet.
+        return open_files(proxy) >= _LOWERED - 1
+
+    try:
+        if late:
+            eventually("the proxy takes nobody", lambda: proxy.metric("proxy_listener_pauses_total") > 0)
+            clients.ask()
+        eventually("all descriptors are in use", full)
+        eventually("some are answered", lambda: clients.turn() or clients.answered)
+        print(f"{way}: {len(clients.answered)} of {_CLIENTS} answered with {_LOWERED} descriptors")
+        serve_all(proxy, question, clients, old_client)
+        if way in ("direct", "dedicated"):
+            assert proxy.metric("proxy_connect_shortages_total", lacking="socket") > 0
+    finally:
+        clients.close()
