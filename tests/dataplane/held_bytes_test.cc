@@ -27,7 +27,7 @@ using test::TcpPair;
 
 constexpr size_t kBytes = 20'000;
 
-class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner {
+class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner, public Dialer::Owner {
  protected:
   ~HeldBytesTest() override {
     while (!flows_.empty()) flows_.begin()->second->Shutdown();
@@ -138,11 +138,11 @@ class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner {
     WorkerStats& stats = stats_.worker(0);
     switch (set.mode) {
       case CarryMode::kTunnel:
-        return std::make_unique<TrunkPool>(loop_, endpoint.address, TrunkPool::Options(), &stats,
-                                           1);
+        return std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, TrunkPool::Options(),
+                                           &stats, 1);
       case CarryMode::kMessage:
         return std::make_unique<SharedPool>(
-            loop_, endpoint.id,
+            loop_, dialer_, endpoint.id,
             SharedPool::Options{.connection = set.message->connection, .max_shared = 1},
             endpoint.stats->budget(0), &stats.shared, &stats.shared_connections, 1);
       case CarryMode::kDirect:
@@ -171,9 +171,13 @@ class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner {
     Flow* const next = by.get();
     flows_[next] = std::move(by);
   }
+  Dialer& dialer() override { return dialer_; }
+  bool HasSocket() const override { return true; }
+  void DialAgain() override {}
   void CloseLingering(UniqueFd) override {}
 
   TrafficStats stats_{1};
+  Dialer dialer_{loop_, stats_.worker(0), *this};
   std::map<Flow*, std::unique_ptr<Flow>> flows_;
   TrafficTable traffic_{1, 1};
   std::unique_ptr<TrunkServer> agent_;

@@ -15,8 +15,8 @@ from waiting import eventually
 # 100 by hand; a few show the same.
 RESTARTS = int(os.environ.get("TRUNKLINE_RESTARTS", "4"))
 RATE = int(os.environ.get("TRUNKLINE_RESTART_RATE", "300" if os.environ.get("TRUNKLINE_SANITIZE") else "1500"))
-# More than what follows takes; the load is ended when it is done.
-LOAD_SECONDS = 5 + 3 * RESTARTS
+# Longer than the restarts take, which end it.
+LOAD_SECONDS = 60 + 20 * RESTARTS
 
 
 @pytest.fixture
@@ -55,21 +55,42 @@ def start_load(port):
                              "--seconds", str(LOAD_SECONDS)], stdout=subprocess.PIPE, text=True)
 
 
+def await_load(proxy):
+    """Half a second of the load has come to it, by every service."""
+    def has_come():
+        return all(proxy.metric("proxy_clients_accepted_total", service=service) >= RATE / 3 / 2 for service in ports(proxy))
+    eventually("clients come", has_come)
+
+
 def test_no_connect_fails_over_many_restarts(cluster, proxy):
     loads = {service: start_load(port) for service, port in ports(proxy).items()}
     try:
+        await_load(proxy)
         for number in range(RESTARTS):
             following = successor(cluster, proxy, number)
             following.start()
             assert proxy.wait(60) == 0, "the old one ends by itself"
             eventually("the new one is ready", following.ready)
             proxy = following
+            await_load(proxy)
+        ended_early = [service for service, load in loads.items() if load.poll() is not None]
+        assert not ended_early, f"connects were not tried to the end: {ended_early}"
+        for load in loads.values():
+            load.terminate()  # it waits for what is under way, then says what it saw
         results = {service: json.loads(load.communicate()[0]) for service, load in loads.items()}
     finally:
         for load in loads.values():
             load.kill()
             load.wait()
+    tried = sum(result["done"] + result["errors"] for result in results.values())
+    seconds = max(result["seconds"] for result in results.values())
+    print(f"{RESTARTS} restarts in {seconds:.0f} s under {tried / seconds:.0f} connections/s")
     for service, result in results.items():
+        # In the order of how bad it is: refused or never connected; broken after that; no reply in time.
+        print(f"{service}: {result['done']} served, {result['connect_errors']} not connected, {result['broken']} broken, "
+              f"{result['timeouts']} without a reply in 2 s, p99 {result['p99_us'] / 1000:.1f} ms")
+    for service, result in results.items():
+        assert result["connect_errors"] == 0, f"{service}: {result}"
         assert result["errors"] == 0 and result["done"] > 0, f"{service}: {result}"
 
 
