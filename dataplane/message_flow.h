@@ -41,7 +41,8 @@ class MessageFlow final : public Flow,
   void Begin() override;
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
-  void Shutdown() override { Finish(FlowEnd::kShutdown, Closing::kReset); }
+  // Between two messages nobody misses anything.
+  void Shutdown() override { Finish(FlowEnd::kShutdown, owes() ? Closing::kReset : Closing::kFin); }
   void Shed() override { Finish(FlowEnd::kMemory, Closing::kReset); }
   Held held() const override;
 
@@ -95,6 +96,10 @@ class MessageFlow final : public Flow,
   void WriteClient(std::span<const uint8_t> bytes);
   void FlushClient();
   void Keep(std::span<const uint8_t> bytes);
+  // Part of a request or of its reply is still to pass.
+  bool owes() const {
+    return in_flight_ > 0 || held_ != nullptr || unsent_ != nullptr || !again_.empty();
+  }
   size_t pending_bytes() const;
   void CountPending(size_t taken);
   void CountUnsent(size_t taken);

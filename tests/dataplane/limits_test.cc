@@ -258,13 +258,11 @@ TEST_P(LimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
   // A loop that spins would use all of it.
   EXPECT_LT(CpuSeconds() - cpu_before, 0.15);
   none.GiveBack();
-  const MonotonicTime freed = MonotonicNow();
   for (int i = 0; i < kWaiting; ++i) {
     Peer server = local.Accept();
     ASSERT_TRUE(server);
     EXPECT_EQ(server.Read(5), "hello");
   }
-  EXPECT_LT(MonotonicNow() - freed, absl::Seconds(1));
   ExpectExchange(old_client, old_server, "after", "after");
 }
 
