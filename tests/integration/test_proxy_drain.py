@@ -1,25 +1,86 @@
 """A proxy or an agent that is asked to stop lets open connections finish, within limits."""
 
+import contextlib
+import os
+import socket
+import threading
+import time
+
 import pytest
 
-from servers import EchoServer
-from traffic import assert_echo
+from cluster import message_service
+from servers import Server
+from traffic import assert_echo, read_exactly
 from waiting import eventually
+
+_DRAIN_SECONDS = 1
+
+_ECHOING = 5
+_LONG_REPLY = os.urandom(512 * 1024).hex().encode() + b"\n"
+
+
+class Teller(Server):
+    """Answers each line with itself, and `long` with a reply of which it says the second half when it may."""
+
+    def __init__(self, unix_path=None):
+        self.may_go_on = threading.Event()
+        super().__init__(self._tell, unix_path)
+
+    def close(self):
+        self.may_go_on.set()
+        super().close()
+
+    def _tell(self, connection):
+        half = len(_LONG_REPLY) // 2
+        with connection.makefile("rb") as lines:
+            for line in lines:
+                if line == b"long\n":
+                    connection.sendall(_LONG_REPLY[:half])
+                    self.may_go_on.wait()
+                    connection.sendall(_LONG_REPLY[half:])
+                else:
+                    connection.sendall(line)
+
+
+@pytest.fixture(params=["tunnel", "message", "direct"])
+def mode(request):
+    return request.param
 
 
 @pytest.fixture
 def start(cluster, servers):
-    """start(drain_timeout) -> a proxy with one endpoint; agent and proxy drain for that long."""
+    """start(mode, drain_timeout) -> a proxy with one endpoint and its server; what drains does so for that long."""
 
-    def start_with(drain_timeout):
-        server = servers(EchoServer, unix_path=cluster.path("echo.sock"))
-        cluster.add_controller({"echo": {}})
-        cluster.add_agent("a", {"echo": server.address}, drain_timeout=drain_timeout)
+    def start_with(mode, drain_timeout):
+        if mode == "tunnel":
+            server = servers(Teller, unix_path=cluster.path("echo.sock"))
+            cluster.add_controller({"echo": {}})
+            cluster.add_agent("a", {"echo": server.address}, drain_timeout=drain_timeout)
+        else:
+            server = servers(Teller)
+            # One request at a time on a connection: nobody waits behind the long reply.
+            service = message_service(
+                {"delimiter": {"delimiter": "\n"}}, server.address, max_message_bytes=2 * len(_LONG_REPLY),
+                max_in_flight=1, shared_connections=2 * _ECHOING)
+            if mode == "direct":
+                service = {"mode": "direct", "endpoints": service["endpoints"]}
+            cluster.add_controller({"echo": service})
         proxy = cluster.add_proxy(drain_timeout=drain_timeout)
         cluster.start()
-        return proxy
+        return proxy, server
 
     return start_with
+
+
+def connect_all(proxy, stack):
+    """Clients that have been answered, and one in the middle of its reply, with what it has of that."""
+    echoing = [stack.enter_context(proxy.connect("echo")) for _ in range(_ECHOING)]
+    for client in echoing:
+        assert_echo(client, b"before\n")
+    listener = stack.enter_context(proxy.connect("echo"))
+    listener.sendall(b"long\n")
+    heard = read_exactly(listener, len(_LONG_REPLY) // 2)
+    return echoing, listener, heard
 
 
 def is_refused(proxy):
@@ -40,43 +101,82 @@ def is_left_alone(proxy, agent):
         return True
 
 
-def test_open_flow_finishes_and_new_ones_are_refused(start):
-    proxy = start("60s")
-    with proxy.connect("echo") as client:
-        assert_echo(client, b"before")
+def test_open_flows_finish_and_new_ones_are_refused(start, mode):
+    proxy, server = start(mode, "60s")
+    with contextlib.ExitStack() as stack:
+        echoing, listener, heard = connect_all(proxy, stack)
         proxy.popen.terminate()
         eventually("new clients are refused", lambda: is_refused(proxy))
-        for _ in range(10):
-            assert_echo(client, b"after" * 1000)
+        for number in range(10):
+            for client in echoing:
+                assert_echo(client, b"%d after" % number * 1000 + b"\n")
+        server.may_go_on.set()
+        assert heard + read_exactly(listener, len(_LONG_REPLY) - len(heard)) == _LONG_REPLY
+        # And another one.
+        assert_echo(listener, b"after\n")
         assert proxy.running
     # Long before the time-out.
     assert proxy.wait(10) == 0
+    assert "did not end" not in proxy.log()
 
 
-def test_flow_that_does_not_end_is_reset_at_the_time_out(start):
-    proxy = start("1s")
-    with proxy.connect("echo") as client:
-        assert_echo(client, b"before")
+def test_flows_that_do_not_end_are_reset_at_the_time_out_and_not_before(start, mode):
+    proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
+    with contextlib.ExitStack() as stack:
+        echoing, listener, heard = connect_all(proxy, stack)
+        assert _LONG_REPLY.startswith(heard)
+        # This one has said all that it will.
+        echoing[0].shutdown(socket.SHUT_WR)
+        assert echoing.pop(0).recv(1) == b""
+        begin = time.monotonic()
         proxy.popen.terminate()
-        with pytest.raises(ConnectionResetError):
-            client.recv(1)
+        ends = []
+        for client in [*echoing, listener]:
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            ends.append(time.monotonic() - begin)
+        assert min(ends) >= _DRAIN_SECONDS
     assert proxy.wait(10) == 0
-    assert "1 flows did not end" in proxy.log()
+    assert f"{_ECHOING} flows did not end" in proxy.log()
 
 
-def test_idle_proxy_stops_at_once(start):
-    proxy = start("60s")
+def test_clients_that_go_on_asking_are_served_until_the_time_out(start, mode):
+    proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
+    with contextlib.ExitStack() as stack:
+        echoing, *_ = connect_all(proxy, stack)
+        begin = time.monotonic()
+        proxy.popen.terminate()
+        left = set(echoing)
+        while left:
+            for client in list(left):
+                try:
+                    assert_echo(client, b"still\n")
+                except ConnectionError:
+                    assert time.monotonic() - begin >= _DRAIN_SECONDS
+                    left.discard(client)
+    assert proxy.wait(10) == 0
+
+
+def test_proxy_without_clients_stops_at_once(start, mode):
+    proxy, _ = start(mode, "60s")
+    # What it shares with its server is nobody's.
+    with proxy.connect("echo") as client:
+        assert_echo(client, b"before\n")
+    eventually("the client has gone", lambda: proxy.metric("proxy_clients") == 0)
     assert proxy.end(5) == 0
 
 
 def test_agent_lets_open_streams_finish(start, cluster):
-    proxy = start("60s")
+    proxy, server = start("tunnel", "60s")
     agent = cluster.agents[0]
-    with proxy.connect("echo") as client:
-        assert_echo(client, b"before")
+    with contextlib.ExitStack() as stack:
+        echoing, listener, heard = connect_all(proxy, stack)
         agent.popen.terminate()
         eventually("the proxy sends no flows there", lambda: is_left_alone(proxy, agent))
         for _ in range(10):
-            assert_echo(client, b"after" * 1000)
+            for client in echoing:
+                assert_echo(client, b"after" * 1000 + b"\n")
+        server.may_go_on.set()
+        assert heard + read_exactly(listener, len(_LONG_REPLY) - len(heard)) == _LONG_REPLY
         assert agent.running
     assert agent.wait(10) == 0
