@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "common/stream_window.h"
 #include "tests/common/random_bytes.h"
 #include "tests/dataplane/modes.h"
@@ -106,6 +108,133 @@ TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
 
 INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
                          test::kNameOfMode);
+
+// In message mode: readers that stall have asked, on the few connections that all share.
+class StalledAskersTest : public ::testing::Test {
+ protected:
+  static constexpr size_t kStalled = 500;
+  static constexpr size_t kLive = 200;
+  // Of a reply, more than the kernel takes. A few ask for so many at once that their server would
+  // wait for them, were they alone, and for so few that they need not be given up.
+  static constexpr size_t kStalledReplyBytes = 50'000;
+  static constexpr size_t kGreedyOneIn = 10;
+  static constexpr size_t kGreedyAsksFor = 7;
+  static constexpr size_t kLiveReplyBytes = 20'000;
+  static constexpr int kReceiveBuffer = 8 * 1024;
+  static constexpr int kSendBuffer = 4 * 1024;
+
+  struct Asker {
+    Peer peer;
+    std::string expected;
+    std::string got;
+  };
+
+  StalledAskersTest() {
+    test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
+    test::Serve(tunnel_, CarryMode::kMessage, local_);
+    tunnel_.LimitSendBuffers(kSendBuffer);
+  }
+
+  Asker Connect(int receive_buffer = 0) { return {tunnel_.Connect(receive_buffer), "", ""}; }
+
+  // A question says how long its answer is, which repeats it: no two are alike.
+  void Ask(Asker& asker, size_t reply_bytes, size_t times = 1) {
+    std::string questions;
+    for (size_t i = 0; i < times; ++i) {
+      const std::string question = absl::StrCat(reply_bytes, " for question ", ++questions_);
+      asker.expected += AnswerTo(question) + "\n";
+      questions += question + "\n";
+    }
+    ASSERT_TRUE(asker.peer.Send(questions));
+  }
+  static std::string AnswerTo(const std::string& question) {
+    size_t bytes = 0;
+    EXPECT_TRUE(absl::SimpleAtoi(question.substr(0, question.find(' ')), &bytes)) << question;
+    std::string answer;
+    while (answer.size() < bytes) answer += question;
+    return answer;
+  }
+
+  // What the server's ends can do without a wait.
+  void Serve() {
+    while (local_.Knocked(0)) servers_.push_back({local_.Accept(), "", ""});
+    for (ServerEnd& end : servers_) {
+      end.questions += end.peer.Read(end.peer.UnreadBytes());
+      for (size_t at; (at = end.questions.find('\n')) != std::string::npos;) {
+        end.answers += AnswerTo(end.questions.substr(0, at)) + "\n";
+        end.questions.erase(0, at + 1);
+      }
+      end.answers.erase(0, end.peer.SendWhatFits(end.answers));
+    }
+  }
+  // Everybody reads, and gets what it asked for.
+  void ExpectAnswered(const std::vector<Asker*>& askers) {
+    const auto answered = [&] {
+      Serve();
+      bool all = true;
+      for (Asker* asker : askers) {
+        asker->got += asker->peer.Read(asker->peer.UnreadBytes());
+        all = all && asker->got.size() >= asker->expected.size();
+      }
+      return all;
+    };
+    EXPECT_TRUE(Eventually(answered));
+    for (Asker* asker : askers) EXPECT_TRUE(asker->got == asker->expected);
+  }
+  void ExpectLiveOnesGoOn() {
+    for (int round = 0; round < 3; ++round) {
+      for (Asker* asker : live_) Ask(*asker, kLiveReplyBytes);
+      ExpectAnswered(live_);
+    }
+  }
+  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+
+  struct ServerEnd {
+    Peer peer;
+    std::string questions;
+    std::string answers;
+  };
+
+  LocalServer local_;
+  Tunnel tunnel_{InMode(CarryMode::kMessage)};
+  std::vector<ServerEnd> servers_;
+  std::vector<Asker*> live_;
+  uint64_t questions_ = 0;
+};
+
+TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
+  std::vector<Asker> live;
+  for (size_t i = 0; i < kLive; ++i) live.push_back(Connect());
+  for (Asker& asker : live) live_.push_back(&asker);
+  std::vector<Asker> stalled;
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(Connect(kReceiveBuffer));
+    Ask(stalled.back(), kStalledReplyBytes, i % kGreedyOneIn == 0 ? kGreedyAsksFor : 1);
+  }
+  // While their replies come, and when all that they do not take is with the proxy.
+  ExpectLiveOnesGoOn();
+  uint64_t before = 0;
+  EXPECT_TRUE(Eventually([&] {
+    Serve();
+    const uint64_t now = tunnel_.worker().shared.bytes_read.Value();
+    const bool kept = held() > static_cast<int64_t>(kStalled * kStalledReplyBytes / 2);
+    return kept && now == std::exchange(before, now);
+  })) << held();
+  ExpectLiveOnesGoOn();
+  EXPECT_LE(servers_.size(), MessageService().max_shared);
+  EXPECT_EQ(tunnel_.worker().slow_readers.Value(), 0u);
+  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  constexpr size_t kWakesUp = 49;
+  for (size_t i = 0; i < kStalled; ++i) {
+    if (i % kWakesUp != 0) stalled[i].peer.Reset();
+  }
+  for (size_t i = 0; i < kStalled; i += kWakesUp) {
+    const int room = kStalledReplyBytes;
+    setsockopt(stalled[i].peer.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    ExpectAnswered({&stalled[i]});
+  }
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+}
 
 // Sends back what comes, on each of its connections.
 class EchoServer {
