@@ -24,6 +24,13 @@ _WORKERS = 2
 # Of each worker to each server; far fewer than clients.
 _SHARED_CONNECTIONS = 3
 _LARGE_BYTES = 32 * 1024 * 1024
+# As nginx's manual has it, before a server of WebSockets.
+_SOCKETS_BEHIND = """location /socket/ {{
+      proxy_pass http://127.0.0.1:{port};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+    }}"""
 _CONFIG = """\
 daemon off;
 master_process off;
@@ -32,6 +39,7 @@ pid {folder}/nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
+  map $http_upgrade $connection_upgrade {{ default upgrade; '' close; }}
   log_format requests '$connection $connection_requests $request_method $request_uri $status';
   access_log {folder}/access.log requests;
   client_body_temp_path {folder}/body;
@@ -51,6 +59,7 @@ http {{
     location /zipped/ {{ alias {folder}/www/; gzip on; gzip_types *; gzip_proxied any; gzip_min_length 1; }}
     location /put/ {{ dav_methods PUT DELETE; create_full_put_path on; }}
     location /small/ {{ client_max_body_size 10k; dav_methods PUT; }}
+    {more}
   }}
 }}
 """
@@ -67,7 +76,7 @@ class Nginx:
         config = self.folder / "nginx.conf"
         config.write_text(_CONFIG.format(
             folder=self.folder, name=name, port=self.port, user="user root;" if os.geteuid() == 0 else "",
-            **{"keepalive_requests": 1_000_000, "keepalive_timeout": "75s", **limits}))
+            **{"keepalive_requests": 1_000_000, "keepalive_timeout": "75s", "more": "", **limits}))
         self.process = cluster.add_process(name, [tool("nginx"), "-c", config, "-e", "stderr"])
         self.start()
 
@@ -338,13 +347,14 @@ def test_server_that_dies_with_a_request_that_it_has_seen(cluster, idempotent):
     client.close()
 
 
-def test_websocket_has_a_connection_of_its_own(cluster):
+@pytest.mark.parametrize("behind_nginx", [False, True], ids=["alone", "behind_nginx"])
+def test_websocket_has_a_connection_of_its_own(cluster, behind_nginx):
     async def echo(peer):
         async for message in peer:
             await peer.send(message)
 
     async def plain(path, _):
-        return (http.HTTPStatus.OK, [], b"no socket\n") if path == "/plain" else None
+        return (http.HTTPStatus.OK, [], b"no socket\n") if path == "/socket/plain" else None
 
     async def talk(url, number):
         async with websockets.connect(url, max_size=None) as client:
@@ -365,9 +375,25 @@ def test_websocket_has_a_connection_of_its_own(cluster):
             await asyncio.to_thread(eventually, "no client is left", lambda: proxy.metric("proxy_clients") == 0)
 
     listener = socket.create_server(("127.0.0.1", 0))
-    cluster.add_controller({"web": message_service(
-        {"http1": {}}, f"127.0.0.1:{listener.getsockname()[1]}")})
+    port = listener.getsockname()[1]
+    nginx = Nginx(cluster, "nginx", more=_SOCKETS_BEHIND.format(port=port)) if behind_nginx else None
+    cluster.add_controller({"web": message_service({"http1": {}}, nginx.address if nginx else f"127.0.0.1:{port}")})
     proxy = cluster.add_proxy(workers=_WORKERS)
     cluster.start()
-    url = f"ws://127.0.0.1:{proxy.port('web')}/"
+    url = f"ws://127.0.0.1:{proxy.port('web')}/socket/"
     asyncio.run(asyncio.wait_for(all_of_it(), 60 * SLOWNESS))
+    if nginx:
+        upgraded = [connection for connection, _, *what in nginx.requests() if what == ["GET", "/socket/", "101"]]
+        assert len(set(upgraded)) == 10, upgraded
+
+
+def test_upgrade_that_the_server_does_not_know_is_answered_and_its_client_goes_on(site):
+    client = site.client()
+    for _ in range(3):
+        client.request("GET", "/name", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+        reply = client.getresponse()
+        assert (reply.status, reply.read()) == (200, b"nginx0")
+        assert site.ask(client) == (200, "nginx0")
+    # On a connection of its own, because nobody but the server knows what it speaks from here on.
+    assert site.proxy.metric("proxy_shared_requests_total") == 0
+    client.close()
