@@ -243,8 +243,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   cell_ = endpoint.cell;
   size_t taken = 0;
   if (!again_.empty()) {
-    const Again request = std::move(again_.front());
-    again_.erase(again_.begin());
+    const Again request = TakeAgain();
     SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
     CountPending(0);
   } else {
@@ -280,13 +279,19 @@ void MessageFlow::FrontIsSent() {
   front_size_ = 0;
 }
 
+MessageFlow::Again MessageFlow::TakeAgain() {
+  Again first = std::move(again_.front());
+  again_.erase(again_.begin());
+  returned_ = 0;
+  return first;
+}
+
 // Requests whose connection failed before it had them.
 void MessageFlow::SendAgain() {
   while (!done_ && !again_.empty() && !waiting_) {
     if (in_flight_ > 0) {
       if (!MaySendOn()) return;
-      const Again request = std::move(again_.front());
-      again_.erase(again_.begin());
+      const Again request = TakeAgain();
       router().CountActive(*this, 1);
       SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
       CountPending(0);
@@ -350,10 +355,12 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   } else if (what.request.empty()) {
     Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
-    again_.push_back({.bytes = {what.request.begin(), what.request.end()},
-                      .reply_hint = what.reply_hint,
-                      .written = what.written,
-                      .since = loop_.now()});
+    // Those that an earlier connection left, and that found no room on this one, were asked later.
+    again_.insert(again_.begin() + returned_, {.bytes = {what.request.begin(), what.request.end()},
+                                               .reply_hint = what.reply_hint,
+                                               .written = what.written,
+                                               .since = loop_.now()});
+    returned_ = in_flight_ > 0 ? returned_ + 1 : 0;
     CountPending(0);
     loop_.RequestFlush(this);
   }

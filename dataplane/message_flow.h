@@ -14,6 +14,7 @@
 // Confined to its worker's loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -87,6 +88,7 @@ class MessageFlow final : public Flow,
   bool SendFront(std::span<const uint8_t> front);
   bool MaySendOn() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
+  Again TakeAgain();
   void SendAgain();
   bool RouteAgain();
   void FrontIsSent();
@@ -124,7 +126,8 @@ class MessageFlow final : public Flow,
   GaugeShare unsent_share_;
   GaugeShare pending_share_;           // held_ and again_
   GaugeShare reserved_share_;          // until its first request says that it shares a connection
-  std::vector<Again> again_;           // to be sent again, before all others
+  std::vector<Again> again_;           // to be sent again, before all others, in their order
+  ptrdiff_t returned_ = 0;             // of these, by a connection that is ending just now
   std::span<const uint8_t> starting_;  // the front request, while it is not in held_
   size_t front_size_ = 0;              // its bytes that were parsed
   Front front_ = Front::kParsing;

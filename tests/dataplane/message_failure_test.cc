@@ -230,6 +230,24 @@ TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
   EXPECT_EQ(client.Read(10), "II\nIII\nIV\n");
 }
 
+// The first connection breaks, and on the next there is room for the first of them only.
+TEST_F(FailureTest, IdempotentPipelineOfWhichAPartWaitsWhenItBreaksAgainKeepsItsOrder) {
+  Start({.max_in_flight = 2, .idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "1\n2\n");
+  Peer other = Connect();
+  ASSERT_TRUE(other.Send("o\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(4), "o\n1\n");
+  second.Reset();
+  Peer third = local_.Accept();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(third.Send(third.Read(2)));
+  EXPECT_EQ(other.Read(2), "o\n");
+  EXPECT_EQ(client.Read(4), "1\n2\n");
+}
+
 TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
   Start({.idempotent = true});
   Peer client = Connect();
