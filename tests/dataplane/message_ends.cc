@@ -30,6 +30,8 @@ size_t RollRequests(FastRandom& random) {
   return 1 + random.Next() % (dice == 0 ? 400 : dice < 16 ? 40 : 4);
 }
 
+bool InOrder(Framing framing) { return framing != Framing::kFramesWithId; }
+
 std::string Shown(const std::string& content) {
   return absl::StrCat(content.size(), " bytes: ", absl::CEscape(content.substr(0, kNamedBytes)));
 }
@@ -48,8 +50,8 @@ AskingEnd::AskingEnd(Peer peer, Framing framing, uint64_t client, uint64_t seed)
   uint64_t down = 0;
   for (uint32_t i = 0; i < requests; ++i) {
     const std::string content = RequestOf(client, i, kLargeRequest);
-    exchanges_.push_back(
-        {.request = Wrap(framing, static_cast<uint16_t>(i), content), .answer = AnswerTo(content)});
+    exchanges_.push_back({.request = WrapRequest(framing, static_cast<uint16_t>(i), content),
+                          .answer = AnswerTo(content)});
     up += exchanges_.back().request.size();
     down += exchanges_.back().answer.size();
   }
@@ -163,7 +165,10 @@ void AskingEnd::Receive() {
 }
 
 void AskingEnd::Check(const Unwrapper::Message& message) {
-  const size_t index = framing_ == Framing::kLines ? answered_ : message.id;
+  if (told_) return Fail("behind its last words: " + Shown(message.content));
+  told_ = message.apology && answered_ < asked_;
+  if (told_) return;
+  const size_t index = InOrder(framing_) ? answered_ : message.id;
   if (index >= asked_) return Fail("nobody asked for " + Shown(message.content));
   Exchanged& exchange = exchanges_[index];
   if (exchange.answered) return Fail("twice: " + Shown(message.content));
@@ -178,20 +183,24 @@ void AskingEnd::Check(const Unwrapper::Message& message) {
 // The beginning of a reply that it waits for.
 bool AskingEnd::RestIsRight() const {
   const std::string& rest = unwrapper_.rest();
-  if (rest.size() < sizeof(uint16_t) && framing_ != Framing::kLines) return true;
-  const size_t index = framing_ == Framing::kLines ? answered_
-                                                   : size_t{static_cast<uint8_t>(rest[0])} << 8 |
-                                                         static_cast<uint8_t>(rest[1]);
+  if (rest.size() < sizeof(uint16_t) && !InOrder(framing_)) return true;
+  const size_t index = InOrder(framing_) ? answered_
+                                         : size_t{static_cast<uint8_t>(rest[0])} << 8 |
+                                               static_cast<uint8_t>(rest[1]);
   if (index >= asked_) return rest.empty();
   const Exchanged& exchange = exchanges_[index];
-  const std::string whole = Wrap(framing_, static_cast<uint16_t>(index), exchange.answer);
+  const std::string whole = WrapReply(framing_, static_cast<uint16_t>(index), exchange.answer);
   return !exchange.answered && whole.compare(0, rest.size(), rest) == 0;
 }
 
 void AskingEnd::End(bool reset) {
   if (!RestIsRight()) return Fail("its beginning is " + Shown(unwrapper_.rest()));
+  if (told_ && reset) return Fail("a reset behind its last words");
   const bool whole = answered_ == expected_ && unwrapper_.rest().empty() && fin_sent_;
-  outcome_ = reset ? Outcome::kBrokenOff : whole ? Outcome::kServed : Outcome::kCutShort;
+  outcome_ = told_   ? Outcome::kTold
+             : reset ? Outcome::kBrokenOff
+             : whole ? Outcome::kServed
+                     : Outcome::kCutShort;
   over_ = true;
   peer_.Close();
 }
@@ -234,9 +243,9 @@ bool AnsweringEnd::Receive() {
 void AnsweringEnd::Answer() {
   for (uint64_t left = random_.Next() % 6; left > 0 && !queue_.empty(); --left) {
     if (out_.size() > kMostUnsent) return;
-    const size_t index = framing_ == Framing::kLines ? 0 : random_.Next() % queue_.size();
+    const size_t index = InOrder(framing_) ? 0 : random_.Next() % queue_.size();
     const auto next = queue_.begin() + static_cast<ptrdiff_t>(index);
-    out_ += Wrap(framing_, next->id, AnswerTo(next->content));
+    out_ += WrapReply(framing_, next->id, AnswerTo(next->content));
     queue_.erase(next);
   }
 }

@@ -21,6 +21,7 @@ class AskingEnd {
     kServed,     // every reply that it waited for, and nothing else
     kLeft,       // before the end, as it meant to
     kBrokenOff,  // it was reset
+    kTold,       // in place of a reply, that there is none, and then a clean end
     kCutShort,   // a clean end, though replies were missing
     kWrong,      // what it got is no reply of its next request, or of none with that id
   };
@@ -86,6 +87,7 @@ class AskingEnd {
   uint64_t sent_ = 0;
   size_t answered_ = 0;
   uint64_t unanswered_bytes_ = 0;
+  bool told_ = false;
   bool blocked_ = false;
   bool fin_sent_ = false;
   bool over_ = false;

@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <string_view>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/codec/redis.h"
 #include "tests/dataplane/seeded_end.h"
 
 namespace trunkline::test {
@@ -14,6 +17,9 @@ namespace {
 constexpr size_t kMostBytes = 256 * 1024;
 constexpr size_t kIdBytes = 2;
 constexpr size_t kHeaderBytes = kIdBytes + 4;
+// Of a request, whose content is an argument; a reply is the content alone.
+constexpr char kRedisCommand[] = "*2\r\n$4\r\nECHO\r\n";
+constexpr char kRedisEnd[] = "\r\n";
 // More than one read of the proxy takes, which is 64 KiB.
 constexpr size_t kLargeAnswer = 90'000;
 
@@ -45,6 +51,7 @@ std::shared_ptr<const Codec> CodecOf(Framing framing) {
   if (framing == Framing::kLines) {
     return NewDelimiterCodec({.delimiter = "\n", .max_message_bytes = kMostBytes}).value();
   }
+  if (framing == Framing::kRedis) return NewRedisCodec({.max_request_bytes = kMostBytes});
   return NewLengthFieldCodec({.length_offset = kIdBytes,
                               .length_size = 4,
                               .max_message_bytes = kMostBytes,
@@ -69,8 +76,16 @@ std::string AnswerTo(const std::string& request) {
   return content;
 }
 
-std::string Wrap(Framing framing, uint16_t id, const std::string& content) {
+std::string WrapRequest(Framing framing, uint16_t id, const std::string& content) {
+  const std::string message = WrapReply(framing, id, content);
+  return framing == Framing::kRedis ? kRedisCommand + message : message;
+}
+
+std::string WrapReply(Framing framing, uint16_t id, const std::string& content) {
   if (framing == Framing::kLines) return content + "\n";
+  if (framing == Framing::kRedis) {
+    return absl::StrCat("$", content.size(), kRedisEnd, content, kRedisEnd);
+  }
   std::string message;
   for (const int shift : {8, 0}) message.push_back(static_cast<char>(id >> shift));
   for (const int shift : {24, 16, 8, 0}) {
@@ -80,7 +95,15 @@ std::string Wrap(Framing framing, uint16_t id, const std::string& content) {
 }
 
 std::optional<Unwrapper::Message> Unwrapper::Next() {
-  return framing_ == Framing::kLines ? NextLine() : NextFrame();
+  switch (framing_) {
+    case Framing::kLines:
+      return NextLine();
+    case Framing::kFramesWithId:
+      return NextFrame();
+    case Framing::kRedis:
+      return NextRedis();
+  }
+  return std::nullopt;
 }
 
 std::optional<Unwrapper::Message> Unwrapper::NextLine() {
@@ -102,6 +125,25 @@ std::optional<Unwrapper::Message> Unwrapper::NextFrame() {
   Message message{.id = static_cast<uint16_t>(header[0] << 8 | header[1]),
                   .content = bytes_.substr(kHeaderBytes, size)};
   bytes_.erase(0, kHeaderBytes + size);
+  return message;
+}
+
+std::optional<Unwrapper::Message> Unwrapper::NextRedis() {
+  const size_t begin = absl::StartsWith(bytes_, kRedisCommand) ? sizeof kRedisCommand - 1 : 0;
+  const size_t end = bytes_.find(kRedisEnd, begin);
+  if (end == std::string::npos) return std::nullopt;
+  const std::string head = bytes_.substr(begin, end - begin);
+  const size_t content = end + sizeof kRedisEnd - 1;
+  size_t size = 0;
+  if (absl::StartsWith(head, "-")) {
+    bytes_.erase(0, content);
+    return Message{.content = head, .apology = true};
+  }
+  // What is anything else stays, and is no beginning of a reply.
+  if (!absl::StartsWith(head, "$") || !absl::SimpleAtoi(head.substr(1), &size)) return std::nullopt;
+  if (bytes_.size() < content + size + sizeof kRedisEnd - 1) return std::nullopt;
+  Message message{.content = bytes_.substr(content, size)};
+  bytes_.erase(0, content + size + sizeof kRedisEnd - 1);
   return message;
 }
 

@@ -17,6 +17,7 @@ namespace trunkline::test {
 enum class Framing {
   kLines,         // replies in the order of requests
   kFramesWithId,  // replies by their id
+  kRedis,         // as lines, and a client that is sent away is told so
 };
 
 // For requests of any size that is made here.
@@ -29,8 +30,9 @@ std::string RequestOf(uint64_t client, uint32_t number, size_t most_bytes);
 // Says what was asked; mostly short, at times more than one read of the proxy takes.
 std::string AnswerTo(const std::string& request);
 
-// As a message; `id` where the protocol has one.
-std::string Wrap(Framing framing, uint16_t id, const std::string& content);
+// As messages; `id` where the protocol has one.
+std::string WrapRequest(Framing framing, uint16_t id, const std::string& content);
+std::string WrapReply(Framing framing, uint16_t id, const std::string& content);
 
 // Finds messages in bytes.
 class Unwrapper {
@@ -38,6 +40,7 @@ class Unwrapper {
   struct Message {
     uint16_t id = 0;
     std::string content;
+    bool apology = false;  // words of the proxy
   };
   explicit Unwrapper(Framing framing) : framing_(framing) {}
   void Append(const char* bytes, size_t size) { bytes_.append(bytes, size); }
@@ -49,6 +52,7 @@ class Unwrapper {
  private:
   std::optional<Message> NextLine();
   std::optional<Message> NextFrame();
+  std::optional<Message> NextRedis();
 
   const Framing framing_;
   std::string bytes_;
