@@ -1,5 +1,8 @@
 """The pages that operators and Prometheus read: /metrics, /healthz and /readyz of all three processes."""
 
+import pathlib
+import re
+
 import pytest
 
 from cluster import http_get
@@ -64,6 +67,15 @@ def test_families_are_there(running):
         page = http_get(program.http_port, "/metrics")[1]
         missing = [family for family in families if f"# TYPE trunkline_{family} " not in page]
         assert not missing, f"{name} lacks {missing}"
+
+
+def test_users_find_each_of_them_in_the_docs(running):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "metrics.md"
+    described = set(re.findall(r"^\| `(trunkline_\w+)` \|", page.read_text(), re.MULTILINE))
+    for program in running.processes:
+        shown = set(re.findall(r"^# TYPE (\w+) ", http_get(program.http_port, "/metrics")[1], re.MULTILINE))
+        assert shown, program.name
+        assert shown <= described, f"{program.name} shows what {page.name} does not describe"
 
 
 def test_numbers_add_up(running):
