@@ -107,6 +107,21 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
   return fd;
 }
 
+// One a worker.
+absl::StatusOr<std::vector<UniqueFd>> ListenTogether(const Address& address, SocketAddress where,
+                                                     size_t count) {
+  std::vector<UniqueFd> sockets;
+  while (sockets.size() < count) {
+    absl::StatusOr<UniqueFd> fd = Listen(address, where, /*share=*/true);
+    if (!fd.ok()) return fd.status();
+    // The first one settles port 0 for the rest.
+    where.size = sizeof where.storage;
+    getsockname(fd->get(), reinterpret_cast<sockaddr*>(&where.storage), &where.size);
+    sockets.push_back(*std::move(fd));
+  }
+  return sockets;
+}
+
 ConnectResult Connect(UniqueFd fd, const SocketAddress& address) {
   if (!fd) return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = errno};
   if (connect(fd.get(), Raw(address), address.size) == 0) {
@@ -189,16 +204,13 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
   if (address.port != 0) {
     if (absl::Status free = CheckNobodyListens(address, *where); !free.ok()) return free;
   }
-  std::vector<UniqueFd> sockets;
-  while (sockets.size() < count) {
-    absl::StatusOr<UniqueFd> fd = Listen(address, *where, /*share=*/true);
-    if (!fd.ok()) return fd.status();
-    // The first one settles port 0 for the rest.
-    where->size = sizeof where->storage;
-    getsockname(fd->get(), reinterpret_cast<sockaddr*>(&where->storage), &where->size);
-    sockets.push_back(*std::move(fd));
-  }
-  return sockets;
+  return ListenTogether(address, *where, count);
+}
+
+absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count) {
+  absl::StatusOr<SocketAddress> where = ResolveAddress(address);
+  if (!where.ok()) return where.status();
+  return ListenTogether(address, *where, count);
 }
 
 int BoundPort(int fd) {

@@ -33,7 +33,8 @@ void WriteProxy(const ProxyRecord& proxy, MonotonicTime now, v1::ListProxiesResp
   out->set_workers(proxy.workers);
   out->set_connected(proxy.connected);
   WriteSnapshotId(proxy.acked, out->mutable_acked());
-  out->set_last_error(proxy.last_error);
+  out->set_last_error(proxy.last_error.empty() ? proxy.traffic.listeners_missing
+                                               : proxy.last_error);
   out->set_clients(proxy.traffic.clients);
   out->set_trunks(proxy.traffic.trunks);
   out->set_flows_per_second(proxy.traffic.flows_per_second);

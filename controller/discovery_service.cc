@@ -38,6 +38,7 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   ProxyTraffic traffic;
   traffic.clients = report.clients();
   traffic.trunks = report.trunks();
+  traffic.listeners_missing = std::string(Utf8Prefix(report.listeners_missing(), kMaxErrorLength));
   uint64_t flows = 0;
   const int endpoints = std::min(report.endpoints_size(), DiscoveryService::kMaxTrafficEndpoints);
   for (int i = 0; i < endpoints; ++i) {

@@ -29,6 +29,8 @@ struct ProxyTraffic {
     bool ejected = false;
   };
   std::vector<Endpoint> endpoints;
+  // Why services have no listener there; empty: they have.
+  std::string listeners_missing;
 };
 
 struct ProxyRecord {

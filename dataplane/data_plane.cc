@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/log.h"
 
 namespace trunkline {
@@ -17,6 +18,12 @@ constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
 // What a successor with the same configuration asks for.
 std::string SocketKey(const std::string& service, const Address& wanted) {
   return absl::StrCat(service, " ", wanted.ToString());
+}
+
+// What SocketKey put together.
+std::pair<std::string, absl::StatusOr<Address>> ReadSocketKey(const std::string& key) {
+  const size_t space = key.rfind(' ');
+  return {key.substr(0, space), ParseAddress(std::string_view(key).substr(space + 1))};
 }
 
 // Of each worker. All together: a quarter of the budget, since what a window allows may come at
@@ -36,10 +43,19 @@ std::vector<UniqueFd> Copies(const std::vector<UniqueFd>& sockets) {
   return copies;
 }
 
+std::string BoundText(Address wanted, const std::vector<UniqueFd>& sockets) {
+  wanted.port = static_cast<uint16_t>(BoundPort(sockets.front().get()));
+  return wanted.ToString();
+}
+
 }  // namespace
 
+uint16_t DataPlane::Held::port() const {
+  return sockets.empty() ? 0 : static_cast<uint16_t>(BoundPort(sockets.front().get()));
+}
+
 DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited)
-    : options_(std::move(options)), stats_(stats), inherited_(std::move(inherited)) {
+    : options_(std::move(options)), stats_(stats) {
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
@@ -56,6 +72,13 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         }};
     workers_.push_back(std::make_unique<Worker>(worker, stats_));
   }
+  absl::MutexLock lock(&mutex_);
+  for (auto& [key, sockets] : inherited) {
+    const auto [service, wanted] = ReadSocketKey(key);
+    if (!wanted.ok() || sockets.empty()) continue;
+    std::string bound = BoundText(*wanted, sockets);
+    held_[service] = {.wanted = *wanted, .bound = std::move(bound), .sockets = std::move(sockets)};
+  }
 }
 
 DataPlane::~DataPlane() {
@@ -69,52 +92,100 @@ Address DataPlane::BindAddress(const EndpointSet& set) const {
   return address;
 }
 
-absl::StatusOr<DataPlane::Sockets> DataPlane::OpenNewListeners(const RoutingTable& table) {
-  Sockets opened;
+void DataPlane::Apply(const std::shared_ptr<const RoutingTable>& table) {
   absl::MutexLock lock(&mutex_);
-  for (const auto& set : table.services) {
-    const Address address = BindAddress(*set);
-    const auto known = wanted_.find(set->service);
-    if (known != wanted_.end() && known->second == address.ToString()) continue;
-    if (auto left = inherited_.extract(SocketKey(set->service, address)); !left.empty()) {
-      opened[set->service] = std::move(left.mapped());
-      continue;
-    }
-    absl::StatusOr<std::vector<UniqueFd>> sockets = ListenOnShared(address, workers_.size());
-    if (!sockets.ok()) {
-      return absl::Status(sockets.status().code(),
-                          absl::StrCat("service ", set->service, ": ", sockets.status().message()));
-    }
-    opened[set->service] = *std::move(sockets);
-  }
-  return opened;
+  for (const auto& worker : workers_) worker->Apply(table);
+  asked_.clear();
+  for (const auto& set : table->services) asked_[set->service] = BindAddress(*set);
+  MatchListeners();
 }
 
-absl::Status DataPlane::Apply(const std::shared_ptr<const RoutingTable>& table) {
-  absl::StatusOr<Sockets> opened = OpenNewListeners(*table);
-  if (!opened.ok()) return opened.status();
-  for (const auto& worker : workers_) worker->Apply(table);
-  std::set<std::string> present;
+void DataPlane::RetryListeners() {
   absl::MutexLock lock(&mutex_);
-  for (const auto& set : table->services) {
-    present.insert(set->service);
-    const auto sockets = opened->find(set->service);
-    if (sockets == opened->end()) continue;
-    Address bound = BindAddress(*set);
-    wanted_[set->service] = bound.ToString();
-    bound.port = BoundPort(sockets->second.front().get());
-    bound_[set->service] = bound.ToString();
-    LogInfo("service {} on {}", set->service, bound.ToString());
-    copies_[set->service] = Copies(sockets->second);
-    Distribute(set->service, std::move(sockets->second));
+  if (!missing_.empty()) MatchListeners();
+}
+
+// What stays in `before` at the end is closed: clients must not wait in what nobody serves.
+void DataPlane::MatchListeners() {
+  if (draining_) return;
+  Listeners before = std::exchange(held_, {});
+  KeepListeners(before);
+  PassListeners(before);
+  std::map<std::string, std::string> missing = OpenListeners(before);
+  for (const auto& [service, why] : missing) {
+    if (!missing_.contains(service)) LogWarn("{}; trying again", why);
   }
-  const auto gone = [&](const auto& entry) { return !present.contains(entry.first); };
-  std::erase_if(wanted_, gone);
-  std::erase_if(bound_, gone);
-  std::erase_if(copies_, gone);
-  // What the predecessor listened on and we do not: clients must not wait in it.
-  inherited_.clear();
-  return absl::OkStatus();
+  for (const auto& [service, why] : missing_) {
+    if (held_.contains(service) && !missing.contains(service)) {
+      LogInfo("service {} listens as it should again", service);
+    }
+  }
+  missing_ = std::move(missing);
+}
+
+void DataPlane::KeepListeners(Listeners& before) {
+  for (const auto& [service, address] : asked_) {
+    const auto found = before.find(service);
+    if (found == before.end() || found->second.wanted != address) continue;
+    Hold(service, std::move(before.extract(found).mapped()));
+  }
+}
+
+// From a service that was renamed, say: with the clients that wait in its queue.
+void DataPlane::PassListeners(Listeners& before) {
+  for (const auto& [service, address] : asked_) {
+    if (held_.contains(service) || address.port == 0) continue;
+    const auto found = std::find_if(before.begin(), before.end(), [&](const auto& entry) {
+      return entry.second.bound == address.ToString();
+    });
+    if (found == before.end()) continue;
+    Held held = std::move(before.extract(found).mapped());
+    held.wanted = address;
+    held.served = false;
+    Hold(service, std::move(held));
+  }
+}
+
+// Returns what cannot be opened, and why, by service.
+std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
+  std::set<uint16_t> leaving;
+  for (const auto& [service, held] : before) leaving.insert(held.port());
+  for (const auto& [service, held] : held_) leaving.erase(held.port());
+  std::map<std::string, std::string> missing;
+  Listeners kept;
+  for (const auto& [service, address] : asked_) {
+    if (held_.contains(service)) continue;
+    // Our own socket is in the way of the plain bind that looks for other programs.
+    auto sockets = leaving.contains(address.port) ? ListenBesideOwn(address, workers_.size())
+                                                  : ListenOnShared(address, workers_.size());
+    if (sockets.ok()) {
+      std::string bound = BoundText(address, *sockets);
+      Hold(service, {.wanted = address, .bound = std::move(bound), .sockets = *std::move(sockets)});
+      continue;
+    }
+    auto old = before.extract(service);
+    missing[service] = absl::StrCat(
+        "service ", service,
+        old.empty() ? " has no listener" : absl::StrCat(" still listens on ", old.mapped().bound),
+        ": ", sockets.status().message());
+    if (!old.empty()) {
+      kept.insert(std::move(old));
+    } else {
+      // What it had is another service's now.
+      for (const auto& worker : workers_) worker->StopListening(service);
+    }
+  }
+  for (auto& [service, held] : kept) Hold(service, std::move(held));
+  return missing;
+}
+
+void DataPlane::Hold(const std::string& service, Held held) {
+  if (!held.served) {
+    LogInfo("service {} on {}", service, held.bound);
+    Distribute(service, Copies(held.sockets));
+    held.served = true;
+  }
+  held_[service] = std::move(held);
 }
 
 // One each. A proxy that had more workers left more, and connections come in on every one of them.
@@ -129,21 +200,21 @@ void DataPlane::Distribute(const std::string& service, std::vector<UniqueFd> soc
 ListeningSockets DataPlane::CopySockets() const {
   absl::MutexLock lock(&mutex_);
   ListeningSockets result;
-  for (const auto& [service, sockets] : copies_) {
-    const absl::StatusOr<Address> wanted = ParseAddress(wanted_.at(service));
-    if (wanted.ok()) result[SocketKey(service, *wanted)] = Copies(sockets);
+  for (const auto& [service, held] : held_) {
+    result[SocketKey(service, held.wanted)] = Copies(held.sockets);
   }
   return result;
 }
 
 void DataPlane::Drain(absl::Duration timeout) {
-  for (const auto& [service, address] : Listening()) {
-    for (const auto& worker : workers_) worker->StopListening(service);
-  }
   {
-    // A copy would go on to take connections that nobody accepts.
     absl::MutexLock lock(&mutex_);
-    copies_.clear();
+    draining_ = true;
+    for (auto& [service, held] : held_) {
+      for (const auto& worker : workers_) worker->StopListening(service);
+      // A copy would go on to take connections that nobody accepts.
+      held.sockets.clear();
+    }
   }
   const MonotonicTime deadline = MonotonicNow() + timeout;
   while (stats_.Clients() > 0 && MonotonicNow() < deadline) {
@@ -156,7 +227,25 @@ void DataPlane::Drain(absl::Duration timeout) {
 
 std::map<std::string, std::string> DataPlane::Listening() const {
   absl::MutexLock lock(&mutex_);
-  return bound_;
+  std::map<std::string, std::string> bound;
+  for (const auto& [service, held] : held_) {
+    if (held.served) bound[service] = held.bound;
+  }
+  return bound;
+}
+
+std::string DataPlane::MissingListeners() const {
+  absl::MutexLock lock(&mutex_);
+  return absl::StrJoin(missing_, "; ", [](std::string* out, const auto& entry) {
+    absl::StrAppend(out, entry.second);
+  });
+}
+
+void DataPlane::Collect(MetricsWriter& writer) const {
+  absl::MutexLock lock(&mutex_);
+  writer.AddGauge("proxy_listeners_missing",
+                  "Services that do not listen where the snapshot says: the port is taken", {},
+                  static_cast<double>(missing_.size()));
 }
 
 }  // namespace trunkline

@@ -1,7 +1,9 @@
 // All workers of a proxy, and the listening sockets that they are given.
 //
-// Thread-safe: Apply and Drain are called from one thread at a time (the subscriber, then main);
-// the rest from any.
+// A service whose listener cannot be opened, because another program has its port, keeps the one
+// that it had and is tried again; everything else goes on without it.
+//
+// Thread-safe.
 #pragma once
 
 #include <map>
@@ -12,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/metrics_page.h"
 #include "dataplane/descriptor_plan.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/handover.h"
@@ -34,15 +37,21 @@ class DataPlane {
     int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: does not
   };
 
-  // `stats` has as many workers and outlives this. `inherited` are used for the services that they
-  // are for, in place of new sockets.
+  // `stats` has as many workers and outlives this. `inherited` are listeners that were opened
+  // before this began.
   DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
   // Stops at once: open flows are reset.
   ~DataPlane();
 
-  // Puts the table into service. On an error (a port is taken) nothing changed and the old table
-  // goes on.
-  absl::Status Apply(const std::shared_ptr<const RoutingTable>& table);
+  // Puts the table into service. Listening sockets stay, and pass to the service that now wants
+  // their address; what no service wants is closed once all others are open.
+  void Apply(const std::shared_ptr<const RoutingTable>& table);
+
+  // Tries again to open the listeners that are missing.
+  void RetryListeners();
+  // Which services do not listen where the table says, and why; empty: all do.
+  std::string MissingListeners() const;
+  void Collect(MetricsWriter& writer) const;
 
   // Takes no new clients and waits until the last flow ended, at most for `timeout`.
   void Drain(absl::Duration timeout);
@@ -54,21 +63,33 @@ class DataPlane {
   std::map<std::string, std::string> Listening() const;
 
  private:
-  using Sockets = std::map<std::string, std::vector<UniqueFd>>;
-  void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
+  struct Held {
+    Address wanted;                 // as the table has it
+    std::string bound;              // the same, port 0 settled
+    std::vector<UniqueFd> sockets;  // workers have copies of them
+    bool served = false;            // false: no worker of ours has it yet
+    uint16_t port() const;
+  };
+  using Listeners = std::map<std::string, Held>;  // by service
+
   Address BindAddress(const EndpointSet& set) const;
-  absl::StatusOr<Sockets> OpenNewListeners(const RoutingTable& table);
+  void MatchListeners() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void KeepListeners(Listeners& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PassListeners(Listeners& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::map<std::string, std::string> OpenListeners(Listeners& before)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Hold(const std::string& service, Held held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
 
   const Options options_;
   TrafficStats& stats_;
   std::vector<std::unique_ptr<Worker>> workers_;
   mutable absl::Mutex mutex_;
-  // What is wanted (the key to "is it new?") and what was bound (port 0 settled), by service.
-  std::map<std::string, std::string> wanted_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::string> bound_ ABSL_GUARDED_BY(mutex_);
-  // By service: copies of what workers listen on, as long as they do.
-  Sockets copies_ ABSL_GUARDED_BY(mutex_);
-  ListeningSockets inherited_ ABSL_GUARDED_BY(mutex_);
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  // By service: where it is to listen, with what it does, and why it does not.
+  std::map<std::string, Address> asked_ ABSL_GUARDED_BY(mutex_);
+  Listeners held_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string> missing_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

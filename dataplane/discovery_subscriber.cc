@@ -83,10 +83,10 @@ class DiscoverySubscriber::Stream {
   std::unique_ptr<grpc::ClientReaderWriter<v1::SubscribeRequest, v1::SubscribeResponse>> stream_;
 };
 
-DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, Apply apply)
+DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls)
     : options_(std::move(options)),
       stats_(stats),
-      apply_(std::move(apply)),
+      calls_(std::move(calls)),
       last_heard_(MonotonicNow()),
       reported_at_(MonotonicNow()) {
   LoadSaved();
@@ -145,7 +145,7 @@ absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
   absl::MutexLock apply_lock(&apply_mutex_);
   const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
   if (!table.ok()) return table.status();
-  if (absl::Status applied = apply_(*table); !applied.ok()) return applied;
+  calls_.apply(*table);
   table_ = *table;
   // Under both locks: a refresh in between would put the snapshot before this one back into
   // service.
@@ -200,6 +200,7 @@ void DiscoverySubscriber::ReadLoop() {
         if (!connected_) LogInfo("subscribed to controller {}", options_.controller);
         connected_ = true;
         ++(taken.ok() ? acks_ : nacks_);
+        refusal_ = std::string(taken.message());
         *ack.mutable_ack()->mutable_have() = snapshot_.id();
       }
       backoff.Reset();
@@ -230,9 +231,11 @@ void DiscoverySubscriber::TickLoop() {
       if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kReportInterval)) return;
       if (connected_) stream = stream_;
     }
+    const std::string missing = RetryListeners();
     if (stream != nullptr) {
       v1::SubscribeRequest request;
       *request.mutable_traffic() = MakeTrafficReport();
+      request.mutable_traffic()->set_listeners_missing(missing);
       stream->Write(request);
     }
     if (tick % kReportsPerRefresh == 0) Reapply();
@@ -249,7 +252,14 @@ void DiscoverySubscriber::Reapply() {
     snapshot = RelaxedSnapshot(snapshot_, silence);
   }
   const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
-  if (table.ok() && (*table)->services != table_->services && apply_(*table).ok()) table_ = *table;
+  if (!table.ok() || (*table)->services == table_->services) return;
+  calls_.apply(*table);
+  table_ = *table;
+}
+
+std::string DiscoverySubscriber::RetryListeners() {
+  absl::MutexLock apply_lock(&apply_mutex_);
+  return calls_.retry_listeners();
 }
 
 v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
@@ -295,6 +305,8 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
 std::string DiscoverySubscriber::NotReady() const {
   absl::MutexLock lock(&mutex_);
   if (ready_) return "";
+  if (!refusal_.empty())
+    return absl::StrCat("no snapshot yet, the last one was refused: ", refusal_);
   return absl::StrCat("no snapshot yet: controller ", options_.controller,
                       " does not answer and none was saved");
 }

@@ -31,12 +31,18 @@ class DiscoverySubscriber {
     std::string controller;     // host:port
     std::string snapshot_file;  // empty: none
   };
-  // Puts a table into service, or says why it cannot be.
-  using Apply = std::function<absl::Status(std::shared_ptr<const RoutingTable>)>;
+  // Where tables go. Called by one thread at a time.
+  struct DataPlaneCalls {
+    // Puts a table into service.
+    std::function<void(const std::shared_ptr<const RoutingTable>&)> apply;
+    // Once a second: tries again to open the listeners that are missing, and says which still are
+    // and why; empty: none. The controller hears it.
+    std::function<std::string()> retry_listeners;
+  };
 
   // Applies the saved snapshot, if there is one, before it returns; then subscribes. `stats`
   // outlives this.
-  DiscoverySubscriber(Options options, TrafficStats& stats, Apply apply);
+  DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
   ~DiscoverySubscriber();
 
   // Empty once a table is in service; else what is missing.
@@ -53,12 +59,13 @@ class DiscoverySubscriber {
   absl::Status TakeSnapshot(const v1::Snapshot& snapshot);
   absl::Status OnResponse(const v1::SubscribeResponse& response);
   void Reapply();
+  std::string RetryListeners();
   v1::TrafficReport MakeTrafficReport();
   bool stopping() const;
 
   const Options options_;
   TrafficStats& stats_;
-  const Apply apply_;
+  const DataPlaneCalls calls_;
 
   // One table is put into service at a time.
   absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
@@ -68,6 +75,7 @@ class DiscoverySubscriber {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string refusal_ ABSL_GUARDED_BY(mutex_);  // of the last snapshot, until ready
   v1::Snapshot snapshot_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime last_heard_ ABSL_GUARDED_BY(mutex_);
   uint64_t acks_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -94,8 +94,10 @@ void TellBudget(const MemoryMeter& memory) {
 }
 
 // Empty: ready.
-std::string NotReady(const DiscoverySubscriber& subscriber, const TrafficStats& stats) {
+std::string NotReady(const DiscoverySubscriber& subscriber, const DataPlane& data_plane,
+                     const TrafficStats& stats) {
   std::string why = subscriber.NotReady();
+  if (why.empty()) why = data_plane.MissingListeners();
   if (!why.empty()) return why;
   for (const WorkerStats& worker : stats.workers()) {
     if (worker.memory_full.Value() > 0) return "memory is full: new clients wait";
@@ -156,7 +158,13 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
                                    .controller = config.controller(),
                                    .snapshot_file = config.snapshot_file()},
       stats,
-      [&](const std::shared_ptr<const RoutingTable>& table) { return data_plane.Apply(table); });
+      DiscoverySubscriber::DataPlaneCalls{
+          .apply = [&](const auto& table) { data_plane.Apply(table); },
+          .retry_listeners =
+              [&] {
+                data_plane.RetryListeners();
+                return data_plane.MissingListeners();
+              }});
   if (has_predecessor && !BecomesReady(*subscriber)) {
     return program.Fail("no snapshot to serve; the running proxy goes on");
   }
@@ -165,11 +173,12 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   MetricsPage metrics("trunkline-proxy");
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
   metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
+  metrics.Register([&](MetricsWriter& writer) { data_plane.Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
   const std::string admin =
       config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
   auto http = StartHttp(
-      admin, metrics, [&] { return NotReady(*subscriber, stats); }, has_predecessor);
+      admin, metrics, [&] { return NotReady(*subscriber, data_plane, stats); }, has_predecessor);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
   LogInfo("http on {}", BoundText(admin, (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);

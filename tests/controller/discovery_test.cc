@@ -142,6 +142,21 @@ TEST_F(DiscoveryTest, NackIsShownAndFollowedByEverythingAtTheNextVersion) {
             newer.version());
 }
 
+TEST_F(DiscoveryTest, ListenersThatAProxyLacksAreShownUntilItHasThem) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Ack(proxy.Next());
+  v1::TrafficReport report;
+  report.set_listeners_missing("service db: port 5432 is taken");
+  proxy.Traffic(report);
+  const v1::ListProxiesResponse::Item item =
+      WaitForProxy([](const auto& p) { return !p.last_error().empty(); });
+  EXPECT_EQ(item.last_error(), "service db: port 5432 is taken");
+  EXPECT_EQ(item.acked().version(), 1u) << "the snapshot is in service";
+  proxy.Traffic(v1::TrafficReport());
+  WaitForProxy([](const auto& p) { return p.last_error().empty(); });
+}
+
 TEST_F(DiscoveryTest, LongNackIsCutBetweenCharacters) {
   TestProxy proxy(channel_);
   proxy.Hello("p1");

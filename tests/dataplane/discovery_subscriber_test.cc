@@ -40,12 +40,17 @@ class DiscoveryTest : public ::testing::Test {
     subscriber_ = std::make_unique<DiscoverySubscriber>(
         DiscoverySubscriber::Options{
             .proxy_id = "p1", .controller = controller, .snapshot_file = file_},
-        stats_, [this](std::shared_ptr<const RoutingTable> table) {
-          absl::MutexLock lock(&mutex_);
-          if (!refusal_.ok()) return refusal_;
-          applied_.push_back(std::move(table));
-          return absl::OkStatus();
-        });
+        stats_,
+        DiscoverySubscriber::DataPlaneCalls{.apply =
+                                                [this](const auto& table) {
+                                                  absl::MutexLock lock(&mutex_);
+                                                  applied_.push_back(table);
+                                                },
+                                            .retry_listeners =
+                                                [this] {
+                                                  absl::MutexLock lock(&mutex_);
+                                                  return missing_;
+                                                }});
   }
   // Subscribed, hello read.
   std::shared_ptr<Subscription> StartAndSubscribe(FakeController& controller) {
@@ -67,9 +72,9 @@ class DiscoveryTest : public ::testing::Test {
     absl::MutexLock lock(&mutex_);
     return applied_.size();
   }
-  void RefuseTables(absl::Status why) {
+  void LackListeners(const std::string& why) {
     absl::MutexLock lock(&mutex_);
-    refusal_ = std::move(why);
+    missing_ = why;
   }
   uint64_t SavedVersion() {
     std::ifstream in(file_, std::ios::binary);
@@ -86,7 +91,7 @@ class DiscoveryTest : public ::testing::Test {
   TrafficStats stats_{2};
   v1::Hello hello_;
   absl::Mutex mutex_;
-  absl::Status refusal_ ABSL_GUARDED_BY(mutex_);
+  std::string missing_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<const RoutingTable>> applied_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<DiscoverySubscriber> subscriber_;
 };
@@ -147,15 +152,27 @@ TEST_F(DiscoveryTest, WrongSnapshotIsRefusedWithTheReasonAndTheLastGoodStays) {
   EXPECT_EQ(InService(), 5u);
 }
 
-TEST_F(DiscoveryTest, SnapshotThatCannotGoIntoServiceIsRefused) {
+TEST_F(DiscoveryTest, ListenerThatIsMissingIsToldEachSecondAndIsNoReasonToRefuse) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
-  Deliver(*subscription, Whole(1, 3));
-  RefuseTables(absl::AlreadyExistsError("port 5432 is taken"));
-  const v1::Ack nack = Deliver(*subscription, Whole(2, 4));
-  EXPECT_THAT(nack.error(), HasSubstr("port 5432 is taken"));
-  EXPECT_EQ(nack.have().version(), 3u);
+  LackListeners("port 5432 is taken");
+  const v1::Ack ack = Deliver(*subscription, Whole(1, 3));
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().version(), 3u);
   EXPECT_EQ(SavedVersion(), 3u);
+  EXPECT_EQ(subscription->NextTraffic().listeners_missing(), "port 5432 is taken");
+  LackListeners("");
+  while (!subscription->NextTraffic().listeners_missing().empty()) {
+  }
+}
+
+TEST_F(DiscoveryTest, ProxyWhoseOnlySnapshotWasRefusedSaysThatInsteadOfNoController) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  v1::SubscribeResponse wrong = Whole(1, 3);
+  wrong.mutable_snapshot()->mutable_services(0)->mutable_endpoints(0)->set_weight(-1);
+  Deliver(*subscription, wrong);
+  EXPECT_THAT(subscriber_->NotReady(), HasSubstr("weight"));
 }
 
 TEST_F(DiscoveryTest, OlderSnapshotAndForeignDeltaAreRefused) {

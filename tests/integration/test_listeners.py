@@ -1,0 +1,128 @@
+"""Services that change where they listen, and ports that another program has: running proxies follow, and say what lacks."""
+
+import socket
+
+import pytest
+
+from cluster import BIN_DIR, http_get
+from processes import port_that_lasts
+from traffic import assert_echo
+from waiting import eventually
+
+
+@pytest.fixture
+def endpoint(cluster):
+    address = f"127.0.0.1:{port_that_lasts()}"
+    server = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", address]).start()
+    server.wait_for_line("listening")
+    return {"endpoint_id": "server", "address": address}
+
+
+@pytest.fixture
+def start(cluster, endpoint):
+    """start(listens) -> a proxy; change(listens): where services listen from then on, by name."""
+
+    def services(listens):
+        return [{"name": name, "listen": listen, "mode": "direct", "endpoints": [endpoint]} for name, listen in listens.items()]
+
+    def start_with(listens):
+        cluster.add_controller({})
+        cluster.controller.config["services"] = services(listens)
+        proxy = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")),
+                                  admin_listen=f"127.0.0.1:{port_that_lasts()}")
+        cluster.controller.start()
+        return proxy
+
+    def change(listens):
+        cluster.controller.config["services"] = services(listens)
+        assert cluster.controller.end() == 0
+        cluster.controller.start()
+
+    start_with.change = change
+    return start_with
+
+
+def echoes(port, host="127.0.0.1"):
+    with socket.create_connection((host, port), timeout=30) as client:
+        assert_echo(client, b"hello")
+    return True
+
+
+def refuses(port, host):
+    try:
+        socket.create_connection((host, port), timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def taken(port, host="127.0.0.1"):
+    """Another program that listens there, until it is closed."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, port))
+    listener.listen()
+    return listener
+
+
+def last_error(cluster):
+    return cluster.ctl_json("proxies")["proxies"][0].get("last_error", "")
+
+
+def test_changed_and_renamed_listeners_are_followed(cluster, start):
+    port = port_that_lasts()
+    proxy = start({"db": f"0.0.0.0:{port}"})
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    assert echoes(port, "127.0.0.2")
+    start.change({"db": f"127.0.0.1:{port}"})
+    eventually("the old listener is closed", lambda: refuses(port, "127.0.0.2"), 30)
+    assert echoes(port)
+    start.change({"store": f"127.0.0.1:{port}"})
+    proxy.wait_for_line("service store on ", 30)
+    assert echoes(port)
+    assert proxy.ready()
+    assert last_error(cluster) == ""
+    # What it saved is what it serves.
+    assert proxy.end() == 0
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    assert echoes(port)
+
+
+def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
+    old, new, other = port_that_lasts(), port_that_lasts(), port_that_lasts()
+    proxy = start({"db": f"127.0.0.1:{old}"})
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    with taken(new):
+        start.change({"db": f"127.0.0.1:{new}", "second": f"127.0.0.1:{other}"})
+        eventually("the other service answers", lambda: echoes(other), 30)
+        assert echoes(old)
+        status, why = http_get(proxy.http_port, "/readyz")
+        assert status == 503 and "service db" in why and str(new) in why
+        assert proxy.metric("proxy_listeners_missing") == 1
+        eventually("the controller knows", lambda: str(new) in last_error(cluster))
+        assert proxy.metric("proxy_snapshots_refused_total") == 0
+        # A successor is in no better place, and serves the rest as well.
+        following = cluster.add_proxy("p2", **{key: value for key, value in proxy.config.items() if key != "controller"})
+        following.start()
+        assert proxy.wait(60) == 0
+        assert echoes(old) and echoes(other)
+    eventually("it listens as soon as the port is free", following.ready)
+    assert echoes(new)
+    assert following.metric("proxy_listeners_missing") == 0
+    eventually("the controller knows", lambda: last_error(cluster) == "")
+
+
+def test_proxy_that_starts_while_its_port_is_taken_listens_once_it_is_free(cluster, start):
+    port = port_that_lasts()
+    proxy = start({"db": f"127.0.0.1:{port}"})
+    with taken(port):
+        proxy.start()
+        proxy.wait_for_line("service db has no listener")
+        status, why = http_get(proxy.http_port, "/readyz")
+        assert status == 503 and str(port) in why and "in use" in why
+    eventually("it listens", proxy.ready)
+    assert echoes(port)
+    assert proxy.log().count("service db has no listener") == 1
