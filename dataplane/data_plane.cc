@@ -3,6 +3,8 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <latch>
+#include <memory>
 #include <set>
 #include <thread>
 
@@ -216,6 +218,10 @@ void DataPlane::Drain(absl::Duration timeout) {
       held.sockets.clear();
     }
   }
+  // A worker in the middle of its pass may take clients yet, and hand them to another one: that
+  // nobody is there says nothing before both have settled.
+  Settle();
+  Settle();
   const MonotonicTime deadline = MonotonicNow() + timeout;
   while (stats_.Clients() > 0 && MonotonicNow() < deadline) {
     std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
@@ -223,6 +229,12 @@ void DataPlane::Drain(absl::Duration timeout) {
   if (const int64_t left = stats_.Clients(); left > 0) {
     LogWarn("{} flows did not end within the drain time-out; reset", left);
   }
+}
+
+void DataPlane::Settle() {
+  const auto settled = std::make_shared<std::latch>(static_cast<ptrdiff_t>(workers_.size()));
+  for (const auto& worker : workers_) worker->WhenSettled([settled] { settled->count_down(); });
+  settled->wait();
 }
 
 std::map<std::string, std::string> DataPlane::Listening() const {

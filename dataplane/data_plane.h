@@ -79,6 +79,7 @@ class DataPlane {
   std::map<std::string, std::string> OpenListeners(Listeners& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(const std::string& service, Held held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Settle();
   void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
 
   const Options options_;

@@ -222,6 +222,10 @@ void Worker::StopListening(const std::string& service) {
   });
 }
 
+void Worker::WhenSettled(std::function<void()> done) {
+  loop_.Post([this, done = std::move(done)]() mutable { loop_.Post(std::move(done)); });
+}
+
 void Worker::StopListening(ServiceSlot& slot) {
   for (auto& listener : slot.listeners) loop_.Retire(std::move(listener));
   slot.listeners.clear();

@@ -55,6 +55,9 @@ class Worker final : private ServiceRouter::Owner,
   // Takes clients of `service` from these sockets from now on, in place of those it had.
   void Listen(const std::string& service, std::vector<UniqueFd> sockets);
   void StopListening(const std::string& service);
+  // Calls `done` on the worker's thread when what was asked before is done, and the pass in which
+  // it was: the events of that one may bring clients yet.
+  void WhenSettled(std::function<void()> done);
   // Takes a client that another worker accepted.
   void Adopt(const std::string& service, UniqueFd client);
   // Ends every client connection that is still open.

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <future>
 #include <set>
 #include <thread>
 
@@ -322,6 +324,30 @@ TEST(TunnelFailureTest, ProxyThatStopsResetsWhatIsOpen) {
   EXPECT_EQ(client.ending(), Ending::kReset);
   server.ReadToEnd();
   EXPECT_EQ(server.ending(), Ending::kReset);
+}
+
+// Nobody is there at this instant, but a worker in the middle of its pass takes who waits: that one
+// was reset a moment later.
+TEST(TunnelFailureTest, DrainDoesNotTakeABusyWorkerForAnEmptyOne) {
+  LocalServer local;
+  // Outlive the tunnel, whose worker waits in its look at memory.
+  std::atomic<bool> busy = false;
+  std::atomic<bool> stuck = false;
+  Tunnel::Options options;
+  options.memory = [&](const TrafficStats&) {
+    while (busy) stuck = true;
+    return MemoryReading{.used_bytes = 0, .budget_bytes = int64_t{1} << 40};
+  };
+  Tunnel tunnel(std::move(options));
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  busy = true;
+  ASSERT_TRUE(Eventually([&] { return stuck.load(); }));
+  std::future<void> drain =
+      std::async(std::launch::async, [&] { tunnel.data_plane().Drain(absl::Seconds(20)); });
+  EXPECT_EQ(drain.wait_for(std::chrono::milliseconds(200)), std::future_status::timeout);
+  busy = false;
+  EXPECT_EQ(drain.wait_for(std::chrono::seconds(20)), std::future_status::ready);
 }
 
 TEST(TunnelFailureTest, DrainedProxyTakesNobodyAndWaitsForTheLastFlow) {
