@@ -75,11 +75,13 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
     workers_.push_back(std::make_unique<Worker>(worker, stats_));
   }
   absl::MutexLock lock(&mutex_);
-  for (auto& [key, sockets] : inherited) {
-    const auto [service, wanted] = ReadSocketKey(key);
-    if (!wanted.ok() || sockets.empty()) continue;
-    std::string bound = BoundText(*wanted, sockets);
-    held_[service] = {.wanted = *wanted, .bound = std::move(bound), .sockets = std::move(sockets)};
+  while (!inherited.empty()) {
+    auto entry = inherited.extract(inherited.begin());
+    const auto [service, wanted] = ReadSocketKey(entry.key());
+    if (!wanted.ok() || entry.mapped().empty()) continue;
+    std::string bound = BoundText(*wanted, entry.mapped());
+    held_[service] = {
+        .wanted = *wanted, .bound = std::move(bound), .sockets = std::move(entry.mapped())};
   }
 }
 
@@ -137,9 +139,9 @@ void DataPlane::KeepListeners(Listeners& before) {
 void DataPlane::PassListeners(Listeners& before) {
   for (const auto& [service, address] : asked_) {
     if (held_.contains(service) || address.port == 0) continue;
-    const auto found = std::find_if(before.begin(), before.end(), [&](const auto& entry) {
-      return entry.second.bound == address.ToString();
-    });
+    const auto found = std::find_if(
+        before.begin(), before.end(),
+        [wanted = address.ToString()](const auto& entry) { return entry.second.bound == wanted; });
     if (found == before.end()) continue;
     Held held = std::move(before.extract(found).mapped());
     held.wanted = address;
