@@ -36,8 +36,8 @@ absl::StatusOr<UniqueFd> ListenOn(const Address& address);
 absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count);
 
 // As ListenOnShared, where this process listens on the port already, by sockets that it will close:
-// on 0.0.0.0, and now on 127.0.0.1. Both listen until then. What is not seen: another process of the
-// same user that shares ports, too.
+// on 0.0.0.0, and now on 127.0.0.1. Both listen until then. What is not seen: another process of
+// the same user that shares ports, too.
 absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count);
 
 // The port that a socket is bound to; 0 for a unix socket.

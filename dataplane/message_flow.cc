@@ -131,9 +131,7 @@ void MessageFlow::WorkHeld() {
 }
 
 size_t MessageFlow::pending_bytes() const {
-  size_t bytes = held_ != nullptr ? held_->size() : 0;
-  for (const Again& request : again_) bytes += request.bytes.size();
-  return bytes;
+  return again_.bytes() + (held_ != nullptr ? held_->size() : 0);
 }
 
 // After a change of what is kept of the client's bytes; `taken` have left held_.
@@ -243,9 +241,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   cell_ = endpoint.cell;
   size_t taken = 0;
   if (!again_.empty()) {
-    const Again request = TakeAgain();
-    SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
-    CountPending(0);
+    SendFirstAgain();
   } else {
     const std::span<const uint8_t> front =
         waiting_ ? std::span<const uint8_t>(held_->data(), front_size_) : starting_;
@@ -279,11 +275,10 @@ void MessageFlow::FrontIsSent() {
   front_size_ = 0;
 }
 
-MessageFlow::Again MessageFlow::TakeAgain() {
-  Again first = std::move(again_.front());
-  again_.erase(again_.begin());
-  returned_ = 0;
-  return first;
+void MessageFlow::SendFirstAgain() {
+  const ResendQueue::Request request = again_.Take();
+  SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+  CountPending(0);
 }
 
 // Requests whose connection failed before it had them.
@@ -291,10 +286,8 @@ void MessageFlow::SendAgain() {
   while (!done_ && !again_.empty() && !waiting_) {
     if (in_flight_ > 0) {
       if (!MaySendOn()) return;
-      const Again request = TakeAgain();
       router().CountActive(*this, 1);
-      SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
-      CountPending(0);
+      SendFirstAgain();
       continue;
     }
     if (!RouteAgain()) {
@@ -355,12 +348,11 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   } else if (what.request.empty()) {
     Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
-    // Those that an earlier connection left, and that found no room on this one, were asked later.
-    again_.insert(again_.begin() + returned_, {.bytes = {what.request.begin(), what.request.end()},
-                                               .reply_hint = what.reply_hint,
-                                               .written = what.written,
-                                               .since = loop_.now()});
-    returned_ = in_flight_ > 0 ? returned_ + 1 : 0;
+    again_.Return({.bytes = {what.request.begin(), what.request.end()},
+                   .reply_hint = what.reply_hint,
+                   .written = what.written,
+                   .since = loop_.now()},
+                  /*last=*/in_flight_ == 0);
     CountPending(0);
     loop_.RequestFlush(this);
   }
@@ -450,7 +442,7 @@ Flow::Held MessageFlow::held() const {
   Held held = {.bytes = pending_bytes()};
   // A request that is not whole is as old as its beginning, however lately more of it came.
   if (held_ != nullptr) held.since = held_->age.since();
-  if (!again_.empty()) held.since = std::min(held.since, again_.front().since);
+  held.since = std::min(held.since, again_.since());
   if (unsent_ != nullptr) {
     held.bytes += unsent_->size();
     held.kernel_bytes = QueuedToSend(fd_.get());

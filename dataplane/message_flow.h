@@ -14,12 +14,10 @@
 // Confined to its worker's loop.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "common/backlog_age.h"
 #include "common/event_loop.h"
@@ -27,6 +25,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
+#include "dataplane/resend_queue.h"
 #include "dataplane/shared_connection.h"
 
 namespace trunkline {
@@ -60,12 +59,6 @@ class MessageFlow final : public Flow,
   };
   // kLingeringFin: the client may still be sending.
   enum class Closing { kReset, kFin, kLingeringFin };
-  struct Again {
-    std::vector<uint8_t> bytes;
-    uint32_t reply_hint;
-    bool written;
-    MonotonicTime since;
-  };
   // Made while there is something in it, so an idle client pays for none.
   struct Backlog : OutputBuffer {
     BacklogAge age;
@@ -88,7 +81,7 @@ class MessageFlow final : public Flow,
   bool SendFront(std::span<const uint8_t> front);
   bool MaySendOn() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
-  Again TakeAgain();
+  void SendFirstAgain();
   void SendAgain();
   bool RouteAgain();
   void FrontIsSent();
@@ -126,8 +119,7 @@ class MessageFlow final : public Flow,
   GaugeShare unsent_share_;
   GaugeShare pending_share_;           // held_ and again_
   GaugeShare reserved_share_;          // until its first request says that it shares a connection
-  std::vector<Again> again_;           // to be sent again, before all others, in their order
-  ptrdiff_t returned_ = 0;             // of these, by a connection that is ending just now
+  ResendQueue again_;                  // before all others
   std::span<const uint8_t> starting_;  // the front request, while it is not in held_
   size_t front_size_ = 0;              // its bytes that were parsed
   Front front_ = Front::kParsing;

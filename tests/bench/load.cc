@@ -154,6 +154,14 @@ class Load {
       for (int i = 0; i < count; ++i) step(*static_cast<Client*>(events[i].data.ptr));
     }
   }
+  // Connects all of `clients` and lets each go on by `step` until the time is over.
+  template <typename Step>
+  void RunAll(std::vector<Client>& clients, Step step) {
+    const int64_t start = Now();
+    for (Client& client : clients) Connect(client);
+    Poll(End(), step);
+    ran_seconds_ = (Now() - start) / 1e9;
+  }
   int64_t End() const { return Now() + static_cast<int64_t>(options_.seconds * 1e9); }
 
   const Options options_;
@@ -183,10 +191,7 @@ class ClosedLoop final : public Load {
         clients_(options_.parallel) {}
 
   void Run() override {
-    const int64_t start = Now();
-    for (Client& client : clients_) Connect(client);
-    Poll(End(), [this](Client& client) { Step(client); });
-    ran_seconds_ = (Now() - start) / 1e9;
+    RunAll(clients_, [this](Client& client) { Step(client); });
   }
 
  private:
@@ -361,10 +366,7 @@ class Bulk final : public Load {
   }
 
   void Run() override {
-    const int64_t start = Now();
-    for (Client& client : clients_) Connect(client);
-    Poll(End(), [this](Client& client) { Step(client); });
-    ran_seconds_ = (Now() - start) / 1e9;
+    RunAll(clients_, [this](Client& client) { Step(client); });
   }
 
  private:
@@ -398,10 +400,7 @@ class Upload final : public Load {
         clients_(options_.parallel) {}
 
   void Run() override {
-    const int64_t start = Now();
-    for (Client& client : clients_) Connect(client);
-    Poll(End(), [this](Client& client) { Step(client); });
-    ran_seconds_ = (Now() - start) / 1e9;
+    RunAll(clients_, [this](Client& client) { Step(client); });
   }
 
  private:

@@ -248,6 +248,17 @@ TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
 class MessageMemoryTest : public MemoryBudgetTest {
  protected:
   static std::string Line(size_t bytes) { return std::string(bytes - 1, 'x') + "\n"; }
+  // A client that was answered, and the connection on which others are as well.
+  Pair Ask(Tunnel& tunnel) {
+    Pair pair;
+    pair.client = tunnel.Connect();
+    EXPECT_TRUE(pair.client.Send("ping\n"));
+    pair.server = server_.Accept();
+    EXPECT_EQ(pair.server.Read(5), "ping\n");
+    EXPECT_TRUE(pair.server.Send("pong\n"));
+    EXPECT_EQ(pair.client.Read(5), "pong\n");
+    return pair;
+  }
 };
 INSTANTIATE_TEST_SUITE_P(Modes, MessageMemoryTest, ::testing::Values(CarryMode::kMessage),
                          kModeName);
@@ -284,12 +295,8 @@ TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThat
   constexpr size_t kPart = 20'000;
   Tunnel tunnel(WithMemory());
   test::Serve(tunnel, GetParam(), server_);
-  Peer live = tunnel.Connect();
-  ASSERT_TRUE(live.Send("ping\n"));
-  Peer server = server_.Accept();
-  ASSERT_EQ(server.Read(5), "ping\n");
-  ASSERT_TRUE(server.Send("pong\n"));
-  ASSERT_EQ(live.Read(5), "pong\n");
+  auto [live, server] = Ask(tunnel);
+  ASSERT_FALSE(HasFailure());
   std::vector<Peer> slow;
   for (size_t i = 0; i < kSlow; ++i) {
     slow.push_back(tunnel.Connect());
@@ -356,12 +363,8 @@ TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesPaysAndOthersOfItsConne
   Tunnel tunnel(WithMemory());
   test::Serve(tunnel, GetParam(), server_);
   tunnel.LimitSendBuffers(kSendBuffer);
-  Peer live = tunnel.Connect();
-  ASSERT_TRUE(live.Send("ping\n"));
-  Peer server = server_.Accept();
-  ASSERT_EQ(server.Read(5), "ping\n");
-  ASSERT_TRUE(server.Send("pong\n"));
-  ASSERT_EQ(live.Read(5), "pong\n");
+  auto [live, server] = Ask(tunnel);
+  ASSERT_FALSE(HasFailure());
   // One of them has 64 KiB at most.
   const std::string reply = Line(kReplyBytes / 3);
   const std::string replies = absl::StrCat(reply, reply, reply);
