@@ -4,7 +4,7 @@
 
 namespace trunkline {
 
-uint64_t ConnectionBytes::Add(const SocketDump& dump) {
+uint64_t ConnectionBytes::Add(const PortSockets& dump) {
   std::unordered_map<uint64_t, uint64_t> current;
   current.reserve(dump.sockets.size());
   for (const SocketBytes& socket : dump.sockets) {

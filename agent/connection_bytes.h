@@ -16,10 +16,10 @@ namespace trunkline {
 class ConnectionBytes {
  public:
   // Bytes both ways since the first dump, whose sockets only set the marks to count from.
-  uint64_t Add(const SocketDump& dump);
+  uint64_t Add(const PortSockets& dump);
 
  private:
-  // At most SocketDump::kMaxSockets: those of the last dump.
+  // At most PortSockets::kMaxSockets: those of the last dump.
   std::unordered_map<uint64_t, uint64_t> bytes_by_cookie_;
   uint64_t total_ = 0;
   bool first_ = true;

@@ -26,7 +26,7 @@ std::vector<std::string> LoadSampler::SampleSlow(MonotonicTime now) {
   network_.Sample(now);
   std::vector<std::string> news;
   for (size_t i = 0; i < services_.size(); ++i) {
-    const std::optional<std::string> of_service = services_[i].SampleSlow(now, traffic_.Totals(i));
+    const std::optional<std::string> of_service = services_[i].SampleSlow(traffic_.Totals(i));
     if (!of_service.has_value()) continue;
     news.push_back(absl::StrCat("service ", services_[i].Read(absl::ZeroDuration()).service, ": ",
                                 *of_service));

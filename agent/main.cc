@@ -16,6 +16,7 @@
 #include "agent/connect_probe.h"
 #include "agent/load_reporter.h"
 #include "agent/load_sampler.h"
+#include "agent/port_watch.h"
 #include "agent/sampling_loop.h"
 #include "agent/service_traffic.h"
 #include "agent/sock_diag_socket.h"
@@ -45,7 +46,8 @@ std::string NewBootId() {
   return absl::StrFormat("%08x%08x", random(), random());
 }
 
-std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings) {
+std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings,
+                                                  const PortWatch& ports) {
   std::vector<ServiceSamplerOptions> services;
   for (const LocalServiceSettings& local : settings.services) {
     const auto probe = std::make_shared<const ConnectProbe>(local.target);
@@ -60,11 +62,20 @@ std::vector<ServiceSamplerOptions> SamplerOptions(const AgentSettings& settings)
     service.port = local.port;
     service.streams_use_port = !local.target.is_unix() && local.target.port == local.port;
     service.max_connections = local.max_connections;
-    service.dump_sockets = DumpSockets;
+    service.count_connections = [&ports](uint16_t port) { return ports.Latest(port); };
     service.try_connect = [probe] { return probe->Try(kProbeTimeout); };
     services.push_back(std::move(service));
   }
   return services;
+}
+
+// Of servers on TCP.
+std::vector<uint16_t> ServerPorts(const AgentSettings& settings) {
+  std::vector<uint16_t> ports;
+  for (const LocalServiceSettings& local : settings.services) {
+    if (local.port != 0) ports.push_back(local.port);
+  }
+  return ports;
 }
 
 TrunkServer::Options TrunkOptions(const AgentSettings& settings,
@@ -94,8 +105,9 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   trunk_address.port = static_cast<uint16_t>((*trunks)->port());
 
   const SystemFiles files;
+  PortWatch ports(ServerPorts(settings), DumpSockets);
   LoadSampler sampler(files, traffic,
-                      {.services = SamplerOptions(settings),
+                      {.services = SamplerOptions(settings, ports),
                        .nic = settings.nic,
                        .nic_bits_per_second = settings.nic_bits_per_second});
   SamplingLoop loop(sampler, kReportInterval);
@@ -126,6 +138,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
                        [&] { return std::string(stopping ? "stopping: streams may finish" : ""); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
+  ports.Start();
   loop.Start([&](std::vector<LoadSample> due) { reporter.Offer(std::move(due)); },
              [&](const std::vector<LoadSample>& samples) {
                for (size_t i = 0; i < samples.size(); ++i) {

@@ -11,11 +11,6 @@
 namespace trunkline {
 namespace {
 
-// Dumps may take a two-hundredth of a core. Ten thousands of connections in TIME_WAIT make one take
-// ten milliseconds, and they are other programs' as often as the server's.
-constexpr int kDumpsApart = 200;
-constexpr absl::Duration kLongestBetweenDumps = absl::Seconds(10);
-
 // Absent (before Linux 4.20), switched off (EOPNOTSUPP) or unreadable: no pressure is known, which
 // is no error.
 double Pressure(const SystemFiles& files, const std::string& path) {
@@ -44,10 +39,10 @@ void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& t
   errors_.Add(now, static_cast<double>(traffic.errors_connect + traffic.errors_reset));
   stream_bytes_.Add(now, static_cast<double>(traffic.bytes_from_proxy + traffic.bytes_to_proxy));
   current_.active_streams = Clamp32(traffic.active_streams);
+  if (has_port()) TakeCount();
 }
 
-std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
-                                                      const ServiceTrafficTotals& traffic) {
+std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals& traffic) {
   std::optional<std::string> news = cpu_meter_.Refresh();
   // Another source, or another process's group, counts from another start.
   if (news.has_value() || current_.server_boot_id != cpu_meter_.server_boot_id()) {
@@ -58,7 +53,6 @@ std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
   current_.server_boot_id = cpu_meter_.server_boot_id();
   SampleMemory();
   SamplePressure();
-  if (has_port()) SampleConnections(now);
   const bool was_reachable = current_.reachable;
   current_.reachable = reachability_.Update(traffic, options_.try_connect);
   if (was_reachable && !current_.reachable) {
@@ -100,17 +94,16 @@ void ServiceSampler::SamplePressure() {
   current_.io_pressure = read("io");
 }
 
-void ServiceSampler::SampleConnections(MonotonicTime now) {
-  if (now < next_dump_) return;
-  const absl::StatusOr<SocketDump> dump = options_.dump_sockets(options_.port);
-  if (!dump.ok()) return;
-  next_dump_ = now + std::min(dump->cost * kDumpsApart, kLongestBetweenDumps);
-  current_.connections = dump->established;
+void ServiceSampler::TakeCount() {
+  const std::optional<PortCount> count = options_.count_connections(options_.port);
+  if (!count.has_value() || count->at == counted_at_) return;
+  counted_at_ = count->at;
+  current_.connections = count->established;
   if (options_.max_connections > 0) {
     current_.connection_utilization =
-        static_cast<double>(dump->established) / static_cast<double>(options_.max_connections);
+        static_cast<double>(count->established) / static_cast<double>(options_.max_connections);
   }
-  port_bytes_.Add(now, static_cast<double>(connection_bytes_.Add(*dump)));
+  port_bytes_.Add(count->at, static_cast<double>(count->bytes));
 }
 
 LoadSample ServiceSampler::Read(absl::Duration window) const {

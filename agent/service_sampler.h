@@ -1,8 +1,8 @@
 // The load of one local service: its CPU, memory, pressure, connections and streams.
 //
 // Two speeds: what may cross a threshold between two reports (CPU, streams) is read many times a
-// second and costs a few reads of small files; the rest once a second. Edge: reads files and asks
-// the kernel. Externally synchronized.
+// second and costs a few reads of small files; the rest once a second. Edge: reads files.
+// Externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -10,15 +10,13 @@
 #include <optional>
 #include <string>
 
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "agent/connection_bytes.h"
 #include "agent/cpu_meter.h"
 #include "agent/load_sample.h"
+#include "agent/port_watch.h"
 #include "agent/rate_window.h"
 #include "agent/reachability.h"
 #include "agent/service_traffic.h"
-#include "agent/sock_diag.h"
 #include "common/clock.h"
 #include "common/system_files.h"
 
@@ -38,8 +36,8 @@ struct ServiceSamplerOptions {
   bool streams_use_port = false;
   // 0: no limit.
   uint32_t max_connections = 0;
-  // As DumpSockets.
-  std::function<absl::StatusOr<SocketDump>(uint16_t port)> dump_sockets;
+  // As PortWatch::Latest.
+  std::function<std::optional<PortCount>(uint16_t port)> count_connections;
   // Tries the server; called only while in doubt whether it is there.
   std::function<bool()> try_connect;
 };
@@ -51,7 +49,7 @@ class ServiceSampler {
 
   void SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic);
   // What the log should say of it, if anything: at transitions only.
-  std::optional<std::string> SampleSlow(MonotonicTime now, const ServiceTrafficTotals& traffic);
+  std::optional<std::string> SampleSlow(const ServiceTrafficTotals& traffic);
 
   // Rates over the last `window`. Network values are the host's: the caller's to fill in.
   LoadSample Read(absl::Duration window) const;
@@ -62,15 +60,14 @@ class ServiceSampler {
  private:
   void SampleMemory();
   void SamplePressure();
-  // Less often than once a second where the host has so many sockets that asking takes CPU.
-  void SampleConnections(MonotonicTime now);
+  // What was counted since it was taken last; nothing where there was no count.
+  void TakeCount();
 
   const SystemFiles& files_;
   const ServiceSamplerOptions options_;
   CpuMeter cpu_meter_;
   Reachability reachability_;
-  ConnectionBytes connection_bytes_;
-  MonotonicTime next_dump_;
+  MonotonicTime counted_at_;
   RateWindow cpu_seconds_;
   RateWindow successes_;
   RateWindow errors_;

@@ -59,8 +59,9 @@ absl::Status AddSocket(absl::string_view payload, SocketDump& dump) {
   if (payload.size() < sizeof(inet_diag_msg)) return Truncated("a socket");
   const inet_diag_msg message = Load<inet_diag_msg>(payload);
   if (message.idiag_state != kTcpEstablished) return absl::OkStatus();
-  ++dump.established;
-  if (dump.sockets.size() >= SocketDump::kMaxSockets) return absl::OkStatus();
+  PortSockets& port = dump.ports[ntohs(message.id.idiag_sport)];
+  ++port.established;
+  if (port.sockets.size() >= PortSockets::kMaxSockets) return absl::OkStatus();
   SocketBytes socket;
   socket.cookie =
       (uint64_t{message.id.idiag_cookie[1]} << 32) | uint64_t{message.id.idiag_cookie[0]};
@@ -70,7 +71,7 @@ absl::Status AddSocket(absl::string_view payload, SocketDump& dump) {
       return status;
     }
   }
-  dump.sockets.push_back(socket);
+  port.sockets.push_back(socket);
   return absl::OkStatus();
 }
 
@@ -82,15 +83,45 @@ absl::Status KernelError(absl::string_view payload) {
   return absl::ErrnoToStatus(-error, "sock_diag: the kernel refused");
 }
 
+inet_diag_bc_op Operation(uint8_t code, uint8_t yes, size_t no) {
+  return {.code = code, .yes = yes, .no = static_cast<uint16_t>(no)};
+}
+
+// The kernel's filter, a program of jumps: `yes` and `no` are how many bytes to go on by. Who comes
+// to its end exactly is wanted, who leaps over it is not. A comparison is followed by what it
+// compares with.
+std::vector<inet_diag_bc_op> PortFilter(const std::vector<uint16_t>& ports) {
+  constexpr size_t kOp = sizeof(inet_diag_bc_op);
+  constexpr size_t kOpsAPort = 5;
+  // After the last port there is nothing to leap over.
+  const size_t end = (ports.size() * kOpsAPort - 1) * kOp;
+  std::vector<inet_diag_bc_op> filter;
+  for (const uint16_t port : ports) {
+    const size_t next = (filter.size() + kOpsAPort) * kOp;  // the next port, or beyond the end
+    for (const uint8_t comparison : {INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE}) {
+      filter.push_back(Operation(comparison, 2 * kOp, next - filter.size() * kOp));
+      filter.push_back(Operation(INET_DIAG_BC_NOP, 0, port));
+    }
+    const size_t here = filter.size() * kOp;
+    if (here < end) filter.push_back(Operation(INET_DIAG_BC_JMP, kOp, end - here));
+  }
+  return filter;
+}
+
 }  // namespace
 
-std::string BuildSocketDumpRequest(uint8_t family, uint16_t port, uint32_t sequence) {
+std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& ports,
+                                   uint32_t sequence) {
   struct {
     nlmsghdr header;
     inet_diag_req_v2 request;
+    rtattr filter;
   } message;
+  static_assert(sizeof(message) % NLMSG_ALIGNTO == 0);
+  const std::vector<inet_diag_bc_op> filter = PortFilter(ports);
+  const size_t filter_bytes = filter.size() * sizeof(filter[0]);
   std::memset(&message, 0, sizeof(message));
-  message.header.nlmsg_len = sizeof(message);
+  message.header.nlmsg_len = static_cast<uint32_t>(sizeof(message) + filter_bytes);
   message.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   message.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
   message.header.nlmsg_seq = sequence;
@@ -98,10 +129,13 @@ std::string BuildSocketDumpRequest(uint8_t family, uint16_t port, uint32_t seque
   message.request.sdiag_protocol = IPPROTO_TCP;
   message.request.idiag_ext = 1 << (INET_DIAG_INFO - 1);
   message.request.idiag_states = 1u << kTcpEstablished;
-  message.request.id.idiag_sport = htons(port);
   message.request.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
   message.request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
-  return std::string(reinterpret_cast<const char*>(&message), sizeof(message));
+  message.filter.rta_type = INET_DIAG_REQ_BYTECODE;
+  message.filter.rta_len = static_cast<uint16_t>(RTA_LENGTH(filter_bytes));
+  std::string request(reinterpret_cast<const char*>(&message), sizeof(message));
+  request.append(reinterpret_cast<const char*>(filter.data()), filter_bytes);
+  return request;
 }
 
 absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t sequence,

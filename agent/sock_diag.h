@@ -1,13 +1,14 @@
 // How many clients a server has and how much passes through them, asked of the kernel over netlink
 // (sock_diag(7)).
 //
-// A dump of the server's port costs one system call a few hundred sockets, where /proc/net/tcp
+// A dump of the servers' ports costs one system call a few hundred sockets, where /proc/net/tcp
 // would cost the text of every socket of the host. This file builds the request and reads the
 // replies; agent/sock_diag_socket.h talks. Pure and thread-safe. Replies come from the kernel but
 // are measured like anyone's: a wrong length is INVALID_ARGUMENT.
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,19 +26,29 @@ struct SocketBytes {
   uint64_t received_bytes = 0;
 };
 
-struct SocketDump {
+struct PortSockets {
   // Sockets beyond this are counted but their bytes are not followed: 2.4 MB of memory.
   static constexpr size_t kMaxSockets = 100'000;
 
-  // CPU time that it took: the kernel walks all sockets of the host, other programs' too.
-  absl::Duration cost;
   uint32_t established = 0;
   std::vector<SocketBytes> sockets;
 };
 
-// A request for the established TCP sockets with local port `port`; `family` is AF_INET or AF_INET6
-// (which includes IPv4 clients of a dual-stack listener).
-std::string BuildSocketDumpRequest(uint8_t family, uint16_t port, uint32_t sequence);
+struct SocketDump {
+  // CPU time that it took: the kernel walks all sockets of the host, other programs' too.
+  absl::Duration cost;
+  // By local port; one that has no connections is not there.
+  std::map<uint16_t, PortSockets> ports;
+};
+
+// The most ports that one request can name.
+constexpr size_t kMaxDumpPorts = 1000;
+
+// A request for the established TCP sockets with one of these local ports, at least one, at most
+// kMaxDumpPorts; `family` is AF_INET or AF_INET6 (which includes IPv4 clients of a dual-stack
+// listener).
+std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& ports,
+                                   uint32_t sequence);
 
 // Adds one datagram of replies to `dump`. True: that was the last. Replies to another sequence are
 // skipped. A refusal by the kernel is its errno as a status.

@@ -19,7 +19,8 @@ constexpr size_t kReplyBytes = 64 << 10;
 // A dump is answered from memory at once; this only keeps a fault of the kernel from holding the
 // sampler.
 constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 200'000};
-// More datagrams than a dump of SocketDump::kMaxSockets sockets (400 bytes each) can take.
+// More datagrams than dumps of PortSockets::kMaxSockets sockets (400 bytes each) of a few ports
+// take.
 constexpr int kMaxDatagrams = 10'000;
 constexpr uint32_t kSequence = 1;
 
@@ -29,11 +30,11 @@ absl::Duration ThreadCpu() {
   return absl::DurationFromTimespec(used);
 }
 
-absl::Status DumpFamily(uint8_t family, uint16_t port, SocketDump& dump) {
+absl::Status DumpFamily(uint8_t family, const std::vector<uint16_t>& ports, SocketDump& dump) {
   const UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return absl::ErrnoToStatus(errno, "sock_diag: socket");
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout, sizeof(kReceiveTimeout));
-  const std::string request = BuildSocketDumpRequest(family, port, kSequence);
+  const std::string request = BuildSocketDumpRequest(family, ports, kSequence);
   if (send(fd.get(), request.data(), request.size(), 0) < 0) {
     return absl::ErrnoToStatus(errno, "sock_diag: send");
   }
@@ -52,11 +53,11 @@ absl::Status DumpFamily(uint8_t family, uint16_t port, SocketDump& dump) {
 
 }  // namespace
 
-absl::StatusOr<SocketDump> DumpSockets(uint16_t port) {
+absl::StatusOr<SocketDump> DumpSockets(const std::vector<uint16_t>& ports) {
   SocketDump dump;
   const absl::Duration before = ThreadCpu();
   for (const uint8_t family : {AF_INET, AF_INET6}) {
-    const absl::Status status = DumpFamily(family, port, dump);
+    const absl::Status status = DumpFamily(family, ports, dump);
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
   dump.cost = ThreadCpu() - before;

@@ -26,7 +26,7 @@ class LoadSamplerTest : public testing::Test {
                 .cpu = {.pid = 32321},
                 .port = 9000,
                 .max_connections = 10,
-                .dump_sockets = [this](uint16_t) { return dump_; },
+                .count_connections = [this](uint16_t) { return count_; },
                 .try_connect =
                     [this] {
                       ++tries_;
@@ -46,7 +46,7 @@ class LoadSamplerTest : public testing::Test {
   SystemFiles files_;
   TrafficTable traffic_;
   ServiceSamplerOptions service_;
-  SocketDump dump_;
+  std::optional<PortCount> count_;
   bool server_up_ = false;
   int tries_ = 0;
 };
@@ -115,59 +115,55 @@ TEST_F(LoadSamplerTest, StreamsOfAllWorkersAddUpToRates) {
 TEST_F(LoadSamplerTest, BytesOfStreamsThatUseThePortAreNotCountedTwice) {
   service_.streams_use_port = true;
   LoadSampler sampler = Sampler();
-  dump_ = {.established = 1, .sockets = {{.cookie = 1, .sent_bytes = 0, .received_bytes = 0}}};
-  sampler.SampleSlow(At(0));
-  sampler.SampleFast(At(0));
-  dump_.sockets[0].received_bytes = 500;
+  count_ = {.at = At(0.5), .established = 1, .bytes = 0};
+  sampler.SampleFast(At(0.5));
+  count_ = {.at = At(1.5), .established = 1, .bytes = 500};
   traffic_.At(0, 0).bytes_from_proxy.Add(800);
-  sampler.SampleSlow(At(1));
-  sampler.SampleFast(At(1));
+  sampler.SampleFast(At(1.5));
   EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].bytes_per_second, 800);
 }
 
 TEST_F(LoadSamplerTest, BytesOfAPortBesideTheUnixSocketAreAdded) {
   LoadSampler sampler = Sampler();
-  dump_ = {.established = 2, .sockets = {{.cookie = 1, .sent_bytes = 100}}};
-  sampler.SampleSlow(At(0));
-  sampler.SampleFast(At(0));
-  // The first socket grew by 50, a second one came with 20; what was there before the start does
-  // not count.
-  dump_.sockets = {{.cookie = 1, .sent_bytes = 150}, {.cookie = 2, .received_bytes = 20}};
+  count_ = {.at = At(0.5), .established = 1, .bytes = 0};
+  sampler.SampleFast(At(0.5));
+  count_ = {.at = At(1.5), .established = 2, .bytes = 70};
   traffic_.At(0, 0).bytes_to_proxy.Add(800);
-  sampler.SampleSlow(At(1));
-  sampler.SampleFast(At(1));
+  sampler.SampleFast(At(1.5));
   const LoadSample sample = sampler.Read(kSecond)[0];
   EXPECT_DOUBLE_EQ(sample.bytes_per_second, 870);
   EXPECT_EQ(sample.connections, 2u);
   EXPECT_DOUBLE_EQ(sample.connection_utilization, 0.2);
 }
 
-TEST_F(LoadSamplerTest, HostFullOfSocketsIsAskedLessOften) {
-  int dumps = 0;
-  dump_.cost = absl::Milliseconds(10);
-  service_.dump_sockets = [&](uint16_t) {
-    ++dumps;
-    return dump_;
-  };
+// Counts are seconds apart where the host has many sockets, fast samples 30 ms.
+TEST_F(LoadSamplerTest, CountIsTakenOnceAndItsRateIsThatOfItsOwnTime) {
   LoadSampler sampler = Sampler();
-  for (int second = 0; second < 10; ++second) sampler.SampleSlow(At(second));
-  EXPECT_EQ(dumps, 5) << "10 ms each 2 s is a two-hundredth";
-  dump_.cost = absl::ZeroDuration();
-  for (int second = 10; second < 20; ++second) sampler.SampleSlow(At(second));
-  EXPECT_EQ(dumps, 15);
-  dump_.cost = absl::Seconds(1);
-  for (int second = 20; second < 40; ++second) sampler.SampleSlow(At(second));
-  EXPECT_EQ(dumps, 17) << "every ten seconds at the least";
+  for (int i = 0; i <= 400; ++i) {
+    const double now = 1 + i * 0.03;
+    if (i % 100 == 0) count_ = {.at = At(now), .established = 3, .bytes = i * 1000ull};
+    sampler.SampleFast(At(now));
+  }
+  EXPECT_NEAR(sampler.Read(absl::Seconds(3))[0].bytes_per_second, 1000 / 0.03, 1);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 3u);
+}
+
+TEST_F(LoadSamplerTest, NothingCountedYetIsNoConnections) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleFast(At(1));
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].bytes_per_second, 0);
 }
 
 TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
   service_.port = 0;
-  service_.dump_sockets = [](uint16_t) -> absl::StatusOr<SocketDump> {
+  service_.count_connections = [](uint16_t) -> std::optional<PortCount> {
     ADD_FAILURE() << "there is no port to ask for";
-    return SocketDump();
+    return std::nullopt;
   };
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
+  sampler.SampleFast(At(0));
   EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
 }
 

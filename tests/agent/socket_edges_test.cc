@@ -45,20 +45,49 @@ UniqueFd Connect(uint16_t port) {
 
 TEST(SockDiagSocketTest, CountsTheServersSideOfItsConnectionsOnly) {
   const Listener listener = Listen();
-  const auto before = DumpSockets(listener.port);
+  const auto before = DumpSockets({listener.port});
   if (!before.ok()) GTEST_SKIP() << "no sock_diag here: " << before.status();
-  EXPECT_EQ(before->established, 0u) << "a listening socket is not a connection";
+  EXPECT_TRUE(before->ports.empty()) << "a listening socket is not a connection";
   ConnectionBytes bytes;
-  bytes.Add(*before);
+  bytes.Add({});
   const UniqueFd client = Connect(listener.port);
   const UniqueFd server(accept(listener.fd.get(), nullptr, nullptr));
   ASSERT_EQ(write(client.get(), "hello", 5), 5);
   char buffer[8];
   ASSERT_EQ(read(server.get(), buffer, sizeof(buffer)), 5);
-  const auto dump = DumpSockets(listener.port);
+  const auto dump = DumpSockets({listener.port});
   ASSERT_TRUE(dump.ok()) << dump.status();
-  EXPECT_EQ(dump->established, 1u);
-  EXPECT_EQ(bytes.Add(*dump), 5u);
+  EXPECT_EQ(dump->ports.size(), 1u);
+  EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
+  EXPECT_EQ(bytes.Add(dump->ports.at(listener.port)), 5u);
+}
+
+// The filter is a program that the kernel checks and runs.
+TEST(SockDiagSocketTest, ManyPortsAreAskedForAtOnceAndNoOtherIs) {
+  std::vector<Listener> listeners;
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 6; ++i) {
+    listeners.push_back(Listen());
+    for (int j = 0; j <= i; ++j) clients.push_back(Connect(listeners.back().port));
+  }
+  std::vector<uint16_t> asked;
+  for (const int i : {0, 2, 5, 3}) asked.push_back(listeners[i].port);
+  const auto dump = DumpSockets(asked);
+  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  ASSERT_EQ(dump->ports.size(), 4u);
+  for (const int i : {0, 2, 5, 3}) {
+    EXPECT_EQ(dump->ports.at(listeners[i].port).established, i + 1u);
+  }
+}
+
+TEST(SockDiagSocketTest, AsManyPortsAsARequestCanNameAreTaken) {
+  const Listener listener = Listen();
+  const UniqueFd client = Connect(listener.port);
+  std::vector<uint16_t> asked(kMaxDumpPorts - 1, 1);
+  asked.push_back(listener.port);
+  const auto dump = DumpSockets(asked);
+  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
 }
 
 TEST(ConnectProbeTest, TcpServerIsThereUntilItsSocketCloses) {
