@@ -24,7 +24,8 @@ void WakePacer::OnFlowEnded(MonotonicTime now, absl::Duration life) {
 
 absl::Duration WakePacer::Gap(MonotonicTime now) const {
   const double gap = std::min(mean_life_ / kLifeShare, Nanos(max_gap_));
-  if (gap <= mean_interval_ || now - last_end_ > kForgotten) return absl::ZeroDuration();
+  const bool few = gap <= mean_interval_ / kLooks || Nanos(max_gap_) <= mean_interval_;
+  if (few || now - last_end_ > kForgotten) return absl::ZeroDuration();
   return absl::Nanoseconds(static_cast<int64_t>(gap));
 }
 

@@ -1,5 +1,6 @@
 """What benchmarks share: processes on chosen cores, their CPU time, free ports, statistics."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -9,10 +10,15 @@ import time
 import urllib.request
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_ports(names):
+    """A port of its own for each name: all are held until the last one is found, or two could be the same."""
+    with contextlib.ExitStack() as held:
+        ports = {}
+        for name in names:
+            holder = held.enter_context(socket.socket())
+            holder.bind(("127.0.0.1", 0))
+            ports[name] = holder.getsockname()[1]
+        return ports
 
 
 def cpu_seconds(pid):
