@@ -63,6 +63,15 @@ struct EndpointSet {
   std::shared_ptr<ListenerStats> stats;
 };
 
+// Sockets that one client may take until it has asked: its own, and its server's where it may need
+// one to itself.
+inline size_t SocketsPerClient(const EndpointSet& set) {
+  const bool shares =
+      set.mode == CarryMode::kTunnel ||
+      (set.mode == CarryMode::kMessage && set.message->connection.codec->always_shares());
+  return shares ? 1 : 2;
+}
+
 // One worker's part of the connections that the server of each endpoint bears. No parts are lent,
 // so no worker waits for another one; where there are fewer connections than workers, some have
 // none and hand their clients over. Which ones depends on the service, so that services are spread.

@@ -18,10 +18,8 @@ constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, Opener& opener)
     : Flow(router, loop.now()), loop_(loop), opener_(opener), fd_(std::move(client)) {
-  if (router.set().mode != CarryMode::kTunnel) {
-    reserved_share_.BelongTo(router.reserved_sockets());
-    reserved_share_.Set(1);
-  }
+  reserved_share_.BelongTo(router.reserved_sockets());
+  reserved_share_.Set(SocketsPerClient(router.set()) - 1);
   loop_.Arm(timer_, limits.first_byte_timeout);
 }
 

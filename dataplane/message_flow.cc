@@ -43,10 +43,10 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
-  unsent_share_.BelongTo(router.client_unsent_bytes());
+  unsent_.BelongTo(router.client_unsent_bytes());
   pending_share_.BelongTo(router.client_pending_bytes());
   reserved_share_.BelongTo(router.reserved_sockets());
-  reserved_share_.Set(1);
+  reserved_share_.Set(SocketsPerClient(set) - 1);
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
 
@@ -62,7 +62,7 @@ void MessageFlow::OnEvents(uint32_t events) {
   }
   if (events & EPOLLRDHUP) fin_waits_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) readable_ = true;
-  if ((events & EPOLLOUT) && unsent_ != nullptr) FlushClient();
+  if ((events & EPOLLOUT) && !unsent_.empty()) FlushClient();
   if (!done_) ReadClient();
 }
 
@@ -75,7 +75,7 @@ void MessageFlow::OnFlush() {
 }
 
 bool MessageFlow::MayRead() const {
-  return front_ == Front::kParsing && unsent_ == nullptr && again_.empty() && !waiting_ && !last_ &&
+  return front_ == Front::kParsing && unsent_.empty() && again_.empty() && !waiting_ && !last_ &&
          has_room_;
 }
 
@@ -143,15 +143,10 @@ void MessageFlow::CountPending(size_t taken) {
   pending_share_.Set(pending_bytes());
 }
 
-void MessageFlow::CountUnsent(size_t taken) {
-  unsent_->age.Update(taken, unsent_->size(), loop_.now());
-  unsent_share_.Set(unsent_->size());
-}
-
 // Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
 size_t MessageFlow::Work(std::span<const uint8_t> view) {
   size_t at = 0;
-  while (unsent_ == nullptr && again_.empty() && !waiting_ && !last_ && has_room_) {
+  while (unsent_.empty() && again_.empty() && !waiting_ && !last_ && has_room_) {
     const std::span<const uint8_t> rest = view.subspan(at);
     if (front_ == Front::kParsing && !ParseFront(rest)) return at;
     if (front_ == Front::kDedicated) {
@@ -359,53 +354,45 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
 }
 
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
-  if (unsent_ == nullptr) {
-    const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && !WouldBlock(errno)) {
-      Finish(FlowEnd::kClientReset, Closing::kReset);
+  const bool first = unsent_.empty();
+  switch (unsent_.Write(fd_.get(), bytes, loop_.now())) {
+    case ReplyBacklog::Sent::kAll:
       return;
-    }
-    bytes = bytes.subspan(n < 0 ? 0 : static_cast<size_t>(n));
-    if (bytes.empty()) return;
+    case ReplyBacklog::Sent::kBroken:
+      return Finish(FlowEnd::kClientReset, Closing::kReset);
+    case ReplyBacklog::Sent::kPart:
+      return HoldBack(first);
   }
-  Keep(bytes);
 }
 
-void MessageFlow::Keep(std::span<const uint8_t> bytes) {
-  if (unsent_ == nullptr) {
-    unsent_ = std::make_unique<Backlog>();
+// The client leaves replies; `first`: it took all until now.
+void MessageFlow::HoldBack(bool first) {
+  if (first) {
     watched_ = true;
     // Asking anew tells of room even if there is some meanwhile.
     if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
       loop_.Add(fd_.get(), kReadEvents | EPOLLOUT, this);
     }
   }
-  unsent_->Append(bytes.data(), bytes.size());
-  CountUnsent(0);
   // Asked each time: somebody may wait by now.
-  if (unsent_->size() > kPauseBytes && connection_ != nullptr) {
+  if (unsent_.bytes() > kPauseBytes && connection_ != nullptr) {
     SharedConnection::Client* const client = this;
     paused_ = connection_->PauseFor(client);
   }
-  if (unsent_->size() > kMaxUnsentBytes && !paused_) {
+  if (unsent_.bytes() > kMaxUnsentBytes && !paused_) {
     Finish(FlowEnd::kSlowReader, Closing::kReset);
   }
 }
 
 void MessageFlow::FlushClient() {
-  while (!unsent_->empty()) {
-    const ssize_t n = send(fd_.get(), unsent_->data(), unsent_->size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && WouldBlock(errno)) return;
-    if (n < 0) {
-      Finish(FlowEnd::kClientReset, Closing::kReset);
-      return;
-    }
-    last_activity_ = loop_.now();
-    unsent_->Consume(static_cast<size_t>(n));
-    CountUnsent(static_cast<size_t>(n));
+  const size_t before = unsent_.bytes();
+  const ReplyBacklog::Sent sent = unsent_.Flush(fd_.get(), loop_.now());
+  if (sent == ReplyBacklog::Sent::kBroken) {
+    Finish(FlowEnd::kClientReset, Closing::kReset);
+    return;
   }
-  unsent_.reset();
+  if (unsent_.bytes() < before) last_activity_ = loop_.now();
+  if (sent == ReplyBacklog::Sent::kPart) return;
   loop_.Modify(fd_.get(), kReadEvents, this);
   if (std::exchange(paused_, false) && connection_ != nullptr) connection_->Resume();
   loop_.RequestFlush(this);
@@ -418,7 +405,7 @@ void MessageFlow::Settle() {
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  if (done_ || in_flight_ > 0 || waiting_ || unsent_ != nullptr || !again_.empty()) return;
+  if (done_ || in_flight_ > 0 || waiting_ || !unsent_.empty() || !again_.empty()) return;
   if (last_ || (client_fin_ && front_ == Front::kParsing)) {
     // Its request may have been answered before it was whole, or more than the last one has come.
     const bool still_sends = !client_fin_ && (readable_ || open_ || held_ != nullptr);
@@ -443,10 +430,10 @@ Flow::Held MessageFlow::held() const {
   // A request that is not whole is as old as its beginning, however lately more of it came.
   if (held_ != nullptr) held.since = held_->age.since();
   held.since = std::min(held.since, again_.since());
-  if (unsent_ != nullptr) {
-    held.bytes += unsent_->size();
+  if (!unsent_.empty()) {
+    held.bytes += unsent_.bytes();
     held.kernel_bytes = QueuedToSend(fd_.get());
-    held.since = std::min(held.since, unsent_->age.since());
+    held.since = std::min(held.since, unsent_.since());
   }
   return held;
 }
@@ -474,7 +461,7 @@ void MessageFlow::OnIdleTimer() {
 void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   const std::string_view words = service_->connection.codec->Apology(why);
   const bool is_next = why == Refusal::kLost ? again_.empty() : in_flight_ == 0;
-  const bool can_speak = !words.empty() && unsent_ == nullptr && is_next;
+  const bool can_speak = !words.empty() && unsent_.empty() && is_next;
   if (can_speak) {
     Finish(end, Closing::kLingeringFin, words);
   } else {
@@ -487,7 +474,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   done_ = true;
   wait_timer_.Cancel();
   idle_timer_.Cancel();
-  unsent_share_.Set(0);
+  unsent_.Uncount();
   pending_share_.Set(0);
   reserved_share_.Set(0);
   SharedConnection* const connection = connection_;

@@ -25,6 +25,7 @@
 #include "common/unique_fd.h"
 #include "dataplane/endpoint_set.h"
 #include "dataplane/flow.h"
+#include "dataplane/reply_backlog.h"
 #include "dataplane/resend_queue.h"
 #include "dataplane/shared_connection.h"
 
@@ -89,15 +90,14 @@ class MessageFlow final : public Flow,
   void LeaveDedicated(std::span<const uint8_t> rest);
 
   void WriteClient(std::span<const uint8_t> bytes);
+  void HoldBack(bool first);
   void FlushClient();
-  void Keep(std::span<const uint8_t> bytes);
   // Part of a request or of its reply is still to pass.
   bool owes() const {
-    return in_flight_ > 0 || held_ != nullptr || unsent_ != nullptr || !again_.empty();
+    return in_flight_ > 0 || held_ != nullptr || !unsent_.empty() || !again_.empty();
   }
   size_t pending_bytes() const;
   void CountPending(size_t taken);
-  void CountUnsent(size_t taken);
   void Settle();
   void Apologize(Refusal why, FlowEnd end);
   void Watch();
@@ -114,11 +114,10 @@ class MessageFlow final : public Flow,
   EndpointCell* cell_ = nullptr;            // of its endpoint
   uint32_t in_flight_ = 0;
 
-  std::unique_ptr<Backlog> held_;    // from the client, the front request first
-  std::unique_ptr<Backlog> unsent_;  // to the client
-  GaugeShare unsent_share_;
+  std::unique_ptr<Backlog> held_;      // from the client, the front request first
+  ReplyBacklog unsent_;                // to the client
   GaugeShare pending_share_;           // held_ and again_
-  GaugeShare reserved_share_;          // until its first request says that it shares a connection
+  GaugeShare reserved_share_;          // while it may ask for a connection of its own
   ResendQueue again_;                  // before all others
   std::span<const uint8_t> starting_;  // the front request, while it is not in held_
   size_t front_size_ = 0;              // its bytes that were parsed

@@ -176,7 +176,11 @@ void TrunkPool::Replace() {
   }
 }
 
-absl::Duration TrunkPool::Age() { return options_.max_age * (0.8 + 0.4 * random_.Uniform()); }
+absl::Duration TrunkPool::JitteredAge(absl::Duration max_age, double uniform) {
+  return max_age * (0.8 + 0.4 * uniform);
+}
+
+absl::Duration TrunkPool::Age() { return JitteredAge(options_.max_age, random_.Uniform()); }
 
 // One of them in each turn: with several trunks the turns come so much more often.
 void TrunkPool::OnAgeTimer() {

@@ -61,6 +61,10 @@ class TrunkPool final : public Carrier,
 
   bool idle() const override { return !used() && trunks_.empty(); }
 
+  // The age at which a trunk is replaced; `uniform` is from [0, 1). Those that came up together, as
+  // after an agent's restart, do not go together.
+  static absl::Duration JitteredAge(absl::Duration max_age, double uniform);
+
  private:
   Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
   void OnTrunkChanged(TrunkConnection& trunk) override;

@@ -33,7 +33,7 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
                 .max_pipes = worker.options_.descriptors.pipes_per_worker},
                worker.random_.Next(), std::move(set)) {}
 
-  bool HasRoom() override { return worker.HasRoom(router.set().mode) && router.HasRoom(); }
+  bool HasRoom() override { return worker.HasRoom(router.set()) && router.HasRoom(); }
   std::unique_ptr<Flow> NewFlow(UniqueFd client) override {
     return worker.MakeFlow(*this, std::move(client));
   }
@@ -129,10 +129,10 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
 // With memory or descriptors short, clients wait for others to leave; where there are no others
 // they would wait for ever. But in tunnel mode, a client takes the descriptor of a connection of
 // its own with it: in message mode until it is known that it shares one.
-bool Worker::HasRoom(CarryMode mode) const {
+bool Worker::HasRoom(const EndpointSet& set) const {
   const TrafficStats::Occupancy now = all_stats_.CountOccupancy();
   if (now.clients == 0) return true;
-  const int64_t sockets = mode == CarryMode::kTunnel ? 1 : 2;
+  const auto sockets = static_cast<int64_t>(SocketsPerClient(set));
   return now.clients < static_cast<int64_t>(options_.max_clients) &&
          now.sockets + now.reserved_sockets + sockets <=
              static_cast<int64_t>(options_.descriptors.sockets) &&

@@ -78,7 +78,7 @@ class Worker final : private ServiceRouter::Owner,
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
-  bool HasRoom(CarryMode mode) const;
+  bool HasRoom(const EndpointSet& set) const;
   int64_t OwnPartOf(int64_t bytes) const;
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint);
   std::unique_ptr<Flow> MakeFlow(ServiceSlot& slot, UniqueFd client);

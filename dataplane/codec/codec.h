@@ -113,6 +113,8 @@ class Codec {
   // Replies carry their request's id here and may come in any order. None: they come in the order
   // of requests. Messages with an id are small: they are held whole.
   virtual std::optional<IdField> id_field() const { return std::nullopt; }
+  // No request of it is ever `dedicated`: a client takes one descriptor for as long as it stays.
+  virtual bool always_shares() const { return false; }
   // One request at a time on a connection: the next one only after the reply.
   virtual bool one_at_a_time() const { return false; }
   // What to tell the client before its connection is closed; empty: the close says it.

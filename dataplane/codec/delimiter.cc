@@ -112,6 +112,7 @@ class DelimiterCodec final : public Codec {
         shared_(std::make_shared<const std::vector<std::string>>(std::move(shared))) {}
 
   std::string_view name() const override { return "delimiter"; }
+  bool always_shares() const override { return shared_->empty(); }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
     if (shared_->empty()) return std::make_unique<SymmetricRequestParser<DelimiterFramer>>(framer_);
     return std::make_unique<SelectiveRequestParser>(framer_, shared_);

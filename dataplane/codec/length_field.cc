@@ -74,6 +74,7 @@ class LengthFieldCodec final : public Codec {
   LengthFieldCodec(const Layout& layout, std::optional<IdField> id) : layout_(layout), id_(id) {}
 
   std::string_view name() const override { return "length_field"; }
+  bool always_shares() const override { return true; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
     return std::make_unique<SymmetricRequestParser<LengthFieldFramer>>(LengthFieldFramer(layout_));
   }

@@ -51,6 +51,7 @@ class ModbusTcpFramer {
 class ModbusTcpCodec final : public Codec {
  public:
   std::string_view name() const override { return "modbus_tcp"; }
+  bool always_shares() const override { return true; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
     return std::make_unique<SymmetricRequestParser<ModbusTcpFramer>>(ModbusTcpFramer());
   }

@@ -289,5 +289,27 @@ TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) 
   EXPECT_EQ(tunnel.worker().no_socket.Value(), 0u);
 }
 
+// Thousands of devices that are connected and silent were each reckoned with two descriptors, where
+// no request of their protocol can ask for a connection of its own.
+TEST(LateConnectionsTest, SilentClientThatCanOnlyShareTakesOneDescriptor) {
+  constexpr int kClients = 8;
+  LocalServer local;
+  Tunnel tunnel(
+      InMode(CarryMode::kMessage, {.descriptors = {.sockets = kClients, .late_sockets = 2}}));
+  test::Serve(tunnel, CarryMode::kMessage, local);
+  std::vector<Peer> clients;
+  for (int i = 0; i < kClients; ++i) clients.push_back(tunnel.Connect());
+  ASSERT_TRUE(Eventually([&] { return tunnel.clients() == kClients; }));
+  Peer waiting = tunnel.Connect();
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 2; }));
+  EXPECT_EQ(tunnel.clients(), kClients);
+  Peer shared;
+  for (Peer& client : clients) {
+    ASSERT_TRUE(client.Send("hello\n"));
+    if (!shared) shared = local.Accept();
+    ExpectAnswered(shared, client, "hello\n");
+  }
+}
+
 }  // namespace
 }  // namespace trunkline

@@ -3,19 +3,9 @@
 // own loop, with real carriers.
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "absl/strings/str_cat.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/redis.h"
-#include "dataplane/direct_flow.h"
-#include "dataplane/direct_way.h"
-#include "dataplane/message_flow.h"
-#include "dataplane/service_router.h"
-#include "dataplane/shared_pool.h"
-#include "dataplane/trunk_pool.h"
-#include "dataplane/tunnel_flow.h"
-#include "tests/dataplane/tunnel.h"
+#include "tests/dataplane/router_fixture.h"
 
 namespace trunkline {
 namespace {
@@ -27,79 +17,25 @@ using test::TcpPair;
 
 constexpr size_t kBytes = 20'000;
 
-class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner, public Dialer::Owner {
+class HeldBytesTest : public test::RouterFixture {
  protected:
-  ~HeldBytesTest() override {
-    while (!flows_.empty()) flows_.begin()->second->Shutdown();
-    router_.reset();
-    loop_.RunOnce(absl::ZeroDuration());
-    carriers_.clear();
-  }
-
-  // An endpoint, for Start.
-  void AddEndpoint(const Address& address) {
-    Endpoint endpoint;
-    endpoint.id = absl::StrCat("e", set_->endpoints.size());
-    endpoint.address = address.ToString();
-    endpoint.resolved = ResolveAddress(address).value();
-    endpoint.weight = 1;
-    endpoint.stats = stats_.Endpoint("db", endpoint.id);
-    set_->endpoints.push_back(std::move(endpoint));
-  }
-  void AddAgent(const Address& target) {
-    TrunkServer::Options options;
-    options.listen = {.host = "127.0.0.1", .port = 0};
-    options.services = {{.name = "db", .target = target}};
-    auto agent = TrunkServer::Start(options, traffic_);
-    ASSERT_TRUE(agent.ok()) << agent.status();
-    agent_ = *std::move(agent);
-    AddEndpoint({.host = "127.0.0.1", .port = static_cast<uint16_t>(agent_->port())});
-  }
-  void Start(CarryMode mode, std::shared_ptr<const Codec> codec = nullptr) {
-    set_->service = "db";
-    set_->authority = "db:1";
-    set_->mode = mode;
-    set_->limits.connect_timeout = absl::Seconds(20);
-    set_->stats = stats_.Listener("db");
-    if (codec != nullptr) {
-      auto message = std::make_shared<MessageService>();
-      message->connection.codec = std::move(codec);
-      set_->message = std::move(message);
-    }
-    router_ = std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0),
-                                              ServiceRouter::Place(), 1, set_);
-    if (agent_ != nullptr) {
-      ASSERT_TRUE(RunUntil([&] { return stats_.worker(0).trunks_up.Value() > 0; }));
-    }
-  }
   void StartWithLines() {
     Start(CarryMode::kMessage,
           std::shared_ptr<const Codec>(NewDelimiterCodec({.delimiter = "\n"}).value()));
   }
 
-  // The client's end of a new flow. The kernel takes little of what it does not read.
+  // The kernel takes little of what it does not read.
   Peer AddClient() {
-    auto [fd, peer] = TcpPair(8 * 1024);
+    auto ends = TcpPair(8 * 1024);
     const int send_buffer = 4 * 1024;
-    setsockopt(fd.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
-    std::unique_ptr<Flow> flow = MakeFlow(std::move(fd));
-    Flow& borrowed = *flow;
-    flows_[&borrowed] = std::move(flow);
-    router_->Join(borrowed);
-    return std::move(peer);
+    setsockopt(ends.first.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+    return RouterFixture::AddClient(std::move(ends));
   }
 
-  template <typename Condition>
-  [[nodiscard]] bool RunUntil(Condition condition) {
-    const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
-    while (!condition()) {
-      if (MonotonicNow() > deadline || HasFailure()) return false;
-      loop_.RunOnce(absl::Milliseconds(20));
-      size_t held = 0;
-      for (const auto& [flow, owned] : flows_) held += flow->held().bytes;
-      EXPECT_EQ(static_cast<int64_t>(held), pending() + unsent());
-    }
-    return true;
+  void AfterPass() override {
+    size_t held = 0;
+    for (const auto& [flow, owned] : flows_) held += flow->held().bytes;
+    EXPECT_EQ(static_cast<int64_t>(held), pending() + unsent());
   }
   [[nodiscard]] bool RunUntilLater() {
     return RunUntil([&, start = loop_.now()] { return loop_.now() > start; });
@@ -120,70 +56,10 @@ class HeldBytesTest : public ::testing::Test, public ServiceRouter::Owner, publi
     });
   }
 
-  int64_t pending() { return stats_.worker(0).client_pending_bytes.Value(); }
-  int64_t unsent() { return stats_.worker(0).client_unsent_bytes.Value(); }
+  int64_t pending() { return stats().client_pending_bytes.Value(); }
+  int64_t unsent() { return stats().client_unsent_bytes.Value(); }
   // Of the only flow.
   Flow::Held held() { return flows_.begin()->first->held(); }
-
-  EventLoop loop_;
-  size_t replaced_ = 0;
-
- private:
-  Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) override {
-    std::unique_ptr<Carrier>& carrier = carriers_[endpoint.address];
-    if (carrier == nullptr) carrier = MakeCarrier(set, endpoint);
-    return *carrier;
-  }
-  std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
-    WorkerStats& stats = stats_.worker(0);
-    switch (set.mode) {
-      case CarryMode::kTunnel:
-        return std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, TrunkPool::Options(),
-                                           &stats, 1);
-      case CarryMode::kMessage:
-        return std::make_unique<SharedPool>(
-            loop_, dialer_, endpoint.id,
-            SharedPool::Options{.connection = set.message->connection, .max_shared = 1},
-            endpoint.stats->budget(0), &stats.shared, &stats.shared_connections, 1);
-      case CarryMode::kDirect:
-        break;
-    }
-    return std::make_unique<DirectWay>();
-  }
-  std::unique_ptr<Flow> MakeFlow(UniqueFd fd) {
-    switch (set_->mode) {
-      case CarryMode::kTunnel:
-        return std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
-      case CarryMode::kMessage:
-        return std::make_unique<MessageFlow>(loop_, std::move(fd), *router_, *set_);
-      case CarryMode::kDirect:
-        break;
-    }
-    return std::make_unique<DirectFlow>(loop_, std::move(fd), *router_, set_->limits);
-  }
-  void OnFlowGone(Flow& flow) override {
-    auto owned = flows_.extract(&flow);
-    loop_.Retire(std::move(owned.mapped()));
-  }
-  void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override {
-    ++replaced_;
-    OnFlowGone(flow);
-    Flow* const next = by.get();
-    flows_[next] = std::move(by);
-  }
-  Dialer& dialer() override { return dialer_; }
-  bool HasSocket() const override { return true; }
-  void DialAgain() override {}
-  void CloseLingering(UniqueFd) override {}
-
-  TrafficStats stats_{1};
-  Dialer dialer_{loop_, stats_.worker(0), *this};
-  std::map<Flow*, std::unique_ptr<Flow>> flows_;
-  TrafficTable traffic_{1, 1};
-  std::unique_ptr<TrunkServer> agent_;
-  std::shared_ptr<EndpointSet> set_ = std::make_shared<EndpointSet>();
-  std::map<std::string, std::unique_ptr<Carrier>> carriers_;
-  std::unique_ptr<ServiceRouter> router_;
 };
 
 TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {

@@ -4,12 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-
-#include "absl/strings/str_cat.h"
-#include "dataplane/trunk_pool.h"
-#include "dataplane/tunnel_flow.h"
-#include "tests/dataplane/tunnel.h"
+#include "tests/dataplane/router_fixture.h"
 
 namespace trunkline {
 namespace {
@@ -17,69 +12,13 @@ namespace {
 using test::LocalServer;
 using test::Peer;
 using test::RefusingAddress;
-using test::TcpPair;
 
-class RouterTest : public ::testing::Test, public ServiceRouter::Owner, public Dialer::Owner {
+class RouterTest : public test::RouterFixture {
  protected:
-  ~RouterTest() override {
-    while (!flows_.empty()) flows_.begin()->second->Shutdown();
-    router_.reset();
-    loop_.RunOnce(absl::ZeroDuration());
-    pools_.clear();
-  }
-
-  size_t AddAgent(const Address& target, double weight = 1) {
-    Agent agent;
-    agent.traffic = std::make_unique<TrafficTable>(1, 1);
-    TrunkServer::Options options;
-    options.listen = {.host = "127.0.0.1", .port = 0};
-    options.services = {{.name = "db", .target = target}};
-    auto server = TrunkServer::Start(options, *agent.traffic);
-    EXPECT_TRUE(server.ok()) << server.status();
-    agent.server = *std::move(server);
-    const Address address = {.host = "127.0.0.1",
-                             .port = static_cast<uint16_t>(agent.server->port())};
-    Endpoint endpoint;
-    endpoint.id = absl::StrCat("e", set_->endpoints.size());
-    endpoint.address = address.ToString();
-    endpoint.resolved = ResolveAddress(address).value();
-    endpoint.weight = weight;
-    endpoint.stats = stats_.Endpoint("db", endpoint.id);
-    set_->endpoints.push_back(std::move(endpoint));
-    agents_.push_back(std::move(agent));
-    return agents_.size() - 1;
-  }
-
   void Start(absl::Duration ejection_base = ServiceRouter::kEjectionBase) {
-    set_->service = "db";
-    set_->authority = "db:1";
-    set_->limits.connect_timeout = absl::Seconds(20);
-    set_->stats = stats_.Listener("db");
-    router_ = std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0),
-                                              ServiceRouter::Place(), 1, set_, ejection_base);
-    ASSERT_TRUE(RunUntil([&] { return stats_.worker(0).trunks_up.Value() == agents_.size(); }));
+    RouterFixture::Start(CarryMode::kTunnel, nullptr, ejection_base);
   }
 
-  // The client's end of a new flow, which is already on its way.
-  Peer AddClient() {
-    auto [fd, peer] = TcpPair();
-    std::unique_ptr<Flow> flow =
-        std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
-    Flow& borrowed = *flow;
-    flows_[&borrowed] = std::move(flow);
-    router_->Join(borrowed);
-    return std::move(peer);
-  }
-
-  template <typename Condition>
-  [[nodiscard]] bool RunUntil(Condition condition) {
-    const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
-    while (!condition()) {
-      if (MonotonicNow() > deadline) return false;
-      loop_.RunOnce(absl::Milliseconds(20));
-    }
-    return true;
-  }
   // A client's whole life: reset if nobody takes it, else until it is connected and leaves.
   void RunOneClient() {
     const uint64_t connected = Connected();
@@ -90,47 +29,9 @@ class RouterTest : public ::testing::Test, public ServiceRouter::Owner, public D
   }
   uint64_t Connected() {
     uint64_t sum = 0;
-    for (size_t i = 0; i < agents_.size(); ++i) sum += cell(i).connects.Value();
+    for (size_t i = 0; i < agents(); ++i) sum += cell(i).connects.Value();
     return sum;
   }
-  const EndpointCell& cell(size_t i) { return set_->endpoints[i].stats->cells()[0]; }
-  const WorkerStats& stats() { return stats_.worker(0); }
-
-  EventLoop loop_;
-  TrafficStats stats_{1};
-  std::map<Flow*, std::unique_ptr<Flow>> flows_;
-
- private:
-  struct Agent {
-    std::unique_ptr<TrafficTable> traffic;
-    std::unique_ptr<TrunkServer> server;
-  };
-
-  Carrier& CarrierFor(const EndpointSet&, const Endpoint& endpoint) override {
-    auto& pool = pools_[endpoint.address];
-    if (pool == nullptr) {
-      pool = std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, TrunkPool::Options(),
-                                         &stats_.worker(0), 1);
-    }
-    return *pool;
-  }
-  void OnFlowGone(Flow& flow) override {
-    auto owned = flows_.extract(&flow);
-    loop_.Retire(std::move(owned.mapped()));
-  }
-  void OnFlowReplaced(Flow&, std::unique_ptr<Flow>) override {
-    FAIL() << "flows of a tunnel stay what they are";
-  }
-  Dialer& dialer() override { return dialer_; }
-  bool HasSocket() const override { return true; }
-  void DialAgain() override {}
-  void CloseLingering(UniqueFd) override {}
-
-  std::vector<Agent> agents_;
-  std::shared_ptr<EndpointSet> set_ = std::make_shared<EndpointSet>();
-  Dialer dialer_{loop_, stats_.worker(0), *this};
-  std::map<std::string, std::unique_ptr<TrunkPool>> pools_;
-  std::unique_ptr<ServiceRouter> router_;
 };
 
 TEST_F(RouterTest, EndpointThatRefusesFiveTimesInARowIsLeftAloneForAWhile) {

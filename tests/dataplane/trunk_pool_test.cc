@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "common/random.h"
 #include "tests/dataplane/tunnel.h"
 
 namespace trunkline {
@@ -124,6 +126,22 @@ TEST_F(TrunkPoolTest, FlowsThatDoNotEndDoNotMakeTrunksMoreAndMore) {
   const uint64_t generations = tunnel_->worker().trunks_up.Value();
   EveryoneLeaves();
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() >= generations + 3; }));
+}
+
+// All workers of all proxies dial an agent that comes back within one second, and would all come
+// again within the same one, 45 minutes later.
+TEST(TrunkAgeTest, TrunksThatCameTogetherAreReplacedApart) {
+  constexpr absl::Duration kAge = absl::Minutes(45);
+  constexpr int kWorkers = 100;
+  std::map<int64_t, int> replaced_in;  // by the minute
+  for (uint64_t seed = 0; seed < kWorkers; ++seed) {
+    FastRandom random(seed);
+    const absl::Duration age = TrunkPool::JitteredAge(kAge, random.Uniform());
+    EXPECT_GE(age, 0.8 * kAge);
+    EXPECT_LE(age, 1.2 * kAge);
+    ++replaced_in[absl::ToInt64Minutes(age)];
+  }
+  for (const auto& [minute, count] : replaced_in) EXPECT_LE(count, kWorkers / 5) << minute;
 }
 
 TEST_F(TrunkPoolTest, TrunksOfABurstAreGivenUpWithAge) {
