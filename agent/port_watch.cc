@@ -1,5 +1,6 @@
 #include "agent/port_watch.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -25,6 +26,9 @@ void PortWatch::Stop() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
+  // It is waited for now: on a busy host the rest of a walk would take seconds.
+  const sched_param none{};
+  pthread_setschedparam(thread_.native_handle(), SCHED_OTHER, &none);
   thread_.join();
 }
 
@@ -51,8 +55,12 @@ void PortWatch::Run() {
   // Runs where nobody else wants to, and whoever wakes takes its place at once; niceness alone
   // leaves it its slice of a millisecond each time. 0 is this thread. A system that refuses has it
   // look all the same.
-  const sched_param none{};
-  sched_setscheduler(0, SCHED_IDLE, &none);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return;  // and may have been hurried already
+    const sched_param none{};
+    sched_setscheduler(0, SCHED_IDLE, &none);
+  }
   while (true) {
     const absl::Duration pause = Look(MonotonicNow());
     absl::MutexLock lock(&mutex_);

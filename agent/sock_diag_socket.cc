@@ -17,7 +17,7 @@ namespace {
 // The kernel fills at most 32 KiB a datagram.
 constexpr size_t kReplyBytes = 64 << 10;
 // A dump is answered from memory at once; this only keeps a fault of the kernel from holding the
-// sampler.
+// thread that asks.
 constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 200'000};
 // More datagrams than dumps of PortSockets::kMaxSockets sockets (400 bytes each) of a few ports
 // take.

@@ -96,6 +96,22 @@ TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
   EXPECT_EQ(sched_getscheduler(0), own);
 }
 
+// An agent on a busy host took seconds to end, in a walk for which there was no core.
+TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
+  std::promise<void> begun;
+  int policy = SCHED_IDLE;
+  PortWatch watch({kPort}, [&](const std::vector<uint16_t>&) {
+    begun.set_value();
+    const MonotonicTime deadline = MonotonicNow() + absl::Seconds(20);
+    while (policy == SCHED_IDLE && MonotonicNow() < deadline) policy = sched_getscheduler(0);
+    return SocketDump();
+  });
+  watch.Start();
+  begun.get_future().wait();
+  watch.Stop();
+  EXPECT_EQ(policy, SCHED_OTHER);
+}
+
 TEST(PortWatchTest, AgentOfUnixSocketsAsksForNothing) {
   PortWatch watch({}, [](const std::vector<uint16_t>&) {
     ADD_FAILURE() << "there is no port to ask for";
