@@ -66,9 +66,11 @@ bool TrunkPool::usable() const {
   return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
 }
 
-// What a new stream would wait behind: first what strains the trunk, then who is there.
+// What a new stream would wait behind: first what strains the trunk, then who is there. Those who
+// are not many yet wait for nobody, and where all of them are on one trunk, each pass reads and
+// writes that one alone, at both ends.
 std::pair<TrunkStrain::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
-  return {trunk.strain(), trunk.session().open_streams()};
+  return {trunk.strain(), trunk.session().open_streams() / Enough(trunk)};
 }
 
 size_t TrunkPool::Enough(const TrunkConnection& trunk) {

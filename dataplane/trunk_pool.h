@@ -55,7 +55,8 @@ class TrunkPool final : public Carrier,
   void DialAgain() override { DialIfNeeded(); }
   // Some trunk takes a stream now.
   bool usable() const override;
-  // The least busy trunk that takes a stream, or null. May dial another one in the background.
+  // The oldest of the least busy trunks that take a stream, or null. May dial another one in the
+  // background.
   TrunkConnection* Acquire();
   size_t trunks() const { return trunks_.size(); }
 

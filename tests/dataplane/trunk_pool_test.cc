@@ -70,6 +70,23 @@ TEST_F(TrunkPoolTest, OneTrunkDoesUntilItsStreamsAreMany) {
   EXPECT_EQ(trunks(), 2) << "those that come take the one with fewer streams";
 }
 
+// After a burst each pass of both loops wrote to all trunks, and read all, though few flows were
+// left: they were spread.
+TEST_F(TrunkPoolTest, FewFlowsStayTogetherThoughThereAreMoreTrunks) {
+  constexpr size_t kStreamsOfALife = 100;
+  Start({.max_streams_per_trunk = 10,
+         .last_stream_id = 2 * kStreamsOfALife,
+         .max_age = absl::Hours(1)});
+  while (tunnel_->worker().trunks_up.Value() < 2 && !HasFailure()) Join();
+  EveryoneLeaves();
+  // Only a trunk that gets all of them uses up its stream ids so soon, and is given up.
+  for (size_t i = 0; i < kStreamsOfALife / 2 && trunks() == 2; ++i) {
+    Join(2);
+    EveryoneLeaves();
+  }
+  EXPECT_EQ(trunks(), 1);
+}
+
 TEST_F(TrunkPoolTest, NoMoreTrunksThanTheBoundAndWhoDoesNotFitWaits) {
   constexpr size_t kEach = 10;
   Start({.max_streams_per_trunk = kEach, .max_trunks = 3, .max_age = absl::Hours(1)});
