@@ -105,7 +105,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   trunk_address.port = static_cast<uint16_t>((*trunks)->port());
 
   const SystemFiles files;
-  PortWatch ports(ServerPorts(settings), DumpSockets);
+  PortWatch ports(files, ServerPorts(settings), DumpSockets);
   LoadSampler sampler(files, traffic,
                       {.services = SamplerOptions(settings, ports),
                        .nic = settings.nic,

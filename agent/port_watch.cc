@@ -4,12 +4,15 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <string>
 #include <utility>
+
+#include "agent/sockstat.h"
 
 namespace trunkline {
 
-PortWatch::PortWatch(std::vector<uint16_t> ports, Dump dump)
-    : ports_(std::move(ports)), dump_(std::move(dump)) {
+PortWatch::PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, Dump dump)
+    : files_(files), ports_(std::move(ports)), dump_(std::move(dump)) {
   // Services may share one.
   std::sort(ports_.begin(), ports_.end());
   ports_.erase(std::unique(ports_.begin(), ports_.end()), ports_.end());
@@ -32,16 +35,41 @@ void PortWatch::Stop() {
   thread_.join();
 }
 
-absl::Duration PortWatch::Look(MonotonicTime now) {
+std::optional<uint64_t> PortWatch::SocketsInUse() const {
+  const absl::StatusOr<std::string> text = files_.Read("/proc/net/sockstat");
+  const absl::StatusOr<uint64_t> in_use = text.ok() ? ParseTcpInUse(*text) : text.status();
+  if (!in_use.ok()) return std::nullopt;
+  // Not there on a host without IPv6.
+  const absl::StatusOr<std::string> text6 = files_.Read("/proc/net/sockstat6");
+  return *in_use + (text6.ok() ? ParseTcpInUse(*text6).value_or(0) : 0);
+}
+
+bool PortWatch::Due(MonotonicTime now) const {
+  if (!looked_at_.has_value()) return true;
+  const absl::Duration since = now - *looked_at_;
+  const auto reached = [&](const Pace& pace) {
+    return since >= std::clamp(cost_ * pace.time_between_over_cost, kPeriod, pace.longest);
+  };
+  if (reached(kCalm)) return true;
+  if (!reached(kChanged)) return false;
+  const std::optional<uint64_t> sockets = SocketsInUse();
+  if (!sockets.has_value() || !sockets_.has_value()) return true;
+  const uint64_t change = std::max(*sockets, *sockets_) - std::min(*sockets, *sockets_);
+  return change >= std::max(kFewSockets, *sockets_ / kSocketsOverChange);
+}
+
+void PortWatch::Look(MonotonicTime now) {
+  looked_at_ = now;
+  sockets_ = SocketsInUse();
   absl::StatusOr<SocketDump> dump = dump_(ports_);
-  if (!dump.ok()) return kPeriod;
+  cost_ = dump.ok() ? dump->cost : absl::ZeroDuration();
+  if (!dump.ok()) return;
   absl::MutexLock lock(&mutex_);
   for (const uint16_t port : ports_) {
     const PortSockets& sockets = dump->ports[port];
     latest_[port] = {
         .at = now, .established = sockets.established, .bytes = bytes_[port].Add(sockets)};
   }
-  return std::clamp(dump->cost * kTimeBetweenOverCost, kPeriod, kLongestPeriod);
 }
 
 std::optional<PortCount> PortWatch::Latest(uint16_t port) const {
@@ -62,9 +90,9 @@ void PortWatch::Run() {
     sched_setscheduler(0, SCHED_IDLE, &none);
   }
   while (true) {
-    const absl::Duration pause = Look(MonotonicNow());
+    if (const MonotonicTime now = MonotonicNow(); Due(now)) Look(now);
     absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), pause)) return;
+    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kPeriod)) return;
   }
 }
 

@@ -4,7 +4,8 @@
 // The kernel walks all sockets of the host for that, those in TIME_WAIT too, and a hundred thousand
 // of them take it tens of milliseconds: time in which a worker on the same core carries nothing. So
 // all ports are asked for at once, and not by the sampling thread, whose clock must not be late
-// either. Edge. Thread-safe.
+// either. Where it costs much it is done rarely, unless the host's sockets have become more or
+// fewer since: to count those costs nothing. Edge. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +22,7 @@
 #include "agent/connection_bytes.h"
 #include "agent/sock_diag.h"
 #include "common/clock.h"
+#include "common/system_files.h"
 
 namespace trunkline {
 
@@ -35,34 +37,49 @@ class PortWatch {
  public:
   static constexpr absl::Duration kPeriod = absl::Seconds(1);
   // What looks may take of a core is one part in so many, unless they would be further apart than
-  // kLongestPeriod.
-  static constexpr int kTimeBetweenOverCost = 200;
-  static constexpr absl::Duration kLongestPeriod = absl::Seconds(10);
+  // `longest`.
+  struct Pace {
+    int time_between_over_cost;
+    absl::Duration longest;
+  };
+  static constexpr Pace kCalm = {1000, absl::Minutes(1)};
+  static constexpr Pace kChanged = {200, absl::Seconds(10)};
+  // As many more or fewer sockets are a change, but no fewer than this part of them.
+  static constexpr uint64_t kFewSockets = 200;
+  static constexpr uint64_t kSocketsOverChange = 4;
 
   // As DumpSockets.
   using Dump = std::function<absl::StatusOr<SocketDump>(const std::vector<uint16_t>& ports)>;
 
-  // The first kMaxDumpPorts of them are watched.
-  PortWatch(std::vector<uint16_t> ports, Dump dump);
+  // The first kMaxDumpPorts of them are watched. `files` outlives it.
+  PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, Dump dump);
   ~PortWatch() { Stop(); }
 
   // From here to Stop it looks by itself. Called once; with no ports there is no thread.
   void Start();
   void Stop();
 
-  // Asks for every port; how long the kernel is to be left alone then. For Start's thread and for
-  // tests. What cannot be asked stays as it is known.
-  absl::Duration Look(MonotonicTime now);
+  // For Start's thread and for tests: whether it is time to look again.
+  bool Due(MonotonicTime now) const;
+  // Asks for every port. What cannot be asked stays as it is known.
+  void Look(MonotonicTime now);
 
   // None before the first look and for a port that is not watched.
   std::optional<PortCount> Latest(uint16_t port) const;
 
  private:
   void Run();
+  // Of the host; none where it does not tell.
+  std::optional<uint64_t> SocketsInUse() const;
 
+  const SystemFiles& files_;
   std::vector<uint16_t> ports_;
   const Dump dump_;
-  std::map<uint16_t, ConnectionBytes> bytes_;  // of whoever looks
+  // Of whoever looks.
+  std::map<uint16_t, ConnectionBytes> bytes_;
+  std::optional<MonotonicTime> looked_at_;
+  absl::Duration cost_;
+  std::optional<uint64_t> sockets_;
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -16,6 +16,7 @@
 #include "agent/proc_stat.h"
 #include "agent/psi.h"
 #include "agent/sock_diag.h"
+#include "agent/sockstat.h"
 #include "common/cgroup_files.h"
 #include "common/cgroup_paths.h"
 #include "tests/agent/testdata.h"
@@ -51,6 +52,7 @@ void ParseAll(const std::string& text) {
   (void)ParseNetDev(text, "eth0");
   (void)ParseDefaultInterface(text);
   (void)ParseListenOverflows(text);
+  (void)ParseTcpInUse(text);
   if (const auto memory = ParseMeminfo(text); memory.ok()) {
     EXPECT_LE(memory->available_bytes, memory->total_bytes);
   }

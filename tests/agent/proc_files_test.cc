@@ -7,6 +7,7 @@
 #include "agent/netstat.h"
 #include "agent/proc_stat.h"
 #include "agent/psi.h"
+#include "agent/sockstat.h"
 #include "tests/agent/testdata.h"
 
 namespace trunkline {
@@ -152,6 +153,22 @@ TEST(NetstatTest, LinesThatDoNotMatchAreAnError) {
   EXPECT_FALSE(ParseListenOverflows("TcpExt: A ListenOverflows\n").ok());
   EXPECT_FALSE(ParseListenOverflows("TcpExt: A ListenOverflows\nTcpExt: 1\n").ok());
   EXPECT_FALSE(ParseListenOverflows("TcpExt: A B\nTcpExt: 1 2\n").ok());
+}
+
+TEST(SockstatTest, ThoseOfTheFamilyThatTheFileIsOf) {
+  EXPECT_EQ(*ParseTcpInUse("sockets: used 31\nTCP: inuse 14 orphan 2 tw 5 alloc 14 mem 3\n"
+                           "UDP: inuse 6 mem 1\n"),
+            14u);
+  EXPECT_EQ(*ParseTcpInUse("TCP6: inuse 7\nUDP6: inuse 2\n"), 7u);
+  EXPECT_EQ(*ParseTcpInUse("TCP: orphan 2 inuse 3\n"), 3u) << "found by its name";
+}
+
+TEST(SockstatTest, FileWithoutThemIsAnError) {
+  EXPECT_FALSE(ParseTcpInUse("").ok());
+  EXPECT_FALSE(ParseTcpInUse("UDP: inuse 6 mem 1\n").ok());
+  EXPECT_FALSE(ParseTcpInUse("TCP: inuse\n").ok());
+  EXPECT_FALSE(ParseTcpInUse("TCP: inuse many\n").ok());
+  EXPECT_FALSE(ParseTcpInUse("TCP: orphan 2\n").ok());
 }
 
 }  // namespace
