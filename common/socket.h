@@ -6,6 +6,7 @@
 
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ int BoundPort(int fd);
 // Whom a TCP connection is with, and its own end. Not known: it is broken already, or not TCP.
 IpPort PeerAddress(int fd);
 IpPort OwnAddress(int fd);
+
+// Of an errno: there is nothing to read, or no room to write to, yet.
+inline bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 enum class ConnectState {
   kConnected,

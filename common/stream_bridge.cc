@@ -14,8 +14,6 @@ constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 // A broken socket's last bytes have this long to find a window.
 constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
 
-bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
-
 }  // namespace
 
 StreamBridge::StreamBridge(EventLoop& loop, SocketOf socket_of, absl::Duration idle_timeout)

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/socket.h"
+
 namespace trunkline {
 namespace {
 
@@ -18,8 +20,6 @@ constexpr int kPipeBytes = 256 * 1024;
 constexpr uint64_t kBytesPerTurn = 1024 * 1024;
 // Empty pipes that a thread keeps: a stream that often runs dry would else make one each time.
 constexpr size_t kSparePipes = 64;
-
-bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 uint8_t* CopyBuffer() {
   thread_local std::vector<uint8_t> buffer(kCopyBytes);

@@ -25,8 +25,6 @@ constexpr size_t kMaxUnsentBytes = 1024 * 1024;
 // Connections that may fail under one request before it is given up.
 constexpr uint32_t kMaxResends = 3;
 
-bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
-
 uint8_t* ReadBuffer() {
   thread_local std::vector<uint8_t> buffer(kReadBytes);
   return buffer.data();

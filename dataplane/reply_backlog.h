@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/metrics.h"
 #include "common/output_buffer.h"
+#include "common/socket.h"
 
 namespace trunkline {
 
@@ -68,7 +69,6 @@ class ReplyBacklog {
     BacklogAge age;
   };
 
-  static bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
   void Count(size_t taken, MonotonicTime now) {
     kept_->age.Update(taken, kept_->size(), now);
     share_.Set(kept_->size());
