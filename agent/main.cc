@@ -78,6 +78,16 @@ std::vector<uint16_t> ServerPorts(const AgentSettings& settings) {
   return ports;
 }
 
+// Of connections to those; 0: none has one.
+uint64_t SmallestLimit(const AgentSettings& settings) {
+  uint64_t smallest = 0;
+  for (const LocalServiceSettings& local : settings.services) {
+    if (local.port == 0 || local.max_connections == 0) continue;
+    if (smallest == 0 || local.max_connections < smallest) smallest = local.max_connections;
+  }
+  return smallest;
+}
+
 TrunkServer::Options TrunkOptions(const AgentSettings& settings,
                                   std::shared_ptr<const TrunkTls> tls) {
   TrunkServer::Options options;
@@ -105,7 +115,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   trunk_address.port = static_cast<uint16_t>((*trunks)->port());
 
   const SystemFiles files;
-  PortWatch ports(files, ServerPorts(settings), DumpSockets);
+  PortWatch ports(files, ServerPorts(settings), SmallestLimit(settings), DumpSockets);
   LoadSampler sampler(files, traffic,
                       {.services = SamplerOptions(settings, ports),
                        .nic = settings.nic,

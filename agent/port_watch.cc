@@ -11,8 +11,12 @@
 
 namespace trunkline {
 
-PortWatch::PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, Dump dump)
-    : files_(files), ports_(std::move(ports)), dump_(std::move(dump)) {
+PortWatch::PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, uint64_t smallest_limit,
+                     Dump dump)
+    : files_(files),
+      ports_(std::move(ports)),
+      smallest_limit_(smallest_limit),
+      dump_(std::move(dump)) {
   // Services may share one.
   std::sort(ports_.begin(), ports_.end());
   ports_.erase(std::unique(ports_.begin(), ports_.end()), ports_.end());
@@ -44,6 +48,11 @@ std::optional<uint64_t> PortWatch::SocketsInUse() const {
   return *in_use + (text6.ok() ? ParseTcpInUse(*text6).value_or(0) : 0);
 }
 
+uint64_t PortWatch::ChangeThatMatters(uint64_t in_use) const {
+  if (smallest_limit_ > 0) return std::max<uint64_t>(1, smallest_limit_ / kLimitOverChange);
+  return std::max(kFewSockets, in_use / kSocketsOverChange);
+}
+
 bool PortWatch::Due(MonotonicTime now) const {
   if (!looked_at_.has_value()) return true;
   const absl::Duration since = now - *looked_at_;
@@ -55,7 +64,7 @@ bool PortWatch::Due(MonotonicTime now) const {
   const std::optional<uint64_t> sockets = SocketsInUse();
   if (!sockets.has_value() || !sockets_.has_value()) return true;
   const uint64_t change = std::max(*sockets, *sockets_) - std::min(*sockets, *sockets_);
-  return change >= std::max(kFewSockets, *sockets_ / kSocketsOverChange);
+  return change >= ChangeThatMatters(*sockets_);
 }
 
 void PortWatch::Look(MonotonicTime now) {

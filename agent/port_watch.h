@@ -44,15 +44,19 @@ class PortWatch {
   };
   static constexpr Pace kCalm = {1000, absl::Minutes(1)};
   static constexpr Pace kChanged = {200, absl::Seconds(10)};
-  // As many more or fewer sockets are a change, but no fewer than this part of them.
-  static constexpr uint64_t kFewSockets = 200;
+  // As many sockets more or fewer are a change: this part of the smallest limit that a service has,
+  // since against that they are weighed. Without limits: that part of all, and no few.
+  static constexpr uint64_t kLimitOverChange = 8;
   static constexpr uint64_t kSocketsOverChange = 4;
+  static constexpr uint64_t kFewSockets = 1000;
 
   // As DumpSockets.
   using Dump = std::function<absl::StatusOr<SocketDump>(const std::vector<uint16_t>& ports)>;
 
-  // The first kMaxDumpPorts of them are watched. `files` outlives it.
-  PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, Dump dump);
+  // The first kMaxDumpPorts of `ports` are watched. `smallest_limit` of connections; 0: none has
+  // one. `files` outlives it.
+  PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, uint64_t smallest_limit,
+            Dump dump);
   ~PortWatch() { Stop(); }
 
   // From here to Stop it looks by itself. Called once; with no ports there is no thread.
@@ -71,9 +75,12 @@ class PortWatch {
   void Run();
   // Of the host; none where it does not tell.
   std::optional<uint64_t> SocketsInUse() const;
+  // Against what was in use at the last look.
+  uint64_t ChangeThatMatters(uint64_t in_use) const;
 
   const SystemFiles& files_;
   std::vector<uint16_t> ports_;
+  const uint64_t smallest_limit_;
   const Dump dump_;
   // Of whoever looks.
   std::map<uint16_t, ConnectionBytes> bytes_;

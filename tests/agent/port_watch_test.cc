@@ -13,6 +13,7 @@ namespace trunkline {
 namespace {
 
 constexpr uint16_t kPort = 9000;
+constexpr uint64_t kNoLimit = 0;
 const SystemFiles kHost;
 
 MonotonicTime At(double seconds) {
@@ -42,7 +43,8 @@ class PortWatchPaceTest : public ::testing::Test {
   FixtureRoot root_;
   SystemFiles files_{root_.path()};
   SocketDump dump_;
-  PortWatch watch_{files_, {kPort}, [this](const std::vector<uint16_t>&) { return dump_; }};
+  PortWatch watch_{
+      files_, {kPort}, kNoLimit, [this](const std::vector<uint16_t>&) { return dump_; }};
 };
 
 TEST_F(PortWatchPaceTest, HostFullOfSocketsIsAskedLessOften) {
@@ -55,27 +57,40 @@ TEST_F(PortWatchPaceTest, HostFullOfSocketsIsAskedLessOften) {
 
 // Each ten seconds a walk over 131,000 sockets in TIME_WAIT, though nothing had changed.
 TEST_F(PortWatchPaceTest, SocketsThatBecomeMoreOrFewerAreLookedAtSooner) {
-  HaveSockets(4000);
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
-  HaveSockets(4999);
-  EXPECT_EQ(NextTurn(), 10) << "not a quarter";
-  HaveSockets(5000);
-  EXPECT_EQ(NextTurn(), 2) << "10 ms each 2 s is a two-hundredth";
-  HaveSockets(3000);
-  EXPECT_EQ(NextTurn(), 2) << "fewer are a change as well";
-  HaveSockets(4000);
-  EXPECT_EQ(NextLook(absl::Seconds(1)), 60);
   HaveSockets(8000);
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  HaveSockets(9999);
+  EXPECT_EQ(NextTurn(), 10) << "not a quarter";
+  HaveSockets(10000);
+  EXPECT_EQ(NextTurn(), 2) << "10 ms each 2 s is a two-hundredth";
+  HaveSockets(6000);
+  EXPECT_EQ(NextTurn(), 2) << "fewer are a change as well";
+  HaveSockets(8000);
+  EXPECT_EQ(NextLook(absl::Seconds(1)), 60);
+  HaveSockets(16000);
   EXPECT_EQ(NextTurn(), 10) << "ten seconds at the most";
 }
 
 TEST_F(PortWatchPaceTest, FewSocketsThatComeAndGoAreNoChange) {
   HaveSockets(101);
   EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
-  HaveSockets(300);
+  HaveSockets(1100);
   EXPECT_EQ(NextTurn(), 10);
-  HaveSockets(301);
+  HaveSockets(1101);
   EXPECT_EQ(NextTurn(), 2);
+}
+
+// A server that takes a hundred connections is full before a thousand more sockets are there.
+TEST_F(PortWatchPaceTest, WhatMattersToTheSmallestLimitIsAChange) {
+  PortWatch limited(files_, {kPort}, /*smallest_limit=*/100,
+                    [this](const std::vector<uint16_t>&) { return dump_; });
+  HaveSockets(8000);
+  dump_.cost = absl::Milliseconds(10);
+  limited.Look(At(0));
+  HaveSockets(8011);
+  EXPECT_FALSE(limited.Due(At(5)));
+  HaveSockets(8012);
+  EXPECT_TRUE(limited.Due(At(5)));
 }
 
 TEST_F(PortWatchPaceTest, HostThatDoesNotTellIsLookedAtAsIfItHadChanged) {
@@ -93,7 +108,7 @@ TEST_F(PortWatchPaceTest, HostWithoutTheNewerAddressesIsNoHostThatDoesNotTell) {
 // An agent of many services took as many two-hundredths of a core.
 TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
   std::vector<std::vector<uint16_t>> asked;
-  PortWatch watch(kHost, {4, 2, 3, 2}, [&](const std::vector<uint16_t>& ports) {
+  PortWatch watch(kHost, {4, 2, 3, 2}, kNoLimit, [&](const std::vector<uint16_t>& ports) {
     asked.push_back(ports);
     return SocketDump{.cost = absl::Milliseconds(1), .ports = {}};
   });
@@ -105,7 +120,7 @@ TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
 TEST(PortWatchTest, BytesOfSocketsThatComeAndGoAddUp) {
   SocketDump dump;
   dump.ports[kPort] = {.established = 1, .sockets = {{.cookie = 1, .sent_bytes = 100}}};
-  PortWatch watch(kHost, {kPort}, [&](const std::vector<uint16_t>&) { return dump; });
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
   EXPECT_FALSE(watch.Latest(kPort).has_value());
   watch.Look(At(1));
   EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "what was there before the start does not count";
@@ -123,7 +138,7 @@ TEST(PortWatchTest, BytesOfSocketsThatComeAndGoAddUp) {
 TEST(PortWatchTest, PortThatLostItsLastConnectionHasNone) {
   SocketDump dump;
   dump.ports[kPort].established = 3;
-  PortWatch watch(kHost, {kPort}, [&](const std::vector<uint16_t>&) { return dump; });
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
   watch.Look(At(1));
   EXPECT_EQ(watch.Latest(kPort)->established, 3u);
   dump.ports.clear();
@@ -133,12 +148,13 @@ TEST(PortWatchTest, PortThatLostItsLastConnectionHasNone) {
 
 TEST(PortWatchTest, RefusedLookKeepsWhatWasKnown) {
   bool refused = false;
-  PortWatch watch(kHost, {kPort}, [&](const std::vector<uint16_t>&) -> absl::StatusOr<SocketDump> {
-    if (refused) return absl::UnavailableError("no memory");
-    SocketDump dump;
-    dump.ports[kPort].established = 7;
-    return dump;
-  });
+  PortWatch watch(kHost, {kPort}, kNoLimit,
+                  [&](const std::vector<uint16_t>&) -> absl::StatusOr<SocketDump> {
+                    if (refused) return absl::UnavailableError("no memory");
+                    SocketDump dump;
+                    dump.ports[kPort].established = 7;
+                    return dump;
+                  });
   watch.Look(At(1));
   refused = true;
   watch.Look(At(2));
@@ -153,7 +169,7 @@ TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
   const int own = sched_getscheduler(0);
   std::promise<int> policy;
   std::atomic<bool> asked = false;
-  PortWatch watch(kHost, {kPort}, [&](const std::vector<uint16_t>&) {
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) {
     if (!asked.exchange(true)) policy.set_value(sched_getscheduler(0));
     return SocketDump();
   });
@@ -167,7 +183,7 @@ TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
 TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
   std::promise<void> begun;
   int policy = SCHED_IDLE;
-  PortWatch watch(kHost, {kPort}, [&](const std::vector<uint16_t>&) {
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) {
     begun.set_value();
     const MonotonicTime deadline = MonotonicNow() + absl::Seconds(20);
     while (policy == SCHED_IDLE && MonotonicNow() < deadline) policy = sched_getscheduler(0);
@@ -180,7 +196,7 @@ TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
 }
 
 TEST(PortWatchTest, AgentOfUnixSocketsAsksForNothing) {
-  PortWatch watch(kHost, {}, [](const std::vector<uint16_t>&) {
+  PortWatch watch(kHost, {}, kNoLimit, [](const std::vector<uint16_t>&) {
     ADD_FAILURE() << "there is no port to ask for";
     return SocketDump();
   });
