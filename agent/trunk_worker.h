@@ -3,6 +3,8 @@
 //
 // A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an
 // agent is never an open proxy. Thread-safe: the public calls, which post to the loop.
+//
+// Where the system lets it, the thread runs at a niceness of 4 below the process's.
 #pragma once
 
 #include <memory>

@@ -3,6 +3,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <thread>
 
 #include "tests/common/http2_pair.h"
 #include "tests/common/scratch_folder.h"
@@ -14,6 +18,7 @@ namespace {
 using test::Ending;
 using test::Peer;
 using test::TestStream;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -135,6 +140,40 @@ TEST_F(TrunkServerTest, ServerWhoseQueueStaysFullIsAnswered503AfterTheConnectTim
   ASSERT_TRUE(proxy.RunUntil([&] { return !stream.closes.empty(); }));
   EXPECT_THAT(stream.headers, ElementsAre(503));
   EXPECT_EQ(Totals().errors_connect, 1u);
+}
+
+int OwnNiceness() { return getpriority(PRIO_PROCESS, 0); }
+
+// What a thread of this process may go down to: 4 below its own, or nothing.
+int NicenessAllowed() {
+  int niceness = 0;
+  std::thread([&] {
+    setpriority(PRIO_PROCESS, 0, OwnNiceness() - 4);
+    niceness = OwnNiceness();
+  }).join();
+  return niceness;
+}
+
+std::vector<int> NicenessOfOtherThreads() {
+  std::vector<int> all;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int id = std::stoi(task.path().filename());
+    if (id != getpid()) all.push_back(getpriority(PRIO_PROCESS, id));
+  }
+  return all;
+}
+
+// Beside a busy server each stream waited for that server's threads, on its way in and again on its
+// way back.
+TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays) {
+  const int own = OwnNiceness();
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  ASSERT_TRUE(proxy.RunUntil([&] { return proxy.offers_load(); }));
+  // Before the thread of NicenessAllowed; a sanitizer may have one of its own.
+  const std::vector<int> others = NicenessOfOtherThreads();
+  EXPECT_THAT(others, Contains(NicenessAllowed()));
+  EXPECT_EQ(OwnNiceness(), own);
 }
 
 TEST_F(TrunkServerTest, CountsWhatBecameOfStreams) {
