@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "agent/load_reporter.h"
-#include "agent/sampling_loop.h"
-#include "agent/service_traffic.h"
-#include "common/metrics_page.h"
+#include "agent/report/load_reporter.h"
+#include "agent/report/sampling_loop.h"
+#include "agent/sample/service_traffic.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/proxy_version_wire.h"
+#include "common/config/proxy_version_wire.h"
 
 namespace trunkline {
 namespace {

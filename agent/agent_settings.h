@@ -8,9 +8,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "agent/cpu_meter.h"
-#include "common/address.h"
-#include "common/proxy_version.h"
+#include "agent/sample/cpu_meter.h"
+#include "common/net/address.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "trunkline/v1/config.pb.h"
 
 namespace trunkline {

@@ -3,7 +3,7 @@
 #include <map>
 #include <string>
 
-#include "controller/wire_view.h"
+#include "controller/wire/view.h"
 
 namespace trunkline {
 namespace {

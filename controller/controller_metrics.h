@@ -3,9 +3,9 @@
 // collectors.
 #pragma once
 
-#include "common/metrics_page.h"
-#include "controller/control_loop.h"
-#include "controller/proxy_table.h"
+#include "common/observe/metrics_page.h"
+#include "controller/core/proxy_table.h"
+#include "controller/loop/control_loop.h"
 
 namespace trunkline {
 

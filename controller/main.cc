@@ -3,14 +3,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "common/admin_http.h"
-#include "common/log.h"
-#include "common/program.h"
-#include "controller/control_loop.h"
+#include "common/observe/admin_http.h"
+#include "common/observe/log.h"
+#include "common/program/program.h"
 #include "controller/controller_metrics.h"
-#include "controller/grpc_server.h"
-#include "controller/state_store.h"
-#include "controller/wire_config.h"
+#include "controller/loop/control_loop.h"
+#include "controller/loop/state_store.h"
+#include "controller/serve/grpc_server.h"
+#include "controller/wire/config.h"
 
 namespace trunkline {
 namespace {

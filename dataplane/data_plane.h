@@ -14,11 +14,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
-#include "common/metrics_page.h"
-#include "dataplane/descriptor_plan.h"
-#include "dataplane/endpoint_set.h"
-#include "dataplane/handover.h"
-#include "dataplane/traffic_stats.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/limits/descriptor_plan.h"
+#include "dataplane/listen/handover.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 #include "dataplane/worker.h"
 
 namespace trunkline {

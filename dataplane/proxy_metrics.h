@@ -2,9 +2,9 @@
 // only.
 #pragma once
 
-#include "common/metrics_page.h"
-#include "dataplane/memory_meter.h"
-#include "dataplane/traffic_stats.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/memory/memory_meter.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 

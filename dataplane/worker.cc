@@ -4,12 +4,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "dataplane/direct_flow.h"
-#include "dataplane/direct_way.h"
-#include "dataplane/header_flow.h"
-#include "dataplane/message_flow.h"
-#include "dataplane/shared_pool.h"
-#include "dataplane/tunnel_flow.h"
+#include "dataplane/direct/direct_flow.h"
+#include "dataplane/direct/direct_way.h"
+#include "dataplane/listen/header_flow.h"
+#include "dataplane/message/message_flow.h"
+#include "dataplane/message/shared_pool.h"
+#include "dataplane/tunnel/tunnel_flow.h"
 
 namespace trunkline {
 namespace {

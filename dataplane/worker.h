@@ -12,16 +12,16 @@
 #include <thread>
 #include <vector>
 
-#include "common/event_loop.h"
-#include "dataplane/descriptor_plan.h"
-#include "dataplane/dialer.h"
-#include "dataplane/endpoint_set.h"
-#include "dataplane/flow.h"
-#include "dataplane/lingering_closes.h"
-#include "dataplane/listener.h"
-#include "dataplane/memory_guard.h"
-#include "dataplane/service_router.h"
-#include "dataplane/trunk_pool.h"
+#include "common/net/event_loop.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/lingering_closes.h"
+#include "dataplane/limits/descriptor_plan.h"
+#include "dataplane/listen/listener.h"
+#include "dataplane/memory/memory_guard.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/route/service_router.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/tunnel/trunk_pool.h"
 
 namespace trunkline {
 

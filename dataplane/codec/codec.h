@@ -6,7 +6,7 @@
 // a message that claims to be larger than the limit is refused when it claims it, not when the
 // memory is gone. What a codec does not do: change a message (Request::blank and ReplyEdit are the
 // exceptions), match replies to requests or decide where a request goes. So a new protocol is one
-// file pair here and one line in dataplane/codecs.cc.
+// file pair here and one line in dataplane/control/codecs.cc.
 //
 // Codec: immutable, thread-safe. Parsers: confined to their connection; cheap to make, for there is
 // one for each client.

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "common/socket.h"
+#include "common/net/socket.h"
 
 namespace trunkline::metering {
 

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/socket.h"
+#include "common/net/socket.h"
 #include "examples/metering/frame.h"
 
 namespace trunkline::metering {

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "common/address.h"
+#include "common/net/address.h"
 
 namespace trunkline::metering {
 

@@ -10,9 +10,9 @@
 #include <queue>
 #include <vector>
 
-#include "common/clock.h"
-#include "common/socket.h"
-#include "common/unique_fd.h"
+#include "common/base/clock.h"
+#include "common/base/unique_fd.h"
+#include "common/net/socket.h"
 #include "examples/metering/random_bits.h"
 
 namespace trunkline::metering {

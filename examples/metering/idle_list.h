@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "common/clock.h"
+#include "common/base/clock.h"
 
 namespace trunkline::metering {
 

@@ -2,7 +2,7 @@
 // answer.
 #pragma once
 
-#include "common/clock.h"
+#include "common/base/clock.h"
 #include "examples/metering/connection_server.h"
 #include "examples/metering/metering.pb.h"
 

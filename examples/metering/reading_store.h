@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "common/unique_fd.h"
+#include "common/base/unique_fd.h"
 #include "examples/metering/metering.pb.h"
 #include "examples/metering/sqlite_handle.h"
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "common/atomic_file.h"
+#include "common/base/atomic_file.h"
 #include "examples/metering/store_check.h"
 
 namespace trunkline::metering {

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "common/config.h"
+#include "common/config/config.h"
 
 namespace trunkline {
 namespace {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "tests/agent/testdata.h"
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {
 

@@ -22,8 +22,8 @@
 #include <utility>
 #include <vector>
 
-#include "common/clock.h"
-#include "common/unique_fd.h"
+#include "common/base/clock.h"
+#include "common/base/unique_fd.h"
 
 namespace trunkline {
 namespace {

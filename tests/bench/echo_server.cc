@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include "common/address.h"
-#include "common/socket.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
 
 namespace {
 

@@ -34,9 +34,9 @@
 #include <string>
 #include <vector>
 
-#include "common/address.h"
-#include "common/clock.h"
-#include "common/socket.h"
+#include "common/base/clock.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
 
 namespace {
 

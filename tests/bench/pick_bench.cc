@@ -4,7 +4,7 @@
 #include <random>
 #include <vector>
 
-#include "dataplane/balancer.h"
+#include "dataplane/route/balancer.h"
 
 namespace {
 

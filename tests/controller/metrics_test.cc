@@ -1,8 +1,8 @@
 #include <gmock/gmock.h>
 
-#include "common/metrics_page.h"
+#include "common/observe/metrics_page.h"
 #include "controller/controller_metrics.h"
-#include "tests/controller/service_fixture.h"
+#include "tests/controller/serve/service_fixture.h"
 
 namespace trunkline {
 namespace {

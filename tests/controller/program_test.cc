@@ -5,9 +5,9 @@
 #include <fstream>
 #include <optional>
 
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/scratch_folder.h"
 #include "tests/controller/program_under_test.h"
-#include "tests/controller/service_fixture.h"
+#include "tests/controller/serve/service_fixture.h"
 
 namespace trunkline {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "common/config.h"
+#include "common/config/config.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "trunkline/v1/config.pb.h"
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "common/random.h"
-#include "tests/common/http2_pair.h"
+#include "common/base/random.h"
+#include "tests/common/http2/http2_pair.h"
 #include "tests/fuzz/fuzz_input.h"
 
 namespace trunkline {

@@ -5,12 +5,12 @@
 #include <cmath>
 #include <memory>
 
-#include "common/utf8.h"
-#include "controller/control_core.h"
-#include "controller/wire_report.h"
-#include "controller/wire_snapshot.h"
-#include "dataplane/snapshot_wire.h"
-#include "tests/controller/core_fixture.h"
+#include "common/base/utf8.h"
+#include "controller/core/control_core.h"
+#include "controller/wire/report.h"
+#include "controller/wire/snapshot.h"
+#include "dataplane/control/snapshot_wire.h"
+#include "tests/controller/core/core_fixture.h"
 #include "tests/fuzz/control_messages.h"
 
 namespace trunkline {

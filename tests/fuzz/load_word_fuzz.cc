@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "common/load_word.h"
+#include "common/inband/load_word.h"
 #include "tests/fuzz/fuzz_input.h"
 
 namespace trunkline {

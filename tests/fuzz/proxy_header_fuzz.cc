@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <string>
 
-#include "common/proxy_header.h"
+#include "common/proxy_protocol/proxy_header.h"
 
 namespace trunkline {
 namespace {

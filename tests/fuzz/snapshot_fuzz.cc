@@ -7,7 +7,7 @@
 #include <memory>
 #include <set>
 
-#include "dataplane/snapshot_wire.h"
+#include "dataplane/control/snapshot_wire.h"
 #include "tests/fuzz/control_messages.h"
 
 namespace trunkline {
@@ -29,7 +29,7 @@ void CheckTimeout(absl::Duration timeout) {
 void CheckMessageMode(const EndpointSet& service) {
   EXPECT_EQ(service.message != nullptr, service.mode == CarryMode::kMessage);
   if (service.message == nullptr) return;
-  const SharedConnection::Options& connection = service.message->connection;
+  const SharedConnectionOptions& connection = service.message->connection;
   ASSERT_NE(connection.codec, nullptr);
   EXPECT_NE(connection.codec->NewRequestParser(), nullptr);
   CheckTimeout(connection.connect_timeout);

@@ -1,5 +1,5 @@
-"""Who may include what: folders of the product do not know each other, a library's headers stay in its edge files, and
-the pure stages touch neither libraries nor the system.
+"""Who may include what: folders follow the arrows of arrows.txt, a library's headers stay in its edge files, and the pure
+stages touch neither libraries nor the system. What CMake links follows the same arrows.
 
     include_rules.py [ROOT]
 
@@ -11,68 +11,123 @@ import re
 import sys
 from fnmatch import fnmatch
 
-# Folder -> the folders it may include. What is not named here (tests) may include everything.
-FOLDERS = {
-    "common": ["common"],
-    "agent": ["agent", "common"],
-    "controller": ["controller", "common"],
-    "dataplane": ["dataplane", "common"],
-    "examples": ["examples", "common"],
-}
+ARROWS = pathlib.Path(__file__).with_name("arrows.txt")
 
 # Header -> the files that may include it; all others stay free of that library.
 LIBRARIES = [
     ("gRPC", r"grpc(pp)?/|trunkline/v1/.*\.grpc\.pb\.h$", [
-        "agent/load_reporter.*",
-        "controller/*_service.*",
-        "controller/grpc_server.*",
-        "controller/server_stream.h",
-        "controller/ctl/client.*",
-        "dataplane/discovery_subscriber.*",
+        "agent/report/load_reporter.*",
+        "controller/serve/*_service.*",
+        "controller/serve/grpc_server.*",
+        "controller/serve/server_stream.h",
+        "trunkctl/client.*",
+        "dataplane/control/discovery_subscriber.*",
     ]),
-    ("prometheus-cpp", r"prometheus/", ["common/metrics_page.cc"]),
-    ("cpp-httplib", r"httplib\.h$", ["common/admin_http.cc"]),
-    ("yaml-cpp", r"yaml-cpp/", ["common/config.cc", "common/config_reader.*"]),
-    ("spdlog", r"spdlog/", ["common/log.*", "common/log_formatter.*"]),
-    ("nghttp2", r"nghttp2/", ["common/http2_*"]),
-    ("OpenSSL", r"openssl/", ["common/trunk_socket.cc", "common/trunk_tls.cc"]),
+    ("prometheus-cpp", r"prometheus/", ["common/observe/metrics_page.cc"]),
+    ("cpp-httplib", r"httplib\.h$", ["common/observe/admin_http.cc"]),
+    ("yaml-cpp", r"yaml-cpp/", ["common/config/config.cc", "common/config/config_reader.*"]),
+    ("spdlog", r"spdlog/", ["common/observe/log.*", "common/observe/log_formatter.*"]),
+    ("nghttp2", r"nghttp2/", ["common/http2/http2_*"]),
+    ("OpenSSL", r"openssl/", ["common/trunk/trunk_socket.cc", "common/trunk/trunk_tls.cc"]),
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
 
 # The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
-    "common/cgroup_files.*", "agent/meminfo.*", "agent/net_dev.*", "agent/net_route.*", "agent/netstat.*",
-    "agent/load_pacer.h", "agent/proc_stat.*", "agent/psi.*",
-    "common/backlog_age.h", "common/backoff.*", "common/clock.h", "common/flow_activity.h", "common/json_text.*", "common/load_word.*", "common/proxy_version.h", "common/random.h",
-    "common/timer_wheel.*", "common/utf8.*",
-    "controller/control_core.*", "controller/endpoint_registry.*", "controller/load_model.*",
-    "controller/load_report.h", "controller/proxy_table.*", "controller/service_spec.h",
-    "controller/snapshot_publisher.*", "controller/stored_state.h", "controller/subscription.*",
-    "controller/weight_limiter.*", "controller/weight_policy.*",
-    "dataplane/balancer.*", "dataplane/codec/*", "dataplane/load_estimate.*", "dataplane/memory_rule.*",
+    "common/base/backoff.*", "common/base/clock.h", "common/base/json_text.*", "common/base/random.h",
+    "common/base/utf8.*",
+    "common/net/backlog_age.h", "common/net/flow_activity.h", "common/net/timer_wheel.*",
+    "common/proxy_protocol/proxy_version.h", "common/inband/*", "common/cgroup/cgroup_files.*",
+    "agent/proc/meminfo.*", "agent/proc/net_dev.*", "agent/proc/net_route.*", "agent/proc/netstat.*",
+    "agent/proc/proc_stat.*", "agent/proc/psi.*", "agent/trunk/load_pacer.h",
+    "controller/core/*",
+    "dataplane/codec/*", "dataplane/memory/memory_rule.*", "dataplane/route/balancer.*",
+    "dataplane/route/load_estimate.*",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
-CLOCK_DECLARATION = "common/clock.h"
+CLOCK_DECLARATION = "common/base/clock.h"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 SOURCES = (".cc", ".h")
 
 
-def folder_violation(file, header):
-    folder = file.parts[0]
-    if ".." in header.split("/"):
-        return f'"{header}" is not a path from the root of the tree'
-    target = header.split("/")[0]
-    if target not in FOLDERS and target != "tests":
+def read_arrows(text):
+    """{folder: the folders that it may include directly}, in the order of the text."""
+    arrows = {}
+    for line in text.splitlines():
+        words = line.split("#")[0].split()
+        if words:
+            arrows[words[0]] = [word for word in words[1:] if word != "-"]
+    return arrows
+
+
+def find_cycle(arrows):
+    """The folders of one cycle, the first one twice; None where there is none."""
+    done = set()
+
+    def visit(folder, path):
+        if folder in path:
+            return [*path[path.index(folder):], folder]
+        if folder in done:
+            return None
+        for target in arrows.get(folder, []):
+            cycle = visit(target, [*path, folder])
+            if cycle:
+                return cycle
+        done.add(folder)
         return None
-    if target in FOLDERS.get(folder, [target]):
-        return None
-    return f'{folder}/ may not include {target}/ ("{header}")'
+
+    for folder in arrows:
+        cycle = visit(folder, [])
+        if cycle:
+            return cycle
+    return None
+
+
+def reach(arrows):
+    """{folder: itself and all that its arrows lead to}."""
+    reached = {}
+
+    def visit(folder):
+        if folder not in reached:
+            reached[folder] = {folder}.union(*[visit(target) for target in arrows.get(folder, [])])
+        return reached[folder]
+
+    for folder in arrows:
+        visit(folder)
+    return reached
+
+
+class Folders:
+    """The arrows as questions about paths."""
+
+    def __init__(self, arrows):
+        self.arrows = arrows
+        self.reached = reach(arrows)
+        self.programs = {folder.split("/")[0] for folder in arrows}
+
+    def is_ours(self, path):
+        return path.split("/")[0] in self.programs | {"tests"}
+
+    def folder_of(self, path):
+        return str(pathlib.PurePosixPath(path).parent)
+
+    def violation(self, file, header):
+        if ".." in header.split("/"):
+            return f'"{header}" is not a path from the root of the tree'
+        if not self.is_ours(header) or file.parts[0] == "tests":
+            return None
+        source, target = self.folder_of(str(file)), self.folder_of(header)
+        if source not in self.arrows:
+            return f"{source}/ is not in {ARROWS.name}"
+        if target in self.reached[source]:
+            return None
+        return f'{source}/ may not include {target}/ ("{header}")'
 
 
 def library_violation(file, header):
-    if file.parts[0] not in FOLDERS:
+    if file.parts[0] == "tests":
         return None
     for library, pattern, edges in LIBRARIES:
         if re.match(pattern, header) and not any(fnmatch(str(file), edge) for edge in edges):
@@ -100,25 +155,60 @@ def clock_violation(file, line):
     return None
 
 
-def source_files(root):
-    for folder in [*FOLDERS, "tests"]:
+def source_files(root, folders):
+    for folder in [*sorted(folders.programs), "tests"]:
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in SOURCES:
                 yield path
 
 
-def violations(root):
+def include_violations(root, folders):
     """Yields (file, line number, what is wrong)."""
-    for path in source_files(root):
+    for path in source_files(root, folders):
         file = path.relative_to(root)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
             found = [clock_violation(file, line)]
             match = INCLUDE.match(line)
             if match:
                 header = match.group(2)
-                found += [rule(file, header) for rule in (folder_violation, library_violation, purity_violation)]
+                found += [rule(file, header) for rule in (folders.violation, library_violation, purity_violation)]
             for what in filter(None, found):
                 yield file, number, what
+
+
+def library_folder(target, folders):
+    """trunkline_dataplane_route -> dataplane/route; None for other targets."""
+    names = {"trunkline_" + folder.replace("/", "_"): folder for folder in folders.arrows}
+    return names.get(target)
+
+
+def link_violations(root, folders):
+    """What a folder's library links that its arrows do not allow."""
+    call = re.compile(r"trunkline_library\((\w+)([^)]*)\)")
+    for program in sorted(folders.programs):
+        path = root / program / "CMakeLists.txt"
+        text = path.read_text() if path.exists() else ""
+        for match in call.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            source = library_folder("trunkline_" + match.group(1), folders)
+            if source is None:
+                yield path.relative_to(root), line, f"trunkline_{match.group(1)} is no folder of {ARROWS.name}"
+                continue
+            for target in match.group(2).split():
+                linked = library_folder(target, folders)
+                if linked and linked not in folders.reached[source]:
+                    yield path.relative_to(root), line, f"{source}/ may not link {target}"
+
+
+def violations(root):
+    arrows = read_arrows(ARROWS.read_text())
+    cycle = find_cycle(arrows)
+    if cycle:
+        yield ARROWS.name, 1, "a cycle: " + " -> ".join(cycle)
+        return
+    folders = Folders(arrows)
+    yield from include_violations(root, folders)
+    yield from link_violations(root, folders)
 
 
 def main():

@@ -6,6 +6,8 @@ import sys
 import tempfile
 import unittest
 
+import include_rules
+
 CHECK = pathlib.Path(__file__).with_name("include_rules.py")
 
 
@@ -30,59 +32,82 @@ class IncludeRules(unittest.TestCase):
         self.assertIn(line, output)
         self.assertEqual(output.count("\n"), 1, output)
 
-    def test_folders_of_the_product_do_not_include_each_other(self):
-        for folder in ("agent", "controller", "dataplane"):
-            for other in {"agent", "controller", "dataplane"} - {folder}:
+    def test_programs_do_not_include_each_other(self):
+        for folder in ("agent/proc", "controller/wire", "dataplane/route"):
+            for other in {"agent/proc", "controller/wire", "dataplane/route"} - {folder}:
                 self.assert_violation({f"{folder}/x.cc": f'#include "{other}/y.h"\n'},
                                       f'{folder}/x.cc:1: {folder}/ may not include {other}/ ("{other}/y.h")')
 
-    def test_common_includes_no_other_folder(self):
-        for other in ("agent", "controller", "dataplane", "examples", "tests"):
-            self.assert_violation({"common/x.h": f"// first\n#include <{other}/y.h>\n"},
-                                  f"common/x.h:2: common/ may not include {other}/")
+    def test_common_includes_no_other_program(self):
+        for other in ("agent/proc", "controller/wire", "dataplane/route", "examples/metering", "tests/common"):
+            self.assert_violation({"common/net/x.h": f"// first\n#include <{other}/y.h>\n"},
+                                  f"common/net/x.h:2: common/net/ may not include {other}/")
+
+    def test_nothing_goes_up_the_stream(self):
+        for lower, upper in (("common/base", "common/net"), ("common/http2", "common/trunk"),
+                             ("agent/sample", "agent/report"), ("controller/wire", "controller/loop"),
+                             ("dataplane/flow", "dataplane/route"), ("dataplane/route", "dataplane/tunnel"),
+                             ("dataplane/message", "dataplane")):
+            self.assert_violation({f"{lower}/x.cc": f'#include "{upper}/y.h"\n'},
+                                  f"{lower}/ may not include {upper}/")
+            self.assert_clean({f"{upper}/x.cc": f'#include "{lower}/y.h"\n'})
+
+    def test_folder_that_has_no_arrows_is_named(self):
+        self.assert_violation({"dataplane/attic/x.cc": '#include "common/base/y.h"\n'},
+                              "dataplane/attic/ is not in arrows.txt")
 
     def test_product_does_not_include_tests_or_examples(self):
-        self.assert_violation({"agent/x.cc": '#include "tests/common/y.h"\n'}, "agent/ may not include tests/")
-        self.assert_violation({"agent/x.cc": '#include "examples/y.h"\n'}, "agent/ may not include examples/")
+        self.assert_violation({"agent/proc/x.cc": '#include "tests/common/y.h"\n'}, "may not include tests/common/")
+        self.assert_violation({"agent/proc/x.cc": '#include "examples/y.h"\n'}, "may not include examples/")
 
     def test_example_includes_common_only(self):
-        self.assert_violation({"examples/metering/x.cc": '#include "dataplane/y.h"\n'},
-                              "examples/ may not include dataplane/")
-
-    def test_deeper_folders_obey_too(self):
-        self.assert_violation({"dataplane/deeper/x.cc": '# include  "agent/y.h"\n'}, "dataplane/deeper/x.cc:1:")
+        self.assert_violation({"examples/metering/x.cc": '#include "dataplane/flow/y.h"\n'},
+                              "examples/metering/ may not include dataplane/flow/")
 
     def test_way_around_through_the_parent_is_seen(self):
-        self.assert_violation({"agent/x.cc": '#include "../controller/y.h"\n'}, "is not a path from the root")
+        self.assert_violation({"agent/proc/x.cc": '#include "../controller/y.h"\n'}, "is not a path from the root")
+
+    def test_cycle_of_arrows_is_found(self):
+        arrows = include_rules.read_arrows("a b # why\nb c\nc a\n# d\n")
+        self.assertEqual(include_rules.find_cycle(arrows), ["a", "b", "c", "a"])
+        self.assertIsNone(include_rules.find_cycle(include_rules.read_arrows("a b c\nb c\nc -\n")))
+
+    def test_cmake_links_what_the_arrows_allow(self):
+        self.assert_violation({"agent/CMakeLists.txt": "# x\ntrunkline_library(agent_proc\n  a.cc\n"
+                                                       "  DEPS trunkline_common_http2)\n"},
+                              "agent/CMakeLists.txt:2: agent/proc/ may not link trunkline_common_http2")
+        self.assert_violation({"agent/CMakeLists.txt": "trunkline_library(agent_attic a.cc)\n"}, "trunkline_agent_attic")
+        self.assert_clean({"agent/CMakeLists.txt": "trunkline_library(agent_proc a.cc DEPS trunkline_common_base z)\n"})
 
     def test_grpc_stays_in_edge_files(self):
         for header in ("<grpcpp/grpcpp.h>", "<grpc/grpc.h>", '"trunkline/v1/admin.grpc.pb.h"'):
-            self.assert_violation({"controller/main.cc": f"#include {header}\n"}, "may include gRPC")
-        self.assert_clean({"agent/load_reporter.cc": "#include <grpcpp/grpcpp.h>\n"})
+            self.assert_violation({"controller/loop/x.cc": f"#include {header}\n"}, "may include gRPC")
+        self.assert_clean({"agent/report/load_reporter.cc": "#include <grpcpp/grpcpp.h>\n"})
 
     def test_other_libraries_stay_in_their_files(self):
         for header in ("<prometheus/gauge.h>", "<httplib.h>", "<yaml-cpp/yaml.h>", "<spdlog/spdlog.h>",
                        "<nghttp2/nghttp2.h>", "<sqlite3.h>"):
-            self.assert_violation({"dataplane/flow.cc": f"#include {header}\n"}, "dataplane/flow.cc:1: only")
+            self.assert_violation({"dataplane/flow/flow.cc": f"#include {header}\n"}, "dataplane/flow/flow.cc:1: only")
 
     def test_pure_stage_touches_no_library_and_no_system(self):
-        for header in ('"trunkline/v1/weights.pb.h"', "<sys/socket.h>", "<unistd.h>", '"common/socket.h"',
-                       '"controller/state_store.h"'):
-            self.assert_violation({"controller/load_model.h": f"#include {header}\n"},
-                                  "controller/load_model.h:1: a pure stage may not include")
+        for header in ('"trunkline/v1/weights.pb.h"', "<sys/socket.h>", "<unistd.h>", '"common/base/atomic_file.h"',
+                       '"common/base/system_files.h"'):
+            self.assert_violation({"controller/core/load_model.h": f"#include {header}\n"},
+                                  "controller/core/load_model.h:1: a pure stage may not include")
 
     def test_pure_stage_reads_no_clock(self):
         for call in ("MonotonicNow()", "absl::Now()", "std::chrono::steady_clock::now()"):
-            self.assert_violation({"dataplane/balancer.cc": f"auto t = {call};\n"}, "does not read a clock")
-        self.assert_clean({"dataplane/balancer.cc": "// MonotonicNow() is for edges\n",
+            self.assert_violation({"dataplane/route/balancer.cc": f"auto t = {call};\n"}, "does not read a clock")
+        self.assert_clean({"dataplane/route/balancer.cc": "// MonotonicNow() is for edges\n",
                            "dataplane/worker.cc": "auto t = MonotonicNow();\n"})
 
     def test_allowed_includes_are_silent(self):
         self.assert_clean({
-            "agent/x.cc": '#include "agent/y.h"\n#include "common/z.h"\n#include "trunkline/v1/admin.pb.h"\n'
+            "agent/proc/x.cc": '#include "agent/proc/y.h"\n#include "common/base/z.h"\n#include "trunkline/v1/admin.pb.h"\n'
                           "#include <vector>\n// #include \"controller/y.h\"\n",
-            "controller/ctl/x.cc": '#include "controller/y.h"\n',
-            "controller/load_model.cc": '#include "controller/load_model.h"\n#include "common/clock.h"\n'
+            "trunkctl/x.cc": '#include "controller/wire/y.h"\n',
+            "agent/main.cc": '#include "common/base/far_but_reached.h"\n',
+            "controller/core/load_model.cc": '#include "controller/core/load_model.h"\n#include "common/base/clock.h"\n'
                                         '#include "absl/time/time.h"\n#include <map>\n',
             "tests/controller/x.cc": '#include "controller/y.h"\n#include <httplib.h>\n',
             "docs/x.h": '#include "controller/y.h"\n',

@@ -9,7 +9,7 @@
 #include "examples/metering/connection_server.h"
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/scratch_folder.h"
 #include "tests/metering/test_client.h"
 
 namespace trunkline::metering {

@@ -8,8 +8,8 @@
 #include <optional>
 #include <sstream>
 
-#include "tests/common/child_process.h"
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/child_process.h"
+#include "tests/common/base/scratch_folder.h"
 #include "tests/metering/test_client.h"
 
 namespace trunkline::metering {

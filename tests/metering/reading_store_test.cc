@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "examples/metering/sqlite_handle.h"
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/scratch_folder.h"
 
 namespace trunkline::metering {
 namespace {

@@ -9,7 +9,7 @@
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
 #include "examples/metering/sqlite_handle.h"
-#include "tests/common/scratch_folder.h"
+#include "tests/common/base/scratch_folder.h"
 
 namespace trunkline::metering {
 namespace {

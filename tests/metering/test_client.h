@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "common/socket.h"
+#include "common/net/socket.h"
 #include "examples/metering/frame.h"
 #include "examples/metering/metering.pb.h"
 

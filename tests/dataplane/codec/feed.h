@@ -19,7 +19,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "common/random.h"
+#include "common/base/random.h"
 #include "dataplane/codec/codec.h"
 
 namespace trunkline::test {

@@ -1,0 +1,88 @@
+// The agent's line to the controller: load reports out, directives in, one long stream.
+//
+// Reports are full state, so nothing is queued: what is offered while the controller is away or
+// slow replaces what was offered before, and whoever offers never waits. A lost stream comes back
+// with jittered backoff and announces the agent again; the sequence number goes on. Logs
+// transitions only.
+//
+// Two threads of its own: one writes, one (a stream) reads. Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/report/load_report_builder.h"
+#include "agent/sample/load_sample.h"
+
+namespace trunkline {
+
+class LoadReporter {
+ public:
+  struct Options {
+    // host:port.
+    std::string controller;
+    AgentIdentity identity;
+    // Called on the reading thread, for each directive; must not block.
+    std::function<void(const Directive&)> on_directive;
+  };
+  struct Status {
+    bool connected = false;
+    uint64_t streams_opened = 0;
+    uint64_t reports_sent = 0;
+    uint64_t directives_received = 0;
+    // As the last directive said.
+    std::vector<Directive::EndpointState> endpoints;
+  };
+
+  // Connects once the first samples are offered.
+  explicit LoadReporter(Options options);
+  // Stops at once if Stop was not called.
+  ~LoadReporter();
+
+  // What to report next; replaces what was not sent yet.
+  void Offer(std::vector<LoadSample> samples);
+
+  // Tells the controller that the agent leaves, for at most `timeout`, and ends the threads.
+  void Stop(absl::Duration timeout);
+
+  Status status() const;
+
+ private:
+  class Stream;
+
+  void WriteLoop();
+  // One stream from its first report to its end.
+  void RunStream(Stream& stream);
+  void ReadDirectives(Stream& stream);
+  void CancelIfStopping(Stream& stream);
+  // The next samples; false when the stream broke or the reporter stops.
+  bool AwaitSamples(Stream& stream, std::vector<LoadSample>* samples);
+  bool Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce, bool leaving);
+  void LogEnd(const Stream& stream, int code, const std::string& message);
+  void TakeDirective(const Directive& directive);
+
+  const Options options_;
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  bool has_new_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
+  Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  Status status_ ABSL_GUARDED_BY(mutex_);
+
+  // Of the writing thread.
+  uint64_t seq_ = 0;
+  std::string last_end_;
+
+  std::thread writer_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,168 @@
+#include "agent/sample/cpu_meter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "agent/proc/proc_stat.h"
+#include "common/cgroup/cgroup_files.h"
+
+namespace trunkline {
+
+CpuMeter::CpuMeter(const SystemFiles& files, CpuMeterOptions options)
+    : files_(files), options_(std::move(options)), tree_(files, options_.ticks_per_second) {}
+
+bool CpuMeter::Named() const {
+  return options_.pid > 0 || !options_.pid_file.empty() || !server_boot_id_.empty();
+}
+
+int CpuMeter::CandidatePid() const {
+  if (!options_.pid_file.empty()) {
+    int pid = 0;
+    const absl::StatusOr<std::string> text = files_.Read(options_.pid_file);
+    const bool read = text.ok() && absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid);
+    return read ? pid : 0;
+  }
+  if (options_.pid > 0) return options_.pid;
+  // Asking disturbs the server with a connection, so a process that still lives is not asked for
+  // again.
+  if (pid_ > 0 && BootId(pid_) == server_boot_id_) return pid_;
+  return options_.find_server ? options_.find_server() : 0;
+}
+
+std::string CpuMeter::BootId(int pid) const {
+  if (pid <= 0) return "";
+  const absl::StatusOr<std::string> text = files_.Read(absl::StrCat("/proc/", pid, "/stat"));
+  if (!text.ok()) return "";
+  const absl::StatusOr<ProcessStat> stat = ParseProcessStat(*text);
+  // A process id is given out again; with its start time it is unique.
+  return stat.ok() ? absl::StrCat(pid, "@", stat->start_ticks) : "";
+}
+
+void CpuMeter::FindProcess() {
+  const int pid = CandidatePid();
+  const std::string boot_id = BootId(pid);
+  pid_ = boot_id.empty() ? 0 : pid;
+  // While the server is down its last identity stays.
+  if (!boot_id.empty()) server_boot_id_ = boot_id;
+}
+
+void CpuMeter::FindPlace() {
+  const bool named = Named();
+  if (options_.cgroup_path.empty() && named && pid_ == 0 && server_boot_id_.empty()) {
+    place_.reset();
+    place_error_ = "the server's process is not running";
+    return;
+  }
+  const std::string of = !options_.cgroup_path.empty() ? options_.cgroup_path
+                         : named                       ? server_boot_id_
+                                                       : "self";
+  if (place_.has_value() && of == place_of_ && files_.Exists(place_->directory())) return;
+  place_of_ = of;
+  absl::StatusOr<CgroupPlace> place =
+      !options_.cgroup_path.empty()
+          ? CgroupPlace::OfPath(files_, options_.cgroup_root, options_.cgroup_path)
+          : CgroupPlace::OfProcess(files_, options_.cgroup_root,
+                                   named ? absl::StrCat(pid_) : std::string("self"));
+  place_.reset();
+  place_error_.clear();
+  if (place.ok()) {
+    place_ = *std::move(place);
+  } else {
+    place_error_ = std::string(place.status().message());
+  }
+}
+
+absl::Status CpuMeter::GroupUsable() const {
+  if (!place_.has_value()) return absl::NotFoundError(place_error_);
+  return place_->CpuSeconds(files_).status();
+}
+
+CpuMeter::Choice CpuMeter::Choose() {
+  const bool named = Named();
+  const absl::Status usable = GroupUsable();
+  const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
+  if (options_.choice == CpuChoice::kCgroup) {
+    if (usable.ok()) return {CpuChoice::kCgroup, "as configured"};
+    return {named ? CpuChoice::kProcesses : CpuChoice::kHost,
+            absl::StrCat("instead of the configured cgroup: ", std::string(usable.message()))};
+  }
+  if (options_.choice == CpuChoice::kProcesses) {
+    if (named) return {CpuChoice::kProcesses, "as configured"};
+    return {CpuChoice::kHost, "instead of the configured processes: none is known"};
+  }
+  if (options_.choice == CpuChoice::kHost) return {CpuChoice::kHost, "as configured"};
+  if (usable.ok() && quota != kNoLimit) {
+    return {CpuChoice::kCgroup,
+            absl::StrFormat("%s has a quota of %.2f cores", place_->directory(), quota)};
+  }
+  const std::string no_quota =
+      usable.ok() ? absl::StrCat(place_->directory(), " has no quota")
+                  : absl::StrCat("no usable cgroup: ", std::string(usable.message()));
+  if (named) return {CpuChoice::kProcesses, absl::StrCat("the process is known and ", no_quota)};
+  return {CpuChoice::kHost, absl::StrCat(no_quota, " and no process is known")};
+}
+
+double CpuMeter::AllowedCores() const {
+  const std::string who = pid_ > 0 ? absl::StrCat(pid_) : "self";
+  const absl::StatusOr<std::string> status = files_.Read(absl::StrCat("/proc/", who, "/status"));
+  if (status.ok()) {
+    const absl::StatusOr<int> allowed = ParseAllowedCpus(*status);
+    if (allowed.ok()) return *allowed;
+  }
+  const absl::StatusOr<std::string> stat = files_.Read("/proc/stat");
+  if (!stat.ok()) return 1;
+  const absl::StatusOr<HostCpu> host = ParseHostCpu(*stat);
+  return host.ok() ? host->cpus : 1;
+}
+
+double CpuMeter::CoresFor(CpuChoice choice) const {
+  if (choice != CpuChoice::kCgroup && options_.limit_cores > 0) return options_.limit_cores;
+  const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
+  const double cpuset = place_.has_value() ? place_->CpusetCores(files_) : kNoLimit;
+  if (choice == CpuChoice::kCgroup) {
+    // A configured path may hold processes with other affinities than the agent's.
+    const double allowed =
+        !options_.cgroup_path.empty() && cpuset != kNoLimit ? cpuset : AllowedCores();
+    return std::min({quota, cpuset, allowed});
+  }
+  if (choice == CpuChoice::kProcesses) return std::min({quota, cpuset, AllowedCores()});
+  const absl::StatusOr<std::string> stat = files_.Read("/proc/stat");
+  const absl::StatusOr<HostCpu> host = stat.ok() ? ParseHostCpu(*stat) : stat.status();
+  return host.ok() ? host->cpus : 1;
+}
+
+std::optional<std::string> CpuMeter::Refresh() {
+  FindProcess();
+  // While a server that was seen is down, what it may use stays what it was: its limits went with
+  // it, and to take the host's for them would tell the controller of a far larger server.
+  const bool down = pid_ == 0 && !server_boot_id_.empty();
+  if (down && options_.cgroup_path.empty()) return std::nullopt;
+  FindPlace();
+  const Choice choice = Choose();
+  if (choice.choice == CpuChoice::kProcesses) tree_.Scan(pid_);
+  cores_ = CoresFor(choice.choice);
+  const std::string source = choice.choice == CpuChoice::kCgroup      ? place_->version()
+                             : choice.choice == CpuChoice::kProcesses ? "processes"
+                                                                      : "host";
+  const bool same = choice.choice == chosen_ && source == source_;
+  chosen_ = choice.choice;
+  source_ = source;
+  if (same) return std::nullopt;
+  return absl::StrFormat("CPU is read from %s, of %.2f cores: %s", source_, cores_, choice.reason);
+}
+
+absl::StatusOr<double> CpuMeter::CpuSeconds() {
+  if (chosen_ == CpuChoice::kCgroup && place_.has_value()) return place_->CpuSeconds(files_);
+  if (chosen_ == CpuChoice::kProcesses) return tree_.CpuSeconds();
+  const absl::StatusOr<std::string> text = files_.Read("/proc/stat");
+  if (!text.ok()) return text.status();
+  const absl::StatusOr<HostCpu> host = ParseHostCpu(*text);
+  if (!host.ok()) return host.status();
+  return static_cast<double>(host->busy_ticks) / options_.ticks_per_second;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,51 @@
+#include "agent/sample/load_sampler.h"
+
+#include <cassert>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline {
+
+LoadSampler::LoadSampler(const SystemFiles& files, const TrafficTable& traffic,
+                         LoadSamplerOptions options)
+    : traffic_(traffic), network_(files, options.nic, options.nic_bits_per_second) {
+  assert(options.services.size() == traffic.services());
+  services_.reserve(options.services.size());
+  for (ServiceSamplerOptions& service : options.services) {
+    services_.emplace_back(files, std::move(service));
+  }
+}
+
+void LoadSampler::SampleFast(MonotonicTime now) {
+  for (size_t i = 0; i < services_.size(); ++i) services_[i].SampleFast(now, traffic_.Totals(i));
+}
+
+std::vector<std::string> LoadSampler::SampleSlow(MonotonicTime now) {
+  network_.Sample(now);
+  std::vector<std::string> news;
+  for (size_t i = 0; i < services_.size(); ++i) {
+    const std::optional<std::string> of_service = services_[i].SampleSlow(traffic_.Totals(i));
+    if (!of_service.has_value()) continue;
+    news.push_back(absl::StrCat("service ", services_[i].Read(absl::ZeroDuration()).service, ": ",
+                                *of_service));
+  }
+  return news;
+}
+
+std::vector<LoadSample> LoadSampler::Read(absl::Duration window) const {
+  std::vector<LoadSample> samples;
+  for (const ServiceSampler& service : services_) {
+    LoadSample sample = service.Read(window);
+    sample.nic_bytes_per_second = network_.BytesPerSecond(window);
+    sample.nic_utilization = network_.Utilization(window);
+    if (service.has_port()) {
+      sample.accept_overflows_per_second = network_.AcceptOverflowsPerSecond(window);
+    }
+    samples.push_back(std::move(sample));
+  }
+  return samples;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,27 @@
+#include "agent/sample/rate_window.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace trunkline {
+
+void RateWindow::Add(MonotonicTime now, double cumulative) {
+  assert(samples_.empty() || now >= samples_.back().at);
+  if (!samples_.empty() && cumulative < samples_.back().value) samples_.clear();
+  samples_.push_back({now, cumulative});
+  // What is older than the one that a longest window reaches back to.
+  while (samples_.size() > 2 && now - samples_[1].at >= kLongest) samples_.pop_front();
+}
+
+double RateWindow::PerSecond(absl::Duration window) const {
+  if (samples_.size() < 2) return 0;
+  const Sample& newest = samples_.back();
+  const auto younger = std::partition_point(
+      samples_.begin(), samples_.end(),
+      [&](const Sample& sample) { return newest.at - sample.at >= std::min(window, kLongest); });
+  const auto from = younger == samples_.begin() ? younger : younger - 1;
+  const double seconds = absl::ToDoubleSeconds(newest.at - from->at);
+  return seconds > 0 ? (newest.value - from->value) / seconds : 0;
+}
+
+}  // namespace trunkline

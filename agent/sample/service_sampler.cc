@@ -1,0 +1,122 @@
+#include "agent/sample/service_sampler.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "agent/proc/meminfo.h"
+#include "agent/proc/psi.h"
+
+namespace trunkline {
+namespace {
+
+// Absent (before Linux 4.20), switched off (EOPNOTSUPP) or unreadable: no pressure is known, which
+// is no error.
+double Pressure(const SystemFiles& files, const std::string& path) {
+  const absl::StatusOr<std::string> text = files.Read(path);
+  return text.ok() ? ParsePressure(*text).value_or(0) : 0;
+}
+
+uint32_t Clamp32(uint64_t value) {
+  return static_cast<uint32_t>(std::min<uint64_t>(value, std::numeric_limits<uint32_t>::max()));
+}
+
+}  // namespace
+
+ServiceSampler::ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options)
+    : files_(files), options_(std::move(options)), cpu_meter_(files, options_.cpu) {
+  current_.service = options_.service;
+  current_.endpoint_id = options_.endpoint_id;
+  current_.capacity_hint = options_.capacity_hint;
+  current_.server_address = options_.server_address;
+}
+
+void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {
+  const absl::StatusOr<double> seconds = cpu_meter_.CpuSeconds();
+  if (seconds.ok()) cpu_seconds_.Add(now, *seconds);
+  successes_.Add(now, static_cast<double>(traffic.successes));
+  errors_.Add(now, static_cast<double>(traffic.errors_connect + traffic.errors_reset));
+  stream_bytes_.Add(now, static_cast<double>(traffic.bytes_from_proxy + traffic.bytes_to_proxy));
+  current_.active_streams = Clamp32(traffic.active_streams);
+  if (has_port()) TakeCount();
+}
+
+std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals& traffic) {
+  std::optional<std::string> news = cpu_meter_.Refresh();
+  // Another source, or another process's group, counts from another start.
+  if (news.has_value() || current_.server_boot_id != cpu_meter_.server_boot_id()) {
+    cpu_seconds_.Reset();
+  }
+  current_.cpu_source = cpu_meter_.source();
+  current_.cores = cpu_meter_.cores();
+  current_.server_boot_id = cpu_meter_.server_boot_id();
+  SampleMemory();
+  SamplePressure();
+  const bool was_reachable = current_.reachable;
+  current_.reachable = reachability_.Update(traffic, options_.try_connect);
+  if (was_reachable && !current_.reachable) {
+    news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "",
+                        "the server does not take connections");
+  } else if (!was_reachable && current_.reachable) {
+    news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "",
+                        "the server takes connections again");
+  }
+  return news;
+}
+
+void ServiceSampler::SampleMemory() {
+  current_.memory_utilization = 0;
+  if (const CgroupPlace* place = cpu_meter_.place(); place != nullptr) {
+    const absl::StatusOr<double> share = place->MemoryUtilization(files_);
+    if (share.ok()) {
+      current_.memory_utilization = *share;
+      return;
+    }
+  }
+  const absl::StatusOr<std::string> text = files_.Read("/proc/meminfo");
+  if (!text.ok()) return;
+  const absl::StatusOr<HostMemory> host = ParseMeminfo(*text);
+  if (!host.ok()) return;
+  current_.memory_utilization = static_cast<double>(host->total_bytes - host->available_bytes) /
+                                static_cast<double>(host->total_bytes);
+}
+
+void ServiceSampler::SamplePressure() {
+  const CgroupPlace* place = cpu_meter_.place();
+  const std::string group = place != nullptr ? place->pressure_directory() : "";
+  const auto read = [&](const char* resource) {
+    return group.empty() ? Pressure(files_, absl::StrCat("/proc/pressure/", resource))
+                         : Pressure(files_, absl::StrCat(group, "/", resource, ".pressure"));
+  };
+  current_.cpu_pressure = read("cpu");
+  current_.memory_pressure = read("memory");
+  current_.io_pressure = read("io");
+}
+
+void ServiceSampler::TakeCount() {
+  const std::optional<PortCount> count = options_.count_connections(options_.port);
+  if (!count.has_value() || count->at == counted_at_) return;
+  counted_at_ = count->at;
+  current_.connections = count->established;
+  if (options_.max_connections > 0) {
+    current_.connection_utilization =
+        static_cast<double>(count->established) / static_cast<double>(options_.max_connections);
+  }
+  port_bytes_.Add(count->at, static_cast<double>(count->bytes));
+}
+
+LoadSample ServiceSampler::Read(absl::Duration window) const {
+  LoadSample sample = current_;
+  if (sample.cores > 0) {
+    sample.cpu_utilization = cpu_seconds_.PerSecond(window) / sample.cores;
+  }
+  sample.successes_per_second = successes_.PerSecond(window);
+  sample.errors_per_second = errors_.PerSecond(window);
+  const double streams = stream_bytes_.PerSecond(window);
+  const double port = port_bytes_.PerSecond(window);
+  sample.bytes_per_second = options_.streams_use_port ? std::max(streams, port) : streams + port;
+  return sample;
+}
+
+}  // namespace trunkline

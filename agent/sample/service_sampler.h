@@ -1,0 +1,80 @@
+// The load of one local service: its CPU, memory, pressure, connections and streams.
+//
+// Two speeds: what may cross a threshold between two reports (CPU, streams) is read many times a
+// second and costs a few reads of small files; the rest once a second. Edge: reads files.
+// Externally synchronized.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "agent/sample/cpu_meter.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/port_watch.h"
+#include "agent/sample/rate_window.h"
+#include "agent/sample/reachability.h"
+#include "agent/sample/service_traffic.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
+
+namespace trunkline {
+
+struct ServiceSamplerOptions {
+  std::string service;
+  std::string endpoint_id;
+  double capacity_hint = 0;
+  // host:port at which proxies reach the server itself; empty: they cannot.
+  std::string server_address;
+  CpuMeterOptions cpu;
+  // The server's TCP port; 0: none, then it has no connections to count.
+  uint16_t port = 0;
+  // Trunks' streams are connections to `port` too (the target is TCP): their bytes must not be
+  // counted twice.
+  bool streams_use_port = false;
+  // 0: no limit.
+  uint32_t max_connections = 0;
+  // As PortWatch::Latest.
+  std::function<std::optional<PortCount>(uint16_t port)> count_connections;
+  // Tries the server; called only while in doubt whether it is there.
+  std::function<bool()> try_connect;
+};
+
+class ServiceSampler {
+ public:
+  // `files` outlives the sampler.
+  ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options);
+
+  void SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic);
+  // What the log should say of it, if anything: at transitions only.
+  std::optional<std::string> SampleSlow(const ServiceTrafficTotals& traffic);
+
+  // Rates over the last `window`. Network values are the host's: the caller's to fill in.
+  LoadSample Read(absl::Duration window) const;
+
+  // Whether the service has a listening TCP port whose queue can overflow.
+  bool has_port() const { return options_.port != 0; }
+
+ private:
+  void SampleMemory();
+  void SamplePressure();
+  // What was counted since it was taken last; nothing where there was no count.
+  void TakeCount();
+
+  const SystemFiles& files_;
+  const ServiceSamplerOptions options_;
+  CpuMeter cpu_meter_;
+  Reachability reachability_;
+  MonotonicTime counted_at_;
+  RateWindow cpu_seconds_;
+  RateWindow successes_;
+  RateWindow errors_;
+  RateWindow stream_bytes_;
+  RateWindow port_bytes_;
+  // The parts of a sample that are not rates.
+  LoadSample current_;
+};
+
+}  // namespace trunkline

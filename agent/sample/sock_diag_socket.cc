@@ -1,0 +1,67 @@
+#include "agent/sample/sock_diag_socket.h"
+
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <cerrno>
+#include <ctime>
+#include <string>
+#include <vector>
+
+#include "common/base/unique_fd.h"
+
+namespace trunkline {
+namespace {
+
+// The kernel fills at most 32 KiB a datagram.
+constexpr size_t kReplyBytes = 64 << 10;
+// A dump is answered from memory at once; this only keeps a fault of the kernel from holding the
+// thread that asks.
+constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 200'000};
+// More datagrams than dumps of PortSockets::kMaxSockets sockets (400 bytes each) of a few ports
+// take.
+constexpr int kMaxDatagrams = 10'000;
+constexpr uint32_t kSequence = 1;
+
+absl::Duration ThreadCpu() {
+  timespec used{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return absl::DurationFromTimespec(used);
+}
+
+absl::Status DumpFamily(uint8_t family, const std::vector<uint16_t>& ports, SocketDump& dump) {
+  const UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!fd) return absl::ErrnoToStatus(errno, "sock_diag: socket");
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout, sizeof(kReceiveTimeout));
+  const std::string request = BuildSocketDumpRequest(family, ports, kSequence);
+  if (send(fd.get(), request.data(), request.size(), 0) < 0) {
+    return absl::ErrnoToStatus(errno, "sock_diag: send");
+  }
+  std::vector<char> reply(kReplyBytes);
+  for (int i = 0; i < kMaxDatagrams; ++i) {
+    const ssize_t n = recv(fd.get(), reply.data(), reply.size(), 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return absl::ErrnoToStatus(n < 0 ? errno : EPROTO, "sock_diag: receive");
+    const absl::StatusOr<bool> done =
+        ParseSocketDumpReply({reply.data(), static_cast<size_t>(n)}, kSequence, dump);
+    if (!done.ok()) return done.status();
+    if (*done) return absl::OkStatus();
+  }
+  return absl::ResourceExhaustedError("sock_diag: the dump does not end");
+}
+
+}  // namespace
+
+absl::StatusOr<SocketDump> DumpSockets(const std::vector<uint16_t>& ports) {
+  SocketDump dump;
+  const absl::Duration before = ThreadCpu();
+  for (const uint8_t family : {AF_INET, AF_INET6}) {
+    const absl::Status status = DumpFamily(family, ports, dump);
+    if (!status.ok() && !absl::IsNotFound(status)) return status;
+  }
+  dump.cost = ThreadCpu() - before;
+  return dump;
+}
+
+}  // namespace trunkline

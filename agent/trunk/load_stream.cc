@@ -1,0 +1,51 @@
+#include "agent/trunk/load_stream.h"
+
+#include "agent/trunk/trunk_worker.h"
+
+namespace trunkline {
+namespace {
+
+constexpr int kStatusSpeaks = 200;
+
+}  // namespace
+
+LoadStream::LoadStream(EventLoop& loop, const TrunkConnection& trunk,
+                       const std::vector<LocalService>& services, const TrafficTable& traffic,
+                       Counter& words, Owner& owner)
+    : loop_(loop),
+      trunk_(trunk),
+      services_(services),
+      traffic_(traffic),
+      words_(words),
+      owner_(owner),
+      pacer_(services.size()) {}
+
+void LoadStream::OnHeaders(int) { session()->Respond(this, kStatusSpeaks); }
+
+void LoadStream::Tick() {
+  for (size_t i = 0; i < services_.size(); ++i) {
+    if (pacer_.Due(i, traffic_.Load(i), loop_.now())) return session()->Ready(this);
+  }
+}
+
+void LoadStream::End() {
+  ending_ = true;
+  session()->Ready(this);
+}
+
+Http2Stream::Pull LoadStream::PullData(uint8_t* to, size_t capacity, size_t* size) {
+  if (ending_) return Pull::kLast;
+  for (size_t i = 0; i < services_.size(); ++i) {
+    // The peer's window is nearly full: the next tick goes on with those that were not said.
+    if (capacity - *size < kMaxLoadLineBytes) break;
+    const ServerLoad load = traffic_.Load(i);
+    if (!pacer_.Due(i, load, loop_.now())) continue;
+    pacer_.Say(i, load, loop_.now());
+    const size_t line = WriteLoadWord({services_[i].name, load}, to + *size);
+    *size += line;
+    if (line > 0) words_.Add();
+  }
+  return *size > 0 ? Pull::kMore : Pull::kNothing;
+}
+
+}  // namespace trunkline

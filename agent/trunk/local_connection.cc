@@ -1,0 +1,135 @@
+#include "agent/trunk/local_connection.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace trunkline {
+namespace {
+
+// The proxy ends idle flows; this only bounds what a proxy that never does leaves behind.
+constexpr absl::Duration kIdleTimeout = absl::Hours(7 * 24);
+// A full accept queue empties at the server's pace; asking more often would only burn its CPU.
+constexpr absl::Duration kQueueFullWait = absl::Milliseconds(5);
+constexpr int kStatusConnected = 200;
+constexpr int kStatusNotConnected = 503;
+
+// A refused connect is ECONNREFUSED; these come only after the server had taken it.
+bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
+
+}  // namespace
+
+LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
+                                 absl::Duration connect_timeout, std::string preface,
+                                 ServiceTraffic& traffic, Owner& owner)
+    : StreamBridge(loop, SocketOf::kServer, kIdleTimeout),
+      target_(target),
+      preface_(std::move(preface)),
+      traffic_(traffic),
+      owner_(owner),
+      deadline_(loop.now() + connect_timeout),
+      started_(loop.now()) {
+  traffic_.active_streams.Add(1);
+  traffic_.load_streams.Add(1);
+  traffic_.streams_opened.Add();
+  CountBytes(&traffic_.bytes_to_proxy, &traffic_.bytes_from_proxy);
+}
+
+// The stream is attached: it can be answered from here on.
+void LocalConnection::OnHeaders(int) { Connect(); }
+
+void LocalConnection::Connect() {
+  if (done()) return;
+  ConnectResult result = ConnectToSend(target_);
+  switch (result.state) {
+    case ConnectState::kConnected:
+      OnConnected(std::move(result.fd));
+      return;
+    case ConnectState::kInProgress:
+      connecting_ = std::move(result.fd);
+      loop().Add(connecting_.get(), EPOLLOUT | EPOLLET, this);
+      loop().Arm(connect_timer_, deadline_ - loop().now());
+      return;
+    case ConnectState::kRetryLater:
+      if (loop().now() >= deadline_) {
+        Refuse();
+      } else {
+        loop().Arm(retry_timer_, kQueueFullWait);
+      }
+      return;
+    case ConnectState::kFailed:
+      Refuse();
+      return;
+  }
+}
+
+void LocalConnection::OnEvents(uint32_t events) {
+  if (done()) return;
+  if (!connecting_) {
+    StreamBridge::OnEvents(events);
+    return;
+  }
+  const int error = SocketError(connecting_.get());
+  if (error != 0 && !TakenAndReset(error)) {
+    Refuse();
+    return;
+  }
+  if (error != 0) SetBroken();
+  OnConnected(std::move(connecting_));
+}
+
+// The client left while the connect was under way. If the server has taken it meanwhile, it gets
+// what the client had sent and sees it leave, as over a direct connection.
+void LocalConnection::OnClosed(uint32_t error_code) {
+  if (connecting_ && IsConnected(connecting_.get())) Adopt(std::move(connecting_));
+  StreamBridge::OnClosed(error_code);
+}
+
+void LocalConnection::OnConnected(UniqueFd fd) {
+  connect_timer_.Cancel();
+  traffic_.reachable.Set(1);
+  traffic_.connect_latency.Record(loop().now().nanos() - started_.nanos());
+  session()->Respond(this, kStatusConnected);
+  Adopt(std::move(fd));
+}
+
+void LocalConnection::Adopt(UniqueFd fd) {
+  AdoptSocket(std::move(fd), /*try_read_now=*/false);
+  if (target_.family() != AF_UNIX) set_fresh();
+  if (!done() && !preface_.empty()) SendFirst(preface_);
+  if (!done()) FlushToSocket();
+  if (!done() && sent_nothing()) loop().RequestFlush(this);
+}
+
+void LocalConnection::OnFlush() {
+  if (done() || !sent_nothing()) return;
+  if (attached() && session()->has_unread()) {
+    loop().RequestFlush(this);
+  } else {
+    AcknowledgeConnect(socket_fd());
+  }
+}
+
+void LocalConnection::Refuse() {
+  traffic_.errors_connect.Add();
+  traffic_.reachable.Set(0);
+  if (attached()) session()->Respond(this, kStatusNotConnected);
+  Abort(End::kShutdown);
+}
+
+void LocalConnection::OnLoadChanged(bool is_load) { traffic_.load_streams.Add(is_load ? 1 : -1); }
+
+void LocalConnection::OnDone(End end) {
+  retry_timer_.Cancel();
+  connect_timer_.Cancel();
+  loop().CancelFlush(this);
+  if (connecting_) CloseWithReset(std::move(connecting_));
+  traffic_.active_streams.Add(-1);
+  if (is_load()) traffic_.load_streams.Add(-1);
+  if (end == End::kClean) traffic_.successes.Add();
+  if (end == End::kSocketReset) traffic_.errors_reset.Add();
+  owner_.OnConnectionGone(*this);
+}
+
+}  // namespace trunkline

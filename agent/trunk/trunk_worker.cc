@@ -1,0 +1,215 @@
+#include "agent/trunk/trunk_worker.h"
+
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string_view>
+#include <utility>
+
+#include "common/base/absl_view.h"
+#include "common/observe/log.h"
+#include "common/trunk/client_fields.h"
+
+namespace trunkline {
+namespace {
+
+// Trunks of one worker; a proxy worker opens at most a few each, so this is far above any sane
+// cluster.
+constexpr size_t kMaxTrunks = 4096;
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+// A proxy with wrong files dials again and again; its operator needs to read why once.
+constexpr absl::Duration kTlsWarningInterval = absl::Seconds(10);
+constexpr int kStatusUnknownService = 404;
+// Below the agent's own niceness; at -10 its passes got so short that p99 grew.
+constexpr int kNicenessBelowOwn = 4;
+// To a trunk that has its load stream, and one that is to end.
+constexpr int kStatusTooMany = 429;
+constexpr int kStatusEnding = 503;
+
+// Every flow of a server waits twice for the calling thread, and the server's threads once each: it
+// goes before them. Without the right to (CAP_SYS_NICE, RLIMIT_NICE) it stays as it is.
+void GoBeforeServers() {
+  // Linux: of this thread alone, and what it starts.
+  errno = 0;
+  const int own = getpriority(PRIO_PROCESS, 0);
+  if (errno == 0) setpriority(PRIO_PROCESS, 0, own - kNicenessBelowOwn);
+}
+
+std::string_view HostOf(std::string_view authority) {
+  return authority.substr(0, authority.rfind(':'));
+}
+
+// What tells the server of its client, if somebody wants that.
+std::string PrefaceFor(const LocalService& service, const ConnectFields& fields) {
+  const ClientDescription client = ReadClient(fields);
+  const bool always = service.proxy_protocol != ProxyVersion::kNone;
+  return WriteProxyHeader(always ? service.proxy_protocol : client.version, client.addresses);
+}
+
+}  // namespace
+
+class TrunkWorker::Acceptor final : public EventHandler {
+ public:
+  Acceptor(TrunkWorker* worker, UniqueFd listener)
+      : worker_(worker), listener_(std::move(listener)) {
+    worker_->loop_.Add(listener_.get(), EPOLLIN, this);
+  }
+
+  void OnEvents(uint32_t) override {
+    if (!worker_->accepting_) return;
+    const bool full = worker_->trunks_.size() >= kMaxTrunks;
+    UniqueFd fd;
+    if (!full) fd.Reset(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      worker_->OnAccepted(std::move(fd));
+    } else if (full || (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)) {
+      // Out of descriptors or room: peers wait in the kernel's queue.
+      worker_->loop_.Modify(listener_.get(), 0, this);
+      worker_->loop_.Arm(pause_timer_, kAcceptPause);
+    }
+  }
+
+ private:
+  void Resume() { worker_->loop_.Modify(listener_.get(), EPOLLIN, this); }
+
+  TrunkWorker* const worker_;
+  const UniqueFd listener_;
+  MemberTimer<Acceptor, &Acceptor::Resume> pause_timer_{this};
+};
+
+TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
+                         const std::vector<LocalService>& services, TrafficTable& traffic)
+    : options_(options), services_(services), traffic_(traffic) {
+  acceptor_ = std::make_unique<Acceptor>(this, std::move(listener));
+  thread_ = std::thread([this] {
+    GoBeforeServers();
+    loop_.Run();
+  });
+}
+
+TrunkWorker::~TrunkWorker() {
+  loop_.Post([this] {
+    StopAccepting();
+    while (!trunks_.empty()) trunks_.back()->Close(absl::OkStatus());
+  });
+  loop_.Stop();
+  thread_.join();
+}
+
+void TrunkWorker::Drain() {
+  loop_.Post([this] {
+    StopAccepting();
+    for (const auto& trunk : trunks_) trunk->Drain();
+    for (const auto& stream : load_streams_) stream->End();
+  });
+}
+
+// An event for the acceptor may be in the batch that is being handled.
+void TrunkWorker::StopAccepting() {
+  accepting_ = false;
+  if (acceptor_ != nullptr) loop_.Retire(std::move(acceptor_));
+}
+
+void TrunkWorker::OnAccepted(UniqueFd fd) {
+  counters_.trunks_accepted.Add();
+  counters_.trunks.Add(1);
+  const TrunkConnection::Options options = {.session = {.role = Http2Session::Role::kServer,
+                                                        .max_streams = options_.max_streams,
+                                                        .window_budget = &windows_},
+                                            .offers_load = true,
+                                            .tls = options_.tls};
+  TrunkConnection::Owner* const owner = this;
+  trunks_.push_back(
+      std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));
+}
+
+Http2Stream* TrunkWorker::OnConnect(TrunkConnection& trunk, std::string_view authority,
+                                    int* status) {
+  const std::string_view name = HostOf(authority);
+  const auto service = std::find_if(services_.begin(), services_.end(),
+                                    [&](const LocalService& s) { return s.name == name; });
+  if (service == services_.end()) {
+    counters_.streams_unknown_service.Add();
+    *status = kStatusUnknownService;
+    return nullptr;
+  }
+  ServiceTraffic& traffic = traffic_.At(options_.index, service - services_.begin());
+  LocalConnection::Owner& owner = *this;
+  auto connection = std::make_unique<LocalConnection>(
+      loop_, service->target, options_.connect_timeout,
+      PrefaceFor(*service, trunk.session().connect_fields()), traffic, owner);
+  connection->table_index = connections_.size();
+  connections_.push_back(std::move(connection));
+  return connections_.back().get();
+}
+
+void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
+  const size_t index = connection.table_index;
+  loop_.Retire(std::move(connections_[index]));
+  if (index + 1 < connections_.size()) {
+    connections_[index] = std::move(connections_.back());
+    connections_[index]->table_index = index;
+  }
+  connections_.pop_back();
+}
+
+Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
+  if (!accepting_ || trunk.draining() || LoadStreamOf(trunk) != nullptr) {
+    *status = accepting_ && !trunk.draining() ? kStatusTooMany : kStatusEnding;
+    return nullptr;
+  }
+  LoadStream::Owner& owner = *this;
+  load_streams_.push_back(
+      std::make_unique<LoadStream>(loop_, trunk, services_, traffic_, counters_.load_words, owner));
+  counters_.load_streams.Add(1);
+  if (!load_timer_.armed()) loop_.Arm(load_timer_, LoadPacer::kGap);
+  return load_streams_.back().get();
+}
+
+LoadStream* TrunkWorker::LoadStreamOf(const TrunkConnection& trunk) {
+  for (const auto& stream : load_streams_) {
+    if (stream->is_of(trunk)) return stream.get();
+  }
+  return nullptr;
+}
+
+void TrunkWorker::OnLoadTimer() {
+  for (const auto& stream : load_streams_) stream->Tick();
+  if (!load_streams_.empty()) loop_.Arm(load_timer_, LoadPacer::kGap);
+}
+
+void TrunkWorker::OnLoadStreamGone(LoadStream& stream) {
+  const auto it = std::find_if(load_streams_.begin(), load_streams_.end(),
+                               [&](const auto& owned) { return owned.get() == &stream; });
+  loop_.Retire(std::move(*it));
+  load_streams_.erase(it);
+  counters_.load_streams.Add(-1);
+}
+
+// Streams come from the proxy: which trunk to use is its business.
+void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
+  if (!trunk.draining()) return;
+  if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
+}
+
+void TrunkWorker::WarnOfTls(const absl::Status& why) {
+  const uint64_t failures = counters_.trunk.tls_failures.Value();
+  if (std::exchange(tls_failures_seen_, failures) == failures) return;
+  if (loop_.now() < next_tls_warning_) return;
+  next_tls_warning_ = loop_.now() + kTlsWarningInterval;
+  LogWarn("a trunk was refused: {}; {} so far", StdView(why.message()), failures);
+}
+
+void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
+  if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));
+  WarnOfTls(why);
+  const auto it = std::find_if(trunks_.begin(), trunks_.end(),
+                               [&](const auto& owned) { return owned.get() == &trunk; });
+  loop_.Retire(std::move(*it));
+  trunks_.erase(it);
+  counters_.trunks.Add(-1);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,94 @@
+// One thread that ends trunks: its loop, its listening socket, its trunks and their local
+// connections.
+//
+// A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an
+// agent is never an open proxy. Thread-safe: the public calls, which post to the loop.
+//
+// Where the system lets it, the thread runs at a niceness of 4 below the process's.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/load_stream.h"
+#include "agent/trunk/local_connection.h"
+#include "common/net/event_loop.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "common/trunk/trunk_connection.h"
+
+namespace trunkline {
+
+// A service of this server, as trunks reach it.
+struct LocalService {
+  std::string name;
+  SocketAddress target;
+  // Of every connection; kNone: as the stream asks.
+  ProxyVersion proxy_protocol = ProxyVersion::kNone;
+};
+
+class TrunkWorker final : private TrunkConnection::Owner,
+                          private LocalConnection::Owner,
+                          private LoadStream::Owner {
+ public:
+  struct Options {
+    size_t index = 0;
+    uint32_t max_streams = 1000;
+    absl::Duration connect_timeout = absl::Seconds(3);
+    const TrunkTls* tls = nullptr;  // outlives the worker; null: trunks are plain
+  };
+  struct Counters {
+    TrunkCounters trunk;
+    Gauge trunks;
+    Counter trunks_accepted;
+    Counter streams_unknown_service;
+    Gauge load_streams;
+    Counter load_words;
+  };
+
+  // `services` and `traffic` outlive the worker.
+  TrunkWorker(Options options, UniqueFd listener, const std::vector<LocalService>& services,
+              TrafficTable& traffic);
+  // Stops at once.
+  ~TrunkWorker() override;
+
+  // Takes no new trunks and tells peers to open no more streams.
+  void Drain();
+
+  const Counters& counters() const { return counters_; }
+
+ private:
+  class Acceptor;
+
+  Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority, int* status) override;
+  Http2Stream* OnAskedForLoad(TrunkConnection& trunk, int* status) override;
+  void OnTrunkChanged(TrunkConnection& trunk) override;
+  void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
+  void OnConnectionGone(LocalConnection& connection) override;
+  void OnLoadStreamGone(LoadStream& stream) override;
+  void OnLoadTimer();
+  LoadStream* LoadStreamOf(const TrunkConnection& trunk);
+  void OnAccepted(UniqueFd fd);
+  void StopAccepting();
+  void WarnOfTls(const absl::Status& why);
+
+  const Options options_;
+  const std::vector<LocalService>& services_;
+  TrafficTable& traffic_;
+  Counters counters_;
+  EventLoop loop_;
+  WindowBudget windows_{StreamWindow::kBudgetBytes};
+  bool accepting_ = true;
+  uint64_t tls_failures_seen_ = 0;
+  MonotonicTime next_tls_warning_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::vector<std::unique_ptr<TrunkConnection>> trunks_;
+  std::vector<std::unique_ptr<LocalConnection>> connections_;
+  std::vector<std::unique_ptr<LoadStream>> load_streams_;
+  MemberTimer<TrunkWorker, &TrunkWorker::OnLoadTimer> load_timer_{this};
+  std::thread thread_;
+};
+
+}  // namespace trunkline

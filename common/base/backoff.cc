@@ -1,0 +1,13 @@
+#include "common/base/backoff.h"
+
+#include <algorithm>
+
+namespace trunkline {
+
+absl::Duration Backoff::Next(double uniform) {
+  const absl::Duration wait = base_ * (0.5 + 0.5 * uniform);
+  base_ = std::min(options_.max, base_ * options_.factor);
+  return wait;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,68 @@
+#include "common/base/system_files.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/unique_fd.h"
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kChunkBytes = 16 << 10;
+
+struct CloseDirectory {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+bool IsDirectory(const std::string& parent, const dirent& entry) {
+  if (entry.d_type != DT_UNKNOWN) return entry.d_type == DT_DIR;
+  struct stat info;
+  return stat(absl::StrCat(parent, "/", entry.d_name).c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> SystemFiles::Read(const std::string& path) const {
+  const UniqueFd fd(open((root_ + path).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return absl::ErrnoToStatus(errno, path);
+  std::string text;
+  for (;;) {
+    const size_t used = text.size();
+    if (used > kMaxFileBytes) {
+      return absl::OutOfRangeError(absl::StrCat(path, ": larger than ", kMaxFileBytes, " bytes"));
+    }
+    text.resize(used + kChunkBytes);
+    const ssize_t n = read(fd.get(), text.data() + used, kChunkBytes);
+    if (n < 0 && errno == EINTR) {
+      text.resize(used);
+      continue;
+    }
+    if (n < 0) return absl::ErrnoToStatus(errno, path);
+    text.resize(used + static_cast<size_t>(n));
+    if (n == 0) return text;
+  }
+}
+
+bool SystemFiles::Exists(const std::string& path) const {
+  return access((root_ + path).c_str(), F_OK) == 0;
+}
+
+std::vector<std::string> SystemFiles::Directories(const std::string& path) const {
+  std::vector<std::string> names;
+  const std::string full = root_ + path;
+  const std::unique_ptr<DIR, CloseDirectory> directory(opendir(full.c_str()));
+  if (directory == nullptr) return names;
+  while (const dirent* entry = readdir(directory.get())) {
+    const std::string name = entry->d_name;
+    if (name != "." && name != ".." && IsDirectory(full, *entry)) names.push_back(name);
+  }
+  return names;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,7 @@
+#include "common/base/version.h"
+
+namespace trunkline {
+
+const char kVersion[] = TRUNKLINE_VERSION;
+
+}  // namespace trunkline

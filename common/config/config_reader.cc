@@ -1,0 +1,345 @@
+#include "common/config/config_reader.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/message.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/base/utf8.h"
+#include "common/config/config_schema.h"
+#include "common/config/config_values.h"
+#include "common/net/address.h"
+
+namespace trunkline {
+namespace {
+
+using google::protobuf::EnumValueDescriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// What an error shows of a value.
+constexpr size_t kMaxShownText = 80;
+
+// yaml-cpp has no position for a value that is not there ("key:"): then the key's line.
+int LineOf(const YAML::Node& node, int otherwise) {
+  if (node.IsNull() || node.Mark().is_null()) return otherwise;
+  return node.Mark().line + 1;
+}
+
+std::string Describe(const YAML::Node& node) {
+  switch (node.Type()) {
+    case YAML::NodeType::Scalar:
+      return absl::StrCat("\"", node.Scalar().substr(0, kMaxShownText), "\"");
+    case YAML::NodeType::Sequence:
+      return "a list";
+    case YAML::NodeType::Map:
+      return "a map";
+    default:
+      return "nothing";
+  }
+}
+
+bool IsSingleMessage(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !IsDurationField(field);
+}
+
+std::string Join(const std::string& path, const std::string& name) {
+  return path.empty() ? name : absl::StrCat(path, ".", name);
+}
+
+// Setting and appending differ by name only throughout protobuf's reflection.
+void PutInteger(Message* message, const FieldDescriptor& field, absl::int128 value) {
+  const Reflection& to = *message->GetReflection();
+  const bool add = field.is_repeated();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32: {
+      const auto v = static_cast<int32_t>(value);
+      add ? to.AddInt32(message, &field, v) : to.SetInt32(message, &field, v);
+      return;
+    }
+    case FieldDescriptor::CPPTYPE_INT64: {
+      const auto v = static_cast<int64_t>(value);
+      add ? to.AddInt64(message, &field, v) : to.SetInt64(message, &field, v);
+      return;
+    }
+    case FieldDescriptor::CPPTYPE_UINT32: {
+      const auto v = static_cast<uint32_t>(value);
+      add ? to.AddUInt32(message, &field, v) : to.SetUInt32(message, &field, v);
+      return;
+    }
+    default: {
+      const auto v = static_cast<uint64_t>(value);
+      add ? to.AddUInt64(message, &field, v) : to.SetUInt64(message, &field, v);
+      return;
+    }
+  }
+}
+
+void PutNumber(Message* message, const FieldDescriptor& field, double value) {
+  const Reflection& to = *message->GetReflection();
+  const bool add = field.is_repeated();
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) {
+    const auto v = static_cast<float>(value);
+    add ? to.AddFloat(message, &field, v) : to.SetFloat(message, &field, v);
+  } else {
+    add ? to.AddDouble(message, &field, value) : to.SetDouble(message, &field, value);
+  }
+}
+
+void PutBool(Message* message, const FieldDescriptor& field, bool value) {
+  const Reflection& to = *message->GetReflection();
+  field.is_repeated() ? to.AddBool(message, &field, value) : to.SetBool(message, &field, value);
+}
+
+void PutEnum(Message* message, const FieldDescriptor& field, const EnumValueDescriptor* value) {
+  const Reflection& to = *message->GetReflection();
+  field.is_repeated() ? to.AddEnum(message, &field, value) : to.SetEnum(message, &field, value);
+}
+
+void PutText(Message* message, const FieldDescriptor& field, const std::string& value) {
+  const Reflection& to = *message->GetReflection();
+  field.is_repeated() ? to.AddString(message, &field, value) : to.SetString(message, &field, value);
+}
+
+Message* PutMessage(Message* message, const FieldDescriptor& field) {
+  const Reflection& to = *message->GetReflection();
+  return field.is_repeated() ? to.AddMessage(message, &field) : to.MutableMessage(message, &field);
+}
+
+std::vector<std::string> FieldNames(const Message& message) {
+  std::vector<std::string> names;
+  const auto& type = *message.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) names.push_back(type.field(i)->name());
+  return names;
+}
+
+std::string UnknownField(const std::string& key, const Message& message) {
+  const std::vector<std::string> names = FieldNames(message);
+  const std::string nearest = NearestName(key, names);
+  if (!nearest.empty()) return absl::StrCat("unknown field; did you mean \"", nearest, "\"?");
+  return absl::StrCat("unknown field; expected one of ", absl::StrJoin(names, ", "));
+}
+
+// The name of another field that is set where only one may be.
+std::string OneofInUse(const Message& message, const FieldDescriptor& field) {
+  const auto* oneof = field.real_containing_oneof();
+  if (oneof == nullptr) return "";
+  const FieldDescriptor* set = message.GetReflection()->GetOneofFieldDescriptor(message, oneof);
+  return set != nullptr ? set->name() : "";
+}
+
+}  // namespace
+
+void ConfigReader::Read(const YAML::Node& root, Message* message) {
+  ReadFields(root, Place{"", LineOf(root, 1)}, message);
+}
+
+std::vector<ConfigError> ConfigReader::TakeErrors() {
+  std::stable_sort(errors_.begin(), errors_.end(),
+                   [](const ConfigError& a, const ConfigError& b) { return a.line < b.line; });
+  return std::move(errors_);
+}
+
+void ConfigReader::ReadFields(const YAML::Node& map, const Place& place, Message* message) {
+  std::map<std::string, int> line_by_key;
+  std::vector<std::string> given;
+  for (const auto& pair : map) {
+    const YAML::Node& key_node = pair.first;
+    const YAML::Node& value = pair.second;
+    const int key_line = LineOf(key_node, place.line);
+    if (!key_node.IsScalar()) {
+      Report(Place{place.path, key_line},
+             absl::StrCat("expected a field name; got ", Describe(key_node)));
+      continue;
+    }
+    const std::string& key = key_node.Scalar();
+    const Place at{Join(place.path, key), LineOf(value, key_line)};
+    const auto [first, is_new] = line_by_key.emplace(key, key_line);
+    const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(key);
+    if (!is_new) {
+      Report(Place{at.path, key_line}, absl::StrCat("given twice; first on line ", first->second));
+    } else if (field == nullptr) {
+      Report(Place{at.path, key_line}, UnknownField(key, *message));
+    } else if (const std::string other = OneofInUse(*message, *field); !other.empty()) {
+      Report(Place{at.path, key_line}, absl::StrCat("expected only one of it and ", other));
+    } else {
+      given.push_back(key);
+      ReadField(value, at, *field, message);
+    }
+  }
+  ReportMissing(place, *message, given);
+}
+
+void ConfigReader::ReportMissing(const Place& map, const Message& message,
+                                 const std::vector<std::string>& given) {
+  const auto& type = *message.GetDescriptor();
+  for (int i = 0; i < type.field_count(); ++i) {
+    const FieldDescriptor& field = *type.field(i);
+    const bool is_given = std::find(given.begin(), given.end(), field.name()) != given.end();
+    if (!RuleOf(field).required() || is_given) continue;
+    Report(Place{Join(map.path, field.name()), map.line},
+           absl::StrCat("missing; expected ", Expectation(field)));
+  }
+}
+
+void ConfigReader::ReadField(const YAML::Node& value, const Place& place,
+                             const FieldDescriptor& field, Message* message) {
+  if (field.is_map()) {
+    ReadMap(value, place, field, message);
+  } else if (field.is_repeated()) {
+    ReadList(value, place, field, message);
+  } else {
+    ReadValue(value, place, field, message);
+  }
+}
+
+void ConfigReader::ReadList(const YAML::Node& value, const Place& place,
+                            const FieldDescriptor& field, Message* message) {
+  if (!value.IsSequence()) {
+    Report(place,
+           absl::StrCat("expected a list (lines that start with \"- \"); got ", Describe(value)));
+    return;
+  }
+  size_t index = 0;
+  for (const YAML::Node& item : value) {
+    ReadValue(item, Place{absl::StrCat(place.path, "[", index++, "]"), LineOf(item, place.line)},
+              field, message);
+  }
+}
+
+void ConfigReader::ReadMap(const YAML::Node& value, const Place& place,
+                           const FieldDescriptor& field, Message* message) {
+  if (!value.IsMap()) {
+    Report(place, absl::StrCat("expected a map of names to values; got ", Describe(value)));
+    return;
+  }
+  const FieldDescriptor& key_field = *field.message_type()->map_key();
+  const FieldDescriptor& value_field = *field.message_type()->map_value();
+  std::map<std::string, int> line_by_key;
+  for (const auto& pair : value) {
+    const YAML::Node& key_node = pair.first;
+    const YAML::Node& item = pair.second;
+    const int key_line = LineOf(key_node, place.line);
+    if (!key_node.IsScalar()) {
+      Report(Place{place.path, key_line},
+             absl::StrCat("expected a name; got ", Describe(key_node)));
+      continue;
+    }
+    const std::string& key = key_node.Scalar();
+    const std::string path = Join(place.path, key);
+    const auto [first, is_new] = line_by_key.emplace(key, key_line);
+    if (!is_new) {
+      Report(Place{path, key_line}, absl::StrCat("given twice; first on line ", first->second));
+      continue;
+    }
+    Message* entry = PutMessage(message, field);
+    ReadScalar(key, Place{path, key_line}, key_field, entry);
+    ReadValue(item, Place{path, LineOf(item, key_line)}, value_field, entry);
+  }
+}
+
+void ConfigReader::ReadValue(const YAML::Node& value, const Place& place,
+                             const FieldDescriptor& field, Message* message) {
+  if (IsSingleMessage(field)) {
+    ReadMessage(value, place, field, message);
+  } else if (!value.IsScalar()) {
+    ReportUnexpected(place, field, Describe(value));
+  } else {
+    ReadScalar(value.Scalar(), place, field, message);
+  }
+}
+
+void ConfigReader::ReadMessage(const YAML::Node& value, const Place& place,
+                               const FieldDescriptor& field, Message* message) {
+  if (!value.IsMap()) {
+    Report(place, absl::StrCat("expected a map of fields (", field.message_type()->name(),
+                               "); got ", Describe(value)));
+    return;
+  }
+  ReadFields(value, place, PutMessage(message, field));
+}
+
+void ConfigReader::ReadScalar(const std::string& text, const Place& place,
+                              const FieldDescriptor& field, Message* message) {
+  const std::string got = absl::StrCat("\"", text.substr(0, kMaxShownText), "\"");
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return ReadDuration(text, place, field, message);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return ReadText(text, place, field, message);
+    case FieldDescriptor::CPPTYPE_BOOL: {
+      const std::optional<bool> value = ParseBool(text);
+      return value ? PutBool(message, field, *value) : ReportUnexpected(place, field, got);
+    }
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      const EnumValueDescriptor* value = FindEnumValue(*field.enum_type(), text);
+      return value != nullptr ? PutEnum(message, field, value)
+                              : ReportUnexpected(place, field, got);
+    }
+    case FieldDescriptor::CPPTYPE_FLOAT:
+    case FieldDescriptor::CPPTYPE_DOUBLE: {
+      const std::optional<double> value = ParseNumber(text);
+      const bool good = value && FitsType(field, *value) && WithinBounds(RuleOf(field), *value);
+      return good ? PutNumber(message, field, *value) : ReportUnexpected(place, field, got);
+    }
+    default:
+      return ReadInteger(text, place, field, message);
+  }
+}
+
+void ConfigReader::ReadInteger(const std::string& text, const Place& place,
+                               const FieldDescriptor& field, Message* message) {
+  const std::optional<absl::int128> value =
+      IsByteSizeField(field) ? ParseByteSize(text) : ParseInteger(text);
+  if (!value || !FitsType(field, *value) ||
+      !WithinBounds(RuleOf(field), static_cast<double>(*value))) {
+    return ReportUnexpected(place, field, Describe(YAML::Node(text)));
+  }
+  PutInteger(message, field, *value);
+}
+
+void ConfigReader::ReadDuration(const std::string& text, const Place& place,
+                                const FieldDescriptor& field, Message* message) {
+  const std::optional<absl::Duration> value = ParseConfigDuration(text);
+  if (!value || !WithinBounds(RuleOf(field), absl::ToDoubleSeconds(*value))) {
+    return ReportUnexpected(place, field, Describe(YAML::Node(text)));
+  }
+  google::protobuf::Duration duration;
+  absl::Duration rest = *value;
+  duration.set_seconds(absl::IDivDuration(rest, absl::Seconds(1), &rest));
+  duration.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
+  PutMessage(message, field)->CopyFrom(duration);
+}
+
+void ConfigReader::ReadText(const std::string& text, const Place& place,
+                            const FieldDescriptor& field, Message* message) {
+  const v1::FieldRule& rule = RuleOf(field);
+  const bool has_control = std::any_of(text.begin(), text.end(), absl::ascii_iscntrl);
+  if (has_control && !rule.control_characters()) {
+    return Report(place, "expected text without control characters");
+  }
+  if (!IsUtf8(text)) return Report(place, "expected UTF-8 text");
+  // Empty is how an operator says "the default" of a field that has one.
+  const bool missing = rule.required() && text.empty();
+  const bool malformed = rule.address() && !text.empty() && !ParseAddress(text).ok();
+  if (missing || malformed) return ReportUnexpected(place, field, Describe(YAML::Node(text)));
+  PutText(message, field, text);
+}
+
+void ConfigReader::Report(const Place& place, absl::string_view what) {
+  errors_.push_back({place.line, absl::StrCat(place.path, place.path.empty() ? "" : ": ", what)});
+}
+
+void ConfigReader::ReportUnexpected(const Place& place, const FieldDescriptor& field,
+                                    absl::string_view got) {
+  Report(place, absl::StrCat("expected ", Expectation(field), "; got ", got));
+}
+
+}  // namespace trunkline

@@ -1,0 +1,75 @@
+#include "common/config/message_options.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kMaxDelimiterBytes = 16;
+// As many as the commands of a large protocol, and longer than their names.
+constexpr int kMaxSharedPrefixes = 64;
+constexpr size_t kMaxSharedPrefixBytes = 32;
+
+absl::Status Unexpected(const char* field, const char* expected, uint64_t got) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("message.", field, ": expected ", expected, "; got ", got));
+}
+
+absl::Status CheckLengthField(const v1::LengthFieldCodec& codec) {
+  switch (codec.length()) {
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 8:
+      break;
+    default:
+      return Unexpected("length_field.length", "1, 2, 3, 4 or 8", codec.length());
+  }
+  switch (codec.id_length()) {
+    case 0:
+    case 2:
+    case 4:
+    case 8:
+      return absl::OkStatus();
+    default:
+      return Unexpected("length_field.id_length", "0, 2, 4 or 8", codec.id_length());
+  }
+}
+
+absl::Status CheckDelimiter(const v1::DelimiterCodec& codec) {
+  const size_t size = codec.delimiter().size();
+  if (size < 1 || size > kMaxDelimiterBytes) {
+    return Unexpected("delimiter.delimiter", "1 to 16 bytes", size);
+  }
+  if (codec.shared_prefixes_size() > kMaxSharedPrefixes) {
+    return Unexpected("delimiter.shared_prefixes", "at most 64",
+                      static_cast<uint64_t>(codec.shared_prefixes_size()));
+  }
+  for (const std::string& prefix : codec.shared_prefixes()) {
+    if (prefix.empty() || prefix.size() > kMaxSharedPrefixBytes) {
+      return Unexpected("delimiter.shared_prefixes", "1 to 32 bytes each", prefix.size());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
+  switch (options.codec_case()) {
+    case v1::MessageOptions::kLengthField:
+      return CheckLengthField(options.length_field());
+    case v1::MessageOptions::kDelimiter:
+      return CheckDelimiter(options.delimiter());
+    case v1::MessageOptions::CODEC_NOT_SET:
+      return absl::InvalidArgumentError(
+          "message: expected one of length_field, delimiter, modbus_tcp, redis, http1; got none");
+    default:
+      return absl::OkStatus();
+  }
+}
+
+}  // namespace trunkline

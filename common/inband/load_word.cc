@@ -1,0 +1,81 @@
+#include "common/inband/load_word.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstring>
+
+namespace trunkline {
+namespace {
+
+// Two numbers, three separators.
+constexpr size_t kMaxRestBytes = 10 + 5 + 3;
+constexpr size_t kMaxNameBytes = kMaxLoadLineBytes - kMaxRestBytes;
+constexpr std::string_view kUnknownText = "-";
+
+bool IsNameByte(char c) { return c > 0x20 && c < 0x7f; }
+
+bool IsName(std::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameBytes &&
+         std::all_of(name.begin(), name.end(), IsNameByte);
+}
+
+// Up to the next space, which goes with it.
+std::string_view TakeField(std::string_view& line) {
+  const size_t end = std::min(line.find(' '), line.size());
+  const std::string_view field = line.substr(0, end);
+  line.remove_prefix(std::min(end + 1, line.size()));
+  return field;
+}
+
+bool ReadNumber(std::string_view text, uint32_t most, uint32_t* to) {
+  const char* const end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, *to);
+  return error == std::errc() && stopped == end && *to <= most;
+}
+
+}  // namespace
+
+size_t WriteLoadWord(const LoadWord& word, uint8_t* to) {
+  if (!IsName(word.service)) return 0;
+  char* const begin = reinterpret_cast<char*>(to);
+  char* const end = begin + kMaxLoadLineBytes;
+  char* at = std::copy(word.service.begin(), word.service.end(), begin);
+  *at++ = ' ';
+  at = std::to_chars(at, end, word.load.active).ptr;
+  *at++ = ' ';
+  if (word.load.utilization > ServerLoad::kMaxUtilization) {
+    at = std::copy(kUnknownText.begin(), kUnknownText.end(), at);
+  } else {
+    at = std::to_chars(at, end, word.load.utilization).ptr;
+  }
+  *at++ = '\n';
+  return static_cast<size_t>(at - begin);
+}
+
+bool LoadWordReader::Next(std::span<const uint8_t>& bytes, LoadWord* word) {
+  if (broken_ || bytes.empty()) return false;
+  const auto* const end = static_cast<const uint8_t*>(memchr(bytes.data(), '\n', bytes.size()));
+  const size_t size = end == nullptr ? bytes.size() : static_cast<size_t>(end - bytes.data());
+  // With the LF that a line has or will have.
+  broken_ = size_ + size + 1 > line_.size();
+  if (broken_) return false;
+  std::copy_n(bytes.begin(), size, line_.begin() + static_cast<ptrdiff_t>(size_));
+  size_ += size;
+  bytes = bytes.subspan(size + (end == nullptr ? 0 : 1));
+  if (end == nullptr) return false;
+  broken_ = !Parse({line_.data(), size_}, word);
+  size_ = 0;
+  return !broken_;
+}
+
+bool LoadWordReader::Parse(std::string_view line, LoadWord* word) {
+  word->service = TakeField(line);
+  if (!IsName(word->service)) return false;
+  if (!ReadNumber(TakeField(line), UINT32_MAX, &word->load.active)) return false;
+  const std::string_view utilization = TakeField(line);
+  word->load.utilization = ServerLoad::kUnknown;
+  return utilization == kUnknownText ||
+         ReadNumber(utilization, ServerLoad::kMaxUtilization, &word->load.utilization);
+}
+
+}  // namespace trunkline

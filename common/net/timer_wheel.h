@@ -1,0 +1,79 @@
+// Timers for one event loop: O(1) to arm, re-arm and cancel, no allocation, so that every flow can
+// have one.
+//
+// A wheel of 1024 slots of 8 ms. A deadline past the horizon (8 s) sits in the last slot it can and
+// is moved on when the wheel passes it. Timers fire late by up to one slot, never early. A timer
+// that is pushed back often (idle time-outs) should not be re-armed for each byte: let it fire,
+// look at the last activity, arm it anew.
+//
+// Confined to its event loop. A Timer is owned by the object that it wakes and disarms itself on
+// destruction.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "common/base/clock.h"
+
+namespace trunkline {
+
+class TimerWheel;
+
+class Timer {
+ public:
+  Timer() = default;
+  virtual ~Timer() { Cancel(); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  bool armed() const { return next_ != nullptr; }
+  void Cancel();
+
+ protected:
+  virtual void OnTimer() = 0;
+
+ private:
+  friend class TimerWheel;
+  Timer* next_ = nullptr;  // circular list through the slot's head; null: not armed
+  Timer* prev_ = nullptr;
+  MonotonicTime deadline_;
+};
+
+// Calls a member function of its owner: MemberTimer<Trunk, &Trunk::OnPingDue> ping_timer_{this};
+template <typename Owner, void (Owner::*kFunction)()>
+class MemberTimer final : public Timer {
+ public:
+  explicit MemberTimer(Owner* owner) : owner_(owner) {}
+
+ private:
+  void OnTimer() override { (owner_->*kFunction)(); }
+  Owner* const owner_;
+};
+
+class TimerWheel {
+ public:
+  static constexpr int64_t kSlotNanos = 8'000'000;
+  static constexpr size_t kSlots = 1024;
+
+  explicit TimerWheel(MonotonicTime now);
+  ~TimerWheel();
+
+  // Arms or re-arms.
+  void Arm(Timer& timer, MonotonicTime deadline);
+  // Fires what is due. Timers may arm and cancel any timer from OnTimer.
+  void Advance(MonotonicTime now);
+  // Nanoseconds from `now` until Advance may have something to do; -1: no timer is armed.
+  int64_t NanosToNext(MonotonicTime now) const;
+
+ private:
+  class Head final : public Timer {
+    void OnTimer() override {}
+  };
+  void Insert(Timer& timer);
+  void FireSlot(size_t slot, MonotonicTime now);
+
+  std::array<Head, kSlots> heads_;
+  int64_t tick_;  // the slot number (not wrapped) that was fired last
+};
+
+}  // namespace trunkline

@@ -1,0 +1,31 @@
+// How a log line looks: one event is one line, whatever a peer put into the message.
+//
+//   text  2026-01-02T03:04:05.678Z info trunkline-proxy: trunk to 10.0.0.7:7073 lost
+//   json
+//   {"time":"2026-01-02T03:04:05.678Z","level":"info","program":"trunkline-proxy","message":"..."}
+//
+// Immutable after construction; a sink calls it under its own lock.
+#pragma once
+
+#include <spdlog/formatter.h>
+
+#include <memory>
+#include <string>
+
+#include "common/observe/log.h"
+
+namespace trunkline {
+
+class LogFormatter : public spdlog::formatter {
+ public:
+  LogFormatter(std::string program, LogFormat format);
+
+  void format(const spdlog::details::log_msg& event, spdlog::memory_buf_t& out) override;
+  std::unique_ptr<spdlog::formatter> clone() const override;
+
+ private:
+  const std::string program_;
+  const LogFormat format_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,155 @@
+#include "common/program/program.h"
+
+#include <google/protobuf/message.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/base/version.h"
+#include "common/config/config.h"
+#include "common/observe/log.h"
+#include "trunkline/v1/config.pb.h"
+
+namespace trunkline {
+
+namespace {
+
+constexpr int kAnswered = 0;
+constexpr int kFailed = 1;
+constexpr int kWrongUse = 2;
+
+struct Flags {
+  std::string config_path;
+  bool check_config = false;
+};
+
+// The field `log` of `config`, or the defaults when the message has none.
+v1::LogConfig LogConfigOf(const google::protobuf::Message& config) {
+  const google::protobuf::FieldDescriptor* field = config.GetDescriptor()->FindFieldByName("log");
+  if (field == nullptr || field->is_repeated() ||
+      field->message_type() != v1::LogConfig::descriptor()) {
+    return {};
+  }
+  v1::LogConfig log;
+  log.CopyFrom(config.GetReflection()->GetMessage(config, field));
+  return log;
+}
+
+spdlog::level::level_enum LevelOf(const v1::LogConfig& log) {
+  switch (log.level()) {
+    case v1::LogConfig::DEBUG:
+      return spdlog::level::debug;
+    case v1::LogConfig::WARN:
+      return spdlog::level::warn;
+    case v1::LogConfig::ERROR:
+      return spdlog::level::err;
+    default:
+      return spdlog::level::info;
+  }
+}
+
+void StartLog(const std::string& name, const google::protobuf::Message& config) {
+  const v1::LogConfig log = LogConfigOf(config);
+  const LogFormat format =
+      log.format() == v1::LogConfig::JSON ? LogFormat::kJson : LogFormat::kText;
+  InitLog(name, format, LevelOf(log));
+}
+
+// A connection is a descriptor: the soft limit of 1024 that shells hand down is no limit anyone
+// chose.
+void RaiseDescriptorLimit() {
+  rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) LogWarn("cannot raise the file descriptor limit");
+}
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// Threads started later inherit the mask, so that only WaitForStop sees the signals.
+void TakeSignals() {
+  signal(SIGPIPE, SIG_IGN);
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+// Unset: go on. CLI11 reports by exceptions, which end here.
+std::optional<int> ParseFlags(const std::string& name, const std::string& summary, int argc,
+                              char** argv, Flags* flags) {
+  CLI::App app(summary, name);
+  app.add_option("--config", flags->config_path, "The configuration file (YAML)")
+      ->required()
+      ->type_name("FILE");
+  app.add_flag("--check-config", flags->check_config, "Check the configuration file and exit");
+  app.set_version_flag("--version", absl::StrCat(name, " ", kVersion));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& answer) {  // --help, --version
+    app.exit(answer);
+    return kAnswered;
+  } catch (const CLI::ParseError& error) {
+    std::cerr << name << ": " << error.what() << "\nRun with --help for more information.\n";
+    return kWrongUse;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Program::Program(std::string name, std::string summary)
+    : name_(std::move(name)), summary_(std::move(summary)) {}
+
+std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Message* config,
+                                  const Check& check) {
+  Flags flags;
+  if (auto exit_code = ParseFlags(name_, summary_, argc, argv, &flags)) return exit_code;
+  if (absl::Status loaded = LoadConfigFile(flags.config_path, config); !loaded.ok()) {
+    std::cerr << loaded.message() << "\n";
+    return kWrongUse;
+  }
+  if (absl::Status checked = check ? check() : absl::OkStatus(); !checked.ok()) {
+    for (absl::string_view line : absl::StrSplit(checked.message(), '\n')) {
+      std::cerr << flags.config_path << ": " << line << "\n";
+    }
+    return kWrongUse;
+  }
+  if (flags.check_config) {
+    std::cout << flags.config_path << ": ok\n";
+    return kAnswered;
+  }
+  StartLog(name_, *config);
+  RaiseDescriptorLimit();
+  TakeSignals();
+  return std::nullopt;
+}
+
+void Program::RequestStop() { kill(getpid(), SIGTERM); }
+
+void Program::WaitForStop() {
+  const sigset_t signals = StopSignals();
+  int received = 0;
+  sigwait(&signals, &received);
+  LogInfo("{} received; stopping", received == SIGINT ? "SIGINT" : "SIGTERM");
+  // From here on a second one has its default effect.
+  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+}
+
+int Program::Fail(const std::string& what) {
+  LogError("{}", what);
+  return kFailed;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,41 @@
+#include "common/trunk/client_fields.h"
+
+#include <optional>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
+
+namespace trunkline {
+namespace {
+
+constexpr std::string_view kVersion1 = "v1";
+constexpr std::string_view kVersion2 = "v2";
+
+ProxyVersion ReadVersion(std::string_view word) {
+  if (word == kVersion1) return ProxyVersion::kV1;
+  return word == kVersion2 ? ProxyVersion::kV2 : ProxyVersion::kNone;
+}
+
+}  // namespace
+
+ConnectFields DescribeClient(const ClientDescription& client) {
+  if (client.version == ProxyVersion::kNone) return {};
+  const std::string_view version = client.version == ProxyVersion::kV1 ? kVersion1 : kVersion2;
+  return {.client = client.addresses.source.ToString(),
+          .proxy_protocol =
+              absl::StrCat(AbslView(version), " ", client.addresses.destination.ToString())};
+}
+
+ClientDescription ReadClient(const ConnectFields& fields) {
+  const std::string_view wish = fields.proxy_protocol;
+  const size_t blank = wish.find(' ');
+  if (blank == wish.npos) return {};
+  const std::optional<IpPort> source = ParseIpPort(fields.client);
+  const std::optional<IpPort> destination = ParseIpPort(wish.substr(blank + 1));
+  ClientDescription client = {.version = ReadVersion(wish.substr(0, blank))};
+  if (source && destination) client.addresses = {*source, *destination};
+  return client;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,153 @@
+#include "controller/core/control_core.h"
+
+#include <utility>
+
+namespace trunkline {
+
+ControlCore::ControlCore(const Options& options, MonotonicTime now)
+    : registry_(options.services, options.report_interval),
+      publisher_(options.first.epoch, options.first.version) {
+  for (const ServiceSpec& spec : options.services) {
+    stages_.emplace(spec.name, ServiceStages{.spec = spec,
+                                             .model = LoadModel(options.report_interval),
+                                             .policy = WeightPolicy(spec.policy, options.ramp)});
+  }
+  if (options.stored.has_value()) Restore(*options.stored, now);
+  Tick(now);
+}
+
+void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
+  registry_.Restore(stored, now);
+  for (const StoredEndpoint& old : stored.endpoints) {
+    auto stages = stages_.find(old.key.service);
+    if (stages == stages_.end()) continue;
+    const std::string& id = old.key.endpoint_id;
+    stages->second.limiter.Restore(id, old.weight);
+    // As the registry counts: one that never reported has not begun, and nothing was learned of it.
+    const bool reported = !old.agent_boot_id.empty();
+    stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.ramp_seconds), now);
+    if (reported) stages->second.model.Restore(id, old.capacity, old.theta);
+  }
+  for (const StoredCapacity& departed : stored.departed) {
+    auto stages = stages_.find(departed.key.service);
+    if (stages == stages_.end()) continue;
+    stages->second.model.RestoreDeparted(departed.key.endpoint_id, departed.capacity);
+  }
+}
+
+bool ControlCore::Tick(MonotonicTime now) {
+  registry_.Age(now);
+  const bool membership_changed =
+      std::exchange(seen_generation_, registry_.generation()) != registry_.generation();
+  std::vector<SnapshotService> services;
+  services.reserve(stages_.size());
+  for (auto& [name, stages] : stages_) {
+    TickService(stages, membership_changed, now);
+    services.push_back(stages.published);
+  }
+  return publisher_.Publish(std::move(services));
+}
+
+void ControlCore::TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now) {
+  std::vector<WeightedEndpoint> weighted;
+  for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
+    // Proxies cannot reach it, so it takes no part.
+    if (endpoint->address.empty()) continue;
+    weighted.push_back({endpoint, stages.limiter.accepted(endpoint->key.endpoint_id)});
+  }
+  stages.model.Tick(weighted, now);
+  stages.proposed = stages.policy.Tick(weighted, stages.model, now);
+  const bool moved = stages.limiter.Tick(stages.proposed, stages.model.service().frozen(), now);
+  if (!moved && !membership_changed &&
+      now - stages.described_at < WeightLimiter::kPublishInterval) {
+    return;
+  }
+  stages.published = Describe(stages);
+  stages.described_at = now;
+}
+
+SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
+  SnapshotService service;
+  service.name = stages.spec.name;
+  service.mode = stages.spec.mode;
+  service.listen = stages.spec.listen;
+  service.limits = stages.spec.limits;
+  service.message_options = stages.spec.message_options;
+  service.proxy_protocol = stages.spec.proxy_protocol;
+  for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
+    if (endpoint->address.empty()) continue;
+    const std::string& id = endpoint->key.endpoint_id;
+    service.endpoints.push_back({id, endpoint->address, stages.limiter.accepted(id),
+                                 endpoint->draining,
+                                 WeightLimiter::Quantise(stages.model.estimate(id).capacity)});
+  }
+  return service;
+}
+
+std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const {
+  auto view = std::make_shared<ControllerView>();
+  view->snapshot = publisher_.current();
+  view->history = publisher_.history();
+  view->connected_agents = registry_.connected_agents();
+  for (const auto& [name, stages] : stages_) {
+    ServiceReason& service = view->services.emplace_back();
+    service.spec = stages.spec;
+    service.load = stages.model.service();
+    service.mean_proposed = stages.limiter.mean_proposed();
+    double sum = 0;
+    for (const SnapshotEndpoint& endpoint : stages.published.endpoints) sum += endpoint.weight;
+    size_t position = 0;
+    for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
+      EndpointReason& reason = service.endpoints.emplace_back();
+      reason.endpoint = *endpoint;
+      if (endpoint->load.has_value()) reason.report_age = now - endpoint->reported_at;
+      // Endpoints may have gone or come since the last tick; the next one weighs the newcomers.
+      while (position < stages.proposed.size() &&
+             stages.proposed[position].endpoint_id < endpoint->key.endpoint_id) {
+        ++position;
+      }
+      if (position == stages.proposed.size() ||
+          stages.proposed[position].endpoint_id != endpoint->key.endpoint_id) {
+        continue;
+      }
+      reason.load = stages.model.estimate(endpoint->key.endpoint_id);
+      reason.proposed = stages.proposed[position++];
+      reason.weight = stages.limiter.accepted(endpoint->key.endpoint_id);
+      reason.share = sum > 0 ? reason.weight / sum : 0;
+    }
+  }
+  return view;
+}
+
+StoredState ControlCore::Export() const {
+  StoredState state;
+  state.epoch = publisher_.current()->id.epoch;
+  state.version = publisher_.current()->id.version;
+  for (const auto& [name, stages] : stages_) {
+    for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
+      const std::string& id = endpoint->key.endpoint_id;
+      if (!stages.limiter.accepted().contains(id)) continue;
+      const LoadEstimate& load = stages.model.estimate(id);
+      state.endpoints.push_back(
+          {.key = endpoint->key,
+           .address = endpoint->address,
+           .mode = stages.spec.mode,
+           .agent_id = endpoint->agent_id,
+           .agent_boot_id = endpoint->agent_boot_id,
+           .server_boot_id = endpoint->server_boot_id,
+           .cores = endpoint->cores,
+           .operator_capacity = endpoint->operator_capacity,
+           .capacity = load.capacity,
+           .theta = load.theta,
+           .ramp_seconds = absl::ToDoubleSeconds(stages.policy.RampProgress(id)),
+           .weight = stages.limiter.accepted(id)});
+    }
+    for (const auto& [id, capacity] : stages.model.departed()) {
+      state.departed.push_back({{name, id}, capacity});
+    }
+  }
+  registry_.ExportAdmin(&state.admin);
+  return state;
+}
+
+}  // namespace trunkline

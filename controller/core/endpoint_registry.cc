@@ -1,0 +1,380 @@
+#include "controller/core/endpoint_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace trunkline {
+namespace {
+
+// Names in an error message: enough to see the typing mistake, not a page.
+constexpr size_t kNamesInError = 20;
+
+template <typename Map>
+std::string Names(const Map& map) {
+  if (map.empty()) return "none";
+  std::vector<std::string> names;
+  for (const auto& [name, unused] : map) {
+    if (names.size() == kNamesInError) {
+      names.push_back("...");
+      break;
+    }
+    names.push_back(name);
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+const EndpointHintSpec* FindHint(const ServiceSpec& spec, const std::string& endpoint_id) {
+  for (const EndpointHintSpec& hint : spec.endpoints) {
+    if (hint.endpoint_id == endpoint_id) return &hint;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+EndpointRegistry::EndpointRegistry(const std::vector<ServiceSpec>& services,
+                                   absl::Duration report_interval)
+    : report_interval_(report_interval) {
+  for (const ServiceSpec& spec : services) {
+    specs_[spec.name] = spec;
+    services_[spec.name];
+    for (const EndpointHintSpec& hint : spec.endpoints) Insert({spec.name, hint.endpoint_id});
+  }
+}
+
+void EndpointRegistry::Restore(const StoredState& stored, MonotonicTime now) {
+  for (const StoredAdmin& admin : stored.admin) {
+    if (specs_.contains(admin.key.service)) StoreAdmin(admin.key, {admin.draining, admin.pin});
+  }
+  for (const StoredEndpoint& old : stored.endpoints) {
+    if (!specs_.contains(old.key.service) || size_ >= kMaxEndpoints) continue;
+    RegisteredEndpoint* found = FindMutable(old.key);
+    RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(old.key);
+    // Where it was last seen is nearer to the truth than what the configuration expected before it
+    // was seen.
+    const bool same_mode = old.mode == specs_.at(old.key.service).mode;
+    if (!old.address.empty() && same_mode) endpoint.address = old.address;
+    endpoint.agent_id = old.agent_id;
+    endpoint.agent_boot_id = old.agent_boot_id;
+    endpoint.server_boot_id = old.server_boot_id;
+    endpoint.cores = old.cores;
+    if (endpoint.operator_capacity == 0) endpoint.operator_capacity = old.operator_capacity;
+    if (old.agent_boot_id.empty()) continue;  // it had never reported: still EXPECTED
+    endpoint.restored = true;
+    endpoint.reported_at = now;
+    endpoint.state = EndpointCondition::kStale;
+    endpoint.incarnation = 1;
+  }
+}
+
+absl::Status EndpointRegistry::CheckAnnouncement(const AnnouncedAgent& agent) const {
+  if (agent.endpoints.empty() || agent.endpoints.size() > kMaxEndpointsPerAgent) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("announcement.endpoints of agent ", agent.agent_id, ": expected 1 to ",
+                     kMaxEndpointsPerAgent, ", got ", agent.endpoints.size()));
+  }
+  size_t added = 0;
+  for (const AnnouncedEndpoint& announced : agent.endpoints) {
+    auto service = services_.find(announced.key.service);
+    if (service == services_.end()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "announcement.endpoints.service of agent ", agent.agent_id, ": no service \"",
+          announced.key.service, "\" is configured; known services: ", KnownServices()));
+    }
+    auto holder = service->second.find(announced.key.endpoint_id);
+    if (holder == service->second.end()) {
+      ++added;
+      continue;
+    }
+    const RegisteredEndpoint& endpoint = holder->second;
+    const bool held = !endpoint.agent_id.empty() && endpoint.agent_id != agent.agent_id;
+    if (held && endpoint.state == EndpointCondition::kFresh) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("endpoint ", announced.key.ToString(), " is held by agent ",
+                       endpoint.agent_id, " at ", endpoint.address, ", which reports; agent ",
+                       agent.agent_id, " needs another endpoint_id, or that agent must stop"));
+    }
+  }
+  if (size_ + added > kMaxEndpoints) {
+    return absl::ResourceExhaustedError(absl::StrCat("agent ", agent.agent_id, ": ", kMaxEndpoints,
+                                                     " endpoints are known already"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EndpointRegistry::Announced> EndpointRegistry::Announce(AgentSession session,
+                                                                       const AnnouncedAgent& agent,
+                                                                       MonotonicTime now) {
+  for (const AnnouncedEndpoint& announced : agent.endpoints) {
+    if (RegisteredEndpoint* endpoint = FindMutable(announced.key)) AgeOne(*endpoint, now);
+  }
+  if (absl::Status status = CheckAnnouncement(agent); !status.ok()) return status;
+  Announced result;
+  Agent& known = agents_[agent.agent_id];
+  if (known.session != kNoSession) {
+    result.replaced = known.session;
+    sessions_.erase(known.session);
+  }
+  for (const EndpointKey& key : std::exchange(known.endpoints, {})) {
+    const bool again = std::any_of(agent.endpoints.begin(), agent.endpoints.end(),
+                                   [&](const AnnouncedEndpoint& e) { return e.key == key; });
+    const RegisteredEndpoint* endpoint = FindMutable(key);
+    if (!again && endpoint != nullptr && endpoint->agent_id == agent.agent_id) Remove(key);
+  }
+  if (known.boot_id != agent.boot_id) known.seq = 0;
+  known.boot_id = agent.boot_id;
+  known.session = session;
+  sessions_[session] = agent.agent_id;
+  for (const AnnouncedEndpoint& announced : agent.endpoints) {
+    TakeEndpoint(agent, announced);
+    known.endpoints.push_back(announced.key);
+  }
+  return result;
+}
+
+void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
+                                    const AnnouncedEndpoint& announced) {
+  RegisteredEndpoint* found = FindMutable(announced.key);
+  RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(announced.key);
+  if (endpoint.agent_id != agent.agent_id || endpoint.agent_boot_id != agent.boot_id) {
+    BeginIncarnation(endpoint);
+  }
+  // An agent that knows no such address of its server leaves the configured one.
+  const bool by_trunk = specs_.at(announced.key.service).mode == CarryKind::kTunnel;
+  const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
+  if (!address.empty() && endpoint.address != address) {
+    endpoint.address = address;
+    ++generation_;
+  }
+  const std::string holder = std::exchange(endpoint.agent_id, agent.agent_id);
+  if (holder != agent.agent_id) DropAgentWithoutEndpoints(holder);
+  endpoint.agent_boot_id = agent.boot_id;
+  endpoint.cores = announced.cores;
+  const EndpointHintSpec* hint =
+      FindHint(specs_.at(announced.key.service), announced.key.endpoint_id);
+  if (hint == nullptr || hint->weight == 0) endpoint.operator_capacity = announced.capacity_hint;
+  if (!announced.server_boot_id.empty()) {
+    const bool restarted =
+        !endpoint.server_boot_id.empty() && endpoint.server_boot_id != announced.server_boot_id;
+    if (restarted) BeginIncarnation(endpoint);
+    endpoint.server_boot_id = announced.server_boot_id;
+  }
+}
+
+absl::StatusOr<EndpointRegistry::Verdict> EndpointRegistry::Report(
+    AgentSession session, uint64_t seq, const std::vector<ReportedLoad>& loads, MonotonicTime now) {
+  auto named = sessions_.find(session);
+  if (named == sessions_.end()) return Verdict::kUnknownSession;
+  Agent& agent = agents_.at(named->second);
+  for (const ReportedLoad& load : loads) {
+    if (std::find(agent.endpoints.begin(), agent.endpoints.end(), load.key) ==
+        agent.endpoints.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("endpoints of the report of agent ",
+                                                     named->second, ": ", load.key.ToString(),
+                                                     " was not in its announcement"));
+    }
+  }
+  if (seq <= agent.seq) return Verdict::kOldSequence;
+  agent.seq = seq;
+  for (const ReportedLoad& load : loads) {
+    RegisteredEndpoint* endpoint = FindMutable(load.key);
+    // Another agent took it over while this one was silent.
+    if (endpoint == nullptr || endpoint->agent_id != named->second) continue;
+    TakeLoad(*endpoint, load, now);
+  }
+  return Verdict::kAccepted;
+}
+
+void EndpointRegistry::TakeLoad(RegisteredEndpoint& endpoint, const ReportedLoad& load,
+                                MonotonicTime now) {
+  AgeOne(endpoint, now);
+  const bool restarted = !endpoint.server_boot_id.empty() && !load.server_boot_id.empty() &&
+                         endpoint.server_boot_id != load.server_boot_id;
+  const bool came_back = endpoint.load.has_value() && !endpoint.load->reachable && load.reachable;
+  if (restarted || came_back) BeginIncarnation(endpoint);
+  if (!load.server_boot_id.empty()) endpoint.server_boot_id = load.server_boot_id;
+  if (load.cores > 0) endpoint.cores = load.cores;
+  endpoint.load = load;
+  endpoint.reported_at = now;
+  endpoint.restored = false;
+  ++endpoint.report_serial;
+  ++endpoint.reports_in_row;
+  AgeOne(endpoint, now);
+}
+
+void EndpointRegistry::BeginIncarnation(RegisteredEndpoint& endpoint) {
+  ++endpoint.incarnation;
+  endpoint.reports_needed = 1;
+}
+
+std::string EndpointRegistry::Leave(AgentSession session) {
+  auto named = sessions_.find(session);
+  if (named == sessions_.end()) return "";
+  std::string agent_id = named->second;
+  for (const EndpointKey& key : agents_.at(agent_id).endpoints) {
+    const RegisteredEndpoint* endpoint = FindMutable(key);
+    if (endpoint != nullptr && endpoint->agent_id == agent_id) Remove(key);
+  }
+  agents_.erase(agent_id);
+  sessions_.erase(session);
+  return agent_id;
+}
+
+void EndpointRegistry::Disconnect(AgentSession session) {
+  auto named = sessions_.find(session);
+  if (named == sessions_.end()) return;
+  const std::string agent_id = named->second;
+  agents_.at(agent_id).session = kNoSession;
+  sessions_.erase(named);
+  DropAgentWithoutEndpoints(agent_id);
+}
+
+void EndpointRegistry::DropAgentWithoutEndpoints(const std::string& agent_id) {
+  auto agent = agents_.find(agent_id);
+  if (agent == agents_.end() || agent->second.session != kNoSession) return;
+  for (const EndpointKey& key : agent->second.endpoints) {
+    const RegisteredEndpoint* endpoint = FindMutable(key);
+    if (endpoint != nullptr && endpoint->agent_id == agent_id) return;
+  }
+  agents_.erase(agent);
+}
+
+void EndpointRegistry::Remove(const EndpointKey& key) {
+  services_.at(key.service).erase(key.endpoint_id);
+  --size_;
+  ++generation_;
+  if (FindHint(specs_.at(key.service), key.endpoint_id) != nullptr) Insert(key);
+}
+
+RegisteredEndpoint& EndpointRegistry::Insert(const EndpointKey& key) {
+  RegisteredEndpoint& endpoint = services_.at(key.service)[key.endpoint_id];
+  endpoint.key = key;
+  if (const EndpointHintSpec* hint = FindHint(specs_.at(key.service), key.endpoint_id)) {
+    endpoint.configured = true;
+    endpoint.operator_capacity = hint->weight;
+    endpoint.address = hint->address;
+  }
+  if (auto admin = admin_.find(key); admin != admin_.end()) {
+    endpoint.draining = admin->second.draining;
+    endpoint.pin = admin->second.pin;
+  }
+  ++size_;
+  ++generation_;
+  return endpoint;
+}
+
+void EndpointRegistry::StoreAdmin(const EndpointKey& key, const AdminState& state) {
+  if (!state.draining && !state.pin.has_value()) {
+    admin_.erase(key);
+  } else if (admin_.contains(key) || admin_.size() < kMaxAdminStates) {
+    admin_[key] = state;
+  }
+  if (RegisteredEndpoint* endpoint = FindMutable(key)) {
+    endpoint->draining = state.draining;
+    endpoint->pin = state.pin;
+  }
+  ++generation_;
+}
+
+absl::Status EndpointRegistry::SetDraining(const EndpointKey& key, bool draining) {
+  absl::StatusOr<const RegisteredEndpoint*> endpoint = Find(key);
+  if (!endpoint.ok()) return endpoint.status();
+  if ((*endpoint)->draining != draining) StoreAdmin(key, {draining, (*endpoint)->pin});
+  return absl::OkStatus();
+}
+
+absl::Status EndpointRegistry::SetPin(const EndpointKey& key, std::optional<double> pin) {
+  absl::StatusOr<const RegisteredEndpoint*> endpoint = Find(key);
+  if (!endpoint.ok()) return endpoint.status();
+  if ((*endpoint)->pin != pin) StoreAdmin(key, {(*endpoint)->draining, pin});
+  return absl::OkStatus();
+}
+
+void EndpointRegistry::AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) const {
+  if (!endpoint.load.has_value() && !endpoint.restored) return;
+  const absl::Duration silent = now - endpoint.reported_at;
+  if (silent > report_interval_ * kStaleIntervals) {
+    // What the file restored was silent because the controller was away: its first report is
+    // believed.
+    if (endpoint.state == EndpointCondition::kFresh) endpoint.reports_needed = kReportsToReturn;
+    endpoint.state = silent > report_interval_ * kExpiredIntervals ? EndpointCondition::kExpired
+                                                                   : EndpointCondition::kStale;
+    endpoint.reports_in_row = 0;
+    return;
+  }
+  if (endpoint.reports_in_row >= endpoint.reports_needed) {
+    endpoint.state = EndpointCondition::kFresh;
+  }
+}
+
+void EndpointRegistry::Age(MonotonicTime now) {
+  std::vector<std::pair<EndpointKey, std::string>> forgotten;
+  for (auto& [service, endpoints] : services_) {
+    for (auto& [id, endpoint] : endpoints) {
+      AgeOne(endpoint, now);
+      const bool expired = endpoint.state == EndpointCondition::kExpired;
+      if (expired && !endpoint.configured && now - endpoint.reported_at > kForgetAfter) {
+        forgotten.emplace_back(endpoint.key, endpoint.agent_id);
+      }
+    }
+  }
+  for (const auto& [key, agent_id] : forgotten) {
+    Remove(key);
+    DropAgentWithoutEndpoints(agent_id);
+  }
+}
+
+RegisteredEndpoint* EndpointRegistry::FindMutable(const EndpointKey& key) {
+  auto service = services_.find(key.service);
+  if (service == services_.end()) return nullptr;
+  auto endpoint = service->second.find(key.endpoint_id);
+  return endpoint == service->second.end() ? nullptr : &endpoint->second;
+}
+
+absl::StatusOr<const RegisteredEndpoint*> EndpointRegistry::Find(const EndpointKey& key) const {
+  auto service = services_.find(key.service);
+  if (service == services_.end()) {
+    return absl::NotFoundError(
+        absl::StrCat("no service \"", key.service, "\"; known services: ", KnownServices()));
+  }
+  auto endpoint = service->second.find(key.endpoint_id);
+  if (endpoint == service->second.end()) {
+    return absl::NotFoundError(absl::StrCat("service ", key.service, " has no endpoint \"",
+                                            key.endpoint_id,
+                                            "\"; known endpoints: ", Names(service->second)));
+  }
+  return &endpoint->second;
+}
+
+std::vector<const RegisteredEndpoint*> EndpointRegistry::EndpointsOf(
+    const std::string& service) const {
+  std::vector<const RegisteredEndpoint*> result;
+  auto found = services_.find(service);
+  if (found == services_.end()) return result;
+  result.reserve(found->second.size());
+  for (const auto& [id, endpoint] : found->second) result.push_back(&endpoint);
+  return result;
+}
+
+std::vector<const RegisteredEndpoint*> EndpointRegistry::EndpointsOfSession(
+    AgentSession session) const {
+  std::vector<const RegisteredEndpoint*> result;
+  auto named = sessions_.find(session);
+  if (named == sessions_.end()) return result;
+  for (const EndpointKey& key : agents_.at(named->second).endpoints) {
+    absl::StatusOr<const RegisteredEndpoint*> endpoint = Find(key);
+    if (endpoint.ok() && (*endpoint)->agent_id == named->second) result.push_back(*endpoint);
+  }
+  return result;
+}
+
+void EndpointRegistry::ExportAdmin(std::vector<StoredAdmin>* out) const {
+  for (const auto& [key, state] : admin_) out->push_back({key, state.draining, state.pin});
+}
+
+std::string EndpointRegistry::KnownServices() const { return Names(services_); }
+
+}  // namespace trunkline

@@ -1,0 +1,296 @@
+#include "controller/core/load_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+
+namespace trunkline {
+namespace {
+
+// 0: there are none.
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  auto middle = values.begin() + values.size() / 2;
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+bool IsFresh(const RegisteredEndpoint& endpoint) {
+  return endpoint.state == EndpointCondition::kFresh && endpoint.load.has_value();
+}
+
+bool IsSilent(const RegisteredEndpoint& endpoint) {
+  return endpoint.state == EndpointCondition::kStale ||
+         endpoint.state == EndpointCondition::kExpired;
+}
+
+}  // namespace
+
+double Utilization(const ReportedLoad& load) {
+  return std::max({load.cpu_utilization, load.connection_utilization, load.nic_utilization,
+                   load.named_utilization});
+}
+
+double Work(const ReportedLoad& load) {
+  return load.successes_per_second + load.bytes_per_second / kBytesPerStream;
+}
+
+void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta) {
+  Entry& entry = entries_[endpoint_id];
+  entry.estimate.capacity = std::clamp(capacity, kMinCapacity, kMaxCapacity);
+  entry.estimate.capacity_source = CapacitySource::kStored;
+  entry.estimate.theta = std::clamp(theta, -kMaxObservation, kMaxObservation);
+  entry.incarnation = 1;  // as the registry counts restored endpoints
+}
+
+void LoadModel::RestoreDeparted(const std::string& endpoint_id, double capacity) {
+  if (departed_.size() < kMaxDeparted)
+    departed_.emplace_back(endpoint_id, std::clamp(capacity, kMinCapacity, kMaxCapacity));
+}
+
+void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
+  FollowMembership(endpoints, now);
+  MeasureService(endpoints);
+  DecideFreeze(endpoints, now);
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+    const absl::Duration dt = now - std::exchange(entry.decayed_at, now);
+    if (service_.frozen()) continue;
+    if (endpoint.state == EndpointCondition::kExpired) {
+      entry.estimate.theta *= std::exp2(-absl::FDivDuration(dt, kExpiredHalfLife));
+    }
+    if (IsFresh(endpoint) && entry.report_serial != endpoint.report_serial) {
+      UseReport(endpoint, entry);
+    }
+  }
+  if (!service_.frozen()) Normalise();
+}
+
+void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
+                                 MonotonicTime now) {
+  std::map<std::string, Entry> present;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    auto node = entries_.extract(weighted.endpoint->key.endpoint_id);
+    if (!node.empty()) present.insert(std::move(node));
+  }
+  for (const auto& [id, entry] : entries_) {
+    departed_.emplace_back(id, entry.estimate.capacity);
+    if (departed_.size() > kMaxDeparted) departed_.pop_front();
+  }
+  entries_ = std::move(present);
+
+  StartCapacities(endpoints);
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+    if (entry.decayed_at == MonotonicTime()) entry.decayed_at = now;
+    FollowCores(endpoint, entry);
+    if (entry.incarnation == endpoint.incarnation) continue;
+    entry.incarnation = endpoint.incarnation;
+    entry.estimate.theta = 0;
+    entry.estimate.error_share = 0;
+    entry.events = entry.errors = 0;
+    entry.report_used_at.reset();
+  }
+}
+
+// What was learned for a core holds; how the server does now was measured against the old ones. An
+// operator's word on capacity does not mean cores.
+void LoadModel::FollowCores(const RegisteredEndpoint& endpoint, Entry& entry) {
+  if (endpoint.cores <= 0) return;
+  const double before = std::exchange(entry.cores, endpoint.cores);
+  const bool says_nothing = before <= 0 || before == endpoint.cores;
+  if (says_nothing || entry.estimate.capacity_source == CapacitySource::kOperator) return;
+  entry.estimate.capacity *= endpoint.cores / before;
+  entry.estimate.theta = 0;
+}
+
+bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {
+  auto entry = entries_.find(endpoint.key.endpoint_id);
+  if (entry == entries_.end()) return true;
+  // A guess gives way as soon as its agent says something better.
+  return !entry->second.learned &&
+         entry->second.estimate.capacity_source == CapacitySource::kMedian;
+}
+
+LoadModel::CapacityUnits LoadModel::MeasureUnits(
+    const std::vector<WeightedEndpoint>& endpoints) const {
+  std::vector<double> per_operator_unit, per_core, capacities;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    if (NeedsCapacity(endpoint)) continue;
+    const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
+    capacities.push_back(capacity);
+    if (endpoint.operator_capacity > 0) {
+      per_operator_unit.push_back(capacity / endpoint.operator_capacity);
+    }
+    if (endpoint.cores > 0) per_core.push_back(capacity / endpoint.cores);
+  }
+  return {Median(std::move(per_operator_unit)), Median(std::move(per_core)),
+          Median(std::move(capacities))};
+}
+
+void LoadModel::StartCapacities(const std::vector<WeightedEndpoint>& endpoints) {
+  const bool any = std::any_of(endpoints.begin(), endpoints.end(),
+                               [&](const auto& w) { return NeedsCapacity(*w.endpoint); });
+  if (!any) return;
+  CapacityUnits units = MeasureUnits(endpoints);
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    if (!NeedsCapacity(endpoint)) continue;
+    LoadEstimate& estimate = entries_[endpoint.key.endpoint_id].estimate;
+    if (RecallDeparted(endpoint.key.endpoint_id, estimate)) continue;
+    StartCapacity(endpoint, units, estimate);
+  }
+}
+
+bool LoadModel::RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate) {
+  auto before = std::find_if(departed_.begin(), departed_.end(),
+                             [&](const auto& gone) { return gone.first == endpoint_id; });
+  if (before == departed_.end()) return false;
+  estimate.capacity = before->second;
+  estimate.capacity_source = CapacitySource::kStored;
+  departed_.erase(before);
+  return true;
+}
+
+void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
+                              LoadEstimate& estimate) {
+  // The very first has capacity 1, whatever its unit; those after it are read in its units.
+  const bool first = units.median == 0;
+  const bool by_operator = endpoint.operator_capacity > 0 && (first || units.per_operator_unit > 0);
+  const bool by_cores = endpoint.cores > 0 && (first || units.per_core > 0);
+  if (by_operator) {
+    estimate.capacity = first ? 1 : endpoint.operator_capacity * units.per_operator_unit;
+    estimate.capacity_source = CapacitySource::kOperator;
+  } else if (by_cores) {
+    estimate.capacity = first ? 1 : endpoint.cores * units.per_core;
+    estimate.capacity_source = CapacitySource::kCores;
+  } else {
+    estimate.capacity = first ? 1 : units.median;
+    estimate.capacity_source = CapacitySource::kMedian;
+    return;
+  }
+  if (first) units.median = 1;
+  if (units.per_operator_unit == 0 && endpoint.operator_capacity > 0) {
+    units.per_operator_unit = estimate.capacity / endpoint.operator_capacity;
+  }
+  if (units.per_core == 0 && endpoint.cores > 0) {
+    units.per_core = estimate.capacity / endpoint.cores;
+  }
+}
+
+void LoadModel::MeasureService(const std::vector<WeightedEndpoint>& endpoints) {
+  double work = 0, capacity_used = 0, weight = 0, weighted_utilization = 0;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    if (!IsFresh(*weighted.endpoint)) continue;
+    const ReportedLoad& load = *weighted.endpoint->load;
+    LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
+    estimate.utilization = Utilization(load);
+    estimate.work = Work(load);
+    work += estimate.work;
+    capacity_used += estimate.capacity * estimate.utilization;
+    weight += weighted.weight;
+    weighted_utilization += weighted.weight * estimate.utilization;
+  }
+  service_.work_per_capacity = capacity_used > 0 ? work / capacity_used : 0;
+  service_.mean_utilization = weight > 0 ? weighted_utilization / weight : 0;
+}
+
+void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
+  const absl::Duration expiry = report_interval_ * EndpointRegistry::kExpiredIntervals;
+  double all = 0, silent = 0;
+  bool restored = false;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    if (endpoint.draining || endpoint.state == EndpointCondition::kExpected) continue;
+    const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
+    const bool is_silent = IsSilent(endpoint);
+    const absl::Duration patience = expiry + (endpoint.restored ? kRestartGrace : kFreezeAtMost);
+    if (is_silent && now - endpoint.reported_at > patience) continue;
+    all += capacity;
+    if (!is_silent) continue;
+    silent += capacity;
+    restored |= endpoint.restored;
+  }
+  service_.freeze_reason.clear();
+  if (silent <= all / 2) return;
+  const double percent = 100 * silent / all;
+  service_.freeze_reason =
+      restored ? absl::StrFormat(
+                     "weights held since the controller's restart: reports of %.0f %% of the "
+                     "capacity are not back yet",
+                     percent)
+               : absl::StrFormat(
+                     "weights frozen: %.0f %% of the capacity has not reported for 3 intervals, "
+                     "which looks like a fault between the agents and the controller",
+                     percent);
+}
+
+void LoadModel::UseReport(const RegisteredEndpoint& endpoint, Entry& entry) {
+  // A report speaks for the time since the one before, but not for a silence.
+  const absl::Duration dt = entry.report_used_at.has_value()
+                                ? std::min(endpoint.reported_at - *entry.report_used_at,
+                                           report_interval_ * EndpointRegistry::kStaleIntervals)
+                                : report_interval_;
+  entry.report_serial = endpoint.report_serial;
+  entry.report_used_at = endpoint.reported_at;
+  CountErrors(*endpoint.load, dt, endpoint.reported_at, entry);
+  Observe(dt, entry);
+}
+
+void LoadModel::CountErrors(const ReportedLoad& load, absl::Duration dt, MonotonicTime now,
+                            Entry& entry) {
+  const double seconds = absl::ToDoubleSeconds(dt);
+  if (now - entry.errors_counted_at > kErrorMemory) {
+    entry.estimate.error_share = 0;
+    entry.events = entry.errors = 0;
+    entry.errors_counted_at = now;
+  }
+  entry.events += (load.successes_per_second + load.errors_per_second) * seconds;
+  entry.errors += load.errors_per_second * seconds;
+  if (entry.events < kMinErrorEvents) return;
+  entry.estimate.error_share = entry.errors / entry.events;
+  entry.events = entry.errors = 0;
+  entry.errors_counted_at = now;
+}
+
+void LoadModel::Observe(absl::Duration dt, Entry& entry) {
+  LoadEstimate& estimate = entry.estimate;
+  estimate.effective_utilization = estimate.utilization + estimate.error_share;
+  const double k = service_.work_per_capacity;
+  // No work anywhere says nothing about anyone.
+  estimate.expected_utilization =
+      k > 0 ? estimate.work / (estimate.capacity * k) : estimate.effective_utilization;
+  estimate.observed = std::clamp(std::log((estimate.expected_utilization + kNoiseUtilization) /
+                                          (estimate.effective_utilization + kNoiseUtilization)),
+                                 -kMaxObservation, kMaxObservation);
+  const double alpha = std::min(kMaxAlpha, -std::expm1(-absl::FDivDuration(dt, kSmoothing)));
+  const double step = alpha * (estimate.observed - estimate.theta);
+  if (std::abs(step) >= kDeadband) estimate.theta += std::clamp(step, kMaxFall, kMaxRise);
+  if (estimate.utilization <= kLearnAbove) return;
+  const double moved = estimate.theta * -std::expm1(-kLearnPerSecond * absl::ToDoubleSeconds(dt));
+  estimate.theta -= moved;
+  estimate.capacity = std::clamp(estimate.capacity * std::exp(moved), kMinCapacity, kMaxCapacity);
+  entry.learned = true;
+}
+
+void LoadModel::Normalise() {
+  double sum = 0;
+  for (const auto& [id, entry] : entries_) sum += entry.estimate.capacity;
+  if (sum <= 0) return;
+  const double mean = sum / static_cast<double>(entries_.size());
+  for (auto& [id, entry] : entries_) {
+    entry.estimate.capacity =
+        std::clamp(entry.estimate.capacity / mean, kMinCapacity, kMaxCapacity);
+  }
+  // Those that left keep their relation to those that stay.
+  for (auto& [id, capacity] : departed_) {
+    capacity = std::clamp(capacity / mean, kMinCapacity, kMaxCapacity);
+  }
+}
+
+}  // namespace trunkline

@@ -1,0 +1,102 @@
+#include "controller/core/proxy_table.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace trunkline {
+
+void ProxyTable::Connect(const std::string& proxy_id, const std::string& version, uint32_t workers,
+                         SnapshotVersion have, MonotonicTime now) {
+  absl::MutexLock lock(&mutex_);
+  Forget(now);
+  if (!proxies_.contains(proxy_id) && proxies_.size() >= kMaxProxies) {
+    auto oldest = proxies_.end();
+    for (auto it = proxies_.begin(); it != proxies_.end(); ++it) {
+      if (it->second.connected) continue;
+      if (oldest == proxies_.end() || it->second.last_seen < oldest->second.last_seen) oldest = it;
+    }
+    if (oldest == proxies_.end()) return;
+    proxies_.erase(oldest);
+  }
+  proxies_[proxy_id] = {.proxy_id = proxy_id,
+                        .version = version,
+                        .workers = workers,
+                        .connected = true,
+                        .acked = have,
+                        .last_seen = now};
+}
+
+ProxyRecord* ProxyTable::Find(const std::string& proxy_id, MonotonicTime now) {
+  auto found = proxies_.find(proxy_id);
+  if (found == proxies_.end()) return nullptr;
+  found->second.last_seen = now;
+  return &found->second;
+}
+
+void ProxyTable::Disconnect(const std::string& proxy_id, MonotonicTime now) {
+  absl::MutexLock lock(&mutex_);
+  ProxyRecord* proxy = Find(proxy_id, now);
+  if (proxy == nullptr) return;
+  proxy->connected = false;
+  proxy->traffic = {};
+}
+
+void ProxyTable::Acked(const std::string& proxy_id, SnapshotVersion have, const std::string& error,
+                       MonotonicTime now) {
+  absl::MutexLock lock(&mutex_);
+  if (!error.empty()) ++nacks_;
+  ProxyRecord* proxy = Find(proxy_id, now);
+  if (proxy == nullptr) return;
+  proxy->acked = have;
+  proxy->last_error = error;
+}
+
+void ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now) {
+  absl::MutexLock lock(&mutex_);
+  for (const ProxyTraffic::Endpoint& endpoint : traffic.endpoints) {
+    if (endpoint.errors == 0) continue;
+    if (errors_.contains(endpoint.key) || errors_.size() < kMaxEndpoints) {
+      errors_[endpoint.key] += endpoint.errors;
+    }
+  }
+  if (ProxyRecord* proxy = Find(proxy_id, now)) proxy->traffic = std::move(traffic);
+}
+
+void ProxyTable::Forget(MonotonicTime now) {
+  std::erase_if(proxies_, [&](const auto& entry) {
+    return !entry.second.connected && now - entry.second.last_seen > kKeepAfterDisconnect;
+  });
+}
+
+std::vector<ProxyRecord> ProxyTable::List(MonotonicTime now) {
+  absl::MutexLock lock(&mutex_);
+  Forget(now);
+  std::vector<ProxyRecord> list;
+  for (const auto& [id, proxy] : proxies_) list.push_back(proxy);
+  return list;
+}
+
+std::map<EndpointKey, EndpointVerdict> ProxyTable::Verdicts() const {
+  absl::MutexLock lock(&mutex_);
+  std::map<EndpointKey, EndpointVerdict> verdicts;
+  for (const auto& [key, errors] : errors_) verdicts[key].errors = errors;
+  for (const auto& [id, proxy] : proxies_) {
+    for (const ProxyTraffic::Endpoint& endpoint : proxy.traffic.endpoints) {
+      if (endpoint.ejected) ++verdicts[endpoint.key].ejected_by;
+    }
+  }
+  return verdicts;
+}
+
+size_t ProxyTable::connected() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<size_t>(std::count_if(proxies_.begin(), proxies_.end(),
+                                           [](const auto& p) { return p.second.connected; }));
+}
+
+uint64_t ProxyTable::nacks() const {
+  absl::MutexLock lock(&mutex_);
+  return nacks_;
+}
+
+}  // namespace trunkline

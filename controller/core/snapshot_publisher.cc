@@ -1,0 +1,89 @@
+#include "controller/core/snapshot_publisher.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace trunkline {
+namespace {
+
+using ServicePtr = std::shared_ptr<const SnapshotService>;
+
+const ServicePtr* FindService(const std::vector<ServicePtr>& services, const std::string& name) {
+  auto found = std::lower_bound(
+      services.begin(), services.end(), name,
+      [](const ServicePtr& service, const std::string& n) { return service->name < n; });
+  return found == services.end() || (*found)->name != name ? nullptr : &*found;
+}
+
+bool Same(const ServicePtr& a, const ServicePtr& b) { return a == b || *a == *b; }
+
+}  // namespace
+
+ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target) {
+  ClusterDelta delta{base.id, target.id, {}, {}};
+  for (const ServicePtr& service : target.services) {
+    const ServicePtr* before = FindService(base.services, service->name);
+    if (before == nullptr || !Same(*before, service)) delta.services.push_back(service);
+  }
+  for (const ServicePtr& service : base.services) {
+    if (FindService(target.services, service->name) == nullptr) {
+      delta.removed_services.push_back(service->name);
+    }
+  }
+  return delta;
+}
+
+std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterDelta& delta) {
+  if (base.id != delta.base) return std::nullopt;
+  std::map<std::string, ServicePtr> services;
+  for (const ServicePtr& service : base.services) services[service->name] = service;
+  for (const ServicePtr& service : delta.services) services[service->name] = service;
+  for (const std::string& name : delta.removed_services) services.erase(name);
+  ClusterSnapshot result{delta.id, {}};
+  for (auto& [name, service] : services) result.services.push_back(std::move(service));
+  return result;
+}
+
+SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t unix_seconds) {
+  if (!stored.has_value()) return {unix_seconds, 1};
+  if (stored->orderly) return {stored->epoch, stored->version + 1};
+  return {std::max(stored->epoch + 1, unix_seconds), 1};
+}
+
+bool SnapshotPublisher::Publish(std::vector<SnapshotService> services) {
+  auto snapshot = std::make_shared<ClusterSnapshot>();
+  bool differs = current_ == nullptr || current_->services.size() != services.size();
+  for (SnapshotService& service : services) {
+    const ServicePtr* before =
+        current_ == nullptr ? nullptr : FindService(current_->services, service.name);
+    if (before != nullptr && **before == service) {
+      snapshot->services.push_back(*before);
+      continue;
+    }
+    differs = true;
+    snapshot->services.push_back(std::make_shared<const SnapshotService>(std::move(service)));
+  }
+  if (!differs) return false;
+  snapshot->id = next_;
+  Keep(std::move(snapshot));
+  return true;
+}
+
+void SnapshotPublisher::RiseAbove(const SnapshotVersion& seen) {
+  if (current_ == nullptr || seen <= current_->id) return;
+  auto snapshot = std::make_shared<ClusterSnapshot>(*current_);
+  snapshot->id = next_ = {seen.epoch + 1, 1};
+  // Deltas never cross an epoch.
+  history_.clear();
+  Keep(std::move(snapshot));
+}
+
+void SnapshotPublisher::Keep(std::shared_ptr<const ClusterSnapshot> snapshot) {
+  current_ = std::move(snapshot);
+  history_.push_back(current_);
+  if (history_.size() > kHistory) history_.pop_front();
+  ++next_.version;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,289 @@
+#include "controller/loop/control_loop.h"
+
+#include "absl/strings/str_cat.h"
+#include "common/observe/log.h"
+
+namespace trunkline {
+namespace {
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+// What a watcher would see as a change; loads move all the time and are read on demand.
+bool LooksTheSame(const ControllerView& a, const ControllerView& b) {
+  if (a.snapshot != b.snapshot || a.services.size() != b.services.size()) return false;
+  for (size_t i = 0; i < a.services.size(); ++i) {
+    const ServiceReason &x = a.services[i], &y = b.services[i];
+    if (x.load.freeze_reason != y.load.freeze_reason) return false;
+    if (x.endpoints.size() != y.endpoints.size()) return false;
+    for (size_t j = 0; j < x.endpoints.size(); ++j) {
+      const RegisteredEndpoint &p = x.endpoints[j].endpoint, &q = y.endpoints[j].endpoint;
+      if (p.key != q.key || p.state != q.state || p.draining != q.draining || p.pin != q.pin) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
+void LogTransitions(const ControllerView& before, const ControllerView& now) {
+  if (before.services.size() != now.services.size()) return;
+  for (size_t i = 0; i < now.services.size(); ++i) {
+    const std::string& was = before.services[i].load.freeze_reason;
+    const std::string& is = now.services[i].load.freeze_reason;
+    if (was.empty() == is.empty()) continue;
+    if (is.empty()) {
+      LogInfo("service {}: weights move again", now.services[i].spec.name);
+    } else {
+      LogWarn("service {}: {}", now.services[i].spec.name, is);
+    }
+  }
+}
+
+}  // namespace
+
+ControlLoop::ControlLoop(const Options& options)
+    : tick_interval_(options.tick_interval),
+      report_interval_(options.core.report_interval),
+      store_(options.store),
+      core_(options.core, MonotonicNow()),
+      view_(core_.View(MonotonicNow())) {}
+
+ControlLoop::~ControlLoop() { Stop(); }
+
+absl::Status ControlLoop::Start() {
+  // From now on the file says that proxies may see more than it knows.
+  absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
+  for (const ViewListener& listener : listeners_) listener(view());
+  thread_ = std::thread([this] { Run(); });
+  return saved;
+}
+
+void ControlLoop::Stop() {
+  if (!thread_.joinable()) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+void ControlLoop::Post(Task task) {
+  absl::MutexLock lock(&mutex_);
+  tasks_.push_back(std::move(task));
+}
+
+void ControlLoop::Run() {
+  MonotonicTime next_tick = MonotonicNow();
+  for (bool stopping = false; !stopping;) {
+    std::deque<Task> tasks;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.AwaitWithTimeout(absl::Condition(this, &ControlLoop::HasWork),
+                              next_tick - MonotonicNow());
+      tasks.swap(tasks_);
+      stopping = stopping_;
+    }
+    for (const Task& task : tasks) task();
+    const MonotonicTime now = MonotonicNow();
+    if (now < next_tick && !tick_now_) continue;
+    tick_now_ = false;
+    Tick(now);
+    next_tick = now + tick_interval_;
+  }
+  if (absl::Status saved = Save(MonotonicNow(), /*orderly=*/true); !saved.ok()) {
+    LogError("state file: {}", Text(saved));
+  }
+}
+
+void ControlLoop::Tick(MonotonicTime now) {
+  core_.Tick(now);
+  DirectAgents();
+  Show(now);
+  SaveIfDue(now);
+  tick_durations_.Record((MonotonicNow().nanos() - now.nanos()));
+}
+
+void ControlLoop::Show(MonotonicTime now) {
+  const std::shared_ptr<const ControllerView> fresh = core_.View(now);
+  const std::shared_ptr<const ControllerView> before = view();
+  {
+    absl::MutexLock lock(&mutex_);
+    view_ = fresh;
+  }
+  if (LooksTheSame(*before, *fresh)) return;
+  LogTransitions(*before, *fresh);
+  for (const ViewListener& listener : listeners_) listener(fresh);
+}
+
+std::shared_ptr<const ControllerView> ControlLoop::view() const {
+  absl::MutexLock lock(&mutex_);
+  return view_;
+}
+
+void ControlLoop::Announce(AgentSession session, AnnouncedAgent agent, AgentStreamHooks hooks) {
+  Post([this, session, agent = std::move(agent), hooks = std::move(hooks)] {
+    absl::StatusOr<EndpointRegistry::Announced> announced =
+        core_.registry().Announce(session, agent, MonotonicNow());
+    if (!announced.ok()) {
+      LogWarn("agent {} refused: {}", agent.agent_id, Text(announced.status()));
+      hooks.end(announced.status());
+      return;
+    }
+    if (announced->replaced != kNoSession) {
+      EndStream(announced->replaced,
+                absl::AbortedError(absl::StrCat("another stream of agent ", agent.agent_id,
+                                                " replaces this one")));
+    }
+    LogInfo("agent {} {} announced {} endpoints, trunks at {}", agent.agent_id, agent.version,
+            agent.endpoints.size(), agent.trunk_address);
+    AgentStream& stream = streams_[session];
+    stream.hooks = hooks;
+    DirectAgent(session, stream);
+  });
+}
+
+void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<ReportedLoad> loads) {
+  if (queued_reports_.fetch_add(1) >= kMaxQueuedReports) {
+    queued_reports_.fetch_sub(1);
+    ++report_counts_.overflow;
+    return;
+  }
+  Post([this, session, seq, loads = std::move(loads)] {
+    queued_reports_.fetch_sub(1);
+    absl::StatusOr<EndpointRegistry::Verdict> verdict =
+        core_.registry().Report(session, seq, loads, MonotonicNow());
+    if (!verdict.ok()) {
+      ++report_counts_.invalid;
+      EndStream(session, verdict.status());
+      core_.registry().Disconnect(session);
+      return;
+    }
+    switch (*verdict) {
+      case EndpointRegistry::Verdict::kAccepted:
+        ++report_counts_.accepted;
+        break;
+      case EndpointRegistry::Verdict::kOldSequence:
+        ++report_counts_.old_sequence;
+        break;
+      case EndpointRegistry::Verdict::kUnknownSession:
+        ++report_counts_.unknown_session;
+        break;
+    }
+  });
+}
+
+void ControlLoop::Leave(AgentSession session) {
+  Post([this, session] {
+    const std::string agent_id = core_.registry().Leave(session);
+    if (agent_id.empty()) return;
+    LogInfo("agent {} left in order; its endpoints leave with it", agent_id);
+    tick_now_ = true;
+  });
+}
+
+void ControlLoop::StreamEnded(AgentSession session, bool orderly) {
+  if (orderly) Leave(session);
+  Post([this, session] {
+    core_.registry().Disconnect(session);
+    streams_.erase(session);
+  });
+}
+
+void ControlLoop::EndStream(AgentSession session, const absl::Status& status) {
+  auto stream = streams_.find(session);
+  if (stream == streams_.end()) return;
+  stream->second.hooks.end(status);
+  streams_.erase(stream);
+}
+
+void ControlLoop::DirectAgents() {
+  // Orders depend on membership and administrative states only.
+  if (directed_generation_ == core_.registry().generation()) return;
+  directed_generation_ = core_.registry().generation();
+  for (auto& [session, stream] : streams_) DirectAgent(session, stream);
+}
+
+void ControlLoop::DirectAgent(AgentSession session, AgentStream& stream) {
+  AgentOrders orders{report_interval_, {}};
+  for (const RegisteredEndpoint* endpoint : core_.registry().EndpointsOfSession(session)) {
+    orders.endpoints.push_back({endpoint->key, endpoint->draining});
+  }
+  if (stream.told == orders) return;
+  stream.hooks.direct(orders);
+  stream.told = std::move(orders);
+}
+
+void ControlLoop::SetDraining(EndpointKey key, bool draining, AdminDone done) {
+  Post([this, key = std::move(key), draining, done = std::move(done)] {
+    const absl::Status applied = core_.registry().SetDraining(key, draining);
+    if (applied.ok()) LogInfo("{} {}", draining ? "drain" : "undrain", key.ToString());
+    FinishAdmin(applied, done);
+  });
+}
+
+void ControlLoop::SetPin(EndpointKey key, std::optional<double> pin, AdminDone done) {
+  Post([this, key = std::move(key), pin, done = std::move(done)] {
+    const absl::Status applied = core_.registry().SetPin(key, pin);
+    if (applied.ok()) LogInfo("{} {} {}", pin ? "pin" : "unpin", key.ToString(), pin.value_or(0));
+    FinishAdmin(applied, done);
+  });
+}
+
+void ControlLoop::FinishAdmin(const absl::Status& applied, const AdminDone& done) {
+  if (!applied.ok()) {
+    done(applied);
+    return;
+  }
+  const MonotonicTime now = MonotonicNow();
+  Tick(now);
+  const SnapshotVersion version = core_.publisher().current()->id;
+  if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
+    done(absl::InternalError(
+        absl::StrCat("it holds from snapshot ", version.epoch, "/", version.version,
+                     " on, but will be lost at a restart of the controller: ", saved.message())));
+    return;
+  }
+  done(version);
+}
+
+void ControlLoop::ProxyHolds(SnapshotVersion version) {
+  if (version <= view()->snapshot->id) return;
+  Post([this, version] {
+    const SnapshotVersion ours = core_.publisher().current()->id;
+    if (version <= ours) return;
+    LogWarn(
+        "a proxy holds snapshot {}/{}, newer than ours {}/{}: the state file is older than what "
+        "was published, or "
+        "the clock was set back; going on in epoch {}",
+        version.epoch, version.version, ours.epoch, ours.version, version.epoch + 1);
+    core_.RiseAbove(version);
+    tick_now_ = true;
+  });
+}
+
+absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
+  if (store_ == nullptr) return absl::OkStatus();
+  save_tried_at_ = now;
+  StoredState state = core_.Export();
+  state.orderly = orderly;
+  if (absl::Status written = store_->Save(state); !written.ok()) {
+    state_write_failures_.Add();
+    return written;
+  }
+  saved_version_ = {state.epoch, state.version};
+  saved_at_ = now;
+  return absl::OkStatus();
+}
+
+void ControlLoop::SaveIfDue(MonotonicTime now) {
+  const bool published = saved_version_ != core_.publisher().current()->id;
+  if (now - save_tried_at_ < kSaveInterval) return;
+  if (!published && now - saved_at_ < kSaveDriftInterval) return;
+  const absl::Status saved = Save(now, /*orderly=*/false);
+  // Logged at transitions: a full disk stays full for a while.
+  if (!saved.ok() && !save_failing_) LogError("state file: {}", Text(saved));
+  if (saved.ok() && save_failing_) LogInfo("state file: written again");
+  save_failing_ = !saved.ok();
+}
+
+}  // namespace trunkline

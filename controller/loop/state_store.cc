@@ -1,0 +1,159 @@
+#include "controller/loop/state_store.h"
+
+#include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/text_format.h>
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/atomic_file.h"
+#include "controller/wire/snapshot.h"
+#include "trunkline/v1/controller_state.pb.h"
+
+namespace trunkline {
+namespace {
+
+constexpr char kHeading[] =
+    "# Trunkline controller state, written by the controller. Edit only while it is stopped.\n";
+
+// Keeps the first error; the rest follow from it.
+class FirstError : public google::protobuf::io::ErrorCollector {
+ public:
+  void AddError(int line, int column, const std::string& message) override {
+    if (text_.empty()) text_ = absl::StrCat(line + 1, ":", column + 1, ": ", message);
+  }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+absl::Status Broken(const std::string& name, const std::string& what) {
+  return absl::DataLossError(absl::StrCat(
+      name, ":", what,
+      ". The controller does not start over a state file that it cannot read. Put a good copy "
+      "back, or move the file away to start without learned capacities, drains and pins"));
+}
+
+bool Sane(double value, double max) { return std::isfinite(value) && value >= 0 && value <= max; }
+
+// The stages trust these numbers as if they had learned them.
+bool Sane(const v1::ControllerState::Endpoint& endpoint) {
+  return Sane(endpoint.capacity(), 1e6) && endpoint.capacity() > 0 &&
+         Sane(std::abs(endpoint.theta()), 100) && Sane(endpoint.ramp_seconds(), 1e6) &&
+         Sane(endpoint.weight(), 1e6) && Sane(endpoint.cores(), 1e6) &&
+         Sane(endpoint.operator_capacity(), 1e6);
+}
+
+StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
+  return {.key = {endpoint.service(), endpoint.endpoint_id()},
+          .address = endpoint.address(),
+          .mode = ReadMode(endpoint.mode()),
+          .agent_id = endpoint.agent_id(),
+          .agent_boot_id = endpoint.agent_boot_id(),
+          .server_boot_id = endpoint.server_boot_id(),
+          .cores = endpoint.cores(),
+          .operator_capacity = endpoint.operator_capacity(),
+          .capacity = endpoint.capacity(),
+          .theta = endpoint.theta(),
+          .ramp_seconds = endpoint.ramp_seconds(),
+          .weight = endpoint.weight()};
+}
+
+void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint* out) {
+  out->set_service(endpoint.key.service);
+  out->set_endpoint_id(endpoint.key.endpoint_id);
+  out->set_address(endpoint.address);
+  out->set_mode(WriteMode(endpoint.mode));
+  out->set_agent_id(endpoint.agent_id);
+  out->set_agent_boot_id(endpoint.agent_boot_id);
+  out->set_server_boot_id(endpoint.server_boot_id);
+  out->set_cores(endpoint.cores);
+  out->set_operator_capacity(endpoint.operator_capacity);
+  out->set_capacity(endpoint.capacity);
+  out->set_theta(endpoint.theta);
+  out->set_ramp_seconds(endpoint.ramp_seconds);
+  out->set_weight(endpoint.weight);
+}
+
+}  // namespace
+
+std::string StateStore::ToText(const StoredState& state) {
+  v1::ControllerState message;
+  message.set_format(kFormat);
+  message.mutable_snapshot()->set_epoch(state.epoch);
+  message.mutable_snapshot()->set_version(state.version);
+  message.set_orderly(state.orderly);
+  for (const StoredEndpoint& endpoint : state.endpoints) {
+    WriteEndpoint(endpoint, message.add_endpoints());
+  }
+  for (const StoredAdmin& admin : state.admin) {
+    v1::ControllerState::Admin* out = message.add_admin();
+    out->set_service(admin.key.service);
+    out->set_endpoint_id(admin.key.endpoint_id);
+    out->set_draining(admin.draining);
+    out->set_pinned_weight(admin.pin.value_or(0));
+  }
+  for (const StoredCapacity& departed : state.departed) {
+    v1::ControllerState::Departed* out = message.add_departed();
+    out->set_service(departed.key.service);
+    out->set_endpoint_id(departed.key.endpoint_id);
+    out->set_capacity(departed.capacity);
+  }
+  message.set_complete(true);
+  std::string text;
+  google::protobuf::TextFormat::PrintToString(message, &text);
+  return kHeading + text;
+}
+
+absl::StatusOr<StoredState> StateStore::FromText(const std::string& text, const std::string& name) {
+  v1::ControllerState message;
+  FirstError error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text, &message)) return Broken(name, error.text());
+  if (message.format() != kFormat) {
+    return Broken(name, absl::StrCat(" format: expected ", kFormat, ", got ", message.format()));
+  }
+  if (!message.complete()) return Broken(name, " the end is missing: the file was cut");
+  if (message.snapshot().epoch() == 0) return Broken(name, " snapshot.epoch is missing");
+  StoredState state;
+  state.epoch = message.snapshot().epoch();
+  state.version = message.snapshot().version();
+  state.orderly = message.orderly();
+  for (const v1::ControllerState::Endpoint& endpoint : message.endpoints()) {
+    if (!Sane(endpoint)) {
+      return Broken(name, absl::StrCat(" endpoint ", endpoint.service(), "/",
+                                       endpoint.endpoint_id(), " has a number out of range"));
+    }
+    state.endpoints.push_back(ReadEndpoint(endpoint));
+  }
+  for (const v1::ControllerState::Admin& admin : message.admin()) {
+    if (!Sane(admin.pinned_weight(), 1e6)) {
+      return Broken(name, absl::StrCat(" pinned_weight of ", admin.service(), "/",
+                                       admin.endpoint_id(), " is out of range"));
+    }
+    state.admin.push_back({{admin.service(), admin.endpoint_id()}, admin.draining(), {}});
+    if (admin.pinned_weight() > 0) state.admin.back().pin = admin.pinned_weight();
+  }
+  for (const v1::ControllerState::Departed& departed : message.departed()) {
+    if (!Sane(departed.capacity(), 1e6)) continue;
+    state.departed.push_back({{departed.service(), departed.endpoint_id()}, departed.capacity()});
+  }
+  return state;
+}
+
+absl::StatusOr<std::optional<StoredState>> StateStore::Load() const {
+  absl::StatusOr<std::string> text = ReadFile(path_);
+  if (absl::IsNotFound(text.status())) return std::optional<StoredState>();
+  if (!text.ok()) return text.status();
+  absl::StatusOr<StoredState> state = FromText(*text, path_);
+  if (!state.ok()) return state.status();
+  return std::optional<StoredState>(*std::move(state));
+}
+
+absl::Status StateStore::Save(const StoredState& state) const {
+  return WriteFileAtomically(path_, ToText(state));
+}
+
+}  // namespace trunkline

@@ -1,0 +1,115 @@
+#include "controller/serve/admin_service.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "controller/serve/server_stream.h"
+#include "controller/wire/snapshot.h"
+#include "controller/wire/view.h"
+
+namespace trunkline {
+namespace {
+
+using grpc::ServerUnaryReactor;
+
+ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const absl::Status& status) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+// The reactor and the response live until Finish.
+ControlLoop::AdminDone FinishLater(ServerUnaryReactor* reactor, v1::AdminResponse* response) {
+  return [reactor, response](absl::StatusOr<SnapshotVersion> id) {
+    if (id.ok()) WriteSnapshotId(*id, response->mutable_id());
+    reactor->Finish(ToGrpc(id.status()));
+  };
+}
+
+void WriteProxy(const ProxyRecord& proxy, MonotonicTime now, v1::ListProxiesResponse::Item* out) {
+  out->set_proxy_id(proxy.proxy_id);
+  out->set_version(proxy.version);
+  out->set_workers(proxy.workers);
+  out->set_connected(proxy.connected);
+  WriteSnapshotId(proxy.acked, out->mutable_acked());
+  out->set_last_error(proxy.last_error.empty() ? proxy.traffic.listeners_missing
+                                               : proxy.last_error);
+  out->set_clients(proxy.traffic.clients);
+  out->set_trunks(proxy.traffic.trunks);
+  out->set_flows_per_second(proxy.traffic.flows_per_second);
+  out->set_last_seen_seconds(absl::ToDoubleSeconds(now - proxy.last_seen));
+}
+
+}  // namespace
+
+ServerUnaryReactor* AdminService::ListServices(Context* context, const v1::ListServicesRequest*,
+                                               v1::ListServicesResponse* response) {
+  *response = WriteServices(*loop_.view());
+  return Finished(context, absl::OkStatus());
+}
+
+ServerUnaryReactor* AdminService::ListEndpoints(Context* context,
+                                                const v1::ListEndpointsRequest* request,
+                                                v1::ListEndpointsResponse* response) {
+  absl::StatusOr<v1::ListEndpointsResponse> list =
+      WriteEndpoints(*loop_.view(), request->service());
+  if (!list.ok()) return Finished(context, list.status());
+  *response = *std::move(list);
+  return Finished(context, absl::OkStatus());
+}
+
+ServerUnaryReactor* AdminService::ListProxies(Context* context, const v1::ListProxiesRequest*,
+                                              v1::ListProxiesResponse* response) {
+  const MonotonicTime now = MonotonicNow();
+  for (const ProxyRecord& proxy : proxies_.List(now)) {
+    WriteProxy(proxy, now, response->add_proxies());
+  }
+  return Finished(context, absl::OkStatus());
+}
+
+ServerUnaryReactor* AdminService::Drain(Context* context, const v1::EndpointRequest* request,
+                                        v1::AdminResponse* response) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.SetDraining({request->service(), request->endpoint_id()}, true,
+                    FinishLater(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* AdminService::Undrain(Context* context, const v1::EndpointRequest* request,
+                                          v1::AdminResponse* response) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.SetDraining({request->service(), request->endpoint_id()}, false,
+                    FinishLater(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* AdminService::Pin(Context* context, const v1::PinRequest* request,
+                                      v1::AdminResponse* response) {
+  const double weight = request->weight();
+  if (!std::isfinite(weight) || weight < kMinPin || weight > kMaxPin) {
+    return Finished(
+        context, absl::InvalidArgumentError(absl::StrCat("weight: expected a number from ", kMinPin,
+                                                         " to ", kMaxPin, ", got ", weight)));
+  }
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.SetPin({request->service(), request->endpoint_id()}, weight,
+               FinishLater(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* AdminService::Unpin(Context* context, const v1::EndpointRequest* request,
+                                        v1::AdminResponse* response) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.SetPin({request->service(), request->endpoint_id()}, std::nullopt,
+               FinishLater(reactor, response));
+  return reactor;
+}
+
+ServerUnaryReactor* AdminService::GetSnapshot(Context* context, const v1::GetSnapshotRequest*,
+                                              v1::Snapshot* response) {
+  WriteSnapshot(*loop_.view()->snapshot, response);
+  return Finished(context, absl::OkStatus());
+}
+
+}  // namespace trunkline

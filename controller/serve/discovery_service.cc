@@ -1,0 +1,226 @@
+#include "controller/serve/discovery_service.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/base/utf8.h"
+#include "common/observe/log.h"
+#include "controller/wire/report.h"
+#include "controller/wire/snapshot.h"
+
+namespace trunkline {
+namespace {
+
+using Reactor = grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>;
+
+// An epoch is a start time in seconds, lifted at most by restarts: one this far ahead is not ours.
+constexpr absl::Duration kMaxEpochAhead = absl::Hours(24 * 366);
+// A proxy's words in a log line and a table.
+constexpr size_t kMaxErrorLength = 1000;
+
+absl::Status CheckHello(const v1::Hello& hello) {
+  absl::Status id = CheckName("hello.proxy_id", hello.proxy_id());
+  if (!id.ok()) return id;
+  const auto latest = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now() + kMaxEpochAhead));
+  if (hello.have().epoch() > latest) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("hello.have.epoch of proxy ", hello.proxy_id(),
+                     ": expected an epoch of this controller, at most ", latest, ", got ",
+                     hello.have().epoch(), "; remove the proxy's snapshot file"));
+  }
+  return absl::OkStatus();
+}
+
+ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
+  ProxyTraffic traffic;
+  traffic.clients = report.clients();
+  traffic.trunks = report.trunks();
+  traffic.listeners_missing = std::string(Utf8Prefix(report.listeners_missing(), kMaxErrorLength));
+  uint64_t flows = 0;
+  const int endpoints = std::min(report.endpoints_size(), DiscoveryService::kMaxTrafficEndpoints);
+  for (int i = 0; i < endpoints; ++i) {
+    const v1::EndpointTraffic& endpoint = report.endpoints(i);
+    flows += endpoint.requests();
+    traffic.endpoints.push_back(
+        {{endpoint.service(), endpoint.endpoint_id()}, endpoint.errors(), endpoint.ejected()});
+  }
+  const double seconds = report.seconds();
+  if (std::isfinite(seconds) && seconds > 0) {
+    traffic.flows_per_second = static_cast<double>(flows) / seconds;
+  }
+  return traffic;
+}
+
+class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
+ public:
+  ProxyStream(StreamRegistry& registry, DiscoveryService& service)
+      : ServerStream(registry), service_(service) {}
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      End(absl::OkStatus());
+      return;
+    }
+    if (absl::Status taken = Take(); !taken.ok()) {
+      LogWarn("{}", std::string(taken.message()));
+      End(taken);
+      return;
+    }
+    ReadNext(&in_);
+  }
+
+ private:
+  void OnOpen() override { ReadNext(&in_); }
+
+  void OnClosed() override {
+    if (proxy_id_.empty() || !service_.Exit(proxy_id_, this)) return;
+    service_.proxies().Disconnect(proxy_id_, MonotonicNow());
+    LogInfo("proxy {} is gone", proxy_id_);
+  }
+
+  bool NextMessage(v1::SubscribeResponse* out) override {
+    absl::MutexLock lock(&subscription_mutex_);
+    return subscription_.has_value() && service_.NextResponse(*subscription_, out);
+  }
+
+  absl::Status Take() {
+    if (proxy_id_.empty() != in_.has_hello()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("subscribe request", proxy_id_.empty() ? "" : " of proxy ", proxy_id_,
+                       ": expected hello first and only once"));
+    }
+    switch (in_.message_case()) {
+      case v1::SubscribeRequest::kHello:
+        return TakeHello(in_.hello());
+      case v1::SubscribeRequest::kAck:
+        TakeAck(in_.ack());
+        return absl::OkStatus();
+      case v1::SubscribeRequest::kTraffic:
+        service_.proxies().Traffic(proxy_id_, ReadTraffic(in_.traffic()), MonotonicNow());
+        return absl::OkStatus();
+      case v1::SubscribeRequest::MESSAGE_NOT_SET:
+        break;
+    }
+    // Of a newer proxy: what we do not know we do not need.
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeHello(const v1::Hello& hello) {
+    if (absl::Status status = CheckHello(hello); !status.ok()) return status;
+    proxy_id_ = hello.proxy_id();
+    const SnapshotVersion have = ReadSnapshotId(hello.have());
+    service_.proxies().Connect(proxy_id_, std::string(Utf8Prefix(hello.version(), kMaxNameLength)),
+                               hello.workers(), have, MonotonicNow());
+    service_.Enter(proxy_id_, shared_from_this());
+    LogInfo("proxy {} {} subscribed, holding {}/{}", proxy_id_, hello.version(), have.epoch,
+            have.version);
+    {
+      absl::MutexLock lock(&subscription_mutex_);
+      subscription_.emplace(have);
+    }
+    service_.loop().ProxyHolds(have);
+    Pump();
+    return absl::OkStatus();
+  }
+
+  void TakeAck(const v1::Ack& ack) {
+    const SnapshotVersion have = ReadSnapshotId(ack.have());
+    Subscription::AckVerdict verdict;
+    {
+      absl::MutexLock lock(&subscription_mutex_);
+      verdict = subscription_->OnAck(ack.nonce(), have, !ack.error().empty());
+    }
+    if (verdict == Subscription::AckVerdict::kIgnored) return;
+    const std::string error(Utf8Prefix(ack.error(), kMaxErrorLength));
+    if (verdict == Subscription::AckVerdict::kRefused) {
+      LogWarn("proxy {} refused a snapshot and keeps {}/{}: {}", proxy_id_, have.epoch,
+              have.version, error);
+    }
+    service_.proxies().Acked(proxy_id_, have, error, MonotonicNow());
+    Pump();
+  }
+
+  DiscoveryService& service_;
+  // Of gRPC's read reaction, one at a time.
+  v1::SubscribeRequest in_;
+  std::string proxy_id_;
+
+  absl::Mutex subscription_mutex_;
+  std::optional<Subscription> subscription_ ABSL_GUARDED_BY(subscription_mutex_);
+};
+
+}  // namespace
+
+DiscoveryService::DiscoveryService(ControlLoop& loop, ProxyTable& proxies)
+    : loop_(loop), proxies_(proxies), streams_(kMaxStreams) {
+  loop.Subscribe([this](const std::shared_ptr<const ControllerView>& view) { OnView(view); });
+}
+
+Reactor* DiscoveryService::Subscribe(grpc::CallbackServerContext*) {
+  auto stream = std::make_shared<ProxyStream>(streams_, *this);
+  stream->Open();
+  return stream.get();
+}
+
+void DiscoveryService::OnView(const std::shared_ptr<const ControllerView>& view) {
+  {
+    absl::MutexLock lock(&mutex_);
+    if (view->snapshot == current_) return;
+    current_ = view->snapshot;
+    history_ = view->history;
+    message_.reset();
+  }
+  streams_.WakeAll();
+}
+
+void DiscoveryService::Enter(const std::string& proxy_id,
+                             const std::shared_ptr<LiveStream>& stream) {
+  std::shared_ptr<LiveStream> before;
+  {
+    absl::MutexLock lock(&mutex_);
+    before = std::exchange(by_proxy_[proxy_id], stream).lock();
+  }
+  if (before == nullptr) return;
+  before->End(
+      absl::AbortedError(absl::StrCat("another stream of proxy ", proxy_id, " replaces this one")));
+}
+
+bool DiscoveryService::Exit(const std::string& proxy_id, const LiveStream* stream) {
+  absl::MutexLock lock(&mutex_);
+  auto entry = by_proxy_.find(proxy_id);
+  if (entry == by_proxy_.end()) return false;
+  const std::shared_ptr<LiveStream> serving = entry->second.lock();
+  if (serving != nullptr && serving.get() != stream) return false;
+  by_proxy_.erase(entry);
+  return true;
+}
+
+bool DiscoveryService::NextResponse(Subscription& subscription, v1::SubscribeResponse* out) {
+  absl::MutexLock lock(&mutex_);
+  if (current_ == nullptr) return false;
+  const Subscription::Response next = subscription.Next(current_, history_);
+  out->set_nonce(next.nonce);
+  switch (next.kind) {
+    case Subscription::Kind::kNothing:
+      return false;
+    case Subscription::Kind::kUpToDate:
+      WriteSnapshotId(current_->id, out->mutable_up_to_date());
+      return true;
+    case Subscription::Kind::kDelta:
+      WriteDelta(Diff(*next.base, *current_), out->mutable_delta());
+      return true;
+    case Subscription::Kind::kSnapshot:
+      if (message_ == nullptr) {
+        message_ = std::make_unique<v1::Snapshot>();
+        WriteSnapshot(*current_, message_.get());
+      }
+      *out->mutable_snapshot() = *message_;
+      return true;
+  }
+  return false;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,64 @@
+// Proxies' streams: snapshots down, ACKs and traffic reports up.
+//
+// Which response a proxy gets is subscription.h's decision; here is the transport. A snapshot is
+// turned into its message once a version, whatever the number of proxies.
+//
+// Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it. Shutdown()
+// before the server's.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "controller/core/proxy_table.h"
+#include "controller/core/subscription.h"
+#include "controller/loop/control_loop.h"
+#include "controller/serve/server_stream.h"
+#include "trunkline/v1/discovery.grpc.pb.h"
+
+namespace trunkline {
+
+class DiscoveryService : public v1::DiscoveryService::CallbackService {
+ public:
+  static constexpr size_t kMaxStreams = ProxyTable::kMaxProxies;
+  // Endpoints in one traffic report; more are cut off.
+  static constexpr int kMaxTrafficEndpoints = 20000;
+
+  // Subscribes to the loop; before its Start().
+  DiscoveryService(ControlLoop& loop, ProxyTable& proxies);
+
+  grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>* Subscribe(
+      grpc::CallbackServerContext* context) override;
+
+  void Shutdown() { streams_.EndAll(absl::UnavailableError("the controller is stopping")); }
+
+  // For the streams.
+  ControlLoop& loop() { return loop_; }
+  ProxyTable& proxies() { return proxies_; }
+  // Ends the stream that served this proxy before.
+  void Enter(const std::string& proxy_id, const std::shared_ptr<LiveStream>& stream);
+  // True: no other stream took the proxy over.
+  bool Exit(const std::string& proxy_id, const LiveStream* stream);
+  // Fills in what `subscription` says is next; false: nothing.
+  bool NextResponse(Subscription& subscription, v1::SubscribeResponse* out);
+
+ private:
+  void OnView(const std::shared_ptr<const ControllerView>& view);
+
+  ControlLoop& loop_;
+  ProxyTable& proxies_;
+  StreamRegistry streams_;
+
+  absl::Mutex mutex_;
+  std::map<std::string, std::weak_ptr<LiveStream>> by_proxy_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const ClusterSnapshot> current_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::shared_ptr<const ClusterSnapshot>> history_ ABSL_GUARDED_BY(mutex_);
+  // Of current_, made when first asked for.
+  std::unique_ptr<v1::Snapshot> message_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace trunkline

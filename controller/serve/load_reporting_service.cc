@@ -1,0 +1,129 @@
+#include "controller/serve/load_reporting_service.h"
+
+#include <utility>
+
+#include "common/observe/log.h"
+#include "controller/wire/report.h"
+#include "controller/wire/time.h"
+
+namespace trunkline {
+namespace {
+
+using Reactor = grpc::ServerBidiReactor<v1::LoadReport, v1::AgentDirective>;
+
+class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
+ public:
+  AgentReportStream(StreamRegistry& registry, ControlLoop& loop,
+                    grpc::CallbackServerContext* context)
+      : ServerStream(registry), loop_(loop), context_(context), session_(loop.NewSession()) {}
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      // A half-close, the end of the connection, or the echo of our own End; OnClosed tells which.
+      half_closed_ = End(absl::OkStatus());
+      return;
+    }
+    if (absl::Status taken = Take(); !taken.ok()) {
+      ++loop_.report_counts().invalid;
+      LogWarn("{}", std::string(taken.message()));
+      End(taken);
+      return;
+    }
+    ReadNext(&in_);
+  }
+
+  // From the control loop.
+  void Direct(const AgentOrders& orders) {
+    {
+      absl::MutexLock lock(&orders_mutex_);
+      orders_ = orders;
+    }
+    Pump();
+  }
+
+ private:
+  void OnOpen() override { ReadNext(&in_); }
+
+  void OnClosed() override {
+    // gRPC knows by now whether our status reached the agent or the agent was gone before.
+    loop_.StreamEnded(session_, half_closed_ && !context_->IsCancelled());
+  }
+
+  bool NextMessage(v1::AgentDirective* out) override {
+    absl::MutexLock lock(&orders_mutex_);
+    if (!orders_.has_value()) return false;
+    WriteDuration(orders_->report_interval, out->mutable_report_interval());
+    for (const AgentOrders::Endpoint& endpoint : orders_->endpoints) {
+      v1::AgentDirective::EndpointState* state = out->add_endpoints();
+      state->set_service(endpoint.key.service);
+      state->set_endpoint_id(endpoint.key.endpoint_id);
+      state->set_draining(endpoint.draining);
+    }
+    orders_.reset();
+    return true;
+  }
+
+  absl::Status Take() {
+    const bool first = agent_id_.empty();
+    if (first && !in_.has_announcement()) {
+      return absl::InvalidArgumentError(
+          "load report: announcement: expected in the first report of a stream, got none");
+    }
+    if (!first) in_.clear_announcement();
+    absl::StatusOr<ValidReport> report = ReadLoadReport(in_, agent_id_);
+    if (!report.ok()) return report.status();
+    if (first) Announce(*std::move(report->announcement));
+    if (!TooFrequent()) loop_.Report(session_, report->seq, std::move(report->loads));
+    if (report->leaving) loop_.Leave(session_);
+    return absl::OkStatus();
+  }
+
+  void Announce(AnnouncedAgent agent) {
+    agent_id_ = agent.agent_id;
+    std::weak_ptr<AgentReportStream> weak =
+        std::static_pointer_cast<AgentReportStream>(shared_from_this());
+    loop_.Announce(session_, std::move(agent),
+                   {.direct =
+                        [weak](const AgentOrders& orders) {
+                          if (auto stream = weak.lock()) stream->Direct(orders);
+                        },
+                    .end =
+                        [weak](const absl::Status& status) {
+                          if (auto stream = weak.lock()) stream->End(status);
+                        }});
+  }
+
+  bool TooFrequent() {
+    const MonotonicTime now = MonotonicNow();
+    if (now - window_began_ >= absl::Seconds(1)) {
+      window_began_ = now;
+      reports_in_window_ = 0;
+    }
+    if (++reports_in_window_ <= LoadReportingService::kMaxReportsPerSecond) return false;
+    ++loop_.report_counts().too_frequent;
+    return true;
+  }
+
+  ControlLoop& loop_;
+  grpc::CallbackServerContext* const context_;
+  const AgentSession session_;
+  // Of gRPC's read reaction, one at a time.
+  v1::LoadReport in_;
+  std::string agent_id_;
+  MonotonicTime window_began_;
+  int reports_in_window_ = 0;
+  std::atomic<bool> half_closed_{false};
+
+  absl::Mutex orders_mutex_;
+  std::optional<AgentOrders> orders_ ABSL_GUARDED_BY(orders_mutex_);
+};
+
+}  // namespace
+
+Reactor* LoadReportingService::Report(grpc::CallbackServerContext* context) {
+  auto stream = std::make_shared<AgentReportStream>(streams_, loop_, context);
+  stream->Open();
+  return stream.get();
+}
+
+}  // namespace trunkline

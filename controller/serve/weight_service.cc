@@ -1,0 +1,79 @@
+#include "controller/serve/weight_service.h"
+
+#include <string>
+#include <utility>
+
+#include "controller/wire/view.h"
+
+namespace trunkline {
+namespace {
+
+using WriteReactor = grpc::ServerWriteReactor<v1::WeightTable>;
+
+class WatchStream : public ServerStream<WriteReactor, v1::WeightTable> {
+ public:
+  WatchStream(StreamRegistry& registry, ControlLoop& loop, std::string service)
+      : ServerStream(registry), loop_(loop), service_(std::move(service)) {}
+
+  void Wake() override {
+    dirty_.store(true);
+    Pump();
+  }
+
+ private:
+  void OnOpen() override { Wake(); }
+  void OnClosed() override {}
+
+  bool NextMessage(v1::WeightTable* out) override {
+    if (!dirty_.exchange(false)) return false;
+    absl::StatusOr<v1::WeightTable> table = WriteWeightTable(*loop_.view(), service_);
+    if (!table.ok()) return false;
+    *out = *std::move(table);
+    return true;
+  }
+
+  ControlLoop& loop_;
+  const std::string service_;
+  std::atomic<bool> dirty_{false};
+};
+
+template <typename Response>
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
+                                 absl::StatusOr<Response> answer, Response* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const absl::Status status = answer.status();
+  if (answer.ok()) *response = *std::move(answer);
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+}  // namespace
+
+WeightService::WeightService(ControlLoop& loop) : loop_(loop), streams_(kMaxWatchers) {
+  loop.Subscribe([this](const std::shared_ptr<const ControllerView>&) { streams_.WakeAll(); });
+}
+
+grpc::ServerUnaryReactor* WeightService::GetWeights(grpc::CallbackServerContext* context,
+                                                    const v1::GetWeightsRequest* request,
+                                                    v1::WeightTable* response) {
+  return Answer(context, WriteWeightTable(*loop_.view(), request->service()), response);
+}
+
+grpc::ServerWriteReactor<v1::WeightTable>* WeightService::WatchWeights(
+    grpc::CallbackServerContext*, const v1::GetWeightsRequest* request) {
+  auto stream = std::make_shared<WatchStream>(streams_, loop_, request->service());
+  const absl::Status known = WriteWeightTable(*loop_.view(), request->service()).status();
+  if (!known.ok()) stream->End(known);
+  stream->Open();
+  return stream.get();
+}
+
+grpc::ServerUnaryReactor* WeightService::ExplainWeight(grpc::CallbackServerContext* context,
+                                                       const v1::ExplainWeightRequest* request,
+                                                       v1::Explanation* response) {
+  return Answer(context,
+                WriteExplanation(*loop_.view(), {request->service(), request->endpoint_id()}),
+                response);
+}
+
+}  // namespace trunkline

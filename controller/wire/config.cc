@@ -1,0 +1,131 @@
+#include "controller/wire/config.h"
+
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/config/message_options.h"
+#include "common/config/proxy_version_wire.h"
+#include "controller/wire/snapshot.h"
+#include "controller/wire/time.h"
+
+namespace trunkline {
+namespace {
+
+PolicyKind ReadPolicy(v1::WeightPolicy policy) {
+  switch (policy) {
+    case v1::STATIC:
+      return PolicyKind::kStatic;
+    case v1::ROUND_ROBIN:
+      return PolicyKind::kRoundRobin;
+    default:
+      return PolicyKind::kAdaptive;
+  }
+}
+
+std::optional<absl::Duration> ReadLimit(bool given, const google::protobuf::Duration& value) {
+  return given ? std::optional(ReadDuration(value)) : std::nullopt;
+}
+
+FlowLimitSpec ReadLimits(const v1::FlowLimits& limits) {
+  return {
+      .connect_timeout = ReadLimit(limits.has_connect_timeout(), limits.connect_timeout()),
+      .idle_timeout = ReadLimit(limits.has_idle_timeout(), limits.idle_timeout()),
+      .first_byte_timeout = ReadLimit(limits.has_first_byte_timeout(), limits.first_byte_timeout()),
+      .max_clients = limits.max_clients(),
+      .max_clients_per_source = limits.max_clients_per_source()};
+}
+
+ServiceSpec ReadService(const v1::ServiceConfig& config) {
+  ServiceSpec spec;
+  spec.name = config.name();
+  spec.listen = config.listen();
+  spec.mode = ReadMode(config.mode());
+  spec.policy = ReadPolicy(config.policy());
+  spec.limits = ReadLimits(config.limits());
+  if (spec.mode == CarryKind::kMessage) {
+    spec.message_options = config.message().SerializeAsString();
+  }
+  spec.proxy_protocol.accept = config.accept_proxy_protocol();
+  // The file's enums are names of this program's own schema.
+  spec.proxy_protocol.send = *ReadProxyVersion(config.send_proxy_protocol());
+  for (const v1::EndpointHint& hint : config.endpoints()) {
+    spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
+  }
+  return spec;
+}
+
+absl::Status CheckMode(const v1::ServiceConfig& service) {
+  if (service.mode() == v1::MESSAGE) {
+    // A header speaks for a whole connection, and a shared one carries requests of many clients.
+    // The few clients with a connection of their own get none either: a server takes headers from
+    // all or from nobody.
+    if (service.send_proxy_protocol() != v1::PROXY_PROTOCOL_NONE) {
+      return absl::InvalidArgumentError(
+          "send_proxy_protocol: expected only with mode: tunnel or mode: direct, because in mode: "
+          "message clients share the server's connections; remove it or change the mode");
+    }
+    return CheckMessageOptions(service.message());
+  }
+  if (!service.has_message()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "message: expected only with mode: message; remove it or change the mode");
+}
+
+std::vector<std::string> FindMisfits(const v1::ControllerConfig& config) {
+  std::vector<std::string> errors;
+  std::set<std::string> names, listens;
+  for (int i = 0; i < config.services_size(); ++i) {
+    const v1::ServiceConfig& service = config.services(i);
+    const std::string where = absl::StrCat("services[", i, "]");
+    if (!names.insert(service.name()).second) {
+      errors.push_back(absl::StrCat(where,
+                                    ".name: expected a name of its own; an earlier service is \"",
+                                    service.name(), "\" as well"));
+    }
+    // Port 0 takes a free one each time.
+    const bool any_port = absl::EndsWith(service.listen(), ":0");
+    if (!any_port && !listens.insert(service.listen()).second) {
+      errors.push_back(
+          absl::StrCat(where, ".listen: expected an address of its own; an earlier service has ",
+                       service.listen(), " as well"));
+    }
+    if (absl::Status fits = CheckMode(service); !fits.ok()) {
+      errors.push_back(absl::StrCat(where, ".", fits.message()));
+    }
+    std::set<std::string> endpoints;
+    for (int j = 0; j < service.endpoints_size(); ++j) {
+      const std::string& id = service.endpoints(j).endpoint_id();
+      if (endpoints.insert(id).second) continue;
+      errors.push_back(absl::StrCat(
+          where, ".endpoints[", j,
+          "].endpoint_id: expected an id of its own; an earlier endpoint is \"", id, "\" as well"));
+    }
+  }
+  return errors;
+}
+
+}  // namespace
+
+absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config) {
+  const std::vector<std::string> errors = FindMisfits(config);
+  if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
+  ControllerSettings settings;
+  if (!config.grpc_listen().empty()) settings.grpc_listen = config.grpc_listen();
+  if (!config.admin_listen().empty()) settings.admin_listen = config.admin_listen();
+  settings.state_file = config.state_file();
+  for (const v1::ServiceConfig& service : config.services()) {
+    settings.services.push_back(ReadService(service));
+  }
+  if (config.has_report_interval()) {
+    settings.report_interval = ReadDuration(config.report_interval());
+  }
+  if (config.has_tick_interval()) settings.tick_interval = ReadDuration(config.tick_interval());
+  if (config.has_ramp()) settings.ramp = ReadDuration(config.ramp());
+  return settings;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,30 @@
+// The controller's configuration message to the plain values of the stages. Thread-safe: no state.
+//
+// The YAML loader has checked each field by its own rule (common/config/config.h); here stands what
+// no single field knows: names that must be unique. INVALID_ARGUMENT carries one line for each
+// error found, in the form "services[2].name: ...".
+#pragma once
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "controller/core/service_spec.h"
+#include "trunkline/v1/config.pb.h"
+
+namespace trunkline {
+
+struct ControllerSettings {
+  std::string grpc_listen = "127.0.0.1:7070";
+  std::string admin_listen = "127.0.0.1:7071";
+  // Empty: nothing survives a restart.
+  std::string state_file;
+  std::vector<ServiceSpec> services;
+  absl::Duration report_interval = absl::Seconds(1);
+  absl::Duration tick_interval = absl::Milliseconds(500);
+  absl::Duration ramp = absl::Seconds(30);
+};
+
+absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config);
+
+}  // namespace trunkline

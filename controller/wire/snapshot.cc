@@ -1,0 +1,84 @@
+#include "controller/wire/snapshot.h"
+
+#include "common/config/proxy_version_wire.h"
+#include "controller/wire/time.h"
+
+namespace trunkline {
+namespace {
+
+void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
+  if (limits.connect_timeout)
+    WriteDuration(*limits.connect_timeout, out->mutable_connect_timeout());
+  if (limits.idle_timeout) WriteDuration(*limits.idle_timeout, out->mutable_idle_timeout());
+  if (limits.first_byte_timeout) {
+    WriteDuration(*limits.first_byte_timeout, out->mutable_first_byte_timeout());
+  }
+  out->set_max_clients(limits.max_clients);
+  out->set_max_clients_per_source(limits.max_clients_per_source);
+}
+
+void WriteService(const SnapshotService& service, v1::Service* out) {
+  out->set_name(service.name);
+  out->set_mode(WriteMode(service.mode));
+  out->mutable_listener()->set_address(service.listen);
+  WriteLimits(service.limits, out->mutable_limits());
+  if (service.mode == CarryKind::kMessage) {
+    out->mutable_message()->ParseFromString(service.message_options);
+  }
+  out->set_accept_proxy_protocol(service.proxy_protocol.accept);
+  out->set_send_proxy_protocol(WriteProxyVersion(service.proxy_protocol.send));
+  for (const SnapshotEndpoint& endpoint : service.endpoints) {
+    v1::Endpoint* written = out->add_endpoints();
+    written->set_endpoint_id(endpoint.endpoint_id);
+    written->set_address(endpoint.address);
+    written->set_weight(endpoint.weight);
+    written->set_draining(endpoint.draining);
+    written->set_capacity(endpoint.capacity);
+  }
+}
+
+}  // namespace
+
+v1::CarryMode WriteMode(CarryKind kind) {
+  switch (kind) {
+    case CarryKind::kTunnel:
+      return v1::TUNNEL;
+    case CarryKind::kMessage:
+      return v1::MESSAGE;
+    case CarryKind::kDirect:
+      return v1::DIRECT;
+  }
+  return v1::CARRY_MODE_UNSPECIFIED;
+}
+
+CarryKind ReadMode(v1::CarryMode mode) {
+  switch (mode) {
+    case v1::MESSAGE:
+      return CarryKind::kMessage;
+    case v1::DIRECT:
+      return CarryKind::kDirect;
+    default:
+      return CarryKind::kTunnel;
+  }
+}
+
+SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id) { return {id.epoch(), id.version()}; }
+
+void WriteSnapshotId(const SnapshotVersion& id, v1::SnapshotId* out) {
+  out->set_epoch(id.epoch);
+  out->set_version(id.version);
+}
+
+void WriteSnapshot(const ClusterSnapshot& snapshot, v1::Snapshot* out) {
+  WriteSnapshotId(snapshot.id, out->mutable_id());
+  for (const auto& service : snapshot.services) WriteService(*service, out->add_services());
+}
+
+void WriteDelta(const ClusterDelta& delta, v1::SnapshotDelta* out) {
+  WriteSnapshotId(delta.base, out->mutable_base());
+  WriteSnapshotId(delta.id, out->mutable_id());
+  for (const auto& service : delta.services) WriteService(*service, out->add_services());
+  for (const std::string& name : delta.removed_services) out->add_removed_services(name);
+}
+
+}  // namespace trunkline

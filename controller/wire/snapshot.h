@@ -1,0 +1,17 @@
+// Snapshots from plain values to the wire, for proxies and operators. Thread-safe: no state; cannot
+// fail.
+#pragma once
+
+#include "controller/core/snapshot_publisher.h"
+#include "trunkline/v1/discovery.pb.h"
+
+namespace trunkline {
+
+CarryKind ReadMode(v1::CarryMode mode);
+v1::CarryMode WriteMode(CarryKind kind);
+SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id);
+void WriteSnapshotId(const SnapshotVersion& id, v1::SnapshotId* out);
+void WriteSnapshot(const ClusterSnapshot& snapshot, v1::Snapshot* out);
+void WriteDelta(const ClusterDelta& delta, v1::SnapshotDelta* out);
+
+}  // namespace trunkline

@@ -1,0 +1,71 @@
+#include "dataplane/control/codecs.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/message_options.h"
+#include "dataplane/codec/delimiter.h"
+#include "dataplane/codec/http1.h"
+#include "dataplane/codec/length_field.h"
+#include "dataplane/codec/message_limit.h"
+#include "dataplane/codec/modbus_tcp.h"
+#include "dataplane/codec/redis.h"
+
+namespace trunkline {
+namespace {
+
+using MadeCodec = absl::StatusOr<std::unique_ptr<Codec>>;
+
+LengthFieldOptions ReadLengthField(const v1::LengthFieldCodec& from, uint64_t max_message_bytes) {
+  LengthFieldOptions options = {
+      .length_offset = from.offset(),
+      .length_size = from.length(),
+      .byte_order = from.little_endian() ? ByteOrder::kLittle : ByteOrder::kBig,
+      .length_adjustment = from.adjustment(),
+      .max_message_bytes = max_message_bytes};
+  if (from.id_length() > 0)
+    options.id = IdField{.offset = from.id_offset(), .size = from.id_length()};
+  return options;
+}
+
+DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_message_bytes) {
+  return {.delimiter = from.delimiter(),
+          .max_message_bytes = max_message_bytes,
+          .shared_prefixes = {from.shared_prefixes().begin(), from.shared_prefixes().end()}};
+}
+
+MadeCodec Make(const v1::MessageOptions& from) {
+  const uint64_t max =
+      from.max_message_bytes() > 0 ? from.max_message_bytes() : kDefaultMaxMessageBytes;
+  switch (from.codec_case()) {
+    case v1::MessageOptions::kLengthField:
+      return NewLengthFieldCodec(ReadLengthField(from.length_field(), max));
+    case v1::MessageOptions::kDelimiter:
+      return NewDelimiterCodec(ReadDelimiter(from.delimiter(), max));
+    case v1::MessageOptions::kModbusTcp:
+      return NewModbusTcpCodec();
+    case v1::MessageOptions::kRedis:
+      return NewRedisCodec({.max_request_bytes = max});
+    case v1::MessageOptions::kHttp1:
+      return NewHttp1Codec({.max_request_bytes = max});
+    case v1::MessageOptions::CODEC_NOT_SET:
+      break;
+  }
+  return CheckMessageOptions(from);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options) {
+  if (absl::Status fits = CheckMessageOptions(options); !fits.ok()) return fits;
+  if (options.max_message_bytes() > kLargestMaxMessageBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("message.max_message_bytes: expected at most ",
+                                                   kLargestMaxMessageBytes, "; got ",
+                                                   options.max_message_bytes()));
+  }
+  MadeCodec made = Make(options);
+  if (!made.ok()) return made.status();
+  return std::shared_ptr<const Codec>(*std::move(made));
+}
+
+}  // namespace trunkline

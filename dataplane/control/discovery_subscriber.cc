@@ -1,0 +1,336 @@
+#include "dataplane/control/discovery_subscriber.h"
+
+#include <grpcpp/grpcpp.h>
+
+#include <random>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
+#include "common/base/atomic_file.h"
+#include "common/base/backoff.h"
+#include "common/base/random.h"
+#include "common/base/version.h"
+#include "common/observe/log.h"
+#include "dataplane/control/snapshot_wire.h"
+#include "trunkline/v1/discovery.grpc.pb.h"
+
+namespace trunkline {
+namespace {
+
+constexpr absl::Duration kReportInterval = absl::Seconds(1);
+// How often names are looked up again and weights relaxed.
+constexpr int kReportsPerRefresh = 5;
+constexpr Backoff::Options kReconnect = {
+    .initial = absl::Milliseconds(250), .max = absl::Seconds(10), .factor = 2.0};
+constexpr int kMaxMessageBytes = 4 * 1024 * 1024;
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 250);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // The controller is reached directly, whatever the environment says of a web proxy.
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  return grpc::CreateCustomChannel(controller, grpc::InsecureChannelCredentials(), args);
+}
+
+std::optional<SocketAddress> Lookup(const Address& address) {
+  const absl::StatusOr<SocketAddress> found = ResolveAddress(address);
+  if (!found.ok()) {
+    LogDebug("{}", StdView(found.status().message()));
+    return std::nullopt;
+  }
+  return *found;
+}
+
+std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
+
+}  // namespace
+
+// One subscription. Reads happen on one thread, writes are serialized here.
+class DiscoverySubscriber::Stream {
+ public:
+  explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
+      : stub_(v1::DiscoveryService::NewStub(channel)) {
+    context_.set_wait_for_ready(true);
+    // Without it the next call waits for a connection, where Cancel cannot reach it.
+    context_.set_initial_metadata_corked(true);
+    stream_ = stub_->Subscribe(&context_);
+  }
+
+  bool Read(v1::SubscribeResponse* response) { return stream_->Read(response); }
+  bool Write(const v1::SubscribeRequest& request) {
+    absl::MutexLock lock(&write_mutex_);
+    return !finished_ && stream_->Write(request);
+  }
+  void Cancel() { context_.TryCancel(); }
+  // The last call; a Write that comes later does nothing.
+  grpc::Status Finish() {
+    absl::MutexLock lock(&write_mutex_);
+    finished_ = true;
+    return stream_->Finish();
+  }
+
+ private:
+  const std::unique_ptr<v1::DiscoveryService::Stub> stub_;
+  grpc::ClientContext context_;
+  absl::Mutex write_mutex_;
+  bool finished_ ABSL_GUARDED_BY(write_mutex_) = false;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SubscribeRequest, v1::SubscribeResponse>> stream_;
+};
+
+DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls)
+    : options_(std::move(options)),
+      stats_(stats),
+      calls_(std::move(calls)),
+      last_heard_(MonotonicNow()),
+      reported_at_(MonotonicNow()) {
+  LoadSaved();
+  reader_ = std::thread([this] { ReadLoop(); });
+  ticker_ = std::thread([this] { TickLoop(); });
+}
+
+DiscoverySubscriber::~DiscoverySubscriber() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+    if (stream_ != nullptr) stream_->Cancel();
+  }
+  reader_.join();
+  ticker_.join();
+}
+
+bool DiscoverySubscriber::stopping() const {
+  absl::MutexLock lock(&mutex_);
+  return stopping_;
+}
+
+void DiscoverySubscriber::LoadSaved() {
+  if (options_.snapshot_file.empty()) return;
+  const absl::StatusOr<std::string> bytes = ReadFile(options_.snapshot_file);
+  if (!bytes.ok()) {
+    if (!absl::IsNotFound(bytes.status())) {
+      LogWarn("saved snapshot not used: {}", StdView(bytes.status().message()));
+    }
+    return;
+  }
+  v1::Snapshot snapshot;
+  // An empty file parses as well, as a snapshot without a version.
+  const bool whole = snapshot.ParseFromString(*bytes) && snapshot.id().version() > 0;
+  if (!whole) {
+    LogWarn("saved snapshot {} is damaged and not used; it is replaced by the next one",
+            options_.snapshot_file);
+    return;
+  }
+  const absl::Status taken = TakeSnapshot(snapshot);
+  if (taken.ok()) {
+    LogInfo("serving the saved snapshot {}", IdText(snapshot.id()));
+  } else {
+    LogWarn("saved snapshot {} not used: {}", IdText(snapshot.id()), StdView(taken.message()));
+  }
+}
+
+void DiscoverySubscriber::Save(const v1::Snapshot& snapshot) const {
+  if (options_.snapshot_file.empty()) return;
+  const absl::Status saved =
+      WriteFileAtomically(options_.snapshot_file, snapshot.SerializeAsString());
+  if (!saved.ok()) LogWarn("snapshot not saved: {}", StdView(saved.message()));
+}
+
+absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
+  absl::MutexLock apply_lock(&apply_mutex_);
+  const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
+  if (!table.ok()) return table.status();
+  calls_.apply(*table);
+  table_ = *table;
+  // Under both locks: a refresh in between would put the snapshot before this one back into
+  // service.
+  absl::MutexLock lock(&mutex_);
+  snapshot_ = snapshot;
+  ready_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status DiscoverySubscriber::OnResponse(const v1::SubscribeResponse& response) {
+  v1::Snapshot current;
+  {
+    absl::MutexLock lock(&mutex_);
+    current = snapshot_;
+    last_heard_ = MonotonicNow();
+  }
+  const absl::StatusOr<v1::Snapshot> next = NextSnapshot(current, response);
+  if (!next.ok()) return next.status();
+  if (absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
+  if (!response.has_up_to_date()) Save(*next);
+  return absl::OkStatus();
+}
+
+void DiscoverySubscriber::ReadLoop() {
+  const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.controller);
+  Backoff backoff(kReconnect);
+  FastRandom random(std::random_device{}());
+  while (!stopping()) {
+    auto stream = std::make_shared<Stream>(channel);
+    v1::SubscribeRequest hello;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (stopping_) stream->Cancel();
+      stream_ = stream;
+      hello.mutable_hello()->set_proxy_id(options_.proxy_id);
+      hello.mutable_hello()->set_version(kVersion);
+      hello.mutable_hello()->set_workers(stats_.workers().size());
+      *hello.mutable_hello()->mutable_have() = snapshot_.id();
+    }
+    stream->Write(hello);
+    v1::SubscribeResponse response;
+    while (stream->Read(&response)) {
+      const absl::Status taken = OnResponse(response);
+      v1::SubscribeRequest ack;
+      ack.mutable_ack()->set_nonce(response.nonce());
+      if (!taken.ok()) {
+        LogError("snapshot refused, the last good one stays: {}", StdView(taken.message()));
+        ack.mutable_ack()->set_error(std::string(taken.message()));
+      }
+      {
+        absl::MutexLock lock(&mutex_);
+        if (!connected_) LogInfo("subscribed to controller {}", options_.controller);
+        connected_ = true;
+        ++(taken.ok() ? acks_ : nacks_);
+        refusal_ = std::string(taken.message());
+        *ack.mutable_ack()->mutable_have() = snapshot_.id();
+      }
+      backoff.Reset();
+      stream->Write(ack);
+    }
+    bool was_connected = false;
+    {
+      absl::MutexLock lock(&mutex_);
+      stream_ = nullptr;
+      was_connected = std::exchange(connected_, false);
+    }
+    const grpc::Status end = stream->Finish();
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return;
+    if (was_connected) {
+      LogWarn("controller {} is away ({}); working on with the last snapshot", options_.controller,
+              end.error_message());
+    }
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff.Next(random.Uniform()));
+  }
+}
+
+void DiscoverySubscriber::TickLoop() {
+  for (int tick = 1;; ++tick) {
+    std::shared_ptr<Stream> stream;
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kReportInterval)) return;
+      if (connected_) stream = stream_;
+    }
+    const std::string missing = RetryListeners();
+    if (stream != nullptr) {
+      v1::SubscribeRequest request;
+      *request.mutable_traffic() = MakeTrafficReport();
+      request.mutable_traffic()->set_listeners_missing(missing);
+      stream->Write(request);
+    }
+    if (tick % kReportsPerRefresh == 0) Reapply();
+  }
+}
+
+void DiscoverySubscriber::Reapply() {
+  absl::MutexLock apply_lock(&apply_mutex_);
+  v1::Snapshot snapshot;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!ready_) return;
+    const absl::Duration silence = connected_ ? absl::ZeroDuration() : MonotonicNow() - last_heard_;
+    snapshot = RelaxedSnapshot(snapshot_, silence);
+  }
+  const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
+  if (!table.ok() || (*table)->services == table_->services) return;
+  calls_.apply(*table);
+  table_ = *table;
+}
+
+std::string DiscoverySubscriber::RetryListeners() {
+  absl::MutexLock apply_lock(&apply_mutex_);
+  return calls_.retry_listeners();
+}
+
+v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
+  const MonotonicTime now = MonotonicNow();
+  v1::TrafficReport report;
+  report.set_seconds(absl::ToDoubleSeconds(now - reported_at_));
+  reported_at_ = now;
+  for (const WorkerStats& worker : stats_.workers()) {
+    report.set_clients(report.clients() + worker.clients.Value());
+    report.set_trunks(report.trunks() + worker.trunks.Value());
+  }
+  auto before = std::exchange(reported_, {});
+  for (const auto& endpoint : stats_.Endpoints()) {
+    Reported sum;
+    v1::EndpointTraffic& item = *report.add_endpoints();
+    item.set_service(endpoint->service);
+    item.set_endpoint_id(endpoint->endpoint_id);
+    for (const EndpointCell& cell : endpoint->cells()) {
+      sum.flows += cell.flows.Value();
+      sum.errors += cell.connect_refused.Value() + cell.resets.Value() + cell.trunk_losses.Value();
+      sum.connects += cell.connects.Value();
+      sum.connect_nanos += cell.connect_nanos.Value();
+      item.set_active(item.active() + cell.active.Value());
+      item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
+    }
+    Reported last = before[{endpoint->service, endpoint->endpoint_id}];
+    // An endpoint that left and came back since the last report counts from zero again.
+    if (sum.flows < last.flows || sum.connects < last.connects || sum.errors < last.errors) {
+      last = {};
+    }
+    item.set_requests(sum.flows - last.flows);
+    item.set_errors(sum.errors - last.errors);
+    const uint64_t connects = sum.connects - last.connects;
+    if (connects > 0) {
+      item.set_connect_seconds(static_cast<double>(sum.connect_nanos - last.connect_nanos) * 1e-9 /
+                               static_cast<double>(connects));
+    }
+    reported_[{endpoint->service, endpoint->endpoint_id}] = sum;
+  }
+  return report;
+}
+
+std::string DiscoverySubscriber::NotReady() const {
+  absl::MutexLock lock(&mutex_);
+  if (ready_) return "";
+  if (!refusal_.empty())
+    return absl::StrCat("no snapshot yet, the last one was refused: ", refusal_);
+  return absl::StrCat("no snapshot yet: controller ", options_.controller,
+                      " does not answer and none was saved");
+}
+
+void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
+  absl::MutexLock lock(&mutex_);
+  writer.AddGauge("proxy_controller_connected", "1: subscribed to a controller", {}, connected_);
+  writer.AddGauge("proxy_snapshot_epoch", "Epoch of the snapshot in service", {},
+                  static_cast<double>(snapshot_.id().epoch()));
+  writer.AddGauge("proxy_snapshot_version", "Version of the snapshot in service", {},
+                  static_cast<double>(snapshot_.id().version()));
+  writer.AddGauge("proxy_snapshot_age_seconds", "Since the controller was last heard of", {},
+                  absl::ToDoubleSeconds(MonotonicNow() - last_heard_));
+  writer.AddCounter("proxy_snapshots_applied_total", "Snapshots acknowledged", {},
+                    static_cast<double>(acks_));
+  writer.AddCounter("proxy_snapshots_refused_total", "Snapshots refused", {},
+                    static_cast<double>(nacks_));
+  for (const v1::Service& service : snapshot_.services()) {
+    for (const v1::Endpoint& endpoint : service.endpoints()) {
+      writer.AddGauge("proxy_endpoint_weight", "Weight of the endpoint in the last snapshot",
+                      {{"service", service.name()}, {"endpoint", endpoint.endpoint_id()}},
+                      endpoint.weight());
+    }
+  }
+}
+
+}  // namespace trunkline

@@ -1,0 +1,99 @@
+// The proxy's line to the controller: snapshots in, ACK or NACK and a traffic report a second out.
+//
+// Keeps the last good snapshot in memory and in a file, so that the proxy starts and works with no
+// controller at all; a controller that is away, frozen or wrong changes nothing but the age of the
+// weights. Names of agents are looked up again every few seconds, because a restarted container has
+// another address.
+//
+// Two threads of its own: one reads, one ticks. Thread-safe.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "trunkline/v1/discovery.pb.h"
+
+namespace trunkline {
+
+class DiscoverySubscriber {
+ public:
+  struct Options {
+    std::string proxy_id;
+    std::string controller;     // host:port
+    std::string snapshot_file;  // empty: none
+  };
+  // Where tables go. Called by one thread at a time.
+  struct DataPlaneCalls {
+    // Puts a table into service.
+    std::function<void(const std::shared_ptr<const RoutingTable>&)> apply;
+    // Once a second: tries again to open the listeners that are missing, and says which still are
+    // and why; empty: none. The controller hears it.
+    std::function<std::string()> retry_listeners;
+  };
+
+  // Applies the saved snapshot, if there is one, before it returns; then subscribes. `stats`
+  // outlives this.
+  DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
+  ~DiscoverySubscriber();
+
+  // Empty once a table is in service; else what is missing.
+  std::string NotReady() const;
+  void Collect(MetricsWriter& writer) const;
+
+ private:
+  class Stream;
+
+  void ReadLoop();
+  void TickLoop();
+  void LoadSaved();
+  void Save(const v1::Snapshot& snapshot) const;
+  absl::Status TakeSnapshot(const v1::Snapshot& snapshot);
+  absl::Status OnResponse(const v1::SubscribeResponse& response);
+  void Reapply();
+  std::string RetryListeners();
+  v1::TrafficReport MakeTrafficReport();
+  bool stopping() const;
+
+  const Options options_;
+  TrafficStats& stats_;
+  const DataPlaneCalls calls_;
+
+  // One table is put into service at a time.
+  absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  std::shared_ptr<const RoutingTable> table_ ABSL_GUARDED_BY(apply_mutex_);
+
+  mutable absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool connected_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ready_ ABSL_GUARDED_BY(mutex_) = false;
+  std::string refusal_ ABSL_GUARDED_BY(mutex_);  // of the last snapshot, until ready
+  v1::Snapshot snapshot_ ABSL_GUARDED_BY(mutex_);
+  MonotonicTime last_heard_ ABSL_GUARDED_BY(mutex_);
+  uint64_t acks_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
+
+  // Of the tick thread: counter values at the last report.
+  struct Reported {
+    uint64_t flows = 0;
+    uint64_t errors = 0;
+    uint64_t connects = 0;
+    uint64_t connect_nanos = 0;
+  };
+  std::map<std::pair<std::string, std::string>, Reported> reported_;
+  MonotonicTime reported_at_;
+
+  std::thread reader_;
+  std::thread ticker_;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,333 @@
+#include "dataplane/control/snapshot_wire.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/proxy_version_wire.h"
+#include "dataplane/control/codecs.h"
+
+namespace trunkline {
+namespace {
+
+constexpr absl::Duration kRelaxAfter = absl::Minutes(1);
+constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
+// Of one snapshot: a limit on what a confused controller can make a proxy hold.
+constexpr int kMaxServices = 1000;
+constexpr int kMaxEndpoints = 10'000;
+// Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
+constexpr double kMaxWeight = 1e18;
+// Of a protocol that has one request at a time on a connection: as many requests as go at once.
+constexpr size_t kExclusiveConnections = 64;
+// What the configuration allows (service.proto).
+constexpr uint32_t kMaxInFlight = 65536;
+constexpr uint32_t kMaxSharedConnections = 1024;
+constexpr uint32_t kMaxConnections = 65536;
+
+std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
+  return {id.epoch(), id.version()};
+}
+
+std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
+
+// None of the time-outs may be nothing, which would reset every client, or longer than this: what
+// the configuration allows.
+constexpr absl::Duration kLongestTimeout = absl::Hours(7 * 24);
+
+absl::Status ReadTimeout(const std::string& service, const char* field,
+                         const google::protobuf::Duration& from, bool present, absl::Duration* to) {
+  if (!present) return absl::OkStatus();
+  *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
+  if (*to > absl::ZeroDuration() && *to <= kLongestTimeout) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("service ", service, ": ", field, " must be more than 0 and at most ",
+                   absl::FormatDuration(kLongestTimeout), "; got ", absl::FormatDuration(*to)));
+}
+
+absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::FlowLimits& from) {
+  FlowLimits limits;
+  absl::Status read;
+  read.Update(ReadTimeout(service, "limits.connect_timeout", from.connect_timeout(),
+                          from.has_connect_timeout(), &limits.connect_timeout));
+  read.Update(ReadTimeout(service, "limits.idle_timeout", from.idle_timeout(),
+                          from.has_idle_timeout(), &limits.idle_timeout));
+  read.Update(ReadTimeout(service, "limits.first_byte_timeout", from.first_byte_timeout(),
+                          from.has_first_byte_timeout(), &limits.first_byte_timeout));
+  if (!read.ok()) return read;
+  if (from.max_clients() > 0) limits.max_clients = from.max_clients();
+  limits.max_clients_per_source = from.max_clients_per_source();
+  return limits;
+}
+
+absl::Status CheckWeight(const std::string& where, const char* field, double value) {
+  if (std::isfinite(value) && value >= 0 && value <= kMaxWeight) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", field, " must be a number from 0 to ",
+                                                 kMaxWeight, "; got ", value));
+}
+
+absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
+                                      const Resolver& resolve, TrafficStats& stats) {
+  const std::string where = absl::StrCat("service ", service, ", endpoint ", from.endpoint_id());
+  if (from.endpoint_id().empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
+  }
+  absl::Status numbers = CheckWeight(where, "weight", from.weight());
+  numbers.Update(CheckWeight(where, "capacity", from.capacity()));
+  if (!numbers.ok()) return numbers;
+  const absl::StatusOr<Address> address = ParseAddress(from.address());
+  if (!address.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": address: ", address.status().message()));
+  }
+  Endpoint endpoint;
+  endpoint.id = from.endpoint_id();
+  endpoint.address = from.address();
+  endpoint.resolved = resolve(*address);
+  endpoint.weight = from.draining() ? 0 : from.weight();
+  endpoint.stats = stats.Endpoint(service, endpoint.id);
+  return endpoint;
+}
+
+// 0 stands for what is there already.
+template <typename Count>
+absl::Status ReadCount(const std::string& service, const char* field, uint32_t from, uint32_t most,
+                       Count* to) {
+  if (from > 0) *to = from;
+  if (from <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("service ", service, ": ", field, " must be at most ", most, "; got ", from));
+}
+
+absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::string& service,
+                                                                  const v1::MessageOptions& from,
+                                                                  const FlowLimits& limits) {
+  absl::StatusOr<std::shared_ptr<const Codec>> codec = MakeCodec(from);
+  if (!codec.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", service, ": ", codec.status().message()));
+  }
+  auto message = std::make_shared<MessageService>();
+  SharedConnectionOptions& connection = message->connection;
+  connection.codec = *std::move(codec);
+  connection.idempotent = from.idempotent();
+  connection.connect_timeout = limits.connect_timeout;
+  if (connection.codec->one_at_a_time()) message->max_shared = kExclusiveConnections;
+  absl::Status read;
+  read.Update(ReadTimeout(service, "message.reply_timeout", from.reply_timeout(),
+                          from.has_reply_timeout(), &connection.reply_timeout));
+  read.Update(ReadTimeout(service, "message.idle_timeout", from.idle_timeout(),
+                          from.has_idle_timeout(), &connection.idle_timeout));
+  read.Update(ReadCount(service, "message.max_in_flight", from.max_in_flight(), kMaxInFlight,
+                        &connection.max_in_flight));
+  read.Update(ReadCount(service, "message.shared_connections", from.shared_connections(),
+                        kMaxSharedConnections, &message->max_shared));
+  read.Update(ReadCount(service, "message.max_connections", from.max_connections(), kMaxConnections,
+                        &message->max_connections));
+  if (!read.ok()) return read;
+  return message;
+}
+
+absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
+  set.carry_key = absl::StrCat(from.mode(), from.message().SerializeAsString(), "/",
+                               absl::FormatDuration(set.limits.connect_timeout));
+  switch (from.mode()) {
+    case v1::TUNNEL:
+      return absl::OkStatus();
+    case v1::DIRECT:
+      set.mode = CarryMode::kDirect;
+      return absl::OkStatus();
+    case v1::MESSAGE: {
+      set.mode = CarryMode::kMessage;
+      auto message = ReadMessage(from.name(), from.message(), set.limits);
+      if (!message.ok()) return message.status();
+      set.message = *std::move(message);
+      return absl::OkStatus();
+    }
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", from.name(), ": mode ", v1::CarryMode_Name(from.mode()),
+                       " is not known to this proxy; expected TUNNEL, MESSAGE or DIRECT"));
+  }
+}
+
+absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
+  set.accept_proxy_protocol = from.accept_proxy_protocol();
+  const std::optional<ProxyVersion> send = ReadProxyVersion(from.send_proxy_protocol());
+  if (!send) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", from.name(), ": send_proxy_protocol ", from.send_proxy_protocol(),
+                     " is not known to this proxy"));
+  }
+  // Whose address would stand on a connection that clients share?
+  if (*send != ProxyVersion::kNone && set.mode == CarryMode::kMessage) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "service ", from.name(), ": send_proxy_protocol does not go with mode MESSAGE"));
+  }
+  set.send_proxy_protocol = *send;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
+                                                         const Resolver& resolve,
+                                                         TrafficStats& stats) {
+  if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
+  const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
+  if (!listen.ok() || listen->is_unix()) {
+    return absl::InvalidArgumentError(absl::StrCat("service ", from.name(),
+                                                   ": listener.address: expected host:port; got \"",
+                                                   from.listener().address(), "\""));
+  }
+  auto set = std::make_shared<EndpointSet>();
+  set->service = from.name();
+  set->authority = absl::StrCat(from.name(), ":", listen->port);
+  set->listen = *listen;
+  absl::StatusOr<FlowLimits> limits = ReadLimits(from.name(), from.limits());
+  if (!limits.ok()) return limits.status();
+  set->limits = *limits;
+  if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
+  if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
+  set->stats = stats.Listener(from.name());
+  std::set<std::string> ids;
+  for (const v1::Endpoint& item : from.endpoints()) {
+    absl::StatusOr<Endpoint> endpoint = ReadEndpoint(from.name(), item, resolve, stats);
+    if (!endpoint.ok()) return endpoint.status();
+    if (!ids.insert(endpoint->id).second) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", from.name(), ": endpoint ", endpoint->id, " is there twice"));
+    }
+    set->endpoints.push_back(*std::move(endpoint));
+  }
+  return set;
+}
+
+bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b) {
+  if (a.has_value() != b.has_value()) return false;
+  return !a || (a->size == b->size && std::memcmp(&a->storage, &b->storage, a->size) == 0);
+}
+
+bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
+  return a.id == b.id && a.address == b.address && a.weight == b.weight &&
+         SameTarget(a.resolved, b.resolved);
+}
+
+bool SameSet(const EndpointSet& a, const EndpointSet& b) {
+  const auto limits = [](const FlowLimits& l) {
+    return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients,
+                      l.max_clients_per_source);
+  };
+  return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
+         a.carry_key == b.carry_key && a.accept_proxy_protocol == b.accept_proxy_protocol &&
+         a.send_proxy_protocol == b.send_proxy_protocol &&
+         std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
+                    SameEndpoint);
+}
+
+std::shared_ptr<const EndpointSet> ShareWith(const RoutingTable* previous,
+                                             std::shared_ptr<EndpointSet> set) {
+  if (previous == nullptr) return set;
+  for (const auto& old : previous->services) {
+    if (SameSet(*old, *set)) return old;
+  }
+  return set;
+}
+
+v1::Snapshot ApplyDelta(const v1::Snapshot& base, const v1::SnapshotDelta& delta) {
+  std::map<std::string, v1::Service> services;
+  for (const v1::Service& service : base.services()) services[service.name()] = service;
+  for (const std::string& name : delta.removed_services()) services.erase(name);
+  for (const v1::Service& service : delta.services()) services[service.name()] = service;
+  v1::Snapshot next;
+  *next.mutable_id() = delta.id();
+  for (auto& [name, service] : services) *next.add_services() = std::move(service);
+  return next;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
+                                          const v1::SubscribeResponse& response) {
+  if (response.has_up_to_date()) {
+    if (Order(response.up_to_date()) == Order(current.id())) return current;
+    return absl::FailedPreconditionError(absl::StrCat("told to be up to date with ",
+                                                      IdText(response.up_to_date()),
+                                                      "; this proxy holds ", IdText(current.id())));
+  }
+  if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
+    return absl::FailedPreconditionError(absl::StrCat("the delta is for ",
+                                                      IdText(response.delta().base()),
+                                                      "; this proxy holds ", IdText(current.id())));
+  }
+  if (!response.has_delta() && !response.has_snapshot()) {
+    return absl::InvalidArgumentError("the response has neither snapshot nor delta");
+  }
+  v1::Snapshot next =
+      response.has_delta() ? ApplyDelta(current, response.delta()) : response.snapshot();
+  if (Order(next.id()) < Order(current.id())) {
+    return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
+                                                      " is older than ", IdText(current.id()),
+                                                      ", which this proxy holds"));
+  }
+  return next;
+}
+
+absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::Snapshot& snapshot,
+                                                                      const RoutingTable* previous,
+                                                                      const Resolver& resolve,
+                                                                      TrafficStats& stats) {
+  if (snapshot.services_size() > kMaxServices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
+  }
+  auto table = std::make_shared<RoutingTable>();
+  table->epoch = snapshot.id().epoch();
+  table->version = snapshot.id().version();
+  std::set<std::string> names;
+  std::map<std::string, std::string> listeners;
+  for (const v1::Service& item : snapshot.services()) {
+    if (item.endpoints_size() > kMaxEndpoints) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", item.name(), ": more than ", kMaxEndpoints, " endpoints"));
+    }
+    absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, resolve, stats);
+    if (!set.ok()) return set.status();
+    if (!names.insert((*set)->service).second) {
+      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is there twice"));
+    }
+    const auto [taken, fresh] = listeners.try_emplace((*set)->listen.ToString(), item.name());
+    if (!fresh && (*set)->listen.port != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "services ", taken->second, " and ", item.name(), " both listen on ", taken->first));
+    }
+    table->services.push_back(ShareWith(previous, *std::move(set)));
+  }
+  return table;
+}
+
+v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence) {
+  v1::Snapshot relaxed = snapshot;
+  if (silence <= kRelaxAfter) return relaxed;
+  const double keep = std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
+  for (v1::Service& service : *relaxed.mutable_services()) {
+    double weights = 0;
+    double capacities = 0;
+    for (const v1::Endpoint& endpoint : service.endpoints()) {
+      if (endpoint.draining()) continue;
+      weights += endpoint.weight();
+      capacities += endpoint.capacity();
+    }
+    if (weights <= 0 || capacities <= 0) continue;
+    for (v1::Endpoint& endpoint : *service.mutable_endpoints()) {
+      if (endpoint.draining()) continue;
+      const double resting = endpoint.capacity() / capacities * weights;
+      endpoint.set_weight(keep * endpoint.weight() + (1 - keep) * resting);
+    }
+  }
+  return relaxed;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,23 @@
+// The way to one endpoint of a service in `direct` mode: there is nothing to keep, only an address.
+// Confined to its worker's loop.
+#pragma once
+
+#include "dataplane/route/carrier.h"
+
+namespace trunkline {
+
+class DirectWay final : public Carrier {
+ public:
+  void SetTarget(const SocketAddress&) override {
+    if (has_target_) return;
+    has_target_ = true;
+    NotifyUsers();
+  }
+  bool usable() const override { return has_target_; }
+  bool idle() const override { return !used(); }
+
+ private:
+  bool has_target_ = false;
+};
+
+}  // namespace trunkline

@@ -1,0 +1,23 @@
+#include "dataplane/flow/flow.h"
+
+#include <algorithm>
+
+namespace trunkline {
+namespace {
+
+// First try included.
+constexpr size_t kMaxTries = 3;
+
+}  // namespace
+
+bool Flow::tried(const EndpointState* endpoint) const {
+  return std::find(tried_.begin(), tried_.end(), endpoint) != tried_.end();
+}
+
+bool Flow::NoteTry() {
+  if (tried_.size() + 1 >= kMaxTries) return false;
+  tried_.push_back(endpoint_);
+  return true;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,73 @@
+#include "dataplane/flow/lingering_closes.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kReadBytes = 64 * 1024;
+// Reads at once; the rest waits for its turn.
+constexpr int kReadsPerPass = 16;
+
+// False: the client has ended its side, or it broke.
+bool DropWhatCame(int fd) {
+  thread_local std::vector<uint8_t> buffer(kReadBytes);
+  for (int i = 0; i < kReadsPerPass; ++i) {
+    const ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+  }
+  return true;
+}
+
+}  // namespace
+
+class LingeringCloses::Socket final : public EventHandler {
+ public:
+  Socket(LingeringCloses* owner, UniqueFd fd) : owner_(owner), fd_(std::move(fd)) {}
+
+  // Level-triggered: what one pass leaves, the next one finds.
+  bool Watch(EventLoop& loop, absl::Duration patience) {
+    loop.Arm(timer_, patience);
+    return loop.Add(fd_.get(), EPOLLIN | EPOLLRDHUP, this);
+  }
+
+ private:
+  void OnEvents(uint32_t) override {
+    if (fd_ && !DropWhatCame(fd_.get())) End();
+  }
+  void End() {
+    timer_.Cancel();
+    fd_.Reset();
+    owner_->Remove(*this);
+  }
+
+  LingeringCloses* const owner_;
+  UniqueFd fd_;
+  MemberTimer<Socket, &Socket::End> timer_{this};
+};
+
+LingeringCloses::LingeringCloses(EventLoop& loop, absl::Duration patience)
+    : loop_(loop), patience_(patience) {}
+
+LingeringCloses::~LingeringCloses() = default;
+
+void LingeringCloses::Add(UniqueFd client) {
+  shutdown(client.get(), SHUT_WR);
+  if (!DropWhatCame(client.get()) || sockets_.size() >= kMost) return;
+  auto socket = std::make_unique<Socket>(this, std::move(client));
+  if (socket->Watch(loop_, patience_)) sockets_.push_back(std::move(socket));
+}
+
+void LingeringCloses::Remove(Socket& socket) {
+  const auto it = std::find_if(sockets_.begin(), sockets_.end(),
+                               [&](const auto& owned) { return owned.get() == &socket; });
+  loop_.Retire(std::move(*it));
+  sockets_.erase(it);
+}
+
+}  // namespace trunkline

@@ -1,0 +1,60 @@
+#include "dataplane/listen/listener.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "dataplane/route/dialer.h"
+
+namespace trunkline {
+namespace {
+
+// Per pass: bounds the wait of those already connected to some hundred microseconds.
+constexpr int kAcceptsPerPass = 16;
+// How long to leave a full house alone.
+constexpr absl::Duration kPause = absl::Milliseconds(20);
+
+}  // namespace
+
+Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
+    : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
+  loop_.Add(socket_.get(), EPOLLIN, this);
+}
+
+void Listener::OnEvents(uint32_t) {
+  if (!socket_) return;
+  for (int i = 0; i < kAcceptsPerPass; ++i) {
+    if (!acceptor_->HasRoom()) {
+      Pause();
+      return;
+    }
+    UniqueFd client(accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!client) {
+      if (OutOfSockets(errno)) Pause();
+      return;
+    }
+    cell_->accepted.Add();
+    acceptor_->OnClient(std::move(client));
+  }
+}
+
+// A successor may hold the same socket: then closing it here does not end the kernel's watch.
+Listener::~Listener() {
+  if (socket_) loop_.Remove(socket_.get());
+}
+
+UniqueFd Listener::TakeSocket() {
+  pause_timer_.Cancel();
+  loop_.Remove(socket_.get());
+  return std::move(socket_);
+}
+
+void Listener::Pause() {
+  cell_->pauses.Add();
+  loop_.Modify(socket_.get(), 0, this);
+  loop_.Arm(pause_timer_, kPause);
+}
+
+void Listener::Resume() { loop_.Modify(socket_.get(), EPOLLIN, this); }
+
+}  // namespace trunkline

@@ -1,0 +1,162 @@
+#include "dataplane/message/shared_pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/absl_view.h"
+#include "common/observe/log.h"
+
+namespace trunkline {
+namespace {
+
+constexpr Backoff::Options kDialBackoff = {
+    .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
+// Requests under way on the least busy connection that make another one worth it. Few connections
+// mean that more requests leave in one system call; many, that a slow request holds up fewer.
+constexpr size_t kWorthAnother = 16;
+
+// A request joins a batch where so many more are under way than on the least busy connection: it
+// saves a write here and a read there, and costs less order than that.
+constexpr size_t kDeeperForABatch = 4;
+
+size_t Burden(const SharedConnection& connection) {
+  const size_t in_flight = connection.in_flight();
+  if (!connection.collecting()) return in_flight + kDeeperForABatch;
+  return in_flight;
+}
+
+}  // namespace
+
+SharedPool::SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Options options,
+                       std::shared_ptr<ConnectionBudget> budget, SharedCounters* counters,
+                       Gauge* open, uint64_t random_seed)
+    : loop_(loop),
+      dialer_(dialer),
+      name_(std::move(name)),
+      options_(std::move(options)),
+      budget_(std::move(budget)),
+      counters_(counters),
+      open_(open),
+      random_(random_seed),
+      backoff_(kDialBackoff) {}
+
+SharedPool::~SharedPool() { open_->Add(-static_cast<int64_t>(connections_.size())); }
+
+void SharedPool::SetTarget(const SocketAddress& target) {
+  target_ = target;
+  if (std::exchange(has_target_, true)) return;
+  NotifyUsers();
+}
+
+SharedConnection* SharedPool::Acquire() {
+  SharedConnection* best = nullptr;
+  for (const auto& connection : connections_) {
+    if (!connection->HasRoom()) continue;
+    if (best == nullptr || Burden(*connection) < Burden(*best)) best = connection.get();
+  }
+  const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
+  if (busy && !failing_) {
+    if (SharedConnection* fresh = Dial(); fresh != nullptr) best = fresh;
+  }
+  return best;
+}
+
+bool SharedPool::AnyUp() const {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const auto& connection) { return connection->up(); });
+}
+
+// From here on, no connection waits for a slow client while others wait for the connection.
+void SharedPool::Await() {
+  somebody_waits_ = true;
+  for (const auto& connection : connections_) connection->Resume();
+}
+
+void SharedPool::TellThoseWhoWait() {
+  if (std::exchange(somebody_waits_, false)) NotifyOfRoom();
+}
+
+SharedConnection* SharedPool::Dial() {
+  if (!has_target_ || !used() || connections_.size() >= options_.max_shared) return nullptr;
+  ConnectionLease lease(budget_, options_.max_connections);
+  if (!lease) return nullptr;
+  ConnectResult result = dialer_.Connect(target_);
+  if (Dialer::IsOurFault(result)) return nullptr;
+  SharedConnection::Owner* const owner = this;
+  connections_.push_back(std::make_unique<SharedConnection>(
+      loop_, std::move(result), options_.connection, std::move(lease), owner, counters_));
+  open_->Add(1);
+  return connections_.back().get();
+}
+
+bool SharedPool::MakeRoom() {
+  const auto idle = std::find_if(connections_.begin(), connections_.end(),
+                                 [](const auto& connection) { return connection->idle(); });
+  if (idle == connections_.end()) return false;
+  (*idle)->Close();
+  return true;
+}
+
+void SharedPool::OnPlaceFree() { TellThoseWhoWait(); }
+
+// What was known of the server is old.
+void SharedPool::OnUsed() {
+  if (failing_ && !probe_timer_.armed()) loop_.Arm(probe_timer_, absl::ZeroDuration());
+}
+
+void SharedPool::OnUnused() {
+  probe_timer_.Cancel();
+  somebody_waits_ = false;
+  for (size_t i = connections_.size(); i-- > 0;) {
+    if (connections_[i]->idle()) connections_[i]->Close();
+  }
+}
+
+void SharedPool::OnConnectionUp(SharedConnection& connection) {
+  if (std::exchange(failing_, false)) {
+    LogInfo("{} is reached again", name_);
+    backoff_.Reset();
+    probe_timer_.Cancel();
+    NotifyUsers();
+  }
+  OnConnectionRoom(connection);
+}
+
+void SharedPool::OnConnectionRoom(SharedConnection& connection) {
+  // What nobody uses any more finishes what it has.
+  if (!used() && connection.idle()) {
+    connection.Close();
+    return;
+  }
+  TellThoseWhoWait();
+}
+
+void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
+                                   const absl::Status& why) {
+  const auto it = std::find_if(connections_.begin(), connections_.end(),
+                               [&](const auto& owned) { return owned.get() == &connection; });
+  loop_.Retire(std::move(*it));
+  connections_.erase(it);
+  open_->Add(-1);
+  if (!used()) return;
+  if (never_up) {
+    if (!failing_) LogWarn("{} cannot be reached: {}; retrying", name_, StdView(why.message()));
+    failing_ = true;
+    if (!probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  } else if (!why.ok()) {
+    LogWarn("shared connection to {} lost: {}", name_, StdView(why.message()));
+  }
+  // Without any, it is unusable while it fails.
+  if (failing_ && !AnyUp()) NotifyUsers();
+  TellThoseWhoWait();
+}
+
+void SharedPool::Probe() {
+  if (!used() || !failing_) return;
+  // One that is on its way will tell.
+  const bool dialling = std::any_of(connections_.begin(), connections_.end(),
+                                    [](const auto& connection) { return !connection->up(); });
+  if (!dialling && Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+}
+
+}  // namespace trunkline

@@ -1,0 +1,63 @@
+#include "dataplane/route/dialer.h"
+
+#include <cerrno>
+#include <utility>
+
+#include "common/observe/log.h"
+
+namespace trunkline {
+namespace {
+
+// Descriptors come back as clients leave: as long as a listener leaves a full house alone.
+constexpr absl::Duration kTryAgain = absl::Milliseconds(20);
+// What comes and goes is told no more often.
+constexpr absl::Duration kTellInterval = absl::Seconds(10);
+
+}  // namespace
+
+bool OutOfSockets(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner)
+    : loop_(loop), stats_(stats), owner_(owner), may_tell_at_(loop.now()) {}
+
+bool Dialer::IsOurFault(const ConnectResult& result) {
+  return result.state == ConnectState::kFailed &&
+         (OutOfSockets(result.error) || result.error == EADDRNOTAVAIL);
+}
+
+ConnectResult Dialer::Connect(const SocketAddress& target) {
+  if (blocked_by_ != 0) {
+    return {.fd = UniqueFd(), .state = ConnectState::kFailed, .error = blocked_by_};
+  }
+  ConnectResult result =
+      owner_.HasSocket()
+          ? ConnectTo(target)
+          : ConnectResult{.fd = UniqueFd(), .state = ConnectState::kFailed, .error = EMFILE};
+  if (IsOurFault(result)) OnLacking(result.error, target);
+  return result;
+}
+
+void Dialer::OnLacking(int error, const SocketAddress& target) {
+  const bool no_sockets = OutOfSockets(error);
+  if (no_sockets) blocked_by_ = error;
+  (no_sockets ? stats_.socket_shortages : stats_.port_shortages).Add();
+  if (no_sockets) stats_.sockets_short.Set(1);
+  if (!timer_.armed()) loop_.Arm(timer_, kTryAgain);
+  if (told_short_ || loop_.now() < may_tell_at_) return;
+  may_tell_at_ = loop_.now() + kTellInterval;
+  told_short_ = no_sockets;
+  LogWarn("no {} for a connection to {}: {}; clients wait",
+          no_sockets ? "socket" : "port of this machine", target.ToString(), ErrorText(error));
+}
+
+void Dialer::OnTimer() {
+  const bool was_blocked = std::exchange(blocked_by_, 0) != 0;
+  owner_.DialAgain();
+  if (!was_blocked || blocked_by_ != 0) return;
+  stats_.sockets_short.Set(0);
+  if (std::exchange(told_short_, false)) LogInfo("nobody waits for a socket any more");
+}
+
+}  // namespace trunkline

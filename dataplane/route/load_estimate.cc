@@ -1,0 +1,40 @@
+#include "dataplane/route/load_estimate.h"
+
+#include <cstddef>
+#include <limits>
+
+namespace trunkline {
+namespace {
+
+// From here on a server has little left to give, whatever its queue is.
+constexpr uint32_t kBusyUtilization = 850;  // thousandths
+constexpr double kHotQuantile = 0.84;
+
+}  // namespace
+
+void LoadEstimate::OnWord(const ServerLoad& said, MonotonicTime now) {
+  said_ = said;
+  own_then_ = own_;
+  known_ = true;
+  heard_at_ = now;
+}
+
+bool LoadEstimate::ForgetIfOld(MonotonicTime now) {
+  if (!known_ || now - heard_at_ < kFreshFor) return false;
+  known_ = false;
+  return true;
+}
+
+bool LoadEstimate::busy() const {
+  return known_ && said_.utilization != ServerLoad::kUnknown &&
+         said_.utilization >= kBusyUtilization;
+}
+
+double HotAbove(std::vector<double>& scores) {
+  if (scores.empty()) return std::numeric_limits<double>::infinity();
+  const auto rank = static_cast<ptrdiff_t>(kHotQuantile * static_cast<double>(scores.size() - 1));
+  std::nth_element(scores.begin(), scores.begin() + rank, scores.end());
+  return scores[static_cast<size_t>(rank)];
+}
+
+}  // namespace trunkline

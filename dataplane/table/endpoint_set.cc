@@ -1,0 +1,19 @@
+#include "dataplane/table/endpoint_set.h"
+
+#include <algorithm>
+#include <functional>
+
+namespace trunkline {
+
+ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers) {
+  const size_t most = set.message != nullptr ? set.message->max_connections : 0;
+  if (most == 0) return {};
+  const size_t first = std::hash<std::string>()(set.service) % workers;
+  const size_t place = (worker + workers - first) % workers;
+  const size_t takers = std::min(most, workers);
+  return {.limited = true,
+          .connections = static_cast<uint32_t>(most / workers + (place < most % workers ? 1 : 0)),
+          .taker = (first + place % takers) % workers};
+}
+
+}  // namespace trunkline

@@ -1,0 +1,287 @@
+#include "dataplane/tunnel/trunk_pool.h"
+
+#include <algorithm>
+
+#include "common/base/absl_view.h"
+#include "common/observe/log.h"
+#include "common/trunk/load_offer.h"
+
+namespace trunkline {
+namespace {
+
+// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one
+// idle.
+constexpr Backoff::Options kDialBackoff = {
+    .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
+// Beyond this many streams on the least busy trunk another one is worth its connection; or when it
+// is three quarters full, so that nobody has to wait for a dial.
+constexpr size_t kStreamsWorthAnotherTrunk = 256;
+// A trunk that ended sooner is replaced with backoff: its agent may be restarting in a loop.
+constexpr absl::Duration kLasted = absl::Seconds(1);
+// A load stream is one of those that the agent allows at once: not where they are few.
+constexpr size_t kStreamsToSpareOne = 16;
+
+}  // namespace
+
+TrunkPool::TrunkPool(EventLoop& loop, Dialer& dialer, std::string address, Options options,
+                     WorkerStats* stats, uint64_t random_seed)
+    : loop_(loop),
+      dialer_(dialer),
+      address_(std::move(address)),
+      options_(std::move(options)),
+      stats_(stats),
+      random_(random_seed),
+      backoff_(kDialBackoff) {}
+
+TrunkPool::~TrunkPool() = default;
+
+void TrunkPool::OnUnused() {
+  dial_timer_.Cancel();
+  age_timer_.Cancel();
+  // Each Drain or Close may take its trunk out of the list.
+  std::vector<TrunkConnection*> ending;
+  for (const auto& trunk : trunks_) ending.push_back(trunk.get());
+  for (TrunkConnection* trunk : ending) {
+    if (trunk == dialing_) {
+      trunk->Close(absl::OkStatus());
+    } else {
+      // Also one without streams: bytes of those that ended may still be on their way.
+      Drain(*trunk);
+    }
+  }
+}
+
+// A load stream stays open for ever: its trunk would, too.
+void TrunkPool::Drain(TrunkConnection& trunk) {
+  EndLoad(trunk);
+  trunk.Drain();
+}
+
+void TrunkPool::SetTarget(const SocketAddress& target) {
+  target_ = target;
+  has_target_ = true;
+  DialIfNeeded();
+}
+
+bool TrunkPool::usable() const {
+  return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
+}
+
+// What a new stream would wait behind: first what strains the trunk, then who is there. Those who
+// are not many yet wait for nobody, and where all of them are on one trunk, each pass reads and
+// writes that one alone, at both ends.
+std::pair<TrunkStrain::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
+  return {trunk.strain(), trunk.session().open_streams() / Enough(trunk)};
+}
+
+size_t TrunkPool::Enough(const TrunkConnection& trunk) {
+  const size_t most = trunk.max_streams();
+  return std::min(kStreamsWorthAnotherTrunk, most - most / 4);
+}
+
+size_t TrunkPool::Current() const {
+  return std::count_if(trunks_.begin(), trunks_.end(),
+                       [](const auto& t) { return !t->draining(); });
+}
+
+TrunkConnection* TrunkPool::Acquire() {
+  TrunkConnection* best = nullptr;
+  for (const auto& trunk : trunks_) {
+    if (trunk->usable() && trunk->session().IdsNearlySpent()) Drain(*trunk);
+    if (!trunk->usable()) continue;
+    if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
+  }
+  const bool busy = best == nullptr || best->strain() != TrunkStrain::Level::kNone ||
+                    best->session().open_streams() >= Enough(*best);
+  if (busy) DialAnother();
+  return best;
+}
+
+void TrunkPool::DialIfNeeded() {
+  // Who comes while all are full waits in line and asks for no trunk.
+  bool room = false;
+  for (const auto& trunk : trunks_) {
+    room = room || (trunk->up() && trunk->session().open_streams() < trunk->max_streams());
+  }
+  if (!room) DialAnother();
+}
+
+void TrunkPool::DialAnother() {
+  if (dialing_ == nullptr && Current() < options_.max_trunks && !dial_timer_.armed()) Dial();
+}
+
+void TrunkPool::Dial() {
+  if (dialing_ != nullptr || !has_target_ || !used()) return;
+  ConnectResult result = dialer_.Connect(target_);
+  // Says nothing of the agent; the dialer asks again soon.
+  if (OutOfSockets(result.error)) return;
+  stats_->dials.Add();
+  if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
+    DialLater(ErrorText(result.error));
+    return;
+  }
+  const TrunkConnection::Options options = {
+      .session = {.role = Http2Session::Role::kClient,
+                  .max_streams = options_.max_streams_per_trunk,
+                  .last_stream_id = options_.last_stream_id,
+                  .window_budget = options_.window_budget},
+      .ping_after = options_.ping_after,
+      .ping_timeout = options_.ping_timeout,
+      .tls = options_.tls.get()};
+  TrunkConnection::Owner* const owner = this;
+  trunks_.push_back(std::make_unique<TrunkConnection>(loop_, std::move(result.fd), options, owner,
+                                                      &stats_->trunk));
+  dialing_ = trunks_.back().get();
+  stats_->trunks.Add(1);
+}
+
+void TrunkPool::DialLater(const std::string& why) {
+  stats_->dial_failures.Add();
+  if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
+  reported_down_ = true;
+  loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
+}
+
+Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* status) {
+  *status = 405;  // agents open no streams
+  return nullptr;
+}
+
+void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
+  if (&trunk == dialing_) {
+    dialing_ = nullptr;
+    last_up_ = loop_.now();
+    AskForLoad(trunk);
+    stats_->trunks_up.Add();
+    if (reported_down_) LogInfo("trunk to {} is back", address_);
+    reported_down_ = false;
+    if (std::exchange(replacing_, false)) DrainOldest();
+    if (!age_timer_.armed()) loop_.Arm(age_timer_, Age());
+  }
+  if (trunk.draining()) {
+    EndLoad(trunk);
+    if (trunk.peer_drains()) {
+      LogInfo("agent {} asks for no new streams on a trunk", address_);
+      Replace();
+    }
+  }
+  DialIfNeeded();
+  NotifyUsers();
+}
+
+// A trunk that was up ends, and not because this pool wants it.
+void TrunkPool::Replace() {
+  if (loop_.now() - last_up_ >= kLasted) {
+    backoff_.Reset();
+    DialIfNeeded();
+  } else if (!dial_timer_.armed()) {
+    loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
+  }
+}
+
+absl::Duration TrunkPool::JitteredAge(absl::Duration max_age, double uniform) {
+  return max_age * (0.8 + 0.4 * uniform);
+}
+
+absl::Duration TrunkPool::Age() { return JitteredAge(options_.max_age, random_.Uniform()); }
+
+// One of them in each turn: with several trunks the turns come so much more often.
+void TrunkPool::OnAgeTimer() {
+  if (!used() || trunks_.empty()) return;
+  const size_t current = Current();
+  loop_.Arm(age_timer_, Age() / static_cast<double>(std::max<size_t>(1, current)));
+  // Flows that do not end keep their trunks: those do not become more and more.
+  if (dial_timer_.armed() || trunks_.size() - current >= options_.max_trunks) return;
+  if (HasSpare()) return DrainOldest();
+  replacing_ = true;
+  if (dialing_ == nullptr) Dial();
+}
+
+// Whether one less would do, and would for some time.
+bool TrunkPool::HasSpare() const {
+  size_t up = 0;
+  size_t streams = 0;
+  size_t enough = kStreamsWorthAnotherTrunk;
+  for (const auto& trunk : trunks_) {
+    if (!trunk->up()) continue;
+    if (trunk->strain() != TrunkStrain::Level::kNone) return false;
+    ++up;
+    enough = std::min(enough, Enough(*trunk));
+    streams += trunk->session().open_streams();
+  }
+  // Half of what would make the rest ask for one more.
+  return up > 1 && streams < (up - 1) * enough / 2;
+}
+
+// They are in the order of their birth. The newest stays.
+void TrunkPool::DrainOldest() {
+  for (const auto& trunk : trunks_) {
+    if (trunk.get() == trunks_.back().get()) return;
+    if (!trunk->up()) continue;
+    Drain(*trunk);
+    return;
+  }
+}
+
+void TrunkPool::AskForLoad(TrunkConnection& trunk) {
+  const bool worthwhile =
+      PeerOffersLoad(trunk.session()) && trunk.max_streams() >= kStreamsToSpareOne;
+  if (!worthwhile || !trunk.up()) return;
+  LoadSubscription::Owner& owner = *this;
+  auto subscription = std::make_unique<LoadSubscription>(loop_, trunk, owner);
+  if (!trunkline::AskForLoad(trunk.session(), subscription.get()).ok()) return;
+  subscriptions_.push_back(std::move(subscription));
+  stats_->load_subscriptions.Add(1);
+}
+
+void TrunkPool::OnLoadWord(const LoadWord& word) {
+  stats_->load_words.Add();
+  TellLoad(word);
+}
+
+void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
+  const auto it = std::find_if(subscriptions_.begin(), subscriptions_.end(),
+                               [&](const auto& owned) { return owned.get() == &subscription; });
+  loop_.Retire(std::move(*it));
+  subscriptions_.erase(it);
+  stats_->load_subscriptions.Add(-1);
+  if (fault) {
+    stats_->load_faults.Add();
+    LogWarn("agent {} says how loaded it is in a way that is not understood; not asked any more",
+            address_);
+  }
+  if (subscriptions_.empty()) TellLoadUnknown();
+}
+
+void TrunkPool::EndLoad(const TrunkConnection& trunk) {
+  const auto it = std::find_if(subscriptions_.begin(), subscriptions_.end(),
+                               [&](const auto& owned) { return owned->is_of(trunk); });
+  if (it == subscriptions_.end()) return;
+  (*it)->Cancel();
+  OnLoadEnded(**it, /*fault=*/false);
+}
+
+void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
+  const auto it = std::find_if(trunks_.begin(), trunks_.end(),
+                               [&](const auto& owned) { return owned.get() == &trunk; });
+  loop_.Retire(std::move(*it));
+  trunks_.erase(it);
+  stats_->trunks.Add(-1);
+  const bool was_dial = dialing_ == &trunk;
+  if (was_dial) dialing_ = nullptr;
+  if (!used()) return;
+  if (was_dial) {
+    DialLater(std::string(why.message()));
+  } else {
+    if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
+    // One that ended because it was drained here says nothing against its agent.
+    if (why.ok() && !trunk.peer_drains()) {
+      DialIfNeeded();
+    } else {
+      Replace();
+    }
+  }
+  NotifyUsers();
+}
+
+}  // namespace trunkline

@@ -1,0 +1,61 @@
+// A client connection as a stream on a trunk: `tunnel` mode.
+//
+// Adds to StreamBridge what a client needs: an endpoint, a time-out for getting there, and a second
+// try elsewhere when it is certain that the first one reached no server. For that it keeps a copy
+// of what the client sent (at most 64 KiB) until the agent answers 200; after that nothing is ever
+// sent twice.
+//
+// Safe to retry: the agent says 503 (it could not connect), or the stream was refused or lies above
+// the last id of a GOAWAY. Not safe: a trunk that broke.
+//
+// Confined to its worker's loop.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/trunk/stream_bridge.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/table/endpoint_set.h"
+
+namespace trunkline {
+
+class TunnelFlow final : public Flow, public StreamBridge {
+ public:
+  TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router, const FlowLimits& limits);
+
+  void Begin() override;
+  bool Start(EndpointState& endpoint) override;
+  void GiveUp() override { Abort(End::kStreamReset); }
+  void Shutdown() override { Abort(End::kShutdown); }
+  void Shed() override;
+  Held held() const override;
+
+ private:
+  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
+  void OnHeaders(int status) override;
+  void OnData(const uint8_t* data, size_t size) override;
+  void OnClosed(uint32_t error_code) override;
+  void OnDone(End end) override;
+  void OnLoadChanged(bool is_load) override;
+  void OnConnectTimer();
+
+  bool TryAnother();
+  void Remember(const uint8_t* data, size_t size);
+  void ForgetIfReplayed();
+  void Forget();
+  FlowEnd EndOf(End end) const;
+
+  const absl::Duration first_byte_timeout_;
+  bool confirmed_ = false;
+  bool refused_ = false;
+  bool shed_ = false;
+  bool replayable_ = true;
+  std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
+  GaugeShare copy_share_;
+  MonotonicTime copied_at_;  // its first byte
+  size_t replayed_ = 0;
+  MemberTimer<TunnelFlow, &TunnelFlow::OnConnectTimer> connect_timer_{this};
+};
+
+}  // namespace trunkline

@@ -1,0 +1,119 @@
+#include "agent/proc/sock_diag.h"
+
+#include <gtest/gtest.h>
+#include <linux/netlink.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "tests/agent/testdata.h"
+
+namespace trunkline {
+namespace {
+
+constexpr uint32_t kSequence = 7;
+
+std::vector<std::string> Datagrams(const std::string& file) {
+  std::vector<std::string> datagrams;
+  for (absl::string_view block : absl::StrSplit(Testdata(file), "\n\n")) {
+    const std::string hex = absl::StrReplaceAll(block, {{"\n", ""}});
+    if (!hex.empty()) datagrams.push_back(absl::HexStringToBytes(hex));
+  }
+  return datagrams;
+}
+
+// Feeds a whole dump; the last datagram must say that it is the last.
+SocketDump Parse(const std::string& file) {
+  SocketDump dump;
+  const std::vector<std::string> datagrams = Datagrams(file);
+  for (size_t i = 0; i < datagrams.size(); ++i) {
+    const auto done = ParseSocketDumpReply(datagrams[i], kSequence, dump);
+    EXPECT_TRUE(done.ok()) << done.status();
+    EXPECT_EQ(done.value_or(false), i + 1 == datagrams.size());
+  }
+  return dump;
+}
+
+// Of the port that every recorded dump was asked for; there is no other.
+PortSockets OnlyPort(const SocketDump& dump) {
+  EXPECT_LE(dump.ports.size(), 1u);
+  return dump.ports.empty() ? PortSockets() : dump.ports.begin()->second;
+}
+
+TEST(SockDiagTest, DualStackListenersClientsAllComeWithInet6) {
+  for (const char* tree : {"linux-6.18-hybrid", "linux-6.1-v2"}) {
+    EXPECT_EQ(OnlyPort(Parse(std::string(tree) + "/diag-inet6.hex")).established, 6u) << tree;
+    EXPECT_EQ(OnlyPort(Parse(std::string(tree) + "/diag-inet.hex")).established, 0u) << tree;
+  }
+}
+
+TEST(SockDiagTest, BytesAreThoseThatTheClientsSentAndGot) {
+  // On 6.18: clients over IPv6 and over IPv4 each sent 100, 200, 300 bytes and got 10, 20, 30.
+  uint64_t sent = 0, received = 0;
+  const PortSockets port = OnlyPort(Parse("linux-6.18-hybrid/diag-inet6.hex"));
+  for (const SocketBytes& socket : port.sockets) {
+    sent += socket.sent_bytes;
+    received += socket.received_bytes;
+    EXPECT_NE(socket.cookie, 0u);
+  }
+  EXPECT_EQ(sent, 2u * (10 + 20 + 30));
+  EXPECT_EQ(received, 2u * (100 + 200 + 300));
+}
+
+TEST(SockDiagTest, KernelWithoutTheModuleRefusesInTheDoneMessage) {
+  SocketDump dump;
+  const auto done =
+      ParseSocketDumpReply(Datagrams("linux-6.1-v2/diag-refused.hex")[0], kSequence, dump);
+  EXPECT_TRUE(absl::IsNotFound(done.status())) << done.status();
+}
+
+TEST(SockDiagTest, ReplyToAnotherQuestionIsSkipped) {
+  SocketDump dump;
+  for (const std::string& datagram : Datagrams("linux-6.18-hybrid/diag-inet6.hex")) {
+    EXPECT_FALSE(*ParseSocketDumpReply(datagram, kSequence + 1, dump));
+  }
+  EXPECT_TRUE(dump.ports.empty());
+}
+
+TEST(SockDiagTest, TcpInfoOfAnOldKernelGivesCountsWithoutBytes) {
+  // Cut each attribute to the 104 bytes that tcp_info had in Linux 3.2.
+  std::string datagram = Datagrams("linux-6.18-hybrid/diag-inet6.hex")[0];
+  nlmsghdr header;
+  std::memcpy(&header, datagram.data(), sizeof(header));
+  constexpr size_t kSocketBytes = sizeof(nlmsghdr) + 72;
+  std::string one =
+      datagram.substr(0, kSocketBytes) + std::string("\x6c\0\x02\0", 4) + std::string(104, '\1');
+  header.nlmsg_len = static_cast<uint32_t>(one.size());
+  std::memcpy(one.data(), &header, sizeof(header));
+  SocketDump dump;
+  ASSERT_TRUE(ParseSocketDumpReply(one, kSequence, dump).ok());
+  EXPECT_EQ(OnlyPort(dump).established, 1u);
+  EXPECT_EQ(OnlyPort(dump).sockets[0].sent_bytes, 0u);
+}
+
+TEST(SockDiagTest, EveryCutOfADatagramIsAnErrorOrAWholeNumberOfSockets) {
+  const std::string datagram = Datagrams("linux-6.18-hybrid/diag-inet6.hex")[0];
+  nlmsghdr header;
+  std::memcpy(&header, datagram.data(), sizeof(header));
+  for (size_t length = 1; length < datagram.size(); ++length) {
+    SocketDump dump;
+    const auto done = ParseSocketDumpReply(datagram.substr(0, length), kSequence, dump);
+    EXPECT_EQ(done.ok(), length % NLMSG_ALIGN(header.nlmsg_len) == 0) << length;
+  }
+}
+
+TEST(SockDiagTest, RequestNamesFamilyAndAsksForEstablishedOnly) {
+  const std::string request = BuildSocketDumpRequest(AF_INET6, {0x1234}, kSequence);
+  ASSERT_EQ(request.size(), 72u + 4 + 16);
+  EXPECT_EQ(request.substr(0, 4), std::string("\x5c\0\0\0", 4));
+  EXPECT_EQ(request[16], AF_INET6);
+  // 1 << TCP_ESTABLISHED, then no port: the filter has them.
+  EXPECT_EQ(request.substr(20, 6), std::string("\x02\0\0\0\0\0", 6));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,244 @@
+// Each arrow of load_report.proto's sequence, as the agent draws it.
+#include "agent/report/load_reporter.h"
+
+#include <gtest/gtest.h>
+
+#include "agent/report/sampling_loop.h"
+#include "tests/agent/fixture_root.h"
+#include "tests/agent/report/fake_controller.h"
+
+namespace trunkline {
+namespace {
+
+std::vector<LoadSample> Samples(uint32_t streams) {
+  LoadSample sample;
+  sample.service = "metering";
+  sample.endpoint_id = "m1";
+  sample.cores = 2;
+  sample.active_streams = streams;
+  return {sample};
+}
+
+class LoadReporterTest : public testing::Test {
+ protected:
+  std::unique_ptr<LoadReporter> Reporter(const std::string& controller) {
+    return std::make_unique<LoadReporter>(LoadReporter::Options{
+        .controller = controller,
+        .identity = {.agent_id = "m1", .boot_id = "b", .version = "1", .trunk_address = "h:7073"},
+        .on_directive = [this](const Directive& directive) {
+          absl::MutexLock lock(&mutex_);
+          directives_.push_back(directive);
+        }});
+  }
+
+  Directive AwaitDirective() {
+    absl::MutexLock lock(&mutex_);
+    const auto some = [this]()
+                          ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !directives_.empty(); };
+    EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&some), kPatience));
+    return directives_.empty() ? Directive() : directives_.back();
+  }
+
+  absl::Mutex mutex_;
+  std::vector<Directive> directives_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST_F(LoadReporterTest, FirstReportOfAStreamAnnouncesAndLaterOnesDoNot) {
+  FakeController controller;
+  const auto reporter = Reporter(controller.address());
+  reporter->Offer(Samples(1));
+  const v1::LoadReport first = controller.AwaitCount(1)[0].report;
+  EXPECT_EQ(first.seq(), 1u);
+  EXPECT_EQ(first.announcement().agent_id(), "m1");
+  EXPECT_EQ(first.announcement().trunk_address(), "h:7073");
+  ASSERT_EQ(first.announcement().endpoints_size(), 1);
+  EXPECT_DOUBLE_EQ(first.announcement().endpoints(0).cores(), 2);
+  reporter->Offer(Samples(2));
+  const v1::LoadReport second = controller.AwaitCount(2)[1].report;
+  EXPECT_EQ(second.seq(), 2u);
+  EXPECT_FALSE(second.has_announcement());
+  EXPECT_EQ(second.endpoints(0).active_streams(), 2u);
+}
+
+TEST_F(LoadReporterTest, NothingIsSentBeforeThereIsSomethingToSay) {
+  FakeController controller;
+  const auto reporter = Reporter(controller.address());
+  reporter->Stop(absl::Seconds(1));
+  EXPECT_TRUE(controller.received().empty());
+}
+
+TEST_F(LoadReporterTest, DirectiveIsHandedOnAndRemembered) {
+  FakeController controller;
+  v1::AgentDirective directive;
+  directive.mutable_report_interval()->set_seconds(3);
+  auto& endpoint = *directive.add_endpoints();
+  endpoint.set_service("metering");
+  endpoint.set_endpoint_id("m1");
+  endpoint.set_draining(true);
+  controller.set_directive(directive);
+  const auto reporter = Reporter(controller.address());
+  reporter->Offer(Samples(1));
+  EXPECT_EQ(AwaitDirective().report_interval, absl::Seconds(3));
+  const LoadReporter::Status status = reporter->status();
+  EXPECT_TRUE(status.connected);
+  EXPECT_EQ(status.directives_received, 1u);
+  ASSERT_EQ(status.endpoints.size(), 1u);
+  EXPECT_TRUE(status.endpoints[0].draining);
+}
+
+TEST_F(LoadReporterTest, LostControllerIsFoundAgainAndToldEverythingAgain) {
+  auto controller = std::make_unique<FakeController>();
+  const int port = controller->port();
+  const auto reporter = Reporter(controller->address());
+  reporter->Offer(Samples(1));
+  controller->AwaitCount(1);
+  controller->Kill();
+  controller = std::make_unique<FakeController>(port);
+  // No new samples: the last ones are still the newest word.
+  const v1::LoadReport again = controller->AwaitCount(1)[0].report;
+  EXPECT_EQ(again.announcement().boot_id(), "b");
+  EXPECT_EQ(again.endpoints(0).active_streams(), 1u);
+  EXPECT_GT(again.seq(), 1u) << "the sequence belongs to the boot id, not to the stream";
+}
+
+TEST_F(LoadReporterTest, NewestOfferWinsWhileTheControllerIsAway) {
+  auto controller = std::make_unique<FakeController>();
+  const int port = controller->port();
+  controller.reset();
+  const auto reporter = Reporter(absl::StrCat("127.0.0.1:", port));
+  for (uint32_t streams = 1; streams <= 3; ++streams) reporter->Offer(Samples(streams));
+  EXPECT_FALSE(reporter->status().connected);
+  controller = std::make_unique<FakeController>(port);
+  EXPECT_EQ(controller->AwaitCount(1)[0].report.endpoints(0).active_streams(), 3u);
+}
+
+TEST_F(LoadReporterTest, ControllerThatDoesNotReadDelaysNobodyAndMissesNothingNew) {
+  FakeController controller;
+  controller.set_reads(false);
+  const auto reporter = Reporter(controller.address());
+  // Far more than a stream's window holds: were offers queued or written here, this would not end.
+  constexpr uint32_t kOffers = 20'000;
+  for (uint32_t streams = 1; streams <= kOffers; ++streams) reporter->Offer(Samples(streams));
+  controller.set_reads(true);
+  controller.Await([](const FakeController::Received& received) {
+    return received.report.endpoints(0).active_streams() == kOffers;
+  });
+  EXPECT_LT(controller.received().size(), kOffers);
+}
+
+TEST_F(LoadReporterTest, RefusedStreamIsTriedAgain) {
+  FakeController controller;
+  controller.RefuseStreams(2, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "agent_id: no"));
+  const auto reporter = Reporter(controller.address());
+  reporter->Offer(Samples(1));
+  EXPECT_TRUE(controller.AwaitCount(1)[0].report.has_announcement());
+}
+
+TEST_F(LoadReporterTest, OrderlyStopSaysThatItLeavesAndHalfCloses) {
+  FakeController controller;
+  const auto reporter = Reporter(controller.address());
+  reporter->Offer(Samples(1));
+  controller.AwaitCount(1);
+  reporter->Stop(kPatience);
+  const std::vector<FakeController::Received> received = controller.received();
+  ASSERT_EQ(received.size(), 2u);
+  EXPECT_FALSE(received[0].report.leaving());
+  EXPECT_TRUE(received[1].report.leaving());
+  EXPECT_EQ(controller.AwaitHalfCloses(1), 1);
+}
+
+TEST_F(LoadReporterTest, StopWithoutAControllerDoesNotWaitForOne) {
+  const auto controller = std::make_unique<FakeController>();
+  const std::string address = controller->address();
+  controller->Kill();
+  const auto reporter = Reporter(address);
+  reporter->Offer(Samples(1));
+  const MonotonicTime start = MonotonicNow();
+  reporter->Stop(kPatience);
+  EXPECT_LT(MonotonicNow() - start, kPatience / 2);
+}
+
+TEST_F(LoadReporterTest, StopIsNotHeldUpByAControllerThatDoesNotRead) {
+  FakeController controller;
+  controller.set_reads(false);
+  const auto reporter = Reporter(controller.address());
+  for (uint32_t streams = 1; streams <= 1000; ++streams) reporter->Offer(Samples(streams));
+  const MonotonicTime start = MonotonicNow();
+  reporter->Stop(absl::Milliseconds(100));
+  EXPECT_LT(MonotonicNow() - start, kPatience / 2);
+  controller.set_reads(true);
+}
+
+// The whole reporting side on a recorded machine: loop, sampler, schedule, stream.
+class ReportingTest : public LoadReporterTest {
+ protected:
+  ReportingTest() : root_("linux-6.18-hybrid"), files_(root_.path()), traffic_(1, 1) {}
+
+  LoadSampler Sampler() {
+    return LoadSampler(
+        files_, traffic_,
+        {.services = {
+             {.service = "metering", .endpoint_id = "m1", .cpu = {.pid = 32321}, .try_connect = [] {
+                return true;
+              }}}});
+  }
+  void SetCpuSeconds(int seconds) {
+    root_.Write("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage",
+                absl::StrCat(seconds, "000000000\n"));
+  }
+
+  FixtureRoot root_;
+  SystemFiles files_;
+  TrafficTable traffic_;
+  FakeController controller_;
+};
+
+TEST_F(ReportingTest, DirectiveShortensTheInterval) {
+  v1::AgentDirective directive;
+  directive.mutable_report_interval()->set_nanos(100'000'000);
+  controller_.set_directive(directive);
+  LoadSampler sampler = Sampler();
+  // Without the directive the second report would be an hour away.
+  SamplingLoop loop(sampler, absl::Hours(1));
+  LoadReporter reporter({.controller = controller_.address(),
+                         .identity = {.agent_id = "m1"},
+                         .on_directive = [&](const Directive& directive) {
+                           loop.SetInterval(*directive.report_interval);
+                         }});
+  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); },
+             [](const std::vector<LoadSample>&) {});
+  controller_.AwaitCount(4);
+  loop.Stop();
+  reporter.Stop(kPatience);
+}
+
+TEST(SamplingLoopTest, ServerOfHundredsOfProcessesIsSampledLessOften) {
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Microseconds(40)), absl::Milliseconds(30));
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Microseconds(600)), absl::Milliseconds(60));
+  EXPECT_EQ(SamplingLoop::FastPeriodAt(absl::Milliseconds(7)), absl::Milliseconds(100));
+}
+
+TEST_F(ReportingTest, HotServerIsReportedAtOnce) {
+  SetCpuSeconds(100);
+  LoadSampler sampler = Sampler();
+  SamplingLoop loop(sampler, absl::Hours(1));
+  LoadReporter reporter(
+      {.controller = controller_.address(), .identity = {.agent_id = "m1"}, .on_directive = {}});
+  loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); },
+             [](const std::vector<LoadSample>&) {});
+  const v1::LoadReport first = controller_.AwaitCount(1)[0].report;
+  EXPECT_LT(first.endpoints(0).cpu_utilization(), 0.9);
+  EXPECT_DOUBLE_EQ(first.announcement().endpoints(0).cores(), 0.5);
+  // Fifty seconds of CPU within half a second, of half a core.
+  SetCpuSeconds(150);
+  const v1::LoadReport hot = controller_.AwaitCount(2)[1].report;
+  EXPECT_GE(hot.endpoints(0).cpu_utilization(), 0.9);
+  // And when it has cooled down, half a second later.
+  const v1::LoadReport cool = controller_.AwaitCount(3)[2].report;
+  EXPECT_LE(cool.endpoints(0).cpu_utilization(), 0.8);
+  loop.Stop();
+  reporter.Stop(kPatience);
+}
+
+}  // namespace
+}  // namespace trunkline

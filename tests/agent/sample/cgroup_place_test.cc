@@ -1,0 +1,139 @@
+#include "agent/sample/cgroup_place.h"
+
+#include <gtest/gtest.h>
+
+#include "agent/sample/cgroup_search.h"
+#include "common/cgroup/cgroup_files.h"
+#include "tests/agent/fixture_root.h"
+
+namespace trunkline {
+namespace {
+
+constexpr char kRoot[] = "/sys/fs/cgroup";
+
+TEST(CgroupPlaceTest, Version1MountedApart) {
+  const SystemFiles files(TestdataPath("linux-6.18-hybrid"));
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "32321");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_STREQ(place->version(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files), 0.5);
+  EXPECT_DOUBLE_EQ(*place->CpuSeconds(files), 1.569017240);
+  EXPECT_DOUBLE_EQ(place->CpusetCores(files), 1);
+  EXPECT_DOUBLE_EQ(*place->MemoryUtilization(files), (16437248.0 - 53248) / 134217728);
+  EXPECT_EQ(place->pressure_directory(), "/sys/fs/cgroup/unified/tlrec/meterstore");
+}
+
+TEST(CgroupPlaceTest, Version1InNestedGroups) {
+  const SystemFiles files(TestdataPath("linux-6.1-v1"));
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "109");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files), 0.8);
+  EXPECT_DOUBLE_EQ(*place->CpuSeconds(files), 2.518376138);
+  EXPECT_DOUBLE_EQ(*place->MemoryUtilization(files), 21151744.0 / 268435456);
+}
+
+TEST(CgroupPlaceTest, FullestLevelOfMemoryCountsNotTheOwnOne) {
+  // Own group: (734003200 - 209715200) / 1 GiB = 0.488; its parent: (1503238553 - 214748364) / 2
+  // GiB = 0.6.
+  const SystemFiles files(TestdataPath("linux-4.19-v1"));
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "1734");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_NEAR(*place->MemoryUtilization(files), 0.6, 1e-9);
+  EXPECT_EQ(place->CpuQuota(files), kNoLimit);
+}
+
+TEST(CgroupPlaceTest, TightestQuotaOfTheAncestorsCounts) {
+  // app.service may use 2 cores, batch.slice above it 0.5.
+  const SystemFiles files(TestdataPath("linux-6.1-v2"));
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "100");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_STREQ(place->version(), "cgroup v2");
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files), 0.5);
+  EXPECT_DOUBLE_EQ(*place->CpuSeconds(files), 1.769236);
+}
+
+TEST(CgroupPlaceTest, GroupWithoutAnyMemoryLimitHasNoUtilization) {
+  FixtureRoot root("linux-6.1-v2");
+  root.Write("/sys/fs/cgroup/batch.slice/memory.max", "max\n");
+  const SystemFiles files(root.path());
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "100");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_TRUE(absl::IsNotFound(place->MemoryUtilization(files).status()));
+}
+
+TEST(CgroupPlaceTest, UseThatIsCountedInAnotherGroupThanItIsLimitedIsNotTaken) {
+  FixtureRoot root("linux-6.18-hybrid");
+  root.Write("/proc/32321/cgroup", "4:memory:/\n2:cpuacct:/\n1:cpu:/tlrec/meterstore\n0::/\n");
+  const SystemFiles files(root.path());
+  const auto place = CgroupPlace::OfProcess(files, kRoot, "32321");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files), 0.5);
+  EXPECT_TRUE(absl::IsNotFound(place->CpuSeconds(files).status()));
+}
+
+TEST(CgroupPlaceTest, ConfiguredPathIsFoundBelowEachMount) {
+  const SystemFiles files(TestdataPath("linux-6.18-hybrid"));
+  const auto place = CgroupPlace::OfPath(files, kRoot, "tlrec/meterstore");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files), 0.5);
+  const auto wrong = CgroupPlace::OfPath(files, kRoot, "/tlrec/other");
+  EXPECT_TRUE(absl::IsNotFound(wrong.status()));
+  EXPECT_NE(wrong.status().message().find("tlrec/other"), std::string::npos);
+}
+
+class SidecarTest : public testing::Test {
+ protected:
+  // The agent's container sees the server's process and, at /host, the host's groups.
+  SidecarTest() : root_("linux-6.1-v2-sidecar"), files_(root_.path()) {
+    root_.Copy("linux-6.1-v2/sys/fs/cgroup", "/host");
+    root_.Write("/sys/fs/cgroup/cpu.stat", "usage_usec 5\n");
+  }
+
+  FixtureRoot root_;
+  SystemFiles files_;
+};
+
+TEST_F(SidecarTest, AnotherContainersGroupIsFoundByItsName) {
+  const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_EQ(place->directory(),
+            std::string("/host/system.slice/docker-") + kContainerId + ".scope");
+  EXPECT_DOUBLE_EQ(place->CpuQuota(files_), 1.5);
+  EXPECT_DOUBLE_EQ(*place->MemoryUtilization(files_), 21037056.0 / 268435456);
+}
+
+TEST_F(SidecarTest, OwnGroupIsTheNamespacesRootNotTheHosts) {
+  const auto place = CgroupPlace::OfProcess(files_, "/host", "self");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_EQ(place->directory(), "/sys/fs/cgroup");
+}
+
+TEST_F(SidecarTest, GroupThatIsNowhereSaysWhatToDo) {
+  root_.Write("/proc/99/cgroup", "0::/../docker-unknown.scope\n");
+  const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
+  ASSERT_TRUE(absl::IsNotFound(place.status())) << place.status();
+  EXPECT_NE(place.status().message().find("docker-unknown.scope"), std::string::npos);
+  EXPECT_NE(place.status().message().find("cgroup_path"), std::string::npos);
+}
+
+TEST_F(SidecarTest, TwoGroupsOfTheSameNameAreNotGuessedBetween) {
+  root_.Write("/host/a.slice/app/cpu.max", "max 100000\n");
+  root_.Write("/host/b.slice/app/cpu.max", "max 100000\n");
+  root_.Write("/proc/99/cgroup", "0::/../../app\n");
+  EXPECT_TRUE(absl::IsFailedPrecondition(CgroupPlace::OfProcess(files_, "/host", "99").status()));
+  // With its parent's name it is one.
+  root_.Write("/proc/99/cgroup", "0::/../../a.slice/app\n");
+  const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
+  ASSERT_TRUE(place.ok()) << place.status();
+  EXPECT_EQ(place->directory(), "/host/a.slice/app");
+}
+
+TEST_F(SidecarTest, SearchGoesNoDeeperThanItsBound) {
+  std::string deep = "/host";
+  for (int i = 0; i <= kMaxCgroupSearchDepth; ++i) deep += "/d";
+  root_.Write(deep + "/buried/cpu.max", "max 100000\n");
+  EXPECT_TRUE(absl::IsNotFound(SearchCgroup(files_, "/host", "/../buried").status()));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,229 @@
+#include "agent/sample/cpu_meter.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/agent/fixture_root.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(CpuMeterTest, AutomaticChoiceTakesTheGroupWithAQuotaAndSaysWhy) {
+  const SystemFiles files(TestdataPath("linux-6.18-hybrid"));
+  CpuMeter meter(files, {.pid = 32321});
+  const auto news = meter.Refresh();
+  ASSERT_TRUE(news.has_value());
+  EXPECT_THAT(*news, HasSubstr("cgroup v1"));
+  EXPECT_THAT(*news, HasSubstr("quota of 0.50 cores"));
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+  EXPECT_EQ(meter.server_boot_id(), "32321@205974");
+  EXPECT_EQ(meter.Refresh(), std::nullopt) << "the same choice is logged once";
+}
+
+TEST(CpuMeterTest, AutomaticChoiceWithoutQuotaTakesTheNamedProcesses) {
+  const SystemFiles files(TestdataPath("linux-4.19-v1"));
+  CpuMeter meter(files, {.pid = 1734});
+  EXPECT_THAT(*meter.Refresh(), HasSubstr("has no quota"));
+  EXPECT_EQ(meter.source(), "processes");
+  // Cpus_allowed_list 0,2-3.
+  EXPECT_DOUBLE_EQ(meter.cores(), 3);
+}
+
+TEST(CpuMeterTest, AutomaticChoiceWithNothingNamedTakesTheHost) {
+  FixtureRoot root("linux-4.19-v1");
+  root.Write("/proc/self/cgroup", "6:cpu,cpuacct:/\n0::/\n");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {});
+  EXPECT_TRUE(meter.Refresh().has_value());
+  EXPECT_EQ(meter.source(), "host");
+  EXPECT_DOUBLE_EQ(meter.cores(), 4);
+  // (120394 + 230 + 40211 + 2210 + 35) ticks of 10 ms.
+  EXPECT_DOUBLE_EQ(*meter.CpuSeconds(), 1630.8);
+}
+
+TEST(CpuMeterTest, MachineWithoutControlGroupsStillHasAChoice) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {});
+  EXPECT_THAT(meter.Refresh().value_or(""), HasSubstr("host"));
+  EXPECT_DOUBLE_EQ(meter.cores(), 1);
+}
+
+TEST(CpuMeterTest, ConfiguredGroupWithoutQuotaCountsAgainstItsCores) {
+  const SystemFiles files(TestdataPath("linux-4.19-v1"));
+  CpuMeter meter(files, {.choice = CpuChoice::kCgroup, .pid = 1734});
+  EXPECT_THAT(*meter.Refresh(), HasSubstr("as configured"));
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(meter.cores(), 3);
+  EXPECT_DOUBLE_EQ(*meter.CpuSeconds(), 52.010334121);
+}
+
+TEST(CpuMeterTest, OperatorsLimitIsTheCoresOfProcessesAndHost) {
+  const SystemFiles files(TestdataPath("linux-4.19-v1"));
+  CpuMeter processes(files, {.choice = CpuChoice::kProcesses, .pid = 1734, .limit_cores = 1.5});
+  processes.Refresh();
+  EXPECT_DOUBLE_EQ(processes.cores(), 1.5);
+  CpuMeter host(files, {.choice = CpuChoice::kHost, .limit_cores = 2});
+  host.Refresh();
+  EXPECT_DOUBLE_EQ(host.cores(), 2);
+}
+
+TEST(CpuMeterTest, LimitedGroupWhoseUseIsCountedElsewhereFallsBackToProcesses) {
+  FixtureRoot root("linux-6.18-hybrid");
+  root.Write("/proc/32321/cgroup", "2:cpuacct:/\n1:cpu:/tlrec/meterstore\n0::/\n");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid = 32321});
+  EXPECT_THAT(*meter.Refresh(), HasSubstr("cpuacct"));
+  EXPECT_EQ(meter.source(), "processes");
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5) << "the quota still limits the processes";
+}
+
+TEST(CpuMeterTest, ServerThatStartsLaterIsFoundThroughItsPidFile) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid_file = "/run/server.pid"});
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "");
+  EXPECT_EQ(meter.source(), "processes");
+  root.Write("/run/server.pid", "32321\n");
+  EXPECT_TRUE(meter.Refresh().has_value());
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_EQ(meter.server_boot_id(), "32321@205974");
+}
+
+TEST(CpuMeterTest, RestartedServerHasAnotherBootIdAndADeadOneKeepsIts) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  root.Write("/run/server.pid", "70");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid_file = "/run/server.pid"});
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "70@1000");
+  root.Remove("/proc/70");
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "70@1000");
+  // The same process id, given out again.
+  root.WriteProcess(70, 1, 0, 0, 2000);
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "70@2000");
+}
+
+TEST(CpuMeterTest, UnnamedServerIsAskedForOnlyWhileNoLiveOneIsKnown) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  const SystemFiles files(root.path());
+  int server = 0, asked = 0;
+  CpuMeter meter(files, {.find_server = [&] {
+                   ++asked;
+                   return server;
+                 }});
+  meter.Refresh();
+  EXPECT_EQ(meter.source(), "host");
+  server = 70;
+  meter.Refresh();
+  EXPECT_EQ(meter.source(), "processes");
+  EXPECT_EQ(meter.server_boot_id(), "70@1000");
+  EXPECT_EQ(asked, 2);
+  meter.Refresh();
+  EXPECT_EQ(asked, 2) << "each question is a connection to the server";
+  // Restarted as another process.
+  root.Remove("/proc/70");
+  root.WriteProcess(71, 1, 0, 0, 2000);
+  server = 71;
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "71@2000");
+}
+
+TEST(CpuMeterTest, ServerThatIsDownKeepsTheCoresItHad) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  int server = 32321;
+  CpuMeter meter(files, {.find_server = [&server] { return server; }});
+  meter.Refresh();
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+  // A container goes with its process and its group.
+  server = 0;
+  root.Remove("/proc/32321");
+  for (const char* hierarchy : {"cpu", "cpuacct", "memory", "cpuset"}) {
+    root.Remove(std::string("/sys/fs/cgroup/") + hierarchy + "/tlrec/meterstore");
+  }
+  EXPECT_EQ(meter.Refresh(), std::nullopt);
+  EXPECT_EQ(meter.source(), "cgroup v1");
+  EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+}
+
+class ProcessTreeTest : public testing::Test {
+ protected:
+  ProcessTreeTest() : files_(root_.path()), tree_(files_, 100) {}
+
+  FixtureRoot root_;
+  SystemFiles files_;
+  ProcessTree tree_;
+};
+
+TEST_F(ProcessTreeTest, ChildrenOfChildrenCountAndStrangersDoNot) {
+  root_.WriteProcess(10, 1, 100, 0, 5);
+  root_.WriteProcess(11, 10, 100, 0, 6);
+  root_.WriteProcess(12, 11, 100, 0, 7);
+  root_.WriteProcess(20, 1, 100, 0, 8);
+  tree_.Scan(10);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0) << "what was used before is not counted";
+  for (const int pid : {10, 11, 12})
+    root_.WriteProcess(pid, pid == 10 ? 1 : pid - 1, 150, 0, pid - 5);
+  root_.WriteProcess(20, 1, 900, 0, 8);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 1.5);
+}
+
+TEST_F(ProcessTreeTest, TimeOfAReapedChildIsCountedOnce) {
+  root_.WriteProcess(10, 1, 100, 0, 5);
+  root_.WriteProcess(11, 10, 100, 0, 6);
+  tree_.Scan(10);
+  tree_.CpuSeconds();
+  root_.Remove("/proc/11");
+  // The child used 30 ticks more before it ended; all its 130 are now with its parent, which used
+  // 10 itself.
+  root_.WriteProcess(10, 1, 110, 130, 5);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0.4);
+}
+
+TEST_F(ProcessTreeTest, ChildrenThatNobodyWaitsForDoNotHideTheSurvivorsWork) {
+  root_.WriteProcess(10, 1, 100, 0, 5);
+  root_.WriteProcess(11, 10, 5000, 0, 6);
+  tree_.Scan(10);
+  tree_.CpuSeconds();
+  root_.Remove("/proc/11");
+  root_.WriteProcess(10, 1, 140, 0, 5);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0.4);
+}
+
+TEST_F(ProcessTreeTest, RestartedRootNeverCountsBackwards) {
+  root_.WriteProcess(10, 1, 500, 0, 5);
+  tree_.Scan(10);
+  tree_.CpuSeconds();
+  root_.WriteProcess(10, 1, 600, 0, 5);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 1);
+  root_.WriteProcess(10, 1, 20, 0, 900);
+  tree_.Scan(10);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 1);
+  root_.WriteProcess(10, 1, 70, 0, 900);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 1.5);
+}
+
+TEST_F(ProcessTreeTest, VanishedRootLeavesNothingToCount) {
+  root_.WriteProcess(10, 1, 500, 0, 5);
+  tree_.Scan(10);
+  tree_.CpuSeconds();
+  root_.Remove("/proc/10");
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0);
+  tree_.Scan(10);
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,274 @@
+#include "agent/sample/load_sampler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/agent/fixture_root.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+constexpr absl::Duration kSecond = absl::Seconds(1);
+
+MonotonicTime At(double seconds) {
+  return MonotonicTime::FromNanos(static_cast<int64_t>(seconds * 1e9));
+}
+
+class LoadSamplerTest : public testing::Test {
+ protected:
+  LoadSamplerTest() : root_("linux-6.18-hybrid"), files_(root_.path()), traffic_(2, 1) {
+    service_ = {.service = "metering",
+                .endpoint_id = "m1",
+                .cpu = {.pid = 32321},
+                .port = 9000,
+                .max_connections = 10,
+                .count_connections = [this](uint16_t) { return count_; },
+                .try_connect =
+                    [this] {
+                      ++tries_;
+                      return server_up_;
+                    }};
+  }
+
+  LoadSampler Sampler() { return LoadSampler(files_, traffic_, {.services = {service_}}); }
+
+  // The group's CPU clock, in seconds.
+  void SetCpu(double seconds) {
+    root_.Write("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage",
+                absl::StrCat(static_cast<int64_t>(seconds * 1e9), "\n"));
+  }
+
+  FixtureRoot root_;
+  SystemFiles files_;
+  TrafficTable traffic_;
+  ServiceSamplerOptions service_;
+  std::optional<PortCount> count_;
+  bool server_up_ = false;
+  int tries_ = 0;
+};
+
+TEST_F(LoadSamplerTest, UtilizationIsUseOverQuotaWithinTheWindowAsked) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  // Idle for a second, then the whole quota of half a core for half a second.
+  for (int i = 0; i <= 15; ++i) {
+    SetCpu(100 + (i <= 10 ? 0 : (i - 10) * 0.05));
+    sampler.SampleFast(At(i * 0.1));
+  }
+  EXPECT_NEAR(sampler.Read(absl::Milliseconds(500))[0].cpu_utilization, 1.0, 1e-6);
+  EXPECT_NEAR(sampler.Read(kSecond)[0].cpu_utilization, 0.5, 1e-6);
+  EXPECT_EQ(sampler.Read(kSecond)[0].cpu_source, "cgroup v1");
+}
+
+TEST_F(LoadSamplerTest, FirstSlowSampleTellsWhichSourceWasChosen) {
+  LoadSampler sampler = Sampler();
+  const std::vector<std::string> news = sampler.SampleSlow(At(0));
+  ASSERT_THAT(news, SizeIs(1));
+  EXPECT_THAT(news[0], HasSubstr("service metering: CPU is read from cgroup v1"));
+  EXPECT_THAT(sampler.SampleSlow(At(1)), SizeIs(0));
+}
+
+TEST_F(LoadSamplerTest, SampleHoldsMemoryPressureAndIdentity) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  const LoadSample sample = sampler.Read(kSecond)[0];
+  EXPECT_EQ(sample.service, "metering");
+  EXPECT_EQ(sample.endpoint_id, "m1");
+  EXPECT_EQ(sample.server_boot_id, "32321@205974");
+  EXPECT_DOUBLE_EQ(sample.cores, 0.5);
+  EXPECT_DOUBLE_EQ(sample.memory_utilization, (16437248.0 - 53248) / 134217728);
+  EXPECT_DOUBLE_EQ(sample.cpu_pressure, 0.0887);
+  EXPECT_DOUBLE_EQ(sample.io_pressure, 0);
+}
+
+TEST_F(LoadSamplerTest, KernelWithoutPressureFilesHasNone) {
+  root_.Remove("/proc/pressure");
+  root_.Remove("/sys/fs/cgroup/unified");
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].cpu_pressure, 0);
+}
+
+TEST_F(LoadSamplerTest, StreamsOfAllWorkersAddUpToRates) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleFast(At(0));
+  traffic_.At(0, 0).successes.Add(30);
+  traffic_.At(1, 0).successes.Add(10);
+  traffic_.At(1, 0).errors_connect.Add(2);
+  traffic_.At(0, 0).errors_reset.Add(4);
+  traffic_.At(0, 0).bytes_from_proxy.Add(1000);
+  traffic_.At(1, 0).bytes_to_proxy.Add(3000);
+  traffic_.At(0, 0).active_streams.Set(5);
+  traffic_.At(1, 0).active_streams.Set(6);
+  sampler.SampleFast(At(2));
+  const LoadSample sample = sampler.Read(kSecond)[0];
+  EXPECT_DOUBLE_EQ(sample.successes_per_second, 20);
+  EXPECT_DOUBLE_EQ(sample.errors_per_second, 3);
+  EXPECT_DOUBLE_EQ(sample.bytes_per_second, 2000);
+  EXPECT_EQ(sample.active_streams, 11u);
+}
+
+TEST_F(LoadSamplerTest, BytesOfStreamsThatUseThePortAreNotCountedTwice) {
+  service_.streams_use_port = true;
+  LoadSampler sampler = Sampler();
+  count_ = {.at = At(0.5), .established = 1, .bytes = 0};
+  sampler.SampleFast(At(0.5));
+  count_ = {.at = At(1.5), .established = 1, .bytes = 500};
+  traffic_.At(0, 0).bytes_from_proxy.Add(800);
+  sampler.SampleFast(At(1.5));
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].bytes_per_second, 800);
+}
+
+TEST_F(LoadSamplerTest, BytesOfAPortBesideTheUnixSocketAreAdded) {
+  LoadSampler sampler = Sampler();
+  count_ = {.at = At(0.5), .established = 1, .bytes = 0};
+  sampler.SampleFast(At(0.5));
+  count_ = {.at = At(1.5), .established = 2, .bytes = 70};
+  traffic_.At(0, 0).bytes_to_proxy.Add(800);
+  sampler.SampleFast(At(1.5));
+  const LoadSample sample = sampler.Read(kSecond)[0];
+  EXPECT_DOUBLE_EQ(sample.bytes_per_second, 870);
+  EXPECT_EQ(sample.connections, 2u);
+  EXPECT_DOUBLE_EQ(sample.connection_utilization, 0.2);
+}
+
+// Counts are seconds apart where the host has many sockets, fast samples 30 ms.
+TEST_F(LoadSamplerTest, CountIsTakenOnceAndItsRateIsThatOfItsOwnTime) {
+  LoadSampler sampler = Sampler();
+  for (int i = 0; i <= 400; ++i) {
+    const double now = 1 + i * 0.03;
+    if (i % 100 == 0) count_ = {.at = At(now), .established = 3, .bytes = i * 1000ull};
+    sampler.SampleFast(At(now));
+  }
+  EXPECT_NEAR(sampler.Read(absl::Seconds(3))[0].bytes_per_second, 1000 / 0.03, 1);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 3u);
+}
+
+TEST_F(LoadSamplerTest, NothingCountedYetIsNoConnections) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleFast(At(1));
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].bytes_per_second, 0);
+}
+
+TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
+  service_.port = 0;
+  service_.count_connections = [](uint16_t) -> std::optional<PortCount> {
+    ADD_FAILURE() << "there is no port to ask for";
+    return std::nullopt;
+  };
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  sampler.SampleFast(At(0));
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
+}
+
+TEST_F(LoadSamplerTest, NetworkIsThatOfTheDefaultRouteAgainstTheConfiguredSpeed) {
+  LoadSampler sampler(files_, traffic_, {.services = {service_}, .nic_bits_per_second = 8'000'000});
+  EXPECT_EQ(sampler.network().interface(), "eth0");
+  const auto set = [&](int received, int sent, int overflows) {
+    root_.Write("/proc/net/dev", absl::StrCat("eth0: ", received, " 1 0 0 0 0 0 0 ", sent, " 1\n"));
+    root_.Write("/proc/net/netstat",
+                absl::StrCat("TcpExt: A ListenOverflows\nTcpExt: 1 ", overflows, "\n"));
+  };
+  set(0, 0, 7);
+  sampler.SampleSlow(At(0));
+  set(500'000, 100'000, 10);
+  sampler.SampleSlow(At(1));
+  const LoadSample sample = sampler.Read(kSecond)[0];
+  EXPECT_DOUBLE_EQ(sample.nic_bytes_per_second, 600'000);
+  EXPECT_DOUBLE_EQ(sample.nic_utilization, 0.5) << "the busier direction, 4 of 8 Mbit/s";
+  EXPECT_DOUBLE_EQ(sample.accept_overflows_per_second, 3);
+}
+
+TEST_F(LoadSamplerTest, RefusedConnectMakesUnreachableUntilATrySucceeds) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_TRUE(sampler.Read(kSecond)[0].reachable);
+  traffic_.At(0, 0).errors_connect.Add();
+  traffic_.At(0, 0).reachable.Set(0);
+  EXPECT_THAT(sampler.SampleSlow(At(1)), SizeIs(1));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
+  // No stream comes any more, so only the agent's own try can tell.
+  server_up_ = true;
+  const std::vector<std::string> news = sampler.SampleSlow(At(2));
+  ASSERT_THAT(news, SizeIs(1));
+  EXPECT_THAT(news[0], HasSubstr("again"));
+  EXPECT_TRUE(sampler.Read(kSecond)[0].reachable);
+  sampler.SampleSlow(At(3));
+  EXPECT_EQ(tries_, 2) << "no tries once it is known";
+}
+
+TEST_F(LoadSamplerTest, GoodConnectAfterTheRefusedOneMakesReachableWithoutATry) {
+  LoadSampler sampler = Sampler();
+  traffic_.At(0, 0).errors_connect.Add();
+  traffic_.At(0, 0).reachable.Set(0);
+  sampler.SampleSlow(At(0));
+  traffic_.At(0, 0).reachable.Set(1);
+  sampler.SampleSlow(At(1));
+  EXPECT_TRUE(sampler.Read(kSecond)[0].reachable);
+  EXPECT_EQ(tries_, 1);
+}
+
+TEST_F(LoadSamplerTest, WorkerThatFailedOnceAndGetsNoStreamsDoesNotKeepTheServerInDoubt) {
+  LoadSampler sampler = Sampler();
+  traffic_.At(0, 0).errors_connect.Add();
+  traffic_.At(0, 0).reachable.Set(0);
+  server_up_ = true;
+  sampler.SampleSlow(At(0));
+  sampler.SampleSlow(At(1));
+  EXPECT_EQ(tries_, 1) << "answered once, the old failure is no news";
+  // Another worker's failure is.
+  server_up_ = false;
+  traffic_.At(1, 0).errors_connect.Add();
+  traffic_.At(1, 0).reachable.Set(0);
+  sampler.SampleSlow(At(2));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
+}
+
+TEST_F(LoadSamplerTest, FailureCountedBeforeItsFlagIsSetIsNotForgotten) {
+  // A worker counts the error and then lowers its flag; a sample can fall between the two.
+  LoadSampler sampler = Sampler();
+  traffic_.At(0, 0).errors_connect.Add();
+  sampler.SampleSlow(At(0));
+  traffic_.At(0, 0).reachable.Set(0);
+  sampler.SampleSlow(At(1));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
+}
+
+TEST(RateWindowTest, CounterThatBeginsAgainBeginsAnotherWindow) {
+  RateWindow window;
+  window.Add(At(0), 1000);
+  window.Add(At(1), 2000);
+  EXPECT_DOUBLE_EQ(window.PerSecond(kSecond), 1000);
+  window.Add(At(2), 5);
+  EXPECT_DOUBLE_EQ(window.PerSecond(kSecond), 0);
+  window.Add(At(3), 15);
+  EXPECT_DOUBLE_EQ(window.PerSecond(kSecond), 10);
+}
+
+TEST(RateWindowTest, RateIsTheWindowsHoweverManySamplesItHas) {
+  RateWindow window;
+  // Twelve seconds, 33 samples each: growing by 1 a second, then by 5, in the last one by 100.
+  double value = 0;
+  for (int i = 0; i < 400; ++i) {
+    window.Add(At(i * 0.03), value);
+    value += (i < 200 ? 1 : i < 365 ? 5 : 100) * 0.03;
+  }
+  EXPECT_NEAR(window.PerSecond(absl::Milliseconds(500)), 100, 0.01);
+  EXPECT_NEAR(window.PerSecond(absl::Seconds(2)), (34 * 100 + 33 * 5) / 67.0, 0.01);
+  EXPECT_NEAR(window.PerSecond(absl::Seconds(10)), (34 * 100 + 165 * 5 + 135 * 1) / 334.0, 0.01);
+}
+
+TEST(RateWindowTest, HoldsNoMoreThanItsBound) {
+  RateWindow window;
+  for (int i = 0; i < 1000; ++i) window.Add(At(i), i < 500 ? 0 : i);
+  EXPECT_DOUBLE_EQ(window.PerSecond(absl::Hours(1)), 1) << "the first 500 samples are forgotten";
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,207 @@
+#include "agent/sample/port_watch.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+
+#include <atomic>
+#include <future>
+
+#include "absl/strings/str_cat.h"
+#include "tests/agent/fixture_root.h"
+
+namespace trunkline {
+namespace {
+
+constexpr uint16_t kPort = 9000;
+constexpr uint64_t kNoLimit = 0;
+const SystemFiles kHost;
+
+MonotonicTime At(double seconds) {
+  return MonotonicTime::FromNanos(static_cast<int64_t>(seconds * 1e9));
+}
+
+class PortWatchPaceTest : public ::testing::Test {
+ protected:
+  // As the host tells it, with a hundred of IPv6 among them.
+  void HaveSockets(int count) {
+    root_.Write("/proc/net/sockstat",
+                absl::StrCat("sockets: used 9\nTCP: inuse ", count - 100, " orphan 0 tw 4\n"));
+    root_.Write("/proc/net/sockstat6", "TCP6: inuse 100\nUDP6: inuse 1\n");
+  }
+  // When the watch would look again after a look at 0, within ten minutes.
+  int NextLook(absl::Duration cost) {
+    dump_.cost = cost;
+    watch_.Look(At(0));
+    return NextTurn();
+  }
+  int NextTurn() {
+    int second = 1;
+    while (second < 600 && !watch_.Due(At(second))) ++second;
+    return second;
+  }
+
+  FixtureRoot root_;
+  SystemFiles files_{root_.path()};
+  SocketDump dump_;
+  PortWatch watch_{
+      files_, {kPort}, kNoLimit, [this](const std::vector<uint16_t>&) { return dump_; }};
+};
+
+TEST_F(PortWatchPaceTest, HostFullOfSocketsIsAskedLessOften) {
+  HaveSockets(1000);
+  EXPECT_TRUE(watch_.Due(At(0))) << "nothing is known yet";
+  EXPECT_EQ(NextLook(absl::ZeroDuration()), 1);
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10) << "10 ms each 10 s is a thousandth";
+  EXPECT_EQ(NextLook(absl::Seconds(1)), 60) << "a minute at the most";
+}
+
+// Each ten seconds a walk over 131,000 sockets in TIME_WAIT, though nothing had changed.
+TEST_F(PortWatchPaceTest, SocketsThatBecomeMoreOrFewerAreLookedAtSooner) {
+  HaveSockets(8000);
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  HaveSockets(9999);
+  EXPECT_EQ(NextTurn(), 10) << "not a quarter";
+  HaveSockets(10000);
+  EXPECT_EQ(NextTurn(), 2) << "10 ms each 2 s is a two-hundredth";
+  HaveSockets(6000);
+  EXPECT_EQ(NextTurn(), 2) << "fewer are a change as well";
+  HaveSockets(8000);
+  EXPECT_EQ(NextLook(absl::Seconds(1)), 60);
+  HaveSockets(16000);
+  EXPECT_EQ(NextTurn(), 10) << "ten seconds at the most";
+}
+
+TEST_F(PortWatchPaceTest, FewSocketsThatComeAndGoAreNoChange) {
+  HaveSockets(101);
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  HaveSockets(1100);
+  EXPECT_EQ(NextTurn(), 10);
+  HaveSockets(1101);
+  EXPECT_EQ(NextTurn(), 2);
+}
+
+// A server that takes a hundred connections is full before a thousand more sockets are there.
+TEST_F(PortWatchPaceTest, WhatMattersToTheSmallestLimitIsAChange) {
+  PortWatch limited(files_, {kPort}, /*smallest_limit=*/100,
+                    [this](const std::vector<uint16_t>&) { return dump_; });
+  HaveSockets(8000);
+  dump_.cost = absl::Milliseconds(10);
+  limited.Look(At(0));
+  HaveSockets(8011);
+  EXPECT_FALSE(limited.Due(At(5)));
+  HaveSockets(8012);
+  EXPECT_TRUE(limited.Due(At(5)));
+}
+
+TEST_F(PortWatchPaceTest, HostThatDoesNotTellIsLookedAtAsIfItHadChanged) {
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 2);
+  HaveSockets(1000);
+  EXPECT_EQ(NextTurn(), 2) << "it told nothing at the look";
+}
+
+TEST_F(PortWatchPaceTest, HostWithoutTheNewerAddressesIsNoHostThatDoesNotTell) {
+  HaveSockets(1000);
+  root_.Remove("/proc/net/sockstat6");
+  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+}
+
+// An agent of many services took as many two-hundredths of a core.
+TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
+  std::vector<std::vector<uint16_t>> asked;
+  PortWatch watch(kHost, {4, 2, 3, 2}, kNoLimit, [&](const std::vector<uint16_t>& ports) {
+    asked.push_back(ports);
+    return SocketDump{.cost = absl::Milliseconds(1), .ports = {}};
+  });
+  watch.Look(At(0));
+  EXPECT_TRUE(watch.Due(At(1)));
+  EXPECT_EQ(asked, (std::vector<std::vector<uint16_t>>{{2, 3, 4}}));
+}
+
+TEST(PortWatchTest, BytesOfSocketsThatComeAndGoAddUp) {
+  SocketDump dump;
+  dump.ports[kPort] = {.established = 1, .sockets = {{.cookie = 1, .sent_bytes = 100}}};
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
+  EXPECT_FALSE(watch.Latest(kPort).has_value());
+  watch.Look(At(1));
+  EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "what was there before the start does not count";
+  // The first socket grew by 50, a second one came with 20.
+  dump.ports[kPort] = {
+      .established = 2,
+      .sockets = {{.cookie = 1, .sent_bytes = 150}, {.cookie = 2, .received_bytes = 20}}};
+  watch.Look(At(2));
+  EXPECT_EQ(watch.Latest(kPort)->bytes, 70u);
+  EXPECT_EQ(watch.Latest(kPort)->established, 2u);
+  EXPECT_EQ(watch.Latest(kPort)->at, At(2));
+  EXPECT_FALSE(watch.Latest(kPort + 1).has_value());
+}
+
+TEST(PortWatchTest, PortThatLostItsLastConnectionHasNone) {
+  SocketDump dump;
+  dump.ports[kPort].established = 3;
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
+  watch.Look(At(1));
+  EXPECT_EQ(watch.Latest(kPort)->established, 3u);
+  dump.ports.clear();
+  watch.Look(At(2));
+  EXPECT_EQ(watch.Latest(kPort)->established, 0u);
+}
+
+TEST(PortWatchTest, RefusedLookKeepsWhatWasKnown) {
+  bool refused = false;
+  PortWatch watch(kHost, {kPort}, kNoLimit,
+                  [&](const std::vector<uint16_t>&) -> absl::StatusOr<SocketDump> {
+                    if (refused) return absl::UnavailableError("no memory");
+                    SocketDump dump;
+                    dump.ports[kPort].established = 7;
+                    return dump;
+                  });
+  watch.Look(At(1));
+  refused = true;
+  watch.Look(At(2));
+  EXPECT_TRUE(watch.Due(At(3)));
+  EXPECT_EQ(watch.Latest(kPort)->established, 7u);
+  EXPECT_EQ(watch.Latest(kPort)->at, At(1));
+}
+
+// A walk of the kernel over a hundred thousand sockets kept a trunk's worker from its core for
+// milliseconds.
+TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
+  const int own = sched_getscheduler(0);
+  std::promise<int> policy;
+  std::atomic<bool> asked = false;
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) {
+    if (!asked.exchange(true)) policy.set_value(sched_getscheduler(0));
+    return SocketDump();
+  });
+  watch.Start();
+  EXPECT_EQ(policy.get_future().get(), SCHED_IDLE);
+  watch.Stop();
+  EXPECT_EQ(sched_getscheduler(0), own);
+}
+
+// An agent on a busy host took seconds to end, in a walk for which there was no core.
+TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
+  std::promise<void> begun;
+  int policy = SCHED_IDLE;
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) {
+    begun.set_value();
+    const MonotonicTime deadline = MonotonicNow() + absl::Seconds(20);
+    while (policy == SCHED_IDLE && MonotonicNow() < deadline) policy = sched_getscheduler(0);
+    return SocketDump();
+  });
+  watch.Start();
+  begun.get_future().wait();
+  watch.Stop();
+  EXPECT_EQ(policy, SCHED_OTHER);
+}
+
+TEST(PortWatchTest, AgentOfUnixSocketsAsksForNothing) {
+  PortWatch watch(kHost, {}, kNoLimit, [](const std::vector<uint16_t>&) {
+    ADD_FAILURE() << "there is no port to ask for";
+    return SocketDump();
+  });
+  watch.Start();
+}
+
+}  // namespace
+}  // namespace trunkline

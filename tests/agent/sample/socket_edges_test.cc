@@ -1,0 +1,131 @@
+// The two edges that ask a real kernel: sock_diag dumps and connect probes, on loopback sockets of
+// this test.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "agent/sample/connect_probe.h"
+#include "agent/sample/connection_bytes.h"
+#include "agent/sample/sock_diag_socket.h"
+#include "common/base/unique_fd.h"
+#include "tests/agent/fixture_root.h"
+
+namespace trunkline {
+namespace {
+
+struct Listener {
+  UniqueFd fd;
+  uint16_t port = 0;
+};
+
+Listener Listen() {
+  Listener listener{UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
+  sockaddr_in address = {.sin_family = AF_INET};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof(address);
+  EXPECT_EQ(bind(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  EXPECT_EQ(listen(listener.fd.get(), 8), 0);
+  getsockname(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
+  listener.port = ntohs(address.sin_port);
+  return listener;
+}
+
+UniqueFd Connect(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  return fd;
+}
+
+TEST(SockDiagSocketTest, CountsTheServersSideOfItsConnectionsOnly) {
+  const Listener listener = Listen();
+  const auto before = DumpSockets({listener.port});
+  if (!before.ok()) GTEST_SKIP() << "no sock_diag here: " << before.status();
+  EXPECT_TRUE(before->ports.empty()) << "a listening socket is not a connection";
+  ConnectionBytes bytes;
+  bytes.Add({});
+  const UniqueFd client = Connect(listener.port);
+  const UniqueFd server(accept(listener.fd.get(), nullptr, nullptr));
+  ASSERT_EQ(write(client.get(), "hello", 5), 5);
+  char buffer[8];
+  ASSERT_EQ(read(server.get(), buffer, sizeof(buffer)), 5);
+  const auto dump = DumpSockets({listener.port});
+  ASSERT_TRUE(dump.ok()) << dump.status();
+  EXPECT_EQ(dump->ports.size(), 1u);
+  EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
+  EXPECT_EQ(bytes.Add(dump->ports.at(listener.port)), 5u);
+}
+
+// The filter is a program that the kernel checks and runs.
+TEST(SockDiagSocketTest, ManyPortsAreAskedForAtOnceAndNoOtherIs) {
+  std::vector<Listener> listeners;
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < 6; ++i) {
+    listeners.push_back(Listen());
+    for (int j = 0; j <= i; ++j) clients.push_back(Connect(listeners.back().port));
+  }
+  std::vector<uint16_t> asked;
+  for (const int i : {0, 2, 5, 3}) asked.push_back(listeners[i].port);
+  const auto dump = DumpSockets(asked);
+  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  ASSERT_EQ(dump->ports.size(), 4u);
+  for (const int i : {0, 2, 5, 3}) {
+    EXPECT_EQ(dump->ports.at(listeners[i].port).established, i + 1u);
+  }
+}
+
+TEST(SockDiagSocketTest, AsManyPortsAsARequestCanNameAreTaken) {
+  const Listener listener = Listen();
+  const UniqueFd client = Connect(listener.port);
+  std::vector<uint16_t> asked(kMaxDumpPorts - 1, 1);
+  asked.push_back(listener.port);
+  const auto dump = DumpSockets(asked);
+  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
+}
+
+TEST(ConnectProbeTest, TcpServerIsThereUntilItsSocketCloses) {
+  Listener listener = Listen();
+  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
+  EXPECT_TRUE(probe.Try(absl::Seconds(1)));
+  listener.fd.Reset();
+  EXPECT_FALSE(probe.Try(absl::Seconds(1)));
+}
+
+TEST(ConnectProbeTest, UnixServerIsThereUntilItsSocketCloses) {
+  const FixtureRoot folder;
+  const std::string path = folder.path() + "/server.sock";
+  const ConnectProbe probe({.host = "", .port = 0, .unix_path = path});
+  EXPECT_FALSE(probe.Try(absl::Seconds(1)));
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(fd.get(), 8), 0);
+  EXPECT_TRUE(probe.Try(absl::Seconds(1)));
+  EXPECT_EQ(probe.ServerPid(), getpid());
+  fd.Reset();
+  EXPECT_FALSE(probe.Try(absl::Seconds(1)));
+  EXPECT_EQ(probe.ServerPid(), 0);
+}
+
+TEST(ConnectProbeTest, TcpServerHasNoProcessThatTheKernelNames) {
+  const Listener listener = Listen();
+  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
+  EXPECT_EQ(probe.ServerPid(), 0);
+}
+
+TEST(ConnectProbeTest, PathTooLongForASocketIsNotThere) {
+  EXPECT_FALSE(ConnectProbe({.host = "", .port = 0, .unix_path = std::string(200, 'x')})
+                   .Try(absl::Seconds(1)));
+}
+
+}  // namespace
+}  // namespace trunkline

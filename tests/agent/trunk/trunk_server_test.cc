@@ -1,0 +1,337 @@
+// The agent's trunk port, with the test as the proxy that calls and as the local server behind it.
+#include "agent/trunk/trunk_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "common/trunk/load_offer.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Peer;
+using test::TestStream;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr char kAuthority[] = "db:5432";
+
+// A proxy's end of a trunk.
+class RawProxy {
+ public:
+  explicit RawProxy(int port)
+      : peer_(test::ConnectPeer({.host = "127.0.0.1", .port = static_cast<uint16_t>(port)})) {}
+  ~RawProxy() { end_.session.CloseAll(NGHTTP2_NO_ERROR); }
+
+  TestStream& Open(const std::string& authority = kAuthority) {
+    streams_.push_back(std::make_unique<TestStream>());
+    EXPECT_TRUE(end_.session.Connect(authority, streams_.back().get()).ok());
+    return *streams_.back();
+  }
+  TestStream& AskForLoad() {
+    streams_.push_back(std::make_unique<TestStream>());
+    EXPECT_TRUE(trunkline::AskForLoad(end_.session, streams_.back().get()).ok());
+    return *streams_.back();
+  }
+  bool offers_load() const { return PeerOffersLoad(end_.session); }
+  // Talks to the agent until `condition` holds or the trunk ends.
+  template <typename Condition>
+  [[nodiscard]] bool RunUntil(Condition condition) {
+    const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
+    while (!condition() && MonotonicNow() < deadline && peer_.ending() == Ending::kNone) {
+      if (!peer_.Send(end_.TakeOutput())) return condition();
+      if (!test::WaitFor(peer_.fd(), POLLIN, 5)) continue;
+      std::string heard = peer_.Read(1);
+      heard += peer_.Read(peer_.UnreadBytes());
+      EXPECT_TRUE(heard.empty() || end_.Give(heard).ok());
+    }
+    return condition();
+  }
+  const std::vector<int32_t>& goaways() const { return end_.goaways; }
+  Peer& peer() { return peer_; }
+
+ private:
+  Peer peer_;
+  std::vector<std::unique_ptr<TestStream>> streams_;
+  test::Http2End end_{{.role = Http2Session::Role::kClient, .extension = LoadOffer(false)}};
+};
+
+class TrunkServerTest : public ::testing::Test {
+ protected:
+  void Start(const Address& target, absl::Duration connect_timeout = absl::Seconds(3)) {
+    TrunkServer::Options options;
+    options.listen = {.host = "127.0.0.1", .port = 0};
+    options.services = {{.name = "db", .target = target}};
+    options.connect_timeout = connect_timeout;
+    auto server = TrunkServer::Start(options, traffic_);
+    ASSERT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+  // A local server of the test.
+  void StartWithLocalServer() {
+    auto listener = ListenOn({.host = "127.0.0.1", .port = 0});
+    ASSERT_TRUE(listener.ok());
+    local_ = *std::move(listener);
+    Start({.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(local_.get()))});
+  }
+  Peer Accept() { return test::AcceptPeer(local_.get()); }
+  ServiceTrafficTotals Totals() const { return traffic_.Totals(0); }
+
+  TrafficTable traffic_{1, 1};
+  UniqueFd local_;
+  std::unique_ptr<TrunkServer> server_;
+};
+
+TEST_F(TrunkServerTest, SecondAgentOnThePortIsRefusedLoudly) {
+  StartWithLocalServer();
+  TrafficTable traffic(1, 0);
+  TrunkServer::Options options;
+  options.listen = {.host = "127.0.0.1", .port = static_cast<uint16_t>(server_->port())};
+  EXPECT_TRUE(absl::IsAlreadyExists(TrunkServer::Start(options, traffic).status()));
+}
+
+TEST_F(TrunkServerTest, TargetThatDoesNotResolveIsRefusedByName) {
+  TrunkServer::Options options;
+  options.listen = {.host = "127.0.0.1", .port = 0};
+  options.services = {{.name = "db", .target = {.host = "no-such-host.invalid", .port = 1}}};
+  const auto server = TrunkServer::Start(options, traffic_);
+  EXPECT_THAT(std::string(server.status().message()), HasSubstr("no-such-host.invalid"));
+}
+
+TEST_F(TrunkServerTest, AnswerComesOnlyWhenTheServerHasTakenTheConnection) {
+  test::ScratchFolder folder;
+  const Address address{.unix_path = folder.File("s")};
+  auto listener = ListenOn(address);
+  ASSERT_TRUE(listener.ok());
+  local_ = *std::move(listener);
+  ASSERT_EQ(listen(local_.get(), 0), 0);  // a queue of one, which is full
+  Peer filler = test::ConnectPeer(address);
+  Start(address, absl::Seconds(20));
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  stream.source = "early";
+  ASSERT_TRUE(proxy.RunUntil([&] { return Totals().active_streams == 1; }));
+  EXPECT_TRUE(stream.headers.empty());
+  Peer filler_server = Accept();
+  Peer server = Accept();
+  EXPECT_EQ(server.Read(5), "early");
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+  EXPECT_THAT(stream.headers, ElementsAre(200));
+}
+
+TEST_F(TrunkServerTest, ServerWhoseQueueStaysFullIsAnswered503AfterTheConnectTimeOut) {
+  test::ScratchFolder folder;
+  const Address address{.unix_path = folder.File("s")};
+  auto listener = ListenOn(address);
+  ASSERT_TRUE(listener.ok());
+  ASSERT_EQ(listen(listener->get(), 0), 0);
+  Peer filler = test::ConnectPeer(address);
+  Start(address, absl::Milliseconds(50));
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.closes.empty(); }));
+  EXPECT_THAT(stream.headers, ElementsAre(503));
+  EXPECT_EQ(Totals().errors_connect, 1u);
+}
+
+int OwnNiceness() { return getpriority(PRIO_PROCESS, 0); }
+
+// What a thread of this process may go down to: 4 below its own, or nothing.
+int NicenessAllowed() {
+  int niceness = 0;
+  std::thread([&] {
+    setpriority(PRIO_PROCESS, 0, OwnNiceness() - 4);
+    niceness = OwnNiceness();
+  }).join();
+  return niceness;
+}
+
+std::vector<int> NicenessOfOtherThreads() {
+  std::vector<int> all;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    const int id = std::stoi(task.path().filename());
+    if (id != getpid()) all.push_back(getpriority(PRIO_PROCESS, id));
+  }
+  return all;
+}
+
+// Beside a busy server each stream waited for that server's threads, on its way in and again on its
+// way back.
+TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays) {
+  const int own = OwnNiceness();
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  ASSERT_TRUE(proxy.RunUntil([&] { return proxy.offers_load(); }));
+  // Before the thread of NicenessAllowed; a sanitizer may have one of its own.
+  const std::vector<int> others = NicenessOfOtherThreads();
+  EXPECT_THAT(others, Contains(NicenessAllowed()));
+  EXPECT_EQ(OwnNiceness(), own);
+}
+
+TEST_F(TrunkServerTest, CountsWhatBecameOfStreams) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  // One that ends well.
+  TestStream& good = proxy.Open();
+  good.source = "12345";
+  good.finish = true;
+  ASSERT_TRUE(proxy.RunUntil([&] { return !good.headers.empty(); }));
+  Peer server = Accept();
+  EXPECT_EQ(server.ReadToEnd(), "12345");
+  ASSERT_TRUE(server.Send("123"));
+  EXPECT_EQ(Totals().active_streams, 1u);
+  server.Close();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !good.closes.empty(); }));
+  // One that the server breaks.
+  TestStream& broken = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !broken.headers.empty(); }));
+  Accept().Reset();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !broken.closes.empty(); }));
+  EXPECT_THAT(broken.closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
+  // One that finds nobody.
+  local_.Reset();
+  TestStream& refused = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !refused.closes.empty(); }));
+  EXPECT_THAT(refused.headers, ElementsAre(503));
+
+  const ServiceTrafficTotals totals = Totals();
+  EXPECT_EQ(totals.streams_opened, 3u);
+  EXPECT_EQ(totals.successes, 1u);
+  EXPECT_EQ(totals.errors_reset, 1u);
+  EXPECT_EQ(totals.errors_connect, 1u);
+  EXPECT_EQ(totals.bytes_from_proxy, 5u);
+  EXPECT_EQ(totals.bytes_to_proxy, 3u);
+  EXPECT_EQ(totals.active_streams, 0u);
+  EXPECT_FALSE(totals.reachable);
+}
+
+TEST_F(TrunkServerTest, ProxyThatDiesResetsItsStreamsOnly) {
+  StartWithLocalServer();
+  RawProxy living(server_->port());
+  TestStream& stream = living.Open();
+  ASSERT_TRUE(living.RunUntil([&] { return !stream.headers.empty(); }));
+  Peer living_server = Accept();
+  Peer orphan;
+  {
+    RawProxy dying(server_->port());
+    TestStream& lost = dying.Open();
+    ASSERT_TRUE(dying.RunUntil([&] { return !lost.headers.empty(); }));
+    orphan = Accept();
+  }
+  orphan.ReadToEnd();
+  EXPECT_EQ(orphan.ending(), Ending::kReset);
+  ASSERT_TRUE(living_server.Send("still here"));
+  ASSERT_TRUE(living.RunUntil([&] { return stream.received == "still here"; }));
+}
+
+TEST_F(TrunkServerTest, LoadIsOfferedAndSaidAsItChanges) {
+  StartWithLocalServer();
+  traffic_.SetUtilization(0, 0.25);
+  RawProxy proxy(server_->port());
+  TestStream& load = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received == "db 0 250\n"; }));
+  EXPECT_TRUE(proxy.offers_load());
+  EXPECT_THAT(load.headers, ElementsAre(200));
+  load.received.clear();
+  // Another proxy's stream.
+  RawProxy other(server_->port());
+  other.Open();
+  ASSERT_TRUE(other.RunUntil([&] { return Totals().load_streams == 1; }));
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received.starts_with("db 1 250\n"); }));
+  load.received.clear();
+  traffic_.SetUtilization(0, 1.5);
+  ASSERT_TRUE(proxy.RunUntil([&] { return load.received.ends_with("db 1 1500\n"); }));
+}
+
+TEST_F(TrunkServerTest, SecondLoadStreamOfATrunkIsRefused) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& first = proxy.AskForLoad();
+  TestStream& second = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !second.closes.empty(); }));
+  EXPECT_THAT(second.headers, ElementsAre(429));
+  EXPECT_THAT(first.headers, ElementsAre(200));
+  RawProxy other(server_->port());
+  TestStream& of_another = other.AskForLoad();
+  ASSERT_TRUE(other.RunUntil([&] { return !of_another.received.empty(); }));
+}
+
+TEST_F(TrunkServerTest, LoadStreamThatWasGivenUpMayBeAskedForAgain) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& first = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !first.received.empty(); }));
+  first.session()->Abandon(&first, NGHTTP2_CANCEL);
+  TestStream& second = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !second.headers.empty(); }));
+  EXPECT_THAT(second.headers, ElementsAre(200));
+}
+
+TEST_F(TrunkServerTest, DrainEndsLoadStreams) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& load = proxy.AskForLoad();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !load.received.empty(); }));
+  server_->Drain(absl::Milliseconds(50));
+  ASSERT_TRUE(proxy.RunUntil([&] { return !load.closes.empty(); }));
+  EXPECT_THAT(load.closes, ElementsAre(0u));
+}
+
+TEST_F(TrunkServerTest, JunkOnThePortEndsThatConnectionOnly) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+  for (const std::string& junk : {std::string("GET / HTTP/1.0\r\n\r\n"), std::string(100'000, '\0'),
+                                  std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\njunkjunkjunk")}) {
+    Peer stranger =
+        test::ConnectPeer({.host = "127.0.0.1", .port = static_cast<uint16_t>(server_->port())});
+    stranger.Send(junk);
+    stranger.ReadToEnd();
+    EXPECT_NE(stranger.ending(), Ending::kNone) << "closed";
+  }
+  Peer server = Accept();
+  ASSERT_TRUE(server.Send("still here"));
+  ASSERT_TRUE(proxy.RunUntil([&] { return stream.received == "still here"; }));
+}
+
+TEST_F(TrunkServerTest, DrainWithoutStreamsTellsThePeerAndReturnsSoon) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+  stream.Abort();
+  ASSERT_TRUE(proxy.RunUntil([&] { return Totals().active_streams == 0; }));
+  const MonotonicTime start = MonotonicNow();
+  server_->Drain(absl::Minutes(1));
+  EXPECT_LT(MonotonicNow() - start, absl::Seconds(20));
+  EXPECT_TRUE(proxy.RunUntil([&] { return !proxy.goaways().empty(); }));
+  EXPECT_FALSE(
+      test::ConnectPeer({.host = "127.0.0.1", .port = static_cast<uint16_t>(server_->port())}));
+}
+
+TEST_F(TrunkServerTest, DrainReturnsAtItsDeadlineWithAStreamStillOpen) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+  const MonotonicTime start = MonotonicNow();
+  server_->Drain(absl::Milliseconds(300));
+  EXPECT_GE(MonotonicNow() - start, absl::Milliseconds(300));
+  EXPECT_EQ(Totals().active_streams, 1u);
+  server_.reset();
+  EXPECT_FALSE(proxy.RunUntil([&] { return !stream.closes.empty(); }));
+  EXPECT_NE(proxy.peer().ending(), Ending::kNone) << "the trunk ended under it";
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,241 @@
+// A client session and a server session joined in memory: what one produces the other receives,
+// byte for byte.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/http2/http2_session.h"
+
+namespace trunkline::test {
+
+// Sends what it is told, remembers what it hears.
+class TestStream : public Http2Stream {
+ public:
+  // To send.
+  std::string source;
+  size_t pulled = 0;
+  bool finish = false;  // END_STREAM after the source
+  bool abort = false;
+  // Heard.
+  std::vector<int> headers;
+  std::string received;
+  int ends = 0;
+  bool end_was_closing = false;
+  std::vector<uint32_t> closes;
+  // Gives windows back at once.
+  bool consume = true;
+  std::function<void(TestStream&)> on_headers = [](TestStream&) {};
+  std::function<void(TestStream&)> on_data = [](TestStream&) {};
+  std::function<void(TestStream&)> on_end = [](TestStream&) {};
+  std::function<void(TestStream&)> on_closed = [](TestStream&) {};
+  std::function<void(TestStream&)> on_pull = [](TestStream&) {};
+
+  void Send(const std::string& text, bool last = false) {
+    source += text;
+    finish = finish || last;
+    session()->Ready(this);
+  }
+  void Abort() {
+    abort = true;
+    session()->Ready(this);
+  }
+  using Http2Stream::session;
+
+ private:
+  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override {
+    on_pull(*this);
+    if (abort) return Pull::kAbort;
+    *size = std::min(capacity, source.size() - pulled);
+    std::memcpy(to, source.data() + pulled, *size);
+    pulled += *size;
+    if (finish && pulled == source.size()) return Pull::kLast;
+    return *size > 0 ? Pull::kMore : Pull::kNothing;
+  }
+  void OnHeaders(int status) override {
+    headers.push_back(status);
+    on_headers(*this);
+  }
+  void OnData(const uint8_t* data, size_t size) override {
+    received.append(reinterpret_cast<const char*>(data), size);
+    if (consume) session()->Consume(this, size, MonotonicTime());
+    on_data(*this);
+  }
+  void OnEnd(bool closing) override {
+    ++ends;
+    end_was_closing = closing;
+    on_end(*this);
+  }
+  void OnClosed(uint32_t error_code) override {
+    closes.push_back(error_code);
+    on_closed(*this);
+  }
+};
+
+struct Frame {
+  size_t length;
+  uint8_t type;
+  uint8_t flags;
+  int32_t stream;
+  std::string payload;
+};
+
+// Whole frames of `bytes`; a client's preface is skipped.
+inline std::vector<Frame> ParseFrames(std::string bytes) {
+  constexpr size_t kPreface = 24;
+  if (bytes.rfind("PRI ", 0) == 0) bytes.erase(0, kPreface);
+  std::vector<Frame> frames;
+  for (size_t at = 0; at + 9 <= bytes.size();) {
+    const auto byte = [&](size_t i) {
+      return static_cast<size_t>(static_cast<uint8_t>(bytes[at + i]));
+    };
+    Frame frame{
+        .length = byte(0) << 16 | byte(1) << 8 | byte(2),
+        .type = static_cast<uint8_t>(byte(3)),
+        .flags = static_cast<uint8_t>(byte(4)),
+        .stream = static_cast<int32_t>(byte(5) << 24 | byte(6) << 16 | byte(7) << 8 | byte(8))};
+    frame.payload = bytes.substr(at + 9, frame.length);
+    at += 9 + frame.length;
+    frames.push_back(std::move(frame));
+  }
+  return frames;
+}
+
+// The bytes of one frame.
+inline std::string RawFrame(uint8_t type, uint8_t flags, int32_t stream,
+                            const std::string& payload = "") {
+  std::string frame;
+  for (const int shift : {16, 8, 0}) frame.push_back(static_cast<char>(payload.size() >> shift));
+  frame.push_back(static_cast<char>(type));
+  frame.push_back(static_cast<char>(flags));
+  for (const int shift : {24, 16, 8, 0}) frame.push_back(static_cast<char>(stream >> shift));
+  return frame + payload;
+}
+
+class Http2End final : public Http2Session::Listener {
+ public:
+  explicit Http2End(Http2Session::Options options) : session(options, this, &output) {}
+
+  // Hands over what is ready, at most about `high_water` bytes.
+  std::string TakeOutput(size_t high_water = 256 * 1024) {
+    more = session.Produce(high_water);
+    std::string bytes(reinterpret_cast<const char*>(output.data()), output.size());
+    output.Consume(output.size());
+    return bytes;
+  }
+  absl::Status Give(const std::string& bytes) {
+    absl::Status status =
+        session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    while (status.ok() && session.has_unread()) status = session.Receive(nullptr, 0, now);
+    return status;
+  }
+
+  OutputBuffer output;
+  MonotonicTime now;
+  bool more = false;
+  std::vector<int32_t> goaways;
+  std::vector<uint32_t> settings;
+  std::vector<std::string> authorities;
+  static constexpr std::string_view kKnownPath = "/known";
+  std::vector<std::string> gets;  // paths
+  // The streams that it accepted, in order.
+  std::deque<std::unique_ptr<TestStream>> accepted;
+  // 0: accept; else the answer.
+  int refuse_with = 0;
+  std::function<void(TestStream&)> prepare = [](TestStream& stream) {
+    stream.on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
+  };
+
+  Http2Stream* OnConnect(std::string_view authority, int* status) override {
+    authorities.emplace_back(authority);
+    if (refuse_with != 0) {
+      *status = refuse_with;
+      return nullptr;
+    }
+    accepted.push_back(std::make_unique<TestStream>());
+    prepare(*accepted.back());
+    return accepted.back().get();
+  }
+  Http2Stream* OnGet(std::string_view path, int* status) override {
+    gets.emplace_back(path);
+    return path == kKnownPath ? OnConnect("", status) : nullptr;
+  }
+  void OnGoAway(int32_t last_stream_id) override { goaways.push_back(last_stream_id); }
+  void OnSettings(uint32_t max_streams) override { settings.push_back(max_streams); }
+  void OnOutputWanted() override {}
+
+  Http2Session session;
+};
+
+class Http2Pair {
+ public:
+  // `window_budget`: of the server, whose windows grow with it.
+  // `extension`: the server says it, the client knows its id.
+  explicit Http2Pair(uint32_t max_streams = 1000, Http2Session::Options::Setting extension = {},
+                     WindowBudget* window_budget = nullptr)
+      : client({.role = Http2Session::Role::kClient,
+                .max_streams = max_streams,
+                .extension = {.id = extension.id}}),
+        server({.role = Http2Session::Role::kServer,
+                .max_streams = max_streams,
+                .extension = extension,
+                .window_budget = window_budget}) {}
+
+  ~Http2Pair() {
+    client.session.CloseAll(NGHTTP2_NO_ERROR);
+    server.session.CloseAll(NGHTTP2_NO_ERROR);
+  }
+
+  // Until neither side has anything to say.
+  void Pump() {
+    while (true) {
+      const std::string up = client.TakeOutput();
+      EXPECT_TRUE(server.Give(up).ok());
+      const std::string down = server.TakeOutput();
+      EXPECT_TRUE(client.Give(down).ok());
+      to_server += up;
+      to_client += down;
+      if (up.empty() && down.empty()) return;
+    }
+  }
+
+  // A stream of the client that lives as long as the pair.
+  TestStream& Make() {
+    made_.push_back(std::make_unique<TestStream>());
+    return *made_.back();
+  }
+  // Asked for; nothing is sent yet.
+  TestStream& Start(const std::string& authority = "db:5432") {
+    TestStream& stream = Make();
+    Connect(stream, authority);
+    return stream;
+  }
+  void Connect(TestStream& stream, const std::string& authority = "db:5432") {
+    EXPECT_TRUE(client.session.Connect(authority, &stream).ok());
+  }
+  // Asked for and pumped through.
+  TestStream& Open(const std::string& authority = "db:5432") {
+    TestStream& stream = Start(authority);
+    Pump();
+    return stream;
+  }
+  TestStream& far() { return *server.accepted.back(); }
+
+  Http2End client;
+  Http2End server;
+  // Everything that was said so far.
+  std::string to_server;
+  std::string to_client;
+
+ private:
+  std::deque<std::unique_ptr<TestStream>> made_;
+};
+
+}  // namespace trunkline::test

@@ -1,0 +1,212 @@
+#include "common/net/socket.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <fstream>
+
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/net/tcp_pair.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::HasSubstr;
+
+Address Loopback(int port) { return {.host = "127.0.0.1", .port = static_cast<uint16_t>(port)}; }
+Address Unix(const std::string& path) { return {.unix_path = path}; }
+
+bool Readable(int fd, int millis = 5000) {
+  pollfd wait{.fd = fd, .events = POLLIN};
+  return poll(&wait, 1, millis) == 1;
+}
+
+UniqueFd ConnectBlocking(const Address& address) {
+  ConnectResult result = ConnectTo(ResolveAddress(address).value());
+  if (result.state == ConnectState::kInProgress) {
+    pollfd wait{.fd = result.fd.get(), .events = POLLOUT};
+    EXPECT_EQ(poll(&wait, 1, 5000), 1);
+    EXPECT_EQ(SocketError(result.fd.get()), 0);
+  }
+  return std::move(result.fd);
+}
+
+TEST(SocketTest, SharedSocketsOnPortZeroGetOnePort) {
+  auto sockets = ListenOnShared(Loopback(0), 3);
+  ASSERT_TRUE(sockets.ok()) << sockets.status();
+  ASSERT_EQ(sockets->size(), 3u);
+  const int port = BoundPort(sockets->front().get());
+  EXPECT_GT(port, 0);
+  for (const UniqueFd& socket : *sockets) EXPECT_EQ(BoundPort(socket.get()), port);
+}
+
+TEST(SocketTest, PortWhereAnotherSharingSocketListensIsRefused) {
+  auto mine = ListenOnShared(Loopback(0), 2);
+  ASSERT_TRUE(mine.ok());
+  const int port = BoundPort(mine->front().get());
+  const auto second = ListenOnShared(Loopback(port), 1);
+  EXPECT_EQ(second.status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(Loopback(port).ToString()));
+}
+
+TEST(SocketTest, PortWhereAPlainSocketListensIsRefused) {
+  auto plain = ListenOn(Loopback(0));
+  ASSERT_TRUE(plain.ok());
+  const int port = BoundPort(plain->get());
+  EXPECT_TRUE(absl::IsAlreadyExists(ListenOnShared(Loopback(port), 1).status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(ListenOn(Loopback(port)).status()));
+}
+
+TEST(SocketTest, PortOfAProgramThatLeftConnectionsBehindIsTakenAgain) {
+  auto first = ListenOnShared(Loopback(0), 1);
+  ASSERT_TRUE(first.ok());
+  const int port = BoundPort(first->front().get());
+  UniqueFd client = ConnectBlocking(Loopback(port));
+  ASSERT_TRUE(Readable(first->front().get()));
+  UniqueFd accepted(accept(first->front().get(), nullptr, nullptr));
+  // The side that closes first keeps TIME_WAIT.
+  accepted.Reset();
+  first->clear();
+  EXPECT_TRUE(ListenOnShared(Loopback(port), 2).ok());
+}
+
+TEST(SocketTest, SharedSocketsOnAUnixPathAreRefused) {
+  test::ScratchFolder folder;
+  const auto sockets = ListenOnShared(Unix(folder.File("s")), 1);
+  EXPECT_TRUE(absl::IsInvalidArgument(sockets.status())) << sockets.status();
+}
+
+TEST(SocketTest, StaleUnixSocketIsReplaced) {
+  test::ScratchFolder folder;
+  const Address address = Unix(folder.File("s"));
+  { ASSERT_TRUE(ListenOn(address).ok()); }
+  struct stat info;
+  ASSERT_EQ(stat(address.unix_path.c_str(), &info), 0) << "the file is left over";
+  auto again = ListenOn(address);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(ConnectTo(ResolveAddress(address).value()).state, ConnectState::kConnected);
+}
+
+TEST(SocketTest, LiveUnixSocketIsRefusedAndGoesOn) {
+  test::ScratchFolder folder;
+  const Address address = Unix(folder.File("s"));
+  auto live = ListenOn(address);
+  ASSERT_TRUE(live.ok());
+  const auto second = ListenOn(address);
+  EXPECT_TRUE(absl::IsAlreadyExists(second.status())) << second.status();
+  EXPECT_EQ(ConnectTo(ResolveAddress(address).value()).state, ConnectState::kConnected);
+}
+
+// connect() to a file that is no socket says "refused", too.
+TEST(SocketTest, OrdinaryFileInTheWayIsNotDeleted) {
+  test::ScratchFolder folder;
+  const std::string path = folder.Write("precious", "data");
+  EXPECT_TRUE(absl::IsAlreadyExists(ListenOn(Unix(path)).status()));
+  std::string content;
+  std::ifstream(path) >> content;
+  EXPECT_EQ(content, "data");
+}
+
+TEST(SocketTest, NameThatDoesNotResolveIsUnavailableAndNamed) {
+  const auto address = ResolveAddress({.host = "no-such-host.invalid", .port = 80});
+  EXPECT_TRUE(absl::IsUnavailable(address.status()));
+  EXPECT_THAT(std::string(address.status().message()), HasSubstr("no-such-host.invalid:80"));
+}
+
+TEST(SocketTest, TooLongUnixPathIsRefusedWithTheLimit) {
+  const auto address = ResolveAddress(Unix("/" + std::string(200, 'x')));
+  EXPECT_TRUE(absl::IsInvalidArgument(address.status()));
+  EXPECT_THAT(std::string(address.status().message()), HasSubstr("107"));
+}
+
+TEST(SocketTest, AddressesReadAsTheyAreWritten) {
+  for (const char* text : {"127.0.0.1:80", "[::1]:443", "unix:/run/x"}) {
+    EXPECT_EQ(ResolveAddress(ParseAddress(text).value()).value().ToString(), text);
+  }
+}
+
+TEST(SocketTest, UnixServerWithAFullQueueSaysRetryLater) {
+  test::ScratchFolder folder;
+  const Address address = Unix(folder.File("s"));
+  auto listener = ListenOn(address);
+  ASSERT_TRUE(listener.ok());
+  ASSERT_EQ(listen(listener->get(), 0), 0);  // a queue of one
+  const SocketAddress where = ResolveAddress(address).value();
+  std::vector<ConnectResult> results;
+  while (results.empty() ||
+         (results.back().state == ConnectState::kConnected && results.size() < 10)) {
+    results.push_back(ConnectTo(where));
+  }
+  EXPECT_EQ(results.back().state, ConnectState::kRetryLater);
+}
+
+// A server that speaks first would wait for the client's first bytes, which never come.
+TEST(SocketTest, ConnectThatSendsNothingIsAcknowledgedWhenAskedTo) {
+  auto listener = ListenOn(Loopback(0));
+  ASSERT_TRUE(listener.ok());
+  const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
+  ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
+  ASSERT_EQ(result.state, ConnectState::kConnected);
+  AcknowledgeConnect(result.fd.get());
+  EXPECT_TRUE(test::WaitFor(listener->get(), POLLIN, 0)) << "the handshake is not through";
+}
+
+TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
+  auto listener = ListenOn(Loopback(0));
+  ASSERT_TRUE(listener.ok());
+  const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
+  // The kernel waits 200 ms for bytes: a machine that stops us for so long does not stop us each
+  // time.
+  constexpr int kTries = 20;
+  bool acknowledged_alone = true;
+  for (int i = 0; i < kTries && acknowledged_alone; ++i) {
+    ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
+    ASSERT_EQ(result.state, ConnectState::kConnected);
+    acknowledged_alone = test::WaitFor(listener->get(), POLLIN, 0);
+    ASSERT_EQ(send(result.fd.get(), "hello", 5, MSG_NOSIGNAL), 5);
+    EXPECT_EQ(test::AcceptPeer(listener->get(), test::kPatienceMillis).Read(5), "hello");
+  }
+  EXPECT_FALSE(acknowledged_alone);
+}
+
+TEST(SocketTest, RefusedConnectSaysWhy) {
+  const test::RefusingPort port;
+  ConnectResult result = ConnectTo(ResolveAddress(port.address()).value());
+  if (result.state == ConnectState::kInProgress) {
+    pollfd wait{.fd = result.fd.get(), .events = POLLOUT};
+    ASSERT_EQ(poll(&wait, 1, 5000), 1);
+    result.error = SocketError(result.fd.get());
+  }
+  EXPECT_EQ(result.error, ECONNREFUSED);
+  EXPECT_EQ(ErrorText(result.error), "Connection refused");
+}
+
+TEST(SocketTest, TrunkEndsWhenNobodyAcknowledgesItsBytes) {
+  auto [near, far] = test::TcpPair();
+  SetTrunkOptions(near.get());
+  unsigned millis = 0;
+  socklen_t size = sizeof millis;
+  ASSERT_EQ(getsockopt(near.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, &size), 0);
+  EXPECT_EQ(millis, 10'000u) << "0: the kernel would try for a quarter of an hour";
+}
+
+TEST(SocketTest, CloseWithResetReachesThePeerAsAReset) {
+  auto listener = ListenOn(Loopback(0));
+  ASSERT_TRUE(listener.ok());
+  UniqueFd client = ConnectBlocking(Loopback(BoundPort(listener->get())));
+  ASSERT_TRUE(Readable(listener->get()));
+  UniqueFd server(accept(listener->get(), nullptr, nullptr));
+  CloseWithReset(std::move(client));
+  ASSERT_TRUE(Readable(server.get()));
+  char byte;
+  EXPECT_EQ(read(server.get(), &byte, 1), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,32 @@
+// A main that starts, says what it was given, and stops. program_test runs it.
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include <iostream>
+
+#include "common/observe/log.h"
+#include "common/program/program.h"
+#include "trunkline/v1/config.pb.h"
+
+int main(int argc, char** argv) {
+  trunkline::v1::ProxyConfig config;
+  trunkline::Program program("program-under-test", "Starts and stops.");
+  if (auto exit_code = program.Start(argc, argv, &config)) return *exit_code;
+  if (config.proxy_id() == "fails") return program.Fail("it failed as told");
+
+  raise(SIGPIPE);
+  rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  std::cout << "id " << config.proxy_id() << " descriptors "
+            << (limit.rlim_cur == limit.rlim_max ? "raised" : "not raised") << std::endl;
+  trunkline::LogDebug("debugging");
+  program.WaitForStop();
+  if (config.proxy_id() == "hangs") {
+    std::cout << "stopping" << std::endl;
+    sigset_t none;
+    sigemptyset(&none);
+    sigsuspend(&none);
+  }
+  return 0;
+}

@@ -1,0 +1,283 @@
+#include "common/trunk/trunk_connection.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/common/trunk/trunk_sides.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Frame;
+using test::ParseFrames;
+using test::Peer;
+using test::TcpPair;
+using test::TestStream;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const char kSettings[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+const char kPingAck[] = "\x00\x00\x08\x06\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+// HEADERS of stream 1 with ":status: 200" from the static table.
+const char kAnswer200[] = "\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88";
+
+template <size_t N>
+std::string Bytes(const char (&literal)[N]) {
+  return std::string(literal, N - 1);
+}
+
+std::string DataFrame(const std::string& payload) {
+  const auto byte = [&](int shift) { return static_cast<char>(payload.size() >> shift); };
+  return std::string{byte(16), byte(8), byte(0), 0, 0, 0, 0, 0, 1} + payload;
+}
+
+class TrunkConnectionTest : public test::TrunkSidesTest {
+ protected:
+  void StartBoth(const TrunkConnection::Options& client = {},
+                 const TrunkConnection::Options& server = {}) {
+    Join(client, server);
+    ASSERT_TRUE(RunUntil([&] { return client_.up() && server_.up(); }));
+  }
+
+  // A client trunk whose other end is the test itself.
+  void StartWithRawServer(const TrunkConnection::Options& options = {}) {
+    auto [fd, peer] = TcpPair();
+    raw_ = std::move(peer);
+    client_.Start(std::move(fd), options);
+  }
+
+  Peer raw_;
+};
+
+TEST_F(TrunkConnectionTest, IsUsableOnceThePeerHasSpoken) {
+  StartWithRawServer();
+  loop_.RunOnce(absl::ZeroDuration());
+  EXPECT_FALSE(client_.trunk->usable());
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->usable(); }));
+  EXPECT_THAT(client_.log, ElementsAre("up"));
+}
+
+TEST_F(TrunkConnectionTest, CarriesStreamsBothWays) {
+  StartBoth();
+  TestStream& near = Open();
+  near.source = "question";
+  near.finish = true;
+  ASSERT_TRUE(
+      RunUntil([&] { return !server_.accepted.empty() && server_.accepted[0]->ends == 1; }));
+  EXPECT_EQ(server_.accepted[0]->received, "question");
+  server_.accepted[0]->Send("answer", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return !near.closes.empty(); }));
+  EXPECT_EQ(near.received, "answer");
+  EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
+}
+
+TEST_F(TrunkConnectionTest, PeerThatAcceptsAndSaysNothingIsGivenUp) {
+  StartWithRawServer({.up_timeout = absl::Milliseconds(30)});
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(client_.lost_why)) << client_.lost_why;
+  EXPECT_THAT(client_.log, ElementsAre("lost")) << "it was never up";
+}
+
+TEST_F(TrunkConnectionTest, PeerThatGoesSilentIsPingedThenSuspectedThenDead) {
+  StartWithRawServer(
+      {.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Milliseconds(30)});
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  TestStream& near = Open();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(client_.log, ElementsAre("up", "unusable", "lost"));
+  EXPECT_EQ(client_.counters.ping_timeouts.Value(), 1u);
+  EXPECT_THAT(near.closes, ElementsAre(TrunkConnection::kLostCode));
+  const std::vector<Frame> said = ParseFrames(raw_.ReadToEnd());
+  EXPECT_TRUE(std::any_of(said.begin(), said.end(),
+                          [](const Frame& frame) { return frame.type == NGHTTP2_PING; }));
+}
+
+TEST_F(TrunkConnectionTest, SuspectThatGivesASignOfLifeIsUsableAgain) {
+  StartWithRawServer({.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Seconds(20)});
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 2; }));
+  EXPECT_FALSE(client_.trunk->usable());
+  ASSERT_TRUE(raw_.Send(Bytes(kPingAck)));
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 3; }));
+  EXPECT_THAT(client_.log, ElementsAre("up", "unusable", "usable"));
+}
+
+// Both arrive in one event, which does not come again.
+TEST_F(TrunkConnectionTest, EndBehindTheLastBytesIsNoticedAtOnce) {
+  StartWithRawServer({.ping_after = absl::Minutes(1)});
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  ASSERT_TRUE(raw_.Send(Bytes(kPingAck)));
+  raw_.ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_FALSE(client_.lost_why.ok());
+}
+
+// The sign of life ends the wait for it: the next silence counts from there.
+TEST_F(TrunkConnectionTest, AnsweredPingDoesNotDelayTheNextOne) {
+  StartWithRawServer({.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Minutes(1)});
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  for (size_t told = 2; told <= 6; told += 2) {
+    ASSERT_TRUE(RunUntil([&] { return client_.log.size() == told; })) << "suspected";
+    ASSERT_TRUE(raw_.Send(Bytes(kPingAck)));
+    ASSERT_TRUE(RunUntil([&] { return client_.log.size() == told + 1; })) << "usable";
+  }
+}
+
+TEST_F(TrunkConnectionTest, QuietTrunkWhosePeerAnswersPingsLives) {
+  StartBoth({.ping_after = absl::Milliseconds(20), .ping_timeout = absl::Seconds(20)});
+  const uint64_t reads = client_.counters.reads.Value();
+  ASSERT_TRUE(RunUntil([&] { return client_.counters.reads.Value() >= reads + 5; }));
+  EXPECT_FALSE(client_.lost);
+  EXPECT_EQ(client_.counters.ping_timeouts.Value(), 0u);
+}
+
+TEST_F(TrunkConnectionTest, FullTrunkTellsThatItIsFullAndThatThereIsRoomAgain) {
+  StartBoth({}, {.session = {.max_streams = 2}});
+  TestStream& first = Open();
+  Open();
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 2; }));
+  EXPECT_THAT(client_.log, ElementsAre("up", "unusable"));
+  client_.trunk->session().Abandon(&first, NGHTTP2_CANCEL);
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 3; }));
+  EXPECT_EQ(client_.log.back(), "usable");
+}
+
+TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsWord) {
+  const test::RefusingPort port;
+  ConnectResult dial = ConnectTo(ResolveAddress(port.address()).value());
+  ASSERT_EQ(dial.state, ConnectState::kInProgress);
+  client_.Start(std::move(dial.fd), {});
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("refused"));
+}
+
+TEST_F(TrunkConnectionTest, StreamsHearOfALostTrunkBeforeItsOwner) {
+  StartWithRawServer();
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  TestStream& near = Open();
+  near.on_closed = [&](TestStream&) { client_.log.push_back("stream closed"); };
+  raw_.Reset();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(client_.log, ElementsAre("up", "stream closed", "lost"));
+  EXPECT_FALSE(client_.lost_why.ok());
+}
+
+TEST_F(TrunkConnectionTest, BytesThatCameBeforeAResetAreDelivered) {
+  StartWithRawServer();
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  TestStream& near = Open();
+  loop_.RunOnce(absl::ZeroDuration());
+  ASSERT_TRUE(raw_.Send(Bytes(kAnswer200) + DataFrame("last words")));
+  raw_.Reset();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_EQ(near.received, "last words");
+}
+
+TEST_F(TrunkConnectionTest, PeerThatBreaksTheProtocolIsToldCountedAndLost) {
+  StartWithRawServer();
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  TestStream& near = Open();
+  std::string on_stream_zero = DataFrame("x");
+  on_stream_zero[8] = 0;
+  ASSERT_TRUE(raw_.Send(on_stream_zero));
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_TRUE(absl::IsInvalidArgument(client_.lost_why)) << client_.lost_why;
+  EXPECT_EQ(client_.counters.protocol_errors.Value(), 1u);
+  EXPECT_EQ(near.closes.size(), 1u);
+  const std::vector<Frame> said = ParseFrames(raw_.ReadToEnd());
+  ASSERT_FALSE(said.empty());
+  EXPECT_EQ(said.back().type, NGHTTP2_GOAWAY);
+}
+
+TEST_F(TrunkConnectionTest, PeerThatDoesNotSpeakHttp2IsCountedAndLost) {
+  auto [fd, peer] = TcpPair();
+  server_.Start(std::move(fd), {.session = {.role = Role::kServer}});
+  ASSERT_TRUE(peer.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
+  EXPECT_EQ(server_.counters.protocol_errors.Value(), 1u);
+}
+
+TEST_F(TrunkConnectionTest, DrainedServerEndsWhenItsLastStreamHas) {
+  StartBoth();
+  TestStream& near = Open();
+  ASSERT_TRUE(RunUntil([&] { return !near.headers.empty(); }));
+  server_.trunk->Drain();
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->draining(); }));
+  EXPECT_FALSE(client_.trunk->usable());
+  near.Send("still", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return server_.accepted[0]->ends == 1; }));
+  server_.accepted[0]->Send("here", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
+  EXPECT_EQ(near.received, "here");
+  EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
+  EXPECT_TRUE(client_.lost_why.ok()) << client_.lost_why;
+  EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
+}
+
+TEST_F(TrunkConnectionTest, DrainedClientEndsWhenItsLastStreamHas) {
+  StartBoth();
+  TestStream& near = Open();
+  ASSERT_TRUE(RunUntil([&] { return !near.headers.empty(); }));
+  client_.trunk->Drain();
+  near.Send("bye", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return server_.accepted[0]->ends == 1; }));
+  EXPECT_FALSE(client_.lost);
+  server_.accepted[0]->Send("bye", /*last=*/true);
+  ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
+  EXPECT_EQ(near.received, "bye");
+  EXPECT_TRUE(client_.lost_why.ok()) << client_.lost_why;
+}
+
+TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
+  StartWithRawServer();
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
+  ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
+  client_.trunk->Drain();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_TRUE(client_.lost_why.ok());
+}
+
+// The peer reads late, and speaks once more at the very moment in which the trunk has nothing left
+// to do. A close with that unread would be a reset, and the kernel would throw away what the peer
+// has not fetched yet.
+TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
+  auto pair = TcpPair(/*peers_receive_buffer=*/4096);
+  Peer& peer = pair.second;
+  server_.Start(std::move(pair.first), {.session = {.role = Role::kServer}});
+  test::Http2End client({.role = Role::kClient});
+  TestStream near;
+  near.finish = true;
+  ASSERT_TRUE(client.session.Connect("db:1", &near).ok());
+  ASSERT_TRUE(peer.Send(client.TakeOutput()));
+  ASSERT_TRUE(
+      RunUntil([&] { return !server_.accepted.empty() && server_.accepted[0]->ends == 1; }));
+  TestStream& far = *server_.accepted[0];
+  bool closed = false;
+  far.on_closed = [&](TestStream&) {
+    closed = true;
+    client.session.Ping();
+    EXPECT_TRUE(peer.Send(client.TakeOutput()));
+  };
+  server_.trunk->Drain();
+  server_.trunk->session().GoAway(NGHTTP2_NO_ERROR);
+  const std::string tail(40'000, 't');
+  far.Send(tail, /*last=*/true);
+  ASSERT_TRUE(
+      RunUntil([&] { return closed && (server_.lost || server_.trunk->unsent_bytes() == 0); }));
+  loop_.RunOnce(absl::ZeroDuration());
+  const std::string all = peer.ReadToEnd();
+  EXPECT_EQ(peer.ending(), Ending::kFin);
+  ASSERT_TRUE(client.Give(all).ok());
+  EXPECT_EQ(near.received, tail);
+  client.session.CloseAll(NGHTTP2_NO_ERROR);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,221 @@
+// docs/trunk-format.md shows a stream byte by byte; this test reads the page and holds both ends to
+// it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "common/http2/http2_session.h"
+#include "common/trunk/client_fields.h"
+#include "common/trunk/load_offer.h"
+
+namespace trunkline {
+namespace {
+
+using Bytes = std::vector<uint8_t>;
+
+// The ```hex NAME blocks of the page; a comment after `;` is for the reader.
+std::map<std::string, Bytes> ReadExamples() {
+  std::ifstream page(TRUNKLINE_SOURCE_DIR "/docs/trunk-format.md");
+  std::map<std::string, Bytes> examples;
+  Bytes* current = nullptr;
+  for (std::string line; std::getline(page, line);) {
+    if (line.rfind("```hex ", 0) == 0) {
+      current = &examples[line.substr(7)];
+      continue;
+    }
+    if (line.rfind("```", 0) == 0) current = nullptr;
+    if (current == nullptr) continue;
+    std::istringstream octets(line.substr(0, line.find(';')));
+    for (std::string octet; octets >> octet;) {
+      current->push_back(static_cast<uint8_t>(std::stoi(octet, nullptr, 16)));
+    }
+  }
+  return examples;
+}
+
+class TestStream : public Http2Stream {
+ public:
+  std::string to_send;
+  bool ends = false;
+  std::string received;
+  int status = -1;
+  bool peer_ended = false;
+  bool closed = false;
+  uint32_t code = 99;
+
+  Pull PullData(uint8_t* to, size_t capacity, size_t* size) override {
+    *size = std::min(capacity, to_send.size());
+    std::memcpy(to, to_send.data(), *size);
+    to_send.erase(0, *size);
+    if (to_send.empty() && ends) return Pull::kLast;
+    return *size > 0 ? Pull::kMore : Pull::kNothing;
+  }
+  void OnHeaders(int s) override { status = s; }
+  void OnData(const uint8_t* data, size_t size) override {
+    received.append(reinterpret_cast<const char*>(data), size);
+  }
+  void OnEnd(bool) override { peer_ended = true; }
+  void OnClosed(uint32_t error_code) override {
+    closed = true;
+    code = error_code;
+  }
+};
+
+class End : public Http2Session::Listener {
+ public:
+  explicit End(Http2Session::Role role)
+      : session({.role = role,
+                 .max_streams = 1000,
+                 .extension = LoadOffer(role == Http2Session::Role::kServer)},
+                this, &output) {}
+
+  // What it has to write now.
+  Bytes Written() {
+    session.Produce(1 << 20);
+    Bytes bytes(output.data(), output.data() + output.size());
+    output.Consume(output.size());
+    return bytes;
+  }
+  void Read(const Bytes& bytes) {
+    ASSERT_TRUE(session.Receive(bytes.data(), bytes.size(), MonotonicTime()).ok());
+  }
+
+  Http2Stream* OnConnect(std::string_view authority, int*) override {
+    asked_for = authority;
+    asked_with.push_back(session.connect_fields());
+    return streams_given++ == 0 ? &stream : &second_stream;
+  }
+  Http2Stream* OnGet(std::string_view path, int*) override {
+    return path == kLoadPath ? &load_stream : nullptr;
+  }
+  void OnGoAway(int32_t) override {}
+  void OnSettings(uint32_t) override {}
+  void OnOutputWanted() override {}
+
+  OutputBuffer output;
+  TestStream stream;
+  TestStream second_stream;
+  TestStream load_stream;
+  size_t streams_given = 0;
+  std::string asked_for;
+  std::vector<ConnectFields> asked_with;
+  Http2Session session;
+};
+
+TEST(TrunkFormat, TheProxyWritesWhatThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  EXPECT_EQ(proxy.Written(), examples["proxy preface"]);
+  proxy.stream.to_send = "hello";
+  ASSERT_TRUE(proxy.session.Connect("metering:9000", &proxy.stream).ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy opens"]);
+}
+
+IpPort At(std::string_view text) { return ParseIpPort(text).value(); }
+
+ConnectFields FieldsOf(std::string_view client) {
+  return DescribeClient({ProxyVersion::kV2, {At(client), At("198.51.100.1:9000")}});
+}
+
+TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  proxy.Written();
+  ASSERT_TRUE(
+      proxy.session.Connect("metering:9000", &proxy.stream, FieldsOf("192.0.2.1:50000")).ok());
+  ASSERT_TRUE(
+      proxy.session.Connect("metering:9000", &proxy.second_stream, FieldsOf("192.0.2.2:50001"))
+          .ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy opens with addresses"]);
+}
+
+TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens with addresses"]);
+  ASSERT_EQ(agent.asked_with.size(), 2u);
+  const ClientDescription first = ReadClient(agent.asked_with[0]);
+  const ClientDescription second = ReadClient(agent.asked_with[1]);
+  EXPECT_EQ(first.version, ProxyVersion::kV2);
+  EXPECT_EQ(first.addresses.source, At("192.0.2.1:50000"));
+  EXPECT_EQ(first.addresses.destination, At("198.51.100.1:9000"));
+  EXPECT_EQ(second.addresses.source, At("192.0.2.2:50001"));
+  EXPECT_EQ(second.addresses.destination, At("198.51.100.1:9000"));
+}
+
+TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  EXPECT_EQ(agent.Written(), examples["agent preface"]);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens"]);
+  EXPECT_EQ(agent.asked_for, "metering:9000");
+  EXPECT_EQ(agent.asked_with[0].client, "");
+  EXPECT_EQ(agent.asked_with[0].proxy_protocol, "");
+  EXPECT_EQ(agent.stream.received, "hello");
+  agent.Written();  // the acknowledgement of the settings
+  agent.stream.to_send = "world";
+  agent.stream.ends = true;
+  agent.session.Respond(&agent.stream, 200);
+  EXPECT_EQ(agent.Written(), examples["agent answers"]);
+}
+
+TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End proxy(Http2Session::Role::kClient);
+  proxy.Written();
+  proxy.Read(examples["agent preface"]);
+  EXPECT_TRUE(PeerOffersLoad(proxy.session));
+  proxy.Written();  // the acknowledgement of the settings
+  ASSERT_TRUE(AskForLoad(proxy.session, &proxy.load_stream).ok());
+  EXPECT_EQ(proxy.Written(), examples["proxy asks for the load"]);
+  proxy.Read(examples["agent says the load"]);
+  EXPECT_EQ(proxy.load_stream.status, 200);
+  std::span<const uint8_t> bytes(
+      reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
+      proxy.load_stream.received.size());
+  LoadWordReader reader;
+  LoadWord word;
+  ASSERT_TRUE(reader.Next(bytes, &word));
+  EXPECT_EQ(word.service, "metering");
+  EXPECT_EQ(word.load, (ServerLoad{.active = 17, .utilization = 523}));
+}
+
+TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Written();
+  agent.Read(examples["proxy asks for the load"]);
+  uint8_t line[kMaxLoadLineBytes];
+  const size_t size = WriteLoadWord({"metering", {.active = 17, .utilization = 523}}, line);
+  agent.load_stream.to_send.assign(reinterpret_cast<const char*>(line), size);
+  agent.session.Respond(&agent.load_stream, 200);
+  EXPECT_EQ(agent.Written(), examples["agent says the load"]);
+}
+
+TEST(TrunkFormat, BothFinsAndAResetAreAsThePageShows) {
+  std::map<std::string, Bytes> examples = ReadExamples();
+  End agent(Http2Session::Role::kServer);
+  agent.Read(examples["proxy preface"]);
+  agent.Read(examples["proxy opens"]);
+  agent.Read(examples["proxy ends"]);
+  EXPECT_TRUE(agent.stream.peer_ended);
+  EXPECT_FALSE(agent.stream.closed);
+
+  End other(Http2Session::Role::kServer);
+  other.Read(examples["proxy preface"]);
+  other.Read(examples["proxy opens"]);
+  other.Read(examples["proxy resets"]);
+  EXPECT_TRUE(other.stream.closed);
+  EXPECT_EQ(other.stream.code, static_cast<uint32_t>(NGHTTP2_CONNECT_ERROR));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,271 @@
+#include "controller/core/endpoint_registry.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/controller/core/core_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using testing::HasSubstr;
+using Verdict = EndpointRegistry::Verdict;
+
+class EndpointRegistryTest : public testing::Test {
+ protected:
+  // Announces `id` as both agent and endpoint.
+  absl::Status Join(AgentSession session, const AnnouncedAgent& agent, double at) {
+    return registry_.Announce(session, agent, At(at)).status();
+  }
+  Verdict Say(AgentSession session, uint64_t seq, const ReportedLoad& load, double at) {
+    absl::StatusOr<Verdict> verdict = registry_.Report(session, seq, {load}, At(at));
+    EXPECT_TRUE(verdict.ok()) << verdict.status();
+    return verdict.value_or(Verdict::kUnknownSession);
+  }
+  const RegisteredEndpoint& Get(const std::string& id) { return **registry_.Find({"db", id}); }
+  EndpointCondition StateAt(const std::string& id, double at) {
+    registry_.Age(At(at));
+    return Get(id).state;
+  }
+
+  EndpointRegistry registry_{{Service("db", {{"fixed", 4, "10.0.0.9:7073"}, {"named", 2, ""}})},
+                             absl::Seconds(1)};
+};
+
+TEST_F(EndpointRegistryTest, ConfiguredEndpointIsExpectedBeforeAnyReport) {
+  EXPECT_EQ(StateAt("fixed", 100), EndpointCondition::kExpected);
+  EXPECT_EQ(Get("fixed").address, "10.0.0.9:7073");
+  EXPECT_EQ(Get("fixed").operator_capacity, 4);
+}
+
+TEST_F(EndpointRegistryTest, UnknownServiceIsRefusedAndTheKnownOnesAreNamed) {
+  const absl::Status status = Join(1, Agent("a", "web"), 0);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("\"web\""));
+  EXPECT_THAT(status.message(), HasSubstr("db"));
+  EXPECT_EQ(registry_.connected_agents(), 0u);
+}
+
+TEST_F(EndpointRegistryTest, ReportWithOldSeqIsDropped) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  EXPECT_EQ(Say(1, 5, Load("a", 0.5), 0), Verdict::kAccepted);
+  EXPECT_EQ(Say(1, 5, Load("a", 0.9), 1), Verdict::kOldSequence);
+  EXPECT_EQ(Say(1, 4, Load("a", 0.9), 1), Verdict::kOldSequence);
+  EXPECT_EQ(Get("a").load->cpu_utilization, 0.5);
+}
+
+TEST_F(EndpointRegistryTest, SeqContinuesOverStreamsOfOneBootAndRestartsWithTheNext) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 5, Load("a"), 0);
+  ASSERT_TRUE(Join(2, Agent("a"), 1).ok());
+  EXPECT_EQ(Say(2, 5, Load("a"), 1), Verdict::kOldSequence);
+  ASSERT_TRUE(Join(3, Agent("a", "db", "boot-2"), 2).ok());
+  EXPECT_EQ(Say(3, 1, Load("a"), 2), Verdict::kAccepted);
+}
+
+TEST_F(EndpointRegistryTest, SilenceMakesStaleAfterThreeAndExpiredAfterTenIntervals) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  EXPECT_EQ(StateAt("a", 3.0), EndpointCondition::kFresh);
+  EXPECT_EQ(StateAt("a", 3.1), EndpointCondition::kStale);
+  EXPECT_EQ(StateAt("a", 10.0), EndpointCondition::kStale);
+  EXPECT_EQ(StateAt("a", 10.1), EndpointCondition::kExpired);
+}
+
+TEST_F(EndpointRegistryTest, StaleEndpointIsBelievedOnlyAfterThreeReports) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  ASSERT_EQ(StateAt("a", 5), EndpointCondition::kStale);
+  Say(1, 2, Load("a"), 5);
+  EXPECT_EQ(StateAt("a", 5), EndpointCondition::kStale);
+  Say(1, 3, Load("a"), 6);
+  EXPECT_EQ(StateAt("a", 6), EndpointCondition::kStale);
+  Say(1, 4, Load("a"), 7);
+  EXPECT_EQ(StateAt("a", 7), EndpointCondition::kFresh);
+}
+
+TEST_F(EndpointRegistryTest, ReportsWithAGapBetweenThemAreNotInARow) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  Say(1, 2, Load("a"), 5);
+  Say(1, 3, Load("a"), 6);
+  Say(1, 4, Load("a"), 12);
+  EXPECT_EQ(StateAt("a", 12), EndpointCondition::kStale);
+}
+
+TEST_F(EndpointRegistryTest, OrderlyLeaveRemovesTheEndpointAtOnce) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  registry_.Leave(1);
+  EXPECT_FALSE(registry_.Find({"db", "a"}).ok());
+  EXPECT_EQ(registry_.connected_agents(), 0u);
+}
+
+TEST_F(EndpointRegistryTest, ConfiguredEndpointThatLeavesIsExpectedAgain) {
+  ASSERT_TRUE(Join(1, Agent("fixed"), 0).ok());
+  Say(1, 1, Load("fixed"), 0);
+  registry_.Leave(1);
+  EXPECT_EQ(StateAt("fixed", 60), EndpointCondition::kExpected);
+  EXPECT_EQ(Get("fixed").address, "10.0.0.9:7073");
+}
+
+TEST_F(EndpointRegistryTest, BrokenStreamLeavesTheEndpointToAge) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  registry_.Disconnect(1);
+  EXPECT_EQ(StateAt("a", 60), EndpointCondition::kExpired);
+  EXPECT_EQ(registry_.connected_agents(), 0u);
+}
+
+TEST_F(EndpointRegistryTest, SecondStreamOfAnAgentReplacesTheFirst) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  absl::StatusOr<EndpointRegistry::Announced> second = registry_.Announce(2, Agent("a"), At(1));
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(second->replaced, 1u);
+  EXPECT_EQ(Say(1, 9, Load("a"), 1), Verdict::kUnknownSession);
+  registry_.Disconnect(1);
+  EXPECT_EQ(registry_.connected_agents(), 1u);
+}
+
+TEST_F(EndpointRegistryTest, EndpointHeldByAReportingAgentIsRefusedToAnother) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  AnnouncedAgent thief = Agent("thief");
+  thief.endpoints[0].key.endpoint_id = "a";
+  const absl::Status status = Join(2, thief, 1);
+  EXPECT_EQ(status.code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_THAT(status.message(), HasSubstr("held by agent a at 10.0.0.1:7073"));
+}
+
+TEST_F(EndpointRegistryTest, EndpointOfASilentAgentGoesToTheNextThatAnnouncesIt) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  AnnouncedAgent heir = Agent("heir");
+  heir.endpoints[0].key.endpoint_id = "a";
+  ASSERT_TRUE(Join(2, heir, 5).ok());
+  EXPECT_EQ(Get("a").agent_id, "heir");
+  // The old holder's late words are no longer about this endpoint.
+  Say(1, 2, Load("a", 0.99), 5);
+  EXPECT_NE(Get("a").load->cpu_utilization, 0.99);
+}
+
+TEST_F(EndpointRegistryTest, EndpointThatTheNewAnnouncementLacksIsGone) {
+  AnnouncedAgent agent = Agent("a");
+  agent.endpoints.push_back({{"db", "b"}, 0, 1, ""});
+  ASSERT_TRUE(Join(1, agent, 0).ok());
+  ASSERT_TRUE(Join(2, Agent("a"), 1).ok());
+  EXPECT_TRUE(registry_.Find({"db", "a"}).ok());
+  EXPECT_FALSE(registry_.Find({"db", "b"}).ok());
+}
+
+TEST_F(EndpointRegistryTest, ReportOfAnUnannouncedEndpointIsRefused) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  const absl::Status status = registry_.Report(1, 1, {Load("b")}, At(0)).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("db/b"));
+}
+
+TEST_F(EndpointRegistryTest, RestartOfTheServerUnderARunningAgentBeginsAnIncarnation) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  ReportedLoad load = Load("a");
+  load.server_boot_id = "s1";
+  Say(1, 1, load, 0);
+  const uint64_t first = Get("a").incarnation;
+  Say(1, 2, load, 1);
+  EXPECT_EQ(Get("a").incarnation, first);
+  load.server_boot_id = "s2";
+  Say(1, 3, load, 2);
+  EXPECT_EQ(Get("a").incarnation, first + 1);
+}
+
+// Its agent started first and could only name the host's.
+TEST_F(EndpointRegistryTest, CoresOfALaterReportTakeThePlaceOfTheAnnouncedOnes) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  const double announced = Get("a").cores;
+  ReportedLoad load = Load("a");
+  load.cores = announced / 20;
+  Say(1, 1, load, 0);
+  EXPECT_EQ(Get("a").cores, announced / 20);
+  load.cores = 0;
+  Say(1, 2, load, 1);
+  EXPECT_EQ(Get("a").cores, announced / 20) << "an older agent says nothing of them";
+}
+
+TEST_F(EndpointRegistryTest, ServerThatIsReachableAgainBeginsAnIncarnation) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  ReportedLoad load = Load("a");
+  Say(1, 1, load, 0);
+  const uint64_t first = Get("a").incarnation;
+  load.reachable = false;
+  Say(1, 2, load, 1);
+  EXPECT_EQ(Get("a").incarnation, first);
+  load.reachable = true;
+  Say(1, 3, load, 2);
+  EXPECT_EQ(Get("a").incarnation, first + 1);
+}
+
+TEST_F(EndpointRegistryTest, NewBootOfASilentAgentIsBelievedAtOnce) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  ASSERT_EQ(StateAt("a", 20), EndpointCondition::kExpired);
+  ASSERT_TRUE(Join(2, Agent("a", "db", "boot-2"), 20).ok());
+  Say(2, 1, Load("a"), 20);
+  EXPECT_EQ(StateAt("a", 20), EndpointCondition::kFresh);
+}
+
+TEST_F(EndpointRegistryTest, FloodOfEndpointsEndsAtTheLimit) {
+  AgentSession session = 0;
+  absl::Status last;
+  for (size_t agent = 0; agent <= EndpointRegistry::kMaxEndpoints / 64 && last.ok(); ++agent) {
+    AnnouncedAgent flood = Agent("flood" + std::to_string(agent));
+    for (size_t i = 1; i < EndpointRegistry::kMaxEndpointsPerAgent; ++i) {
+      flood.endpoints.push_back({{"db", flood.agent_id + "-" + std::to_string(i)}, 0, 1, ""});
+    }
+    last = Join(++session, flood, 0);
+  }
+  EXPECT_EQ(last.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_LE(registry_.size(), EndpointRegistry::kMaxEndpoints);
+}
+
+TEST_F(EndpointRegistryTest, DrainAndPinOutliveTheEndpointsAbsence) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  ASSERT_TRUE(registry_.SetDraining({"db", "a"}, true).ok());
+  ASSERT_TRUE(registry_.SetPin({"db", "a"}, 2.5).ok());
+  registry_.Leave(1);
+  ASSERT_TRUE(Join(2, Agent("a"), 1).ok());
+  EXPECT_TRUE(Get("a").draining);
+  EXPECT_EQ(Get("a").pin, 2.5);
+}
+
+TEST_F(EndpointRegistryTest, DrainOfAnUnknownEndpointNamesThoseThatExist) {
+  const absl::Status status = registry_.SetDraining({"db", "x"}, true);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("fixed, named"));
+  EXPECT_THAT(registry_.SetPin({"web", "x"}, 1).message(), HasSubstr("known services: db"));
+}
+
+TEST_F(EndpointRegistryTest, UnconfiguredEndpointIsForgottenAfterADayOfSilence) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  registry_.Disconnect(1);
+  registry_.Age(At(23 * 3600));
+  EXPECT_TRUE(registry_.Find({"db", "a"}).ok());
+  registry_.Age(At(24 * 3600 + 1));
+  EXPECT_FALSE(registry_.Find({"db", "a"}).ok());
+}
+
+TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleAndItsFirstReportIsBelieved) {
+  StoredState stored;
+  stored.endpoints.push_back(
+      {.key = {"db", "a"}, .address = "10.0.0.1:7073", .agent_id = "a", .agent_boot_id = "boot-1"});
+  registry_.Restore(stored, At(0));
+  EXPECT_EQ(StateAt("a", 0), EndpointCondition::kStale);
+  const uint64_t before = Get("a").incarnation;
+  ASSERT_TRUE(Join(1, Agent("a"), 1).ok());
+  Say(1, 77, Load("a"), 1);
+  EXPECT_EQ(StateAt("a", 1), EndpointCondition::kFresh);
+  EXPECT_EQ(Get("a").incarnation, before) << "the same boot is not a restart";
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,468 @@
+#include "controller/core/load_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <sstream>
+
+#include "controller/core/weight_limiter.h"
+#include "tests/controller/core/core_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr double kSecondAlpha = 0.28346868942621073;  // 1 - exp(-1/3)
+
+// The lines "name = number" of the marked block; one line may hold several.
+std::map<std::string, double> ReadWorkedExample() {
+  std::ifstream file(TRUNKLINE_SOURCE_DIR "/docs/weights.md");
+  std::stringstream whole;
+  whole << file.rdbuf();
+  const std::string text = whole.str();
+  const size_t begin = text.find("```", text.find("<!-- worked example -->"));
+  const std::string block = text.substr(begin, text.find("```", begin + 3) - begin);
+  const std::regex assignment(
+      R"(((?:[ab]\.)?(?:u|r|k|ubar|expected_u|obs|theta|P|accepted)) = (-?[0-9.]+))");
+  std::map<std::string, double> values;
+  for (std::sregex_iterator it(block.begin(), block.end(), assignment), end; it != end; ++it) {
+    values[(*it)[1]] = std::stod((*it)[2]);
+  }
+  return values;
+}
+
+// Endpoints as the registry would show them; Tick hands them to the model with equal weights.
+class LoadModelTest : public testing::Test {
+ protected:
+  RegisteredEndpoint& Add(const std::string& id, double cores = 1) {
+    RegisteredEndpoint& endpoint = endpoints_[id];
+    endpoint.key = {"db", id};
+    endpoint.address = "10.0.0.1:7073";
+    endpoint.cores = cores;
+    endpoint.incarnation = 1;
+    return endpoint;
+  }
+  void Report(const std::string& id, const ReportedLoad& load, double at) {
+    RegisteredEndpoint& endpoint = endpoints_.at(id);
+    endpoint.load = load;
+    endpoint.reported_at = At(at);
+    endpoint.state = EndpointCondition::kFresh;
+    ++endpoint.report_serial;
+  }
+  void Tick(double at) {
+    std::vector<WeightedEndpoint> weighted;
+    for (const auto& [id, endpoint] : endpoints_) weighted.push_back({&endpoint, 1.0});
+    model_.Tick(weighted, At(at));
+  }
+  // Both report each second from `from` on, n times; "a" does twice the work of "b" at the same
+  // utilization.
+  void RunTwoToOne(int n, double from, double cpu = 0.2) {
+    for (int i = 0; i < n; ++i) {
+      Report("a", Load("a", cpu, 200), from + i);
+      Report("b", Load("b", cpu, 100), from + i);
+      Tick(from + i);
+    }
+  }
+  const LoadEstimate& Of(const std::string& id) { return model_.estimate(id); }
+
+  std::map<std::string, RegisteredEndpoint> endpoints_;
+  LoadModel model_{absl::Seconds(1)};
+};
+
+TEST_F(LoadModelTest, UtilizationIsTheLargestResource) {
+  ReportedLoad load = Load("a", 0.2);
+  EXPECT_EQ(Utilization(load), 0.2);
+  load.connection_utilization = 0.3;
+  EXPECT_EQ(Utilization(load), 0.3);
+  load.nic_utilization = 0.4;
+  EXPECT_EQ(Utilization(load), 0.4);
+  load.named_utilization = 0.5;
+  EXPECT_EQ(Utilization(load), 0.5);
+  load.memory_utilization = 0.9;
+  EXPECT_EQ(Utilization(load), 0.5) << "memory is a barrier, not a term";
+}
+
+TEST_F(LoadModelTest, CapacityFollowsCoresThatChange) {
+  Add("a", 2);
+  Add("b", 2);
+  RunTwoToOne(60, 0, 0.5);
+  const double before = Of("a").capacity / Of("b").capacity;
+  EXPECT_GT(before, 1);
+  EXPECT_GT(Of("a").theta, 0);
+  endpoints_.at("a").cores = 0.1;
+  Tick(60);
+  EXPECT_NEAR(Of("a").capacity / Of("b").capacity, before * 0.1 / 2, 1e-9);
+  EXPECT_EQ(Of("a").theta, 0);
+}
+
+TEST_F(LoadModelTest, FirstServerWhoseCoresWereTheHostsIsNotTheUnitOfTheOthers) {
+  Add("a", 2);
+  Tick(0);
+  Add("b", 0.4);
+  Tick(1);
+  endpoints_.at("a").cores = 0.1;
+  Tick(2);
+  EXPECT_NEAR(Of("b").capacity / Of("a").capacity, 4, 1e-9);
+}
+
+TEST_F(LoadModelTest, CoresThatChangeLeaveTheOperatorsWordOnCapacity) {
+  Add("a", 2).operator_capacity = 3;
+  Add("b", 2).operator_capacity = 1;
+  Tick(0);
+  endpoints_.at("a").cores = 0.1;
+  Tick(1);
+  EXPECT_NEAR(Of("a").capacity / Of("b").capacity, 3, 1e-9);
+}
+
+TEST_F(LoadModelTest, LongStreamsCountByTheirBytes) {
+  ReportedLoad load = Load("a", 0.2, 0);
+  load.bytes_per_second = 10 * 65536;
+  EXPECT_EQ(Work(load), 10);
+  load.successes_per_second = 5;
+  EXPECT_EQ(Work(load), 15);
+}
+
+// The block of docs/weights.md: its inputs go in, every other number in it must come out.
+TEST_F(LoadModelTest, WorkedExampleOfTheDocument) {
+  std::map<std::string, double> example = ReadWorkedExample();
+  ASSERT_EQ(example.size(), 16u);
+  Add("a");
+  Add("b");
+  for (const std::string id : {"a", "b"}) {
+    Report(id, Load(id, example.at(id + ".u"), example.at(id + ".r")), 0);
+  }
+  Tick(0);
+  std::vector<ProposedWeight> proposed;
+  for (const std::string id : {"a", "b"}) {
+    ProposedWeight& weight = proposed.emplace_back();
+    weight.endpoint_id = id;
+    weight.value = Of(id).capacity * std::exp(Of(id).theta);
+  }
+  WeightLimiter limiter;
+  limiter.Tick(proposed, /*frozen=*/false, At(0));
+  EXPECT_NEAR(model_.service().work_per_capacity, example.at("k"), 1e-9);
+  EXPECT_NEAR(model_.service().mean_utilization, example.at("ubar"), 1e-9);
+  for (const std::string id : {"a", "b"}) {
+    EXPECT_NEAR(Of(id).expected_utilization, example.at(id + ".expected_u"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).observed, example.at(id + ".obs"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).theta, example.at(id + ".theta"), 1e-5) << id;
+    EXPECT_NEAR(Of(id).capacity, example.at(id + ".P"), 1e-5) << id;
+    EXPECT_NEAR(limiter.accepted(id), example.at(id + ".accepted"), 1e-9) << id;
+  }
+}
+
+TEST_F(LoadModelTest, EachReportIsUsedOnce) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(1, 0);
+  const double theta = Of("a").theta;
+  Tick(0.5);
+  Tick(0.9);
+  EXPECT_EQ(Of("a").theta, theta);
+}
+
+TEST_F(LoadModelTest, LowLoadFallsBackToCapacity) {
+  Add("a");
+  Add("b");
+  for (int i = 0; i < 60; ++i) {
+    // Noise: the one uses four times the CPU of the other for the same trickle.
+    Report("a", Load("a", 0.001, 1), i);
+    Report("b", Load("b", 0.004, 1), i);
+    Tick(i);
+  }
+  // Without the 0.03 the ratio would tend to 4, ln 4 = 1.39; with it,
+  // ln((0.0025+0.03)/(0.001+0.03)) ...
+  EXPECT_LT(Of("a").theta - Of("b").theta, 0.15);
+}
+
+TEST_F(LoadModelTest, NoWorkAnywhereSaysNothing) {
+  Add("a");
+  Add("b");
+  for (int i = 0; i < 30; ++i) {
+    Report("a", Load("a", 0.5, 0), i);
+    Report("b", Load("b", 0.1, 0), i);
+    Tick(i);
+  }
+  EXPECT_EQ(Of("a").theta, 0);
+  EXPECT_EQ(Of("b").theta, 0);
+  EXPECT_EQ(Of("a").observed, 0);
+}
+
+TEST_F(LoadModelTest, ImpossibleReportIsClampedToTwentyfold) {
+  Add("a");
+  Add("b");
+  Report("a", Load("a", 0.9, 1e6), 0);
+  Report("b", Load("b", 0.9, 1), 0);
+  Tick(0);
+  EXPECT_NEAR(Of("b").observed, -std::log(20), 1e-9);
+  EXPECT_LE(Of("a").observed, std::log(20));
+}
+
+TEST_F(LoadModelTest, OneReportRaisesByAQuarterAtMost) {
+  for (const char* id : {"a", "b", "c", "d", "e", "f"}) Add(id);
+  for (const char* id : {"b", "c", "d", "e", "f"}) Report(id, Load(id, 0.9, 10), 0);
+  Report("a", Load("a", 0.2, 1000), 0);
+  Tick(0);
+  ASSERT_GT(kSecondAlpha * Of("a").observed, std::log(1.25)) << "the unbounded step is larger";
+  EXPECT_NEAR(Of("a").theta, std::log(1.25), 1e-9);
+}
+
+TEST_F(LoadModelTest, OneReportHalvesAtMost) {
+  Add("a");
+  Add("b");
+  Report("a", Load("a", 0.29, 500), 0);
+  Report("b", Load("b", 0.29, 500), 0);
+  Tick(0);
+  // After 3 s alpha is 0.5 at its cap: half of ln 20 is more than ln 2.
+  Report("a", Load("a", 0.29, 1000), 3);
+  Report("b", Load("b", 0.29, 0.1), 3);
+  Tick(3);
+  ASSERT_LT(0.5 * Of("b").observed, std::log(0.5)) << "the unbounded step is larger";
+  EXPECT_NEAR(Of("b").theta, std::log(0.5), 1e-9);
+}
+
+TEST_F(LoadModelTest, LateReportCountsForAHalfAtMost) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(1, 0);
+  const double before = Of("b").theta;
+  Report("a", Load("a", 0.2, 100), 9);
+  Report("b", Load("b", 0.2, 20), 9);
+  Tick(9);
+  EXPECT_NEAR(Of("b").theta, before + 0.5 * (Of("b").observed - before), 1e-9);
+}
+
+TEST_F(LoadModelTest, SmallStepsAreNoise) {
+  Add("a");
+  Add("b");
+  Report("a", Load("a", 0.2, 101), 0);
+  Report("b", Load("b", 0.2, 99), 0);
+  Tick(0);
+  ASSERT_NE(Of("a").observed, 0);
+  EXPECT_EQ(Of("a").theta, 0);
+}
+
+TEST_F(LoadModelTest, ThetaMovesIntoCapacityUnderLoadOnly) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(120, 0, 0.2);
+  EXPECT_EQ(Of("a").capacity, 1) << "an idle server teaches nothing";
+  RunTwoToOne(300, 120, 0.5);
+  EXPECT_GT(Of("a").capacity / Of("b").capacity, 1.7);
+  EXPECT_NEAR((Of("a").capacity + Of("b").capacity) / 2, 1, 1e-9);
+}
+
+TEST_F(LoadModelTest, LearningItselfMovesNoWeight) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(60, 0, 0.5);
+  const auto ratio = [&] {
+    return Of("a").capacity * std::exp(Of("a").theta) /
+           (Of("b").capacity * std::exp(Of("b").theta));
+  };
+  const double before = ratio();
+  RunTwoToOne(60, 60, 0.5);
+  EXPECT_NEAR(ratio() / before, 1, 0.05);
+}
+
+TEST_F(LoadModelTest, FailuresCountAsUtilizationFromTwentyEventsOn) {
+  Add("a");
+  Add("b");
+  ReportedLoad failing = Load("a", 0.2, 9);
+  failing.errors_per_second = 9;
+  Report("a", failing, 0);
+  Report("b", Load("b", 0.2, 100), 0);
+  Tick(0);
+  EXPECT_EQ(Of("a").effective_utilization, 0.2) << "18 events prove nothing";
+  Report("a", failing, 1);
+  Tick(1);
+  EXPECT_NEAR(Of("a").effective_utilization, 0.7, 1e-9);
+}
+
+TEST_F(LoadModelTest, ShareOfFailuresIsForgottenWithoutNewEvents) {
+  Add("a");
+  Add("b");
+  ReportedLoad failing = Load("a", 0.2, 50);
+  failing.errors_per_second = 50;
+  for (int i = 0; i < 40; ++i) {
+    if (i > 0) failing = Load("a", 0.2, 0.1);
+    Report("a", failing, i);
+    Report("b", Load("b", 0.2, 100), i);
+    Tick(i);
+    if (i == 10) {
+      EXPECT_NEAR(Of("a").effective_utilization, 0.7, 1e-9);
+    }
+  }
+  EXPECT_NEAR(Of("a").effective_utilization, 0.2, 1e-9);
+}
+
+TEST_F(LoadModelTest, FirstReportAfterASilenceTeachesForThreeIntervalsAtMost) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(60, 0, 0.29);
+  ASSERT_EQ(Of("a").capacity, 1) << "nothing was learned yet";
+  Report("a", Load("a", 0.5, 200), 300);
+  Report("b", Load("b", 0.5, 100), 300);
+  const double theta = Of("a").theta;
+  Tick(300);
+  EXPECT_LT(Of("a").capacity, std::exp(theta * 0.04)) << "four minutes would move all of it";
+}
+
+TEST_F(LoadModelTest, SilenceOfADrainingEndpointFreezesNobody) {
+  Add("a");
+  Add("b");
+  Add("c");
+  RunTwoToOne(1, 0);
+  for (const char* id : {"a", "b"}) endpoints_[id].state = EndpointCondition::kStale;
+  endpoints_["a"].draining = true;
+  Report("c", Load("c"), 5);
+  Tick(5);
+  EXPECT_FALSE(model_.service().frozen()) << "b is half of what is in service";
+}
+
+TEST_F(LoadModelTest, StaleEndpointKeepsItsTheta) {
+  Add("a");
+  Add("b");
+  Add("c");
+  Report("c", Load("c", 0.2, 150), 0);
+  RunTwoToOne(5, 0);
+  const double theta = Of("a").theta;
+  endpoints_["a"].state = EndpointCondition::kStale;
+  for (int i = 5; i < 9; ++i) Tick(i);
+  EXPECT_EQ(Of("a").theta, theta);
+}
+
+TEST_F(LoadModelTest, ExpiredEndpointHalvesItsThetaInThirtySeconds) {
+  Add("a");
+  Add("b");
+  Add("c");
+  Report("c", Load("c", 0.2, 150), 0);
+  RunTwoToOne(5, 0);
+  const double theta = Of("a").theta;
+  ASSERT_NE(theta, 0);
+  endpoints_["a"].state = EndpointCondition::kExpired;
+  for (int i = 0; i <= 60; ++i) Tick(4 + i / 2.0);
+  EXPECT_NEAR(Of("a").theta, theta / 2, 1e-9);
+}
+
+TEST_F(LoadModelTest, NewIncarnationForgetsThetaAndKeepsCapacity) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(60, 0, 0.5);
+  const double capacity = Of("a").capacity;
+  ASSERT_NE(Of("a").theta, 0);
+  ++endpoints_["a"].incarnation;
+  Tick(60);
+  EXPECT_EQ(Of("a").theta, 0);
+  EXPECT_NEAR(Of("a").capacity, capacity, 1e-9);
+}
+
+TEST_F(LoadModelTest, MostCapacitySilentFreezesEverythingAndSaysSo) {
+  Add("a");
+  Add("b");
+  Add("c");
+  RunTwoToOne(5, 0);
+  Report("c", Load("c", 0.2, 150), 4);
+  Tick(4);
+  for (const char* id : {"a", "b"}) endpoints_[id].state = EndpointCondition::kStale;
+  Report("c", Load("c", 0.9, 10), 8);
+  const double theta = Of("c").theta;
+  Tick(8);
+  EXPECT_TRUE(model_.service().frozen());
+  EXPECT_THAT(model_.service().freeze_reason, HasSubstr("67 %"));
+  EXPECT_EQ(Of("c").theta, theta);
+  for (const char* id : {"a", "b"}) endpoints_[id].state = EndpointCondition::kExpired;
+  const double expired_theta = Of("a").theta;
+  Tick(60);
+  EXPECT_EQ(Of("a").theta, expired_theta) << "frozen endpoints do not decay";
+}
+
+TEST_F(LoadModelTest, HalfOfTheCapacitySilentDoesNotFreeze) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(1, 0);
+  endpoints_["a"].state = EndpointCondition::kStale;
+  Tick(5);
+  EXPECT_FALSE(model_.service().frozen());
+}
+
+TEST_F(LoadModelTest, PermanentLossOfMostAgentsEndsTheFreeze) {
+  Add("a");
+  Add("b");
+  Add("c");
+  RunTwoToOne(1, 0);
+  for (const char* id : {"a", "b"}) endpoints_[id].state = EndpointCondition::kExpired;
+  Report("c", Load("c"), 300);
+  Tick(300);
+  EXPECT_TRUE(model_.service().frozen());
+  Report("c", Load("c"), 311);
+  Tick(311);
+  EXPECT_FALSE(model_.service().frozen());
+}
+
+TEST_F(LoadModelTest, CapacityStartsFromTheOperatorsFigure) {
+  Add("a", 8).operator_capacity = 1;
+  Add("b", 1).operator_capacity = 3;
+  Tick(0);
+  EXPECT_NEAR(Of("b").capacity / Of("a").capacity, 3, 1e-9);
+  EXPECT_EQ(Of("b").capacity_source, CapacitySource::kOperator);
+}
+
+TEST_F(LoadModelTest, CapacityStartsFromCoresWithoutAFigure) {
+  Add("a", 2);
+  Add("b", 6);
+  Tick(0);
+  EXPECT_NEAR(Of("b").capacity / Of("a").capacity, 3, 1e-9);
+  EXPECT_EQ(Of("b").capacity_source, CapacitySource::kCores);
+}
+
+TEST_F(LoadModelTest, CapacityStartsFromTheMedianWithoutEither) {
+  Add("a", 1);
+  Add("b", 3);
+  Add("c", 8);
+  Tick(0);
+  Add("d", 0);
+  Tick(1);
+  EXPECT_NEAR(Of("d").capacity / Of("b").capacity, 1, 1e-9);
+  EXPECT_EQ(Of("d").capacity_source, CapacitySource::kMedian);
+}
+
+TEST_F(LoadModelTest, GuessedCapacityGivesWayOnceCoresAreKnown) {
+  Add("a", 2);
+  Add("d", 0);
+  Tick(0);
+  endpoints_["d"].cores = 6;
+  Tick(1);
+  EXPECT_NEAR(Of("d").capacity / Of("a").capacity, 3, 1e-9);
+}
+
+TEST_F(LoadModelTest, NewcomersFigureIsReadInTheUnitThatTheOthersLearned) {
+  Add("a", 2);
+  Add("b", 2);
+  RunTwoToOne(600, 0, 0.5);
+  Add("c", 4);
+  Tick(600);
+  // Capacity per core of the others: between b's and a's; the median of two is the upper.
+  EXPECT_NEAR(Of("c").capacity / Of("a").capacity, 2, 1e-6);
+}
+
+TEST_F(LoadModelTest, EndpointThatComesBackFindsItsCapacity) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(600, 0, 0.5);
+  const double ratio = Of("a").capacity / Of("b").capacity;
+  endpoints_.erase("a");
+  Tick(600);
+  Add("a");
+  Tick(601);
+  EXPECT_NEAR(Of("a").capacity / Of("b").capacity, ratio, 1e-9);
+  EXPECT_EQ(Of("a").capacity_source, CapacitySource::kStored);
+}
+
+}  // namespace
+}  // namespace trunkline

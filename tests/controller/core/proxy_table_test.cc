@@ -1,0 +1,62 @@
+#include "controller/core/proxy_table.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/controller/core/core_fixture.h"
+
+namespace trunkline {
+namespace {
+
+class ProxyTableTest : public testing::Test {
+ protected:
+  void Connect(const std::string& id, double at) { table_.Connect(id, "test", 2, {1, 1}, At(at)); }
+  ProxyTable table_;
+};
+
+TEST_F(ProxyTableTest, DisconnectedProxyStaysListedForFiveMinutes) {
+  Connect("p", 0);
+  table_.Disconnect("p", At(10));
+  ASSERT_EQ(table_.List(At(300)).size(), 1u);
+  EXPECT_FALSE(table_.List(At(300))[0].connected);
+  EXPECT_TRUE(table_.List(At(311)).empty());
+}
+
+TEST_F(ProxyTableTest, SilentButConnectedProxyStaysListed) {
+  Connect("p", 0);
+  EXPECT_EQ(table_.List(At(3600)).size(), 1u);
+}
+
+TEST_F(ProxyTableTest, FloodOfProxyIdsPushesOutTheLongestGone) {
+  Connect("first", 0);
+  table_.Disconnect("first", At(1));
+  for (size_t i = 0; i < ProxyTable::kMaxProxies; ++i) Connect("p" + std::to_string(i), 2);
+  EXPECT_EQ(table_.List(At(3)).size(), ProxyTable::kMaxProxies);
+  EXPECT_NE(table_.List(At(3))[0].proxy_id, "first");
+  Connect("one-more", 4);
+  EXPECT_EQ(table_.List(At(5)).size(), ProxyTable::kMaxProxies);
+}
+
+TEST_F(ProxyTableTest, ErrorOfANackStandsUntilTheNextAck) {
+  Connect("p", 0);
+  table_.Acked("p", {1, 1}, "no such listener", At(1));
+  EXPECT_EQ(table_.List(At(1))[0].last_error, "no such listener");
+  EXPECT_EQ(table_.nacks(), 1u);
+  table_.Acked("p", {1, 2}, "", At(2));
+  EXPECT_EQ(table_.List(At(2))[0].last_error, "");
+}
+
+TEST_F(ProxyTableTest, EjectionsOfAProxyThatLeftDoNotCount) {
+  Connect("p", 0);
+  Connect("q", 0);
+  ProxyTraffic traffic;
+  traffic.endpoints = {{{"db", "a"}, 3, true}};
+  table_.Traffic("p", traffic, At(1));
+  table_.Traffic("q", traffic, At(1));
+  EXPECT_EQ(table_.Verdicts().at({"db", "a"}).ejected_by, 2);
+  table_.Disconnect("q", At(2));
+  EXPECT_EQ(table_.Verdicts().at({"db", "a"}).ejected_by, 1);
+  EXPECT_EQ(table_.Verdicts().at({"db", "a"}).errors, 6u);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,117 @@
+#include "controller/core/snapshot_publisher.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace trunkline {
+namespace {
+
+SnapshotService Named(const std::string& name, double weight = 1) {
+  SnapshotService service;
+  service.name = name;
+  service.listen = "127.0.0.1:9000";
+  service.endpoints.push_back({"a", "10.0.0.1:7073", weight, false, 1});
+  return service;
+}
+
+bool SameContent(const ClusterSnapshot& a, const ClusterSnapshot& b) {
+  if (a.id != b.id || a.services.size() != b.services.size()) return false;
+  for (size_t i = 0; i < a.services.size(); ++i) {
+    if (*a.services[i] != *b.services[i]) return false;
+  }
+  return true;
+}
+
+TEST(SnapshotPublisherTest, FirstSnapshotHasTheGivenId) {
+  SnapshotPublisher publisher(7, 12);
+  EXPECT_EQ(publisher.current(), nullptr);
+  EXPECT_TRUE(publisher.Publish({}));
+  EXPECT_EQ(publisher.current()->id, (SnapshotVersion{7, 12}));
+}
+
+TEST(SnapshotPublisherTest, FirstVersionIsNeverOneThatProxiesMayHold) {
+  EXPECT_EQ(FirstVersion(std::nullopt, 5000), (SnapshotVersion{5000, 1}));
+  StoredState stored;
+  stored.epoch = 4000;
+  stored.version = 12;
+  stored.orderly = true;
+  EXPECT_EQ(FirstVersion(stored, 5000), (SnapshotVersion{4000, 13}));
+  stored.orderly = false;
+  EXPECT_EQ(FirstVersion(stored, 5000), (SnapshotVersion{5000, 1}));
+  EXPECT_EQ(FirstVersion(stored, 3000), (SnapshotVersion{4001, 1})) << "the clock was set back";
+}
+
+TEST(SnapshotPublisherTest, UnchangedContentTakesNoVersion) {
+  SnapshotPublisher publisher(1, 1);
+  EXPECT_TRUE(publisher.Publish({Named("db")}));
+  EXPECT_FALSE(publisher.Publish({Named("db")}));
+  EXPECT_TRUE(publisher.Publish({Named("db", 2)}));
+  EXPECT_EQ(publisher.current()->id.version, 2u);
+}
+
+TEST(SnapshotPublisherTest, SnapshotsOnceGivenOutNeverChange) {
+  SnapshotPublisher publisher(1, 1);
+  publisher.Publish({Named("db")});
+  const std::shared_ptr<const ClusterSnapshot> held = publisher.current();
+  publisher.Publish({Named("db", 2)});
+  EXPECT_EQ(held->services[0]->endpoints[0].weight, 1);
+}
+
+TEST(SnapshotPublisherTest, HistoryIsBounded) {
+  SnapshotPublisher publisher(1, 1);
+  for (int i = 0; i < 100; ++i) publisher.Publish({Named("db", i)});
+  EXPECT_EQ(publisher.history().size(), SnapshotPublisher::kHistory);
+  EXPECT_EQ(publisher.history().back(), publisher.current());
+}
+
+TEST(SnapshotPublisherTest, ProxyThatKnowsMoreThanWeDoLiftsTheEpoch) {
+  SnapshotPublisher publisher(100, 1);
+  publisher.Publish({Named("db")});
+  publisher.RiseAbove({99, 1000});
+  EXPECT_EQ(publisher.current()->id, (SnapshotVersion{100, 1}));
+  publisher.RiseAbove({150, 8});
+  EXPECT_EQ(publisher.current()->id, (SnapshotVersion{151, 1}));
+  EXPECT_EQ(publisher.history().size(), 1u) << "no delta crosses an epoch";
+  publisher.Publish({Named("db", 2)});
+  EXPECT_EQ(publisher.current()->id, (SnapshotVersion{151, 2}));
+}
+
+TEST(SnapshotDeltaTest, DeltaWithAnotherBaseIsRefused) {
+  ClusterSnapshot one{{1, 1}, {}}, two{{1, 2}, {}}, three{{1, 3}, {}};
+  EXPECT_FALSE(Apply(one, Diff(two, three)).has_value());
+}
+
+TEST(SnapshotDeltaTest, DeltaHoldsOnlyWhatChanged) {
+  SnapshotPublisher publisher(1, 1);
+  publisher.Publish({Named("cache"), Named("db"), Named("web")});
+  const auto base = publisher.current();
+  publisher.Publish({Named("cache"), Named("db", 2)});
+  const ClusterDelta delta = Diff(*base, *publisher.current());
+  ASSERT_EQ(delta.services.size(), 1u);
+  EXPECT_EQ(delta.services[0]->name, "db");
+  EXPECT_EQ(delta.removed_services, std::vector<std::string>{"web"});
+}
+
+TEST(SnapshotDeltaTest, ApplyUndoesDiffForAnyPairOfSnapshots) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const std::vector<std::string> names = {"a", "b", "c", "d", "e"};
+  SnapshotPublisher publisher(1, 1);
+  for (int i = 0; i < 500; ++i) {
+    std::vector<SnapshotService> services;
+    for (const std::string& name : names) {
+      if (random() % 3 != 0) services.push_back(Named(name, random() % 4));
+    }
+    publisher.Publish(std::move(services));
+    for (const auto& base : publisher.history()) {
+      const auto applied = Apply(*base, Diff(*base, *publisher.current()));
+      ASSERT_TRUE(applied.has_value());
+      ASSERT_TRUE(SameContent(*applied, *publisher.current()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace trunkline

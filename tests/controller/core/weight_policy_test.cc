@@ -1,0 +1,175 @@
+#include "controller/core/weight_policy.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "tests/controller/core/core_fixture.h"
+
+namespace trunkline {
+namespace {
+
+class WeightPolicyTest : public testing::Test {
+ protected:
+  RegisteredEndpoint& Add(const std::string& id) {
+    RegisteredEndpoint& endpoint = endpoints_[id];
+    endpoint.key = {"db", id};
+    endpoint.address = "10.0.0.1:7073";
+    endpoint.cores = 1;
+    endpoint.incarnation = 1;
+    endpoint.state = EndpointCondition::kFresh;
+    endpoint.load = Load(id);
+    return endpoint;
+  }
+  ProposedWeight TickFor(const std::string& id, double at) {
+    std::vector<WeightedEndpoint> weighted;
+    for (auto& [name, endpoint] : endpoints_) {
+      endpoint.reported_at = At(at);
+      weighted.push_back({&endpoint, 1.0});
+    }
+    model_.Tick(weighted, At(at));
+    for (const ProposedWeight& proposed : policy_->Tick(weighted, model_, At(at))) {
+      if (proposed.endpoint_id == id) return proposed;
+    }
+    ADD_FAILURE() << "no proposal for " << id;
+    return {};
+  }
+  // "old" has served for longer than a ramp.
+  void Establish() {
+    Add("old");
+    TickFor("old", 0);
+    TickFor("old", 31);
+  }
+  void Use(PolicyKind kind) { policy_.emplace(kind, absl::Seconds(30)); }
+
+  std::map<std::string, RegisteredEndpoint> endpoints_;
+  LoadModel model_{absl::Seconds(1)};
+  std::optional<WeightPolicy> policy_{std::in_place, PolicyKind::kAdaptive, absl::Seconds(30)};
+};
+
+TEST_F(WeightPolicyTest, MemoryIsABarrierAndNotATerm) {
+  EXPECT_EQ(WeightPolicy::MemoryFactor(0), 1);
+  EXPECT_EQ(WeightPolicy::MemoryFactor(0.85), 1);
+  EXPECT_NEAR(WeightPolicy::MemoryFactor(0.91), 0.525, 1e-9);
+  EXPECT_NEAR(WeightPolicy::MemoryFactor(0.97), 0.05, 1e-9);
+  EXPECT_NEAR(WeightPolicy::MemoryFactor(1.5), 0.05, 1e-9);
+  Add("a").load->memory_utilization = 0.97;
+  EXPECT_NEAR(TickFor("a", 0).value, 0.05, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, RampIsOffWhenAllAreNew) {
+  Add("a");
+  EXPECT_EQ(TickFor("a", 0).ramp, 1);
+  Add("b");
+  EXPECT_EQ(TickFor("b", 20).ramp, 1) << "nobody has served for a whole ramp yet";
+  EXPECT_EQ(TickFor("b", 31).ramp, 1);
+}
+
+TEST_F(WeightPolicyTest, NewcomerStartsAtATenthAndGrowsWithTime) {
+  Establish();
+  Add("new");
+  EXPECT_NEAR(TickFor("new", 40).ramp, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("new", 42).ramp, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("new", 55).ramp, 0.5, 1e-9);
+  EXPECT_EQ(TickFor("new", 70).ramp, 1);
+}
+
+TEST_F(WeightPolicyTest, RampWaitsWhileTheNewcomerIsBusierThanTheRest) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  endpoints_["new"].load->cpu_utilization = 0.9;  // the mean is 0.7, the margin 0.1
+  EXPECT_NEAR(TickFor("new", 60).ramp, 0.5, 1e-9);
+  endpoints_["new"].load->cpu_utilization = 0.5;
+  EXPECT_GT(TickFor("new", 65).ramp, 0.5);
+}
+
+TEST_F(WeightPolicyTest, RampWaitsWhileNothingIsHeard) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  endpoints_["new"].state = EndpointCondition::kStale;
+  EXPECT_NEAR(TickFor("new", 60).ramp, 0.5, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, RampWaitsWhileTheServiceIsFrozen) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  Add("lost-1").state = EndpointCondition::kStale;
+  Add("lost-2").state = EndpointCondition::kStale;
+  Add("lost-3").state = EndpointCondition::kStale;
+  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, RampWaitsWhileTheServerIsUnreachable) {
+  Establish();
+  Add("new");
+  TickFor("new", 40);
+  TickFor("new", 55);
+  endpoints_["new"].load->reachable = false;
+  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, NewcomerThatReplacesADrainingServerDoesNotRamp) {
+  Establish();
+  endpoints_["old"].draining = true;
+  Add("new");
+  EXPECT_EQ(TickFor("new", 40).ramp, 1) << "nobody else carries the load";
+}
+
+TEST_F(WeightPolicyTest, RestartedServerRampsAgain) {
+  Establish();
+  Add("a");
+  TickFor("a", 40);
+  ASSERT_EQ(TickFor("a", 80).ramp, 1);
+  ++endpoints_["a"].incarnation;
+  EXPECT_NEAR(TickFor("a", 81).ramp, 0.1, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, ExpectedEndpointBesideEstablishedOnesGetsATenth) {
+  Establish();
+  RegisteredEndpoint& expected = Add("expected");
+  expected.state = EndpointCondition::kExpected;
+  expected.load.reset();
+  expected.incarnation = 0;
+  TickFor("expected", 40);
+  EXPECT_NEAR(TickFor("expected", 100).ramp, 0.1, 1e-9);
+}
+
+TEST_F(WeightPolicyTest, StaleEndpointMayNotRise) {
+  Add("a").state = EndpointCondition::kStale;
+  EXPECT_FALSE(TickFor("a", 0).may_rise);
+  endpoints_["a"].state = EndpointCondition::kExpired;
+  EXPECT_TRUE(TickFor("a", 0).may_rise);
+}
+
+TEST_F(WeightPolicyTest, UnreachableServerIsPassedOnAsSuch) {
+  Add("a").load->reachable = false;
+  EXPECT_FALSE(TickFor("a", 0).reachable);
+}
+
+TEST_F(WeightPolicyTest, StaticUsesTheOperatorsFigureAndNothingElse) {
+  Use(PolicyKind::kStatic);
+  Add("a").operator_capacity = 3;
+  Add("b");
+  endpoints_["a"].load->memory_utilization = 0.99;
+  EXPECT_EQ(TickFor("a", 0).value, 3);
+  EXPECT_EQ(TickFor("b", 0).value, 1);
+}
+
+TEST_F(WeightPolicyTest, RoundRobinIsEqualButRampsAndDrains) {
+  Use(PolicyKind::kRoundRobin);
+  Establish();
+  EXPECT_EQ(TickFor("old", 35).value, 1);
+  Add("new").operator_capacity = 7;
+  EXPECT_NEAR(TickFor("new", 40).value, 0.1, 1e-9);
+  endpoints_["new"].draining = true;
+  EXPECT_TRUE(TickFor("new", 41).draining);
+}
+
+}  // namespace
+}  // namespace trunkline

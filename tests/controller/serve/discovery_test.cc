@@ -1,0 +1,273 @@
+// Each arrow of the sequence in discovery.proto, and each rule below it.
+#include <gmock/gmock.h>
+
+#include "tests/controller/serve/service_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using grpc::StatusCode;
+using testing::HasSubstr;
+
+class DiscoveryTest : public ServiceTest {
+ protected:
+  DiscoveryTest() {
+    StopController();
+    services_ = {Service("db", {{"a", 1, "127.0.0.1:7073"}, {"b", 1, "127.0.0.1:7074"}}),
+                 Service("web")};
+    services_[1].listen = "127.0.0.1:9001";
+    StartController();
+  }
+  // A change that every snapshot shows.
+  v1::SnapshotId Change() {
+    drained_ = !drained_;
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    v1::EndpointRequest request;
+    request.set_service("db");
+    request.set_endpoint_id("a");
+    v1::AdminResponse response;
+    const grpc::Status status = drained_ ? admin_->Drain(&context, request, &response)
+                                         : admin_->Undrain(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.id();
+  }
+  v1::ListProxiesResponse ListProxies() {
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    v1::ListProxiesResponse response;
+    EXPECT_TRUE(admin_->ListProxies(&context, {}, &response).ok());
+    return response;
+  }
+  v1::ListProxiesResponse::Item WaitForProxy(
+      const std::function<bool(const v1::ListProxiesResponse::Item&)>& holds) {
+    const auto deadline = Deadline();
+    while (std::chrono::system_clock::now() < deadline) {
+      const v1::ListProxiesResponse list = ListProxies();
+      for (const auto& item : list.proxies()) {
+        if (holds(item)) return item;
+      }
+    }
+    ADD_FAILURE() << "no such proxy: " << ListProxies().ShortDebugString();
+    return {};
+  }
+  bool drained_ = false;
+};
+
+TEST_F(DiscoveryTest, ProxyWithNothingGetsEverything) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse response = proxy.Next();
+  ASSERT_TRUE(response.has_snapshot());
+  EXPECT_EQ(response.snapshot().id().epoch(), 1000u);
+  ASSERT_EQ(response.snapshot().services_size(), 2);
+  const v1::Service& db = response.snapshot().services(0);
+  EXPECT_EQ(db.name(), "db");
+  EXPECT_EQ(db.mode(), v1::TUNNEL);
+  EXPECT_EQ(db.listener().address(), "127.0.0.1:9000");
+  ASSERT_EQ(db.endpoints_size(), 2);
+  EXPECT_EQ(db.endpoints(0).endpoint_id(), "a");
+  EXPECT_EQ(db.endpoints(0).address(), "127.0.0.1:7073");
+  EXPECT_EQ(db.endpoints(0).weight(), 1);
+}
+
+TEST_F(DiscoveryTest, ProxyThatIsUpToDateGetsNothingMore) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1", 1000, 1);
+  const v1::SubscribeResponse response = proxy.Next();
+  ASSERT_TRUE(response.has_up_to_date());
+  EXPECT_EQ(response.up_to_date().version(), 1u);
+}
+
+TEST_F(DiscoveryTest, ReconnectingProxyGetsADelta) {
+  const v1::SnapshotId now = Change();
+  TestProxy proxy(channel_);
+  proxy.Hello("p1", 1000, 1);
+  const v1::SubscribeResponse response = proxy.Next();
+  ASSERT_TRUE(response.has_delta());
+  EXPECT_EQ(response.delta().base().version(), 1u);
+  EXPECT_EQ(response.delta().id().version(), now.version());
+  ASSERT_EQ(response.delta().services_size(), 1) << "web did not change";
+  EXPECT_TRUE(response.delta().services(0).endpoints(0).draining());
+}
+
+TEST_F(DiscoveryTest, ReconnectingProxyOfAForgottenVersionGetsEverything) {
+  for (size_t i = 0; i <= SnapshotPublisher::kHistory; ++i) Change();
+  TestProxy proxy(channel_);
+  proxy.Hello("p1", 1000, 1);
+  EXPECT_TRUE(proxy.Next().has_snapshot());
+}
+
+TEST_F(DiscoveryTest, ChangeIsSentAfterTheAckAsADelta) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Ack(proxy.Next());
+  const v1::SnapshotId changed = Change();
+  const v1::SubscribeResponse response = proxy.Next();
+  ASSERT_TRUE(response.has_delta());
+  EXPECT_EQ(response.delta().id().version(), changed.version());
+}
+
+TEST_F(DiscoveryTest, SlowProxyGetsTheLatestOnly) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  for (int i = 0; i < 4; ++i) Change();
+  const v1::SnapshotId latest = Change();
+  proxy.Ack(first);
+  const v1::SubscribeResponse second = proxy.Next();
+  EXPECT_EQ(second.nonce(), first.nonce() + 1);
+  EXPECT_EQ(second.delta().id().version(), latest.version());
+}
+
+TEST_F(DiscoveryTest, NackIsShownAndFollowedByEverythingAtTheNextVersion) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  proxy.Ack(first);
+  Change();
+  const v1::SubscribeResponse refused = proxy.Next();
+  proxy.Ack(refused.nonce(), first.snapshot().id(), "listener 127.0.0.1:9000: address in use");
+  const v1::ListProxiesResponse::Item item =
+      WaitForProxy([](const auto& p) { return !p.last_error().empty(); });
+  EXPECT_THAT(item.last_error(), HasSubstr("address in use"));
+  EXPECT_EQ(item.acked().version(), 1u) << "the last good";
+  const v1::SnapshotId newer = Change();
+  const v1::SubscribeResponse next = proxy.Next();
+  ASSERT_TRUE(next.has_snapshot());
+  EXPECT_EQ(next.nonce(), refused.nonce() + 1) << "the refused version was not offered again";
+  EXPECT_EQ(next.snapshot().id().version(), newer.version());
+  proxy.Ack(next);
+  EXPECT_EQ(WaitForProxy([](const auto& p) { return p.last_error().empty(); }).acked().version(),
+            newer.version());
+}
+
+TEST_F(DiscoveryTest, ListenersThatAProxyLacksAreShownUntilItHasThem) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Ack(proxy.Next());
+  v1::TrafficReport report;
+  report.set_listeners_missing("service db: port 5432 is taken");
+  proxy.Traffic(report);
+  const v1::ListProxiesResponse::Item item =
+      WaitForProxy([](const auto& p) { return !p.last_error().empty(); });
+  EXPECT_EQ(item.last_error(), "service db: port 5432 is taken");
+  EXPECT_EQ(item.acked().version(), 1u) << "the snapshot is in service";
+  proxy.Traffic(v1::TrafficReport());
+  WaitForProxy([](const auto& p) { return p.last_error().empty(); });
+}
+
+TEST_F(DiscoveryTest, LongNackIsCutBetweenCharacters) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  std::string error(999, 'x');
+  for (int i = 0; i < 10; ++i) error += "\xc3\xa4";
+  proxy.Ack(first.nonce(), {}, error);
+  // Half a character in the list would make it unreadable for everyone who asks.
+  EXPECT_EQ(WaitForProxy([](const auto& p) { return !p.last_error().empty(); }).last_error(),
+            std::string(999, 'x'));
+}
+
+TEST_F(DiscoveryTest, AckOfANonceThatIsNotOutstandingIsIgnored) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  v1::SnapshotId invented;
+  invented.set_epoch(77);
+  proxy.Ack(first.nonce() + 5, invented, "");
+  proxy.Ack(first);
+  Change();
+  EXPECT_TRUE(proxy.Next().has_delta());
+}
+
+TEST_F(DiscoveryTest, TrafficReportsAreListed) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  v1::TrafficReport traffic;
+  traffic.set_seconds(2);
+  traffic.set_clients(17);
+  traffic.set_trunks(3);
+  v1::EndpointTraffic* endpoint = traffic.add_endpoints();
+  endpoint->set_service("db");
+  endpoint->set_endpoint_id("a");
+  endpoint->set_requests(100);
+  endpoint->set_errors(4);
+  endpoint->set_ejected(true);
+  proxy.Traffic(traffic);
+  const v1::ListProxiesResponse::Item item =
+      WaitForProxy([](const auto& p) { return p.clients() > 0; });
+  EXPECT_EQ(item.proxy_id(), "p1");
+  EXPECT_EQ(item.clients(), 17u);
+  EXPECT_EQ(item.trunks(), 3u);
+  EXPECT_EQ(item.flows_per_second(), 50);
+  EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).ejected_by, 1);
+}
+
+TEST_F(DiscoveryTest, SecondStreamOfAProxyReplacesTheFirst) {
+  TestProxy first(channel_);
+  first.Hello("p1");
+  first.Next();
+  TestProxy second(channel_);
+  second.Hello("p1");
+  second.Next();
+  EXPECT_EQ(first.Status().error_code(), StatusCode::ABORTED);
+  EXPECT_TRUE(ListProxies().proxies(0).connected()) << "the first one's end is not the second's";
+}
+
+TEST_F(DiscoveryTest, ProxyThatLeftIsListedAsDisconnected) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Next();
+  proxy.HalfClose();
+  EXPECT_TRUE(proxy.Status().ok());
+  WaitForProxy([](const auto& p) { return !p.connected(); });
+}
+
+TEST_F(DiscoveryTest, AnythingBeforeHelloIsRefused) {
+  TestProxy proxy(channel_);
+  proxy.Traffic({});
+  const grpc::Status status = proxy.Status();
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("hello"));
+}
+
+TEST_F(DiscoveryTest, NamelessProxyIsRefused) {
+  TestProxy proxy(channel_);
+  proxy.Hello("");
+  EXPECT_THAT(proxy.Status().error_message(), HasSubstr("hello.proxy_id"));
+}
+
+TEST_F(DiscoveryTest, EpochFromBeyondTheNextYearIsRefused) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1", ~uint64_t{0}, 1);
+  const grpc::Status status = proxy.Status();
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("hello.have.epoch"));
+}
+
+TEST_F(DiscoveryTest, ProxyThatKnowsANewerEpochGetsOneAboveIt) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1", 5000, 8);
+  v1::SubscribeResponse response = proxy.Next();
+  if (response.snapshot().id().epoch() < 5000) {
+    // It was asked before the epoch rose; a proxy refuses what is older than its own.
+    v1::SnapshotId own;
+    own.set_epoch(5000);
+    own.set_version(8);
+    proxy.Ack(response.nonce(), own, "older than mine");
+    response = proxy.Next();
+  }
+  EXPECT_EQ(response.snapshot().id().epoch(), 5001u);
+}
+
+TEST_F(DiscoveryTest, StoppingControllerEndsSubscriptions) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Next();
+  server_->Shutdown();
+  EXPECT_EQ(proxy.Status().error_code(), StatusCode::UNAVAILABLE);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,208 @@
+// Each arrow of the sequences in weights.proto and admin.proto.
+#include <gmock/gmock.h>
+
+#include "tests/controller/serve/service_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using grpc::StatusCode;
+using testing::HasSubstr;
+
+class WeightsAndAdminTest : public ServiceTest {
+ protected:
+  v1::EndpointRequest Named(const std::string& id, const std::string& service = "db") {
+    v1::EndpointRequest request;
+    request.set_service(service);
+    request.set_endpoint_id(id);
+    return request;
+  }
+  template <typename Call>
+  grpc::Status Timed(const Call& call) {
+    grpc::ClientContext context;
+    context.set_deadline(Deadline());
+    return call(&context);
+  }
+  v1::Snapshot GetSnapshot() {
+    v1::Snapshot snapshot;
+    EXPECT_TRUE(Timed([&](auto* c) { return admin_->GetSnapshot(c, {}, &snapshot); }).ok());
+    return snapshot;
+  }
+  grpc::Status Pin(const std::string& id, double weight) {
+    v1::PinRequest request;
+    request.set_service("db");
+    request.set_endpoint_id(id);
+    request.set_weight(weight);
+    v1::AdminResponse response;
+    return Timed([&](auto* c) { return admin_->Pin(c, request, &response); });
+  }
+  void JoinBoth() {
+    a_.emplace(channel_, "a");
+    b_.emplace(channel_, "b");
+    a_->Join();
+    b_->Join();
+    WaitForState("a", v1::FRESH);
+    WaitForState("b", v1::FRESH);
+  }
+  std::optional<TestAgent> a_, b_;
+};
+
+TEST_F(WeightsAndAdminTest, GetWeightsAnswersOfTheNewestSnapshot) {
+  JoinBoth();
+  const v1::WeightTable table = GetWeights("db");
+  EXPECT_EQ(table.id().version(), GetSnapshot().id().version());
+  ASSERT_EQ(table.services_size(), 1);
+  ASSERT_EQ(table.services(0).endpoints_size(), 2);
+  const v1::EndpointWeight& a = table.services(0).endpoints(0);
+  EXPECT_EQ(a.weight(), 1);
+  EXPECT_EQ(a.share(), 0.5);
+  EXPECT_EQ(a.utilization(), 0.5);
+  EXPECT_GE(a.report_age_seconds(), 0);
+}
+
+TEST_F(WeightsAndAdminTest, GetWeightsOfAnUnknownServiceNamesTheKnownOnes) {
+  v1::GetWeightsRequest request;
+  request.set_service("web");
+  v1::WeightTable table;
+  const grpc::Status status =
+      Timed([&](auto* c) { return weights_->GetWeights(c, request, &table); });
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("known services: db"));
+}
+
+TEST_F(WeightsAndAdminTest, WatchSendsTheNewestAtOnceThenEachChange) {
+  JoinBoth();
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  auto stream = weights_->WatchWeights(&context, v1::GetWeightsRequest());
+  v1::WeightTable table;
+  ASSERT_TRUE(stream->Read(&table));
+  EXPECT_FALSE(Find(table, "a")->draining());
+  ASSERT_TRUE(Drain("a").ok());
+  ASSERT_TRUE(stream->Read(&table));
+  EXPECT_TRUE(Find(table, "a")->draining());
+  context.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::CANCELLED);
+}
+
+TEST_F(WeightsAndAdminTest, WatchOfAnUnknownServiceIsRefused) {
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  v1::GetWeightsRequest request;
+  request.set_service("web");
+  auto stream = weights_->WatchWeights(&context, request);
+  v1::WeightTable table;
+  EXPECT_FALSE(stream->Read(&table));
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::NOT_FOUND);
+}
+
+TEST_F(WeightsAndAdminTest, ExplainHoldsEveryTermOfTheWeight) {
+  JoinBoth();
+  v1::ExplainWeightRequest request;
+  request.set_service("db");
+  request.set_endpoint_id("a");
+  v1::Explanation explanation;
+  ASSERT_TRUE(
+      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); }).ok());
+  std::map<std::string, double> terms;
+  for (const v1::Explanation::Term& term : explanation.terms()) {
+    terms[term.name()] = term.value();
+    EXPECT_FALSE(term.meaning().empty()) << term.name();
+  }
+  for (const char* name : {"cpu", "u", "r", "e", "u_eff", "k", "ubar", "expected_u", "obs", "P",
+                           "theta", "memory", "ramp", "admin", "mean", "accepted"}) {
+    EXPECT_TRUE(terms.contains(name)) << name;
+  }
+  EXPECT_NEAR(terms["P"] * std::exp(terms["theta"]) * terms["memory"] * terms["ramp"],
+              terms["proposed"], 1e-9);
+  EXPECT_NEAR(terms["proposed"] / terms["mean"], explanation.weight(), 0.01);
+}
+
+TEST_F(WeightsAndAdminTest, ExplainOfAnUnknownEndpointNamesTheKnownOnes) {
+  JoinBoth();
+  v1::ExplainWeightRequest request;
+  request.set_service("db");
+  request.set_endpoint_id("x");
+  v1::Explanation explanation;
+  const grpc::Status status =
+      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); });
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("a, b"));
+}
+
+TEST_F(WeightsAndAdminTest, UnreachableServerIsExplainedAsSuch) {
+  JoinBoth();
+  v1::LoadReport report = a_->WithLoad({}, 0.0, 0);
+  report.mutable_endpoints(0)->set_reachable(false);
+  ASSERT_TRUE(a_->Write(report));
+  WaitFor([](const v1::WeightTable& table) { return Find(table, "a")->weight() == 0.02; });
+  v1::ExplainWeightRequest request;
+  request.set_service("db");
+  request.set_endpoint_id("a");
+  v1::Explanation explanation;
+  ASSERT_TRUE(
+      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); }).ok());
+  ASSERT_EQ(explanation.notices_size(), 1);
+  EXPECT_THAT(explanation.notices(0), HasSubstr("unreachable"));
+}
+
+TEST_F(WeightsAndAdminTest, DrainIsAnsweredWithTheSnapshotInWhichItHolds) {
+  JoinBoth();
+  v1::AdminResponse response;
+  ASSERT_TRUE(Drain("a", &response).ok());
+  const v1::Snapshot snapshot = GetSnapshot();
+  EXPECT_EQ(snapshot.id().version(), response.id().version());
+  EXPECT_TRUE(snapshot.services(0).endpoints(0).draining());
+  EXPECT_EQ(snapshot.services(0).endpoints(0).weight(), 0);
+}
+
+TEST_F(WeightsAndAdminTest, UndrainTakesTheEndpointBack) {
+  JoinBoth();
+  ASSERT_TRUE(Drain("a").ok());
+  v1::AdminResponse response;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->Undrain(c, Named("a"), &response); }).ok());
+  EXPECT_FALSE(GetSnapshot().services(0).endpoints(0).draining());
+  EXPECT_GT(GetSnapshot().services(0).endpoints(0).weight(), 0);
+}
+
+TEST_F(WeightsAndAdminTest, PinAndUnpinSetAndReleaseTheWeight) {
+  JoinBoth();
+  ASSERT_TRUE(Pin("a", 3.5).ok());
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 3.5);
+  EXPECT_TRUE(Find(GetWeights(), "a")->pinned());
+  v1::AdminResponse response;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->Unpin(c, Named("a"), &response); }).ok());
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 1);
+}
+
+TEST_F(WeightsAndAdminTest, ImpossiblePinIsRefused) {
+  JoinBoth();
+  for (const double weight : {0.0, -1.0, 1e9, std::nan("")}) {
+    EXPECT_EQ(Pin("a", weight).error_code(), StatusCode::INVALID_ARGUMENT) << weight;
+  }
+}
+
+TEST_F(WeightsAndAdminTest, OrderForAnUnknownEndpointNamesTheKnownOnes) {
+  JoinBoth();
+  const grpc::Status status = Drain("x");
+  EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
+  EXPECT_THAT(status.error_message(), HasSubstr("known endpoints: a, b"));
+}
+
+TEST_F(WeightsAndAdminTest, ListsNameServicesAndEndpoints) {
+  JoinBoth();
+  v1::ListServicesResponse services;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->ListServices(c, {}, &services); }).ok());
+  ASSERT_EQ(services.services_size(), 1);
+  EXPECT_EQ(services.services(0).endpoints(), 2u);
+  EXPECT_EQ(services.services(0).fresh_endpoints(), 2u);
+  v1::ListEndpointsResponse endpoints;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->ListEndpoints(c, {}, &endpoints); }).ok());
+  ASSERT_EQ(endpoints.endpoints_size(), 2);
+  EXPECT_EQ(endpoints.endpoints(0).agent_id(), "a");
+  EXPECT_EQ(endpoints.endpoints(0).cpu_source(), "host");
+  EXPECT_TRUE(endpoints.endpoints(0).reachable());
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,343 @@
+// Each arrow of the sequence in proto/trunkline/v1/discovery.proto, drawn against a controller that
+// the test plays.
+#include "dataplane/control/discovery_subscriber.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "google/protobuf/text_format.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/control/fake_controller.h"
+
+namespace trunkline {
+namespace {
+
+using test::FakeController;
+using test::Subscription;
+using ::testing::HasSubstr;
+
+v1::SubscribeResponse Response(const std::string& text) {
+  v1::SubscribeResponse response;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &response)) << text;
+  return response;
+}
+
+// Version `version` of a snapshot with one service.
+v1::SubscribeResponse Whole(uint64_t nonce, uint64_t version, const std::string& service = "db") {
+  return Response(absl::StrCat("nonce: ", nonce, " snapshot { id { epoch: 1 version: ", version,
+                               " } services { name: '", service,
+                               "' mode: TUNNEL listener { address: '127.0.0.1:0' } endpoints { "
+                               "endpoint_id: 'a' address: '127.0.0.1:7073' weight: ",
+                               version, " } } }"));
+}
+
+class DiscoveryTest : public ::testing::Test {
+ protected:
+  void Start(const std::string& controller) {
+    subscriber_ = std::make_unique<DiscoverySubscriber>(
+        DiscoverySubscriber::Options{
+            .proxy_id = "p1", .controller = controller, .snapshot_file = file_},
+        stats_,
+        DiscoverySubscriber::DataPlaneCalls{.apply =
+                                                [this](const auto& table) {
+                                                  absl::MutexLock lock(&mutex_);
+                                                  applied_.push_back(table);
+                                                },
+                                            .retry_listeners =
+                                                [this] {
+                                                  absl::MutexLock lock(&mutex_);
+                                                  return missing_;
+                                                }});
+  }
+  // Subscribed, hello read.
+  std::shared_ptr<Subscription> StartAndSubscribe(FakeController& controller) {
+    Start(controller.address());
+    auto subscription = controller.NextSubscription();
+    hello_ = subscription->Next().hello();
+    return subscription;
+  }
+  v1::Ack Deliver(Subscription& subscription, const v1::SubscribeResponse& response) {
+    subscription.Write(response);
+    return subscription.Next().ack();
+  }
+  // The version of the last table that went into service; 0: none did.
+  uint64_t InService() {
+    absl::MutexLock lock(&mutex_);
+    return applied_.empty() ? 0 : applied_.back()->version;
+  }
+  size_t TablesApplied() {
+    absl::MutexLock lock(&mutex_);
+    return applied_.size();
+  }
+  void LackListeners(const std::string& why) {
+    absl::MutexLock lock(&mutex_);
+    missing_ = why;
+  }
+  uint64_t SavedVersion() {
+    std::ifstream in(file_, std::ios::binary);
+    v1::Snapshot saved;
+    return saved.ParseFromIstream(&in) ? saved.id().version() : 0;
+  }
+  static std::string NoController() {
+    auto listener = ListenOn({.host = "127.0.0.1", .port = 0});
+    return absl::StrCat("127.0.0.1:", BoundPort(listener->get()));
+  }
+
+  test::ScratchFolder folder_;
+  std::string file_ = folder_.File("snapshot");
+  TrafficStats stats_{2};
+  v1::Hello hello_;
+  absl::Mutex mutex_;
+  std::string missing_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<const RoutingTable>> applied_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<DiscoverySubscriber> subscriber_;
+};
+
+TEST_F(DiscoveryTest, HelloSaysWhoItIsAndThatItHoldsNothing) {
+  FakeController controller;
+  StartAndSubscribe(controller);
+  EXPECT_EQ(hello_.proxy_id(), "p1");
+  EXPECT_EQ(hello_.workers(), 2u);
+  EXPECT_FALSE(hello_.version().empty());
+  EXPECT_EQ(hello_.have().epoch(), 0u);
+  EXPECT_EQ(hello_.have().version(), 0u);
+  EXPECT_THAT(subscriber_->NotReady(), HasSubstr(controller.address()));
+}
+
+TEST_F(DiscoveryTest, SnapshotGoesIntoServiceIsSavedAndAcknowledged) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  const v1::Ack ack = Deliver(*subscription, Whole(/*nonce=*/41, /*version=*/3));
+  EXPECT_EQ(ack.nonce(), 41u);
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().epoch(), 1u);
+  EXPECT_EQ(ack.have().version(), 3u);
+  EXPECT_EQ(InService(), 3u);
+  EXPECT_EQ(SavedVersion(), 3u);
+  EXPECT_EQ(subscriber_->NotReady(), "");
+}
+
+TEST_F(DiscoveryTest, DeltaChangesWhatIsThereAndIsAcknowledged) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  const v1::Ack ack = Deliver(*subscription, Response(R"(nonce: 2 delta {
+    base { epoch: 1 version: 3 } id { epoch: 1 version: 4 }
+    services { name: 'cache' mode: TUNNEL listener { address: '127.0.0.1:0' } } })"));
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().version(), 4u);
+  absl::MutexLock lock(&mutex_);
+  ASSERT_EQ(applied_.back()->services.size(), 2u);
+  EXPECT_EQ(applied_.back()->services[0]->service, "cache");
+  EXPECT_EQ(applied_.back()->services[1], applied_.front()->services[0]) << "unchanged: shared";
+}
+
+TEST_F(DiscoveryTest, WrongSnapshotIsRefusedWithTheReasonAndTheLastGoodStays) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  v1::SubscribeResponse wrong = Whole(2, 4);
+  wrong.mutable_snapshot()->mutable_services(0)->mutable_endpoints(0)->set_weight(-1);
+  const v1::Ack nack = Deliver(*subscription, wrong);
+  EXPECT_EQ(nack.nonce(), 2u);
+  EXPECT_THAT(nack.error(), HasSubstr("weight"));
+  EXPECT_EQ(nack.have().version(), 3u);
+  EXPECT_EQ(InService(), 3u);
+  EXPECT_EQ(SavedVersion(), 3u);
+  // The next one carries everything.
+  EXPECT_EQ(Deliver(*subscription, Whole(3, 5)).error(), "");
+  EXPECT_EQ(InService(), 5u);
+}
+
+TEST_F(DiscoveryTest, ListenerThatIsMissingIsToldEachSecondAndIsNoReasonToRefuse) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  LackListeners("port 5432 is taken");
+  const v1::Ack ack = Deliver(*subscription, Whole(1, 3));
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().version(), 3u);
+  EXPECT_EQ(SavedVersion(), 3u);
+  EXPECT_EQ(subscription->NextTraffic().listeners_missing(), "port 5432 is taken");
+  LackListeners("");
+  while (!subscription->NextTraffic().listeners_missing().empty()) {
+  }
+}
+
+TEST_F(DiscoveryTest, ProxyWhoseOnlySnapshotWasRefusedSaysThatInsteadOfNoController) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  v1::SubscribeResponse wrong = Whole(1, 3);
+  wrong.mutable_snapshot()->mutable_services(0)->mutable_endpoints(0)->set_weight(-1);
+  Deliver(*subscription, wrong);
+  EXPECT_THAT(subscriber_->NotReady(), HasSubstr("weight"));
+}
+
+TEST_F(DiscoveryTest, OlderSnapshotAndForeignDeltaAreRefused) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  EXPECT_THAT(Deliver(*subscription, Whole(2, 2)).error(), HasSubstr("older"));
+  EXPECT_THAT(Deliver(*subscription, Response("nonce: 3 delta { base { epoch: 1 version: 9 } "
+                                              "id { epoch: 1 version: 10 } }"))
+                  .error(),
+              HasSubstr("1/9"));
+  EXPECT_EQ(InService(), 3u);
+}
+
+TEST_F(DiscoveryTest, ReconnectSaysWhatItHasAndMayBeToldThatThatIsAll) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  subscription->End();
+  auto again = controller.NextSubscription();
+  const v1::Hello hello = again->Next().hello();
+  EXPECT_EQ(hello.have().epoch(), 1u);
+  EXPECT_EQ(hello.have().version(), 3u);
+  const v1::Ack ack = Deliver(*again, Response("nonce: 7 up_to_date { epoch: 1 version: 3 }"));
+  EXPECT_EQ(ack.nonce(), 7u);
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().version(), 3u);
+  EXPECT_EQ(InService(), 3u);
+}
+
+TEST_F(DiscoveryTest, ControllerThatRestartsIsFoundAgain) {
+  auto controller = std::make_unique<FakeController>();
+  auto subscription = StartAndSubscribe(*controller);
+  Deliver(*subscription, Whole(1, 3));
+  const int port = controller->port();
+  controller.reset();
+  EXPECT_EQ(subscriber_->NotReady(), "") << "it works on without one";
+  controller = std::make_unique<FakeController>(port);
+  auto again = controller->NextSubscription();
+  EXPECT_EQ(again->Next().hello().have().version(), 3u);
+  EXPECT_EQ(Deliver(*again, Whole(1, 4)).error(), "");
+  subscriber_.reset();
+}
+
+TEST_F(DiscoveryTest, SavedSnapshotIsServedWithNoControllerAtAll) {
+  v1::SubscribeResponse saved = Whole(1, 8);
+  folder_.Write("snapshot", saved.snapshot().SerializeAsString());
+  Start(NoController());
+  EXPECT_EQ(InService(), 8u) << "before the constructor returns";
+  EXPECT_EQ(subscriber_->NotReady(), "");
+}
+
+TEST_F(DiscoveryTest, ProxyThatBootedFromItsFileSaysSo) {
+  folder_.Write("snapshot", Whole(1, 8).snapshot().SerializeAsString());
+  FakeController controller;
+  StartAndSubscribe(controller);
+  EXPECT_EQ(hello_.have().version(), 8u);
+}
+
+TEST_F(DiscoveryTest, DamagedFileIsIgnoredAndReplacedByTheNextSnapshot) {
+  const std::string good = Whole(1, 8).snapshot().SerializeAsString();
+  const std::string wrong_weight = [&] {
+    v1::SubscribeResponse response = Whole(1, 8);
+    response.mutable_snapshot()->mutable_services(0)->mutable_endpoints(0)->set_weight(-1);
+    return response.snapshot().SerializeAsString();
+  }();
+  for (const std::string& content : {std::string(), std::string("\xff\xff\xff garbage"),
+                                     good.substr(0, good.size() - 3), wrong_weight}) {
+    folder_.Write("snapshot", content);
+    FakeController controller;
+    auto subscription = StartAndSubscribe(controller);
+    EXPECT_EQ(hello_.have().version(), 0u);
+    EXPECT_EQ(InService(), 0u);
+    EXPECT_NE(subscriber_->NotReady(), "");
+    EXPECT_EQ(Deliver(*subscription, Whole(1, 2)).error(), "");
+    EXPECT_EQ(SavedVersion(), 2u);
+    subscriber_.reset();
+    absl::MutexLock lock(&mutex_);
+    applied_.clear();
+  }
+}
+
+TEST_F(DiscoveryTest, MissingFileIsNoError) {
+  Start(NoController());
+  EXPECT_NE(subscriber_->NotReady(), "");
+  EXPECT_EQ(TablesApplied(), 0u);
+}
+
+TEST_F(DiscoveryTest, TrafficReportCarriesWhatHappenedSinceTheLastOne) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  auto endpoint = stats_.Endpoint("db", "a");
+  for (size_t worker = 0; worker < 2; ++worker) {
+    EndpointCell& cell = endpoint->cell(worker);
+    cell.flows.Add(10);
+    cell.connect_refused.Add(1);
+    cell.resets.Add(2);
+    cell.trunk_losses.Add(3);
+    cell.active.Set(4);
+    cell.connects.Add(5);
+    cell.connect_nanos.Add(5'000'000);
+    stats_.worker(worker).clients.Set(20);
+    stats_.worker(worker).trunks.Set(3);
+  }
+  endpoint->cell(1).ejected.Set(1);
+  Deliver(*subscription, Whole(1, 3));
+
+  const v1::TrafficReport first = subscription->NextTraffic();
+  EXPECT_EQ(first.clients(), 40u);
+  EXPECT_EQ(first.trunks(), 6u);
+  EXPECT_GT(first.seconds(), 0);
+  ASSERT_EQ(first.endpoints_size(), 1);
+  EXPECT_EQ(first.endpoints(0).service(), "db");
+  EXPECT_EQ(first.endpoints(0).endpoint_id(), "a");
+  EXPECT_EQ(first.endpoints(0).requests(), 20u);
+  EXPECT_EQ(first.endpoints(0).errors(), 12u);
+  EXPECT_EQ(first.endpoints(0).active(), 8u);
+  EXPECT_NEAR(first.endpoints(0).connect_seconds(), 0.001, 1e-9);
+  EXPECT_TRUE(first.endpoints(0).ejected());
+
+  endpoint->cell(0).flows.Add(7);
+  endpoint->cell(1).ejected.Set(0);
+  const v1::TrafficReport second = subscription->NextTraffic();
+  EXPECT_EQ(second.endpoints(0).requests(), 7u);
+  EXPECT_EQ(second.endpoints(0).errors(), 0u);
+  EXPECT_EQ(second.endpoints(0).active(), 8u);
+  EXPECT_EQ(second.endpoints(0).connect_seconds(), 0) << "no connects, no mean";
+  EXPECT_FALSE(second.endpoints(0).ejected());
+  EXPECT_NEAR(second.seconds(), 1, 0.9);
+}
+
+// Its counters begin at zero again; the difference to the last report must not wrap around.
+TEST_F(DiscoveryTest, EndpointThatLeftAndCameBackBetweenReportsCountsFromZero) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3, "other"));
+  auto endpoint = stats_.Endpoint("db", "a");
+  endpoint->cell(0).flows.Add(1000);
+  const auto requests = [&] {
+    const v1::TrafficReport report = subscription->NextTraffic();
+    for (const v1::EndpointTraffic& item : report.endpoints()) {
+      if (item.service() == "db") return item.requests();
+    }
+    return uint64_t{0};
+  };
+  while (requests() != 1000) {
+  }
+  endpoint.reset();
+  endpoint = stats_.Endpoint("db", "a");
+  endpoint->cell(0).flows.Add(3);
+  EXPECT_EQ(requests(), 3u);
+}
+
+TEST_F(DiscoveryTest, StopsAtOnceWhileConnectedAndWhileNot) {
+  const auto seconds_to_stop = [&] {
+    const MonotonicTime start = MonotonicNow();
+    subscriber_.reset();
+    return absl::ToDoubleSeconds(MonotonicNow() - start);
+  };
+  FakeController controller;
+  StartAndSubscribe(controller);
+  EXPECT_LT(seconds_to_stop(), 2);
+  Start(NoController());
+  EXPECT_LT(seconds_to_stop(), 2);
+}
+
+}  // namespace
+}  // namespace trunkline

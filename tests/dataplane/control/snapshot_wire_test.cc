@@ -1,0 +1,337 @@
+#include "dataplane/control/snapshot_wire.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+v1::Snapshot Snapshot(const std::string& text) {
+  v1::Snapshot snapshot;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &snapshot)) << text;
+  return snapshot;
+}
+
+v1::SubscribeResponse Response(const std::string& text) {
+  v1::SubscribeResponse response;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &response)) << text;
+  return response;
+}
+
+const char kHeld[] = R"(
+  id { epoch: 3 version: 7 }
+  services { name: "cache" mode: TUNNEL listener { address: "0.0.0.0:6379" } }
+  services {
+    name: "db" mode: TUNNEL listener { address: "0.0.0.0:5432" }
+    endpoints { endpoint_id: "a" address: "10.0.0.1:7073" weight: 2 capacity: 4 }
+    endpoints { endpoint_id: "b" address: "10.0.0.2:7073" weight: 1 capacity: 4 }
+  })";
+
+std::vector<std::string> Names(const v1::Snapshot& snapshot) {
+  std::vector<std::string> names;
+  for (const v1::Service& service : snapshot.services()) names.push_back(service.name());
+  return names;
+}
+
+TEST(NextSnapshotTest, UpToDateKeepsWhatIsThere) {
+  const auto next = NextSnapshot(Snapshot(kHeld), Response("up_to_date { epoch: 3 version: 7 }"));
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*next, Snapshot(kHeld)));
+}
+
+TEST(NextSnapshotTest, UpToDateWithAnotherVersionIsRefused) {
+  const auto next = NextSnapshot(Snapshot(kHeld), Response("up_to_date { epoch: 3 version: 6 }"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(next.status())) << next.status();
+}
+
+TEST(NextSnapshotTest, WholeSnapshotReplacesEverything) {
+  const auto next = NextSnapshot(
+      Snapshot(kHeld), Response("snapshot { id { epoch: 3 version: 8 } services { name: 'x' } }"));
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(Names(*next), std::vector<std::string>{"x"});
+}
+
+TEST(NextSnapshotTest, OlderSnapshotIsRefusedWithBothVersions) {
+  const auto next =
+      NextSnapshot(Snapshot(kHeld), Response("snapshot { id { epoch: 3 version: 6 } }"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(next.status()));
+  EXPECT_THAT(std::string(next.status().message()), AllOf(HasSubstr("3/6"), HasSubstr("3/7")));
+}
+
+TEST(NextSnapshotTest, OlderEpochIsRefusedHoweverLargeItsVersion) {
+  EXPECT_FALSE(
+      NextSnapshot(Snapshot(kHeld), Response("snapshot { id { epoch: 2 version: 99 } }")).ok());
+  EXPECT_TRUE(
+      NextSnapshot(Snapshot(kHeld), Response("snapshot { id { epoch: 4 version: 1 } }")).ok());
+}
+
+TEST(NextSnapshotTest, DeltaPutsInChangesAndTakesOutByName) {
+  const auto next = NextSnapshot(Snapshot(kHeld), Response(R"(delta {
+    base { epoch: 3 version: 7 } id { epoch: 3 version: 8 }
+    services { name: "db" endpoints { endpoint_id: "c" } }
+    services { name: "apps" }
+    removed_services: "cache" removed_services: "never-was" })"));
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(Names(*next), (std::vector<std::string>{"apps", "db"})) << "sorted by name";
+  EXPECT_EQ(next->services(1).endpoints(0).endpoint_id(), "c");
+  EXPECT_EQ(next->id().version(), 8u);
+}
+
+TEST(NextSnapshotTest, DeltaForAnotherBaseIsRefusedWithBoth) {
+  const auto next =
+      NextSnapshot(Snapshot(kHeld),
+                   Response("delta { base { epoch: 3 version: 5 } id { epoch: 3 version: 8 } }"));
+  EXPECT_TRUE(absl::IsFailedPrecondition(next.status()));
+  EXPECT_THAT(std::string(next.status().message()), AllOf(HasSubstr("3/5"), HasSubstr("3/7")));
+}
+
+TEST(NextSnapshotTest, DeltaThatGoesBackIsRefused) {
+  EXPECT_FALSE(NextSnapshot(Snapshot(kHeld), Response("delta { base { epoch: 3 version: 7 } "
+                                                      "id { epoch: 3 version: 6 } }"))
+                   .ok());
+}
+
+TEST(NextSnapshotTest, EmptyResponseIsRefused) {
+  EXPECT_TRUE(
+      absl::IsInvalidArgument(NextSnapshot(Snapshot(kHeld), Response("nonce: 1")).status()));
+}
+
+class RoutingTableTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<std::shared_ptr<const RoutingTable>> Build(
+      const v1::Snapshot& snapshot, const RoutingTable* previous = nullptr) {
+    return BuildRoutingTable(
+        snapshot, previous,
+        [this](const Address& address) -> std::optional<SocketAddress> {
+          if (address.host == unresolvable_) return std::nullopt;
+          return ResolveAddress(
+                     {.host = "127.0.0.1", .port = static_cast<uint16_t>(address.port + moved_)})
+              .value();
+        },
+        stats_);
+  }
+  absl::StatusOr<std::shared_ptr<const RoutingTable>> Build(const std::string& text) {
+    return Build(Snapshot(text));
+  }
+  // The refusal of kHeld with `from` replaced by `to`.
+  std::string Refusal(const std::string& from, const std::string& to) {
+    std::string text = kHeld;
+    const size_t at = text.find(from);
+    EXPECT_NE(at, text.npos) << from;
+    text.replace(at, from.size(), to);
+    const auto table = Build(text);
+    EXPECT_TRUE(absl::IsInvalidArgument(table.status())) << to << ": " << table.status();
+    return std::string(table.status().message());
+  }
+
+  TrafficStats stats_{2};
+  std::string unresolvable_;
+  uint16_t moved_ = 0;
+};
+
+TEST_F(RoutingTableTest, CarriesEverythingOver) {
+  const auto table = Build(R"(id { epoch: 3 version: 7 }
+    services { name: "db" mode: TUNNEL listener { address: "0.0.0.0:5432" }
+      limits { connect_timeout { seconds: 1 nanos: 500000000 } idle_timeout { seconds: 60 }
+               first_byte_timeout { seconds: 5 } max_clients: 77 max_clients_per_source: 7 }
+      accept_proxy_protocol: true send_proxy_protocol: PROXY_PROTOCOL_V2
+      endpoints { endpoint_id: "a" address: "host:7073" weight: 2.5 } })");
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ((*table)->epoch, 3u);
+  EXPECT_EQ((*table)->version, 7u);
+  const EndpointSet& db = *(*table)->services.at(0);
+  EXPECT_EQ(db.authority, "db:5432");
+  EXPECT_EQ(db.listen.ToString(), "0.0.0.0:5432");
+  EXPECT_EQ(db.limits.connect_timeout, absl::Milliseconds(1500));
+  EXPECT_EQ(db.limits.idle_timeout, absl::Minutes(1));
+  EXPECT_EQ(db.limits.first_byte_timeout, absl::Seconds(5));
+  EXPECT_EQ(db.limits.max_clients, 77u);
+  EXPECT_EQ(db.limits.max_clients_per_source, 7u);
+  EXPECT_TRUE(db.accept_proxy_protocol);
+  EXPECT_EQ(db.send_proxy_protocol, ProxyVersion::kV2);
+  EXPECT_EQ(db.endpoints.at(0).weight, 2.5);
+  EXPECT_EQ(db.endpoints.at(0).resolved->ToString(), "127.0.0.1:7073");
+}
+
+TEST_F(RoutingTableTest, UnsetLimitsTakeTheirDefaults) {
+  const auto table = Build(kHeld);
+  ASSERT_TRUE(table.ok());
+  EXPECT_EQ((*table)->services[0]->limits.connect_timeout, FlowLimits().connect_timeout);
+  EXPECT_EQ((*table)->services[0]->limits.max_clients, FlowLimits().max_clients);
+  EXPECT_EQ((*table)->services[0]->limits.max_clients_per_source, 0u);
+  EXPECT_FALSE((*table)->services[0]->accept_proxy_protocol);
+  EXPECT_EQ((*table)->services[0]->send_proxy_protocol, ProxyVersion::kNone);
+}
+
+TEST_F(RoutingTableTest, HeaderThatNoConnectionCouldCarryIsRefused) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(3));
+  const auto refusal = [&] { return Build(snapshot).status().ToString(); };
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("send_proxy_protocol 3 is not known"));
+  service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1);
+  service.set_mode(v1::MESSAGE);
+  service.mutable_message()->mutable_redis();
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("does not go with mode MESSAGE"));
+  service.set_accept_proxy_protocol(true);
+  service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_NONE);
+  EXPECT_TRUE(Build(snapshot).ok());
+}
+
+TEST_F(RoutingTableTest, DrainingEndpointHasNoWeight) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_endpoints(0)->set_draining(true);
+  EXPECT_EQ((*Build(snapshot))->services[1]->endpoints[0].weight, 0);
+}
+
+TEST_F(RoutingTableTest, NameThatDoesNotResolveIsNoError) {
+  unresolvable_ = "10.0.0.1";
+  const auto table = Build(kHeld);
+  ASSERT_TRUE(table.ok());
+  EXPECT_FALSE((*table)->services[1]->endpoints[0].resolved.has_value());
+  EXPECT_TRUE((*table)->services[1]->endpoints[1].resolved.has_value());
+}
+
+TEST_F(RoutingTableTest, MessageOptionsThatNoConfigurationHasAreRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"reply_timeout { seconds: 0 }", "message.reply_timeout must be more than 0"},
+      {"reply_timeout { seconds: -3 }", "got -3s"},
+      {"idle_timeout { seconds: 9223372036854775807 }", "message.idle_timeout"},
+      {"max_in_flight: 65537", "message.max_in_flight must be at most 65536; got 65537"},
+      {"shared_connections: 1025", "message.shared_connections must be at most 1024"},
+      {"max_connections: 65537", "message.max_connections must be at most 65536"},
+      {"max_message_bytes: 67108865", "message.max_message_bytes: expected at most 67108864"},
+  };
+  for (const auto& [option, words] : cases) {
+    const std::string mode = std::string("mode: MESSAGE message { redis {} ") + option + " }";
+    EXPECT_THAT(Refusal("mode: TUNNEL", mode), AllOf(HasSubstr("service cache"), HasSubstr(words)));
+  }
+}
+
+TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
+  EXPECT_THAT(
+      Refusal("10.0.0.2:7073", "nowhere"),
+      AllOf(HasSubstr("db"), HasSubstr("endpoint b"), HasSubstr("address"), HasSubstr("nowhere")));
+  EXPECT_THAT(Refusal("weight: 1", "weight: -1.5"), AllOf(HasSubstr("db"), HasSubstr("endpoint b"),
+                                                          HasSubstr("weight"), HasSubstr("-1.5")));
+  EXPECT_THAT(Refusal("weight: 1", "weight: nan"),
+              AllOf(HasSubstr("endpoint b"), HasSubstr("nan")));
+  EXPECT_THAT(Refusal("weight: 1", "weight: inf"),
+              AllOf(HasSubstr("endpoint b"), HasSubstr("inf")));
+  EXPECT_THAT(Refusal("weight: 1 ", "weight: 1e308 "),
+              AllOf(HasSubstr("endpoint b"), HasSubstr("weight"), HasSubstr("1e+308")));
+  for (const char* value : {"nan", "inf", "-1", "1e308"}) {
+    EXPECT_THAT(Refusal("capacity: 4", std::string("capacity: ") + value),
+                AllOf(HasSubstr("endpoint a"), HasSubstr("capacity must be a number from 0 to")));
+  }
+  EXPECT_THAT(Refusal("endpoint_id: \"b\"", ""), AllOf(HasSubstr("db"), HasSubstr("endpoint_id")));
+  EXPECT_THAT(Refusal("endpoint_id: \"b\"", "endpoint_id: 'a'"),
+              AllOf(HasSubstr("db"), HasSubstr("endpoint a"), HasSubstr("twice")));
+  EXPECT_THAT(Refusal("name: \"db\"", "name: 'cache'"),
+              AllOf(HasSubstr("cache"), HasSubstr("twice")));
+  EXPECT_THAT(Refusal("name: \"db\"", ""), HasSubstr("name"));
+  EXPECT_THAT(Refusal("name: \"db\" mode: TUNNEL", "name: 'db'"),
+              AllOf(HasSubstr("db"), HasSubstr("mode"), HasSubstr("TUNNEL")));
+  EXPECT_THAT(Refusal("0.0.0.0:5432", "unix:/x"),
+              AllOf(HasSubstr("db"), HasSubstr("listener.address"), HasSubstr("unix:/x")));
+  EXPECT_THAT(Refusal("0.0.0.0:5432", "0.0.0.0:6379"),
+              AllOf(HasSubstr("db"), HasSubstr("cache"), HasSubstr("0.0.0.0:6379")));
+}
+
+// A limit of nothing would reset every client at once.
+TEST_F(RoutingTableTest, LimitsThatNoClientCouldMeetAreRefused) {
+  const std::string listener = "listener { address: \"0.0.0.0:5432\" }";
+  EXPECT_THAT(Refusal(listener, listener + " limits { connect_timeout { seconds: -3 } }"),
+              AllOf(HasSubstr("db"), HasSubstr("connect_timeout"), HasSubstr("-3s")));
+  EXPECT_THAT(Refusal(listener, listener + " limits { idle_timeout { } }"),
+              AllOf(HasSubstr("idle_timeout"), HasSubstr("0")));
+  EXPECT_THAT(Refusal(listener, listener + " limits { first_byte_timeout { seconds: 99999999 } }"),
+              HasSubstr("first_byte_timeout"));
+}
+
+TEST_F(RoutingTableTest, TooManyServicesAreRefused) {
+  v1::Snapshot snapshot;
+  for (int i = 0; i < 1001; ++i) snapshot.add_services()->set_name(std::to_string(i));
+  EXPECT_TRUE(absl::IsInvalidArgument(Build(snapshot).status()));
+}
+
+TEST_F(RoutingTableTest, UnchangedSetsAreSharedWithThePreviousTable) {
+  const auto first = Build(kHeld);
+  v1::Snapshot changed = Snapshot(kHeld);
+  changed.mutable_services(1)->mutable_endpoints(0)->set_weight(3);
+  const auto second = Build(changed, first->get());
+  EXPECT_EQ((*second)->services[0], (*first)->services[0]);
+  EXPECT_NE((*second)->services[1], (*first)->services[1]);
+  EXPECT_EQ((*second)->services[1]->endpoints[0].stats, (*first)->services[1]->endpoints[0].stats)
+      << "its counters go on";
+}
+
+TEST_F(RoutingTableTest, EveryKindOfChangeMakesANewSet) {
+  const auto first = Build(kHeld);
+  const auto differs = [&](const std::function<void(v1::Service&)>& change) {
+    v1::Snapshot snapshot = Snapshot(kHeld);
+    change(*snapshot.mutable_services(1));
+    const auto second = Build(snapshot, first->get());
+    EXPECT_TRUE(second.ok()) << second.status();
+    return (*second)->services[1] != (*first)->services[1];
+  };
+  EXPECT_FALSE(differs([](v1::Service&) {}));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints(0)->set_address("10.0.0.9:1"); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints(0)->set_draining(true); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints()->RemoveLast(); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_listener()->set_address("0.0.0.0:1"); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients(5); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients_per_source(5); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.set_accept_proxy_protocol(true); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1); }));
+  moved_ = 1;
+  EXPECT_TRUE(differs([](v1::Service&) {})) << "a name that resolves to something else";
+}
+
+std::vector<double> Weights(const v1::Service& service) {
+  std::vector<double> weights;
+  for (const v1::Endpoint& endpoint : service.endpoints()) weights.push_back(endpoint.weight());
+  return weights;
+}
+
+std::vector<double> Relaxed(absl::Duration silence) {
+  return Weights(RelaxedSnapshot(Snapshot(kHeld), silence).services(1));
+}
+
+TEST(RelaxedSnapshotTest, WeightsStayForAMinuteOfSilence) {
+  EXPECT_EQ(Relaxed(absl::ZeroDuration()), (std::vector<double>{2, 1}));
+  EXPECT_EQ(Relaxed(absl::Minutes(1)), (std::vector<double>{2, 1}));
+}
+
+// Equal capacities: both go toward 1.5, half of the way every 30 s.
+TEST(RelaxedSnapshotTest, ThenTheyGoHalfTheWayTowardCapacityEveryThirtySeconds) {
+  EXPECT_THAT(
+      Relaxed(absl::Seconds(90)),
+      ::testing::ElementsAre(::testing::DoubleNear(1.75, 1e-9), ::testing::DoubleNear(1.25, 1e-9)));
+  EXPECT_THAT(Relaxed(absl::Hours(1)), ::testing::ElementsAre(::testing::DoubleNear(1.5, 1e-6),
+                                                              ::testing::DoubleNear(1.5, 1e-6)));
+}
+
+TEST(RelaxedSnapshotTest, DrainingAndUnknownCapacitiesStayAsTheyAre) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_endpoints(0)->set_draining(true);
+  v1::Service relaxed = RelaxedSnapshot(snapshot, absl::Hours(1)).services(1);
+  EXPECT_TRUE(relaxed.endpoints(0).draining());
+  EXPECT_EQ(relaxed.endpoints(0).weight(), 2);
+  EXPECT_NEAR(relaxed.endpoints(1).weight(), 1, 1e-9);
+  for (v1::Endpoint& endpoint : *snapshot.mutable_services(1)->mutable_endpoints()) {
+    endpoint.set_draining(false);
+    endpoint.clear_capacity();
+  }
+  EXPECT_EQ(Weights(RelaxedSnapshot(snapshot, absl::Hours(1)).services(1)),
+            (std::vector<double>{2, 1}));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,113 @@
+#include "dataplane/route/load_estimate.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+namespace trunkline {
+namespace {
+
+MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_start; }
+
+TEST(LoadEstimateTest, WithoutAWordTheWorkersOwnFlowsCount) {
+  LoadEstimate estimate;
+  estimate.AddOwn(3);
+  EXPECT_EQ(estimate.InFlight(1), 3);
+  EXPECT_EQ(estimate.InFlight(10), 30) << "comparable with other servers' words";
+}
+
+TEST(LoadEstimateTest, WordCountsTheFlowsOfAllProxies) {
+  LoadEstimate estimate;
+  estimate.AddOwn(3);
+  estimate.OnWord({.active = 40}, At(absl::ZeroDuration()));
+  EXPECT_EQ(estimate.InFlight(10), 40);
+}
+
+TEST(LoadEstimateTest, OwnFlowsSinceTheWordStandForThoseOfAllWorkers) {
+  LoadEstimate estimate;
+  estimate.AddOwn(4);
+  estimate.OnWord({.active = 40}, At(absl::ZeroDuration()));
+  estimate.AddOwn(2);
+  EXPECT_EQ(estimate.InFlight(10), 60);
+  estimate.AddOwn(-3);
+  EXPECT_EQ(estimate.InFlight(10), 30);
+  estimate.OnWord({.active = 41}, At(absl::Milliseconds(50)));
+  EXPECT_EQ(estimate.InFlight(10), 41) << "the next word begins anew";
+}
+
+TEST(LoadEstimateTest, NothingIsNeverLessThanNothing) {
+  LoadEstimate estimate;
+  estimate.AddOwn(5);
+  estimate.OnWord({.active = 5}, At(absl::ZeroDuration()));
+  estimate.AddOwn(-5);
+  EXPECT_EQ(estimate.InFlight(10), 0);
+}
+
+TEST(LoadEstimateTest, WordThatIsNotRepeatedIsForgottenAfterFiveSeconds) {
+  LoadEstimate estimate;
+  estimate.AddOwn(1);
+  estimate.OnWord({.active = 40, .utilization = 900}, At(absl::Seconds(10)));
+  EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(15) - absl::Milliseconds(1))));
+  EXPECT_EQ(estimate.InFlight(1), 40);
+  EXPECT_TRUE(estimate.ForgetIfOld(At(absl::Seconds(15))));
+  EXPECT_EQ(estimate.InFlight(1), 1);
+  EXPECT_FALSE(estimate.busy());
+  EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(16)))) << "said once";
+}
+
+TEST(LoadEstimateTest, BusyFromEightyFivePerCentOn) {
+  LoadEstimate estimate;
+  estimate.OnWord({.utilization = 849}, At(absl::ZeroDuration()));
+  EXPECT_FALSE(estimate.busy());
+  estimate.OnWord({.utilization = 850}, At(absl::ZeroDuration()));
+  EXPECT_TRUE(estimate.busy());
+  estimate.OnWord({.utilization = ServerLoad::kUnknown}, At(absl::ZeroDuration()));
+  EXPECT_FALSE(estimate.busy());
+}
+
+TEST(TrafficShareTest, WithoutWordsAWorkerSpeaksForItself) { EXPECT_EQ(TrafficShare().scale(), 1); }
+
+TEST(TrafficShareTest, ScaleIsAllFlowsOverOnesOwn) {
+  TrafficShare share;
+  for (int i = 0; i < 1000; ++i) share.OnWord(i % 2 == 0 ? 1 : 3, 20);
+  EXPECT_NEAR(share.scale(), 10, 0.5);
+}
+
+TEST(TrafficShareTest, ShareOfOldIsForgotten) {
+  TrafficShare share;
+  for (int i = 0; i < 1000; ++i) share.OnWord(2, 20);
+  for (int i = 0; i < 1000; ++i) share.OnWord(20, 20);
+  EXPECT_NEAR(share.scale(), 1, 0.01);
+}
+
+TEST(TrafficShareTest, WorkerWithoutFlowsDoesNotSpeakForEndlesslyMany) {
+  TrafficShare share;
+  for (int i = 0; i < 1000; ++i) share.OnWord(0, 1'000'000);
+  EXPECT_EQ(share.scale(), TrafficShare::kMaxScale);
+}
+
+// An agent counts a moment before or after the worker.
+TEST(TrafficShareTest, WorkerAloneIsNotLessThanItself) {
+  TrafficShare share;
+  for (int i = 0; i < 1000; ++i) share.OnWord(10, 8);
+  EXPECT_EQ(share.scale(), 1);
+}
+
+TEST(HotAboveTest, SixthOfTheScoresIsAboveIt) {
+  std::vector<double> scores;
+  for (int i = 0; i < 100; ++i) scores.push_back((i * 37) % 100);
+  EXPECT_EQ(HotAbove(scores), 83);
+}
+
+TEST(HotAboveTest, FewScoresLeaveAtMostOneAboveIt) {
+  std::vector<double> none;
+  EXPECT_EQ(HotAbove(none), std::numeric_limits<double>::infinity());
+  std::vector<double> one = {5};
+  EXPECT_EQ(HotAbove(one), 5);
+  std::vector<double> two = {9, 5};
+  EXPECT_EQ(HotAbove(two), 5);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,220 @@
+// The client's address on its way to the server, by a PROXY protocol header: from the proxy itself
+// in direct mode, from the agent in tunnel mode.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "tests/dataplane/whole/modes.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::ExpectExchange;
+using test::HeaderFrom;
+using test::InMode;
+using test::LocalServer;
+using test::Peer;
+using test::Tunnel;
+
+// What the server should be told of `client`, which came without a header.
+std::string HeaderOf(const Peer& client, ProxyVersion version) {
+  return WriteProxyHeader(version, {OwnAddress(client.fd()), PeerAddress(client.fd())});
+}
+
+struct Way {
+  CarryMode mode;
+  ProxyVersion version;
+};
+
+Tunnel::Options Sending(const Way& way, bool accept = false) {
+  Tunnel::Options options;
+  options.adapt = [way, accept](EndpointSet& set) {
+    set.send_proxy_protocol = way.version;
+    set.accept_proxy_protocol = accept;
+  };
+  return InMode(way.mode, options);
+}
+
+class ClientAddressTest : public ::testing::TestWithParam<Way> {
+ protected:
+  void Serve(Tunnel& tunnel) { test::Serve(tunnel, GetParam().mode, server_); }
+  ProxyVersion version() const { return GetParam().version; }
+
+  LocalServer server_;
+};
+
+TEST_P(ClientAddressTest, ServerIsToldBeforeTheFirstByte) {
+  Tunnel tunnel(Sending(GetParam()));
+  Serve(tunnel);
+  for (int i = 0; i < 3; ++i) {
+    Peer client = tunnel.Connect();
+    ASSERT_TRUE(client.Send("hello"));
+    Peer server = server_.Accept();
+    const std::string header = HeaderOf(client, version());
+    EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+    ExpectExchange(client, server, "more", "answer");
+  }
+}
+
+TEST_P(ClientAddressTest, ServerThatSpeaksFirstIsToldAtOnce) {
+  Tunnel tunnel(Sending(GetParam()));
+  Serve(tunnel);
+  Peer client = tunnel.Connect();
+  Peer server = server_.Accept();
+  const std::string header = HeaderOf(client, version());
+  EXPECT_EQ(server.Read(header.size()), header);
+  ASSERT_TRUE(server.Send("welcome"));
+  EXPECT_EQ(client.Read(7), "welcome");
+}
+
+TEST_P(ClientAddressTest, AddressOfTheHeaderThatCameInIsTheOneThatGoesOut) {
+  Tunnel tunnel(Sending(GetParam(), /*accept=*/true));
+  Serve(tunnel);
+  for (const std::string source : {"192.0.2.1:50000", "[2001:db8::1]:50000"}) {
+    Peer client = tunnel.Connect();
+    ASSERT_TRUE(client.Send(HeaderFrom(source, ProxyVersion::kV2) + "hello"));
+    Peer server = server_.Accept();
+    const std::string header = HeaderFrom(source, version());
+    EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+  }
+}
+
+TEST_P(ClientAddressTest, HeaderInThatNamesNobodyMeansTheConnectionItself) {
+  Tunnel tunnel(Sending(GetParam(), /*accept=*/true));
+  Serve(tunnel);
+  for (const ProxyVersion in : {ProxyVersion::kV1, ProxyVersion::kV2}) {
+    Peer client = tunnel.Connect();
+    ASSERT_TRUE(client.Send(WriteProxyHeader(in, {}) + "hello"));
+    Peer server = server_.Accept();
+    const std::string header = HeaderOf(client, version());
+    EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+  }
+}
+
+TEST_P(ClientAddressTest, HeaderIsSentOnceHoweverManyServersWereTried) {
+  const bool tunnels = GetParam().mode == CarryMode::kTunnel;
+  Tunnel tunnel(Sending(GetParam()));
+  const Address refusing = test::RefusingAddress();
+  // Nearly always picked first.
+  if (tunnels) {
+    tunnel.AddAgent(refusing, 1000);
+    tunnel.AddAgent(server_.address());
+    tunnel.Start();
+  } else {
+    tunnel.AddEndpoint(refusing, 1000);
+    tunnel.AddEndpoint(server_.address());
+    tunnel.Apply();
+  }
+  Peer client = tunnel.Connect();
+  ASSERT_TRUE(client.Send("hello"));
+  Peer server = server_.Accept();
+  const std::string header = HeaderOf(client, version());
+  EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+  client.ShutdownWrite();
+  EXPECT_EQ(server.ReadToEnd(), "");
+}
+
+TEST_P(ClientAddressTest, EndOfAClientThatSaidNothingComesBehindItsHeader) {
+  Tunnel tunnel(Sending(GetParam()));
+  Serve(tunnel);
+  Peer client = tunnel.Connect();
+  const std::string header = HeaderOf(client, version());
+  client.ShutdownWrite();
+  Peer server = server_.Accept();
+  EXPECT_EQ(server.ReadToEnd(), header);
+  EXPECT_EQ(server.ending(), Ending::kFin);
+}
+
+TEST_P(ClientAddressTest, HeaderIsNoFirstByteOfTheClient) {
+  Tunnel::Options options = Sending(GetParam());
+  options.limits.first_byte_timeout = absl::Milliseconds(100);
+  Tunnel tunnel(options);
+  Serve(tunnel);
+  Peer client = tunnel.Connect();
+  Peer server = server_.Accept();
+  client.ReadToEnd();
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
+  EXPECT_EQ(tunnel.cell(0).bytes_to_server.Value(), 0u);
+}
+
+// The reset may come at any moment: with the connect, before the header is written, behind it.
+TEST_P(ClientAddressTest, ServerThatResetsAtOnceIsNotTakenForOneThatEnds) {
+  constexpr int kClients = 200;
+  Tunnel tunnel(Sending(GetParam()));
+  Serve(tunnel);
+  std::thread resets([this] {
+    for (int i = 0; i < kClients; ++i) server_.Accept().Reset();
+  });
+  for (int i = 0; i < kClients; ++i) {
+    Peer client = tunnel.Connect();
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset) << "client " << i;
+  }
+  resets.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, ClientAddressTest,
+                         ::testing::Values(Way{CarryMode::kDirect, ProxyVersion::kV1},
+                                           Way{CarryMode::kDirect, ProxyVersion::kV2},
+                                           Way{CarryMode::kTunnel, ProxyVersion::kV1},
+                                           Way{CarryMode::kTunnel, ProxyVersion::kV2}),
+                         [](const auto& param) {
+                           return test::NameOf(param.param.mode) +
+                                  (param.param.version == ProxyVersion::kV1 ? "V1" : "V2");
+                         });
+
+TEST(AgentProxyProtocolTest, AgentOfAServerThatInsistsTellsItWhatItKnows) {
+  LocalServer local;
+  // The service says nothing, so no address comes.
+  Tunnel tunnel({.agent_proxy_protocol = ProxyVersion::kV2});
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  Peer client = tunnel.Connect();
+  ASSERT_TRUE(client.Send("hello"));
+  Peer server = local.Accept();
+  const std::string header = WriteProxyHeader(ProxyVersion::kV2, {});
+  EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+}
+
+TEST(AgentProxyProtocolTest, AgentsVersionGoesBeforeTheServices) {
+  LocalServer local;
+  Tunnel::Options options = Sending({CarryMode::kTunnel, ProxyVersion::kV1});
+  options.agent_proxy_protocol = ProxyVersion::kV2;
+  Tunnel tunnel(options);
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  Peer client = tunnel.Connect();
+  Peer server = local.Accept();
+  const std::string header = HeaderOf(client, ProxyVersion::kV2);
+  EXPECT_EQ(server.Read(header.size()), header);
+}
+
+TEST(AgentProxyProtocolTest, UnixServerIsTold) {
+  test::ScratchFolder folder;
+  LocalServer local(Address{.unix_path = folder.File("server")});
+  Tunnel tunnel(Sending({CarryMode::kTunnel, ProxyVersion::kV1}));
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  Peer client = tunnel.Connect();
+  ASSERT_TRUE(client.Send("hello"));
+  Peer server = local.Accept();
+  const std::string header = HeaderOf(client, ProxyVersion::kV1);
+  EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
+}
+
+TEST(AgentProxyProtocolTest, NobodyIsToldUnlessAsked) {
+  LocalServer local;
+  Tunnel tunnel;
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  Peer client = tunnel.Connect();
+  ASSERT_TRUE(client.Send("hello"));
+  Peer server = local.Accept();
+  EXPECT_EQ(server.Read(5), "hello");
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,315 @@
+// A proxy that has not as many descriptors as its clients and their servers need: whoever does not
+// fit waits, and no endpoint is blamed for it.
+#include <gtest/gtest.h>
+
+#include "dataplane/codec/delimiter.h"
+#include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/no_descriptors.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::ExpectExchange;
+using test::InMode;
+using test::LocalServer;
+using test::NoDescriptors;
+using test::Peer;
+using test::Tunnel;
+
+// More than the refusals that would have an endpoint left alone.
+constexpr uint64_t kManyTries = 8;
+// Of a shared connection; every other request asks for a connection of its own.
+constexpr char kSharedPrefix[] = "get ";
+
+// How a client gets to its server: in message mode, what it asks for decides.
+struct Way {
+  const char* name;
+  CarryMode mode;
+  std::string question;
+};
+
+const Way kDirect = {"Direct", CarryMode::kDirect, "hello\n"};
+const Way kShared = {"Shared", CarryMode::kMessage, "get it\n"};
+const Way kDedicated = {"Dedicated", CarryMode::kMessage, "watch it\n"};
+const Way kTunnel = {"Tunnel", CarryMode::kTunnel, "hello\n"};
+
+constexpr auto kNameOfWay = [](const auto& info) { return info.param.name; };
+
+Tunnel::Options For(const Way& way, Tunnel::Options options) {
+  if (way.mode == CarryMode::kTunnel) return options;
+  options.adapt = [adapt = options.adapt](EndpointSet& set) {
+    if (set.mode == CarryMode::kMessage) {
+      auto message = std::make_shared<MessageService>(*set.message);
+      message->connection.codec =
+          NewDelimiterCodec({.delimiter = "\n", .shared_prefixes = {kSharedPrefix}}).value();
+      // Who waits for a reply has its connection to itself.
+      message->connection.max_in_flight = 1;
+      set.message = std::move(message);
+    }
+    adapt(set);
+  };
+  return InMode(way.mode, std::move(options));
+}
+
+// The server reads `question` and answers `client`.
+void ExpectAnswered(Peer& server, Peer& client, const std::string& question) {
+  ASSERT_EQ(server.Read(question.size()), question);
+  ASSERT_TRUE(server.Send("here\n"));
+  ASSERT_EQ(client.Read(5), "here\n");
+}
+
+class ShortageTest : public ::testing::TestWithParam<Way> {
+ protected:
+  void SetUp() override {
+#ifdef __SANITIZE_ADDRESS__
+    // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it
+    // calls every such object invalid.
+    GTEST_SKIP() << "the sanitizers need descriptors themselves";
+#endif
+  }
+  void Start(Tunnel::Options options) {
+    tunnel_ = std::make_unique<Tunnel>(For(GetParam(), std::move(options)));
+    for (const LocalServer& server : servers_) tunnel_->AddEndpoint(server.address());
+    tunnel_->Apply();
+  }
+  void ExpectNobodyBlamed() {
+    for (size_t i = 0; i < std::size(servers_); ++i) {
+      EXPECT_EQ(tunnel_->cell(i).connect_refused.Value(), 0u);
+      EXPECT_EQ(tunnel_->cell(i).ejected.Value(), 0);
+    }
+    EXPECT_EQ(tunnel_->worker().connect_refused.Value(), 0u);
+    EXPECT_EQ(tunnel_->worker().retries.Value(), 0u);
+    EXPECT_EQ(tunnel_->worker().shared.resent.Value(), 0u);
+  }
+  Peer AcceptAnywhere() {
+    const LocalServer* knocked = nullptr;
+    EXPECT_TRUE(Eventually([&] {
+      for (const LocalServer& server : servers_) {
+        if (server.Knocked(0)) knocked = &server;
+      }
+      return knocked != nullptr;
+    }));
+    return knocked != nullptr ? knocked->Accept() : Peer();
+  }
+  Peer ConnectAndAsk(Peer client) {
+    EXPECT_TRUE(client.Send(GetParam().question));
+    return client;
+  }
+
+  LocalServer servers_[2];
+  std::unique_ptr<Tunnel> tunnel_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Ways, ShortageTest, ::testing::Values(kDirect, kShared, kDedicated),
+                         kNameOfWay);
+
+TEST_P(ShortageTest, ClientWhoseServerFindsNoDescriptorWaitsAndNoEndpointIsBlamed) {
+  Start({.limits = {.connect_timeout = absl::Seconds(20)}});
+  const bool has_old = GetParam().mode == CarryMode::kDirect;
+  Peer old_client = has_old ? tunnel_->Connect() : Peer();
+  Peer old_server = has_old ? AcceptAnywhere() : Peer();
+  const int64_t old_clients = tunnel_->clients();
+  const Address listening = tunnel_->listening();
+  UniqueFd sockets[] = {test::NewClientSocket(), test::NewClientSocket()};
+
+  NoDescriptors none;
+  // For the client itself.
+  none.GiveOneBack();
+  Peer first = ConnectAndAsk(test::ConnectSocket(std::move(sockets[0]), listening));
+  const WorkerStats& worker = tunnel_->worker();
+  ASSERT_TRUE(Eventually([&] { return worker.socket_shortages.Value() >= kManyTries; }));
+  EXPECT_EQ(tunnel_->clients(), old_clients + 1);
+  EXPECT_EQ(worker.sockets_short.Value(), 1);
+  // As long as it waits, others wait outside.
+  Peer second = ConnectAndAsk(test::ConnectSocket(std::move(sockets[1]), listening));
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().pauses.Value() > 0; }));
+  if (has_old) ExpectExchange(old_client, old_server, "during", "during");
+  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 0)) << "sent away";
+  ExpectNobodyBlamed();
+
+  none.GiveBack();
+  Peer servers[] = {AcceptAnywhere(), AcceptAnywhere()};
+  for (Peer& server : servers) {
+    ASSERT_EQ(server.Read(GetParam().question.size()), GetParam().question);
+  }
+  for (Peer& server : servers) ASSERT_TRUE(server.Send("here\n"));
+  EXPECT_EQ(first.Read(5), "here\n");
+  EXPECT_EQ(second.Read(5), "here\n");
+  EXPECT_TRUE(Eventually([&] { return worker.sockets_short.Value() == 0; }));
+  ExpectNobodyBlamed();
+}
+
+TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAsSuchAndLetsOthersTry) {
+  Start({.limits = {.connect_timeout = absl::Milliseconds(100)}});
+  const Address listening = tunnel_->listening();
+  UniqueFd socket = test::NewClientSocket();
+  NoDescriptors none;
+  none.GiveOneBack();
+  Peer client = ConnectAndAsk(test::ConnectSocket(std::move(socket), listening));
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_TRUE(Eventually([&] { return tunnel_->worker().no_socket.Value() == 1; }));
+  EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
+  ExpectNobodyBlamed();
+  // Nobody asks any more, so nothing says that the shortage lasts.
+  EXPECT_TRUE(Eventually([&] { return tunnel_->worker().sockets_short.Value() == 0; }));
+}
+
+TEST(TrunkShortageTest, TrunkThatFindsNoDescriptorIsDialledAsSoonAsThereIsOne) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizers need descriptors themselves";
+#endif
+  LocalServer old_local;
+  LocalServer local;
+  Tunnel tunnel({.limits = {.connect_timeout = absl::Seconds(20)}});
+  const size_t first = tunnel.AddAgent(old_local.address());
+  tunnel.Start();
+  Peer old_client = tunnel.Connect();
+  Peer old_server = old_local.Accept();
+  ExpectExchange(old_client, old_server, "before", "before");
+  const uint64_t dials = tunnel.worker().dials.Value();
+  tunnel.SetWeight(first, 0);
+  tunnel.Apply();
+  tunnel.AddAgent(local.address());
+  Peer waiting = tunnel.Connect();
+  ASSERT_TRUE(waiting.Send("early"));
+  ASSERT_TRUE(Eventually([&] { return tunnel.clients() == 2; }));
+
+  NoDescriptors none;
+  tunnel.Apply();
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().socket_shortages.Value() >= kManyTries; }));
+  EXPECT_EQ(tunnel.worker().dials.Value(), dials);
+  EXPECT_EQ(tunnel.worker().dial_failures.Value(), 0u);
+  ExpectExchange(old_client, old_server, "during", "during");
+  EXPECT_FALSE(test::WaitFor(waiting.fd(), POLLIN, 0)) << "sent away";
+  none.GiveBack();
+  Peer server = local.Accept();
+  ASSERT_TRUE(server);
+  EXPECT_EQ(server.Read(5), "early");
+  EXPECT_EQ(tunnel.worker().dial_failures.Value(), 0u);
+  EXPECT_EQ(tunnel.worker().no_endpoint.Value() + tunnel.worker().no_socket.Value(), 0u);
+}
+
+// With room for 8 sockets.
+struct Fit {
+  Way way;
+  bool by_header;
+  int clients;
+};
+
+class FitTest : public ::testing::TestWithParam<Fit> {
+ protected:
+  static constexpr size_t kSockets = 8;
+  Tunnel::Options options() const {
+    return test::Introduced(GetParam().by_header,
+                            {.descriptors = {.sockets = kSockets, .late_sockets = 0}});
+  }
+};
+
+constexpr auto kNameOfFit = [](const auto& info) {
+  return std::string(info.param.way.name) + (info.param.by_header ? "ByHeader" : "");
+};
+
+// A client has its own connection, or there is one, or a trunk, for all. What shares is known when
+// it has asked: the last one finds room for one, and might need two.
+const Fit kFits[] = {{.way = kDirect, .by_header = false, .clients = 4},
+                     {.way = kDirect, .by_header = true, .clients = 4},
+                     {.way = kDedicated, .by_header = false, .clients = 4},
+                     {.way = kDedicated, .by_header = true, .clients = 4},
+                     {.way = kShared, .by_header = false, .clients = 6},
+                     {.way = kTunnel, .by_header = false, .clients = 7}};
+
+INSTANTIATE_TEST_SUITE_P(Ways, FitTest, ::testing::ValuesIn(kFits), kNameOfFit);
+
+TEST_P(FitTest, ClientsBeyondTheDescriptorsOfBothSidesWaitAndAreServedWhenOthersLeave) {
+  LocalServer local;
+  Tunnel tunnel(For(GetParam().way, options()));
+  test::Serve(tunnel, GetParam().way.mode, local);
+  const auto all_in = [&] { return tunnel.clients() == GetParam().clients; };
+  const std::string& question = GetParam().way.question;
+  std::vector<Peer> clients;
+  std::vector<Peer> servers;
+  const bool shared = GetParam().way.name == kShared.name;
+  for (int i = 0; i < GetParam().clients; ++i) {
+    clients.push_back(tunnel.Connect());
+    if (GetParam().by_header) continue;
+    ASSERT_TRUE(clients.back().Send(question));
+    if (i == 0 || !shared) servers.push_back(local.Accept());
+    ExpectAnswered(servers.back(), clients.back(), question);
+  }
+  ASSERT_TRUE(Eventually(all_in));
+  Peer last = tunnel.Connect();
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 2; }));
+  EXPECT_TRUE(all_in());
+  clients.front().Reset();
+  ASSERT_TRUE(Eventually([&] {
+    return tunnel.listener().accepted.Value() == static_cast<uint64_t>(GetParam().clients) + 1;
+  }));
+  EXPECT_TRUE(Eventually(all_in));
+  EXPECT_EQ(tunnel.worker().socket_shortages.Value(), 0u);
+}
+
+// 6 clients and the connection that they share leave one of 8, and there are 2 for those who are
+// in.
+TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) {
+  constexpr int kClients = 6;
+  constexpr int kFit = 3;
+  LocalServer local;
+  Tunnel tunnel(For(kShared, {.descriptors = {.sockets = 8, .late_sockets = 2},
+                              .limits = {.connect_timeout = absl::Seconds(20)}}));
+  test::Serve(tunnel, CarryMode::kMessage, local);
+  std::vector<Peer> clients;
+  Peer shared;
+  for (int i = 0; i < kClients; ++i) {
+    clients.push_back(tunnel.Connect());
+    ASSERT_TRUE(clients.back().Send(kShared.question));
+    if (i == 0) shared = local.Accept();
+    ExpectAnswered(shared, clients.back(), kShared.question);
+  }
+  std::vector<Peer> servers;
+  for (int i = 0; i < kClients; ++i) {
+    ASSERT_TRUE(clients[i].Send(kDedicated.question));
+    if (i >= kFit) continue;
+    servers.push_back(local.Accept());
+    ExpectAnswered(servers[i], clients[i], kDedicated.question);
+  }
+  EXPECT_EQ(tunnel.worker().direct_connections.Value(), kFit);
+  ASSERT_TRUE(Eventually([&] { return tunnel.worker().socket_shortages.Value() >= kManyTries; }));
+  EXPECT_FALSE(local.Knocked(0));
+  // Each that leaves makes room for two.
+  clients[0].Reset();
+  for (int i = kFit; i < kClients; ++i) {
+    if (i == kFit + 2) clients[1].Reset();
+    servers.push_back(local.Accept());
+    ASSERT_TRUE(servers[i]);
+    EXPECT_EQ(servers[i].Read(kDedicated.question.size()), kDedicated.question);
+  }
+  EXPECT_EQ(tunnel.worker().no_socket.Value(), 0u);
+}
+
+// Thousands of devices that are connected and silent were each reckoned with two descriptors, where
+// no request of their protocol can ask for a connection of its own.
+TEST(LateConnectionsTest, SilentClientThatCanOnlyShareTakesOneDescriptor) {
+  constexpr int kClients = 8;
+  LocalServer local;
+  Tunnel tunnel(
+      InMode(CarryMode::kMessage, {.descriptors = {.sockets = kClients, .late_sockets = 2}}));
+  test::Serve(tunnel, CarryMode::kMessage, local);
+  std::vector<Peer> clients;
+  for (int i = 0; i < kClients; ++i) clients.push_back(tunnel.Connect());
+  ASSERT_TRUE(Eventually([&] { return tunnel.clients() == kClients; }));
+  Peer waiting = tunnel.Connect();
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 2; }));
+  EXPECT_EQ(tunnel.clients(), kClients);
+  Peer shared;
+  for (Peer& client : clients) {
+    ASSERT_TRUE(client.Send("hello\n"));
+    if (!shared) shared = local.Accept();
+    ExpectAnswered(shared, client, "hello\n");
+  }
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,384 @@
+// Many clients that do as little as they can: read nothing, say nothing, say it byte by byte, come
+// and go. Others are served beside them, and what they cost is bounded.
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "common/http2/stream_window.h"
+#include "tests/common/base/random_bytes.h"
+#include "tests/dataplane/whole/modes.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::HeaderFrom;
+using test::InMode;
+using test::LocalServer;
+using test::Peer;
+using test::RandomBytes;
+using test::Tunnel;
+
+class StalledReadersTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  static constexpr size_t kStalled = 500;
+  static constexpr size_t kLive = 200;
+  // More than a stalled reader's kernel and the proxy take.
+  static constexpr size_t kReplyBytes = 160 * 1024;
+  // Of the kernel: so little that no stalled reader looks like a fast one at first, whose window
+  // would grow.
+  static constexpr int kReceiveBuffer = 8 * 1024;
+  static constexpr int kSendBuffer = 4 * 1024;
+  // A stream's window in tunnel mode, a read's buffer in direct mode.
+  static constexpr int64_t kMostHeldBytes = StreamWindow::kInitialBytes;
+
+  StalledReadersTest() {
+    test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
+    test::Serve(tunnel_, GetParam(), server_);
+    tunnel_.LimitSendBuffers(kSendBuffer);
+  }
+
+  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+
+  struct Pair {
+    Peer client;
+    Peer server;
+  };
+  Pair Connect(int receive_buffer = 0) {
+    Pair pair{tunnel_.Connect(receive_buffer), server_.Accept()};
+    EXPECT_TRUE(pair.client && pair.server);
+    return pair;
+  }
+
+  LocalServer server_;
+  Tunnel tunnel_{InMode(GetParam())};
+};
+
+TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
+  const std::string all = RandomBytes(kReplyBytes + kStalled, 1);
+  std::vector<Pair> stalled;
+  std::vector<Pair> live;
+  for (size_t i = 0; i < kLive; ++i) live.push_back(Connect());
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(Connect(kReceiveBuffer));
+    ASSERT_TRUE(stalled[i].server.Send(all.substr(i, kReplyBytes)));
+  }
+  // Something is kept for each, and then nothing moves.
+  int64_t before = -1;
+  EXPECT_TRUE(Eventually([&] {
+    const int64_t now = held();
+    return now >= static_cast<int64_t>(kStalled) * 1024 && now == std::exchange(before, now);
+  })) << held();
+  for (int round = 0; round < 3; ++round) {
+    for (Pair& pair : live) {
+      test::ExpectExchange(pair.client, pair.server, all.substr(0, 1000), all.substr(0, 20'000));
+    }
+    EXPECT_LE(held(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
+  }
+  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  constexpr size_t kWakesUp = 50;
+  for (size_t i = 0; i < kStalled; ++i) {
+    if (i % kWakesUp != 0) stalled[i].client.Reset();
+  }
+  for (size_t i = 0; i < kStalled; i += kWakesUp) {
+    stalled[i].server.ShutdownWrite();
+    const int room = kReplyBytes;
+    setsockopt(stalled[i].client.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    ASSERT_TRUE(stalled[i].client.ReadToEnd() == all.substr(i, kReplyBytes)) << i;
+    EXPECT_EQ(stalled[i].client.ending(), Ending::kFin);
+  }
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+}
+
+TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
+  Pair stalled = Connect(kReceiveBuffer);
+  ASSERT_TRUE(stalled.server.Send(RandomBytes(kReplyBytes, 1)));
+  ASSERT_TRUE(Eventually([&] { return held() > 0; }));
+  stalled.client.Reset();
+  EXPECT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
+  EXPECT_EQ(held(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
+                         test::kNameOfMode);
+
+// In message mode: readers that stall have asked, on the few connections that all share.
+class StalledAskersTest : public ::testing::Test {
+ protected:
+  static constexpr size_t kStalled = 500;
+  static constexpr size_t kLive = 200;
+  // Of a reply, more than the kernel takes. A few ask for so many at once that their server would
+  // wait for them, were they alone, and for so few that they need not be given up.
+  static constexpr size_t kStalledReplyBytes = 50'000;
+  static constexpr size_t kGreedyOneIn = 10;
+  static constexpr size_t kGreedyAsksFor = 7;
+  static constexpr size_t kLiveReplyBytes = 20'000;
+  static constexpr int kReceiveBuffer = 8 * 1024;
+  static constexpr int kSendBuffer = 4 * 1024;
+
+  struct Asker {
+    Peer peer;
+    std::string expected;
+    std::string got;
+  };
+
+  StalledAskersTest() {
+    test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
+    test::Serve(tunnel_, CarryMode::kMessage, local_);
+    tunnel_.LimitSendBuffers(kSendBuffer);
+  }
+
+  Asker Connect(int receive_buffer = 0) { return {tunnel_.Connect(receive_buffer), "", ""}; }
+
+  // A question says how long its answer is, which repeats it: no two are alike.
+  void Ask(Asker& asker, size_t reply_bytes, size_t times = 1) {
+    std::string questions;
+    for (size_t i = 0; i < times; ++i) {
+      const std::string question = absl::StrCat(reply_bytes, " for question ", ++questions_);
+      asker.expected += AnswerTo(question) + "\n";
+      questions += question + "\n";
+    }
+    ASSERT_TRUE(asker.peer.Send(questions));
+  }
+  static std::string AnswerTo(const std::string& question) {
+    size_t bytes = 0;
+    EXPECT_TRUE(absl::SimpleAtoi(question.substr(0, question.find(' ')), &bytes)) << question;
+    std::string answer;
+    while (answer.size() < bytes) answer += question;
+    return answer;
+  }
+
+  // What the server's ends can do without a wait.
+  void Serve() {
+    while (local_.Knocked(0)) servers_.push_back({local_.Accept(), "", ""});
+    for (ServerEnd& end : servers_) {
+      end.questions += end.peer.Read(end.peer.UnreadBytes());
+      for (size_t at; (at = end.questions.find('\n')) != std::string::npos;) {
+        end.answers += AnswerTo(end.questions.substr(0, at)) + "\n";
+        end.questions.erase(0, at + 1);
+      }
+      end.answers.erase(0, end.peer.SendWhatFits(end.answers));
+    }
+  }
+  // Everybody reads, and gets what it asked for.
+  void ExpectAnswered(const std::vector<Asker*>& askers) {
+    const auto answered = [&] {
+      Serve();
+      bool all = true;
+      for (Asker* asker : askers) {
+        asker->got += asker->peer.Read(asker->peer.UnreadBytes());
+        all = all && asker->got.size() >= asker->expected.size();
+      }
+      return all;
+    };
+    EXPECT_TRUE(Eventually(answered));
+    for (Asker* asker : askers) EXPECT_TRUE(asker->got == asker->expected);
+  }
+  void ExpectLiveOnesGoOn() {
+    for (int round = 0; round < 3; ++round) {
+      for (Asker* asker : live_) Ask(*asker, kLiveReplyBytes);
+      ExpectAnswered(live_);
+    }
+  }
+  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+
+  struct ServerEnd {
+    Peer peer;
+    std::string questions;
+    std::string answers;
+  };
+
+  LocalServer local_;
+  Tunnel tunnel_{InMode(CarryMode::kMessage)};
+  std::vector<ServerEnd> servers_;
+  std::vector<Asker*> live_;
+  uint64_t questions_ = 0;
+};
+
+TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
+  std::vector<Asker> live;
+  for (size_t i = 0; i < kLive; ++i) live.push_back(Connect());
+  for (Asker& asker : live) live_.push_back(&asker);
+  std::vector<Asker> stalled;
+  for (size_t i = 0; i < kStalled; ++i) {
+    stalled.push_back(Connect(kReceiveBuffer));
+    Ask(stalled.back(), kStalledReplyBytes, i % kGreedyOneIn == 0 ? kGreedyAsksFor : 1);
+  }
+  // While their replies come, and when all that they do not take is with the proxy.
+  ExpectLiveOnesGoOn();
+  uint64_t before = 0;
+  EXPECT_TRUE(Eventually([&] {
+    Serve();
+    const uint64_t now = tunnel_.worker().shared.bytes_read.Value();
+    const bool kept = held() > static_cast<int64_t>(kStalled * kStalledReplyBytes / 2);
+    return kept && now == std::exchange(before, now);
+  })) << held();
+  ExpectLiveOnesGoOn();
+  EXPECT_LE(servers_.size(), MessageService().max_shared);
+  EXPECT_EQ(tunnel_.worker().slow_readers.Value(), 0u);
+  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  constexpr size_t kWakesUp = 49;
+  for (size_t i = 0; i < kStalled; ++i) {
+    if (i % kWakesUp != 0) stalled[i].peer.Reset();
+  }
+  for (size_t i = 0; i < kStalled; i += kWakesUp) {
+    const int room = kStalledReplyBytes;
+    setsockopt(stalled[i].peer.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    ExpectAnswered({&stalled[i]});
+  }
+  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+}
+
+// Sends back what comes, on each of its connections.
+class EchoServer {
+ public:
+  EchoServer() : epoll_(epoll_create1(EPOLL_CLOEXEC)), stop_(eventfd(0, EFD_CLOEXEC)) {
+    Watch(local_.fd());
+    Watch(stop_.get());
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~EchoServer() {
+    const uint64_t one = 1;
+    EXPECT_EQ(write(stop_.get(), &one, sizeof one), static_cast<ssize_t>(sizeof one));
+    thread_.join();
+  }
+  const LocalServer& local() const { return local_; }
+
+ private:
+  void Watch(int fd) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
+    epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
+  }
+  void Run() {
+    epoll_event event{};
+    while (epoll_wait(epoll_.get(), &event, 1, -1) != 1 || event.data.fd != stop_.get()) {
+      event.data.fd == local_.fd() ? Accept() : Echo(event.data.fd);
+    }
+  }
+  void Accept() {
+    Peer peer = local_.Accept();
+    if (!peer) return;
+    const int fd = peer.fd();
+    Watch(fd);
+    peers_[fd] = std::move(peer);
+  }
+  void Echo(int fd) {
+    char bytes[4096];
+    const ssize_t n = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (n <= 0 || !peers_[fd].Send(std::string(bytes, static_cast<size_t>(n)))) peers_.erase(fd);
+  }
+
+  LocalServer local_;
+  const UniqueFd epoll_;
+  const UniqueFd stop_;
+  std::unordered_map<int, Peer> peers_;
+  std::thread thread_;
+};
+
+class FloodTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  // With an impatient proxy behind another one, or none before it.
+  void Start(bool accept_proxy_protocol, FlowLimits limits = {}) {
+    tunnel_ = std::make_unique<Tunnel>(
+        InMode(GetParam(), test::Introduced(accept_proxy_protocol, {.limits = limits})));
+    test::Serve(*tunnel_, GetParam(), server_.local());
+  }
+  static void ExpectEcho(Peer& client, const std::string& line) {
+    ASSERT_TRUE(client.Send(line));
+    EXPECT_EQ(client.Read(line.size()), line);
+  }
+  void ExpectNobodyLeft() {
+    EXPECT_TRUE(Eventually([&] { return tunnel_->clients() == 0; })) << tunnel_->clients();
+    EXPECT_EQ(tunnel_->worker().trunk_lost.Value(), 0u);
+  }
+
+  static constexpr uint32_t kPlaces = 50;
+  static constexpr FlowLimits kFewPlaces = {.first_byte_timeout = absl::Milliseconds(300),
+                                            .max_clients = kPlaces};
+
+  EchoServer server_;
+  std::unique_ptr<Tunnel> tunnel_;
+};
+
+TEST_P(FloodTest, SilentClientsThatTakeAllPlacesGiveThemBackInTime) {
+  Start(/*accept_proxy_protocol=*/false, kFewPlaces);
+  std::vector<Peer> silent;
+  for (uint32_t i = 0; i < kPlaces; ++i) silent.push_back(tunnel_->Connect());
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().accepted.Value() >= kPlaces; }));
+  Peer late = tunnel_->Connect();
+  ExpectEcho(late, "patience\n");
+  for (Peer& client : silent) {
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset);
+  }
+  EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
+  late.Close();
+  ExpectNobodyLeft();
+}
+
+TEST_P(FloodTest, HalfHeadersThatTakeAllPlacesGiveThemBackInTime) {
+  Start(/*accept_proxy_protocol=*/true, kFewPlaces);
+  const std::string header = HeaderFrom("192.0.2.1:50000");
+  std::vector<Peer> half;
+  for (uint32_t i = 0; i < kPlaces; ++i) {
+    half.push_back(tunnel_->Connect());
+    ASSERT_TRUE(half.back().Send(header.substr(0, i % header.size())));
+  }
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().accepted.Value() >= kPlaces; }));
+  Peer late = tunnel_->Connect();
+  ASSERT_TRUE(late.Send(header));
+  ExpectEcho(late, "patience\n");
+  for (Peer& client : half) {
+    EXPECT_EQ(client.ReadToEnd(), "");
+    EXPECT_EQ(client.ending(), Ending::kReset);
+  }
+  EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
+  late.Close();
+  ExpectNobodyLeft();
+}
+
+TEST_P(FloodTest, ClientsThatWriteByteByByteAreServedAndHarmNobody) {
+  constexpr size_t kSlow = 200;
+  test::AllowDescriptors(1000 + 8 * kSlow);
+  Start(/*accept_proxy_protocol=*/false);
+  Peer live = tunnel_->Connect();
+  std::vector<Peer> slow;
+  for (size_t i = 0; i < kSlow; ++i) slow.push_back(tunnel_->Connect());
+  const auto words_of = [](size_t i) { return "slow client " + std::to_string(1000 + i) + "\n"; };
+  for (size_t at = 0; at < words_of(0).size(); ++at) {
+    for (size_t i = 0; i < kSlow; ++i) ASSERT_TRUE(slow[i].Send(words_of(i).substr(at, 1)));
+    ExpectEcho(live, "question " + std::to_string(at) + "\n");
+  }
+  for (size_t i = 0; i < kSlow; ++i) EXPECT_EQ(slow[i].Read(words_of(i).size()), words_of(i));
+}
+
+TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
+  constexpr uint64_t kComers = 3000;
+  Start(/*accept_proxy_protocol=*/false);
+  Peer live = tunnel_->Connect();
+  for (uint64_t i = 0; i < kComers; ++i) {
+    Peer comer = tunnel_->Connect();
+    ASSERT_TRUE(comer) << i;
+    if (i % 3 == 0) comer.Send("half a");
+    i % 2 == 0 ? comer.Close() : comer.Reset();
+    if (i % 100 == 0) ExpectEcho(live, "question\n");
+  }
+  ExpectEcho(live, "question\n");
+  live.Close();
+  ExpectNobodyLeft();
+  EXPECT_TRUE(Eventually([&] { return tunnel_->cell(0).active.Value() == 0; }));
+  // All were seen, but those that were reset in the kernel's queue.
+  EXPECT_LE(tunnel_->listener().accepted.Value(), kComers + 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, FloodTest, ::testing::ValuesIn(test::kAllModes), test::kNameOfMode);
+
+}  // namespace
+}  // namespace trunkline

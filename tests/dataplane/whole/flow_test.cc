@@ -1,0 +1,207 @@
+// Bytes through a proxy in the modes that carry them as they are: who speaks first, how much, how
+// slowly, and what the neighbours feel of it.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "tests/common/base/random_bytes.h"
+#include "tests/dataplane/whole/modes.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::ExpectExchange;
+using test::LocalServer;
+using test::Peer;
+using test::RandomBytes;
+using test::Tunnel;
+
+class FlowTest : public ::testing::TestWithParam<CarryMode> {
+ protected:
+  void Start(const LocalServer& local) { test::Serve(tunnel_, GetParam(), local); }
+  Tunnel tunnel_{test::InMode(GetParam())};
+};
+
+INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes), test::kNameOfMode);
+
+// What an agent does for its server, and the windows of streams.
+class TunnelFlowTest : public ::testing::Test {
+ protected:
+  void Start(const LocalServer& local) { test::Serve(tunnel_, CarryMode::kTunnel, local); }
+  Tunnel tunnel_;
+};
+
+TEST_P(FlowTest, ServerMaySpeakFirst) {
+  LocalServer local;
+  Start(local);
+  Peer client = tunnel_.Connect();
+  Peer server = local.Accept();
+  ASSERT_TRUE(server.Send("220 ready"));
+  EXPECT_EQ(client.Read(9), "220 ready");
+  ExpectExchange(client, server, "HELO", "250 ok");
+}
+
+TEST_F(TunnelFlowTest, UnixServerIsReachedAsWell) {
+  test::ScratchFolder folder;
+  LocalServer local(Address{.unix_path = folder.File("s")});
+  Start(local);
+  Peer client = tunnel_.Connect();
+  Peer server = local.Accept();
+  ExpectExchange(client, server, "question", "answer");
+  client.ShutdownWrite();
+  EXPECT_EQ(server.ReadToEnd(), "");
+  server.Close();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kFin);
+}
+
+// A full accept queue is not a refusal.
+TEST_F(TunnelFlowTest, UnixServerWithAFullQueueIsAskedAgainUntilItAccepts) {
+  test::ScratchFolder folder;
+  LocalServer local(Address{.unix_path = folder.File("s")});
+  ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
+  Start(local);
+  std::vector<Peer> clients;
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(tunnel_.Connect());
+    ASSERT_TRUE(clients.back().Send(std::to_string(i)));
+  }
+  std::string seen;
+  std::vector<Peer> servers;
+  for (int i = 0; i < 10; ++i) {
+    servers.push_back(local.Accept());
+    ASSERT_TRUE(servers.back());
+    seen += servers.back().Read(1);
+  }
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(seen, "0123456789");
+  EXPECT_EQ(tunnel_.cell(0).connect_refused.Value(), 0u);
+}
+
+TEST_P(FlowTest, ThreeMegabytesBothWaysAtOnceWithASlowReader) {
+  LocalServer local;
+  Start(local);
+  Peer client = tunnel_.Connect();
+  Peer server = local.Accept();
+  const std::string up = RandomBytes(3'000'000, 1);
+  const std::string down = RandomBytes(3'000'000, 2);
+  std::thread client_writer([&] {
+    EXPECT_TRUE(client.Send(up));
+    client.ShutdownWrite();
+  });
+  std::thread server_writer([&] {
+    EXPECT_TRUE(server.Send(down));
+    server.ShutdownWrite();
+  });
+  std::thread server_reader([&] { EXPECT_EQ(server.ReadToEnd(), up); });
+  // Takes a little at a time, so that the sender is stopped and started again all the while.
+  std::string received;
+  while (received.size() < down.size()) {
+    const std::string piece = client.Read(std::min<size_t>(20'000, down.size() - received.size()));
+    ASSERT_FALSE(piece.empty());
+    received += piece;
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kFin);
+  EXPECT_EQ(received, down);
+  client_writer.join();
+  server_writer.join();
+  server_reader.join();
+}
+
+// Sends until nothing more is taken; returns how much was.
+size_t Fill(Peer& sender, const std::string& bytes) {
+  size_t sent = 0;
+  while (sent < bytes.size() && test::WaitFor(sender.fd(), POLLOUT, 300)) {
+    sent += sender.SendWhatFits(bytes.substr(sent, 1 << 18));
+  }
+  return sent;
+}
+
+TEST_F(TunnelFlowTest, ReadersThatStallHoldABoundedAmountAndHarmNobody) {
+  LocalServer local;
+  Start(local);
+  constexpr int kStalled = 20;
+  constexpr int kReceiveBuffer = 64 * 1024;
+  const std::string endless = RandomBytes(30'000'000, 3);
+  std::vector<Peer> stalled;
+  std::vector<Peer> servers;
+  std::vector<size_t> sent;
+  for (int i = 0; i < kStalled; ++i) {
+    stalled.push_back(tunnel_.Connect(kReceiveBuffer));
+    servers.push_back(local.Accept());
+    sent.push_back(Fill(servers.back(), endless));
+    // Two windows at most in our two processes; the rest is the kernel's send and receive buffers
+    // of four sockets.
+    ASSERT_LT(sent.back(), 20'000'000u) << "nothing stops the sender";
+  }
+  for (int i = 0; i < 50; ++i) {
+    Peer client = tunnel_.Connect();
+    Peer server = local.Accept();
+    ExpectExchange(client, server, RandomBytes(100'000, 4), RandomBytes(100'000, 5));
+  }
+  // They wake up and miss nothing.
+  for (int i = 0; i < kStalled; ++i) {
+    servers[i].ShutdownWrite();
+    EXPECT_EQ(stalled[i].ReadToEnd() == endless.substr(0, sent[i]), true) << i;
+    EXPECT_EQ(stalled[i].ending(), Ending::kFin);
+  }
+}
+
+TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
+  LocalServer local;
+  Start(local);
+  Peer client = tunnel_.Connect();
+  Peer server = local.Accept();
+  const std::string endless = RandomBytes(30'000'000, 6);
+  const size_t sent = Fill(client, endless);
+  ASSERT_LT(sent, endless.size());
+  Peer live = tunnel_.Connect();
+  Peer live_server = local.Accept();
+  ExpectExchange(live, live_server, "question", "answer");
+  client.ShutdownWrite();
+  EXPECT_EQ(server.ReadToEnd() == endless.substr(0, sent), true);
+}
+
+TEST(DirectFlowTest, ClientThatWaitedForAServerLongerThanTheIdleTimeOutIsServed) {
+  constexpr absl::Duration kIdle = absl::Seconds(2);
+  LocalServer local;
+  Tunnel tunnel(test::InMode(CarryMode::kDirect, {.limits = {.connect_timeout = absl::Seconds(20),
+                                                             .idle_timeout = kIdle}}));
+  tunnel.AddEndpoint(local.address(), /*weight=*/0);
+  tunnel.Apply();
+  Peer client = tunnel.Connect();
+  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, absl::ToInt64Milliseconds(kIdle) + 200));
+  tunnel.SetWeight(0, 1);
+  tunnel.Apply();
+  Peer server = local.Accept();
+  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, 100)) << "it was idle before it had begun";
+  ExpectExchange(client, server, "patience", "rewarded");
+}
+
+TEST_P(FlowTest, EndpointCountsWhatItCarried) {
+  LocalServer local;
+  Start(local);
+  for (int i = 0; i < 3; ++i) {
+    Peer client = tunnel_.Connect();
+    Peer server = local.Accept();
+    ExpectExchange(client, server, "12345", "1234567");
+    EXPECT_EQ(tunnel_.cell(0).active.Value(), 1);
+    client.Close();
+    server.ReadToEnd();
+    server.Close();
+    ASSERT_TRUE(test::Eventually([&] { return tunnel_.clients() == 0; }));
+  }
+  EXPECT_EQ(tunnel_.cell(0).flows.Value(), 3u);
+  EXPECT_EQ(tunnel_.cell(0).active.Value(), 0);
+  EXPECT_EQ(tunnel_.cell(0).bytes_to_server.Value(), 15u);
+  EXPECT_EQ(tunnel_.cell(0).bytes_to_client.Value(), 21u);
+  EXPECT_EQ(tunnel_.cell(0).connects.Value(), 3u);
+  EXPECT_EQ(tunnel_.listener().accepted.Value(), 3u);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,181 @@
+// What flows keep for their clients: the gauges say as much as the flows do, after every pass of
+// the loop and in every mode, and the age of it is that of the oldest byte. A router on the test's
+// own loop, with real carriers.
+#include <gtest/gtest.h>
+
+#include "dataplane/codec/delimiter.h"
+#include "dataplane/codec/redis.h"
+#include "tests/dataplane/whole/router_fixture.h"
+
+namespace trunkline {
+namespace {
+
+using test::LocalServer;
+using test::Peer;
+using test::RefusingAddress;
+using test::TcpPair;
+
+constexpr size_t kBytes = 20'000;
+
+class HeldBytesTest : public test::RouterFixture {
+ protected:
+  void StartWithLines() {
+    Start(CarryMode::kMessage,
+          std::shared_ptr<const Codec>(NewDelimiterCodec({.delimiter = "\n"}).value()));
+  }
+
+  // The kernel takes little of what it does not read.
+  Peer AddClient() {
+    auto ends = TcpPair(8 * 1024);
+    const int send_buffer = 4 * 1024;
+    setsockopt(ends.first.get(), SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer);
+    return RouterFixture::AddClient(std::move(ends));
+  }
+
+  void AfterPass() override {
+    size_t held = 0;
+    for (const auto& [flow, owned] : flows_) held += flow->held().bytes;
+    EXPECT_EQ(static_cast<int64_t>(held), pending() + unsent());
+  }
+  [[nodiscard]] bool RunUntilLater() {
+    return RunUntil([&, start = loop_.now()] { return loop_.now() > start; });
+  }
+  [[nodiscard]] bool Send(Peer& from, const std::string& bytes) {
+    size_t sent = 0;
+    return RunUntil([&] {
+      sent += from.SendWhatFits(bytes.substr(sent));
+      return sent == bytes.size();
+    });
+  }
+  // Until `full`: nobody reads at the other end.
+  template <typename Condition>
+  [[nodiscard]] bool SendUntil(Peer& from, Condition full) {
+    return RunUntil([&] {
+      if (!full()) from.SendWhatFits(std::string(10 * kBytes, 'x'));
+      return full();
+    });
+  }
+
+  int64_t pending() { return stats().client_pending_bytes.Value(); }
+  int64_t unsent() { return stats().client_unsent_bytes.Value(); }
+  // Of the only flow.
+  Flow::Held held() { return flows_.begin()->first->held(); }
+};
+
+TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {
+  test::ScratchFolder folder;
+  LocalServer local(Address{.unix_path = folder.File("s")});
+  ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
+  Peer filler = test::ConnectPeer(local.address());
+  AddAgent(local.address());
+  Start(CarryMode::kTunnel);
+  Peer client = AddClient();
+  ASSERT_TRUE(RunUntilLater());
+  const MonotonicTime before = loop_.now();
+  ASSERT_TRUE(Send(client, std::string(kBytes, 'x')));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; })) << pending();
+  EXPECT_GE(held().since, before) << "a client may take its time before it speaks";
+  Peer filled = local.Accept();
+  Peer server = local.Accept();
+  ASSERT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
+  EXPECT_EQ(server.Read(kBytes).size(), kBytes);
+}
+
+TEST_F(HeldBytesTest, CopyIsForgottenWithItsClient) {
+  test::ScratchFolder folder;
+  LocalServer local(Address{.unix_path = folder.File("s")});
+  ASSERT_EQ(listen(local.fd(), 0), 0);
+  Peer filler = test::ConnectPeer(local.address());
+  AddAgent(local.address());
+  Start(CarryMode::kTunnel);
+  Peer client = AddClient();
+  ASSERT_TRUE(Send(client, std::string(kBytes, 'x')));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; })) << pending();
+  client.Reset();
+  EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
+}
+
+TEST_F(HeldBytesTest, ReaderOfATunnelThatStallsCounts) {
+  LocalServer local;
+  AddAgent(local.address());
+  Start(CarryMode::kTunnel);
+  Peer client = AddClient();
+  ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
+  Peer server = local.Accept();
+  EXPECT_TRUE(SendUntil(server, [&] { return unsent() > 0; }));
+}
+
+TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenBehindMoreOfTheOther) {
+  LocalServer local;
+  AddEndpoint(local.address());
+  Start(CarryMode::kDirect);
+  Peer client = AddClient();
+  ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
+  Peer server = local.Accept();
+  // At once, so that the first bytes that wait are more than the kernel may still take.
+  ASSERT_EQ(server.SendWhatFits(std::string(2 * kBytes, 'x')), 2 * kBytes);
+  ASSERT_TRUE(RunUntil([&] { return unsent() > int64_t{kBytes} / 2; }));
+  const MonotonicTime oldest = held().since;
+  ASSERT_TRUE(RunUntilLater());
+  ASSERT_TRUE(SendUntil(client, [&] { return pending() > unsent(); }));
+  EXPECT_EQ(held().since, oldest);
+}
+
+TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
+  Start(CarryMode::kMessage, NewRedisCodec({}));
+  const MonotonicTime before = MonotonicNow();
+  Peer client = AddClient();
+  ASSERT_TRUE(Send(client, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + std::string(kBytes, 'x')));
+  ASSERT_TRUE(RunUntil([&] { return replaced_ == 1; }));
+  EXPECT_GT(pending(), 0);
+  EXPECT_GE(held().since, before);
+}
+
+TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
+  LocalServer local;
+  AddEndpoint(local.address());
+  StartWithLines();
+  Peer client = AddClient();
+  const std::string part(kBytes, 'x');
+  ASSERT_TRUE(Send(client, part));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
+  const MonotonicTime begun = held().since;
+  for (const int64_t more : {1, 2, 3}) {
+    ASSERT_TRUE(RunUntilLater());
+    ASSERT_TRUE(Send(client, "x"));
+    ASSERT_TRUE(RunUntil([&] { return pending() == int64_t{kBytes} + more; }));
+    EXPECT_EQ(held().since, begun);
+  }
+  // The rest of it, and the beginning of the next one.
+  ASSERT_TRUE(RunUntilLater());
+  ASSERT_TRUE(Send(client, "\n" + part));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
+  EXPECT_GT(held().since, begun);
+}
+
+TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
+  AddEndpoint(RefusingAddress());
+  StartWithLines();
+  const MonotonicTime before = MonotonicNow();
+  Peer client = AddClient();
+  ASSERT_TRUE(Send(client, std::string(kBytes, 'x') + "\n"));
+  ASSERT_TRUE(RunUntil([&] { return pending() == kBytes + 1; })) << pending();
+  EXPECT_GE(held().since, before);
+  client.Reset();
+  EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
+}
+
+TEST_F(HeldBytesTest, RepliesThatAreNotReadCount) {
+  LocalServer local;
+  AddEndpoint(local.address());
+  StartWithLines();
+  Peer client = AddClient();
+  ASSERT_TRUE(Send(client, "question\n"));
+  ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
+  Peer server = local.Accept();
+  ASSERT_EQ(server.SendWhatFits(std::string(2 * kBytes, 'x')), 2 * kBytes);
+  EXPECT_TRUE(RunUntil([&] { return unsent() > 0; }));
+}
+
+}  // namespace
+}  // namespace trunkline

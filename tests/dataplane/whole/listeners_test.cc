@@ -1,0 +1,252 @@
+// Tables that change where services listen, on a proxy that listens already, and ports that another
+// program has.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "dataplane/data_plane.h"
+#include "tests/dataplane/whole/local_server.h"
+
+namespace trunkline {
+namespace {
+
+using test::ConnectPeer;
+using test::Eventually;
+using test::ExpectExchange;
+using test::LocalServer;
+using test::Peer;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kAll[] = "0.0.0.0";
+constexpr char kOne[] = "127.0.0.1";
+constexpr char kOther[] = "127.0.0.2";
+
+// A proxy in direct mode, all of whose services have the same server.
+class ListenersTest : public ::testing::Test {
+ protected:
+  static constexpr size_t kWorkers = 2;
+  using Listens = std::map<std::string, Address>;  // by service
+
+  explicit ListenersTest(size_t max_clients = 1000)
+      : plane_({.workers = kWorkers, .max_clients = max_clients, .random_seed = 1}, stats_) {}
+
+  std::shared_ptr<const RoutingTable> Table(const Listens& listens, TrafficStats& stats) {
+    auto table = std::make_shared<RoutingTable>();
+    for (const auto& [service, address] : listens) {
+      auto set = std::make_shared<EndpointSet>();
+      set->service = service;
+      set->listen = address;
+      set->mode = CarryMode::kDirect;
+      set->stats = stats.Listener(service);
+      Endpoint endpoint;
+      endpoint.id = "e";
+      endpoint.address = server_.address().ToString();
+      endpoint.resolved = ResolveAddress(server_.address()).value();
+      endpoint.weight = 1;
+      endpoint.stats = stats.Endpoint(service, "e");
+      set->endpoints.push_back(std::move(endpoint));
+      table->services.push_back(std::move(set));
+    }
+    return table;
+  }
+  // Returns when every worker listens as it was told: they take a second table after that.
+  void Apply(const Listens& listens) {
+    plane_.Apply(Table(listens, stats_));
+    auto second = Table(listens, stats_);
+    const std::weak_ptr<const RoutingTable> posted = second;
+    plane_.Apply(second);
+    second.reset();
+    EXPECT_TRUE(Eventually([&] { return posted.expired(); })) << "a worker does not take the table";
+  }
+  // As it is after a while: on a port that it was told, and that was free.
+  Address StartOn(const std::string& service, const std::string& host) {
+    Apply({{service, {.host = host, .port = 0}}});
+    Address address = ParseAddress(plane_.Listening().at(service)).value();
+    Apply({{service, address}});
+    EXPECT_EQ(plane_.MissingListeners(), "");
+    return address;
+  }
+
+  uint64_t Accepted(const std::string& service) {
+    uint64_t sum = 0;
+    for (const ListenerCell& cell : stats_.Listener(service)->cells()) sum += cell.accepted.Value();
+    return sum;
+  }
+  Peer Serve(Peer client) {
+    EXPECT_TRUE(client.Send("ask"));
+    // Past those of clients that only asked whether anybody listens.
+    Peer server = server_.Accept();
+    while (server && server.Read(3) != "ask") server = server_.Accept();
+    ExpectExchange(client, server, "more", "answer");
+    return client;
+  }
+  // Clients that come to `address` get to the server, and by `service`.
+  void ExpectServed(const std::string& service, const Address& address) {
+    auto stats = stats_.Listener(service);
+    const uint64_t before = Accepted(service);
+    Serve(ConnectPeer(address));
+    EXPECT_EQ(Accepted(service), before + 1) << service << " on " << address.ToString();
+  }
+  static bool Refuses(const Address& address) { return !ConnectPeer(address); }
+  void ExpectClosed(const Address& address) {
+    EXPECT_TRUE(Eventually([&] { return Refuses(address); })) << address.ToString();
+  }
+
+  LocalServer server_;
+  TrafficStats stats_{kWorkers};
+  DataPlane plane_;
+};
+
+TEST_F(ListenersTest, ChangedHostIsListenedOnAndTheOldOneClosed) {
+  const Address all = StartOn("db", kAll);
+  const Address one = {.host = kOne, .port = all.port};
+  const Address other = {.host = kOther, .port = all.port};
+  ExpectServed("db", other);
+  Apply({{"db", one}});
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  EXPECT_EQ(plane_.Listening().at("db"), one.ToString());
+  ExpectClosed(other);
+  ExpectServed("db", one);
+  Apply({{"db", all}});
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  ExpectServed("db", other);
+}
+
+TEST_F(ListenersTest, ServicesThatSwapAddressesSwapSockets) {
+  const Address first = StartOn("db", kOne);
+  Apply({{"db", first}, {"cache", {.host = kOne, .port = 0}}});
+  const Address second = ParseAddress(plane_.Listening().at("cache")).value();
+  Apply({{"db", first}, {"cache", second}});
+  Apply({{"db", second}, {"cache", first}});
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  ExpectServed("db", second);
+  ExpectServed("cache", first);
+}
+
+TEST_F(ListenersTest, TakenPortHoldsUpNothingElseAndTheOldListenerStaysUntilItIsFree) {
+  const Address old = StartOn("db", kOne);
+  LocalServer program;
+  Apply({{"db", program.address()}, {"cache", {.host = kOne, .port = 0}}});
+  EXPECT_THAT(plane_.MissingListeners(),
+              AllOf(HasSubstr("service db still listens on " + old.ToString()),
+                    HasSubstr(program.address().ToString()), HasSubstr("in use")));
+  ExpectServed("cache", ParseAddress(plane_.Listening().at("cache")).value());
+  ExpectServed("db", old);
+  plane_.RetryListeners();
+  EXPECT_NE(plane_.MissingListeners(), "");
+  ExpectServed("db", old);
+  test::HoldPort(old.port);
+  program.StopListening();
+  plane_.RetryListeners();
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  ExpectServed("db", program.address());
+  ExpectClosed(old);
+}
+
+TEST_F(ListenersTest, ProxyThatStartsWhileItsPortIsTakenListensOnceItIsFree) {
+  LocalServer program;
+  Apply({{"db", program.address()}});
+  EXPECT_THAT(plane_.MissingListeners(),
+              AllOf(HasSubstr("service db has no listener"),
+                    HasSubstr(program.address().ToString()), HasSubstr("in use")));
+  EXPECT_TRUE(plane_.Listening().empty());
+  program.StopListening();
+  plane_.RetryListeners();
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  ExpectServed("db", program.address());
+}
+
+TEST_F(ListenersTest, MissingListenerThatIsNoLongerAskedForIsNotMissed) {
+  LocalServer program;
+  Apply({{"db", program.address()}});
+  Apply({});
+  EXPECT_EQ(plane_.MissingListeners(), "");
+}
+
+// Of a wider address a part can be another program's, which only opening it tells.
+TEST_F(ListenersTest, OldListenerStaysWhileAPartOfTheNewAddressIsTaken) {
+  const Address one = StartOn("db", kOne);
+  const Address all = {.host = kAll, .port = one.port};
+  auto program = ListenOn({.host = kOther, .port = one.port});
+  ASSERT_TRUE(program.ok()) << program.status();
+  Apply({{"db", all}});
+  EXPECT_THAT(plane_.MissingListeners(), HasSubstr(all.ToString()));
+  ExpectServed("db", one);
+  program->Reset();
+  plane_.RetryListeners();
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  ExpectServed("db", {.host = kOther, .port = one.port});
+}
+
+TEST_F(ListenersTest, AddressGoesToWhoeverTheTableNamesThoughItsOldServiceFindsNone) {
+  const Address address = StartOn("db", kOne);
+  LocalServer program;
+  Apply({{"cache", address}, {"db", program.address()}});
+  EXPECT_THAT(plane_.MissingListeners(), HasSubstr("service db has no listener"));
+  ExpectServed("cache", address);
+}
+
+TEST_F(ListenersTest, ProxyThatDrainsOpensNothing) {
+  LocalServer program;
+  Apply({{"db", program.address()}});
+  plane_.Drain(absl::ZeroDuration());
+  program.StopListening();
+  plane_.RetryListeners();
+  Apply({{"db", program.address()}, {"cache", {.host = kOne, .port = 0}}});
+  EXPECT_TRUE(Refuses(program.address()));
+  EXPECT_TRUE(plane_.Listening().empty());
+}
+
+// The predecessor listens until it hears that the successor serves.
+TEST_F(ListenersTest, SuccessorServesAChangedAddressBesideItsPredecessor) {
+  const Address all = StartOn("db", kAll);
+  const Address one = {.host = kOne, .port = all.port};
+  const Address other = {.host = kOther, .port = all.port};
+  TrafficStats stats(1);
+  DataPlane successor({.workers = 1, .random_seed = 2}, stats, plane_.CopySockets());
+  successor.Apply(Table({{"db", one}}, stats));
+  EXPECT_EQ(successor.MissingListeners(), "");
+  plane_.Drain(absl::ZeroDuration());
+  ExpectClosed(other);
+  Serve(ConnectPeer(one));
+}
+
+TEST_F(ListenersTest, SuccessorKeepsTheSocketWhereTheNewPortIsTaken) {
+  const Address old = StartOn("db", kOne);
+  LocalServer program;
+  TrafficStats stats(1);
+  DataPlane successor({.workers = 1, .random_seed = 2}, stats, plane_.CopySockets());
+  successor.Apply(Table({{"db", program.address()}}, stats));
+  EXPECT_THAT(successor.MissingListeners(), HasSubstr("still listens on " + old.ToString()));
+  plane_.Drain(absl::ZeroDuration());
+  Serve(ConnectPeer(old));
+}
+
+// Room for one: the next client waits in the kernel's queue.
+class FullProxyTest : public ListenersTest {
+ protected:
+  FullProxyTest() : ListenersTest(/*max_clients=*/1) {}
+};
+
+TEST_F(FullProxyTest, RenamedServiceTakesTheSocketOverWithTheClientThatWaitsInIt) {
+  const Address address = StartOn("db", kOne);
+  std::optional<Peer> first = Serve(ConnectPeer(address));
+  Peer waiting = ConnectPeer(address);
+  auto store = stats_.Listener("store");
+  Apply({{"store", address}});
+  EXPECT_EQ(plane_.MissingListeners(), "");
+  EXPECT_EQ(plane_.Listening(),
+            (std::map<std::string, std::string>{{"store", address.ToString()}}));
+  EXPECT_FALSE(server_.Knocked(0));
+  first.reset();
+  Serve(std::move(waiting));
+  EXPECT_EQ(Accepted("store"), 1u);
+}
+
+}  // namespace
+}  // namespace trunkline

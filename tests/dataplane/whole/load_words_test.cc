@@ -1,0 +1,271 @@
+// What proxies hear of each other's load: two data planes and real agents between them, in one
+// process.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "common/trunk/load_offer.h"
+#include "dataplane/tunnel/load_subscription.h"
+#include "tests/common/http2/http2_pair.h"
+#include "tests/dataplane/whole/tunnel.h"
+
+namespace trunkline {
+namespace {
+
+using test::Eventually;
+using test::ExpectExchange;
+using test::Http2End;
+using test::Http2Pair;
+using test::LocalServer;
+using test::Peer;
+using test::Tunnel;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr int64_t kUnknown = EndpointCell::kUnknown;
+
+// Clients that wait for an answer: load, for longer than a test takes.
+std::vector<Peer> AskWithoutAnswer(Tunnel& proxy, int clients) {
+  std::vector<Peer> asking;
+  for (int i = 0; i < clients; ++i) {
+    asking.push_back(proxy.Connect());
+    EXPECT_TRUE(asking.back().Send("question"));
+  }
+  return asking;
+}
+
+int64_t Said(const Tunnel& proxy, size_t endpoint) {
+  return proxy.cell(endpoint).server_active.Value();
+}
+
+TEST(LoadWordsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
+  constexpr int kLoad = 40;
+  constexpr int kPicks = 16;
+  LocalServer local;
+  Tunnel one;
+  const size_t busy = one.AddAgent(local.address());
+  const size_t free = one.AddAgent(local.address(), /*weight=*/0);
+  one.Start();
+  Tunnel other;
+  other.AddEndpoint(one.trunk_address(busy));
+  other.AddEndpoint(one.trunk_address(free));
+  other.Start();
+  const std::vector<Peer> load = AskWithoutAnswer(one, kLoad);
+  std::vector<std::vector<Peer>> clients;
+  for (int i = 0; i <= kPicks; ++i) {
+    // Each pick with words that know of all before.
+    ASSERT_TRUE(Eventually([&] { return Said(other, busy) + Said(other, free) == kLoad + i; }));
+    if (i < kPicks) clients.push_back(AskWithoutAnswer(other, 1));
+  }
+  // The busy one is picked when both draws are it: of 16 times 4, and the seed is fixed. By its own
+  // flows alone this proxy would give it half.
+  EXPECT_LE(other.cell(busy).flows.Value(), 6u);
+  EXPECT_EQ(other.cell(busy).flows.Value() + other.cell(free).flows.Value(), uint64_t{kPicks});
+}
+
+TEST(LoadWordsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
+  LocalServer local;
+  Tunnel tunnel;
+  const size_t agent = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  std::vector<Peer> clients;
+  for (int i = 0; i < 10; ++i) clients.push_back(tunnel.Connect());
+  std::vector<Peer> servers;
+  for (int i = 0; i < 10; ++i) servers.push_back(local.Accept());
+  // All are load for a second, at both ends.
+  ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).load.Value() == 0; }));
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
+  EXPECT_EQ(tunnel.cell(agent).active.Value(), 10);
+  ASSERT_TRUE(clients[0].Send("question"));
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 1; }));
+  EXPECT_EQ(tunnel.cell(agent).load.Value(), 1);
+  clients.clear();
+  servers.clear();
+  ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).active.Value() == 0; }));
+  EXPECT_EQ(tunnel.cell(agent).load.Value(), 0);
+}
+
+TEST(LoadWordsTest, UtilizationTravelsWithTheStreams) {
+  LocalServer local;
+  Tunnel tunnel;
+  const size_t agent = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
+  EXPECT_EQ(tunnel.cell(agent).server_utilization.Value(), kUnknown);
+  tunnel.traffic(agent).SetUtilization(0, 0.523);
+  ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).server_utilization.Value() == 523; }));
+}
+
+TEST(LoadWordsTest, LostTrunkTakesItsWordsWithIt) {
+  LocalServer local;
+  Tunnel tunnel;
+  const size_t agent = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
+  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 1);
+  tunnel.Kill(agent);
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == kUnknown; }));
+  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 0);
+}
+
+TEST(LoadWordsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
+  LocalServer local;
+  Tunnel tunnel;
+  const size_t agent = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
+  tunnel.agent(agent).Drain(absl::Seconds(20));
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 0; }));
+  EXPECT_EQ(Said(tunnel, agent), kUnknown);
+}
+
+TEST(LoadWordsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
+  LocalServer local;
+  Tunnel::Options options;
+  // Each flow spends what a trunk may have of ids.
+  options.trunks.last_stream_id = 3;
+  Tunnel tunnel(options);
+  tunnel.AddAgent(local.address());
+  tunnel.Start();
+  for (int i = 0; i < 3; ++i) {
+    Peer client = tunnel.Connect();
+    Peer server = local.Accept();
+    ASSERT_TRUE(server);
+    ExpectExchange(client, server, "still", "here");
+  }
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() <= 1; }));
+  EXPECT_GE(tunnel.worker().trunks_up.Value(), 2u);
+}
+
+TEST(LoadWordsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
+  LocalServer local;
+  Tunnel tunnel({.agent_max_streams = 2});
+  const size_t agent = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 0);
+  EXPECT_EQ(Said(tunnel, agent), kUnknown);
+}
+
+TEST(LoadWordsTest, EndpointThatLeavesIsForgotten) {
+  LocalServer local;
+  Tunnel tunnel;
+  const size_t stays = tunnel.AddAgent(local.address());
+  const size_t leaves = tunnel.AddAgent(local.address());
+  tunnel.Start();
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, stays) == 0 && Said(tunnel, leaves) == 0; }));
+  tunnel.Remove(leaves);
+  tunnel.Apply();
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, leaves) == kUnknown; }));
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 1; }));
+}
+
+// An agent that says one word and falls silent on a trunk that lives.
+TEST(LoadWordsTest, WordThatIsNotRepeatedIsForgotten) {
+  LocalServer agent;
+  Tunnel::Options options;
+  options.trunks.ping_after = absl::Minutes(10);
+  Tunnel tunnel(options);
+  const size_t endpoint = tunnel.AddEndpoint(agent.address());
+  tunnel.Apply();
+  Peer trunk = agent.Accept();
+  ASSERT_TRUE(trunk);
+  Http2End end({.role = Http2Session::Role::kServer, .extension = LoadOffer(true)});
+  while (end.accepted.empty()) {
+    ASSERT_TRUE(trunk.Send(end.TakeOutput()));
+    std::string heard = trunk.Read(1);
+    heard += trunk.Read(trunk.UnreadBytes());
+    ASSERT_TRUE(end.Give(heard).ok());
+  }
+  end.accepted.front()->Send("other 9 9\ndb 7 -\n");
+  ASSERT_TRUE(trunk.Send(end.TakeOutput()));
+  ASSERT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == 7; }));
+  EXPECT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == kUnknown; }));
+  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 1) << "it may speak again";
+  EXPECT_EQ(tunnel.worker().load_words.Value(), 2u);
+  end.session.CloseAll(NGHTTP2_NO_ERROR);
+}
+
+// A proxy's load stream to an agent that the test plays.
+class SubscriptionTest : public ::testing::Test,
+                         public LoadSubscription::Owner,
+                         public TrunkConnection::Owner {
+ protected:
+  SubscriptionTest()
+      : trunk_(loop_, test::TcpPair().first, {}, static_cast<TrunkConnection::Owner*>(this),
+               &counters_),
+        subscription_(loop_, trunk_, *this) {}
+
+  void Ask() {
+    ASSERT_TRUE(AskForLoad(pair_.client.session, &subscription_).ok());
+    pair_.Pump();
+  }
+  void Say(const std::string& bytes) {
+    pair_.far().Send(bytes);
+    pair_.Pump();
+  }
+
+  EventLoop loop_;
+  TrunkCounters counters_;
+  TrunkConnection trunk_;
+  LoadSubscription subscription_;
+  Http2Pair pair_;
+  std::vector<std::string> heard_;
+  std::vector<bool> ends_;  // whether each was a fault
+
+ private:
+  void OnLoadWord(const LoadWord& word) override { heard_.emplace_back(word.service); }
+  void OnLoadEnded(LoadSubscription&, bool fault) override { ends_.push_back(fault); }
+  Http2Stream* OnConnect(TrunkConnection&, std::string_view, int*) override { return nullptr; }
+  void OnTrunkChanged(TrunkConnection&) override {}
+  void OnTrunkLost(TrunkConnection&, const absl::Status&) override {}
+};
+
+TEST_F(SubscriptionTest, WordsAreHandedOn) {
+  Ask();
+  Say("db 1 2\nwe");
+  Say("b 3 -\n");
+  EXPECT_THAT(heard_, ElementsAre("db", "web"));
+  EXPECT_THAT(ends_, IsEmpty());
+  subscription_.Cancel();
+  pair_.Pump();
+  EXPECT_THAT(pair_.far().closes, ElementsAre(static_cast<uint32_t>(NGHTTP2_CANCEL)));
+}
+
+TEST_F(SubscriptionTest, RefusalEndsItWithoutAFault) {
+  pair_.server.refuse_with = 404;
+  Ask();
+  EXPECT_THAT(ends_, ElementsAre(false));
+}
+
+TEST_F(SubscriptionTest, ResetEndsItWithoutAFault) {
+  pair_.server.prepare = [](test::TestStream& stream) {
+    stream.on_headers = [](test::TestStream& s) {
+      s.Abort();
+      s.session()->Respond(&s, 200);
+    };
+  };
+  Ask();
+  EXPECT_THAT(ends_, ElementsAre(false));
+}
+
+TEST_F(SubscriptionTest, LineThatIsNoneIsAFaultAndTheSessionGoesOn) {
+  Ask();
+  Say("db 1 2\n<html>\ndb 3 4\n");
+  EXPECT_THAT(heard_, ElementsAre("db"));
+  EXPECT_THAT(ends_, ElementsAre(true));
+  EXPECT_THAT(pair_.far().closes, ElementsAre(static_cast<uint32_t>(NGHTTP2_PROTOCOL_ERROR)));
+  EXPECT_THAT(pair_.Open().headers, ElementsAre(200));
+}
+
+TEST_F(SubscriptionTest, AgentThatTalksWithoutEndIsCutOff) {
+  Ask();
+  std::string lines;
+  while (lines.size() < 100'000) lines += "db 1 2\n";
+  for (int i = 0; i < 100 && ends_.empty(); ++i) Say(lines);
+  EXPECT_THAT(ends_, ElementsAre(true));
+  EXPECT_LT(heard_.size(), 1'000'000u);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,87 @@
+#include "tests/dataplane/whole/local_server.h"
+
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "common/base/clock.h"
+
+namespace trunkline::test {
+namespace {
+
+absl::StatusOr<UniqueFd> Listen(const Address& address) {
+  if (address.is_unix()) return ListenOn(address);
+  auto sockets = ListenOnShared(address, 1);
+  if (!sockets.ok()) return sockets.status();
+  return std::move(sockets->front());
+}
+
+}  // namespace
+
+// A socket that is bound and never listens; listeners with SO_REUSEPORT may join it.
+void HoldPort(uint16_t port) {
+  static auto& held = *new std::vector<UniqueFd>;
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  held.push_back(std::move(fd));
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(kPatienceMillis);
+  while (!condition()) {
+    if (MonotonicNow() > deadline) return false;
+    poll(nullptr, 0, 1);
+  }
+  return true;
+}
+
+LocalServer::LocalServer(const Address& address) : address_(address) {
+  auto listener = Listen(address);
+  EXPECT_TRUE(listener.ok()) << listener.status();
+  if (!listener.ok()) return;
+  listener_ = *std::move(listener);
+  if (!address_.is_unix()) address_.port = static_cast<uint16_t>(BoundPort(listener_.get()));
+}
+
+void LocalServer::StopListening() {
+  if (!address_.is_unix()) HoldPort(address_.port);
+  listener_.Reset();
+}
+
+Address RefusingAddress() {
+  LocalServer server;
+  server.StopListening();
+  return server.address();
+}
+
+size_t AllowDescriptors(size_t wanted) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur < wanted) limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, wanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<size_t>(limit.rlim_cur);
+}
+
+void ExpectCarried(Peer& from, Peer& to, const std::string& bytes) {
+  ASSERT_TRUE(from.Send(bytes));
+  EXPECT_EQ(to.Read(bytes.size()), bytes);
+}
+
+void ExpectExchange(Peer& client, Peer& server, const std::string& question,
+                    const std::string& answer) {
+  ExpectCarried(client, server, question);
+  ExpectCarried(server, client, answer);
+}
+
+}  // namespace trunkline::test

@@ -1,0 +1,144 @@
+// Every request is balanced, not every client: one that came long ago follows new weights and new
+// endpoints with its next request, as short connections do.
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "tests/dataplane/whole/exchange.h"
+
+namespace trunkline {
+namespace {
+
+using test::ExpectCarried;
+using test::LocalServer;
+using test::Peer;
+
+constexpr char kAsk[] = "ask\n";
+constexpr char kSay[] = "say\n";
+
+// Three servers, of which the service has the first two.
+class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamInterface<size_t> {
+ protected:
+  static constexpr size_t kClients = 20;
+  // Of each client, at each set of weights; the two numbers give 600 draws.
+  static constexpr int kRounds = 30;
+  using Shares = std::vector<double>;
+
+  KeptClientsTest() : peers_(std::size(servers_)) {
+    StartWith({servers_[0].address(), servers_[1].address()}, {.workers = GetParam()});
+  }
+
+  void Weigh(const std::vector<double>& weights) {
+    for (size_t i = 0; i < weights.size(); ++i) exchange_->SetWeight(i, weights[i]);
+    exchange_->Apply();
+  }
+
+  // Which server gets the request that a client has just sent: it has read it.
+  size_t ServerOfNext() {
+    while (true) {
+      std::vector<pollfd> all;
+      std::vector<std::pair<size_t, Peer*>> owners;  // of each; without a peer: a listener
+      for (size_t i = 0; i < std::size(servers_); ++i) {
+        all.push_back({.fd = servers_[i].fd(), .events = POLLIN});
+        owners.emplace_back(i, nullptr);
+        for (Peer& peer : peers_[i]) {
+          all.push_back({.fd = peer.fd(), .events = POLLIN});
+          owners.emplace_back(i, &peer);
+        }
+      }
+      if (poll(all.data(), all.size(), test::kPatienceMillis) <= 0) return kNobody;
+      const auto ready = std::find_if(all.begin(), all.end(),
+                                      [](const pollfd& each) { return each.revents != 0; });
+      const auto [server, peer] = owners[static_cast<size_t>(ready - all.begin())];
+      if (peer == nullptr) {
+        peers_[server].push_back(servers_[server].Accept());
+      } else if (peer->Read(sizeof kAsk - 1) == kAsk) {
+        asked_ = peer;
+        return server;
+      } else {  // the proxy needs it no more
+        peers_[server].erase(peers_[server].begin() + (peer - peers_[server].data()));
+      }
+    }
+  }
+  // One request of `client`; which server had it.
+  size_t Ask(Peer& client) {
+    EXPECT_TRUE(client.Send(kAsk));
+    const size_t server = ServerOfNext();
+    if (server != kNobody) ExpectCarried(*asked_, client, kSay);
+    return server;
+  }
+  // Of the requests of all clients, which share each server had.
+  Shares AskRounds(std::vector<Peer>& clients) {
+    Shares shares(std::size(servers_) + 1);
+    for (int round = 0; round < kRounds; ++round) {
+      for (Peer& client : clients) {
+        shares[std::min(Ask(client), std::size(servers_))] += 1.0 / (kRounds * kClients);
+        if (HasFailure()) return shares;
+      }
+    }
+    return shares;
+  }
+  std::vector<Peer> ConnectKept() {
+    std::vector<Peer> clients;
+    for (size_t i = 0; i < kClients; ++i) clients.push_back(Connect());
+    return clients;
+  }
+  // Five standard deviations of a half of 600 draws are 0.1.
+  static void ExpectNear(const Shares& shares, const Shares& wanted) {
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const bool exact = wanted[i] == 0 || wanted[i] == 1;
+      EXPECT_NEAR(shares[i], wanted[i], exact ? 1e-9 : 0.1) << "server " << i;
+    }
+  }
+
+  static constexpr size_t kNobody = SIZE_MAX;
+  LocalServer servers_[3];
+  std::vector<std::vector<Peer>> peers_;
+  Peer* asked_ = nullptr;  // the end that got the last request
+};
+
+TEST_P(KeptClientsTest, FollowNewWeightsWithTheirNextRequest) {
+  std::vector<Peer> clients = ConnectKept();
+  for (const Shares& weights : std::vector<Shares>{{1, 0}, {1, 1}, {1, 3}, {0, 1}, {3, 1}}) {
+    SCOPED_TRACE(testing::Message() << "weights " << weights[0] << " : " << weights[1]);
+    Weigh(weights);
+    const double sum = weights[0] + weights[1];
+    ExpectNear(AskRounds(clients), {weights[0] / sum, weights[1] / sum, 0, 0});
+  }
+  EXPECT_EQ(exchange_->clients(), static_cast<int64_t>(kClients));
+}
+
+TEST_P(KeptClientsTest, UseAnEndpointThatComesAndNoneThatLeaves) {
+  std::vector<Peer> clients = ConnectKept();
+  ExpectNear(AskRounds(clients), {0.5, 0.5, 0, 0});
+  exchange_->AddServer(servers_[2].address(), /*weight=*/2);
+  exchange_->Apply();
+  ExpectNear(AskRounds(clients), {0.25, 0.25, 0.5, 0});
+  exchange_->Remove(0);
+  exchange_->Apply();
+  ExpectNear(AskRounds(clients), {0, 1.0 / 3, 2.0 / 3, 0});
+}
+
+// Its replies would lose their order if what it asks next went elsewhere at once.
+TEST_P(KeptClientsTest, MoveFromAnEndpointWithoutWeightWhenTheirRepliesAreIn) {
+  Weigh({1, 0});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(kAsk));
+  ASSERT_EQ(ServerOfNext(), 0u);
+  Peer& first = *asked_;
+  Weigh({0, 1});
+  ASSERT_TRUE(client.Send(kAsk));
+  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 60)) << "it goes on where nobody is sent to";
+  EXPECT_FALSE(servers_[1].Knocked(0)) << "it could be answered before the first";
+  ExpectCarried(first, client, kSay);
+  EXPECT_EQ(ServerOfNext(), 1u);
+  ExpectCarried(*asked_, client, kSay);
+}
+
+INSTANTIATE_TEST_SUITE_P(Workers, KeptClientsTest, ::testing::Values(1, 2));
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,319 @@
+// How much a server gets at once: requests on a connection, connections, connections of a proxy;
+// who waits for room, and how long; and a client that does not take its replies.
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/dataplane/whole/exchange.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::Exchange;
+using test::ExpectCarried;
+using test::ExpectExchange;
+using test::Peer;
+
+class BoundsTest : public test::ExchangeTest {
+ protected:
+  // Exchanges one line with each client over whatever connections the server gets for them.
+  void ServeLines(std::vector<Peer>& clients, size_t most_connections) {
+    std::vector<Peer> servers;
+    std::vector<std::string> unfinished(most_connections);
+    size_t answered = 0;
+    const auto serve = [&] {
+      if (local_.Knocked(0)) servers.push_back(local_.Accept());
+      EXPECT_LE(servers.size(), most_connections);
+      for (Peer& server : servers) {
+        while (test::WaitFor(server.fd(), POLLIN, 0)) {
+          const std::string line = server.Read(4);
+          if (line.size() < 4) break;
+          EXPECT_TRUE(server.Send(line));
+          ++answered;
+        }
+      }
+      return answered == clients.size();
+    };
+    EXPECT_TRUE(Eventually(serve)) << answered << " of " << clients.size() << " were served";
+    for (Peer& client : clients) EXPECT_EQ(client.Read(4), "ask\n");
+  }
+};
+
+TEST_F(BoundsTest, NoMoreRequestsAreUnderWayThanAllowed) {
+  Start({.max_in_flight = 3});
+  std::vector<Peer> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send(absl::StrCat(i, "\n")));
+  }
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(6), "0\n1\n2\n");
+  EXPECT_FALSE(test::WaitFor(server.fd(), POLLIN, 60));
+  ASSERT_TRUE(server.Send("A\n"));
+  EXPECT_EQ(server.Read(2), "3\n");
+  EXPECT_FALSE(test::WaitFor(server.fd(), POLLIN, 60));
+  ASSERT_TRUE(server.Send("B\nC\n"));
+  EXPECT_EQ(server.Read(2), "4\n");
+  ASSERT_TRUE(server.Send("D\nE\n"));
+  const std::string letters = "ABCDE";
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(clients[i].Read(2), letters.substr(i, 1) + "\n");
+}
+
+TEST_F(BoundsTest, ClientsOfABusyServerShareAFewConnections) {
+  Start({.shared_connections = 3});
+  std::vector<Peer> clients = ConnectAll(200, "ask\n");
+  ServeLines(clients, /*most_connections=*/3);
+  EXPECT_LE(exchange_->worker().shared_connections.Value(), 3);
+}
+
+TEST_F(BoundsTest, OneQuietClientNeedsOneConnection) {
+  Start({.shared_connections = 4});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "a\n");
+  ExpectCarried(server, client, "A\n");
+  for (int i = 0; i < 50; ++i) ExpectExchange(client, server, "x\n", "y\n");
+  EXPECT_FALSE(local_.Knocked(0));
+}
+
+TEST_F(BoundsTest, ConnectionWithoutRequestsIsClosedAfterAWhile) {
+  Start({.shared_idle_timeout = absl::Milliseconds(100)});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "a\n");
+  ASSERT_TRUE(server.Send("A\n"));
+  EXPECT_EQ(server.ReadToEnd(), "");
+  EXPECT_EQ(server.ending(), Ending::kFin);
+  EXPECT_EQ(client.Read(2), "A\n");
+  EXPECT_TRUE(Eventually([&] { return exchange_->connections(0) == 0; }));
+}
+
+TEST_F(BoundsTest, DeviceThatBearsOneConnectionServesClientsOfAllWorkers) {
+  for (const uint32_t most : {1u, 2u, 5u}) {
+    SCOPED_TRACE(testing::Message() << "max_connections " << most);
+    Start({.workers = 3, .shared_connections = 4, .max_connections = most});
+    // Enough for the kernel to give some to each worker.
+    std::vector<Peer> clients = ConnectAll(60, "ask\n");
+    ServeLines(clients, most);
+    EXPECT_LE(exchange_->connections(0), most);
+    uint64_t refused = 0;
+    for (size_t i = 0; i < 3; ++i) refused += exchange_->worker(i).no_endpoint.Value();
+    EXPECT_EQ(refused, 0u);
+  }
+}
+
+TEST_F(BoundsTest, WaitingLineIsServedInItsOrderWhenRoomReturns) {
+  Start({.max_in_flight = 1});
+  std::vector<Peer> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send(absl::StrCat(i, "\n")));
+    ASSERT_TRUE(Eventually([&] { return exchange_->clients() == i + 1; }));
+  }
+  Peer server = local_.Accept();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(server.Read(2), absl::StrCat(i, "\n"));
+    ASSERT_TRUE(server.Send("A\n"));
+    EXPECT_EQ(clients[i].Read(2), "A\n");
+  }
+}
+
+TEST_F(BoundsTest, ClientThatFindsNoRoomIsSentAwayAfterTheConnectTimeout) {
+  Exchange::Options options = {.codec = test::Redis(), .max_in_flight = 1};
+  options.limits.connect_timeout = absl::Milliseconds(200);
+  Start(options);
+  Peer lucky = Connect();
+  Peer server = AcceptFor(lucky, "GET a\r\n");
+  Peer waits = Connect();
+  ASSERT_TRUE(waits.Send("GET b\r\n"));
+  EXPECT_EQ(waits.ReadToEnd(), "-ERR no server is available\r\n");
+  EXPECT_EQ(waits.ending(), Ending::kFin);
+  ExpectCarried(server, lucky, "$-1\r\n");
+}
+
+TEST_F(BoundsTest, ClientThatLeavesTheLineIsNotSent) {
+  Start({.max_in_flight = 1});
+  Peer first = Connect();
+  Peer server = AcceptFor(first, "1\n");
+  Peer leaver = Connect();
+  ASSERT_TRUE(leaver.Send("2\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
+  Peer third = Connect();
+  ASSERT_TRUE(third.Send("3\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 3; }));
+  leaver.Reset();
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
+  ASSERT_TRUE(server.Send("A\n"));
+  EXPECT_EQ(server.Read(2), "3\n");
+}
+
+TEST_F(BoundsTest, DedicatedConnectionTakesThePlaceOfAnIdleSharedOneAndGivesItBack) {
+  Start({.codec = test::Redis(), .max_connections = 1});
+  Peer sharing = Connect();
+  Peer server = AcceptFor(sharing, "GET a\r\n");
+  // The only place is busy: it waits.
+  Peer alone = Connect();
+  ASSERT_TRUE(alone.Send("SUBSCRIBE news\r\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
+  ExpectCarried(server, sharing, "$-1\r\n");
+  Peer own = local_.Accept();
+  ASSERT_EQ(own.Read(16), "SUBSCRIBE news\r\n");
+  EXPECT_EQ(server.ReadToEnd(), "");
+  EXPECT_EQ(exchange_->connections(0), 1u);
+  // And the other way round.
+  ASSERT_TRUE(sharing.Send("GET b\r\n"));
+  EXPECT_FALSE(local_.Knocked(60));
+  alone.Close();
+  EXPECT_EQ(own.ReadToEnd(), "");
+  own.Close();
+  Peer again = local_.Accept();
+  EXPECT_EQ(again.Read(7), "GET b\r\n");
+}
+
+constexpr size_t kHuge = 32 * 1024 * 1024;
+
+// Sends of `bytes` what is taken until the other side is held up. Returns how many.
+size_t SendUntilStuck(Peer& peer, const std::string& bytes) {
+  size_t sent = 0;
+  for (int stuck = 0; stuck < 100 && sent < bytes.size();) {
+    const size_t n = peer.SendWhatFits(bytes.substr(sent, 1 << 20));
+    sent += n;
+    stuck = n > 0 ? 0 : stuck + 1;
+    if (n == 0) test::WaitFor(peer.fd(), POLLOUT, 2);
+  }
+  return sent;
+}
+
+std::string HugeReply() {
+  return absl::StrCat("$", kHuge, "\r\n", std::string(kHuge, 'r'), "\r\n");
+}
+
+// From now on it takes what comes.
+void Hurry(Peer& peer) {
+  const int buffer = 4 * 1024 * 1024;
+  setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+}
+
+TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
+  Start({.codec = test::Redis()});
+  Peer slow = Connect(/*receive_buffer=*/4096);
+  Peer server = AcceptFor(slow, "GET a\r\n");
+  const std::string reply = HugeReply();
+  size_t sent = SendUntilStuck(server, reply);
+  EXPECT_LT(sent, reply.size()) << "the proxy took it all, though nobody reads";
+  const Gauge& unsent = exchange_->worker().client_unsent_bytes;
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() > 0; }));
+  Hurry(slow);
+  std::string got;
+  while (got.size() < reply.size()) {
+    if (sent < reply.size()) sent += server.SendWhatFits(reply.substr(sent, 1 << 20));
+    ASSERT_TRUE(test::WaitFor(slow.fd(), POLLIN)) << got.size();
+    got += slow.Read(std::max<size_t>(1, slow.UnreadBytes()));
+  }
+  EXPECT_TRUE(got == reply);
+  EXPECT_TRUE(Eventually([&] { return unsent.Value() == 0; }));
+  EXPECT_EQ(exchange_->worker().slow_readers.Value(), 0u);
+  ExpectExchange(slow, server, "GET c\r\n", ":2\r\n");
+}
+
+TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsResetAndTheyGoOn) {
+  Start({.codec = test::Redis()});
+  Peer slow = Connect(/*receive_buffer=*/4096);
+  Peer other = Connect();
+  Peer server = AcceptFor(slow, "GET a\r\n");
+  ExpectCarried(other, server, "GET b\r\n");
+  ASSERT_TRUE(server.Send(HugeReply()));
+  ExpectCarried(server, other, ":1\r\n");
+  const std::string got = slow.ReadToEnd();
+  EXPECT_EQ(slow.ending(), Ending::kReset);
+  EXPECT_LT(got.size(), kHuge);
+  EXPECT_EQ(exchange_->worker().slow_readers.Value(), 1u);
+  ExpectExchange(other, server, "GET c\r\n", ":2\r\n");
+}
+
+// Alone on the connection, but not alone in wanting one.
+TEST_F(BoundsTest, SlowReaderDoesNotKeepTheOnlyConnectionFromOthers) {
+  Start({.codec = test::Redis()});
+  Peer slow = Connect(/*receive_buffer=*/4096);
+  Peer server = AcceptFor(slow, "GET a\r\n");
+  const std::string reply = HugeReply();
+  const size_t sent = SendUntilStuck(server, reply);
+  ASSERT_LT(sent, reply.size());
+  Peer other = Connect();
+  ASSERT_TRUE(other.Send("GET b\r\n"));
+  ASSERT_TRUE(server.Send(reply.substr(sent)));
+  ASSERT_EQ(server.Read(7), "GET b\r\n");
+  ExpectCarried(server, other, ":1\r\n");
+  EXPECT_EQ(exchange_->worker().slow_readers.Value(), 1u);
+}
+
+TEST_F(BoundsTest, ReaderThatTakesNothingIsGivenUpAfterTheIdleTimeout) {
+  Exchange::Options options = {.codec = test::Redis()};
+  options.limits.idle_timeout = absl::Milliseconds(300);
+  Start(options);
+  Peer stalled = Connect(/*receive_buffer=*/4096);
+  Peer server = AcceptFor(stalled, "GET a\r\n");
+  SendUntilStuck(server, HugeReply());
+  EXPECT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  EXPECT_EQ(exchange_->worker().timeouts.Value(), 1u);
+  EXPECT_LT(stalled.ReadToEnd().size(), kHuge);
+}
+
+// Ids let others on behind it; the connection must be read again when its last reply is in.
+TEST_F(BoundsTest, SlowReaderOfRepliesWithIdsLeavesTheConnectionUsable) {
+  Start({.codec = test::FramesWithId()});
+  Peer slow = Connect(/*receive_buffer=*/4096);
+  std::string requests;
+  for (uint16_t id = 0; id < 60; ++id) requests += test::FrameWithId(id, "give");
+  ASSERT_TRUE(slow.Send(requests));
+  Peer server = local_.Accept();
+  std::string replies;
+  for (int i = 0; i < 60; ++i) {
+    const std::string request = server.Read(8);
+    replies += test::FrameWithId(test::IdOf(request), std::string(60'000, 'r'));
+  }
+  size_t sent = SendUntilStuck(server, replies);
+  Hurry(slow);
+  std::string got;
+  while (got.size() < replies.size()) {
+    if (sent < replies.size()) sent += server.SendWhatFits(replies.substr(sent));
+    const std::string more = slow.Read(std::max<size_t>(1, slow.UnreadBytes()));
+    ASSERT_FALSE(more.empty()) << got.size();
+    got += more;
+  }
+  Peer other = Connect();
+  ASSERT_TRUE(other.Send(test::FrameWithId(1, "give")));
+  const std::string request = server.Read(8);
+  ASSERT_TRUE(server.Send(test::FrameWithId(test::IdOf(request), "here")));
+  EXPECT_EQ(other.Read(8), test::FrameWithId(1, "here"));
+}
+
+TEST_F(BoundsTest, SilentClientIsSentAwayAfterTheFirstByteTimeout) {
+  Exchange::Options options;
+  options.limits.first_byte_timeout = absl::Milliseconds(150);
+  Start(options);
+  Peer client = Connect();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_TRUE(Eventually([&] { return exchange_->worker().timeouts.Value() == 1; }));
+}
+
+TEST_F(BoundsTest, ServerThatDoesNotReadHoldsUpItsClientsNotTheProxysMemory) {
+  Start({.codec = test::Frames(65'000)});
+  const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
+  std::vector<Peer> clients;
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(Connect());
+    clients.back().SendWhatFits(large);
+  }
+  Peer server = local_.Accept();
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 100; }));
+  // Serve them: everyone is answered in the end.
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_EQ(server.Read(large.size()).size(), large.size()) << i;
+    ASSERT_TRUE(server.Send(std::string("\0\2ok", 4)));
+  }
+  for (Peer& client : clients) EXPECT_EQ(client.Read(4), std::string("\0\2ok", 4));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,349 @@
+// What happens to requests when their server refuses, breaks or comes back: those that no server
+// can have seen go elsewhere, the others end their client, unless they may be sent twice.
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/dataplane/whole/exchange.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Eventually;
+using test::Exchange;
+using test::ExpectCarried;
+using test::ExpectExchange;
+using test::LocalServer;
+using test::Peer;
+using test::RefusingAddress;
+
+class FailureTest : public test::ExchangeTest {
+ protected:
+  // The server takes no more connections, with a request under way on the only one that it has and
+  // another that waits; both are answered there.
+  Peer ServeBothOnTheConnectionThatIsThere(Peer& a, Peer& b) {
+    Peer server = AcceptFor(a, "a\n");
+    local_.StopListening();
+    // No room on the one that is there, and no other one to be had.
+    EXPECT_TRUE(b.Send("b\n"));
+    EXPECT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+    ExpectCarried(server, a, "A\n");
+    EXPECT_EQ(server.Read(2), "b\n");
+    ExpectCarried(server, b, "B\n");
+    return server;
+  }
+  // A client whose only server refuses, with a request.
+  Peer WaitForNobody() {
+    local_.StopListening();
+    Start();
+    Peer client = Connect();
+    EXPECT_TRUE(client.Send("patience\n"));
+    EXPECT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+    return client;
+  }
+};
+
+TEST_F(FailureTest, RefusedConnectCostsNoClientAnything) {
+  StartWith({RefusingAddress(), local_.address()});
+  std::vector<Peer> clients = ConnectAll(300, "ask\n");
+  ServeAll(clients, "ask\n", "say\n");
+  EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 0u);
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
+}
+
+// A server that does not answer to the connect: its queue is full, so that the kernel is silent.
+class SilentServer {
+ public:
+  SilentServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+    EXPECT_EQ(listen(fd_.get(), 0), 0);
+    const SocketAddress where = ResolveAddress(address()).value();
+    for (int i = 0; i < 4; ++i) fillers_.push_back(ConnectTo(where));
+  }
+  Address address() const {
+    return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd_.get()))};
+  }
+
+ private:
+  UniqueFd fd_;
+  std::vector<ConnectResult> fillers_;
+};
+
+TEST_F(FailureTest, HundredsThatWaitForAConnectThatFailsMoveOnTogether) {
+  SilentServer silent;
+  Exchange::Options options;
+  options.limits.connect_timeout = absl::Milliseconds(300);
+  StartWith({silent.address(), local_.address()}, options);
+  exchange_->SetWeight(1, 0);
+  exchange_->Apply();
+  std::vector<Peer> clients = ConnectAll(250, "ask\n");
+  exchange_->SetWeight(1, 1);
+  exchange_->Apply();
+  ServeAll(clients, "ask\n", "say\n");
+  EXPECT_GT(shared().resent.Value(), 100u) << "more than the budget of second tries";
+}
+
+TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
+  Start();
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = AcceptFor(a, "a\n");
+  ExpectCarried(b, server, "b\n");
+  server.Reset();
+  for (Peer* client : {&a, &b}) {
+    EXPECT_EQ(client->ReadToEnd(), "");
+    EXPECT_EQ(client->ending(), Ending::kReset);
+  }
+  EXPECT_FALSE(local_.Knocked(0)) << "it was sent twice";
+  EXPECT_TRUE(Eventually([&] { return exchange_->worker().connection_lost.Value() == 2; }));
+  EXPECT_EQ(shared().resent.Value(), 0u);
+}
+
+TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
+  Start();
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "a\n");
+  server.Close();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+}
+
+TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
+  Start({.codec = test::Redis()});
+  const std::string words(test::Redis()->Apology(Refusal::kLost));
+  ASSERT_NE(words, "");
+  Peer one = Connect();
+  Peer server = AcceptFor(one, "GET a\r\n");
+  Peer pipeline = Connect();
+  ExpectCarried(pipeline, server, "GET b\r\nGET c\r\nGET d\r\n");
+  ASSERT_TRUE(server.Send("+a\r\n+b\r\n"));
+  EXPECT_EQ(one.Read(4), "+a\r\n");
+  EXPECT_EQ(pipeline.Read(4), "+b\r\n");
+  ExpectCarried(one, server, "GET e\r\n");
+  server.Reset();
+  // Once each, and then a FIN: a reset could take replies along that the client has not read yet.
+  for (Peer* client : {&one, &pipeline}) {
+    EXPECT_EQ(client->ReadToEnd(), words);
+    EXPECT_EQ(client->ending(), Ending::kFin);
+  }
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 2u);
+}
+
+// As a server does that takes no upload of that size.
+TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
+  Start({.codec = test::Http()});
+  Peer client = Connect();
+  const std::string upload(16 << 20, 'x');
+  const std::string head =
+      absl::StrCat("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: ", upload.size(), "\r\n\r\n");
+  Peer server = AcceptFor(client, head);
+  const std::string reply =
+      "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  ASSERT_TRUE(server.Send(reply));
+  server.Close();
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
+  EXPECT_TRUE(client.Send(upload)) << "it was reset";
+  EXPECT_EQ(client.ReadToEnd(), reply);
+  EXPECT_EQ(client.ending(), Ending::kFin);
+}
+
+TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
+  Start({.idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "a\n");
+  ExpectCarried(server, client, "half a re");
+  server.Close();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_FALSE(local_.Knocked(0)) << "it was sent again although a part of its reply was given";
+}
+
+TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
+  // Unsent requests stay with us when the server does not read.
+  LocalServer other;
+  StartWith({local_.address(), other.address()}, {.codec = test::Frames(65'000)});
+  exchange_->SetWeight(1, 0);
+  exchange_->Apply();
+  const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
+  std::vector<Peer> clients;
+  // Until the server's and our kernel's buffers are full and some stay unsent.
+  const auto unsent = [&] {
+    return shared().requests.Value() * large.size() > shared().bytes_written.Value() + 200'000;
+  };
+  while (!unsent() && clients.size() < 250) {
+    clients.push_back(Connect());
+    ASSERT_TRUE(clients.back().Send(large));
+    const uint64_t sent = clients.size();
+    if (!Eventually([&] { return shared().requests.Value() == sent || unsent(); })) break;
+  }
+  ASSERT_TRUE(unsent());
+  Peer server = local_.Accept();
+  exchange_->SetWeight(0, 0);
+  exchange_->SetWeight(1, 1);
+  exchange_->Apply();
+  server.Reset();
+  ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
+  Peer second = other.Accept();
+  ASSERT_TRUE(second);
+  // Whole, from its first byte on.
+  EXPECT_EQ(second.Read(large.size()), large);
+  ASSERT_TRUE(second.Send(std::string("\0\2ok", 4)));
+  size_t answered = 0;
+  for (Peer& client : clients) {
+    if (test::WaitFor(client.fd(), POLLIN, 0)) answered += client.Read(4).size() == 4;
+  }
+  const auto look = [&] {
+    for (Peer& client : clients) {
+      if (client && test::WaitFor(client.fd(), POLLIN, 0) && client.Read(4).size() == 4) ++answered;
+    }
+    return answered > 0;
+  };
+  EXPECT_TRUE(Eventually(look));
+}
+
+TEST_F(FailureTest, IdempotentRequestIsSentAgain) {
+  Start({.idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "a\n");
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(2), "a\n");
+  ExpectCarried(second, client, "A\n");
+  EXPECT_EQ(shared().resent.Value(), 1u);
+}
+
+TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
+  Start({.idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "1\n2\n3\n");
+  ExpectCarried(server, client, "I\n");
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(4), "2\n3\n");
+  ASSERT_TRUE(client.Send("4\n"));
+  ASSERT_TRUE(second.Send("II\nIII\n"));
+  EXPECT_EQ(second.Read(2), "4\n");
+  ASSERT_TRUE(second.Send("IV\n"));
+  EXPECT_EQ(client.Read(10), "II\nIII\nIV\n");
+}
+
+// The first connection breaks, and on the next there is room for the first of them only.
+TEST_F(FailureTest, IdempotentPipelineOfWhichAPartWaitsWhenItBreaksAgainKeepsItsOrder) {
+  Start({.max_in_flight = 2, .idempotent = true});
+  Peer client = Connect();
+  Peer server = AcceptFor(client, "1\n2\n");
+  Peer other = Connect();
+  ASSERT_TRUE(other.Send("o\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
+  server.Reset();
+  Peer second = local_.Accept();
+  EXPECT_EQ(second.Read(4), "o\n1\n");
+  second.Reset();
+  Peer third = local_.Accept();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(third.Send(third.Read(2)));
+  EXPECT_EQ(other.Read(2), "o\n");
+  EXPECT_EQ(client.Read(4), "1\n2\n");
+}
+
+TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
+  Start({.idempotent = true});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("poison\n"));
+  for (int i = 0; i < 4; ++i) {
+    Peer server = local_.Accept();
+    ASSERT_EQ(server.Read(7), "poison\n") << i;
+    server.Reset();
+  }
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+  EXPECT_FALSE(local_.Knocked(0));
+}
+
+TEST_F(FailureTest, IdempotentIdIsTheClientsOwnAgain) {
+  Start({.codec = test::FramesWithId(), .idempotent = true});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send(test::FrameWithId(4711, "x")));
+  Peer server = local_.Accept();
+  ASSERT_EQ(server.Read(5).size(), 5u);
+  server.Reset();
+  Peer second = local_.Accept();
+  const std::string again = second.Read(5);
+  EXPECT_EQ(again.substr(2), test::FrameWithId(0, "x").substr(2));
+  ASSERT_TRUE(second.Send(again));
+  EXPECT_EQ(client.Read(5), test::FrameWithId(4711, "x"));
+}
+
+TEST_F(FailureTest, ServerThatClosesAnIdleConnectionIsNotNoticed) {
+  Start();
+  Peer client = Connect();
+  for (int i = 0; i < 20; ++i) {
+    Peer server = AcceptFor(client, "a\n");
+    ExpectCarried(server, client, "A\n");
+    server.Close();
+    // The next request may come before the end of the connection is seen.
+  }
+  EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
+}
+
+// Where the listener is gone and a connection lives on, as in a server that is being replaced.
+TEST_F(FailureTest, ConnectionsThatArePresentServeOnWhenMoreAreRefused) {
+  Start({.shared_connections = 4, .max_in_flight = 1});
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = ServeBothOnTheConnectionThatIsThere(a, b);
+  ExpectExchange(a, server, "more\n", "done\n");
+}
+
+TEST_F(FailureTest, ServerThatComesBackAfterItsLastConnectionHadGoneIsFound) {
+  Start({.shared_connections = 4,
+         .max_in_flight = 1,
+         .shared_idle_timeout = absl::Milliseconds(100)});
+  Peer a = Connect();
+  Peer b = Connect();
+  Peer server = ServeBothOnTheConnectionThatIsThere(a, b);
+  // The connection goes idle and is closed, while dials still fail.
+  EXPECT_EQ(server.ReadToEnd(), "");
+  LocalServer back(local_.address());
+  ASSERT_TRUE(a.Send("again\n"));
+  Peer again = back.Accept();
+  // The probe that found it carries the request.
+  EXPECT_EQ(again.Read(6), "again\n");
+  ExpectCarried(again, a, "there\n");
+}
+
+TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
+  Peer client = WaitForNobody();
+  LocalServer back(local_.address());
+  Peer accepted = back.Accept();
+  EXPECT_EQ(accepted.Read(9), "patience\n");
+  ExpectCarried(accepted, client, "rewarded\n");
+}
+
+TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
+  Peer client = WaitForNobody();
+  exchange_->Remove(0);
+  exchange_->Apply();
+  exchange_->Restore(0);
+  exchange_->Apply();
+  LocalServer back(local_.address());
+  Peer accepted = back.Accept();
+  EXPECT_EQ(accepted.Read(9), "patience\n");
+}
+
+TEST_F(FailureTest, WithoutAnyServerAClientIsSentAwayAfterTheConnectTimeout) {
+  Exchange::Options options{.codec = test::Http()};
+  options.limits.connect_timeout = absl::Milliseconds(200);
+  StartWith({RefusingAddress()}, options);
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+  const std::string words = client.ReadToEnd();
+  EXPECT_EQ(words.find("HTTP/1.1 503"), 0u) << words;
+  EXPECT_EQ(client.ending(), Ending::kFin);
+  EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 1u);
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,69 @@
+// One way through a proxy for tests that hold in every mode: a client, the proxy, a server that the
+// test plays.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "common/proxy_protocol/proxy_header.h"
+#include "dataplane/codec/delimiter.h"
+#include "tests/dataplane/whole/tunnel.h"
+
+namespace trunkline::test {
+
+inline std::string NameOf(CarryMode mode) {
+  return mode == CarryMode::kTunnel ? "Tunnel" : mode == CarryMode::kDirect ? "Direct" : "Message";
+}
+
+// Of a parameterized test.
+inline constexpr auto kNameOfMode = [](const auto& info) { return NameOf(info.param); };
+
+inline constexpr CarryMode kAllModes[] = {CarryMode::kTunnel, CarryMode::kDirect,
+                                          CarryMode::kMessage};
+// Those that carry a client's bytes whatever they mean.
+inline constexpr CarryMode kByteModes[] = {CarryMode::kTunnel, CarryMode::kDirect};
+
+// `options` for a service in `mode`; in message mode requests end with a line feed.
+inline Tunnel::Options InMode(CarryMode mode, Tunnel::Options options = {}) {
+  options.adapt = [mode, adapt = options.adapt](EndpointSet& set) {
+    set.mode = mode;
+    set.carry_key = NameOf(mode);
+    if (mode == CarryMode::kMessage) {
+      auto message = std::make_shared<MessageService>();
+      message->connection.codec = NewDelimiterCodec({.delimiter = "\n"}).value();
+      set.message = std::move(message);
+    }
+    adapt(set);
+  };
+  return options;
+}
+
+// `options` for a service whose clients introduce themselves by a PROXY header, or do not.
+inline Tunnel::Options Introduced(bool by_header, Tunnel::Options options) {
+  options.adapt = [by_header, adapt = options.adapt](EndpointSet& set) {
+    set.accept_proxy_protocol = by_header;
+    adapt(set);
+  };
+  return options;
+}
+
+// Puts `server` behind the proxy, which is in service afterwards.
+inline void Serve(Tunnel& tunnel, CarryMode mode, const LocalServer& server) {
+  if (mode == CarryMode::kTunnel) {
+    tunnel.AddAgent(server.address());
+    tunnel.Start();
+  } else {
+    tunnel.AddEndpoint(server.address());
+    tunnel.Apply();
+  }
+}
+
+// As another proxy would introduce a client at `source`.
+inline std::string HeaderFrom(const std::string& source, ProxyVersion version = ProxyVersion::kV1) {
+  const IpPort from = ParseIpPort(source).value();
+  const bool ipv4 = from.family == IpPort::Family::kIpv4;
+  return WriteProxyHeader(
+      version, {from, ParseIpPort(ipv4 ? "198.51.100.1:443" : "[2001:db8::443]:443").value()});
+}
+
+}  // namespace trunkline::test

@@ -1,0 +1,159 @@
+// A request on a connection that is open costs no memory allocation of ours, in any mode: what a
+// proxy has is enough for what it does. (libnghttp2 allocates for its frames; it does not use
+// operator new and is not counted.)
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+#include <thread>
+
+#include "dataplane/codec/length_field.h"
+#include "tests/dataplane/whole/tunnel.h"
+
+namespace {
+
+std::atomic<uint64_t> allocations = 0;
+thread_local bool is_tests_own = false;
+
+void* Allocate(size_t size) {
+  if (!is_tests_own) allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+void* operator new(size_t size) { return Allocate(size); }
+void* operator new[](size_t size) { return Allocate(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, size_t) noexcept { std::free(memory); }
+
+namespace trunkline {
+namespace {
+
+using test::ConnectPeer;
+using test::LocalServer;
+using test::Peer;
+using test::Tunnel;
+
+// A length of two bytes and as many x.
+std::string Request() { return std::string("\0\x40", 2) + std::string(0x40, 'x'); }
+
+// Sends back what comes, on each of its connections, until they end.
+class EchoServer {
+ public:
+  EchoServer() : acceptor_([this] { Run(); }) {}
+  ~EchoServer() {
+    stopping_ = true;
+    ConnectPeer(local_.address());
+    acceptor_.join();
+    for (std::thread& one : serving_) one.join();
+  }
+  const Address& address() const { return local_.address(); }
+
+ private:
+  void Run() {
+    is_tests_own = true;
+    while (true) {
+      auto peer = std::make_shared<Peer>(local_.Accept());
+      if (stopping_) return;
+      serving_.emplace_back([peer] {
+        is_tests_own = true;
+        char bytes[4096];
+        ssize_t n = 0;
+        while ((n = recv(peer->fd(), bytes, sizeof bytes, 0)) > 0) {
+          if (!peer->Send(std::string(bytes, static_cast<size_t>(n)))) return;
+        }
+      });
+    }
+  }
+
+  LocalServer local_;
+  std::atomic<bool> stopping_ = false;
+  std::vector<std::thread> serving_;
+  std::thread acceptor_;
+};
+
+void Exchange(std::vector<Peer>& clients, int rounds) {
+  const std::string request = Request();
+  for (int round = 0; round < rounds; ++round) {
+    for (Peer& client : clients) ASSERT_TRUE(client.Send(request));
+    for (Peer& client : clients) ASSERT_EQ(client.Read(request.size()), request);
+  }
+}
+
+// What rounds of requests allocate once everything has been used: the least of a few stretches,
+// because a buffer grows once when a busy machine lets more pile up than ever before.
+uint64_t AllocationsOf(const Address& proxy) {
+  constexpr int kStretches = 5;
+  constexpr size_t kClients = 8;
+  constexpr int kWarmUp = 200;
+  constexpr int kRounds = 300;
+  std::vector<Peer> clients;
+  for (size_t i = 0; i < kClients; ++i) clients.push_back(ConnectPeer(proxy));
+  Exchange(clients, kWarmUp);
+  EXPECT_GT(allocations, 0u) << "setting up is counted";
+  uint64_t least = UINT64_MAX;
+  for (int i = 0; i < kStretches && least > 0; ++i) {
+    const uint64_t before = allocations;
+    Exchange(clients, kRounds);
+    least = std::min<uint64_t>(least, allocations - before);
+  }
+  return least;
+}
+
+class SteadyStateTest : public ::testing::Test {
+ protected:
+  SteadyStateTest() { is_tests_own = true; }
+
+  // A data plane with one service that goes straight to `server`.
+  Address Serve(CarryMode mode, const Address& server) {
+    auto set = std::make_shared<EndpointSet>();
+    set->service = "echo";
+    set->listen = {.host = "127.0.0.1", .port = 0};
+    set->stats = stats_.Listener("echo");
+    set->mode = mode;
+    if (mode == CarryMode::kMessage) {
+      auto message = std::make_shared<MessageService>();
+      message->connection.codec = NewLengthFieldCodec({.length_size = 2}).value();
+      set->message = message;
+    }
+    Endpoint endpoint;
+    endpoint.id = "e";
+    endpoint.address = server.ToString();
+    endpoint.resolved = ResolveAddress(server).value();
+    endpoint.weight = 1;
+    endpoint.stats = stats_.Endpoint("echo", "e");
+    set->endpoints.push_back(endpoint);
+    auto table = std::make_shared<RoutingTable>();
+    table->services.push_back(set);
+    data_plane_.Apply(table);
+    return ParseAddress(data_plane_.Listening().at("echo")).value();
+  }
+
+  EchoServer server_;
+  TrafficStats stats_{1};
+  DataPlane data_plane_{{.workers = 1, .random_seed = 1}, stats_};
+};
+
+TEST_F(SteadyStateTest, TunnelAllocatesNothing) {
+  Tunnel tunnel;
+  tunnel.AddAgent(server_.address());
+  tunnel.Start();
+  EXPECT_EQ(AllocationsOf(tunnel.listening()), 0u);
+}
+
+TEST_F(SteadyStateTest, MessageAllocatesNothing) {
+  EXPECT_EQ(AllocationsOf(Serve(CarryMode::kMessage, server_.address())), 0u);
+}
+
+TEST_F(SteadyStateTest, DirectAllocatesNothing) {
+  EXPECT_EQ(AllocationsOf(Serve(CarryMode::kDirect, server_.address())), 0u);
+}
+
+}  // namespace
+}  // namespace trunkline

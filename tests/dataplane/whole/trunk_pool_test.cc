@@ -1,0 +1,174 @@
+// How many trunks a worker has to an agent: as many as their streams need, within the bound.
+#include "dataplane/tunnel/trunk_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "common/base/random.h"
+#include "tests/dataplane/whole/tunnel.h"
+
+namespace trunkline {
+namespace {
+
+using test::Eventually;
+using test::ExpectExchange;
+using test::LocalServer;
+using test::Peer;
+using test::Tunnel;
+
+class TrunkPoolTest : public ::testing::Test {
+ protected:
+  void Start(TrunkPool::Options trunks) {
+    test::AllowDescriptors(4000);
+    Tunnel::Options options;
+    options.trunks = std::move(trunks);
+    tunnel_.emplace(std::move(options));
+    tunnel_->AddAgent(server_.address());
+    tunnel_->Start();
+  }
+  // A client that has its server, and stays.
+  void Join() {
+    Peer client = tunnel_->Connect();
+    Peer server = server_.Accept();
+    ASSERT_TRUE(client && server) << "client " << clients_.size();
+    ExpectExchange(client, server, "question", "answer");
+    clients_.push_back(std::move(client));
+    servers_.push_back(std::move(server));
+  }
+  void Join(size_t count) {
+    for (size_t i = 0; i < count && !HasFailure(); ++i) Join();
+  }
+  void EveryoneLeaves() {
+    clients_.clear();
+    for (Peer& server : servers_) server.ReadToEnd();
+    servers_.clear();
+    ASSERT_TRUE(Eventually([&] { return tunnel_->clients() == 0; }));
+  }
+  // With those that drain.
+  int64_t trunks() { return tunnel_->worker().trunks.Value(); }
+
+  LocalServer server_;
+  std::optional<Tunnel> tunnel_;
+  std::vector<Peer> clients_;
+  std::vector<Peer> servers_;
+};
+
+// Counts of streams at which something changes: 255 fit besides the one on which the load is said.
+constexpr size_t kOneTrunkCarries = 255;
+
+TEST_F(TrunkPoolTest, OneTrunkDoesUntilItsStreamsAreMany) {
+  Start({.max_age = absl::Hours(1)});
+  Join(kOneTrunkCarries);
+  EXPECT_EQ(trunks(), 1);
+  Join(2);
+  ASSERT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() == 2; }));
+  Join(kOneTrunkCarries / 2);
+  EXPECT_EQ(trunks(), 2) << "those that come take the one with fewer streams";
+}
+
+// After a burst each pass of both loops wrote to all trunks, and read all, though few flows were
+// left: they were spread.
+TEST_F(TrunkPoolTest, FewFlowsStayTogetherThoughThereAreMoreTrunks) {
+  constexpr size_t kStreamsOfALife = 100;
+  Start({.max_streams_per_trunk = 10,
+         .last_stream_id = 2 * kStreamsOfALife,
+         .max_age = absl::Hours(1)});
+  while (tunnel_->worker().trunks_up.Value() < 2 && !HasFailure()) Join();
+  EveryoneLeaves();
+  // Only a trunk that gets all of them uses up its stream ids so soon, and is given up.
+  for (size_t i = 0; i < kStreamsOfALife / 2 && trunks() == 2; ++i) {
+    Join(2);
+    EveryoneLeaves();
+  }
+  EXPECT_EQ(trunks(), 1);
+}
+
+TEST_F(TrunkPoolTest, NoMoreTrunksThanTheBoundAndWhoDoesNotFitWaits) {
+  constexpr size_t kEach = 10;
+  Start({.max_streams_per_trunk = kEach, .max_trunks = 3, .max_age = absl::Hours(1)});
+  Join(3 * kEach);
+  EXPECT_EQ(trunks(), 3);
+  Peer waits = tunnel_->Connect();
+  ASSERT_TRUE(waits.Send("patience"));
+  EXPECT_FALSE(server_.Knocked(50));
+  clients_[5].Close();
+  servers_[5].ReadToEnd();
+  servers_[5].Close();
+  Peer server = server_.Accept();
+  ASSERT_TRUE(server);
+  EXPECT_EQ(server.Read(8), "patience");
+  EXPECT_EQ(trunks(), 3);
+}
+
+// A trunk that drains carries nothing new, and took a place all the same: after some replacements
+// those who came found no trunk.
+TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
+  constexpr size_t kEach = 10;
+  constexpr int32_t kStreamsOfALife = 12;
+  Start({.max_streams_per_trunk = kEach,
+         .max_trunks = 2,
+         .last_stream_id = 2 * kStreamsOfALife,
+         .max_age = absl::Hours(1)});
+  // One that never leaves on each of two trunks that have had their streams.
+  for (uint64_t trunk = 1; trunk <= 2 && !HasFailure(); ++trunk) {
+    Join();
+    while (tunnel_->worker().trunks_up.Value() == trunk && !HasFailure()) {
+      Join();
+      clients_.pop_back();
+      servers_.back().ReadToEnd();
+      servers_.pop_back();
+    }
+  }
+  // More than a third one carries.
+  Join(kEach + 3);
+  EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
+}
+
+// Each ageing left one more behind, as long as flows live; and the more there were, the more often.
+TEST_F(TrunkPoolTest, FlowsThatDoNotEndDoNotMakeTrunksMoreAndMore) {
+  constexpr uint32_t kMost = 2;
+  constexpr absl::Duration kAge = absl::Milliseconds(20);
+  Start({.max_trunks = kMost, .max_age = kAge});
+  const MonotonicTime end = MonotonicNow() + 30 * kAge;
+  while (MonotonicNow() < end && !HasFailure()) {
+    if (tunnel_->worker().trunks_up.Value() > clients_.size()) Join();
+    ASSERT_LE(trunks(), 2 * kMost + 1) << "as many that drain, and one that is dialled";
+  }
+  EXPECT_GE(trunks(), kMost) << "they drain";
+  // Ageing waits for those that drain, and goes on when they have.
+  const uint64_t generations = tunnel_->worker().trunks_up.Value();
+  EveryoneLeaves();
+  EXPECT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() >= generations + 3; }));
+}
+
+// All workers of all proxies dial an agent that comes back within one second, and would all come
+// again within the same one, 45 minutes later.
+TEST(TrunkAgeTest, TrunksThatCameTogetherAreReplacedApart) {
+  constexpr absl::Duration kAge = absl::Minutes(45);
+  constexpr int kWorkers = 100;
+  std::map<int64_t, int> replaced_in;  // by the minute
+  for (uint64_t seed = 0; seed < kWorkers; ++seed) {
+    FastRandom random(seed);
+    const absl::Duration age = TrunkPool::JitteredAge(kAge, random.Uniform());
+    EXPECT_GE(age, 0.8 * kAge);
+    EXPECT_LE(age, 1.2 * kAge);
+    ++replaced_in[absl::ToInt64Minutes(age)];
+  }
+  for (const auto& [minute, count] : replaced_in) EXPECT_LE(count, kWorkers / 5) << minute;
+}
+
+TEST_F(TrunkPoolTest, TrunksOfABurstAreGivenUpWithAge) {
+  constexpr size_t kEach = 20;
+  Start({.max_streams_per_trunk = kEach, .max_age = absl::Milliseconds(300)});
+  Join(3 * kEach);
+  EXPECT_GE(trunks(), 3);
+  EveryoneLeaves();
+  EXPECT_TRUE(Eventually([&] { return trunks() == 1; }));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,177 @@
+#include "trunkctl/render.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "trunkctl/text_table.h"
+
+namespace trunkline {
+namespace {
+
+constexpr auto kRight = TextTable::Align::kRight;
+
+std::string Number(double value) { return absl::StrFormat("%.3g", value); }
+std::string Percent(double share) { return absl::StrFormat("%.1f%%", 100 * share); }
+std::string Rate(double value) { return absl::StrFormat("%.1f", value); }
+
+std::string Age(double seconds) {
+  return seconds < 0 ? "never" : absl::StrFormat("%.1fs", seconds);
+}
+
+std::string Bytes(double value) {
+  constexpr const char* kUnits[] = {"", "K", "M", "G", "T"};
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat("%.*f%s", unit == 0 ? 0 : 1, value, kUnits[unit]);
+}
+
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
+
+std::string State(v1::EndpointState state) {
+  return absl::AsciiStrToLower(v1::EndpointState_Name(state));
+}
+
+std::string Policy(v1::WeightPolicy policy) {
+  return absl::AsciiStrToLower(v1::WeightPolicy_Name(policy));
+}
+
+std::string Flags(const v1::EndpointWeight& endpoint) {
+  std::vector<std::string> flags;
+  if (endpoint.draining()) flags.push_back("draining");
+  if (endpoint.pinned()) flags.push_back("pinned");
+  return flags.empty() ? "-" : absl::StrJoin(flags, ",");
+}
+
+}  // namespace
+
+std::string Render(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
+
+std::string Render(const v1::WeightTable& table) {
+  std::string text;
+  for (const v1::ServiceWeights& service : table.services()) {
+    absl::StrAppend(&text, text.empty() ? "" : "\n", "service ", service.service(), "  policy ",
+                    Policy(service.policy()), "  snapshot ", Render(table.id()), "\n");
+    if (!service.notice().empty()) absl::StrAppend(&text, "! ", service.notice(), "\n");
+    TextTable rows({{"ENDPOINT"},
+                    {"WEIGHT", kRight},
+                    {"SHARE", kRight},
+                    {"UTIL", kRight},
+                    {"CPU", kRight},
+                    {"MEMORY", kRight},
+                    {"CAPACITY", kRight},
+                    {"STREAMS", kRight},
+                    {"STATE"},
+                    {"REPORT", kRight},
+                    {"FLAGS"}});
+    for (const v1::EndpointWeight& endpoint : service.endpoints()) {
+      rows.AddRow({endpoint.endpoint_id(), Number(endpoint.weight()), Percent(endpoint.share()),
+                   Percent(endpoint.utilization()), Percent(endpoint.cpu_utilization()),
+                   Percent(endpoint.memory_utilization()), Number(endpoint.capacity()),
+                   absl::StrCat(endpoint.active_streams()), State(endpoint.state()),
+                   Age(endpoint.report_age_seconds()), Flags(endpoint)});
+    }
+    text += rows.Text();
+  }
+  return text.empty() ? "no services are configured\n" : text;
+}
+
+std::string Render(const v1::ListEndpointsResponse& response) {
+  TextTable rows({{"SERVICE"},
+                  {"ENDPOINT"},
+                  {"ADDRESS"},
+                  {"AGENT"},
+                  {"STATE"},
+                  {"WEIGHT", kRight},
+                  {"UTIL", kRight},
+                  {"CORES", kRight},
+                  {"CPU FROM"},
+                  {"STREAMS", kRight},
+                  {"CONNS", kRight},
+                  {"OK/S", kRight},
+                  {"ERR/S", kRight},
+                  {"BYTES/S", kRight},
+                  {"REACHABLE"},
+                  {"FLAGS"}});
+  for (const v1::ListEndpointsResponse::Item& item : response.endpoints()) {
+    const v1::EndpointWeight& weight = item.weight();
+    const bool reported = weight.report_age_seconds() >= 0;
+    rows.AddRow({item.service(), weight.endpoint_id(), OrDash(weight.address()),
+                 OrDash(item.agent_id()), State(weight.state()), Number(weight.weight()),
+                 Percent(weight.utilization()), Number(item.cores()), OrDash(item.cpu_source()),
+                 absl::StrCat(weight.active_streams()), absl::StrCat(weight.connections()),
+                 Rate(item.successes_per_second()), Rate(item.errors_per_second()),
+                 Bytes(item.bytes_per_second()),
+                 !reported ? "-" : (item.reachable() ? "yes" : "no"), Flags(weight)});
+  }
+  return rows.Text();
+}
+
+std::string Render(const v1::ListServicesResponse& response) {
+  TextTable rows(
+      {{"SERVICE"}, {"LISTEN"}, {"MODE"}, {"POLICY"}, {"ENDPOINTS", kRight}, {"FRESH", kRight}});
+  for (const v1::ListServicesResponse::Item& item : response.services()) {
+    rows.AddRow({item.name(), item.listen(), absl::AsciiStrToLower(v1::CarryMode_Name(item.mode())),
+                 Policy(item.policy()), absl::StrCat(item.endpoints()),
+                 absl::StrCat(item.fresh_endpoints())});
+  }
+  return rows.Text();
+}
+
+std::string Render(const v1::ListProxiesResponse& response) {
+  TextTable rows({{"PROXY"},
+                  {"VERSION"},
+                  {"CONNECTED"},
+                  {"SNAPSHOT"},
+                  {"WORKERS", kRight},
+                  {"CLIENTS", kRight},
+                  {"TRUNKS", kRight},
+                  {"FLOWS/S", kRight},
+                  {"SEEN", kRight},
+                  {"LAST ERROR"}});
+  for (const v1::ListProxiesResponse::Item& item : response.proxies()) {
+    rows.AddRow({item.proxy_id(), OrDash(item.version()), item.connected() ? "yes" : "no",
+                 Render(item.acked()), absl::StrCat(item.workers()), absl::StrCat(item.clients()),
+                 absl::StrCat(item.trunks()), Rate(item.flows_per_second()),
+                 Age(item.last_seen_seconds()), OrDash(item.last_error())});
+  }
+  return rows.Text();
+}
+
+std::string Render(const v1::Explanation& explanation) {
+  std::string text = absl::StrCat(
+      explanation.service(), "/", explanation.endpoint_id(), "  weight ",
+      Number(explanation.weight()), "  policy ", Policy(explanation.policy()), "  state ",
+      State(explanation.state()), "  report ", Age(explanation.report_age_seconds()), "  snapshot ",
+      Render(explanation.id()), "\n");
+  for (const std::string& notice : explanation.notices())
+    absl::StrAppend(&text, "! ", notice, "\n");
+  TextTable rows({{"TERM"}, {"VALUE", kRight}, {"UNIT"}, {"MEANING"}});
+  for (const v1::Explanation::Term& term : explanation.terms()) {
+    rows.AddRow(
+        {term.name(), absl::StrFormat("%.4g", term.value()), OrDash(term.unit()), term.meaning()});
+  }
+  return text + rows.Text();
+}
+
+std::string Render(const v1::Snapshot& snapshot) {
+  std::string text = absl::StrCat("snapshot ", Render(snapshot.id()), "\n");
+  for (const v1::Service& service : snapshot.services()) {
+    absl::StrAppend(&text, "\nservice ", service.name(), "  listens on ",
+                    service.listener().address(), "  mode ",
+                    absl::AsciiStrToLower(v1::CarryMode_Name(service.mode())), "\n");
+    TextTable rows(
+        {{"ENDPOINT"}, {"ADDRESS"}, {"WEIGHT", kRight}, {"CAPACITY", kRight}, {"DRAINING"}});
+    for (const v1::Endpoint& endpoint : service.endpoints()) {
+      rows.AddRow({endpoint.endpoint_id(), endpoint.address(), Number(endpoint.weight()),
+                   Number(endpoint.capacity()), endpoint.draining() ? "yes" : "no"});
+    }
+    text += rows.Text();
+  }
+  return text;
+}
+
+}  // namespace trunkline
