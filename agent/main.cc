@@ -23,7 +23,7 @@
 #include "agent/trunk/trunk_server.h"
 #include "common/base/system_files.h"
 #include "common/base/version.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 #include "common/net/timer_wheel.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
@@ -104,7 +104,7 @@ TrunkServer::Options TrunkOptions(const AgentSettings& settings,
 
 // What a pick knows of utilization is 100 ms old at most: it was read a fast period ago and waited
 // for its turn on the trunk, by a timer with slots. Ten milliseconds are for the way.
-static_assert(SamplingLoop::kFastPeriod <= absl::Milliseconds(100 - 10 - kLoadWordGapMillis -
+static_assert(SamplingLoop::kFastPeriod <= absl::Milliseconds(100 - 10 - kInbandReportGapMillis -
                                                               TimerWheel::kSlotNanos / 1'000'000));
 
 int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {

@@ -36,7 +36,7 @@ int Run(Program& program, const ControllerSettings& settings) {
   ControlLoop::Options options;
   options.core.services = settings.services;
   options.core.report_interval = settings.report_interval;
-  options.core.ramp = settings.ramp;
+  options.core.slow_start = settings.slow_start;
   options.tick_interval = settings.tick_interval;
   if (!settings.state_file.empty()) options.store = &store;
   if (absl::Status loaded = LoadState(settings, store, &options.core); !loaded.ok()) {

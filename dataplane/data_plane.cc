@@ -52,7 +52,7 @@ std::string BoundText(Address wanted, const std::vector<UniqueFd>& sockets) {
 
 }  // namespace
 
-uint16_t DataPlane::Held::port() const {
+uint16_t DataPlane::OpenListener::port() const {
   return sockets.empty() ? 0 : static_cast<uint16_t>(BoundPort(sockets.front().get()));
 }
 
@@ -64,7 +64,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .trunks = options_.trunks,
         .max_clients = options_.max_clients,
         .descriptors = options_.descriptors,
-        .max_gather = options_.max_gather,
+        .max_coalescing_delay = options_.max_coalescing_delay,
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,
         .memory = options_.memory,
@@ -80,7 +80,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
     const auto [service, wanted] = ReadSocketKey(entry.key());
     if (!wanted.ok() || entry.mapped().empty()) continue;
     std::string bound = BoundText(*wanted, entry.mapped());
-    held_[service] = {
+    listeners_[service] = {
         .wanted = *wanted, .bound = std::move(bound), .sockets = std::move(entry.mapped())};
   }
 }
@@ -112,7 +112,7 @@ void DataPlane::RetryListeners() {
 // What stays in `before` at the end is closed: clients must not wait in what nobody serves.
 void DataPlane::MatchListeners() {
   if (draining_) return;
-  Listeners before = std::exchange(held_, {});
+  Listeners before = std::exchange(listeners_, {});
   KeepListeners(before);
   PassListeners(before);
   std::map<std::string, std::string> missing = OpenListeners(before);
@@ -120,7 +120,7 @@ void DataPlane::MatchListeners() {
     if (!missing_.contains(service)) LogWarn("{}; trying again", why);
   }
   for (const auto& [service, why] : missing_) {
-    if (held_.contains(service) && !missing.contains(service)) {
+    if (listeners_.contains(service) && !missing.contains(service)) {
       LogInfo("service {} listens as it should again", service);
     }
   }
@@ -138,27 +138,27 @@ void DataPlane::KeepListeners(Listeners& before) {
 // From a service that was renamed, say: with the clients that wait in its queue.
 void DataPlane::PassListeners(Listeners& before) {
   for (const auto& [service, address] : asked_) {
-    if (held_.contains(service) || address.port == 0) continue;
+    if (listeners_.contains(service) || address.port == 0) continue;
     const auto found = std::find_if(
         before.begin(), before.end(),
         [wanted = address.ToString()](const auto& entry) { return entry.second.bound == wanted; });
     if (found == before.end()) continue;
-    Held held = std::move(before.extract(found).mapped());
-    held.wanted = address;
-    held.served = false;
-    Hold(service, std::move(held));
+    OpenListener open = std::move(before.extract(found).mapped());
+    open.wanted = address;
+    open.served = false;
+    Hold(service, std::move(open));
   }
 }
 
 // Returns what cannot be opened, and why, by service.
 std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
   std::set<uint16_t> leaving;
-  for (const auto& [service, held] : before) leaving.insert(held.port());
-  for (const auto& [service, held] : held_) leaving.erase(held.port());
+  for (const auto& [service, open] : before) leaving.insert(open.port());
+  for (const auto& [service, open] : listeners_) leaving.erase(open.port());
   std::map<std::string, std::string> missing;
   Listeners kept;
   for (const auto& [service, address] : asked_) {
-    if (held_.contains(service)) continue;
+    if (listeners_.contains(service)) continue;
     // Our own socket is in the way of the plain bind that looks for other programs.
     auto sockets = leaving.contains(address.port) ? ListenBesideOwn(address, workers_.size())
                                                   : ListenOnShared(address, workers_.size());
@@ -179,17 +179,17 @@ std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
       for (const auto& worker : workers_) worker->StopListening(service);
     }
   }
-  for (auto& [service, held] : kept) Hold(service, std::move(held));
+  for (auto& [service, open] : kept) Hold(service, std::move(open));
   return missing;
 }
 
-void DataPlane::Hold(const std::string& service, Held held) {
-  if (!held.served) {
-    LogInfo("service {} on {}", service, held.bound);
-    Distribute(service, Copies(held.sockets));
-    held.served = true;
+void DataPlane::Hold(const std::string& service, OpenListener open) {
+  if (!open.served) {
+    LogInfo("service {} on {}", service, open.bound);
+    Distribute(service, Copies(open.sockets));
+    open.served = true;
   }
-  held_[service] = std::move(held);
+  listeners_[service] = std::move(open);
 }
 
 // One each. A proxy that had more workers left more, and connections come in on every one of them.
@@ -204,8 +204,8 @@ void DataPlane::Distribute(const std::string& service, std::vector<UniqueFd> soc
 ListeningSockets DataPlane::CopySockets() const {
   absl::MutexLock lock(&mutex_);
   ListeningSockets result;
-  for (const auto& [service, held] : held_) {
-    result[SocketKey(service, held.wanted)] = Copies(held.sockets);
+  for (const auto& [service, open] : listeners_) {
+    result[SocketKey(service, open.wanted)] = Copies(open.sockets);
   }
   return result;
 }
@@ -214,10 +214,10 @@ void DataPlane::Drain(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mutex_);
     draining_ = true;
-    for (auto& [service, held] : held_) {
+    for (auto& [service, open] : listeners_) {
       for (const auto& worker : workers_) worker->StopListening(service);
       // A copy would go on to take connections that nobody accepts.
-      held.sockets.clear();
+      open.sockets.clear();
     }
   }
   // A worker in the middle of its pass may take clients yet, and hand them to another one: that
@@ -242,8 +242,8 @@ void DataPlane::Settle() {
 std::map<std::string, std::string> DataPlane::Listening() const {
   absl::MutexLock lock(&mutex_);
   std::map<std::string, std::string> bound;
-  for (const auto& [service, held] : held_) {
-    if (held.served) bound[service] = held.bound;
+  for (const auto& [service, open] : listeners_) {
+    if (open.served) bound[service] = open.bound;
   }
   return bound;
 }

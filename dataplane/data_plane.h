@@ -29,7 +29,7 @@ class DataPlane {
     size_t workers = 1;
     size_t max_clients = 50'000;
     DescriptorPlan descriptors;
-    absl::Duration max_gather = WakePacer::kMaxGap;  // see WakePacer; zero: none
+    absl::Duration max_coalescing_delay = WakePacer::kMaxGap;  // see WakePacer; zero: none
     std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;
@@ -63,14 +63,14 @@ class DataPlane {
   std::map<std::string, std::string> Listening() const;
 
  private:
-  struct Held {
+  struct OpenListener {
     Address wanted;                 // as the table has it
     std::string bound;              // the same, port 0 settled
     std::vector<UniqueFd> sockets;  // workers have copies of them
     bool served = false;            // false: no worker of ours has it yet
     uint16_t port() const;
   };
-  using Listeners = std::map<std::string, Held>;  // by service
+  using Listeners = std::map<std::string, OpenListener>;  // by service
 
   Address BindAddress(const EndpointSet& set) const;
   void MatchListeners() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -78,7 +78,7 @@ class DataPlane {
   void PassListeners(Listeners& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::map<std::string, std::string> OpenListeners(Listeners& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Hold(const std::string& service, Held held) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Hold(const std::string& service, OpenListener open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle();
   void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
 
@@ -89,7 +89,7 @@ class DataPlane {
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // By service: where it is to listen, with what it does, and why it does not.
   std::map<std::string, Address> asked_ ABSL_GUARDED_BY(mutex_);
-  Listeners held_ ABSL_GUARDED_BY(mutex_);
+  Listeners listeners_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> missing_ ABSL_GUARDED_BY(mutex_);
 };
 

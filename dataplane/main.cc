@@ -65,7 +65,9 @@ DataPlane::Options DataPlaneOptions(const v1::ProxyConfig& config,
   options.workers = WorkerCount(config);
   LimitClients(config, options);
   options.bind_address = config.bind_address();
-  options.max_gather = Or(config.max_gather(), config.has_max_gather(), options.max_gather);
+  options.max_coalescing_delay =
+      Or(config.max_coalescing_delay(), config.has_max_coalescing_delay(),
+         options.max_coalescing_delay);
   options.random_seed = std::random_device{}();
   TrunkPool::Options& trunks = options.trunks;
   trunks.tls = std::move(tls);

@@ -89,7 +89,7 @@ void CollectShortages(const TrafficStats& stats, MetricsWriter& writer) {
   };
   counter("socket", &WorkerStats::socket_shortages);
   counter("port", &WorkerStats::port_shortages);
-  writer.AddGauge("proxy_socket_short_workers",
+  writer.AddGauge("proxy_socket_exhausted_workers",
                   "Workers without descriptors or memory for a connection: new clients wait", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::sockets_short)));
 }
@@ -101,11 +101,11 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   counter("proxy_trunk_dials_total", "Trunks dialled", &WorkerStats::dials);
   counter("proxy_trunk_dial_failures_total", "Trunks that did not come up",
           &WorkerStats::dial_failures);
-  counter("proxy_load_words_total", "Loads of a service's server heard on trunks",
-          &WorkerStats::load_words);
-  counter("proxy_load_faults_total", "Load streams given up because they were not understood",
-          &WorkerStats::load_faults);
-  writer.AddGauge("proxy_load_subscriptions", "Trunks whose agent was asked for its load", {},
+  counter("proxy_inband_reports_total", "Loads of a service's server heard on trunks",
+          &WorkerStats::inband_reports);
+  counter("proxy_inband_report_errors_total",
+          "Load streams given up because they were not understood", &WorkerStats::load_faults);
+  writer.AddGauge("proxy_inband_subscriptions", "Trunks whose agent was asked for its load", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::load_subscriptions)));
   counter("proxy_retries_total", "Flows tried again at another endpoint", &WorkerStats::retries);
   const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
@@ -126,14 +126,15 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
   writer.AddGauge("proxy_direct_connections", "Connections to servers that are one client's own",
                   {}, static_cast<double>(SumGauge(stats, &WorkerStats::direct_connections)));
-  writer.AddGauge("proxy_client_unsent_bytes",
+  writer.AddGauge("proxy_to_client_buffered_bytes",
                   "Bytes kept for clients that have not taken them yet", {},
-                  static_cast<double>(SumGauge(stats, &WorkerStats::client_unsent_bytes)));
-  writer.AddGauge("proxy_client_pending_bytes",
+                  static_cast<double>(SumGauge(stats, &WorkerStats::to_client_buffered_bytes)));
+  writer.AddGauge("proxy_from_client_buffered_bytes",
                   "Bytes of clients that cannot go on yet: requests that are not whole or wait, "
                   "bytes that a server does not take or has not accepted yet",
-                  {}, static_cast<double>(SumGauge(stats, &WorkerStats::client_pending_bytes)));
-  writer.AddGauge("proxy_memory_full_workers",
+                  {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::from_client_buffered_bytes)));
+  writer.AddGauge("proxy_memory_paused_workers",
                   "Workers that take no new client because memory is short", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::memory_full)));
   writer.AddGauge("proxy_workers", "Worker threads", {},
@@ -156,11 +157,11 @@ void CollectShared(const TrafficStats& stats, MetricsWriter& writer) {
   counter("proxy_shared_requests_total", "Requests sent on shared connections",
           &SharedCounters::requests);
   counter("proxy_shared_replies_total", "Replies that came back", &SharedCounters::replies);
-  counter("proxy_shared_replies_swallowed_total", "Replies whose client had left",
-          &SharedCounters::replies_swallowed);
+  counter("proxy_shared_replies_discarded_total", "Replies whose client had left",
+          &SharedCounters::replies_discarded);
   counter("proxy_shared_replies_unmatched_total", "Replies with an id that nobody waited for",
           &SharedCounters::replies_unmatched);
-  counter("proxy_shared_requests_moved_total",
+  counter("proxy_shared_requests_retried_total",
           "Requests sent again because their connection ended before they were answered",
           &SharedCounters::resent);
   counter("proxy_shared_reply_timeouts_total", "Times that no reply came in time",

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
-#include "dataplane/direct/direct_way.h"
 #include "dataplane/listen/header_flow.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
@@ -62,7 +62,7 @@ Worker::Worker(Options options, TrafficStats& stats)
               *this, *stats_, windows_),
       random_(options_.random_seed),
       dialer_(loop_, *stats_, *this) {
-  loop_.set_max_gather(options_.max_gather);
+  loop_.set_max_coalescing_delay(options_.max_coalescing_delay);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
 }
@@ -108,7 +108,7 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
 
 Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& set) {
   std::unique_ptr<ServiceSlot>& slot = services_[set->service];
-  if (slot != nullptr && slot->router.set().carry_key == set->carry_key) return *slot;
+  if (slot != nullptr && slot->router.set().forwarding_key == set->forwarding_key) return *slot;
   std::unique_ptr<ServiceSlot> old = std::move(slot);
   slot = std::make_unique<ServiceSlot>(*this, set);
   if (old != nullptr) {
@@ -156,8 +156,8 @@ void Worker::DialAgain() {
 // As much of it as this worker has of what is kept; an equal part where nobody has anything.
 int64_t Worker::OwnPartOf(int64_t bytes) const {
   const auto kept = [](const WorkerStats& stats) {
-    return static_cast<double>(stats.client_unsent_bytes.Value() +
-                               stats.client_pending_bytes.Value());
+    return static_cast<double>(stats.to_client_buffered_bytes.Value() +
+                               stats.from_client_buffered_bytes.Value());
   };
   double all = 0;
   for (const WorkerStats& worker : all_stats_.workers()) all += kept(worker);
@@ -170,11 +170,11 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
   std::vector<Flow*> flows;
   std::vector<Holding> holdings;
   for (const std::unique_ptr<Flow>& flow : flows_) {
-    const Flow::Held held = flow->held();
-    const size_t bytes_held = held.bytes + held.kernel_bytes;
+    const Flow::Buffered buffered = flow->buffered();
+    const size_t bytes_held = buffered.bytes + buffered.kernel_bytes;
     if (bytes_held < kLeastShedBytes) continue;
     flows.push_back(flow.get());
-    holdings.push_back({.bytes = bytes_held, .age = loop_.now() - held.since});
+    holdings.push_back({.bytes = bytes_held, .age = loop_.now() - buffered.since});
   }
   MemoryGuard::Owner::Shed shed;
   // Those that are reset live on to the end of the pass.
@@ -240,11 +240,11 @@ void Worker::ResetFlows() {
 std::unique_ptr<Flow> Worker::MakeFlow(ServiceSlot& slot, UniqueFd client) {
   const EndpointSet& set = slot.router.set();
   switch (set.mode) {
-    case CarryMode::kTunnel:
+    case ForwardingMode::kTunnel:
       return std::make_unique<TunnelFlow>(loop_, std::move(client), slot.router, set.limits);
-    case CarryMode::kMessage:
+    case ForwardingMode::kMessage:
       return std::make_unique<MessageFlow>(loop_, std::move(client), slot.router, set);
-    case CarryMode::kDirect:
+    case ForwardingMode::kDirect:
       return std::make_unique<DirectFlow>(loop_, std::move(client), slot.router, set.limits);
   }
   return nullptr;
@@ -280,7 +280,7 @@ void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
 void Worker::OnFlowGone(Flow& flow) {
   const size_t index = flow.table_index;
   // A flow with a connection of its own gains nothing from company.
-  if (flow.router().set().mode != CarryMode::kDirect) {
+  if (flow.router().set().mode != ForwardingMode::kDirect) {
     loop_.NoteFlowEnd(loop_.now() - flow.accepted_at());
   }
   loop_.Retire(std::move(flows_[index]));
@@ -297,24 +297,24 @@ void Worker::OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) {
 }
 
 Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
-  const bool by_agent = set.mode == CarryMode::kTunnel;
+  const bool by_agent = set.mode == ForwardingMode::kTunnel;
   std::unique_ptr<Carrier>& carrier =
       carriers_[by_agent ? endpoint.address
                          : absl::StrCat(set.service, "/", endpoint.id, "/", endpoint.address, "/",
-                                        set.carry_key)];
+                                        set.forwarding_key)];
   if (carrier == nullptr) carrier = MakeCarrier(set, endpoint);
   return *carrier;
 }
 
 std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
   switch (set.mode) {
-    case CarryMode::kTunnel: {
+    case ForwardingMode::kTunnel: {
       TrunkPool::Options options = options_.trunks;
       options.window_budget = &windows_;
       return std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, options, stats_,
                                          random_.Next());
     }
-    case CarryMode::kMessage: {
+    case ForwardingMode::kMessage: {
       const SharedPool::Options options = {.connection = set.message->connection,
                                            .max_shared = set.message->max_shared,
                                            .max_connections = ShareOf(set).connections};
@@ -323,8 +323,8 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
           options, endpoint.stats->budget(options_.index), &stats_->shared,
           &stats_->shared_connections, random_.Next());
     }
-    case CarryMode::kDirect:
-      return std::make_unique<DirectWay>();
+    case ForwardingMode::kDirect:
+      return std::make_unique<DirectCarrier>();
   }
   return nullptr;
 }

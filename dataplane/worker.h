@@ -34,7 +34,7 @@ class Worker final : private ServiceRouter::Owner,
     TrunkPool::Options trunks;
     size_t max_clients = 50'000;  // of all workers
     DescriptorPlan descriptors;
-    absl::Duration max_gather = WakePacer::kMaxGap;
+    absl::Duration max_coalescing_delay = WakePacer::kMaxGap;
     uint64_t random_seed = 0;
     size_t workers = 1;
     MemoryGuard::Source memory;

@@ -12,7 +12,7 @@
 #include <memory>
 
 #include "common/base/metrics.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 

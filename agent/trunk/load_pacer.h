@@ -9,14 +9,14 @@
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 
 class LoadPacer {
  public:
-  static constexpr absl::Duration kGap = absl::Milliseconds(kLoadWordGapMillis);
-  static constexpr absl::Duration kRepeat = absl::Milliseconds(kLoadWordRepeatMillis);
+  static constexpr absl::Duration kGap = absl::Milliseconds(kInbandReportGapMillis);
+  static constexpr absl::Duration kRepeat = absl::Milliseconds(kInbandReportRepeatMillis);
   // Thousandths of utilization that are no news: measured over half a second, it trembles more.
   static constexpr uint32_t kNoNews = 10;
 

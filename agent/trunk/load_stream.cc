@@ -41,7 +41,7 @@ Http2Stream::Pull LoadStream::PullData(uint8_t* to, size_t capacity, size_t* siz
     const ServerLoad load = traffic_.Load(i);
     if (!pacer_.Due(i, load, loop_.now())) continue;
     pacer_.Say(i, load, loop_.now());
-    const size_t line = WriteLoadWord({services_[i].name, load}, to + *size);
+    const size_t line = WriteInbandReport({services_[i].name, load}, to + *size);
     *size += line;
     if (line > 0) words_.Add();
   }

@@ -67,14 +67,14 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
   uint64_t unknown = 0;
   int64_t trunks = 0;
   int64_t load_streams = 0;
-  uint64_t load_words = 0;
+  uint64_t inband_reports = 0;
   for (const auto& worker : workers_) {
     const TrunkWorker::Counters& counters = worker->counters();
     accepted += counters.trunks_accepted.Value();
     unknown += counters.streams_unknown_service.Value();
     trunks += counters.trunks.Value();
     load_streams += counters.load_streams.Value();
-    load_words += counters.load_words.Value();
+    inband_reports += counters.inband_reports.Value();
     sum.bytes_read.Add(counters.trunk.bytes_read.Value());
     sum.bytes_written.Add(counters.trunk.bytes_written.Value());
     sum.ping_timeouts.Add(counters.trunk.ping_timeouts.Value());
@@ -94,9 +94,10 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
           sum.protocol_errors.Value());
   counter("agent_trunk_tls_failures_total", "TLS handshakes with proxies that failed",
           sum.tls_failures.Value());
-  writer.AddGauge("agent_load_subscribers", "Trunks on which proxies hear of the load", {},
+  writer.AddGauge("agent_inband_subscribers", "Trunks on which proxies hear of the load", {},
                   static_cast<double>(load_streams));
-  counter("agent_load_words_total", "Loads said on trunks, of one service each", load_words);
+  counter("agent_inband_reports_total", "Loads said on trunks, of one service each",
+          inband_reports);
   counter("agent_unknown_service_total", "Streams to a service that is not configured", unknown);
 }
 

@@ -161,8 +161,8 @@ Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
     return nullptr;
   }
   LoadStream::Owner& owner = *this;
-  load_streams_.push_back(
-      std::make_unique<LoadStream>(loop_, trunk, services_, traffic_, counters_.load_words, owner));
+  load_streams_.push_back(std::make_unique<LoadStream>(loop_, trunk, services_, traffic_,
+                                                       counters_.inband_reports, owner));
   counters_.load_streams.Add(1);
   if (!load_timer_.armed()) loop_.Arm(load_timer_, LoadPacer::kGap);
   return load_streams_.back().get();

@@ -45,7 +45,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
     Counter trunks_accepted;
     Counter streams_unknown_service;
     Gauge load_streams;
-    Counter load_words;
+    Counter inband_reports;
   };
 
   // `services` and `traffic` outlive the worker.

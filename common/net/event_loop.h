@@ -70,7 +70,7 @@ class EventLoop {
   void Remove(int fd);
 
   // Before Run. Zero: it never waits for more to come in than there is.
-  void set_max_gather(absl::Duration most) { pacer_.set_max_gap(most); }
+  void set_max_coalescing_delay(absl::Duration most) { pacer_.set_max_gap(most); }
   // A flow that shares its way out with others ended after `life`: from this Run knows how long it
   // may wait, as WakePacer says.
   void NoteFlowEnd(absl::Duration life) { pacer_.OnFlowEnded(now_, life); }

@@ -1,10 +1,10 @@
 // In-band load reports in terms of HTTP/2: an agent offers them by a setting, a proxy asks for them
-// by a GET. docs/trunk-format.md has the exchange; common/inband/load_word.h what is said.
+// by a GET. docs/trunk-format.md has the exchange; common/inband/inband_report.h what is said.
 #pragma once
 
 #include "absl/status/status.h"
 #include "common/http2/http2_session.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 

@@ -66,12 +66,12 @@ void TrunkConnection::OnEvents(uint32_t events) {
   }
   // The end and errors, too, are found by reading: what came before them is still there.
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) end_seen_ = true;
-  if (!Shake()) return;
+  if (!Handshake()) return;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ReadAvailable();
 }
 
 // True: bytes of HTTP/2 may pass.
-bool TrunkConnection::Shake() {
+bool TrunkConnection::Handshake() {
   if (socket_.shaken()) return true;
   // A dialled one that is not connected yet has nobody to talk to; its failure is an event.
   if (!writable_ && !end_seen_) return false;
@@ -128,12 +128,12 @@ void TrunkConnection::ReadAvailable() {
 }
 
 void TrunkConnection::LookAtPath() {
-  if (!strain_.LookDue(last_read_)) return;
+  if (!congestion_.LookDue(last_read_)) return;
   const TcpPath path = PathOf(socket_.fd());
   // Windows of streams grow by it.
   session_.set_round_trip(path.round_trip);
   passed_.resent = path.resent_segments;
-  strain_.Look(last_read_, passed_);
+  congestion_.Look(last_read_, passed_);
 }
 
 // The first bytes of the read buffer. False: the trunk is lost.
@@ -154,17 +154,17 @@ void TrunkConnection::OnFlush() {
   if (!socket_.shaken()) return;
   if (read_pending_) ReadAvailable();
   if (state_ != State::kLost && writable_ && !lingering_) WriteAvailable();
-  if (state_ != State::kLost) TellUsability();
+  if (state_ != State::kLost) NotifyUsability();
   if (state_ != State::kLost) EndIfFinished();
 }
 
 void TrunkConnection::WriteAvailable() {
   for (int i = 0; i < kWritesPerPass; ++i) {
     const bool more = session_.Produce(kHighWaterBytes);
-    if (!more) strain_.OnCaughtUp();
+    if (!more) congestion_.OnCaughtUp();
     if (output_.empty()) return;
     if (!SendOutput()) {
-      if (more) strain_.OnBehind(loop_.now());
+      if (more) congestion_.OnBehind(loop_.now());
       return;
     }
     if (!more) {
@@ -175,7 +175,9 @@ void TrunkConnection::WriteAvailable() {
   loop_.RequestFlush(this);
 }
 
-TrunkStrain::Level TrunkConnection::strain() const { return strain_.level(loop_.now()); }
+TrunkCongestion::Level TrunkConnection::congestion() const {
+  return congestion_.level(loop_.now());
+}
 
 // False: the socket takes no more.
 bool TrunkConnection::SendOutput() {
@@ -231,7 +233,7 @@ void TrunkConnection::OnGoAway(int32_t) {
   owner_->OnTrunkChanged(*this);
 }
 
-void TrunkConnection::TellUsability() {
+void TrunkConnection::NotifyUsability() {
   if (state_ == State::kStarting || usable() == told_usable_) return;
   told_usable_ = usable();
   owner_->OnTrunkChanged(*this);

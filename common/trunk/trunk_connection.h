@@ -15,9 +15,9 @@
 #include "common/http2/http2_session.h"
 #include "common/net/event_loop.h"
 #include "common/net/output_buffer.h"
+#include "common/trunk/trunk_congestion.h"
 #include "common/trunk/trunk_counters.h"
 #include "common/trunk/trunk_socket.h"
-#include "common/trunk/trunk_strain.h"
 
 namespace trunkline {
 
@@ -76,7 +76,7 @@ class TrunkConnection final : public EventHandler,
   bool up() const { return state_ == State::kUp; }
   size_t unsent_bytes() const { return output_.size(); }
   // How much better off new streams are elsewhere.
-  TrunkStrain::Level strain() const;
+  TrunkCongestion::Level congestion() const;
 
   // No new streams either way; the trunk ends by itself when its streams have.
   void Drain();
@@ -96,13 +96,13 @@ class TrunkConnection final : public EventHandler,
   void OnLifeTimer();
   void OnGoAwayDue();
 
-  bool Shake();
+  bool Handshake();
   void ReadAvailable();
   void LookAtPath();
   bool Parse(size_t size);
   void WriteAvailable();
   bool SendOutput();
-  void TellUsability();
+  void NotifyUsability();
   void EndIfFinished();
 
   EventLoop& loop_;
@@ -124,8 +124,8 @@ class TrunkConnection final : public EventHandler,
   bool told_usable_ = false;  // what the owner was told last
   bool lingering_ = false;    // all is said; waiting for the peer to close, too
   MonotonicTime last_read_;
-  TrunkStrain strain_;
-  TrunkStrain::Totals passed_;  // resent: as the kernel said last
+  TrunkCongestion congestion_;
+  TrunkCongestion::Totals passed_;  // resent: as the kernel said last
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};
 };

@@ -60,7 +60,7 @@ const BIO_METHOD* SocketMethod() {
 void TrunkSocket::Free::operator()(ssl_st* session) const { SSL_free(session); }
 
 TrunkSocket::TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialled)
-    : fd_(std::move(fd)), shaken_(tls == nullptr) {
+    : fd_(std::move(fd)), handshake_complete_(tls == nullptr) {
   if (tls == nullptr) return;
   tls_.reset(tls->NewSession(dialled));
   BIO* const bio = BIO_new(SocketMethod());
@@ -72,11 +72,11 @@ TrunkSocket::TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialled)
 TrunkSocket::~TrunkSocket() = default;
 
 TrunkSocket::Step TrunkSocket::Handshake() {
-  if (shaken_) return Step::kDone;
+  if (handshake_complete_) return Step::kDone;
   ERR_clear_error();
   const int result = SSL_do_handshake(tls_.get());
   if (result <= 0) {
-    const ssize_t judged = Judge(result);
+    const ssize_t judged = Classify(result);
     if (judged == 0) tls_error_ = "TLS: the peer closed it before the handshake was through";
     return judged < 0 && IsLater(errno) ? Step::kLater : Step::kFailed;
   }
@@ -87,24 +87,24 @@ TrunkSocket::Step TrunkSocket::Handshake() {
     tls_error_ = "TLS: the peer does not say by ALPN that it speaks h2";
     return Step::kFailed;
   }
-  shaken_ = true;
+  handshake_complete_ = true;
   return Step::kDone;
 }
 
 ssize_t TrunkSocket::Read(uint8_t* to, size_t size) {
   if (tls_ == nullptr) return recv(fd_.get(), to, size, 0);
   ERR_clear_error();
-  return Judge(SSL_read(tls_.get(), to, static_cast<int>(std::min<size_t>(size, INT_MAX))));
+  return Classify(SSL_read(tls_.get(), to, static_cast<int>(std::min<size_t>(size, INT_MAX))));
 }
 
 ssize_t TrunkSocket::Write(const uint8_t* data, size_t size) {
   if (tls_ == nullptr) return send(fd_.get(), data, size, MSG_NOSIGNAL);
   ERR_clear_error();
-  return Judge(SSL_write(tls_.get(), data, static_cast<int>(std::min<size_t>(size, INT_MAX))));
+  return Classify(SSL_write(tls_.get(), data, static_cast<int>(std::min<size_t>(size, INT_MAX))));
 }
 
 // OpenSSL's results as a socket's.
-ssize_t TrunkSocket::Judge(int result) {
+ssize_t TrunkSocket::Classify(int result) {
   if (result > 0) return result;
   const int system_error = errno;
   switch (SSL_get_error(tls_.get(), result)) {

@@ -31,7 +31,7 @@ class TrunkSocket {
   int fd() const { return fd_.get(); }
   // Called at each event until it is kDone; at once where the socket is plain. kFailed: error().
   Step Handshake();
-  bool shaken() const { return shaken_; }
+  bool shaken() const { return handshake_complete_; }
 
   // As recv and send: -1 with EAGAIN for later, with EPROTO for what error() has.
   ssize_t Read(uint8_t* to, size_t size);
@@ -51,12 +51,12 @@ class TrunkSocket {
     void operator()(ssl_st* session) const;
   };
 
-  ssize_t Judge(int result);
+  ssize_t Classify(int result);
   void Explain();
 
   UniqueFd fd_;
   std::unique_ptr<ssl_st, Free> tls_;
-  bool shaken_ = false;
+  bool handshake_complete_ = false;
   std::string tls_error_;
 };
 

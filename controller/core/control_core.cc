@@ -8,9 +8,10 @@ ControlCore::ControlCore(const Options& options, MonotonicTime now)
     : registry_(options.services, options.report_interval),
       publisher_(options.first.epoch, options.first.version) {
   for (const ServiceSpec& spec : options.services) {
-    stages_.emplace(spec.name, ServiceStages{.spec = spec,
-                                             .model = LoadModel(options.report_interval),
-                                             .policy = WeightPolicy(spec.policy, options.ramp)});
+    stages_.emplace(spec.name,
+                    ServiceStages{.spec = spec,
+                                  .model = LoadModel(options.report_interval),
+                                  .policy = WeightPolicy(spec.policy, options.slow_start)});
   }
   if (options.stored.has_value()) Restore(*options.stored, now);
   Tick(now);
@@ -25,7 +26,7 @@ void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
     stages->second.limiter.Restore(id, old.weight);
     // As the registry counts: one that never reported has not begun, and nothing was learned of it.
     const bool reported = !old.agent_boot_id.empty();
-    stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.ramp_seconds), now);
+    stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.slow_start_seconds), now);
     if (reported) stages->second.model.Restore(id, old.capacity, old.theta);
   }
   for (const StoredCapacity& departed : stored.departed) {
@@ -139,7 +140,7 @@ StoredState ControlCore::Export() const {
            .operator_capacity = endpoint->operator_capacity,
            .capacity = load.capacity,
            .theta = load.theta,
-           .ramp_seconds = absl::ToDoubleSeconds(stages.policy.RampProgress(id)),
+           .slow_start_seconds = absl::ToDoubleSeconds(stages.policy.SlowStartProgress(id)),
            .weight = stages.limiter.accepted(id)});
     }
     for (const auto& [id, capacity] : stages.model.departed()) {

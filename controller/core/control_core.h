@@ -63,7 +63,7 @@ class ControlCore {
   struct Options {
     std::vector<ServiceSpec> services;
     absl::Duration report_interval = absl::Seconds(1);
-    absl::Duration ramp = absl::Seconds(30);
+    absl::Duration slow_start = absl::Seconds(30);
     // Of the first snapshot.
     SnapshotVersion first;
     std::optional<StoredState> stored;

@@ -143,7 +143,7 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
     BeginIncarnation(endpoint);
   }
   // An agent that knows no such address of its server leaves the configured one.
-  const bool by_trunk = specs_.at(announced.key.service).mode == CarryKind::kTunnel;
+  const bool by_trunk = specs_.at(announced.key.service).mode == ForwardingMode::kTunnel;
   const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
   if (!address.empty() && endpoint.address != address) {
     endpoint.address = address;

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
 #include "common/proxy_protocol/proxy_version.h"
 
 namespace trunkline {
 
-enum class CarryKind { kTunnel, kMessage, kDirect };
 enum class PolicyKind { kAdaptive, kStatic, kRoundRobin };
 
 // Unset: the proxy's default.
@@ -43,7 +43,7 @@ struct EndpointHintSpec {
 struct ServiceSpec {
   std::string name;
   std::string listen;
-  CarryKind mode = CarryKind::kTunnel;
+  ForwardingMode mode = ForwardingMode::kTunnel;
   PolicyKind policy = PolicyKind::kAdaptive;
   FlowLimitSpec limits;
   // The message of that name, serialized: the controller passes it on and reads nothing in it.

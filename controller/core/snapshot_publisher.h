@@ -40,7 +40,7 @@ struct SnapshotEndpoint {
 
 struct SnapshotService {
   std::string name;
-  CarryKind mode = CarryKind::kTunnel;
+  ForwardingMode mode = ForwardingMode::kTunnel;
   std::string listen;
   FlowLimitSpec limits;
   std::string message_options;  // see ServiceSpec

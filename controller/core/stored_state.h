@@ -20,7 +20,7 @@ struct StoredEndpoint {
   EndpointKey key;
   std::string address;
   // What the address is for.
-  CarryKind mode = CarryKind::kTunnel;
+  ForwardingMode mode = ForwardingMode::kTunnel;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;
@@ -29,7 +29,7 @@ struct StoredEndpoint {
   // P and theta of docs/weights.md.
   double capacity = 1;
   double theta = 0;
-  double ramp_seconds = 0;
+  double slow_start_seconds = 0;
   // As last published.
   double weight = 0;
 };

@@ -13,18 +13,18 @@ double WeightPolicy::MemoryFactor(double memory_utilization) {
 }
 
 void WeightPolicy::Restore(const std::string& endpoint_id, uint64_t incarnation,
-                           absl::Duration ramp_progress, MonotonicTime now) {
-  Ramp& ramp = ramps_[endpoint_id];
-  ramp.incarnation = incarnation;
-  ramp.progress = std::clamp(ramp_progress, absl::ZeroDuration(), ramp_);
-  ramp.age = ramp.progress;
-  ramp.ticked_at = now;
-  ramp.begun = true;
+                           absl::Duration slow_start_progress, MonotonicTime now) {
+  SlowStart& slow_start = slow_starts_[endpoint_id];
+  slow_start.incarnation = incarnation;
+  slow_start.progress = std::clamp(slow_start_progress, absl::ZeroDuration(), slow_start_);
+  slow_start.age = slow_start.progress;
+  slow_start.ticked_at = now;
+  slow_start.begun = true;
 }
 
-absl::Duration WeightPolicy::RampProgress(const std::string& endpoint_id) const {
-  auto ramp = ramps_.find(endpoint_id);
-  return ramp == ramps_.end() ? absl::ZeroDuration() : ramp->second.progress;
+absl::Duration WeightPolicy::SlowStartProgress(const std::string& endpoint_id) const {
+  auto slow_start = slow_starts_.find(endpoint_id);
+  return slow_start == slow_starts_.end() ? absl::ZeroDuration() : slow_start->second.progress;
 }
 
 std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoint>& endpoints,
@@ -39,11 +39,11 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     ProposedWeight& weight = proposed.emplace_back();
     weight.endpoint_id = id;
     weight.base = Base(endpoint, model.estimate(id));
-    weight.ramp = RampFactor(id);
+    weight.slow_start = SlowStartFactor(id);
     if (kind_ == PolicyKind::kAdaptive && endpoint.load.has_value()) {
       weight.memory = MemoryFactor(endpoint.load->memory_utilization);
     }
-    weight.value = weight.base * weight.memory * weight.ramp;
+    weight.value = weight.base * weight.memory * weight.slow_start;
     weight.draining = endpoint.draining;
     weight.pin = endpoint.pin;
     weight.reachable = !endpoint.load.has_value() || endpoint.load->reachable;
@@ -54,24 +54,24 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
 
 void WeightPolicy::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
                                     MonotonicTime now) {
-  std::map<std::string, Ramp> present;
+  std::map<std::string, SlowStart> present;
   for (const WeightedEndpoint& weighted : endpoints) {
-    auto node = ramps_.extract(weighted.endpoint->key.endpoint_id);
+    auto node = slow_starts_.extract(weighted.endpoint->key.endpoint_id);
     if (!node.empty()) present.insert(std::move(node));
   }
-  ramps_ = std::move(present);
+  slow_starts_ = std::move(present);
   const bool others_carry = std::any_of(
       endpoints.begin(), endpoints.end(),
       [&](const WeightedEndpoint& weighted) { return Established(*weighted.endpoint); });
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    Ramp& ramp = ramps_[endpoint.key.endpoint_id];
-    if (ramp.begun && ramp.incarnation == endpoint.incarnation) continue;
-    ramp.begun = true;
-    ramp.incarnation = endpoint.incarnation;
-    ramp.age = absl::ZeroDuration();
-    ramp.ticked_at = now;
-    ramp.progress = others_carry ? absl::ZeroDuration() : ramp_;
+    SlowStart& slow_start = slow_starts_[endpoint.key.endpoint_id];
+    if (slow_start.begun && slow_start.incarnation == endpoint.incarnation) continue;
+    slow_start.begun = true;
+    slow_start.incarnation = endpoint.incarnation;
+    slow_start.age = absl::ZeroDuration();
+    slow_start.ticked_at = now;
+    slow_start.progress = others_carry ? absl::ZeroDuration() : slow_start_;
   }
 }
 
@@ -80,27 +80,28 @@ bool WeightPolicy::Established(const RegisteredEndpoint& endpoint) const {
       endpoint.state == EndpointCondition::kFresh || endpoint.state == EndpointCondition::kStale;
   if (!serves || endpoint.draining) return false;
   if (endpoint.load.has_value() && !endpoint.load->reachable) return false;
-  auto found = ramps_.find(endpoint.key.endpoint_id);
-  if (found == ramps_.end() || found->second.incarnation != endpoint.incarnation) return false;
-  return found->second.age >= ramp_ && found->second.progress >= ramp_;
+  auto found = slow_starts_.find(endpoint.key.endpoint_id);
+  if (found == slow_starts_.end() || found->second.incarnation != endpoint.incarnation)
+    return false;
+  return found->second.age >= slow_start_ && found->second.progress >= slow_start_;
 }
 
 void WeightPolicy::Advance(const RegisteredEndpoint& endpoint, const LoadModel& model,
                            MonotonicTime now) {
-  Ramp& ramp = ramps_.at(endpoint.key.endpoint_id);
-  const absl::Duration dt = now - std::exchange(ramp.ticked_at, now);
+  SlowStart& slow_start = slow_starts_.at(endpoint.key.endpoint_id);
+  const absl::Duration dt = now - std::exchange(slow_start.ticked_at, now);
   if (endpoint.state != EndpointCondition::kFresh || !endpoint.load.has_value()) return;
-  ramp.age += dt;
+  slow_start.age += dt;
   const bool keeps_up =
-      Utilization(*endpoint.load) <= model.service().mean_utilization + kRampMargin;
+      Utilization(*endpoint.load) <= model.service().mean_utilization + kSlowStartMargin;
   if (!keeps_up || !endpoint.load->reachable || model.service().frozen()) return;
-  ramp.progress = std::min(ramp_, ramp.progress + dt);
+  slow_start.progress = std::min(slow_start_, slow_start.progress + dt);
 }
 
-double WeightPolicy::RampFactor(const std::string& endpoint_id) const {
-  const Ramp& ramp = ramps_.at(endpoint_id);
-  if (ramp.progress >= ramp_) return 1;
-  return std::max(kRampStart, absl::FDivDuration(ramp.progress, ramp_));
+double WeightPolicy::SlowStartFactor(const std::string& endpoint_id) const {
+  const SlowStart& slow_start = slow_starts_.at(endpoint_id);
+  if (slow_start.progress >= slow_start_) return 1;
+  return std::max(kSlowStartFloor, absl::FDivDuration(slow_start.progress, slow_start_));
 }
 
 double WeightPolicy::Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const {

@@ -28,7 +28,7 @@ struct ProposedWeight {
   std::string endpoint_id;
   double base = 1;    // P*exp(theta), or what the policy says instead
   double memory = 1;  // barrier factor
-  double ramp = 1;
+  double slow_start = 1;
   double value = 1;  // base * memory * ramp
   // Administrative states; a drain wins over a pin.
   bool draining = false;
@@ -45,23 +45,23 @@ class WeightPolicy {
   static constexpr double kMemoryFree = 0.85;
   static constexpr double kMemoryFull = 0.97;
   static constexpr double kMemoryFloor = 0.05;
-  static constexpr double kRampStart = 0.1;
+  static constexpr double kSlowStartFloor = 0.1;
   // A ramping endpoint busier than the mean by this much waits.
-  static constexpr double kRampMargin = 0.1;
+  static constexpr double kSlowStartMargin = 0.1;
 
-  WeightPolicy(PolicyKind kind, absl::Duration ramp) : kind_(kind), ramp_(ramp) {}
+  WeightPolicy(PolicyKind kind, absl::Duration slow_start) : kind_(kind), slow_start_(slow_start) {}
 
-  void Restore(const std::string& endpoint_id, uint64_t incarnation, absl::Duration ramp_progress,
-               MonotonicTime now);
+  void Restore(const std::string& endpoint_id, uint64_t incarnation,
+               absl::Duration slow_start_progress, MonotonicTime now);
 
   std::vector<ProposedWeight> Tick(const std::vector<WeightedEndpoint>& endpoints,
                                    const LoadModel& model, MonotonicTime now);
 
-  absl::Duration RampProgress(const std::string& endpoint_id) const;
+  absl::Duration SlowStartProgress(const std::string& endpoint_id) const;
   static double MemoryFactor(double memory_utilization);
 
  private:
-  struct Ramp {
+  struct SlowStart {
     uint64_t incarnation = 0;
     absl::Duration progress;
     // Time spent fresh in this incarnation.
@@ -71,15 +71,15 @@ class WeightPolicy {
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  // Has served for a whole ramp, serves now and will go on.
+  // Has served for a whole slow_start, serves now and will go on.
   bool Established(const RegisteredEndpoint& endpoint) const;
   void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
-  double RampFactor(const std::string& endpoint_id) const;
+  double SlowStartFactor(const std::string& endpoint_id) const;
   double Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const;
 
   const PolicyKind kind_;
-  const absl::Duration ramp_;
-  std::map<std::string, Ramp> ramps_;
+  const absl::Duration slow_start_;
+  std::map<std::string, SlowStart> slow_starts_;
 };
 
 }  // namespace trunkline

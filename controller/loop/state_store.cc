@@ -40,7 +40,7 @@ bool Sane(double value, double max) { return std::isfinite(value) && value >= 0 
 // The stages trust these numbers as if they had learned them.
 bool Sane(const v1::ControllerState::Endpoint& endpoint) {
   return Sane(endpoint.capacity(), 1e6) && endpoint.capacity() > 0 &&
-         Sane(std::abs(endpoint.theta()), 100) && Sane(endpoint.ramp_seconds(), 1e6) &&
+         Sane(std::abs(endpoint.theta()), 100) && Sane(endpoint.slow_start_seconds(), 1e6) &&
          Sane(endpoint.weight(), 1e6) && Sane(endpoint.cores(), 1e6) &&
          Sane(endpoint.operator_capacity(), 1e6);
 }
@@ -56,7 +56,7 @@ StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
           .operator_capacity = endpoint.operator_capacity(),
           .capacity = endpoint.capacity(),
           .theta = endpoint.theta(),
-          .ramp_seconds = endpoint.ramp_seconds(),
+          .slow_start_seconds = endpoint.slow_start_seconds(),
           .weight = endpoint.weight()};
 }
 
@@ -72,7 +72,7 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
   out->set_operator_capacity(endpoint.operator_capacity);
   out->set_capacity(endpoint.capacity);
   out->set_theta(endpoint.theta);
-  out->set_ramp_seconds(endpoint.ramp_seconds);
+  out->set_slow_start_seconds(endpoint.slow_start_seconds);
   out->set_weight(endpoint.weight);
 }
 

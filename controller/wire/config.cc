@@ -46,7 +46,7 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
   spec.mode = ReadMode(config.mode());
   spec.policy = ReadPolicy(config.policy());
   spec.limits = ReadLimits(config.limits());
-  if (spec.mode == CarryKind::kMessage) {
+  if (spec.mode == ForwardingMode::kMessage) {
     spec.message_options = config.message().SerializeAsString();
   }
   spec.proxy_protocol.accept = config.accept_proxy_protocol();
@@ -124,7 +124,7 @@ absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConf
     settings.report_interval = ReadDuration(config.report_interval());
   }
   if (config.has_tick_interval()) settings.tick_interval = ReadDuration(config.tick_interval());
-  if (config.has_ramp()) settings.ramp = ReadDuration(config.ramp());
+  if (config.has_slow_start()) settings.slow_start = ReadDuration(config.slow_start());
   return settings;
 }
 

@@ -22,7 +22,7 @@ struct ControllerSettings {
   std::vector<ServiceSpec> services;
   absl::Duration report_interval = absl::Seconds(1);
   absl::Duration tick_interval = absl::Milliseconds(500);
-  absl::Duration ramp = absl::Seconds(30);
+  absl::Duration slow_start = absl::Seconds(30);
 };
 
 absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config);

@@ -22,7 +22,7 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
   out->set_mode(WriteMode(service.mode));
   out->mutable_listener()->set_address(service.listen);
   WriteLimits(service.limits, out->mutable_limits());
-  if (service.mode == CarryKind::kMessage) {
+  if (service.mode == ForwardingMode::kMessage) {
     out->mutable_message()->ParseFromString(service.message_options);
   }
   out->set_accept_proxy_protocol(service.proxy_protocol.accept);
@@ -39,26 +39,26 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
 
 }  // namespace
 
-v1::CarryMode WriteMode(CarryKind kind) {
+v1::CarryMode WriteMode(ForwardingMode kind) {
   switch (kind) {
-    case CarryKind::kTunnel:
+    case ForwardingMode::kTunnel:
       return v1::TUNNEL;
-    case CarryKind::kMessage:
+    case ForwardingMode::kMessage:
       return v1::MESSAGE;
-    case CarryKind::kDirect:
+    case ForwardingMode::kDirect:
       return v1::DIRECT;
   }
   return v1::CARRY_MODE_UNSPECIFIED;
 }
 
-CarryKind ReadMode(v1::CarryMode mode) {
+ForwardingMode ReadMode(v1::CarryMode mode) {
   switch (mode) {
     case v1::MESSAGE:
-      return CarryKind::kMessage;
+      return ForwardingMode::kMessage;
     case v1::DIRECT:
-      return CarryKind::kDirect;
+      return ForwardingMode::kDirect;
     default:
-      return CarryKind::kTunnel;
+      return ForwardingMode::kTunnel;
   }
 }
 

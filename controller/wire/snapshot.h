@@ -7,8 +7,8 @@
 
 namespace trunkline {
 
-CarryKind ReadMode(v1::CarryMode mode);
-v1::CarryMode WriteMode(CarryKind kind);
+ForwardingMode ReadMode(v1::CarryMode mode);
+v1::CarryMode WriteMode(ForwardingMode kind);
 SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id);
 void WriteSnapshotId(const SnapshotVersion& id, v1::SnapshotId* out);
 void WriteSnapshot(const ClusterSnapshot& snapshot, v1::Snapshot* out);

@@ -159,7 +159,7 @@ void ExplainFactors(const ServiceReason& service, const EndpointReason& reason, 
               service.spec.policy == PolicyKind::kStatic ? "the operator's figure (policy static)"
                                                          : "1 for everyone (policy round_robin)");
   }
-  terms.Add("ramp", proposed.ramp, "",
+  terms.Add("slow_start", proposed.slow_start, "",
             "0.1 growing to 1 after a start, while it keeps up with the others");
   terms.Add("admin", endpoint.draining ? 0 : 1, "",
             endpoint.draining ? "draining: no new flows" : "in service");
@@ -201,8 +201,8 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
         "of "
         "the mean), so that proxies notice when it is back");
   }
-  if (reason.proposed.ramp < 1) {
-    out->add_notices(absl::StrFormat("ramping: at %.0f %%", 100 * reason.proposed.ramp));
+  if (reason.proposed.slow_start < 1) {
+    out->add_notices(absl::StrFormat("ramping: at %.0f %%", 100 * reason.proposed.slow_start));
   }
 }
 

@@ -118,7 +118,7 @@ class Codec {
   // One request at a time on a connection: the next one only after the reply.
   virtual bool one_at_a_time() const { return false; }
   // What to tell the client before its connection is closed; empty: the close says it.
-  virtual std::string_view Apology(Refusal why) const {
+  virtual std::string_view LocalReply(Refusal why) const {
     static_cast<void>(why);
     return {};
   }

@@ -19,7 +19,7 @@ class Http1Codec final : public Codec {
   }
   bool one_at_a_time() const override { return true; }
   // Without content, so that they also answer HEAD.
-  std::string_view Apology(Refusal why) const override {
+  std::string_view LocalReply(Refusal why) const override {
     switch (why) {
       case Refusal::kBroken:
         return "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";

@@ -17,7 +17,7 @@ class RedisCodec final : public Codec {
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<RedisReplyParser>();
   }
-  std::string_view Apology(Refusal why) const override {
+  std::string_view LocalReply(Refusal why) const override {
     switch (why) {
       case Refusal::kBroken:
         return "-ERR Protocol error\r\n";

@@ -86,14 +86,14 @@ char Capital(uint8_t letter) {
 
 }  // namespace
 
-void RedisCommandJudge::Remember(std::span<const uint8_t> piece) {
+void RedisCommandClassifier::Remember(std::span<const uint8_t> piece) {
   static_assert(kLongestWord == Longest());
   const size_t size = std::min(piece.size(), word_.size() - word_size_);
   std::transform(piece.begin(), piece.begin() + size, word_.begin() + word_size_, Capital);
   word_size_ += static_cast<uint8_t>(size);
 }
 
-void RedisCommandJudge::EndWord() {
+void RedisCommandClassifier::EndWord() {
   if (!listening_) return;
   const std::string_view word(word_.data(), word_size_);
   word_size_ = 0;

@@ -13,7 +13,7 @@
 
 namespace trunkline {
 
-class RedisCommandJudge {
+class RedisCommandClassifier {
  public:
   // A new command; what was said of the last one is forgotten.
   void Begin() { *this = {}; }

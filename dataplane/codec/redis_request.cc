@@ -133,7 +133,7 @@ ParseState RedisRequestParser::Inline(Bytes& rest) {
     }
     // Redis reads no further, but for the end of the line: "\0" is an empty command to it.
     if (byte == '\0') return ParseState::kBroken;
-    HearInline(byte);
+    OnInlineByte(byte);
   }
   Take(room, rest);
   if (InlineRoom() > 0) return ParseState::kMore;
@@ -141,7 +141,7 @@ ParseState RedisRequestParser::Inline(Bytes& rest) {
   return ParseState::kStream;
 }
 
-void RedisRequestParser::HearInline(uint8_t byte) {
+void RedisRequestParser::OnInlineByte(uint8_t byte) {
   // Quotes can hide a command's name, and unbalanced ones end the connection.
   quoted_ |= byte == '"' || byte == '\'';
   if (in_word_ ? EndsWord(byte) : SkippedBeforeWord(byte)) {

@@ -55,7 +55,7 @@ class RedisRequestParser final : public RequestParser {
   ParseState EndLength(int64_t length);
   ParseState EndString();
 
-  void HearInline(uint8_t byte);
+  void OnInlineByte(uint8_t byte);
   uint64_t InlineRoom() const;
   // The message has at least so many bytes more.
   ParseState Announced(uint64_t bytes);
@@ -70,7 +70,7 @@ class RedisRequestParser final : public RequestParser {
   uint64_t strings_left_ = 0;
   uint64_t string_left_ = 0;  // bytes
   RespNumber number_;
-  RedisCommandJudge judge_;
+  RedisCommandClassifier judge_;
   State state_ = State::kEnded;
   bool in_word_ = false;   // of an inline command
   bool has_word_ = false;  // the inline command is not empty

@@ -322,7 +322,7 @@ void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
                   absl::ToDoubleSeconds(MonotonicNow() - last_heard_));
   writer.AddCounter("proxy_snapshots_applied_total", "Snapshots acknowledged", {},
                     static_cast<double>(acks_));
-  writer.AddCounter("proxy_snapshots_refused_total", "Snapshots refused", {},
+  writer.AddCounter("proxy_snapshots_rejected_total", "Snapshots refused", {},
                     static_cast<double>(nacks_));
   for (const v1::Service& service : snapshot_.services()) {
     for (const v1::Endpoint& endpoint : service.endpoints()) {

@@ -133,16 +133,16 @@ absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::str
 }
 
 absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
-  set.carry_key = absl::StrCat(from.mode(), from.message().SerializeAsString(), "/",
-                               absl::FormatDuration(set.limits.connect_timeout));
+  set.forwarding_key = absl::StrCat(from.mode(), from.message().SerializeAsString(), "/",
+                                    absl::FormatDuration(set.limits.connect_timeout));
   switch (from.mode()) {
     case v1::TUNNEL:
       return absl::OkStatus();
     case v1::DIRECT:
-      set.mode = CarryMode::kDirect;
+      set.mode = ForwardingMode::kDirect;
       return absl::OkStatus();
     case v1::MESSAGE: {
-      set.mode = CarryMode::kMessage;
+      set.mode = ForwardingMode::kMessage;
       auto message = ReadMessage(from.name(), from.message(), set.limits);
       if (!message.ok()) return message.status();
       set.message = *std::move(message);
@@ -164,7 +164,7 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
                      " is not known to this proxy"));
   }
   // Whose address would stand on a connection that clients share?
-  if (*send != ProxyVersion::kNone && set.mode == CarryMode::kMessage) {
+  if (*send != ProxyVersion::kNone && set.mode == ForwardingMode::kMessage) {
     return absl::InvalidArgumentError(absl::StrCat(
         "service ", from.name(), ": send_proxy_protocol does not go with mode MESSAGE"));
   }
@@ -221,7 +221,8 @@ bool SameSet(const EndpointSet& a, const EndpointSet& b) {
                       l.max_clients_per_source);
   };
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
-         a.carry_key == b.carry_key && a.accept_proxy_protocol == b.accept_proxy_protocol &&
+         a.forwarding_key == b.forwarding_key &&
+         a.accept_proxy_protocol == b.accept_proxy_protocol &&
          a.send_proxy_protocol == b.send_proxy_protocol &&
          std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
                     SameEndpoint);

@@ -99,7 +99,7 @@ ByteRelay::Result ByteRelay::Pump(int source, int sink, uint64_t* moved) {
 }
 
 // What a read's result means where it brought no bytes.
-ByteRelay::Step ByteRelay::Judge(ssize_t n) {
+ByteRelay::Step ByteRelay::Classify(ssize_t n) {
   if (n == 0) return source_broken ? Step::kBroken : Step::kEnd;
   if (errno == EINTR) return Step::kGoOn;
   return WouldBlock(errno) ? Step::kBlocked : Step::kBroken;
@@ -112,7 +112,7 @@ ByteRelay::Step ByteRelay::Read(int source, int sink, uint64_t* moved) {
 ByteRelay::Step ByteRelay::ReadCopying(int source, int sink, uint64_t* moved) {
   uint8_t* const buffer = CopyBuffer();
   const ssize_t n = recv(source, buffer, kCopyBytes, 0);
-  if (n <= 0) return Judge(n);
+  if (n <= 0) return Classify(n);
   const auto size = static_cast<size_t>(n);
   ssize_t sent = writable ? send(sink, buffer, size, MSG_NOSIGNAL) : 0;
   if (sent < 0 && !WouldBlock(errno)) sink_broke_ = true;
@@ -132,7 +132,7 @@ ByteRelay::Step ByteRelay::ReadCopying(int source, int sink, uint64_t* moved) {
 ByteRelay::Step ByteRelay::ReadSplicing(int source) {
   const ssize_t n = splice(source, nullptr, pipe_->in.get(), nullptr, kPipeBytes,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (n <= 0) return Judge(n);
+  if (n <= 0) return Classify(n);
   piped_ += static_cast<size_t>(n);
   return Step::kGoOn;
 }

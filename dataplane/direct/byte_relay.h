@@ -73,7 +73,7 @@ class ByteRelay {
   Step Read(int source, int sink, uint64_t* moved);
   Step ReadCopying(int source, int sink, uint64_t* moved);
   Step ReadSplicing(int source);
-  Step Judge(ssize_t n);
+  Step Classify(ssize_t n);
   bool Write(int sink, uint64_t* moved);
   bool WriteBuffer(int sink, uint64_t* moved);
   bool WritePipe(int sink, uint64_t* moved);

@@ -23,8 +23,8 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
     : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
   client_.fd = std::move(client);
-  unsent_share_.BelongTo(router.client_unsent_bytes());
-  pending_share_.BelongTo(router.client_pending_bytes());
+  unsent_share_.BelongTo(router.to_client_buffered_bytes());
+  pending_share_.BelongTo(router.from_client_buffered_bytes());
   piped_share_.BelongTo(router.piped_bytes());
   connection_share_.BelongTo(router.direct_connections());
   reserved_share_.BelongTo(router.reserved_sockets());
@@ -200,14 +200,14 @@ void DirectFlow::OnMoved(bool to_server) {
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
 }
 
-Flow::Held DirectFlow::held() const {
-  Held held = {.bytes = up_.held_bytes() + down_.held_bytes()};
-  if (up_.holds_bytes()) held.since = up_age_.since();
+Flow::Buffered DirectFlow::buffered() const {
+  Buffered buffered = {.bytes = up_.held_bytes() + down_.held_bytes()};
+  if (up_.holds_bytes()) buffered.since = up_age_.since();
   if (down_.holds_bytes()) {
-    held.kernel_bytes = QueuedToSend(client_.fd.get());
-    held.since = std::min(held.since, down_age_.since());
+    buffered.kernel_bytes = QueuedToSend(client_.fd.get());
+    buffered.since = std::min(buffered.since, down_age_.since());
   }
-  return held;
+  return buffered;
 }
 
 void DirectFlow::OnConnectTimer() {

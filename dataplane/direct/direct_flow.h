@@ -35,7 +35,7 @@ class DirectFlow final : public Flow, private Flushable {
   void GiveUp() override;
   void Shutdown() override { Finish(FlowEnd::kShutdown); }
   void Shed() override { Finish(FlowEnd::kMemory); }
-  Held held() const override;
+  Buffered buffered() const override;
 
  private:
   // A socket of the two, as epoll names it.

@@ -63,12 +63,12 @@ class Flow {
   // What is kept for its client, and since when the oldest of it waits (see BacklogAge). `bytes` is
   // what the flow has in the gauges of its worker, where others see what that one keeps;
   // `kernel_bytes` are those in the socket of a client that does not read.
-  struct Held {
+  struct Buffered {
     size_t bytes = 0;
     size_t kernel_bytes = 0;
     MonotonicTime since = MonotonicTime::Infinite();
   };
-  virtual Held held() const { return {}; }
+  virtual Buffered buffered() const { return {}; }
 
   // The endpoint that carries it; null while it has none.
   EndpointState* endpoint() const { return endpoint_; }

@@ -45,7 +45,7 @@ MemoryGuard::MemoryGuard(EventLoop& loop, Options options, Owner& owner, WorkerS
 }
 
 int64_t MemoryGuard::KeptBytes() const {
-  return stats_.client_unsent_bytes.Value() + stats_.client_pending_bytes.Value() +
+  return stats_.to_client_buffered_bytes.Value() + stats_.from_client_buffered_bytes.Value() +
          stats_.clients.Value() * kClientBytes;
 }
 
@@ -64,8 +64,8 @@ void MemoryGuard::Look() {
   const int64_t part =
       level_.headroom_bytes() / (kBufferSlack * static_cast<int64_t>(options_.workers));
   alarm_bytes_ = KeptBytes() + std::max(part, kLeastAlarmBytes);
-  TellWhoPaid(*reading);
-  TellWhetherFull(*reading);
+  LogShedding(*reading);
+  LogFull(*reading);
 }
 
 void MemoryGuard::Shed() {
@@ -85,7 +85,7 @@ void MemoryGuard::Shed() {
   options_.source.give_back();
 }
 
-void MemoryGuard::TellWhoPaid(const MemoryReading& reading) {
+void MemoryGuard::LogShedding(const MemoryReading& reading) {
   if (untold_.clients == 0 || loop_.now() < may_tell_who_paid_at_) return;
   may_tell_who_paid_at_ = loop_.now() + kTellInterval;
   const auto [clients, bytes] = std::exchange(untold_, {});
@@ -96,7 +96,7 @@ void MemoryGuard::TellWhoPaid(const MemoryReading& reading) {
       InMebibytes(bytes));
 }
 
-void MemoryGuard::TellWhetherFull(const MemoryReading& reading) {
+void MemoryGuard::LogFull(const MemoryReading& reading) {
   const bool full = !level_.takes_clients();
   if (full == told_full_ || loop_.now() < may_tell_whether_full_at_) return;
   may_tell_whether_full_at_ = loop_.now() + kTellInterval;

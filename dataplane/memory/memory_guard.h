@@ -54,8 +54,8 @@ class MemoryGuard final : private Flushable {
   void OnTimer() { Look(); }
   void Look();
   void Shed();
-  void TellWhoPaid(const MemoryReading& reading);
-  void TellWhetherFull(const MemoryReading& reading);
+  void LogShedding(const MemoryReading& reading);
+  void LogFull(const MemoryReading& reading);
   int64_t KeptBytes() const;
 
   EventLoop& loop_;

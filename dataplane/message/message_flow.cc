@@ -41,8 +41,8 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
-  unsent_.BelongTo(router.client_unsent_bytes());
-  pending_share_.BelongTo(router.client_pending_bytes());
+  unsent_.BelongTo(router.to_client_buffered_bytes());
+  pending_share_.BelongTo(router.from_client_buffered_bytes());
   reserved_share_.BelongTo(router.reserved_sockets());
   reserved_share_.Set(SocketsPerClient(set) - 1);
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
@@ -153,7 +153,7 @@ size_t MessageFlow::Work(std::span<const uint8_t> view) {
       return at;
     }
     if (front_ == Front::kJunk) {
-      if (in_flight_ == 0) Apologize(Refusal::kBroken, FlowEnd::kBadRequest);
+      if (in_flight_ == 0) SendLocalReply(Refusal::kBroken, FlowEnd::kBadRequest);
       return at;
     }
     const size_t size = front_size_;
@@ -284,7 +284,7 @@ void MessageFlow::SendAgain() {
       continue;
     }
     if (!RouteAgain()) {
-      Apologize(Refusal::kUnavailable, FlowEnd::kConnectionLost);
+      SendLocalReply(Refusal::kUnavailable, FlowEnd::kConnectionLost);
       return;
     }
     if (done_ || endpoint() != nullptr) continue;
@@ -339,7 +339,7 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   if (what.request.empty() && what.begun) {
     Finish(FlowEnd::kConnectionLost, Closing::kReset);
   } else if (what.request.empty()) {
-    Apologize(Refusal::kLost, FlowEnd::kConnectionLost);
+    SendLocalReply(Refusal::kLost, FlowEnd::kConnectionLost);
   } else {
     again_.Return({.bytes = {what.request.begin(), what.request.end()},
                    .reply_hint = what.reply_hint,
@@ -423,20 +423,20 @@ void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
                    std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
 }
 
-Flow::Held MessageFlow::held() const {
-  Held held = {.bytes = pending_bytes()};
+Flow::Buffered MessageFlow::buffered() const {
+  Buffered buffered = {.bytes = pending_bytes()};
   // A request that is not whole is as old as its beginning, however lately more of it came.
-  if (held_ != nullptr) held.since = held_->age.since();
-  held.since = std::min(held.since, again_.since());
+  if (held_ != nullptr) buffered.since = held_->age.since();
+  buffered.since = std::min(buffered.since, again_.since());
   if (!unsent_.empty()) {
-    held.bytes += unsent_.bytes();
-    held.kernel_bytes = QueuedToSend(fd_.get());
-    held.since = std::min(held.since, unsent_.since());
+    buffered.bytes += unsent_.bytes();
+    buffered.kernel_bytes = QueuedToSend(fd_.get());
+    buffered.since = std::min(buffered.since, unsent_.since());
   }
-  return held;
+  return buffered;
 }
 
-void MessageFlow::GiveUp() { Apologize(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
+void MessageFlow::GiveUp() { SendLocalReply(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
 
 void MessageFlow::OnWaitTimer() { GiveUp(); }
 
@@ -456,8 +456,8 @@ void MessageFlow::OnIdleTimer() {
 // Says why in the words of the protocol, if it has any, and closes. Words are an answer, so they
 // are said only where they cannot be taken for that to another request. A connection that is lost
 // takes all that is under way with it, the oldest first; that one is answered.
-void MessageFlow::Apologize(Refusal why, FlowEnd end) {
-  const std::string_view words = service_->connection.codec->Apology(why);
+void MessageFlow::SendLocalReply(Refusal why, FlowEnd end) {
+  const std::string_view words = service_->connection.codec->LocalReply(why);
   const bool is_next = why == Refusal::kLost ? again_.empty() : in_flight_ == 0;
   const bool can_speak = !words.empty() && unsent_.empty() && is_next;
   if (can_speak) {
@@ -467,7 +467,7 @@ void MessageFlow::Apologize(Refusal why, FlowEnd end) {
   }
 }
 
-void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_words) {
+void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_reply) {
   if (done_) return;
   done_ = true;
   wait_timer_.Cancel();
@@ -481,7 +481,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view last_wor
   SharedConnection::Client* const client = this;
   if (connection != nullptr) connection->Abandon(client);
   // Last: who sees the end finds it counted.
-  if (!last_words.empty()) send(fd_.get(), last_words.data(), last_words.size(), MSG_NOSIGNAL);
+  if (!local_reply.empty()) send(fd_.get(), local_reply.data(), local_reply.size(), MSG_NOSIGNAL);
   switch (closing) {
     case Closing::kReset:
       return CloseWithReset(std::move(fd_));

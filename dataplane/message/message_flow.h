@@ -45,7 +45,7 @@ class MessageFlow final : public Flow,
   // Between two messages nobody misses anything.
   void Shutdown() override { Finish(FlowEnd::kShutdown, owes() ? Closing::kReset : Closing::kFin); }
   void Shed() override { Finish(FlowEnd::kMemory, Closing::kReset); }
-  Held held() const override;
+  Buffered buffered() const override;
 
  private:
   // What is at the front of the bytes that the client has sent and no server was given.
@@ -99,10 +99,10 @@ class MessageFlow final : public Flow,
   size_t pending_bytes() const;
   void CountPending(size_t taken);
   void Settle();
-  void Apologize(Refusal why, FlowEnd end);
+  void SendLocalReply(Refusal why, FlowEnd end);
   void Watch();
   // Counts the end before the client can see it.
-  void Finish(FlowEnd end, Closing closing, std::string_view last_words = {});
+  void Finish(FlowEnd end, Closing closing, std::string_view local_reply = {});
 
   EventLoop& loop_;
   const std::shared_ptr<const MessageService> service_;

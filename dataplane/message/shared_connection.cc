@@ -144,7 +144,7 @@ bool SharedConnection::PauseFor(Client* client) {
   pending_.ForEach([&](const Pending& pending) {
     alone = alone && (pending.client == client || pending.client == nullptr);
   });
-  paused_ = alone && !owner_->SomebodyWaits();
+  paused_ = alone && !owner_->HasWaiters();
   return paused_;
 }
 
@@ -284,7 +284,7 @@ bool SharedConnection::TakeInOrder(std::span<uint8_t> bytes) {
     at += step.used;
     if (step.state != ParseState::kEnd) break;
     counters_->replies.Add();
-    if (client == nullptr) counters_->replies_swallowed.Add();
+    if (client == nullptr) counters_->replies_discarded.Add();
     const bool last = parser_->reply().last;
     ++completed;
     pending_.TakeFront();
@@ -335,7 +335,7 @@ bool SharedConnection::DeliverById(std::span<uint8_t> message) {
   const Pending answered = pending_.TakeId(id);
   counters_->replies.Add();
   if (answered.client == nullptr) {
-    counters_->replies_swallowed.Add();
+    counters_->replies_discarded.Add();
     return true;
   }
   WriteId(answered.client_id, place, id_field_->size);

@@ -66,7 +66,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     // Has room, perhaps again.
     virtual void OnConnectionRoom(SharedConnection& connection) = 0;
     // For room: nobody is waited for on any connection.
-    virtual bool SomebodyWaits() const = 0;
+    virtual bool HasWaiters() const = 0;
     // Nothing goes here any more; clients hear of it after this call. `never_up`: the server could
     // not be reached.
     virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,

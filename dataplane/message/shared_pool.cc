@@ -68,12 +68,12 @@ bool SharedPool::AnyUp() const {
 
 // From here on, no connection waits for a slow client while others wait for the connection.
 void SharedPool::Await() {
-  somebody_waits_ = true;
+  has_waiters_ = true;
   for (const auto& connection : connections_) connection->Resume();
 }
 
-void SharedPool::TellThoseWhoWait() {
-  if (std::exchange(somebody_waits_, false)) NotifyOfRoom();
+void SharedPool::NotifyWaiters() {
+  if (std::exchange(has_waiters_, false)) NotifyOfRoom();
 }
 
 SharedConnection* SharedPool::Dial() {
@@ -97,7 +97,7 @@ bool SharedPool::MakeRoom() {
   return true;
 }
 
-void SharedPool::OnPlaceFree() { TellThoseWhoWait(); }
+void SharedPool::OnPlaceFree() { NotifyWaiters(); }
 
 // What was known of the server is old.
 void SharedPool::OnUsed() {
@@ -106,7 +106,7 @@ void SharedPool::OnUsed() {
 
 void SharedPool::OnUnused() {
   probe_timer_.Cancel();
-  somebody_waits_ = false;
+  has_waiters_ = false;
   for (size_t i = connections_.size(); i-- > 0;) {
     if (connections_[i]->idle()) connections_[i]->Close();
   }
@@ -128,7 +128,7 @@ void SharedPool::OnConnectionRoom(SharedConnection& connection) {
     connection.Close();
     return;
   }
-  TellThoseWhoWait();
+  NotifyWaiters();
 }
 
 void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
@@ -148,7 +148,7 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   }
   // Without any, it is unusable while it fails.
   if (failing_ && !AnyUp()) NotifyUsers();
-  TellThoseWhoWait();
+  NotifyWaiters();
 }
 
 void SharedPool::Probe() {

@@ -56,9 +56,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void OnConnectionRoom(SharedConnection& connection) override;
   void OnConnectionEnded(SharedConnection& connection, bool never_up,
                          const absl::Status& why) override;
-  bool SomebodyWaits() const override { return somebody_waits_; }
+  bool HasWaiters() const override { return has_waiters_; }
   bool AnyUp() const;
-  void TellThoseWhoWait();
+  void NotifyWaiters();
   SharedConnection* Dial();
   void Probe();
 
@@ -73,8 +73,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   Backoff backoff_;
   SocketAddress target_;
   bool has_target_ = false;
-  bool failing_ = false;         // the last dial failed, and none has succeeded since
-  bool somebody_waits_ = false;  // and was not told of room since
+  bool failing_ = false;      // the last dial failed, and none has succeeded since
+  bool has_waiters_ = false;  // and was not told of room since
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };

@@ -1,7 +1,7 @@
 // A worker's way to one endpoint: what the router asks of it, whatever the mode.
 //
 // A TrunkPool carries flows of every service whose endpoint has that agent; a SharedPool and a
-// DirectWay carry those of one service.
+// DirectCarrier carry those of one service.
 //
 // Confined to its worker's loop. A carrier that nobody uses any more ends what it has and is
 // deleted by its worker when idle().
@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 #include "common/net/socket.h"
 
 namespace trunkline {
@@ -27,7 +27,7 @@ class Carrier {
     // It has room, or may make some, after Await.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
     // The agent at its end says how loaded a service's server is, or will not say so any more.
-    virtual void OnLoadWord(Carrier& carrier, const LoadWord& word) = 0;
+    virtual void OnInbandReport(Carrier& carrier, const InbandReport& word) = 0;
     virtual void OnLoadUnknown(Carrier& carrier) = 0;
   };
 
@@ -64,10 +64,10 @@ class Carrier {
   void NotifyOfRoom() {
     for (User* user : users_) user->OnCarrierRoom(*this);
   }
-  void TellLoad(const LoadWord& word) {
-    for (User* user : users_) user->OnLoadWord(*this, word);
+  void NotifyInbandReport(const InbandReport& word) {
+    for (User* user : users_) user->OnInbandReport(*this, word);
   }
-  void TellLoadUnknown() {
+  void NotifyLoadUnknown() {
     for (User* user : users_) user->OnLoadUnknown(*this);
   }
 

@@ -12,7 +12,7 @@ constexpr double kHotQuantile = 0.84;
 
 }  // namespace
 
-void LoadEstimate::OnWord(const ServerLoad& said, MonotonicTime now) {
+void LoadEstimate::OnReport(const ServerLoad& said, MonotonicTime now) {
   said_ = said;
   own_then_ = own_;
   known_ = true;

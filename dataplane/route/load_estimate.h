@@ -1,10 +1,10 @@
 // What a server has in flight right now, as far as one worker can know.
 //
 // A worker sees its own flows at once and those of all others never; the server's agent sees all of
-// them and says so on the trunk up to 20 times a second (common/inband/load_word.h). So: the last
-// word, and what the worker's own flows have changed since. That change is multiplied: every worker
-// heard the same word, and the server that it praised gets flows from all of them before the next
-// one. Without that they would herd.
+// them and says so on the trunk up to 20 times a second (common/inband/inband_report.h). So: the
+// last word, and what the worker's own flows have changed since. That change is multiplied: every
+// worker heard the same word, and the server that it praised gets flows from all of them before the
+// next one. Without that they would herd.
 //
 // A word is not discounted while it grows old: an agent says what changes, so its silence says that
 // nothing did. One that is not repeated in time is forgotten, and what is left are the worker's own
@@ -19,7 +19,7 @@
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 
@@ -33,7 +33,7 @@ class LoadEstimate {
   void AddOwn(int32_t change) { own_ += change; }
   uint32_t own() const { return own_; }
 
-  void OnWord(const ServerLoad& said, MonotonicTime now);
+  void OnReport(const ServerLoad& said, MonotonicTime now);
   void Forget() { known_ = false; }
   // True: it was forgotten just now.
   bool ForgetIfOld(MonotonicTime now);
@@ -63,7 +63,7 @@ class TrafficShare {
   // A worker with next to no flows of its own learns nothing from them.
   static constexpr double kMaxScale = 100;
 
-  void OnWord(uint32_t own, uint32_t all) {
+  void OnReport(uint32_t own, uint32_t all) {
     own_ += own - own_ * kForget;
     all_ += all - all_ * kForget;
   }

@@ -217,12 +217,12 @@ void ServiceRouter::AddLoad(EndpointState& state, int32_t change) {
 }
 
 // Services that share an agent share its trunks, and hear of each other.
-void ServiceRouter::OnLoadWord(Carrier& carrier, const LoadWord& word) {
+void ServiceRouter::OnInbandReport(Carrier& carrier, const InbandReport& word) {
   if (word.service != set_->service) return;
   for (const auto& state : states_) {
     if (state->carrier != &carrier) continue;
-    state->load.OnWord(word.load, loop_.now());
-    share_.OnWord(state->load.own(), word.load.active);
+    state->load.OnReport(word.load, loop_.now());
+    share_.OnReport(state->load.own(), word.load.active);
     loads_[state->index].in_flight = state->load.InFlight(share_.scale());
     state->cell->server_active.Set(word.load.active);
     state->cell->server_utilization.Set(word.load.utilization == ServerLoad::kUnknown

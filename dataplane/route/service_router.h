@@ -114,9 +114,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   Gauge* direct_connections() const { return &stats_->direct_connections; }
   Gauge* reserved_sockets() const { return &stats_->reserved_sockets; }
   // What flows keep for clients that do not read.
-  Gauge* client_unsent_bytes() const { return &stats_->client_unsent_bytes; }
+  Gauge* to_client_buffered_bytes() const { return &stats_->to_client_buffered_bytes; }
   // And of what clients sent that cannot go on yet.
-  Gauge* client_pending_bytes() const { return &stats_->client_pending_bytes; }
+  Gauge* from_client_buffered_bytes() const { return &stats_->from_client_buffered_bytes; }
   // And what of both is in pipes.
   Gauge* piped_bytes() const { return &stats_->piped_bytes; }
   // Below the listener's limit, over all workers.
@@ -125,7 +125,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
  private:
   void OnCarrierChanged(Carrier& carrier) override;
   void OnCarrierRoom(Carrier& carrier) override;
-  void OnLoadWord(Carrier& carrier, const LoadWord& word) override;
+  void OnInbandReport(Carrier& carrier, const InbandReport& word) override;
   void OnLoadUnknown(Carrier& carrier) override;
   void OnFlush() override { ServeWaiting(); }
   void OnEjectionTimer();

@@ -9,7 +9,7 @@ namespace trunkline {
 struct SharedCounters {
   Counter requests;
   Counter replies;
-  Counter replies_swallowed;  // the client had left
+  Counter replies_discarded;  // the client had left
   Counter replies_unmatched;  // an id that nobody waits for
   Counter resent;             // requests that moved to another connection
   Counter reply_timeouts;

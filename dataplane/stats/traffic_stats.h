@@ -92,16 +92,16 @@ struct alignas(64) WorkerStats {
   Gauge direct_connections;  // to servers, of one client each
   Gauge shared_connections;
   Gauge trunks;
-  Gauge sockets_short;         // 1: there are no descriptors or no memory for a connection
-  Gauge client_unsent_bytes;   // that clients have not taken yet
-  Gauge client_pending_bytes;  // of clients that could not go on yet
-  Gauge piped_bytes;           // of both, what is in pipes: not in our memory
-  Gauge memory_full;           // 1: takes nobody, because memory is short
+  Gauge sockets_short;               // 1: there are no descriptors or no memory for a connection
+  Gauge to_client_buffered_bytes;    // that clients have not taken yet
+  Gauge from_client_buffered_bytes;  // of clients that could not go on yet
+  Gauge piped_bytes;                 // of both, what is in pipes: not in our memory
+  Gauge memory_full;                 // 1: takes nobody, because memory is short
   Counter dials;
   Counter dial_failures;
   Counter trunks_up;         // dials whose agent has spoken HTTP/2
   Gauge load_subscriptions;  // trunks whose agent was asked for its load
-  Counter load_words;
+  Counter inband_reports;
   Counter load_faults;
   Counter retries;
   Counter socket_shortages;  // connects not made because this machine had no socket for them

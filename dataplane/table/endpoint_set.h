@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
 #include "common/net/address.h"
 #include "common/net/socket.h"
 #include "common/proxy_protocol/proxy_version.h"
@@ -19,9 +20,6 @@
 #include "dataplane/table/message_service.h"
 
 namespace trunkline {
-
-// How flows of a service travel; see flow.h.
-enum class CarryMode { kTunnel, kMessage, kDirect };
 
 struct Endpoint {
   std::string id;
@@ -45,12 +43,12 @@ struct EndpointSet {
   std::string authority;  // of CONNECT requests: the service's name and port
   Address listen;
   FlowLimits limits;
-  CarryMode mode = CarryMode::kTunnel;
+  ForwardingMode mode = ForwardingMode::kTunnel;
   bool accept_proxy_protocol = false;
   ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
   std::shared_ptr<const MessageService> message;           // in mode kMessage
   // Two sets with the same word carry in the same way, to the last option.
-  std::string carry_key;
+  std::string forwarding_key;
   std::vector<Endpoint> endpoints;  // sorted by id
   std::shared_ptr<ListenerStats> stats;
 };
@@ -59,8 +57,8 @@ struct EndpointSet {
 // one to itself.
 inline size_t SocketsPerClient(const EndpointSet& set) {
   const bool shares =
-      set.mode == CarryMode::kTunnel ||
-      (set.mode == CarryMode::kMessage && set.message->connection.codec->always_shares());
+      set.mode == ForwardingMode::kTunnel ||
+      (set.mode == ForwardingMode::kMessage && set.message->connection.codec->always_shares());
   return shares ? 1 : 2;
 }
 

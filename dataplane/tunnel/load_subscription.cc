@@ -32,8 +32,8 @@ void LoadSubscription::OnData(const uint8_t* data, size_t size) {
   }
   session()->Consume(this, size, now);
   std::span<const uint8_t> left(data, size);
-  LoadWord word;
-  while (reader_.Next(left, &word)) owner_.OnLoadWord(word);
+  InbandReport word;
+  while (reader_.Next(left, &word)) owner_.OnInbandReport(word);
   if (reader_.broken()) GiveUp(NGHTTP2_PROTOCOL_ERROR, /*fault=*/true);
 }
 

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "common/http2/http2_session.h"
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 #include "common/net/event_loop.h"
 #include "common/trunk/trunk_connection.h"
 
@@ -18,7 +18,7 @@ class LoadSubscription final : public Http2Stream {
   class Owner {
    public:
     virtual ~Owner() = default;
-    virtual void OnLoadWord(const LoadWord& word) = 0;
+    virtual void OnInbandReport(const InbandReport& word) = 0;
     // `fault`: what the agent said was not to be understood.
     virtual void OnLoadEnded(LoadSubscription& subscription, bool fault) = 0;
   };
@@ -43,7 +43,7 @@ class LoadSubscription final : public Http2Stream {
   EventLoop& loop_;
   const TrunkConnection& trunk_;
   Owner& owner_;
-  LoadWordReader reader_;
+  InbandReportReader reader_;
   FrameAllowance bytes_;
   MonotonicTime forgiven_at_;
 };

@@ -70,8 +70,8 @@ bool TrunkPool::usable() const {
 // What a new stream would wait behind: first what strains the trunk, then who is there. Those who
 // are not many yet wait for nobody, and where all of them are on one trunk, each pass reads and
 // writes that one alone, at both ends.
-std::pair<TrunkStrain::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
-  return {trunk.strain(), trunk.session().open_streams() / Enough(trunk)};
+std::pair<TrunkCongestion::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
+  return {trunk.congestion(), trunk.session().open_streams() / Enough(trunk)};
 }
 
 size_t TrunkPool::Enough(const TrunkConnection& trunk) {
@@ -91,7 +91,7 @@ TrunkConnection* TrunkPool::Acquire() {
     if (!trunk->usable()) continue;
     if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
   }
-  const bool busy = best == nullptr || best->strain() != TrunkStrain::Level::kNone ||
+  const bool busy = best == nullptr || best->congestion() != TrunkCongestion::Level::kNone ||
                     best->session().open_streams() >= Enough(*best);
   if (busy) DialAnother();
   return best;
@@ -204,7 +204,7 @@ bool TrunkPool::HasSpare() const {
   size_t enough = kStreamsWorthAnotherTrunk;
   for (const auto& trunk : trunks_) {
     if (!trunk->up()) continue;
-    if (trunk->strain() != TrunkStrain::Level::kNone) return false;
+    if (trunk->congestion() != TrunkCongestion::Level::kNone) return false;
     ++up;
     enough = std::min(enough, Enough(*trunk));
     streams += trunk->session().open_streams();
@@ -234,9 +234,9 @@ void TrunkPool::AskForLoad(TrunkConnection& trunk) {
   stats_->load_subscriptions.Add(1);
 }
 
-void TrunkPool::OnLoadWord(const LoadWord& word) {
-  stats_->load_words.Add();
-  TellLoad(word);
+void TrunkPool::OnInbandReport(const InbandReport& word) {
+  stats_->inband_reports.Add();
+  NotifyInbandReport(word);
 }
 
 void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
@@ -250,7 +250,7 @@ void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
     LogWarn("agent {} says how loaded it is in a way that is not understood; not asked any more",
             address_);
   }
-  if (subscriptions_.empty()) TellLoadUnknown();
+  if (subscriptions_.empty()) NotifyLoadUnknown();
 }
 
 void TrunkPool::EndLoad(const TrunkConnection& trunk) {

@@ -71,7 +71,7 @@ class TrunkPool final : public Carrier,
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
-  void OnLoadWord(const LoadWord& word) override;
+  void OnInbandReport(const InbandReport& word) override;
   void OnLoadEnded(LoadSubscription& subscription, bool fault) override;
   void AskForLoad(TrunkConnection& trunk);
   void Drain(TrunkConnection& trunk);
@@ -79,7 +79,7 @@ class TrunkPool final : public Carrier,
 
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
-  static std::pair<TrunkStrain::Level, size_t> Burden(TrunkConnection& trunk);
+  static std::pair<TrunkCongestion::Level, size_t> Burden(TrunkConnection& trunk);
   // Streams on it that make another one worth its connection.
   static size_t Enough(const TrunkConnection& trunk);
   // Those that carry what is new, or will: draining ones go on beside them.

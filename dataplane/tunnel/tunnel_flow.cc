@@ -25,8 +25,8 @@ TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
     : Flow(router, loop.now()),
       StreamBridge(loop, SocketOf::kClient, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
-  CountUnsent(router.client_unsent_bytes());
-  copy_share_.BelongTo(router.client_pending_bytes());
+  CountUnsent(router.to_client_buffered_bytes());
+  copy_share_.BelongTo(router.from_client_buffered_bytes());
   AdoptSocket(std::move(client), /*try_read_now=*/true);
   loop.Arm(connect_timer_, limits.connect_timeout);
 }
@@ -111,14 +111,14 @@ void TunnelFlow::Shed() {
   Abort(End::kShutdown);
 }
 
-Flow::Held TunnelFlow::held() const {
-  Held held = {.bytes = sent_copy_.size() + unsent_bytes()};
-  if (!sent_copy_.empty()) held.since = copied_at_;
+Flow::Buffered TunnelFlow::buffered() const {
+  Buffered buffered = {.bytes = sent_copy_.size() + unsent_bytes()};
+  if (!sent_copy_.empty()) buffered.since = copied_at_;
   if (unsent_bytes() > 0) {
-    held.kernel_bytes = QueuedToSend(socket_fd());
-    held.since = std::min(held.since, unsent_since());
+    buffered.kernel_bytes = QueuedToSend(socket_fd());
+    buffered.since = std::min(buffered.since, unsent_since());
   }
-  return held;
+  return buffered;
 }
 
 bool TunnelFlow::TryAnother() {

@@ -29,7 +29,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   void GiveUp() override { Abort(End::kStreamReset); }
   void Shutdown() override { Abort(End::kShutdown); }
   void Shed() override;
-  Held held() const override;
+  Buffered buffered() const override;
 
  private:
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;

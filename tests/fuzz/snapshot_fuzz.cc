@@ -27,7 +27,7 @@ void CheckTimeout(absl::Duration timeout) {
 }
 
 void CheckMessageMode(const EndpointSet& service) {
-  EXPECT_EQ(service.message != nullptr, service.mode == CarryMode::kMessage);
+  EXPECT_EQ(service.message != nullptr, service.mode == ForwardingMode::kMessage);
   if (service.message == nullptr) return;
   const SharedConnectionOptions& connection = service.message->connection;
   ASSERT_NE(connection.codec, nullptr);

@@ -94,7 +94,7 @@ class Controller(Program):
             # Several times the pace of the defaults; the rules between them are the same.
             "report_interval": "250ms",
             "tick_interval": "125ms",
-            "ramp": "1s",
+            "slow_start": "1s",
             "services": [{"name": name, "listen": "127.0.0.1:0", "mode": "tunnel", **config}
                          for name, config in services.items()],
         })

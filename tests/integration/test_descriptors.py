@@ -123,7 +123,7 @@ def serve_all(proxy, question, clients, old_client):
     assert proxy.metric("proxy_endpoint_connect_refused_total") == 0
     assert proxy.metric("proxy_endpoint_ejecting_workers") == 0
     assert "refused" not in proxy.log() and "cannot be reached" not in proxy.log()
-    eventually("nobody waits", lambda: proxy.metric("proxy_socket_short_workers") == 0)
+    eventually("nobody waits", lambda: proxy.metric("proxy_socket_exhausted_workers") == 0)
 
 
 @pytest.mark.parametrize("way", _WAYS)

@@ -103,7 +103,7 @@ def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
         assert status == 503 and "service db" in why and str(new) in why
         assert proxy.metric("proxy_listeners_missing") == 1
         eventually("the controller knows", lambda: str(new) in last_error(cluster))
-        assert proxy.metric("proxy_snapshots_refused_total") == 0
+        assert proxy.metric("proxy_snapshots_rejected_total") == 0
         # A successor is in no better place, and serves the rest as well.
         following = cluster.add_proxy("p2", **{key: value for key, value in proxy.config.items() if key != "controller"})
         following.start()

@@ -124,7 +124,7 @@ def stall_until_some_are_shed(proxy, mode):
     try:
         eventually("some are shed", some_are_shed, seconds=60)
     except AssertionError:
-        print(f"{len(stalled)} stalled, {proxy.metric('proxy_client_unsent_bytes')} bytes kept, {proxy.resident_bytes()} resident")
+        print(f"{len(stalled)} stalled, {proxy.metric('proxy_to_client_buffered_bytes')} bytes kept, {proxy.resident_bytes()} resident")
         raise
     return stalled
 
@@ -172,7 +172,7 @@ def test_full_proxy_lets_new_clients_wait_and_says_so(cluster, make_proxy):
         program.start()
     eventually("trunks are up", lambda: proxy.has_trunks_to(cluster.agents))
     eventually("all workers are full",
-               lambda: proxy.metric("proxy_memory_full_workers") == proxy.config["workers"])
+               lambda: proxy.metric("proxy_memory_paused_workers") == proxy.config["workers"])
     assert "there is room for few" in proxy.log()
     assert http_get(proxy.http_port, "/readyz") == (503, "memory is full: new clients wait\n")
 

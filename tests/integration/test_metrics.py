@@ -22,17 +22,17 @@ _FAMILIES = {
     "p": [
         "build_info", "proxy_clients", "proxy_clients_accepted_total", "proxy_trunks", "proxy_trunk_dials_total",
         "proxy_trunk_read_bytes_total", "proxy_trunk_written_bytes_total", "proxy_flow_errors_total",
-        "proxy_client_unsent_bytes", "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
+        "proxy_to_client_buffered_bytes", "proxy_retries_total", "proxy_endpoint_flows_total", "proxy_endpoint_active_flows",
         "proxy_endpoint_sent_bytes_total", "proxy_endpoint_received_bytes_total", "proxy_endpoint_weight",
         "proxy_controller_connected", "proxy_snapshot_version", "proxy_snapshot_epoch",
-        "proxy_pick_latency_seconds", "proxy_connect_latency_seconds", "proxy_load_subscriptions",
-        "proxy_load_words_total", "proxy_endpoint_load_flows", "proxy_trunk_tls_failures_total"],
+        "proxy_pick_latency_seconds", "proxy_connect_latency_seconds", "proxy_inband_subscriptions",
+        "proxy_inband_reports_total", "proxy_endpoint_load_flows", "proxy_trunk_tls_failures_total"],
     "a": [
         "build_info", "agent_cpu_utilization", "agent_memory_utilization", "agent_connections",
         "agent_active_streams", "agent_streams_total", "agent_stream_successes_total",
         "agent_stream_errors_total", "agent_stream_bytes_total", "agent_trunks", "agent_controller_connected",
-        "agent_reports_sent_total", "agent_connect_latency_seconds", "agent_load_streams", "agent_load_subscribers",
-        "agent_load_words_total", "agent_trunk_tls_failures_total"],
+        "agent_reports_sent_total", "agent_connect_latency_seconds", "agent_load_streams", "agent_inband_subscribers",
+        "agent_inband_reports_total", "agent_trunk_tls_failures_total"],
 }
 
 

@@ -54,7 +54,7 @@ def test_tables_are_readable(cluster, proxy):
         (["services"], ["echo", "tunnel"]),
         (["proxies"], ["PROXY", "yes"]),
         (["snapshot"], ["snapshot", "echo"]),
-        (["explain", "echo", "a"], ["theta", "ramp"]),
+        (["explain", "echo", "a"], ["theta", "slow_start"]),
     ]:
         def table():
             text = cluster.ctl(*command).stdout
@@ -67,7 +67,7 @@ def test_explain_multiplies_up_to_the_weight(cluster, proxy):
     eventually("both report", lambda: all(e["state"] == "FRESH" for e in weights(cluster).values()))
     explanation = cluster.ctl_json("explain", "echo", "a")
     terms = {term["name"]: term for term in explanation["terms"]}
-    assert {"P", "theta", "memory", "ramp", "admin"} <= set(terms)
+    assert {"P", "theta", "memory", "slow_start", "admin"} <= set(terms)
     assert all(term["meaning"] for term in terms.values())
     assert explanation["weight"] > 0
 

@@ -35,7 +35,7 @@ LIBRARIES = [
 # The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
-    "common/base/backoff.*", "common/base/clock.h", "common/base/json_text.*", "common/base/random.h",
+    "common/base/backoff.*", "common/base/clock.h", "common/base/forwarding_mode.h", "common/base/json_text.*", "common/base/random.h",
     "common/base/utf8.*",
     "common/net/backlog_age.h", "common/net/flow_activity.h", "common/net/timer_wheel.*",
     "common/proxy_protocol/proxy_version.h", "common/inband/*", "common/cgroup/cgroup_files.*",

@@ -20,7 +20,7 @@ TRUNKS_PER_ENDPOINT = 4
 SERVER_SHARES = {"store-1": 10 / 18, "store-2": 5 / 18, "store-3": 3 / 18}
 # What a reading costs a server: the mean is about 1.4 ms of CPU.
 COST_FLAGS = ["--cost", "0.5ms-2ms", "--upload-factor", "10", "--tail", "1%:10ms"]
-RAMP = "4s"
+SLOW_START = "4s"
 DRAIN = "1s"  # at the end, nothing is left to wait for
 START_SECONDS = 15
 # Below the range that the system gives to outgoing connections, which the collectors use up by the thousand.
@@ -115,7 +115,7 @@ class Cluster:
             "grpc_listen": self.grpc,
             "admin_listen": f"127.0.0.1:{self.controller_admin_port}",
             "state_file": os.path.join(self._folder, "controller.state"),
-            "ramp": RAMP,
+            "slow_start": SLOW_START,
             "services": [
                 {"name": ADAPTIVE, "mode": "tunnel", "policy": "adaptive",
                  "listen": f"127.0.0.1:{self.listen_ports[ADAPTIVE]}"},

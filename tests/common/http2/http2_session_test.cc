@@ -528,9 +528,9 @@ TEST(Http2SessionTest, PeerThatBreaksTheProtocolIsToldAndRemembered) {
   EXPECT_EQ(pair.server.session.peer_error(), 0u);
   // DATA on stream 0.
   pair.server.Give(std::string("\x00\x00\x01\x00\x00\x00\x00\x00\x00x", 10)).IgnoreError();
-  const std::vector<Frame> last_words = ParseFrames(pair.server.TakeOutput());
-  ASSERT_FALSE(last_words.empty());
-  EXPECT_EQ(last_words.back().type, NGHTTP2_GOAWAY);
+  const std::vector<Frame> local_reply = ParseFrames(pair.server.TakeOutput());
+  ASSERT_FALSE(local_reply.empty());
+  EXPECT_EQ(local_reply.back().type, NGHTTP2_GOAWAY);
   EXPECT_EQ(pair.server.session.peer_error(), static_cast<uint32_t>(NGHTTP2_PROTOCOL_ERROR));
   EXPECT_TRUE(near.attached());
 }

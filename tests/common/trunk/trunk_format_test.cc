@@ -180,8 +180,8 @@ TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
   std::span<const uint8_t> bytes(
       reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
       proxy.load_stream.received.size());
-  LoadWordReader reader;
-  LoadWord word;
+  InbandReportReader reader;
+  InbandReport word;
   ASSERT_TRUE(reader.Next(bytes, &word));
   EXPECT_EQ(word.service, "metering");
   EXPECT_EQ(word.load, (ServerLoad{.active = 17, .utilization = 523}));
@@ -194,7 +194,7 @@ TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
   agent.Written();
   agent.Read(examples["proxy asks for the load"]);
   uint8_t line[kMaxLoadLineBytes];
-  const size_t size = WriteLoadWord({"metering", {.active = 17, .utilization = 523}}, line);
+  const size_t size = WriteInbandReport({"metering", {.active = 17, .utilization = 523}}, line);
   agent.load_stream.to_send.assign(reinterpret_cast<const char*>(line), size);
   agent.session.Respond(&agent.load_stream, 200);
   EXPECT_EQ(agent.Written(), examples["agent says the load"]);

@@ -264,7 +264,7 @@ class RawClientTest : public TrunkTlsTest {
     server_.Start(std::move(fd), {.session = {.role = Role::kServer}, .up_timeout = up_timeout});
   }
   // A handshake with `files`; false: it failed.
-  bool Shake(const TlsFiles& files, const std::string& alpn, int version = TLS1_3_VERSION) {
+  bool Handshake(const TlsFiles& files, const std::string& alpn, int version = TLS1_3_VERSION) {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_method()),
                                                                     SSL_CTX_free);
     SSL_CTX_set_max_proto_version(context.get(), version);
@@ -296,32 +296,32 @@ class RawClientTest : public TrunkTlsTest {
 
 TEST_F(RawClientTest, ClientWithACertificateAndAlpnIsTaken) {
   StartServer();
-  EXPECT_TRUE(Shake(ours_.Issue("client"), h2_)) << server_.lost_why;
+  EXPECT_TRUE(Handshake(ours_.Issue("client"), h2_)) << server_.lost_why;
   EXPECT_FALSE(server_.lost);
 }
 
 TEST_F(RawClientTest, ClientWithoutAlpnIsRefused) {
   StartServer();
-  EXPECT_FALSE(Shake(ours_.Issue("client"), ""));
+  EXPECT_FALSE(Handshake(ours_.Issue("client"), ""));
   EXPECT_TRUE(server_.lost);
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("ALPN"));
 }
 
 TEST_F(RawClientTest, ClientOfAnotherProtocolIsRefused) {
   StartServer();
-  EXPECT_FALSE(Shake(ours_.Issue("client"), "\x08http/1.1"));
+  EXPECT_FALSE(Handshake(ours_.Issue("client"), "\x08http/1.1"));
   EXPECT_TRUE(server_.lost);
 }
 
 TEST_F(RawClientTest, ClientWithoutACertificateIsRefused) {
   StartServer();
-  EXPECT_FALSE(Shake({}, h2_));
+  EXPECT_FALSE(Handshake({}, h2_));
   EXPECT_TRUE(server_.lost);
 }
 
 TEST_F(RawClientTest, OlderTlsIsRefused) {
   StartServer();
-  EXPECT_FALSE(Shake(ours_.Issue("client"), h2_, TLS1_2_VERSION));
+  EXPECT_FALSE(Handshake(ours_.Issue("client"), h2_, TLS1_2_VERSION));
   EXPECT_TRUE(server_.lost);
 }
 

@@ -56,7 +56,7 @@ class FluidCluster {
         seen[i].push_back(TrueUtilization(servers_[i], arrivals * Share(servers_[i].id)));
       }
     }
-    return Judge(seen);
+    return Classify(seen);
   }
 
   std::vector<FluidServer>& servers() { return servers_; }
@@ -91,7 +91,7 @@ class FluidCluster {
     }
   }
 
-  static Outcome Judge(const std::vector<std::vector<double>>& seen) {
+  static Outcome Classify(const std::vector<std::vector<double>>& seen) {
     Outcome outcome;
     double sum = 0, largest = 0;
     for (const std::vector<double>& series : seen) {

@@ -223,7 +223,7 @@ TEST_F(ControlCoreTest, ServiceThatLeftTheConfigurationIsNotRestored) {
   EXPECT_EQ(core_->publisher().current()->services[0]->name, "web");
 }
 
-TEST_F(ControlCoreTest, ServerBackFromARestartRampsFromATenth) {
+TEST_F(ControlCoreTest, ServerBackFromARestartStartsSlowlyFromATenth) {
   Join("a", 0);
   Join("b", 0);
   for (int at = 0; at < 40; ++at) {

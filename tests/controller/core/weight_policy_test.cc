@@ -34,7 +34,7 @@ class WeightPolicyTest : public testing::Test {
     ADD_FAILURE() << "no proposal for " << id;
     return {};
   }
-  // "old" has served for longer than a ramp.
+  // "old" has served for longer than a slow_start.
   void Establish() {
     Add("old");
     TickFor("old", 0);
@@ -57,44 +57,44 @@ TEST_F(WeightPolicyTest, MemoryIsABarrierAndNotATerm) {
   EXPECT_NEAR(TickFor("a", 0).value, 0.05, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, RampIsOffWhenAllAreNew) {
+TEST_F(WeightPolicyTest, SlowStartIsOffWhenAllAreNew) {
   Add("a");
-  EXPECT_EQ(TickFor("a", 0).ramp, 1);
+  EXPECT_EQ(TickFor("a", 0).slow_start, 1);
   Add("b");
-  EXPECT_EQ(TickFor("b", 20).ramp, 1) << "nobody has served for a whole ramp yet";
-  EXPECT_EQ(TickFor("b", 31).ramp, 1);
+  EXPECT_EQ(TickFor("b", 20).slow_start, 1) << "nobody has served for a whole ramp yet";
+  EXPECT_EQ(TickFor("b", 31).slow_start, 1);
 }
 
 TEST_F(WeightPolicyTest, NewcomerStartsAtATenthAndGrowsWithTime) {
   Establish();
   Add("new");
-  EXPECT_NEAR(TickFor("new", 40).ramp, 0.1, 1e-9);
-  EXPECT_NEAR(TickFor("new", 42).ramp, 0.1, 1e-9);
-  EXPECT_NEAR(TickFor("new", 55).ramp, 0.5, 1e-9);
-  EXPECT_EQ(TickFor("new", 70).ramp, 1);
+  EXPECT_NEAR(TickFor("new", 40).slow_start, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("new", 42).slow_start, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("new", 55).slow_start, 0.5, 1e-9);
+  EXPECT_EQ(TickFor("new", 70).slow_start, 1);
 }
 
-TEST_F(WeightPolicyTest, RampWaitsWhileTheNewcomerIsBusierThanTheRest) {
+TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheNewcomerIsBusierThanTheRest) {
   Establish();
   Add("new");
   TickFor("new", 40);
   TickFor("new", 55);
   endpoints_["new"].load->cpu_utilization = 0.9;  // the mean is 0.7, the margin 0.1
-  EXPECT_NEAR(TickFor("new", 60).ramp, 0.5, 1e-9);
+  EXPECT_NEAR(TickFor("new", 60).slow_start, 0.5, 1e-9);
   endpoints_["new"].load->cpu_utilization = 0.5;
-  EXPECT_GT(TickFor("new", 65).ramp, 0.5);
+  EXPECT_GT(TickFor("new", 65).slow_start, 0.5);
 }
 
-TEST_F(WeightPolicyTest, RampWaitsWhileNothingIsHeard) {
+TEST_F(WeightPolicyTest, SlowStartWaitsWhileNothingIsHeard) {
   Establish();
   Add("new");
   TickFor("new", 40);
   TickFor("new", 55);
   endpoints_["new"].state = EndpointCondition::kStale;
-  EXPECT_NEAR(TickFor("new", 60).ramp, 0.5, 1e-9);
+  EXPECT_NEAR(TickFor("new", 60).slow_start, 0.5, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, RampWaitsWhileTheServiceIsFrozen) {
+TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheServiceIsFrozen) {
   Establish();
   Add("new");
   TickFor("new", 40);
@@ -102,32 +102,32 @@ TEST_F(WeightPolicyTest, RampWaitsWhileTheServiceIsFrozen) {
   Add("lost-1").state = EndpointCondition::kStale;
   Add("lost-2").state = EndpointCondition::kStale;
   Add("lost-3").state = EndpointCondition::kStale;
-  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+  EXPECT_NEAR(TickFor("new", 65).slow_start, 0.5, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, RampWaitsWhileTheServerIsUnreachable) {
+TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheServerIsUnreachable) {
   Establish();
   Add("new");
   TickFor("new", 40);
   TickFor("new", 55);
   endpoints_["new"].load->reachable = false;
-  EXPECT_NEAR(TickFor("new", 65).ramp, 0.5, 1e-9);
+  EXPECT_NEAR(TickFor("new", 65).slow_start, 0.5, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, NewcomerThatReplacesADrainingServerDoesNotRamp) {
+TEST_F(WeightPolicyTest, NewcomerThatReplacesADrainingServerDoesNotStartSlowly) {
   Establish();
   endpoints_["old"].draining = true;
   Add("new");
-  EXPECT_EQ(TickFor("new", 40).ramp, 1) << "nobody else carries the load";
+  EXPECT_EQ(TickFor("new", 40).slow_start, 1) << "nobody else carries the load";
 }
 
-TEST_F(WeightPolicyTest, RestartedServerRampsAgain) {
+TEST_F(WeightPolicyTest, RestartedServerStartsSlowlyAgain) {
   Establish();
   Add("a");
   TickFor("a", 40);
-  ASSERT_EQ(TickFor("a", 80).ramp, 1);
+  ASSERT_EQ(TickFor("a", 80).slow_start, 1);
   ++endpoints_["a"].incarnation;
-  EXPECT_NEAR(TickFor("a", 81).ramp, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("a", 81).slow_start, 0.1, 1e-9);
 }
 
 TEST_F(WeightPolicyTest, ExpectedEndpointBesideEstablishedOnesGetsATenth) {
@@ -137,7 +137,7 @@ TEST_F(WeightPolicyTest, ExpectedEndpointBesideEstablishedOnesGetsATenth) {
   expected.load.reset();
   expected.incarnation = 0;
   TickFor("expected", 40);
-  EXPECT_NEAR(TickFor("expected", 100).ramp, 0.1, 1e-9);
+  EXPECT_NEAR(TickFor("expected", 100).slow_start, 0.1, 1e-9);
 }
 
 TEST_F(WeightPolicyTest, StaleEndpointMayNotRise) {
@@ -161,7 +161,7 @@ TEST_F(WeightPolicyTest, StaticUsesTheOperatorsFigureAndNothingElse) {
   EXPECT_EQ(TickFor("b", 0).value, 1);
 }
 
-TEST_F(WeightPolicyTest, RoundRobinIsEqualButRampsAndDrains) {
+TEST_F(WeightPolicyTest, RoundRobinIsEqualButStartsSlowlyAndDrains) {
   Use(PolicyKind::kRoundRobin);
   Establish();
   EXPECT_EQ(TickFor("old", 35).value, 1);

@@ -31,7 +31,7 @@ class StateStoreTest : public testing::Test {
                                .operator_capacity = 2,
                                .capacity = 1.2345678901234567,
                                .theta = -0.3,
-                               .ramp_seconds = 12.5,
+                               .slow_start_seconds = 12.5,
                                .weight = 1.23});
     state.admin.push_back({{"db", "a"}, true, std::nullopt});
     state.admin.push_back({{"db", "b"}, false, 3.5});
@@ -69,7 +69,7 @@ TEST_F(StateStoreTest, EverythingComesBackExactly) {
   EXPECT_EQ(after.endpoints[0].server_boot_id, "s1");
   EXPECT_EQ(after.endpoints[0].capacity, before.endpoints[0].capacity);
   EXPECT_EQ(after.endpoints[0].theta, -0.3);
-  EXPECT_EQ(after.endpoints[0].ramp_seconds, 12.5);
+  EXPECT_EQ(after.endpoints[0].slow_start_seconds, 12.5);
   EXPECT_EQ(after.endpoints[0].weight, 1.23);
   ASSERT_EQ(after.admin.size(), 2u);
   EXPECT_TRUE(after.admin[0].draining);

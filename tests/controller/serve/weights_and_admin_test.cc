@@ -110,10 +110,10 @@ TEST_F(WeightsAndAdminTest, ExplainHoldsEveryTermOfTheWeight) {
     EXPECT_FALSE(term.meaning().empty()) << term.name();
   }
   for (const char* name : {"cpu", "u", "r", "e", "u_eff", "k", "ubar", "expected_u", "obs", "P",
-                           "theta", "memory", "ramp", "admin", "mean", "accepted"}) {
+                           "theta", "memory", "slow_start", "admin", "mean", "accepted"}) {
     EXPECT_TRUE(terms.contains(name)) << name;
   }
-  EXPECT_NEAR(terms["P"] * std::exp(terms["theta"]) * terms["memory"] * terms["ramp"],
+  EXPECT_NEAR(terms["P"] * std::exp(terms["theta"]) * terms["memory"] * terms["slow_start"],
               terms["proposed"], 1e-9);
   EXPECT_NEAR(terms["proposed"] / terms["mean"], explanation.weight(), 0.01);
 }

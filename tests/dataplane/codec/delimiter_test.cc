@@ -150,7 +150,7 @@ TEST(DelimiterTest, RepliesComeInTheOrderOfRequests) {
   EXPECT_EQ(codec->name(), "delimiter");
   EXPECT_FALSE(codec->id_field().has_value());
   EXPECT_FALSE(codec->one_at_a_time());
-  EXPECT_EQ(codec->Apology(Refusal::kBroken), "");
+  EXPECT_EQ(codec->LocalReply(Refusal::kBroken), "");
 }
 
 // Few different bytes, so that delimiters overlap themselves and almost match all the time.

@@ -689,17 +689,17 @@ TEST(Http1CodecTest, OneRequestAtATime) {
   EXPECT_FALSE(Http1()->id_field().has_value());
 }
 
-TEST(Http1CodecTest, ApologiesAreWholeReplies) {
+TEST(Http1CodecTest, LocalRepliesAreWholeReplies) {
   const std::pair<Refusal, const char*> words[] = {{Refusal::kBroken, "HTTP/1.1 400 "},
                                                    {Refusal::kUnavailable, "HTTP/1.1 503 "},
                                                    {Refusal::kLost, "HTTP/1.1 502 "}};
   for (const auto& [why, start] : words) {
-    const std::string_view apology = Http1()->Apology(why);
-    EXPECT_TRUE(apology.starts_with(start)) << apology;
+    const std::string_view local_reply = Http1()->LocalReply(why);
+    EXPECT_TRUE(local_reply.starts_with(start)) << local_reply;
     for (const uint32_t hint : {kHttp1ReplyToOther, kHttp1ReplyToHead}) {
-      const FoundReply reply = OneReply(apology, hint);
-      EXPECT_EQ(reply.state, ParseState::kEnd) << apology;
-      EXPECT_TRUE(reply.reply.last) << apology;
+      const FoundReply reply = OneReply(local_reply, hint);
+      EXPECT_EQ(reply.state, ParseState::kEnd) << local_reply;
+      EXPECT_TRUE(reply.reply.last) << local_reply;
     }
   }
 }

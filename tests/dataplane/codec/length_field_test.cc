@@ -232,7 +232,7 @@ TEST(LengthFieldTest, WithoutAnIdRepliesComeInTheOrderOfRequests) {
   EXPECT_EQ(codec->name(), "length_field");
   EXPECT_FALSE(codec->id_field().has_value());
   EXPECT_FALSE(codec->one_at_a_time());
-  EXPECT_EQ(codec->Apology(Refusal::kBroken), "");
+  EXPECT_EQ(codec->LocalReply(Refusal::kBroken), "");
 }
 
 // Any parameters that are not senseless, and small enough that messages fit their field.

@@ -100,7 +100,7 @@ TEST(ModbusTcpTest, TheTransactionIsTheIdAndARefusalIsSilent) {
   EXPECT_EQ(codec->id_field()->size, 2u);
   EXPECT_FALSE(codec->one_at_a_time());
   for (const Refusal why : {Refusal::kBroken, Refusal::kUnavailable, Refusal::kLost}) {
-    EXPECT_EQ(codec->Apology(why), "");
+    EXPECT_EQ(codec->LocalReply(why), "");
   }
 }
 

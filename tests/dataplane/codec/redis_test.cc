@@ -392,11 +392,11 @@ TEST(RedisCodecTest, OrderIsKeptAndRepliesMayBeOutstanding) {
   EXPECT_FALSE(Redis()->one_at_a_time());
 }
 
-TEST(RedisCodecTest, ApologiesAreErrorReplies) {
+TEST(RedisCodecTest, LocalRepliesAreErrorReplies) {
   for (const Refusal why : {Refusal::kBroken, Refusal::kUnavailable, Refusal::kLost}) {
-    const std::string_view apology = Redis()->Apology(why);
-    EXPECT_TRUE(apology.starts_with("-ERR ")) << apology;
-    EXPECT_EQ(OneReply(apology).state, ParseState::kEnd) << apology;
+    const std::string_view local_reply = Redis()->LocalReply(why);
+    EXPECT_TRUE(local_reply.starts_with("-ERR ")) << local_reply;
+    EXPECT_EQ(OneReply(local_reply).state, ParseState::kEnd) << local_reply;
   }
 }
 

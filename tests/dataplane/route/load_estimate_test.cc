@@ -20,26 +20,26 @@ TEST(LoadEstimateTest, WithoutAWordTheWorkersOwnFlowsCount) {
 TEST(LoadEstimateTest, WordCountsTheFlowsOfAllProxies) {
   LoadEstimate estimate;
   estimate.AddOwn(3);
-  estimate.OnWord({.active = 40}, At(absl::ZeroDuration()));
+  estimate.OnReport({.active = 40}, At(absl::ZeroDuration()));
   EXPECT_EQ(estimate.InFlight(10), 40);
 }
 
 TEST(LoadEstimateTest, OwnFlowsSinceTheWordStandForThoseOfAllWorkers) {
   LoadEstimate estimate;
   estimate.AddOwn(4);
-  estimate.OnWord({.active = 40}, At(absl::ZeroDuration()));
+  estimate.OnReport({.active = 40}, At(absl::ZeroDuration()));
   estimate.AddOwn(2);
   EXPECT_EQ(estimate.InFlight(10), 60);
   estimate.AddOwn(-3);
   EXPECT_EQ(estimate.InFlight(10), 30);
-  estimate.OnWord({.active = 41}, At(absl::Milliseconds(50)));
+  estimate.OnReport({.active = 41}, At(absl::Milliseconds(50)));
   EXPECT_EQ(estimate.InFlight(10), 41) << "the next word begins anew";
 }
 
 TEST(LoadEstimateTest, NothingIsNeverLessThanNothing) {
   LoadEstimate estimate;
   estimate.AddOwn(5);
-  estimate.OnWord({.active = 5}, At(absl::ZeroDuration()));
+  estimate.OnReport({.active = 5}, At(absl::ZeroDuration()));
   estimate.AddOwn(-5);
   EXPECT_EQ(estimate.InFlight(10), 0);
 }
@@ -47,7 +47,7 @@ TEST(LoadEstimateTest, NothingIsNeverLessThanNothing) {
 TEST(LoadEstimateTest, WordThatIsNotRepeatedIsForgottenAfterFiveSeconds) {
   LoadEstimate estimate;
   estimate.AddOwn(1);
-  estimate.OnWord({.active = 40, .utilization = 900}, At(absl::Seconds(10)));
+  estimate.OnReport({.active = 40, .utilization = 900}, At(absl::Seconds(10)));
   EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(15) - absl::Milliseconds(1))));
   EXPECT_EQ(estimate.InFlight(1), 40);
   EXPECT_TRUE(estimate.ForgetIfOld(At(absl::Seconds(15))));
@@ -58,11 +58,11 @@ TEST(LoadEstimateTest, WordThatIsNotRepeatedIsForgottenAfterFiveSeconds) {
 
 TEST(LoadEstimateTest, BusyFromEightyFivePerCentOn) {
   LoadEstimate estimate;
-  estimate.OnWord({.utilization = 849}, At(absl::ZeroDuration()));
+  estimate.OnReport({.utilization = 849}, At(absl::ZeroDuration()));
   EXPECT_FALSE(estimate.busy());
-  estimate.OnWord({.utilization = 850}, At(absl::ZeroDuration()));
+  estimate.OnReport({.utilization = 850}, At(absl::ZeroDuration()));
   EXPECT_TRUE(estimate.busy());
-  estimate.OnWord({.utilization = ServerLoad::kUnknown}, At(absl::ZeroDuration()));
+  estimate.OnReport({.utilization = ServerLoad::kUnknown}, At(absl::ZeroDuration()));
   EXPECT_FALSE(estimate.busy());
 }
 
@@ -70,27 +70,27 @@ TEST(TrafficShareTest, WithoutWordsAWorkerSpeaksForItself) { EXPECT_EQ(TrafficSh
 
 TEST(TrafficShareTest, ScaleIsAllFlowsOverOnesOwn) {
   TrafficShare share;
-  for (int i = 0; i < 1000; ++i) share.OnWord(i % 2 == 0 ? 1 : 3, 20);
+  for (int i = 0; i < 1000; ++i) share.OnReport(i % 2 == 0 ? 1 : 3, 20);
   EXPECT_NEAR(share.scale(), 10, 0.5);
 }
 
 TEST(TrafficShareTest, ShareOfOldIsForgotten) {
   TrafficShare share;
-  for (int i = 0; i < 1000; ++i) share.OnWord(2, 20);
-  for (int i = 0; i < 1000; ++i) share.OnWord(20, 20);
+  for (int i = 0; i < 1000; ++i) share.OnReport(2, 20);
+  for (int i = 0; i < 1000; ++i) share.OnReport(20, 20);
   EXPECT_NEAR(share.scale(), 1, 0.01);
 }
 
 TEST(TrafficShareTest, WorkerWithoutFlowsDoesNotSpeakForEndlesslyMany) {
   TrafficShare share;
-  for (int i = 0; i < 1000; ++i) share.OnWord(0, 1'000'000);
+  for (int i = 0; i < 1000; ++i) share.OnReport(0, 1'000'000);
   EXPECT_EQ(share.scale(), TrafficShare::kMaxScale);
 }
 
 // An agent counts a moment before or after the worker.
 TEST(TrafficShareTest, WorkerAloneIsNotLessThanItself) {
   TrafficShare share;
-  for (int i = 0; i < 1000; ++i) share.OnWord(10, 8);
+  for (int i = 0; i < 1000; ++i) share.OnReport(10, 8);
   EXPECT_EQ(share.scale(), 1);
 }
 

@@ -24,7 +24,7 @@ std::string HeaderOf(const Peer& client, ProxyVersion version) {
 }
 
 struct Way {
-  CarryMode mode;
+  ForwardingMode mode;
   ProxyVersion version;
 };
 
@@ -94,7 +94,7 @@ TEST_P(ClientAddressTest, HeaderInThatNamesNobodyMeansTheConnectionItself) {
 }
 
 TEST_P(ClientAddressTest, HeaderIsSentOnceHoweverManyServersWereTried) {
-  const bool tunnels = GetParam().mode == CarryMode::kTunnel;
+  const bool tunnels = GetParam().mode == ForwardingMode::kTunnel;
   Tunnel tunnel(Sending(GetParam()));
   const Address refusing = test::RefusingAddress();
   // Nearly always picked first.
@@ -157,10 +157,10 @@ TEST_P(ClientAddressTest, ServerThatResetsAtOnceIsNotTakenForOneThatEnds) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, ClientAddressTest,
-                         ::testing::Values(Way{CarryMode::kDirect, ProxyVersion::kV1},
-                                           Way{CarryMode::kDirect, ProxyVersion::kV2},
-                                           Way{CarryMode::kTunnel, ProxyVersion::kV1},
-                                           Way{CarryMode::kTunnel, ProxyVersion::kV2}),
+                         ::testing::Values(Way{ForwardingMode::kDirect, ProxyVersion::kV1},
+                                           Way{ForwardingMode::kDirect, ProxyVersion::kV2},
+                                           Way{ForwardingMode::kTunnel, ProxyVersion::kV1},
+                                           Way{ForwardingMode::kTunnel, ProxyVersion::kV2}),
                          [](const auto& param) {
                            return test::NameOf(param.param.mode) +
                                   (param.param.version == ProxyVersion::kV1 ? "V1" : "V2");
@@ -181,7 +181,7 @@ TEST(AgentProxyProtocolTest, AgentOfAServerThatInsistsTellsItWhatItKnows) {
 
 TEST(AgentProxyProtocolTest, AgentsVersionGoesBeforeTheServices) {
   LocalServer local;
-  Tunnel::Options options = Sending({CarryMode::kTunnel, ProxyVersion::kV1});
+  Tunnel::Options options = Sending({ForwardingMode::kTunnel, ProxyVersion::kV1});
   options.agent_proxy_protocol = ProxyVersion::kV2;
   Tunnel tunnel(options);
   tunnel.AddAgent(local.address());
@@ -195,7 +195,7 @@ TEST(AgentProxyProtocolTest, AgentsVersionGoesBeforeTheServices) {
 TEST(AgentProxyProtocolTest, UnixServerIsTold) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("server")});
-  Tunnel tunnel(Sending({CarryMode::kTunnel, ProxyVersion::kV1}));
+  Tunnel tunnel(Sending({ForwardingMode::kTunnel, ProxyVersion::kV1}));
   tunnel.AddAgent(local.address());
   tunnel.Start();
   Peer client = tunnel.Connect();

@@ -26,21 +26,21 @@ constexpr char kSharedPrefix[] = "get ";
 // How a client gets to its server: in message mode, what it asks for decides.
 struct Way {
   const char* name;
-  CarryMode mode;
+  ForwardingMode mode;
   std::string question;
 };
 
-const Way kDirect = {"Direct", CarryMode::kDirect, "hello\n"};
-const Way kShared = {"Shared", CarryMode::kMessage, "get it\n"};
-const Way kDedicated = {"Dedicated", CarryMode::kMessage, "watch it\n"};
-const Way kTunnel = {"Tunnel", CarryMode::kTunnel, "hello\n"};
+const Way kDirect = {"Direct", ForwardingMode::kDirect, "hello\n"};
+const Way kShared = {"Shared", ForwardingMode::kMessage, "get it\n"};
+const Way kDedicated = {"Dedicated", ForwardingMode::kMessage, "watch it\n"};
+const Way kTunnel = {"Tunnel", ForwardingMode::kTunnel, "hello\n"};
 
 constexpr auto kNameOfWay = [](const auto& info) { return info.param.name; };
 
 Tunnel::Options For(const Way& way, Tunnel::Options options) {
-  if (way.mode == CarryMode::kTunnel) return options;
+  if (way.mode == ForwardingMode::kTunnel) return options;
   options.adapt = [adapt = options.adapt](EndpointSet& set) {
-    if (set.mode == CarryMode::kMessage) {
+    if (set.mode == ForwardingMode::kMessage) {
       auto message = std::make_shared<MessageService>(*set.message);
       message->connection.codec =
           NewDelimiterCodec({.delimiter = "\n", .shared_prefixes = {kSharedPrefix}}).value();
@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(Ways, ShortageTest, ::testing::Values(kDirect, kShared,
 
 TEST_P(ShortageTest, ClientWhoseServerFindsNoDescriptorWaitsAndNoEndpointIsBlamed) {
   Start({.limits = {.connect_timeout = absl::Seconds(20)}});
-  const bool has_old = GetParam().mode == CarryMode::kDirect;
+  const bool has_old = GetParam().mode == ForwardingMode::kDirect;
   Peer old_client = has_old ? tunnel_->Connect() : Peer();
   Peer old_server = has_old ? AcceptAnywhere() : Peer();
   const int64_t old_clients = tunnel_->clients();
@@ -259,7 +259,7 @@ TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) 
   LocalServer local;
   Tunnel tunnel(For(kShared, {.descriptors = {.sockets = 8, .late_sockets = 2},
                               .limits = {.connect_timeout = absl::Seconds(20)}}));
-  test::Serve(tunnel, CarryMode::kMessage, local);
+  test::Serve(tunnel, ForwardingMode::kMessage, local);
   std::vector<Peer> clients;
   Peer shared;
   for (int i = 0; i < kClients; ++i) {
@@ -295,8 +295,8 @@ TEST(LateConnectionsTest, SilentClientThatCanOnlyShareTakesOneDescriptor) {
   constexpr int kClients = 8;
   LocalServer local;
   Tunnel tunnel(
-      InMode(CarryMode::kMessage, {.descriptors = {.sockets = kClients, .late_sockets = 2}}));
-  test::Serve(tunnel, CarryMode::kMessage, local);
+      InMode(ForwardingMode::kMessage, {.descriptors = {.sockets = kClients, .late_sockets = 2}}));
+  test::Serve(tunnel, ForwardingMode::kMessage, local);
   std::vector<Peer> clients;
   for (int i = 0; i < kClients; ++i) clients.push_back(tunnel.Connect());
   ASSERT_TRUE(Eventually([&] { return tunnel.clients() == kClients; }));

@@ -94,7 +94,7 @@ Record Play(Peer client, Peer server, Leave leave, Who who, When when, bool plai
   return record;
 }
 
-using Case = std::tuple<CarryMode, Leave, Who, When>;
+using Case = std::tuple<ForwardingMode, Leave, Who, When>;
 
 class CloseMatrixTest : public ::testing::TestWithParam<Case> {};
 
@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(Matrix, CloseMatrixTest,
                                                               When::kAfterData)),
                          Name);
 
-class EndingsTest : public ::testing::TestWithParam<CarryMode> {
+class EndingsTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   EndingsTest() : tunnel_(InMode(GetParam())) { test::Serve(tunnel_, GetParam(), local_); }
   LocalServer local_;

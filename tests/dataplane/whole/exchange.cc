@@ -89,8 +89,8 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
   set->limits = options_.limits;
   set->stats = listener_stats_;
   set->mode = options_.mode;
-  set->carry_key = absl::StrCat("way ", way_);
-  if (set->mode == CarryMode::kMessage) {
+  set->forwarding_key = absl::StrCat("way ", way_);
+  if (set->mode == ForwardingMode::kMessage) {
     const SharedConnectionOptions connection = {.codec = options_.codec,
                                                 .max_in_flight = options_.max_in_flight,
                                                 .idempotent = options_.idempotent,

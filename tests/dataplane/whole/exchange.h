@@ -33,7 +33,7 @@ class Exchange {
  public:
   struct Options {
     size_t workers = 1;
-    CarryMode mode = CarryMode::kMessage;
+    ForwardingMode mode = ForwardingMode::kMessage;
     // Of message mode.
     std::shared_ptr<const Codec> codec = Lines();
     size_t shared_connections = 1;

@@ -26,7 +26,7 @@ using test::Peer;
 using test::RandomBytes;
 using test::Tunnel;
 
-class StalledReadersTest : public ::testing::TestWithParam<CarryMode> {
+class StalledReadersTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   static constexpr size_t kStalled = 500;
   static constexpr size_t kLive = 200;
@@ -45,7 +45,7 @@ class StalledReadersTest : public ::testing::TestWithParam<CarryMode> {
     tunnel_.LimitSendBuffers(kSendBuffer);
   }
 
-  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+  int64_t buffered() { return tunnel_.worker().to_client_buffered_bytes.Value(); }
 
   struct Pair {
     Peer client;
@@ -73,14 +73,14 @@ TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
   // Something is kept for each, and then nothing moves.
   int64_t before = -1;
   EXPECT_TRUE(Eventually([&] {
-    const int64_t now = held();
+    const int64_t now = buffered();
     return now >= static_cast<int64_t>(kStalled) * 1024 && now == std::exchange(before, now);
-  })) << held();
+  })) << buffered();
   for (int round = 0; round < 3; ++round) {
     for (Pair& pair : live) {
       test::ExpectExchange(pair.client, pair.server, all.substr(0, 1000), all.substr(0, 20'000));
     }
-    EXPECT_LE(held(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
+    EXPECT_LE(buffered(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
   }
   // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
   constexpr size_t kWakesUp = 50;
@@ -94,16 +94,16 @@ TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
     ASSERT_TRUE(stalled[i].client.ReadToEnd() == all.substr(i, kReplyBytes)) << i;
     EXPECT_EQ(stalled[i].client.ending(), Ending::kFin);
   }
-  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+  EXPECT_TRUE(Eventually([&] { return buffered() == 0; })) << buffered();
 }
 
 TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
   Pair stalled = Connect(kReceiveBuffer);
   ASSERT_TRUE(stalled.server.Send(RandomBytes(kReplyBytes, 1)));
-  ASSERT_TRUE(Eventually([&] { return held() > 0; }));
+  ASSERT_TRUE(Eventually([&] { return buffered() > 0; }));
   stalled.client.Reset();
   EXPECT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
-  EXPECT_EQ(held(), 0);
+  EXPECT_EQ(buffered(), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
@@ -131,7 +131,7 @@ class StalledAskersTest : public ::testing::Test {
 
   StalledAskersTest() {
     test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
-    test::Serve(tunnel_, CarryMode::kMessage, local_);
+    test::Serve(tunnel_, ForwardingMode::kMessage, local_);
     tunnel_.LimitSendBuffers(kSendBuffer);
   }
 
@@ -187,7 +187,7 @@ class StalledAskersTest : public ::testing::Test {
       ExpectAnswered(live_);
     }
   }
-  int64_t held() { return tunnel_.worker().client_unsent_bytes.Value(); }
+  int64_t buffered() { return tunnel_.worker().to_client_buffered_bytes.Value(); }
 
   struct ServerEnd {
     Peer peer;
@@ -196,7 +196,7 @@ class StalledAskersTest : public ::testing::Test {
   };
 
   LocalServer local_;
-  Tunnel tunnel_{InMode(CarryMode::kMessage)};
+  Tunnel tunnel_{InMode(ForwardingMode::kMessage)};
   std::vector<ServerEnd> servers_;
   std::vector<Asker*> live_;
   uint64_t questions_ = 0;
@@ -217,9 +217,9 @@ TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
   EXPECT_TRUE(Eventually([&] {
     Serve();
     const uint64_t now = tunnel_.worker().shared.bytes_read.Value();
-    const bool kept = held() > static_cast<int64_t>(kStalled * kStalledReplyBytes / 2);
+    const bool kept = buffered() > static_cast<int64_t>(kStalled * kStalledReplyBytes / 2);
     return kept && now == std::exchange(before, now);
-  })) << held();
+  })) << buffered();
   ExpectLiveOnesGoOn();
   EXPECT_LE(servers_.size(), MessageService().max_shared);
   EXPECT_EQ(tunnel_.worker().slow_readers.Value(), 0u);
@@ -233,7 +233,7 @@ TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
     setsockopt(stalled[i].peer.fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
     ExpectAnswered({&stalled[i]});
   }
-  EXPECT_TRUE(Eventually([&] { return held() == 0; })) << held();
+  EXPECT_TRUE(Eventually([&] { return buffered() == 0; })) << buffered();
 }
 
 // Sends back what comes, on each of its connections.
@@ -282,7 +282,7 @@ class EchoServer {
   std::thread thread_;
 };
 
-class FloodTest : public ::testing::TestWithParam<CarryMode> {
+class FloodTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   // With an impatient proxy behind another one, or none before it.
   void Start(bool accept_proxy_protocol, FlowLimits limits = {}) {

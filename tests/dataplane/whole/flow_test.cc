@@ -18,7 +18,7 @@ using test::Peer;
 using test::RandomBytes;
 using test::Tunnel;
 
-class FlowTest : public ::testing::TestWithParam<CarryMode> {
+class FlowTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   void Start(const LocalServer& local) { test::Serve(tunnel_, GetParam(), local); }
   Tunnel tunnel_{test::InMode(GetParam())};
@@ -29,7 +29,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes),
 // What an agent does for its server, and the windows of streams.
 class TunnelFlowTest : public ::testing::Test {
  protected:
-  void Start(const LocalServer& local) { test::Serve(tunnel_, CarryMode::kTunnel, local); }
+  void Start(const LocalServer& local) { test::Serve(tunnel_, ForwardingMode::kTunnel, local); }
   Tunnel tunnel_;
 };
 
@@ -169,8 +169,9 @@ TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
 TEST(DirectFlowTest, ClientThatWaitedForAServerLongerThanTheIdleTimeOutIsServed) {
   constexpr absl::Duration kIdle = absl::Seconds(2);
   LocalServer local;
-  Tunnel tunnel(test::InMode(CarryMode::kDirect, {.limits = {.connect_timeout = absl::Seconds(20),
-                                                             .idle_timeout = kIdle}}));
+  Tunnel tunnel(
+      test::InMode(ForwardingMode::kDirect,
+                   {.limits = {.connect_timeout = absl::Seconds(20), .idle_timeout = kIdle}}));
   tunnel.AddEndpoint(local.address(), /*weight=*/0);
   tunnel.Apply();
   Peer client = tunnel.Connect();

@@ -20,7 +20,7 @@ constexpr size_t kBytes = 20'000;
 class HeldBytesTest : public test::RouterFixture {
  protected:
   void StartWithLines() {
-    Start(CarryMode::kMessage,
+    Start(ForwardingMode::kMessage,
           std::shared_ptr<const Codec>(NewDelimiterCodec({.delimiter = "\n"}).value()));
   }
 
@@ -34,7 +34,7 @@ class HeldBytesTest : public test::RouterFixture {
 
   void AfterPass() override {
     size_t held = 0;
-    for (const auto& [flow, owned] : flows_) held += flow->held().bytes;
+    for (const auto& [flow, owned] : flows_) held += flow->buffered().bytes;
     EXPECT_EQ(static_cast<int64_t>(held), pending() + unsent());
   }
   [[nodiscard]] bool RunUntilLater() {
@@ -56,10 +56,10 @@ class HeldBytesTest : public test::RouterFixture {
     });
   }
 
-  int64_t pending() { return stats().client_pending_bytes.Value(); }
-  int64_t unsent() { return stats().client_unsent_bytes.Value(); }
+  int64_t pending() { return stats().from_client_buffered_bytes.Value(); }
+  int64_t unsent() { return stats().to_client_buffered_bytes.Value(); }
   // Of the only flow.
-  Flow::Held held() { return flows_.begin()->first->held(); }
+  Flow::Buffered buffered() { return flows_.begin()->first->buffered(); }
 };
 
 TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {
@@ -68,13 +68,13 @@ TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {
   ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
   Peer filler = test::ConnectPeer(local.address());
   AddAgent(local.address());
-  Start(CarryMode::kTunnel);
+  Start(ForwardingMode::kTunnel);
   Peer client = AddClient();
   ASSERT_TRUE(RunUntilLater());
   const MonotonicTime before = loop_.now();
   ASSERT_TRUE(Send(client, std::string(kBytes, 'x')));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; })) << pending();
-  EXPECT_GE(held().since, before) << "a client may take its time before it speaks";
+  EXPECT_GE(buffered().since, before) << "a client may take its time before it speaks";
   Peer filled = local.Accept();
   Peer server = local.Accept();
   ASSERT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
@@ -87,7 +87,7 @@ TEST_F(HeldBytesTest, CopyIsForgottenWithItsClient) {
   ASSERT_EQ(listen(local.fd(), 0), 0);
   Peer filler = test::ConnectPeer(local.address());
   AddAgent(local.address());
-  Start(CarryMode::kTunnel);
+  Start(ForwardingMode::kTunnel);
   Peer client = AddClient();
   ASSERT_TRUE(Send(client, std::string(kBytes, 'x')));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; })) << pending();
@@ -98,7 +98,7 @@ TEST_F(HeldBytesTest, CopyIsForgottenWithItsClient) {
 TEST_F(HeldBytesTest, ReaderOfATunnelThatStallsCounts) {
   LocalServer local;
   AddAgent(local.address());
-  Start(CarryMode::kTunnel);
+  Start(ForwardingMode::kTunnel);
   Peer client = AddClient();
   ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
   Peer server = local.Accept();
@@ -108,27 +108,27 @@ TEST_F(HeldBytesTest, ReaderOfATunnelThatStallsCounts) {
 TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenBehindMoreOfTheOther) {
   LocalServer local;
   AddEndpoint(local.address());
-  Start(CarryMode::kDirect);
+  Start(ForwardingMode::kDirect);
   Peer client = AddClient();
   ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
   Peer server = local.Accept();
   // At once, so that the first bytes that wait are more than the kernel may still take.
   ASSERT_EQ(server.SendWhatFits(std::string(2 * kBytes, 'x')), 2 * kBytes);
   ASSERT_TRUE(RunUntil([&] { return unsent() > int64_t{kBytes} / 2; }));
-  const MonotonicTime oldest = held().since;
+  const MonotonicTime oldest = buffered().since;
   ASSERT_TRUE(RunUntilLater());
   ASSERT_TRUE(SendUntil(client, [&] { return pending() > unsent(); }));
-  EXPECT_EQ(held().since, oldest);
+  EXPECT_EQ(buffered().since, oldest);
 }
 
 TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
-  Start(CarryMode::kMessage, NewRedisCodec({}));
+  Start(ForwardingMode::kMessage, NewRedisCodec({}));
   const MonotonicTime before = MonotonicNow();
   Peer client = AddClient();
   ASSERT_TRUE(Send(client, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n" + std::string(kBytes, 'x')));
   ASSERT_TRUE(RunUntil([&] { return replaced_ == 1; }));
   EXPECT_GT(pending(), 0);
-  EXPECT_GE(held().since, before);
+  EXPECT_GE(buffered().since, before);
 }
 
 TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
@@ -139,18 +139,18 @@ TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
   const std::string part(kBytes, 'x');
   ASSERT_TRUE(Send(client, part));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
-  const MonotonicTime begun = held().since;
+  const MonotonicTime begun = buffered().since;
   for (const int64_t more : {1, 2, 3}) {
     ASSERT_TRUE(RunUntilLater());
     ASSERT_TRUE(Send(client, "x"));
     ASSERT_TRUE(RunUntil([&] { return pending() == int64_t{kBytes} + more; }));
-    EXPECT_EQ(held().since, begun);
+    EXPECT_EQ(buffered().since, begun);
   }
   // The rest of it, and the beginning of the next one.
   ASSERT_TRUE(RunUntilLater());
   ASSERT_TRUE(Send(client, "\n" + part));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
-  EXPECT_GT(held().since, begun);
+  EXPECT_GT(buffered().since, begun);
 }
 
 TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
@@ -160,7 +160,7 @@ TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
   Peer client = AddClient();
   ASSERT_TRUE(Send(client, std::string(kBytes, 'x') + "\n"));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes + 1; })) << pending();
-  EXPECT_GE(held().since, before);
+  EXPECT_GE(buffered().since, before);
   client.Reset();
   EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
 }

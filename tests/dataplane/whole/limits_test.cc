@@ -20,7 +20,7 @@ using test::Peer;
 using test::Serve;
 using test::Tunnel;
 
-class LimitsTest : public ::testing::TestWithParam<CarryMode> {};
+class LimitsTest : public ::testing::TestWithParam<ForwardingMode> {};
 
 INSTANTIATE_TEST_SUITE_P(Modes, LimitsTest, ::testing::ValuesIn(test::kByteModes),
                          test::kNameOfMode);

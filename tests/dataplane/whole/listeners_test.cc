@@ -41,7 +41,7 @@ class ListenersTest : public ::testing::Test {
       auto set = std::make_shared<EndpointSet>();
       set->service = service;
       set->listen = address;
-      set->mode = CarryMode::kDirect;
+      set->mode = ForwardingMode::kDirect;
       set->stats = stats.Listener(service);
       Endpoint endpoint;
       endpoint.id = "e";

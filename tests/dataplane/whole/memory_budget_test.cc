@@ -26,12 +26,12 @@ using test::Tunnel;
 int64_t KeptBy(const TrafficStats& stats) {
   int64_t kept = 0;
   for (const WorkerStats& worker : stats.workers()) {
-    kept += worker.client_unsent_bytes.Value() + worker.client_pending_bytes.Value();
+    kept += worker.to_client_buffered_bytes.Value() + worker.from_client_buffered_bytes.Value();
   }
   return kept;
 }
 
-class MemoryBudgetTest : public ::testing::TestWithParam<CarryMode> {
+class MemoryBudgetTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   // More than the kernel takes for a stalled reader.
   static constexpr size_t kReplyBytes = 160 * 1024;
@@ -58,8 +58,8 @@ class MemoryBudgetTest : public ::testing::TestWithParam<CarryMode> {
   static int64_t Kept(Tunnel& tunnel, size_t workers) {
     int64_t kept = 0;
     for (size_t i = 0; i < workers; ++i) {
-      kept += tunnel.worker(i).client_unsent_bytes.Value() +
-              tunnel.worker(i).client_pending_bytes.Value();
+      kept += tunnel.worker(i).to_client_buffered_bytes.Value() +
+              tunnel.worker(i).from_client_buffered_bytes.Value();
     }
     return kept;
   }
@@ -207,7 +207,8 @@ TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
 
 // What a tunnel keeps for a second try, while its agent's server does not accept.
 class TunnelMemoryTest : public MemoryBudgetTest {};
-INSTANTIATE_TEST_SUITE_P(Modes, TunnelMemoryTest, ::testing::Values(CarryMode::kTunnel), kModeName);
+INSTANTIATE_TEST_SUITE_P(Modes, TunnelMemoryTest, ::testing::Values(ForwardingMode::kTunnel),
+                         kModeName);
 
 TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
   constexpr int64_t kWaiting = 12;
@@ -224,7 +225,7 @@ TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
   Peer its_server = server.Accept();
   ASSERT_TRUE(its_server.Send(RandomBytes(kReplyBytes, 1)));
   ASSERT_TRUE(Eventually([&] { return Kept(tunnel, 2) > 0; }));
-  const size_t other = tunnel.worker(0).client_unsent_bytes.Value() > 0 ? 1 : 0;
+  const size_t other = tunnel.worker(0).to_client_buffered_bytes.Value() > 0 ? 1 : 0;
   ASSERT_EQ(listen(server.fd(), 0), 0);  // a queue of one
   Peer filler = test::ConnectPeer(server.address());
   std::vector<Peer> waiting;
@@ -260,7 +261,7 @@ class MessageMemoryTest : public MemoryBudgetTest {
     return pair;
   }
 };
-INSTANTIATE_TEST_SUITE_P(Modes, MessageMemoryTest, ::testing::Values(CarryMode::kMessage),
+INSTANTIATE_TEST_SUITE_P(Modes, MessageMemoryTest, ::testing::Values(ForwardingMode::kMessage),
                          kModeName);
 
 TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
@@ -277,7 +278,8 @@ TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
     ASSERT_TRUE(slow.back().Send(std::string(kPart, 'x')));
   }
   const auto all = static_cast<int64_t>(kSlow * kPart);
-  ASSERT_TRUE(Eventually([&] { return tunnel.worker().client_pending_bytes.Value() == all; }));
+  ASSERT_TRUE(
+      Eventually([&] { return tunnel.worker().from_client_buffered_bytes.Value() == all; }));
   budget_ = all * 100 / 96;
   // (96 - 90) % of the budget, in clients of 20,000 bytes: 2.5.
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().shed.Value() == 3; }));
@@ -303,7 +305,7 @@ TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThat
     ASSERT_TRUE(slow.back().Send(std::string(kPart, 'x')));
   }
   const auto all = [&](size_t more_of_each, size_t upload) {
-    return tunnel.worker().client_pending_bytes.Value() ==
+    return tunnel.worker().from_client_buffered_bytes.Value() ==
            static_cast<int64_t>(kSlow * (kPart + more_of_each) + upload);
   };
   ASSERT_TRUE(Eventually([&] { return all(0, 0); }));

@@ -200,7 +200,7 @@ TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
   const std::string reply = HugeReply();
   size_t sent = SendUntilStuck(server, reply);
   EXPECT_LT(sent, reply.size()) << "the proxy took it all, though nobody reads";
-  const Gauge& unsent = exchange_->worker().client_unsent_bytes;
+  const Gauge& unsent = exchange_->worker().to_client_buffered_bytes;
   EXPECT_TRUE(Eventually([&] { return unsent.Value() > 0; }));
   Hurry(slow);
   std::string got;

@@ -113,7 +113,7 @@ TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
 
 TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
   Start({.codec = test::Redis()});
-  const std::string words(test::Redis()->Apology(Refusal::kLost));
+  const std::string words(test::Redis()->LocalReply(Refusal::kLost));
   ASSERT_NE(words, "");
   Peer one = Connect();
   Peer server = AcceptFor(one, "GET a\r\n");

@@ -129,7 +129,7 @@ TEST_F(RepliesTest, ReplyOfAClientThatLeftIsSwallowedAndTheNextGetsItsOwn) {
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 1; }));
   ASSERT_TRUE(server.Send("for nobody 1\nfor nobody 2\nfor the other\n"));
   EXPECT_EQ(other.Read(14), "for the other\n");
-  EXPECT_EQ(shared().replies_swallowed.Value(), 2u);
+  EXPECT_EQ(shared().replies_discarded.Value(), 2u);
   ExpectExchange(other, server, "again\n", "fine\n");
 }
 
@@ -462,7 +462,7 @@ TEST_F(IdRepliesTest, ReplyOfAClientThatLeftIsSwallowed) {
   const std::string second = ReadFrame(server);
   ASSERT_TRUE(server.Send(request + second));
   EXPECT_EQ(ReadFrame(client), FrameWithId(1, "mine"));
-  EXPECT_EQ(shared().replies_swallowed.Value(), 1u);
+  EXPECT_EQ(shared().replies_discarded.Value(), 1u);
 }
 
 }  // namespace

@@ -11,24 +11,26 @@
 
 namespace trunkline::test {
 
-inline std::string NameOf(CarryMode mode) {
-  return mode == CarryMode::kTunnel ? "Tunnel" : mode == CarryMode::kDirect ? "Direct" : "Message";
+inline std::string NameOf(ForwardingMode mode) {
+  return mode == ForwardingMode::kTunnel   ? "Tunnel"
+         : mode == ForwardingMode::kDirect ? "Direct"
+                                           : "Message";
 }
 
 // Of a parameterized test.
 inline constexpr auto kNameOfMode = [](const auto& info) { return NameOf(info.param); };
 
-inline constexpr CarryMode kAllModes[] = {CarryMode::kTunnel, CarryMode::kDirect,
-                                          CarryMode::kMessage};
+inline constexpr ForwardingMode kAllModes[] = {ForwardingMode::kTunnel, ForwardingMode::kDirect,
+                                               ForwardingMode::kMessage};
 // Those that carry a client's bytes whatever they mean.
-inline constexpr CarryMode kByteModes[] = {CarryMode::kTunnel, CarryMode::kDirect};
+inline constexpr ForwardingMode kByteModes[] = {ForwardingMode::kTunnel, ForwardingMode::kDirect};
 
 // `options` for a service in `mode`; in message mode requests end with a line feed.
-inline Tunnel::Options InMode(CarryMode mode, Tunnel::Options options = {}) {
+inline Tunnel::Options InMode(ForwardingMode mode, Tunnel::Options options = {}) {
   options.adapt = [mode, adapt = options.adapt](EndpointSet& set) {
     set.mode = mode;
-    set.carry_key = NameOf(mode);
-    if (mode == CarryMode::kMessage) {
+    set.forwarding_key = NameOf(mode);
+    if (mode == ForwardingMode::kMessage) {
       auto message = std::make_shared<MessageService>();
       message->connection.codec = NewDelimiterCodec({.delimiter = "\n"}).value();
       set.message = std::move(message);
@@ -48,8 +50,8 @@ inline Tunnel::Options Introduced(bool by_header, Tunnel::Options options) {
 }
 
 // Puts `server` behind the proxy, which is in service afterwards.
-inline void Serve(Tunnel& tunnel, CarryMode mode, const LocalServer& server) {
-  if (mode == CarryMode::kTunnel) {
+inline void Serve(Tunnel& tunnel, ForwardingMode mode, const LocalServer& server) {
+  if (mode == ForwardingMode::kTunnel) {
     tunnel.AddAgent(server.address());
     tunnel.Start();
   } else {

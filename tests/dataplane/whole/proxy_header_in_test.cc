@@ -18,7 +18,7 @@ using test::Tunnel;
 
 constexpr char kClient[] = "192.0.2.1:50000";
 
-class ProxyHeaderInTest : public ::testing::TestWithParam<CarryMode> {
+class ProxyHeaderInTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   ProxyHeaderInTest() : ProxyHeaderInTest(absl::Minutes(5)) {}
   explicit ProxyHeaderInTest(absl::Duration first_byte_timeout)
@@ -70,7 +70,8 @@ TEST_P(ProxyHeaderInTest, HeaderMayComeByteByByte) {
 }
 
 TEST_P(ProxyHeaderInTest, MuchDataBehindTheHeaderIsWhole) {
-  if (GetParam() == CarryMode::kMessage) GTEST_SKIP() << "so many requests want replies between";
+  if (GetParam() == ForwardingMode::kMessage)
+    GTEST_SKIP() << "so many requests want replies between";
   std::string data;
   while (data.size() < 1'000'000) data += "line " + std::to_string(data.size()) + "\n";
   Peer client = tunnel_.Connect();
@@ -131,7 +132,7 @@ TEST_P(ProxyHeaderInTest, ClientThatBreaksOffIsForgotten) {
 }
 
 TEST_P(ProxyHeaderInTest, EndOfAClientRightBehindItsHeaderArrives) {
-  if (GetParam() == CarryMode::kMessage)
+  if (GetParam() == ForwardingMode::kMessage)
     GTEST_SKIP() << "a client without a request reaches nobody";
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(client.Send(HeaderFrom(kClient)));

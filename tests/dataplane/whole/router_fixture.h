@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
-#include "dataplane/direct/direct_way.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
 #include "dataplane/route/service_router.h"
@@ -58,7 +58,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
   }
 
   // With a trunk up to each agent. `codec`: for the message mode.
-  void Start(CarryMode mode, std::shared_ptr<const Codec> codec = nullptr,
+  void Start(ForwardingMode mode, std::shared_ptr<const Codec> codec = nullptr,
              absl::Duration ejection_base = ServiceRouter::kEjectionBase) {
     set_->service = "db";
     set_->authority = "db:1";
@@ -119,26 +119,26 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
   }
   std::unique_ptr<Carrier> MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
     switch (set.mode) {
-      case CarryMode::kTunnel:
+      case ForwardingMode::kTunnel:
         return std::make_unique<TrunkPool>(loop_, dialer_, endpoint.address, TrunkPool::Options(),
                                            &stats(), 1);
-      case CarryMode::kMessage:
+      case ForwardingMode::kMessage:
         return std::make_unique<SharedPool>(
             loop_, dialer_, endpoint.id,
             SharedPool::Options{.connection = set.message->connection, .max_shared = 1},
             endpoint.stats->budget(0), &stats().shared, &stats().shared_connections, 1);
-      case CarryMode::kDirect:
+      case ForwardingMode::kDirect:
         break;
     }
-    return std::make_unique<DirectWay>();
+    return std::make_unique<DirectCarrier>();
   }
   std::unique_ptr<Flow> MakeFlow(UniqueFd fd) {
     switch (set_->mode) {
-      case CarryMode::kTunnel:
+      case ForwardingMode::kTunnel:
         return std::make_unique<TunnelFlow>(loop_, std::move(fd), *router_, set_->limits);
-      case CarryMode::kMessage:
+      case ForwardingMode::kMessage:
         return std::make_unique<MessageFlow>(loop_, std::move(fd), *router_, *set_);
-      case CarryMode::kDirect:
+      case ForwardingMode::kDirect:
         break;
     }
     return std::make_unique<DirectFlow>(loop_, std::move(fd), *router_, set_->limits);

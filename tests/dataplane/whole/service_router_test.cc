@@ -16,7 +16,7 @@ using test::RefusingAddress;
 class RouterTest : public test::RouterFixture {
  protected:
   void Start(absl::Duration ejection_base = ServiceRouter::kEjectionBase) {
-    RouterFixture::Start(CarryMode::kTunnel, nullptr, ejection_base);
+    RouterFixture::Start(ForwardingMode::kTunnel, nullptr, ejection_base);
   }
 
   // A client's whole life: reset if nobody takes it, else until it is connected and leaves.

@@ -86,7 +86,7 @@ TEST(SourceTableTest, LimitHoldsWhileManyThreadsComeAndGo) {
   EXPECT_EQ(table->size(), 0u);
 }
 
-class SourceLimitTest : public ::testing::TestWithParam<CarryMode> {
+class SourceLimitTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   static Tunnel::Options Limited(uint32_t limit, bool accept, size_t workers = 1) {
     return InMode(GetParam(),

@@ -111,13 +111,13 @@ class SteadyStateTest : public ::testing::Test {
   SteadyStateTest() { is_tests_own = true; }
 
   // A data plane with one service that goes straight to `server`.
-  Address Serve(CarryMode mode, const Address& server) {
+  Address Serve(ForwardingMode mode, const Address& server) {
     auto set = std::make_shared<EndpointSet>();
     set->service = "echo";
     set->listen = {.host = "127.0.0.1", .port = 0};
     set->stats = stats_.Listener("echo");
     set->mode = mode;
-    if (mode == CarryMode::kMessage) {
+    if (mode == ForwardingMode::kMessage) {
       auto message = std::make_shared<MessageService>();
       message->connection.codec = NewLengthFieldCodec({.length_size = 2}).value();
       set->message = message;
@@ -148,11 +148,11 @@ TEST_F(SteadyStateTest, TunnelAllocatesNothing) {
 }
 
 TEST_F(SteadyStateTest, MessageAllocatesNothing) {
-  EXPECT_EQ(AllocationsOf(Serve(CarryMode::kMessage, server_.address())), 0u);
+  EXPECT_EQ(AllocationsOf(Serve(ForwardingMode::kMessage, server_.address())), 0u);
 }
 
 TEST_F(SteadyStateTest, DirectAllocatesNothing) {
-  EXPECT_EQ(AllocationsOf(Serve(CarryMode::kDirect, server_.address())), 0u);
+  EXPECT_EQ(AllocationsOf(Serve(ForwardingMode::kDirect, server_.address())), 0u);
 }
 
 }  // namespace

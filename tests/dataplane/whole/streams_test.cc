@@ -142,7 +142,7 @@ void Serve(const LocalServer& listener, const std::atomic<bool>& stop, Tally& ta
 }
 
 struct Way {
-  CarryMode mode;
+  ForwardingMode mode;
   bool unix_servers;  // they have no reset: what a client broke off looks like an end there
 };
 
@@ -155,7 +155,7 @@ class StreamsTest : public ::testing::TestWithParam<Way> {
                                    Address{.unix_path = folder_.File("s" + std::to_string(i))})
                              : std::make_unique<LocalServer>());
     }
-    const bool tunnels = GetParam().mode == CarryMode::kTunnel;
+    const bool tunnels = GetParam().mode == ForwardingMode::kTunnel;
     for (const auto& server : servers_) {
       tunnels ? tunnel_.AddAgent(server->address()) : tunnel_.AddEndpoint(server->address());
     }
@@ -214,9 +214,9 @@ TEST_P(StreamsTest, NoByteCrossesFlows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, StreamsTest,
-                         ::testing::Values(Way{CarryMode::kTunnel, false},
-                                           Way{CarryMode::kTunnel, true},
-                                           Way{CarryMode::kDirect, false}),
+                         ::testing::Values(Way{ForwardingMode::kTunnel, false},
+                                           Way{ForwardingMode::kTunnel, true},
+                                           Way{ForwardingMode::kDirect, false}),
                          [](const auto& param) {
                            return test::NameOf(param.param.mode) +
                                   (param.param.unix_servers ? "Unix" : "");

@@ -1,4 +1,4 @@
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 
 #include <algorithm>
 #include <charconv>
@@ -35,7 +35,7 @@ bool ReadNumber(std::string_view text, uint32_t most, uint32_t* to) {
 
 }  // namespace
 
-size_t WriteLoadWord(const LoadWord& word, uint8_t* to) {
+size_t WriteInbandReport(const InbandReport& word, uint8_t* to) {
   if (!IsName(word.service)) return 0;
   char* const begin = reinterpret_cast<char*>(to);
   char* const end = begin + kMaxLoadLineBytes;
@@ -52,7 +52,7 @@ size_t WriteLoadWord(const LoadWord& word, uint8_t* to) {
   return static_cast<size_t>(at - begin);
 }
 
-bool LoadWordReader::Next(std::span<const uint8_t>& bytes, LoadWord* word) {
+bool InbandReportReader::Next(std::span<const uint8_t>& bytes, InbandReport* word) {
   if (broken_ || bytes.empty()) return false;
   const auto* const end = static_cast<const uint8_t*>(memchr(bytes.data(), '\n', bytes.size()));
   const size_t size = end == nullptr ? bytes.size() : static_cast<size_t>(end - bytes.data());
@@ -68,7 +68,7 @@ bool LoadWordReader::Next(std::span<const uint8_t>& bytes, LoadWord* word) {
   return !broken_;
 }
 
-bool LoadWordReader::Parse(std::string_view line, LoadWord* word) {
+bool InbandReportReader::Parse(std::string_view line, InbandReport* word) {
   word->service = TakeField(line);
   if (!IsName(word->service)) return false;
   if (!ReadNumber(TakeField(line), UINT32_MAX, &word->load.active)) return false;

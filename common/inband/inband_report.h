@@ -30,8 +30,8 @@ inline constexpr uint32_t kLoadVersion = 1;
 
 // Of a load stream, a service: changes are said this far apart at least, and what does not change
 // is said again after this.
-inline constexpr int64_t kLoadWordGapMillis = 50;
-inline constexpr int64_t kLoadWordRepeatMillis = 2000;
+inline constexpr int64_t kInbandReportGapMillis = 50;
+inline constexpr int64_t kInbandReportRepeatMillis = 2000;
 
 // With its LF. Longer names of services have no words.
 inline constexpr size_t kMaxLoadLineBytes = 256;
@@ -45,25 +45,25 @@ struct ServerLoad {
   friend bool operator==(const ServerLoad&, const ServerLoad&) = default;
 };
 
-struct LoadWord {
+struct InbandReport {
   std::string_view service;
   ServerLoad load;
 };
 
 // Its size; 0 where the service's name cannot stand in a line. `to` has kMaxLoadLineBytes.
-size_t WriteLoadWord(const LoadWord& word, uint8_t* to);
+size_t WriteInbandReport(const InbandReport& word, uint8_t* to);
 
 // Takes lines from bytes that come in any pieces.
-class LoadWordReader {
+class InbandReportReader {
  public:
   // Takes bytes off the front. True: `*word` is the next one, valid until the next call. False:
   // more bytes are needed, or broken().
-  bool Next(std::span<const uint8_t>& bytes, LoadWord* word);
+  bool Next(std::span<const uint8_t>& bytes, InbandReport* word);
   // What came is no line: there is nothing more to be read here.
   bool broken() const { return broken_; }
 
  private:
-  bool Parse(std::string_view line, LoadWord* word);
+  bool Parse(std::string_view line, InbandReport* word);
 
   std::array<char, kMaxLoadLineBytes> line_;
   size_t size_ = 0;

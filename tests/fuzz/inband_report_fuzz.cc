@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "common/inband/load_word.h"
+#include "common/inband/inband_report.h"
 #include "tests/fuzz/fuzz_input.h"
 
 namespace trunkline {
@@ -20,12 +20,12 @@ struct Heard {
 };
 
 std::vector<Heard> Read(const std::string& bytes, size_t piece, bool* broken) {
-  LoadWordReader reader;
+  InbandReportReader reader;
   std::vector<Heard> heard;
   for (size_t at = 0; at < bytes.size(); at += piece) {
     const std::string part = bytes.substr(at, piece);
     std::span<const uint8_t> left(reinterpret_cast<const uint8_t*>(part.data()), part.size());
-    LoadWord word;
+    InbandReport word;
     while (reader.Next(left, &word)) {
       EXPECT_FALSE(reader.broken());
       heard.push_back({std::string(word.service), word.load});
@@ -40,7 +40,7 @@ void CheckWord(const Heard& heard) {
   EXPECT_LT(heard.service.size(), kMaxLoadLineBytes);
   EXPECT_LE(heard.load.utilization, ServerLoad::kUnknown);
   uint8_t line[kMaxLoadLineBytes];
-  const size_t size = WriteLoadWord({heard.service, heard.load}, line);
+  const size_t size = WriteInbandReport({heard.service, heard.load}, line);
   ASSERT_GT(size, 0u);
   ASSERT_LE(size, kMaxLoadLineBytes);
   bool broken = false;

@@ -124,8 +124,8 @@ class Cluster {
 
   void Hear(Proxy& proxy, const Event& event) {
     LoadEstimate& estimate = proxy.estimates[event.server];
-    estimate.OnWord({.active = event.active}, MonotonicTime());
-    proxy.share.OnWord(estimate.own(), event.active);
+    estimate.OnReport({.active = event.active}, MonotonicTime());
+    proxy.share.OnReport(estimate.own(), event.active);
     proxy.loads[event.server].in_flight = estimate.InFlight(proxy.share.scale());
   }
 
@@ -146,7 +146,7 @@ Result Report(const char* name, double gap_seconds) {
   return result;
 }
 
-TEST(LoadWordsSimTest, WordsShortenTheWaitAndItsTail) {
+TEST(InbandReportsSimTest, WordsShortenTheWaitAndItsTail) {
   const Result alone = Report("own flows only", 0);
   const Result words = Report("words every 50 ms", 0.050);
   EXPECT_LT(words.mean_ms, 0.85 * alone.mean_ms);
@@ -155,7 +155,7 @@ TEST(LoadWordsSimTest, WordsShortenTheWaitAndItsTail) {
 
 // All proxies heard the same word and go where it points, until the next one: without TrafficShare
 // the mean is four times that of proxies which know nothing of each other.
-TEST(LoadWordsSimTest, LateWordsDoNotMakeAHerd) {
+TEST(InbandReportsSimTest, LateWordsDoNotMakeAHerd) {
   const Result alone = Report("own flows only", 0);
   const Result late = Report("words every second", 1);
   EXPECT_LT(late.mean_ms, 1.25 * alone.mean_ms);

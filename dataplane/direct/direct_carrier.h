@@ -6,7 +6,7 @@
 
 namespace trunkline {
 
-class DirectWay final : public Carrier {
+class DirectCarrier final : public Carrier {
  public:
   void SetTarget(const SocketAddress&) override {
     if (has_target_) return;

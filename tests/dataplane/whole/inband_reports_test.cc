@@ -39,7 +39,7 @@ int64_t Said(const Tunnel& proxy, size_t endpoint) {
   return proxy.cell(endpoint).server_active.Value();
 }
 
-TEST(LoadWordsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
+TEST(InbandReportsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
   constexpr int kLoad = 40;
   constexpr int kPicks = 16;
   LocalServer local;
@@ -64,7 +64,7 @@ TEST(LoadWordsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
   EXPECT_EQ(other.cell(busy).flows.Value() + other.cell(free).flows.Value(), uint64_t{kPicks});
 }
 
-TEST(LoadWordsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
+TEST(InbandReportsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -86,7 +86,7 @@ TEST(LoadWordsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
   EXPECT_EQ(tunnel.cell(agent).load.Value(), 0);
 }
 
-TEST(LoadWordsTest, UtilizationTravelsWithTheStreams) {
+TEST(InbandReportsTest, UtilizationTravelsWithTheStreams) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -97,7 +97,7 @@ TEST(LoadWordsTest, UtilizationTravelsWithTheStreams) {
   ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).server_utilization.Value() == 523; }));
 }
 
-TEST(LoadWordsTest, LostTrunkTakesItsWordsWithIt) {
+TEST(InbandReportsTest, LostTrunkTakesItsWordsWithIt) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -109,7 +109,7 @@ TEST(LoadWordsTest, LostTrunkTakesItsWordsWithIt) {
   EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 0);
 }
 
-TEST(LoadWordsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
+TEST(InbandReportsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -120,7 +120,7 @@ TEST(LoadWordsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
   EXPECT_EQ(Said(tunnel, agent), kUnknown);
 }
 
-TEST(LoadWordsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
+TEST(InbandReportsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
   LocalServer local;
   Tunnel::Options options;
   // Each flow spends what a trunk may have of ids.
@@ -138,7 +138,7 @@ TEST(LoadWordsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
   EXPECT_GE(tunnel.worker().trunks_up.Value(), 2u);
 }
 
-TEST(LoadWordsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
+TEST(InbandReportsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
   LocalServer local;
   Tunnel tunnel({.agent_max_streams = 2});
   const size_t agent = tunnel.AddAgent(local.address());
@@ -147,7 +147,7 @@ TEST(LoadWordsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
   EXPECT_EQ(Said(tunnel, agent), kUnknown);
 }
 
-TEST(LoadWordsTest, EndpointThatLeavesIsForgotten) {
+TEST(InbandReportsTest, EndpointThatLeavesIsForgotten) {
   LocalServer local;
   Tunnel tunnel;
   const size_t stays = tunnel.AddAgent(local.address());
@@ -161,7 +161,7 @@ TEST(LoadWordsTest, EndpointThatLeavesIsForgotten) {
 }
 
 // An agent that says one word and falls silent on a trunk that lives.
-TEST(LoadWordsTest, WordThatIsNotRepeatedIsForgotten) {
+TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   LocalServer agent;
   Tunnel::Options options;
   options.trunks.ping_after = absl::Minutes(10);
@@ -182,7 +182,7 @@ TEST(LoadWordsTest, WordThatIsNotRepeatedIsForgotten) {
   ASSERT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == 7; }));
   EXPECT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == kUnknown; }));
   EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 1) << "it may speak again";
-  EXPECT_EQ(tunnel.worker().load_words.Value(), 2u);
+  EXPECT_EQ(tunnel.worker().inband_reports.Value(), 2u);
   end.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
@@ -214,7 +214,7 @@ class SubscriptionTest : public ::testing::Test,
   std::vector<bool> ends_;  // whether each was a fault
 
  private:
-  void OnLoadWord(const LoadWord& word) override { heard_.emplace_back(word.service); }
+  void OnInbandReport(const InbandReport& word) override { heard_.emplace_back(word.service); }
   void OnLoadEnded(LoadSubscription&, bool fault) override { ends_.push_back(fault); }
   Http2Stream* OnConnect(TrunkConnection&, std::string_view, int*) override { return nullptr; }
   void OnTrunkChanged(TrunkConnection&) override {}

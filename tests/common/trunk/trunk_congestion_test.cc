@@ -1,11 +1,11 @@
-#include "common/trunk/trunk_strain.h"
+#include "common/trunk/trunk_congestion.h"
 
 #include <gtest/gtest.h>
 
 namespace trunkline {
 namespace {
 
-using Level = TrunkStrain::Level;
+using Level = TrunkCongestion::Level;
 
 constexpr uint64_t kMiB = 1024 * 1024;
 
@@ -13,22 +13,22 @@ MonotonicTime At(int64_t millis) {
   return MonotonicTime() + absl::Milliseconds(3'600'000 + millis);
 }
 
-TEST(TrunkStrainTest, NewTrunkIsAtEase) {
-  const TrunkStrain strain;
+TEST(TrunkCongestionTest, NewTrunkIsAtEase) {
+  const TrunkCongestion strain;
   EXPECT_EQ(strain.level(At(0)), Level::kNone);
   EXPECT_TRUE(strain.LookDue(At(0)));
 }
 
-TEST(TrunkStrainTest, BurstThatTheKernelTakesSoonIsNoCongestion) {
-  TrunkStrain strain;
+TEST(TrunkCongestionTest, BurstThatTheKernelTakesSoonIsNoCongestion) {
+  TrunkCongestion strain;
   strain.OnBehind(At(0));
   EXPECT_EQ(strain.level(At(49)), Level::kNone);
   strain.OnCaughtUp();
   EXPECT_EQ(strain.level(At(500)), Level::kNone);
 }
 
-TEST(TrunkStrainTest, WhatTheKernelDoesNotTakeForAWhileHoldsUpAndIsOverWhenItIsTaken) {
-  TrunkStrain strain;
+TEST(TrunkCongestionTest, WhatTheKernelDoesNotTakeForAWhileHoldsUpAndIsOverWhenItIsTaken) {
+  TrunkCongestion strain;
   strain.OnBehind(At(0));
   strain.OnBehind(At(40));
   EXPECT_EQ(strain.level(At(50)), Level::kHeldUp) << "since the first time";
@@ -36,8 +36,8 @@ TEST(TrunkStrainTest, WhatTheKernelDoesNotTakeForAWhileHoldsUpAndIsOverWhenItIsT
   EXPECT_EQ(strain.level(At(51)), Level::kNone);
 }
 
-TEST(TrunkStrainTest, BulkIsRememberedForASecondWhicheverWayItWent) {
-  TrunkStrain strain;
+TEST(TrunkCongestionTest, BulkIsRememberedForASecondWhicheverWayItWent) {
+  TrunkCongestion strain;
   strain.Look(At(0), {.bytes = 100 * kMiB});
   EXPECT_FALSE(strain.LookDue(At(99)));
   ASSERT_TRUE(strain.LookDue(At(100)));
@@ -50,15 +50,15 @@ TEST(TrunkStrainTest, BulkIsRememberedForASecondWhicheverWayItWent) {
   EXPECT_EQ(strain.level(At(1200)), Level::kNone);
 }
 
-TEST(TrunkStrainTest, BytesOfALongTimeAreNoBulk) {
-  TrunkStrain strain;
+TEST(TrunkCongestionTest, BytesOfALongTimeAreNoBulk) {
+  TrunkCongestion strain;
   strain.Look(At(0), {.bytes = 0});
   strain.Look(At(60'000), {.bytes = 1000 * kMiB});
   EXPECT_EQ(strain.level(At(60'000)), Level::kNone);
 }
 
-TEST(TrunkStrainTest, PathThatLosesSegmentsHoldsUp) {
-  TrunkStrain strain;
+TEST(TrunkCongestionTest, PathThatLosesSegmentsHoldsUp) {
+  TrunkCongestion strain;
   strain.Look(At(0), {.segments = 1'000'000, .resent = 1000});
   EXPECT_EQ(strain.level(At(0)), Level::kNone) << "one in a thousand";
   strain.Look(At(100), {.segments = 1'000'100, .resent = 1002});
@@ -70,7 +70,7 @@ TEST(TrunkStrainTest, PathThatLosesSegmentsHoldsUp) {
   EXPECT_EQ(strain.level(At(1300)), Level::kNone);
 }
 
-TEST(TrunkStrainTest, HeldUpIsWorseThanBulkAndBulkThanNothing) {
+TEST(TrunkCongestionTest, HeldUpIsWorseThanBulkAndBulkThanNothing) {
   EXPECT_LT(Level::kNone, Level::kBulk);
   EXPECT_LT(Level::kBulk, Level::kHeldUp);
 }

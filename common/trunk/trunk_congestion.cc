@@ -1,8 +1,8 @@
-#include "common/trunk/trunk_strain.h"
+#include "common/trunk/trunk_congestion.h"
 
 namespace trunkline {
 
-void TrunkStrain::Look(MonotonicTime now, const Totals& totals) {
+void TrunkCongestion::Look(MonotonicTime now, const Totals& totals) {
   const double seconds = absl::ToDoubleSeconds(now - looked_at_);
   const auto bytes = static_cast<double>(totals.bytes - last_.bytes);
   if (bytes > kBulkBytesPerSecond * seconds) bulk_until_ = now + kRemembered;
@@ -15,7 +15,7 @@ void TrunkStrain::Look(MonotonicTime now, const Totals& totals) {
   last_ = totals;
 }
 
-TrunkStrain::Level TrunkStrain::level(MonotonicTime now) const {
+TrunkCongestion::Level TrunkCongestion::level(MonotonicTime now) const {
   if (now >= behind_since_ + kBehindFor || now < lossy_until_) return Level::kHeldUp;
   return now < bulk_until_ ? Level::kBulk : Level::kNone;
 }

@@ -15,7 +15,7 @@
 
 namespace trunkline {
 
-class TrunkStrain {
+class TrunkCongestion {
  public:
   // In the order of what is worse.
   enum class Level { kNone, kBulk, kHeldUp };
