@@ -3,10 +3,11 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <latch>
 #include <memory>
+#include <mutex>
 #include <set>
-#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -14,8 +15,6 @@
 
 namespace trunkline {
 namespace {
-
-constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
 
 // What a successor with the same configuration asks for.
 std::string SocketKey(const std::string& service, const Address& wanted) {
@@ -224,13 +223,32 @@ void DataPlane::Drain(absl::Duration timeout) {
   // nobody is there says nothing before both have settled.
   Settle();
   Settle();
-  const MonotonicTime deadline = MonotonicNow() + timeout;
-  while (stats_.Clients() > 0 && MonotonicNow() < deadline) {
-    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
-  }
+  AwaitEmpty(timeout);
   if (const int64_t left = stats_.Clients(); left > 0) {
     LogWarn("{} flows did not end within the drain time-out; reset", left);
   }
+}
+
+// Returns when no worker has a client, or after `timeout`.
+void DataPlane::AwaitEmpty(absl::Duration timeout) {
+  // Standard types, because ThreadSanitizer does not see inside the system's absl::Mutex.
+  struct Countdown {
+    std::mutex mutex;
+    std::condition_variable changed;
+    size_t left = 0;  // guarded by mutex
+  };
+  const auto countdown = std::make_shared<Countdown>();
+  countdown->left = workers_.size();
+  for (const auto& worker : workers_) {
+    worker->WhenEmpty([countdown] {
+      const std::lock_guard lock(countdown->mutex);
+      --countdown->left;
+      countdown->changed.notify_one();
+    });
+  }
+  std::unique_lock lock(countdown->mutex);
+  countdown->changed.wait_for(lock, absl::ToChronoNanoseconds(timeout),
+                              [&] { return countdown->left == 0; });
 }
 
 void DataPlane::Settle() {
@@ -253,6 +271,15 @@ std::string DataPlane::MissingListeners() const {
   return absl::StrJoin(missing_, "; ", [](std::string* out, const auto& entry) {
     absl::StrAppend(out, entry.second);
   });
+}
+
+std::string DataPlane::NotReady() const {
+  std::string missing = MissingListeners();
+  if (!missing.empty()) return missing;
+  for (const WorkerStats& worker : stats_.workers()) {
+    if (worker.memory_full.Value() > 0) return "memory is full: new clients wait";
+  }
+  return "";
 }
 
 void DataPlane::Collect(MetricsWriter& writer) const {

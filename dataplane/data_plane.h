@@ -51,6 +51,8 @@ class DataPlane {
   void RetryListeners();
   // Which services do not listen where the table says, and why; empty: all do.
   std::string MissingListeners() const;
+  // Returns an empty string if every service listens and takes clients, otherwise why not.
+  std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
 
   // Takes no new clients and waits until the last flow ended, at most for `timeout`.
@@ -79,6 +81,7 @@ class DataPlane {
   std::map<std::string, std::string> OpenListeners(Listeners& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(const std::string& service, OpenListener open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AwaitEmpty(absl::Duration timeout);
   void Settle();
   void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
 

@@ -141,6 +141,9 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
                   static_cast<double>(stats.workers().size()));
   writer.AddHistogram("proxy_pick_latency_seconds", "Time to pick an endpoint, one pick in 64", {},
                       SumHistogram(stats, &WorkerStats::pick_latency));
+  writer.AddHistogram("proxy_loop_pass_seconds",
+                      "Duration of one pass of a worker's event loop, without the wait before it",
+                      {}, SumHistogram(stats, &WorkerStats::loop_passes));
   writer.AddHistogram("proxy_connect_latency_seconds",
                       "From accept to the agent's word that the server is connected", {},
                       SumHistogram(stats, &WorkerStats::connect_latency));

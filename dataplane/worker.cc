@@ -1,5 +1,7 @@
 #include "dataplane/worker.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -16,6 +18,8 @@ namespace {
 
 // Pools and routers that finished are looked for this often; they cost memory only.
 constexpr absl::Duration kSweepInterval = absl::Seconds(1);
+// Carriers that one sweep looks at, so that thousands of them do not hold up the loop.
+constexpr size_t kCarriersPerSweep = 1024;
 // What clients of a service get to finish once its mode or its message options have changed.
 constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 
@@ -27,11 +31,9 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
         share(worker.ShareOf(*set)),
-        router(worker.loop_, worker, worker.stats_,
-               {.worker = worker.options_.index,
-                .max_connections = share.connections,
-                .max_pipes = worker.options_.descriptors.pipes_per_worker},
-               worker.random_.Next(), std::move(set)) {}
+        router(worker.context_, worker,
+               {.max_connections = share.connections, .random_seed = worker.random_.Next()},
+               std::move(set)) {}
 
   bool HasRoom() override { return worker.HasRoom(router.set()) && router.HasRoom(); }
   std::unique_ptr<Flow> NewFlow(UniqueFd client) override {
@@ -61,10 +63,19 @@ Worker::Worker(Options options, TrafficStats& stats)
               {.source = options_.memory, .worker = options_.index, .workers = options_.workers},
               *this, *stats_, windows_),
       random_(options_.random_seed),
-      dialer_(loop_, *stats_, *this) {
+      dialer_(loop_, *stats_, *this),
+      context_{.loop = loop_,
+               .stats = *stats_,
+               .dialer = dialer_,
+               .lingering_closes = lingering_,
+               .index = options_.index,
+               .max_pipes = options_.descriptors.pipes_per_worker} {
   loop_.set_max_coalescing_delay(options_.max_coalescing_delay);
+  loop_.RecordPasses(&stats_->loop_passes);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
+  // For top and perf; names of threads have 15 characters.
+  pthread_setname_np(thread_.native_handle(), absl::StrCat("worker-", options_.index).c_str());
 }
 
 Worker::~Worker() {
@@ -149,8 +160,8 @@ bool Worker::HasSocket() const {
 // Trunks first: they are what many wait for.
 void Worker::DialAgain() {
   for (const auto& [name, carrier] : carriers_) carrier->DialAgain();
-  for (const auto& [name, slot] : services_) slot->router.ServeWaiting();
-  for (const auto& slot : outdated_) slot->router.ServeWaiting();
+  for (const auto& [name, slot] : services_) slot->router.ServePending();
+  for (const auto& slot : outdated_) slot->router.ServePending();
 }
 
 // As much of it as this worker has of what is kept; an equal part where nobody has anything.
@@ -279,7 +290,7 @@ void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
 
 void Worker::OnFlowGone(Flow& flow) {
   const size_t index = flow.table_index;
-  // A flow with a connection of its own gains nothing from company.
+  // Direct flows share no upstream connection, so batching does not help them.
   if (flow.router().set().mode != ForwardingMode::kDirect) {
     loop_.NoteFlowEnd(loop_.now() - flow.accepted_at());
   }
@@ -289,6 +300,19 @@ void Worker::OnFlowGone(Flow& flow) {
     flows_[index]->table_index = index;
   }
   flows_.pop_back();
+  NotifyIfEmpty();
+}
+
+void Worker::WhenEmpty(std::function<void()> done) {
+  loop_.Post([this, done = std::move(done)]() mutable {
+    when_empty_.push_back(std::move(done));
+    NotifyIfEmpty();
+  });
+}
+
+void Worker::NotifyIfEmpty() {
+  if (!flows_.empty()) return;
+  for (const auto& done : std::exchange(when_empty_, {})) done();
 }
 
 void Worker::OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) {
@@ -335,8 +359,17 @@ void Worker::SweepUnused() {
     return !slot.in_table && slot.listeners.empty() && slot.router.clients() == 0;
   });
   EndOutdated();
-  std::erase_if(carriers_, [](const auto& entry) { return entry.second->idle(); });
+  SweepCarriers();
   loop_.Arm(sweep_timer_, kSweepInterval);
+}
+
+// Starts where the last sweep stopped.
+void Worker::SweepCarriers() {
+  auto next = carriers_.lower_bound(sweep_from_);
+  for (size_t i = 0; i < kCarriersPerSweep && next != carriers_.end(); ++i) {
+    next = next->second->idle() ? carriers_.erase(next) : std::next(next);
+  }
+  sweep_from_ = next != carriers_.end() ? next->first : std::string();
 }
 
 void Worker::EndOutdated() {

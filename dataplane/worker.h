@@ -20,6 +20,7 @@
 #include "dataplane/memory/memory_guard.h"
 #include "dataplane/route/dialer.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/route/worker_context.h"
 #include "dataplane/table/endpoint_set.h"
 #include "dataplane/tunnel/trunk_pool.h"
 
@@ -62,6 +63,8 @@ class Worker final : private ServiceRouter::Owner,
   void Adopt(const std::string& service, UniqueFd client);
   // Ends every client connection that is still open.
   void ResetFlows();
+  // Calls `done` once on the worker's thread, as soon as it has no client connection.
+  void WhenEmpty(std::function<void()> done);
 
  private:
   struct ServiceSlot;
@@ -71,8 +74,6 @@ class Worker final : private ServiceRouter::Owner,
   void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) override;
   bool HasSocket() const override;
   void DialAgain() override;
-  Dialer& dialer() override { return dialer_; }
-  void CloseLingering(UniqueFd client) override { lingering_.Add(std::move(client)); }
   MemoryGuard::Owner::Shed ShedClients(int64_t bytes, bool urgent) override;
 
   void ApplyOnLoop(const RoutingTable& table);
@@ -87,6 +88,8 @@ class Worker final : private ServiceRouter::Owner,
   void AcceptClient(ServiceSlot& slot, UniqueFd client);
   void EndOutdated();
   void SweepUnused();
+  void SweepCarriers();
+  void NotifyIfEmpty();
 
   const Options options_;
   TrafficStats& all_stats_;
@@ -98,11 +101,14 @@ class Worker final : private ServiceRouter::Owner,
   Dialer dialer_;
   // By what tells them apart: an agent's address, or a service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;
+  std::string sweep_from_;  // the carrier that the next sweep looks at first
   std::map<std::string, std::unique_ptr<ServiceSlot>> services_;
   // Services whose way to carry has changed, with the flows that they had.
   std::vector<std::unique_ptr<ServiceSlot>> outdated_;
   std::vector<std::unique_ptr<Flow>> flows_;
   LingeringCloses lingering_{loop_};
+  const WorkerContext context_;
+  std::vector<std::function<void()>> when_empty_;
   MemberTimer<Worker, &Worker::SweepUnused> sweep_timer_{this};
   std::thread thread_;
 };

@@ -95,6 +95,7 @@ void EventLoop::RunOnce(absl::Duration max_wait) {
     // A destructor may retire what it owned.
     const auto dying = std::exchange(retired_, {});
   }
+  if (passes_ != nullptr) passes_->Record(MonotonicNow().nanos() - now_.nanos());
 }
 
 int EventLoop::WaitMillis(absl::Duration max_wait) const {

@@ -20,9 +20,15 @@ namespace {
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
 // How often names are looked up again and weights relaxed.
 constexpr int kReportsPerRefresh = 5;
+// A successor whose saved snapshot is of no use asks the controller for this long.
+constexpr absl::Duration kReadyTimeout = absl::Seconds(30);
 constexpr Backoff::Options kReconnect = {
     .initial = absl::Milliseconds(250), .max = absl::Seconds(10), .factor = 2.0};
-constexpr int kMaxMessageBytes = 4 * 1024 * 1024;
+// A snapshot of 100,000 endpoints has some 10 MiB.
+constexpr int kMaxMessageBytes = 32 * 1024 * 1024;
+// Weights move twice a second; a proxy that starts from a file this old corrects itself within a
+// second of reaching its controller.
+constexpr absl::Duration kSaveInterval = absl::Seconds(5);
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
   grpc::ChannelArguments args;
@@ -102,6 +108,7 @@ DiscoverySubscriber::~DiscoverySubscriber() {
   }
   reader_.join();
   ticker_.join();
+  SaveIfDue(/*at_once=*/true);
 }
 
 bool DiscoverySubscriber::stopping() const {
@@ -122,51 +129,84 @@ void DiscoverySubscriber::LoadSaved() {
   // An empty file parses as well, as a snapshot without a version.
   const bool whole = snapshot.ParseFromString(*bytes) && snapshot.id().version() > 0;
   if (!whole) {
-    LogWarn("saved snapshot {} is damaged and not used; it is replaced by the next one",
+    LogWarn("saved snapshot {} is damaged and not used; the next snapshot replaces it",
             options_.snapshot_file);
     return;
   }
-  const absl::Status taken = TakeSnapshot(snapshot);
+  const std::string id = IdText(snapshot.id());
+  const absl::Status taken = TakeSnapshot(std::make_shared<v1::Snapshot>(std::move(snapshot)));
   if (taken.ok()) {
-    LogInfo("serving the saved snapshot {}", IdText(snapshot.id()));
+    LogInfo("serving the saved snapshot {}", id);
   } else {
-    LogWarn("saved snapshot {} not used: {}", IdText(snapshot.id()), StdView(taken.message()));
+    LogWarn("saved snapshot {} not used: {}", id, StdView(taken.message()));
   }
 }
 
-void DiscoverySubscriber::Save(const v1::Snapshot& snapshot) const {
+// A snapshot in which weights alone moved is not worth a write each time.
+void DiscoverySubscriber::SaveIfDue(bool at_once) {
   if (options_.snapshot_file.empty()) return;
+  std::shared_ptr<const v1::Snapshot> snapshot;
+  {
+    absl::MutexLock lock(&mutex_);
+    const bool due = at_once || MonotonicNow() - saved_at_ >= kSaveInterval;
+    if (!unsaved_ || !due) return;
+    unsaved_ = false;
+    saved_at_ = MonotonicNow();
+    snapshot = snapshot_;
+  }
+  absl::MutexLock lock(&save_mutex_);
   const absl::Status saved =
-      WriteFileAtomically(options_.snapshot_file, snapshot.SerializeAsString());
+      WriteFileAtomically(options_.snapshot_file, snapshot->SerializeAsString());
   if (!saved.ok()) LogWarn("snapshot not saved: {}", StdView(saved.message()));
 }
 
-absl::Status DiscoverySubscriber::TakeSnapshot(const v1::Snapshot& snapshot) {
+absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot) {
   absl::MutexLock apply_lock(&apply_mutex_);
-  const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
+  auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
   if (!table.ok()) return table.status();
-  calls_.apply(*table);
-  table_ = *table;
+  PutIntoService(*std::move(table));
   // Under both locks: a refresh in between would put the snapshot before this one back into
   // service.
   absl::MutexLock lock(&mutex_);
-  snapshot_ = snapshot;
+  snapshot_ = std::move(snapshot);
   ready_ = true;
   return absl::OkStatus();
 }
 
-absl::Status DiscoverySubscriber::OnResponse(const v1::SubscribeResponse& response) {
-  v1::Snapshot current;
+void DiscoverySubscriber::PutIntoService(std::shared_ptr<const RoutingTable> table) {
+  calls_.apply(table);
+  // Workers have taken the table before by now, and this thread deletes the one before that: to
+  // free thousands of endpoints would hold up a worker's loop.
+  retired_table_ = std::exchange(table_, std::move(table));
+}
+
+absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
+  std::shared_ptr<const v1::Snapshot> current;
   {
     absl::MutexLock lock(&mutex_);
     current = snapshot_;
     last_heard_ = MonotonicNow();
   }
-  const absl::StatusOr<v1::Snapshot> next = NextSnapshot(current, response);
+  const bool up_to_date = response.has_up_to_date();
+  absl::StatusOr<v1::Snapshot> next = NextSnapshot(*current, std::move(response));
   if (!next.ok()) return next.status();
-  if (absl::Status taken = TakeSnapshot(*next); !taken.ok()) return taken;
-  if (!response.has_up_to_date()) Save(*next);
+  // Also one that this proxy holds already: its weights may have been relaxed meanwhile.
+  if (up_to_date) return TakeSnapshot(std::move(current));
+  if (absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
+      !taken.ok()) {
+    return taken;
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    unsaved_ = true;
+  }
+  SaveIfDue(/*at_once=*/!OnlyWeightsMoved());
   return absl::OkStatus();
+}
+
+bool DiscoverySubscriber::OnlyWeightsMoved() const {
+  absl::MutexLock lock(&apply_mutex_);
+  return retired_table_ != nullptr && trunkline::OnlyWeightsMoved(*retired_table_, *table_);
 }
 
 void DiscoverySubscriber::ReadLoop() {
@@ -183,14 +223,14 @@ void DiscoverySubscriber::ReadLoop() {
       hello.mutable_hello()->set_proxy_id(options_.proxy_id);
       hello.mutable_hello()->set_version(kVersion);
       hello.mutable_hello()->set_workers(stats_.workers().size());
-      *hello.mutable_hello()->mutable_have() = snapshot_.id();
+      *hello.mutable_hello()->mutable_have() = snapshot_->id();
     }
     stream->Write(hello);
     v1::SubscribeResponse response;
     while (stream->Read(&response)) {
-      const absl::Status taken = OnResponse(response);
       v1::SubscribeRequest ack;
       ack.mutable_ack()->set_nonce(response.nonce());
+      const absl::Status taken = OnResponse(std::move(response));
       if (!taken.ok()) {
         LogError("snapshot refused, the last good one stays: {}", StdView(taken.message()));
         ack.mutable_ack()->set_error(std::string(taken.message()));
@@ -201,7 +241,7 @@ void DiscoverySubscriber::ReadLoop() {
         connected_ = true;
         ++(taken.ok() ? acks_ : nacks_);
         refusal_ = std::string(taken.message());
-        *ack.mutable_ack()->mutable_have() = snapshot_.id();
+        *ack.mutable_ack()->mutable_have() = snapshot_->id();
       }
       backoff.Reset();
       stream->Write(ack);
@@ -238,23 +278,27 @@ void DiscoverySubscriber::TickLoop() {
       request.mutable_traffic()->set_listeners_missing(missing);
       stream->Write(request);
     }
+    SaveIfDue(/*at_once=*/false);
     if (tick % kReportsPerRefresh == 0) Reapply();
   }
 }
 
 void DiscoverySubscriber::Reapply() {
   absl::MutexLock apply_lock(&apply_mutex_);
-  v1::Snapshot snapshot;
+  std::shared_ptr<const v1::Snapshot> snapshot;
+  absl::Duration silence;
   {
     absl::MutexLock lock(&mutex_);
     if (!ready_) return;
-    const absl::Duration silence = connected_ ? absl::ZeroDuration() : MonotonicNow() - last_heard_;
-    snapshot = RelaxedSnapshot(snapshot_, silence);
+    if (!connected_) silence = MonotonicNow() - last_heard_;
+    snapshot = snapshot_;
   }
-  const auto table = BuildRoutingTable(snapshot, table_.get(), Lookup, stats_);
+  if (IsRelaxed(silence)) {
+    snapshot = std::make_shared<const v1::Snapshot>(RelaxedSnapshot(*snapshot, silence));
+  }
+  auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
   if (!table.ok() || (*table)->services == table_->services) return;
-  calls_.apply(*table);
-  table_ = *table;
+  PutIntoService(*std::move(table));
 }
 
 std::string DiscoverySubscriber::RetryListeners() {
@@ -272,6 +316,7 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
     report.set_trunks(report.trunks() + worker.trunks.Value());
   }
   auto before = std::exchange(reported_, {});
+  reported_.reserve(before.size());
   for (const auto& endpoint : stats_.Endpoints()) {
     Reported sum;
     v1::EndpointTraffic& item = *report.add_endpoints();
@@ -285,11 +330,10 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
       item.set_active(item.active() + cell.active.Value());
       item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
     }
-    Reported last = before[{endpoint->service, endpoint->endpoint_id}];
-    // An endpoint that left and came back since the last report counts from zero again.
-    if (sum.flows < last.flows || sum.connects < last.connects || sum.errors < last.errors) {
-      last = {};
-    }
+    // An endpoint that left and came back since the last report is another object and counts from
+    // zero.
+    const auto found = before.find(endpoint);
+    const Reported last = found != before.end() ? found->second : Reported();
     item.set_requests(sum.flows - last.flows);
     item.set_errors(sum.errors - last.errors);
     const uint64_t connects = sum.connects - last.connects;
@@ -297,9 +341,15 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
       item.set_connect_seconds(static_cast<double>(sum.connect_nanos - last.connect_nanos) * 1e-9 /
                                static_cast<double>(connects));
     }
-    reported_[{endpoint->service, endpoint->endpoint_id}] = sum;
+    reported_.emplace(endpoint, sum);
   }
   return report;
+}
+
+bool DiscoverySubscriber::AwaitReady() const {
+  absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(&ready_), kReadyTimeout);
+  return ready_;
 }
 
 std::string DiscoverySubscriber::NotReady() const {
@@ -315,16 +365,16 @@ void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
   absl::MutexLock lock(&mutex_);
   writer.AddGauge("proxy_controller_connected", "1: subscribed to a controller", {}, connected_);
   writer.AddGauge("proxy_snapshot_epoch", "Epoch of the snapshot in service", {},
-                  static_cast<double>(snapshot_.id().epoch()));
+                  static_cast<double>(snapshot_->id().epoch()));
   writer.AddGauge("proxy_snapshot_version", "Version of the snapshot in service", {},
-                  static_cast<double>(snapshot_.id().version()));
+                  static_cast<double>(snapshot_->id().version()));
   writer.AddGauge("proxy_snapshot_age_seconds", "Since the controller was last heard of", {},
                   absl::ToDoubleSeconds(MonotonicNow() - last_heard_));
   writer.AddCounter("proxy_snapshots_applied_total", "Snapshots acknowledged", {},
                     static_cast<double>(acks_));
   writer.AddCounter("proxy_snapshots_rejected_total", "Snapshots refused", {},
                     static_cast<double>(nacks_));
-  for (const v1::Service& service : snapshot_.services()) {
+  for (const v1::Service& service : snapshot_->services()) {
     for (const v1::Endpoint& endpoint : service.endpoints()) {
       writer.AddGauge("proxy_endpoint_weight", "Weight of the endpoint in the last snapshot",
                       {{"service", service.name()}, {"endpoint", endpoint.endpoint_id()}},

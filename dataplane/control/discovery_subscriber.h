@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
@@ -45,7 +46,10 @@ class DiscoverySubscriber {
   DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
   ~DiscoverySubscriber();
 
-  // Empty once a table is in service; else what is missing.
+  // Waits until a table is in service, at most as long as a successor of a running proxy may take.
+  // Returns false if there is none.
+  bool AwaitReady() const;
+  // Returns an empty string once a table is in service, otherwise what is missing.
   std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
 
@@ -55,9 +59,12 @@ class DiscoverySubscriber {
   void ReadLoop();
   void TickLoop();
   void LoadSaved();
-  void Save(const v1::Snapshot& snapshot) const;
-  absl::Status TakeSnapshot(const v1::Snapshot& snapshot);
-  absl::Status OnResponse(const v1::SubscribeResponse& response);
+  void SaveIfDue(bool at_once);
+  absl::Status TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot);
+  void PutIntoService(std::shared_ptr<const RoutingTable> table)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(apply_mutex_);
+  bool OnlyWeightsMoved() const;
+  absl::Status OnResponse(v1::SubscribeResponse response);
   void Reapply();
   std::string RetryListeners();
   v1::TrafficReport MakeTrafficReport();
@@ -68,15 +75,20 @@ class DiscoverySubscriber {
   const DataPlaneCalls calls_;
 
   // One table is put into service at a time.
-  absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  mutable absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::shared_ptr<const RoutingTable> table_ ABSL_GUARDED_BY(apply_mutex_);
+  std::shared_ptr<const RoutingTable> retired_table_ ABSL_GUARDED_BY(apply_mutex_);
+  absl::Mutex save_mutex_;  // one write of the file at a time
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
   std::string refusal_ ABSL_GUARDED_BY(mutex_);  // of the last snapshot, until ready
-  v1::Snapshot snapshot_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const v1::Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_) =
+      std::make_shared<const v1::Snapshot>();
+  bool unsaved_ ABSL_GUARDED_BY(mutex_) = false;
+  MonotonicTime saved_at_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime last_heard_ ABSL_GUARDED_BY(mutex_);
   uint64_t acks_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
@@ -89,7 +101,7 @@ class DiscoverySubscriber {
     uint64_t connects = 0;
     uint64_t connect_nanos = 0;
   };
-  std::map<std::pair<std::string, std::string>, Reported> reported_;
+  absl::flat_hash_map<std::shared_ptr<EndpointStats>, Reported> reported_;
   MonotonicTime reported_at_;
 
   std::thread reader_;

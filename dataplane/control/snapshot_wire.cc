@@ -1,13 +1,17 @@
 #include "dataplane/control/snapshot_wire.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <tuple>
+#include <utility>
+#include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/proxy_version_wire.h"
 #include "dataplane/control/codecs.h"
@@ -19,7 +23,7 @@ constexpr absl::Duration kRelaxAfter = absl::Minutes(1);
 constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
 // Of one snapshot: a limit on what a confused controller can make a proxy hold.
 constexpr int kMaxServices = 1000;
-constexpr int kMaxEndpoints = 10'000;
+constexpr int kMaxEndpoints = 100'000;
 // Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
 constexpr double kMaxWeight = 1e18;
 // Of a protocol that has one request at a time on a connection: as many requests as go at once.
@@ -70,27 +74,97 @@ absl::Status CheckWeight(const std::string& where, const char* field, double val
                                                  kMaxWeight, "; got ", value));
 }
 
+// An address that is a number or a path stays what it is; a name may resolve to another one later.
+bool IsName(const Address& address) {
+  IpPort ip;
+  return !address.is_unix() && !ParseIp(address.host, IpPort::Family::kIpv4, &ip) &&
+         !ParseIp(address.host, IpPort::Family::kIpv6, &ip);
+}
+
+// `previous` is the endpoint of the same id in the table before, or null.
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
-                                      const Resolver& resolve, TrafficStats& stats) {
+                                      const Endpoint* previous, const Resolver& resolve,
+                                      TrafficStats& stats) {
   const std::string where = absl::StrCat("service ", service, ", endpoint ", from.endpoint_id());
-  if (from.endpoint_id().empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": endpoint_id is empty"));
-  }
   absl::Status numbers = CheckWeight(where, "weight", from.weight());
   numbers.Update(CheckWeight(where, "capacity", from.capacity()));
   if (!numbers.ok()) return numbers;
+  const bool same_address = previous != nullptr && previous->address == from.address();
+  Endpoint endpoint;
+  if (same_address) {
+    endpoint = *previous;
+  } else {
+    endpoint.id = from.endpoint_id();
+    endpoint.address = from.address();
+    endpoint.stats = stats.Endpoint(service, endpoint.id);
+  }
+  endpoint.weight = from.draining() ? 0 : from.weight();
+  if (same_address && !endpoint.is_name) return endpoint;
   const absl::StatusOr<Address> address = ParseAddress(from.address());
   if (!address.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": address: ", address.status().message()));
   }
-  Endpoint endpoint;
-  endpoint.id = from.endpoint_id();
-  endpoint.address = from.address();
+  endpoint.is_name = IsName(*address);
   endpoint.resolved = resolve(*address);
-  endpoint.weight = from.draining() ? 0 : from.weight();
-  endpoint.stats = stats.Endpoint(service, endpoint.id);
   return endpoint;
+}
+
+// The endpoints of a service, sorted by id.
+absl::StatusOr<std::vector<const v1::Endpoint*>> SortEndpoints(const v1::Service& from) {
+  std::vector<const v1::Endpoint*> sorted;
+  sorted.reserve(static_cast<size_t>(from.endpoints_size()));
+  for (const v1::Endpoint& endpoint : from.endpoints()) {
+    if (endpoint.endpoint_id().empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", from.name(), ", endpoint : endpoint_id is empty"));
+    }
+    sorted.push_back(&endpoint);
+  }
+  const auto id = [](const v1::Endpoint* endpoint) -> const std::string& {
+    return endpoint->endpoint_id();
+  };
+  if (!std::ranges::is_sorted(sorted, {}, id)) std::ranges::sort(sorted, {}, id);
+  const auto twice = std::ranges::adjacent_find(sorted, {}, id);
+  if (twice == sorted.end()) return sorted;
+  return absl::InvalidArgumentError(
+      absl::StrCat("service ", from.name(), ": endpoint ", id(*twice), " is there twice"));
+}
+
+bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
+  return a.id == b.id && a.address == b.address && a.stats == b.stats &&
+         SameTarget(a.resolved, b.resolved);
+}
+
+// Unique in the process, whichever table a set is made for.
+uint64_t NewLayout() {
+  static std::atomic<uint64_t> last = 0;
+  return ++last;
+}
+
+// What does not change from `previous`, which may be null, is taken from there: snapshots of
+// thousands of endpoints come twice a second, and their weights alone move.
+absl::Status ReadEndpoints(const v1::Service& from, const EndpointSet* previous,
+                           const Resolver& resolve, TrafficStats& stats, EndpointSet& set) {
+  const auto sorted = SortEndpoints(from);
+  if (!sorted.ok()) return sorted.status();
+  set.endpoints.reserve(sorted->size());
+  const std::vector<Endpoint> none;
+  const std::vector<Endpoint>& old = previous != nullptr ? previous->endpoints : none;
+  size_t next = 0;
+  for (const v1::Endpoint* item : *sorted) {
+    while (next < old.size() && old[next].id < item->endpoint_id()) ++next;
+    const bool known = next < old.size() && old[next].id == item->endpoint_id();
+    absl::StatusOr<Endpoint> endpoint =
+        ReadEndpoint(from.name(), *item, known ? &old[next] : nullptr, resolve, stats);
+    if (!endpoint.ok()) return endpoint.status();
+    set.endpoints.push_back(*std::move(endpoint));
+  }
+  set.weights = MakeWeights(set.endpoints);
+  const bool same_layout =
+      previous != nullptr && std::ranges::equal(old, set.endpoints, SameEndpoint);
+  set.layout = same_layout ? previous->layout : NewLayout();
+  return absl::OkStatus();
 }
 
 // 0 stands for what is there already.
@@ -173,6 +247,7 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
 }
 
 absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
+                                                         const EndpointSet* previous,
                                                          const Resolver& resolve,
                                                          TrafficStats& stats) {
   if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
@@ -192,30 +267,12 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
   if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
   set->stats = stats.Listener(from.name());
-  std::set<std::string> ids;
-  for (const v1::Endpoint& item : from.endpoints()) {
-    absl::StatusOr<Endpoint> endpoint = ReadEndpoint(from.name(), item, resolve, stats);
-    if (!endpoint.ok()) return endpoint.status();
-    if (!ids.insert(endpoint->id).second) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("service ", from.name(), ": endpoint ", endpoint->id, " is there twice"));
-    }
-    set->endpoints.push_back(*std::move(endpoint));
-  }
+  const absl::Status read = ReadEndpoints(from, previous, resolve, stats, *set);
+  if (!read.ok()) return read;
   return set;
 }
 
-bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b) {
-  if (a.has_value() != b.has_value()) return false;
-  return !a || (a->size == b->size && std::memcmp(&a->storage, &b->storage, a->size) == 0);
-}
-
-bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
-  return a.id == b.id && a.address == b.address && a.weight == b.weight &&
-         SameTarget(a.resolved, b.resolved);
-}
-
-bool SameSet(const EndpointSet& a, const EndpointSet& b) {
+bool SameButWeights(const EndpointSet& a, const EndpointSet& b) {
   const auto limits = [](const FlowLimits& l) {
     return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients,
                       l.max_clients_per_source);
@@ -223,35 +280,40 @@ bool SameSet(const EndpointSet& a, const EndpointSet& b) {
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
          a.forwarding_key == b.forwarding_key &&
          a.accept_proxy_protocol == b.accept_proxy_protocol &&
-         a.send_proxy_protocol == b.send_proxy_protocol &&
-         std::equal(a.endpoints.begin(), a.endpoints.end(), b.endpoints.begin(), b.endpoints.end(),
-                    SameEndpoint);
+         a.send_proxy_protocol == b.send_proxy_protocol && SameLayout(a, b);
 }
 
-std::shared_ptr<const EndpointSet> ShareWith(const RoutingTable* previous,
-                                             std::shared_ptr<EndpointSet> set) {
-  if (previous == nullptr) return set;
-  for (const auto& old : previous->services) {
-    if (SameSet(*old, *set)) return old;
+bool SameSet(const EndpointSet& a, const EndpointSet& b) {
+  return SameButWeights(a, b) &&
+         std::ranges::equal(a.endpoints, b.endpoints, {}, &Endpoint::weight, &Endpoint::weight);
+}
+
+v1::Snapshot ApplyDelta(const v1::Snapshot& base, v1::SnapshotDelta delta) {
+  std::map<std::string_view, const v1::Service*> kept;
+  for (const v1::Service& service : base.services()) kept[service.name()] = &service;
+  for (const std::string& name : delta.removed_services()) kept.erase(name);
+  std::map<std::string, v1::Service*> changed;
+  for (v1::Service& service : *delta.mutable_services()) {
+    kept.erase(service.name());
+    changed[service.name()] = &service;
   }
-  return set;
-}
-
-v1::Snapshot ApplyDelta(const v1::Snapshot& base, const v1::SnapshotDelta& delta) {
-  std::map<std::string, v1::Service> services;
-  for (const v1::Service& service : base.services()) services[service.name()] = service;
-  for (const std::string& name : delta.removed_services()) services.erase(name);
-  for (const v1::Service& service : delta.services()) services[service.name()] = service;
   v1::Snapshot next;
   *next.mutable_id() = delta.id();
-  for (auto& [name, service] : services) *next.add_services() = std::move(service);
+  auto unchanged = kept.begin();
+  for (const auto& [name, service] : changed) {
+    for (; unchanged != kept.end() && unchanged->first < name; ++unchanged) {
+      *next.add_services() = *unchanged->second;
+    }
+    *next.add_services() = std::move(*service);
+  }
+  for (; unchanged != kept.end(); ++unchanged) *next.add_services() = *unchanged->second;
   return next;
 }
 
 }  // namespace
 
 absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
-                                          const v1::SubscribeResponse& response) {
+                                          v1::SubscribeResponse response) {
   if (response.has_up_to_date()) {
     if (Order(response.up_to_date()) == Order(current.id())) return current;
     return absl::FailedPreconditionError(absl::StrCat("told to be up to date with ",
@@ -266,8 +328,9 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
   if (!response.has_delta() && !response.has_snapshot()) {
     return absl::InvalidArgumentError("the response has neither snapshot nor delta");
   }
-  v1::Snapshot next =
-      response.has_delta() ? ApplyDelta(current, response.delta()) : response.snapshot();
+  v1::Snapshot next = response.has_delta()
+                          ? ApplyDelta(current, std::move(*response.mutable_delta()))
+                          : std::move(*response.mutable_snapshot());
   if (Order(next.id()) < Order(current.id())) {
     return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
                                                       " is older than ", IdText(current.id()),
@@ -287,6 +350,10 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
   auto table = std::make_shared<RoutingTable>();
   table->epoch = snapshot.id().epoch();
   table->version = snapshot.id().version();
+  absl::flat_hash_map<std::string_view, std::shared_ptr<const EndpointSet>> before;
+  if (previous != nullptr) {
+    for (const auto& set : previous->services) before[set->service] = set;
+  }
   std::set<std::string> names;
   std::map<std::string, std::string> listeners;
   for (const v1::Service& item : snapshot.services()) {
@@ -294,7 +361,9 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
       return absl::InvalidArgumentError(
           absl::StrCat("service ", item.name(), ": more than ", kMaxEndpoints, " endpoints"));
     }
-    absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, resolve, stats);
+    const auto found = before.find(item.name());
+    const auto old = found != before.end() ? found->second : nullptr;
+    absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, old.get(), resolve, stats);
     if (!set.ok()) return set.status();
     if (!names.insert((*set)->service).second) {
       return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is there twice"));
@@ -304,14 +373,26 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
       return absl::InvalidArgumentError(absl::StrCat(
           "services ", taken->second, " and ", item.name(), " both listen on ", taken->first));
     }
-    table->services.push_back(ShareWith(previous, *std::move(set)));
+    const bool same = old != nullptr && SameSet(*old, **set);
+    table->services.push_back(same ? old : *std::move(set));
   }
   return table;
 }
 
+bool OnlyWeightsMoved(const RoutingTable& before, const RoutingTable& after) {
+  const auto takes = [](const Endpoint& endpoint) { return endpoint.weight > 0; };
+  const auto alike = [&](const auto& a, const auto& b) {
+    return a == b || (SameButWeights(*a, *b) &&
+                      std::ranges::equal(a->endpoints, b->endpoints, {}, takes, takes));
+  };
+  return std::ranges::equal(before.services, after.services, alike);
+}
+
+bool IsRelaxed(absl::Duration silence) { return silence > kRelaxAfter; }
+
 v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence) {
   v1::Snapshot relaxed = snapshot;
-  if (silence <= kRelaxAfter) return relaxed;
+  if (!IsRelaxed(silence)) return relaxed;
   const double keep = std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
   for (v1::Service& service : *relaxed.mutable_services()) {
     double weights = 0;

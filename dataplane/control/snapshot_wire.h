@@ -18,7 +18,7 @@ namespace trunkline {
 // The snapshot that `response` makes of `current`. FAILED_PRECONDITION: older than current, or a
 // delta for another base.
 absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
-                                          const v1::SubscribeResponse& response);
+                                          v1::SubscribeResponse response);
 
 using Resolver = std::function<std::optional<SocketAddress>(const Address&)>;
 
@@ -29,9 +29,13 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
                                                                       const Resolver& resolve,
                                                                       TrafficStats& stats);
 
+// Returns true if `after` differs from `before` in positive weights alone.
+bool OnlyWeightsMoved(const RoutingTable& before, const RoutingTable& after);
+
 // Weights of a proxy that heard nothing of its controller for `silence`: from one minute on they
 // relax toward learned capacity (half-life 30 s), because what was measured of load then says less
 // and less about now.
+bool IsRelaxed(absl::Duration silence);
 v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence);
 
 }  // namespace trunkline

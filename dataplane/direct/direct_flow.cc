@@ -23,13 +23,13 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
     : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
   client_.fd = std::move(client);
-  unsent_share_.BelongTo(router.to_client_buffered_bytes());
-  pending_share_.BelongTo(router.from_client_buffered_bytes());
-  piped_share_.BelongTo(router.piped_bytes());
-  connection_share_.BelongTo(router.direct_connections());
-  reserved_share_.BelongTo(router.reserved_sockets());
+  unsent_share_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
+  pending_share_.BelongTo(&router.worker().stats.from_client_buffered_bytes);
+  piped_share_.BelongTo(&router.worker().stats.piped_bytes);
+  connection_share_.BelongTo(&router.worker().stats.direct_connections);
+  reserved_share_.BelongTo(&router.worker().stats.reserved_sockets);
   reserved_share_.Set(1);
-  up_.max_pipes = down_.max_pipes = router.max_pipes();
+  up_.max_pipes = down_.max_pipes = router.worker().max_pipes;
   up_.Prime(first);
   up_age_.Update(0, first.size(), loop.now());
   CountHeld();
@@ -41,13 +41,13 @@ DirectFlow::~DirectFlow() { loop_.CancelFlush(this); }
 void DirectFlow::Begin() { router().Route(*this); }
 
 bool DirectFlow::Start(EndpointState& endpoint) {
-  if (!endpoint.endpoint.resolved) return false;
-  const auto& budget = endpoint.endpoint.stats->budget(router().worker());
+  if (!endpoint.endpoint().resolved) return false;
+  const auto& budget = endpoint.endpoint().stats->budget(router().worker().index);
   const uint32_t limit = router().max_connections();
   lease_ = ConnectionLease(budget, limit);
   if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(budget, limit);
   if (!lease_) return false;
-  ConnectResult result = router().dialer().Connect(*endpoint.endpoint.resolved);
+  ConnectResult result = router().worker().dialer.Connect(*endpoint.endpoint().resolved);
   if (Dialer::IsOurFault(result)) {
     // Nobody who waits is told of the place: without a socket it is of no use to them, either.
     lease_.Reset();

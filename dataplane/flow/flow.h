@@ -20,6 +20,7 @@
 
 #include "common/base/clock.h"
 #include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/pending_queue.h"
 
 namespace trunkline {
 
@@ -44,7 +45,7 @@ enum class FlowEnd {
   kMemory,       // memory was short, and much was kept for it
 };
 
-class Flow {
+class Flow : public PendingQueue<Flow>::Entry {
  public:
   virtual ~Flow() = default;
 

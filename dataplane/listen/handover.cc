@@ -26,10 +26,12 @@ constexpr char kReady = 'R';
 constexpr size_t kMaxMessageBytes = 4096;
 // Sockets of one proxy: services times workers, far below this.
 constexpr size_t kMaxSockets = 100'000;
-// What either side takes to answer.
+// How long either side may take to answer.
 constexpr int kAnswerMillis = 5'000;
-// What a successor takes to read its snapshot and to serve.
+// How long a successor may take to read its snapshot and to serve.
 constexpr int kReadyMillis = 60'000;
+// How long a predecessor may take to release its admin port.
+constexpr int kReleaseMillis = 10'000;
 
 absl::StatusOr<sockaddr_un> UnixName(const std::string& path) {
   sockaddr_un name{.sun_family = AF_UNIX};
@@ -92,7 +94,7 @@ Message ReceiveMessage(int peer, int millis) {
   return result;
 }
 
-// Sockets are what they are worth: only a process of the same user, or root, gets them.
+// Only a process of the same user, or root, gets the sockets.
 bool IsOurs(int peer) {
   ucred who{};
   socklen_t size = sizeof who;
@@ -104,6 +106,7 @@ bool IsOurs(int peer) {
 
 absl::StatusOr<Inheritance> Inheritance::Take(const std::string& path) {
   Inheritance result;
+  if (path.empty()) return result;
   absl::StatusOr<sockaddr_un> name = UnixName(path);
   if (!name.ok()) return name.status();
   UniqueFd peer(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
@@ -122,13 +125,19 @@ absl::StatusOr<Inheritance> Inheritance::Take(const std::string& path) {
 }
 
 void Inheritance::Confirm() {
-  if (peer_) SendMessage(peer_.get(), kReady, "", -1);
+  if (!peer_) return;
+  SendMessage(peer_.get(), kReady, "", -1);
+  if (!IsReadable(peer_.get(), kReleaseMillis)) {
+    LogWarn("the predecessor did not release its admin port within {} ms", kReleaseMillis);
+  }
   peer_.Reset();
 }
 
-absl::StatusOr<std::unique_ptr<HandoverServer>> HandoverServer::Start(const std::string& path,
-                                                                      Offer offer,
-                                                                      std::function<void()> taken) {
+absl::StatusOr<std::unique_ptr<HandoverServer>> HandoverServer::Start(
+    const std::string& path, Offer offer, std::function<void()> on_taken) {
+  if (path.empty()) {
+    return absl::WrapUnique(new HandoverServer(UniqueFd(), std::move(offer), std::move(on_taken)));
+  }
   absl::StatusOr<sockaddr_un> name = UnixName(path);
   if (!name.ok()) return name.status();
   struct stat info;
@@ -140,14 +149,14 @@ absl::StatusOr<std::unique_ptr<HandoverServer>> HandoverServer::Start(const std:
         absl::StrCat("handover_socket: cannot listen on ", path, ": ", ErrorText(errno)));
   }
   return absl::WrapUnique(
-      new HandoverServer(std::move(listener), std::move(offer), std::move(taken)));
+      new HandoverServer(std::move(listener), std::move(offer), std::move(on_taken)));
 }
 
-HandoverServer::HandoverServer(UniqueFd listener, Offer offer, std::function<void()> taken)
+HandoverServer::HandoverServer(UniqueFd listener, Offer offer, std::function<void()> on_taken)
     : listener_(std::move(listener)),
       stop_(eventfd(0, EFD_CLOEXEC)),
       offer_(std::move(offer)),
-      taken_(std::move(taken)),
+      on_taken_(std::move(on_taken)),
       thread_([this] { Run(); }) {}
 
 HandoverServer::~HandoverServer() {
@@ -156,21 +165,37 @@ HandoverServer::~HandoverServer() {
   thread_.join();
 }
 
+bool HandoverServer::taken() const {
+  absl::MutexLock lock(&mutex_);
+  return taken_;
+}
+
+void HandoverServer::Release() {
+  absl::MutexLock lock(&mutex_);
+  successor_.Reset();
+}
+
 void HandoverServer::Run() {
+  if (!listener_) return;
   while (true) {
     std::array<pollfd, 2> wait = {pollfd{.fd = listener_.get(), .events = POLLIN},
                                   pollfd{.fd = stop_.get(), .events = POLLIN}};
     if (poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) return;
     if (wait[1].revents != 0) return;
     if (wait[0].revents == 0) continue;
-    const UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!peer || !IsOurs(peer.get()) || !Serve(peer.get())) continue;
-    taken_();
+    {
+      absl::MutexLock lock(&mutex_);
+      taken_ = true;
+      successor_ = std::move(peer);
+    }
+    on_taken_();
     return;
   }
 }
 
-// True: the successor serves.
+// Returns true if the successor serves.
 bool HandoverServer::Serve(int peer) {
   if (SendAll(peer)) {
     LogInfo("listening sockets handed to a successor");

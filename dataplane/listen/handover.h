@@ -1,17 +1,16 @@
-// Listening sockets pass from a running proxy to the one that replaces it: no connect is lost.
+// Passes listening sockets from a running proxy to its successor, so that no connect is lost.
 //
-//   new                                            old, which listens on a unix socket of its own
-//   user
+//   successor                                        predecessor, which listens on a unix socket
 //    | -- connect ---------------------------------->|
 //    |<- "S" service, its address + a descriptor ----|  one message for each listening socket
-//    |<- "E" ----------------------------------------|  that was all
-//    |   (serves on them; both accept for a moment)
-//    | -- "R" -------------------------------------->|  the old one stops accepting, finishes what
-//    it has and ends
+//    |<- "E" ----------------------------------------|  the last message
+//    |   (serves; both accept for a moment)          |
+//    | -- "R" -------------------------------------->|  stops accepting, releases its admin port
+//    |<- closes -------------------------------------|  and its name, then finishes its flows
 //
-// The sockets are the same ones, with the connections that wait in them; were they closed and bound
-// anew, those would be reset. A new proxy that dies before "R" changes nothing. Packets
-// (SOCK_SEQPACKET), so a message is whole or absent.
+// The sockets are the same ones, with the connections that wait in them; if they were closed and
+// bound again, the kernel would reset those connections. A successor that dies before "R" changes
+// nothing. Messages are packets (SOCK_SEQPACKET), so each is whole or absent.
 #pragma once
 
 #include <functional>
@@ -21,23 +20,27 @@
 #include <thread>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/unique_fd.h"
 
 namespace trunkline {
 
-// By service and wanted address, as DataPlane names them.
+// Keyed by service and wanted address, as DataPlane names them.
 using ListeningSockets = std::map<std::string, std::vector<UniqueFd>>;
 
-// The new one's side. Confined to main's thread.
+// The successor's side. Confined to main's thread.
 class Inheritance {
  public:
-  // Empty where nobody answers at `path`. UNAVAILABLE: somebody does, and broke off.
+  // Returns an empty one if `path` is empty or no proxy listens there. UNAVAILABLE if the
+  // predecessor answers but breaks off.
   static absl::StatusOr<Inheritance> Take(const std::string& path);
 
   bool empty() const { return !peer_; }
   ListeningSockets TakeSockets() { return std::move(sockets_); }
-  // We serve: the old one may go.
+  // Tells the predecessor that this proxy serves, and waits until it has released its admin port
+  // and its name: until it closes the connection, ends, or 10 s have passed.
   void Confirm();
 
  private:
@@ -45,20 +48,26 @@ class Inheritance {
   ListeningSockets sockets_;
 };
 
-// The old one's side: a thread that waits for a successor. Thread-safe.
+// The predecessor's side: a thread that waits for a successor. Thread-safe.
 class HandoverServer {
  public:
-  // Copies of the sockets of now.
+  // Returns copies of the listening sockets.
   using Offer = std::function<ListeningSockets()>;
 
-  // Replaces a socket file that is there: its owner is about to go. `taken` is called once, from
-  // the server's thread.
+  // Listens at `path`; with an empty one, no successor ever comes. Replaces a socket file that is
+  // there: its owner is about to go. `on_taken` is called once, from the server's thread, after a
+  // successor confirmed.
   static absl::StatusOr<std::unique_ptr<HandoverServer>> Start(const std::string& path, Offer offer,
-                                                               std::function<void()> taken);
+                                                               std::function<void()> on_taken);
   ~HandoverServer();
 
+  // Returns true once a successor has confirmed.
+  bool taken() const;
+  // Tells the successor that the admin port and the name are free.
+  void Release();
+
  private:
-  HandoverServer(UniqueFd listener, Offer offer, std::function<void()> taken);
+  HandoverServer(UniqueFd listener, Offer offer, std::function<void()> on_taken);
   void Run();
   bool Serve(int peer);
   bool SendAll(int peer);
@@ -66,7 +75,10 @@ class HandoverServer {
   const UniqueFd listener_;
   const UniqueFd stop_;
   const Offer offer_;
-  const std::function<void()> taken_;
+  const std::function<void()> on_taken_;
+  mutable absl::Mutex mutex_;
+  bool taken_ ABSL_GUARDED_BY(mutex_) = false;
+  UniqueFd successor_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

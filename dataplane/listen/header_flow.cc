@@ -18,7 +18,7 @@ constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, Opener& opener)
     : Flow(router, loop.now()), loop_(loop), opener_(opener), fd_(std::move(client)) {
-  reserved_share_.BelongTo(router.reserved_sockets());
+  reserved_share_.BelongTo(&router.worker().stats.reserved_sockets);
   reserved_share_.Set(SocketsPerClient(router.set()) - 1);
   loop_.Arm(timer_, limits.first_byte_timeout);
 }

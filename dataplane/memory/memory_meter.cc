@@ -10,9 +10,11 @@
 #include <span>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "common/cgroup/cgroup_files.h"
+#include "common/observe/log.h"
 
 namespace trunkline {
 namespace {
@@ -130,6 +132,20 @@ void GiveBackFreeMemory() {
   malloc_trim(0);
   busy.clear(std::memory_order_release);
 #endif
+}
+
+void LogMemoryBudget(const MemoryMeter& memory) {
+  constexpr int64_t kMebibyte = int64_t{1} << 20;
+  const std::string group =
+      memory.group_limit_bytes() > 0
+          ? absl::StrCat(", control group limit ", memory.group_limit_bytes() / kMebibyte, " MiB")
+          : "";
+  LogInfo("memory budget {} MiB{}", memory.budget_bytes() / kMebibyte, group);
+  const std::optional<MemoryReading> now = memory.Read(0);
+  if (now && now->fullness() > MemoryLevel::kGrowthStops / 2) {
+    LogWarn("{} MiB of {} MiB of memory are used before the first client: there is room for few",
+            now->used_bytes / kMebibyte, now->budget_bytes / kMebibyte);
+  }
 }
 
 }  // namespace trunkline

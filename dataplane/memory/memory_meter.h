@@ -71,4 +71,7 @@ class MemoryMeter {
 // others return at once.
 void GiveBackFreeMemory();
 
+// Logs the budget, and a warning if much of it is used before the first client.
+void LogMemoryBudget(const MemoryMeter& memory);
+
 }  // namespace trunkline

@@ -41,9 +41,9 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
-  unsent_.BelongTo(router.to_client_buffered_bytes());
-  pending_share_.BelongTo(router.from_client_buffered_bytes());
-  reserved_share_.BelongTo(router.reserved_sockets());
+  unsent_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
+  pending_share_.BelongTo(&router.worker().stats.from_client_buffered_bytes);
+  reserved_share_.BelongTo(&router.worker().stats.reserved_sockets);
   reserved_share_.Set(SocketsPerClient(set) - 1);
   loop_.Arm(idle_timer_, std::min(limits_.first_byte_timeout, limits_.idle_timeout));
 }
@@ -195,7 +195,7 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
 
 // To where its other requests are. Not for ever to an endpoint that takes no new ones.
 bool MessageFlow::MaySendOn() const {
-  const bool leaving = endpoint()->carrier == nullptr || endpoint()->endpoint.weight <= 0;
+  const bool leaving = endpoint()->carrier == nullptr || endpoint()->endpoint().weight <= 0;
   return !leaving && connection_->HasRoom() && in_flight_ < kMaxInFlight;
 }
 
@@ -489,7 +489,7 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_re
       return fd_.Reset();
     case Closing::kLingeringFin:
       if (watched_) loop_.Remove(fd_.get());
-      return router().CloseLingering(std::move(fd_));
+      return router().worker().lingering_closes.Add(std::move(fd_));
   }
 }
 

@@ -1,55 +1,55 @@
 #include "dataplane/route/balancer.h"
 
-#include <numeric>
+#include <algorithm>
 
 namespace trunkline {
+namespace {
 
-void Balancer::SetWeights(std::span<const double> weights) {
-  slots_.clear();
-  inverse_weight_.assign(weights.size(), 0.0);
-  std::vector<uint32_t> small;
-  std::vector<uint32_t> large;
-  const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
-  for (uint32_t i = 0; i < weights.size(); ++i) {
-    if (weights[i] <= 0) continue;
-    inverse_weight_[i] = 1.0 / weights[i];
-    slots_.push_back({.keep = weights[i], .self = i, .alias = i});
-  }
-  for (uint32_t s = 0; s < slots_.size(); ++s) {
-    slots_[s].keep *= static_cast<double>(slots_.size()) / sum;
-    (slots_[s].keep < 1.0 ? small : large).push_back(s);
-  }
-  while (!small.empty() && !large.empty()) {
-    Slot& poor = slots_[small.back()];
-    Slot& rich = slots_[large.back()];
-    small.pop_back();
-    poor.alias = rich.self;
-    rich.keep -= 1.0 - poor.keep;
-    if (rich.keep < 1.0) {
-      small.push_back(large.back());
-      large.pop_back();
-    }
-  }
-  // What rounding left over is whole.
-  for (const uint32_t s : small) slots_[s].keep = 1.0;
-  for (const uint32_t s : large) slots_[s].keep = 1.0;
+// With half of the weight at candidates, one draw in 65,536 needs a scan.
+constexpr int kMaxDraws = 16;
+
+bool IsEligible(std::span<const Balancer::Load> loads, std::span<const size_t> excluded, size_t i) {
+  return loads[i].candidate && std::find(excluded.begin(), excluded.end(), i) == excluded.end();
 }
 
-size_t Balancer::Draw(FastRandom& random) const {
-  const double x = random.Uniform() * static_cast<double>(slots_.size());
-  const auto s = static_cast<size_t>(x);
-  const Slot& slot = slots_[s];
-  return x - static_cast<double>(s) < slot.keep ? slot.self : slot.alias;
+}  // namespace
+
+size_t Balancer::Draw(std::span<const Load> loads, FastRandom& random,
+                      std::span<const size_t> excluded) const {
+  for (int draws = 0; draws < kMaxDraws; ++draws) {
+    const size_t i = table_->Draw(random);
+    if (IsEligible(loads, excluded, i)) return i;
+  }
+  return DrawByScan(loads, random, excluded);
 }
 
-size_t Balancer::Pick(std::span<const Load> loads, FastRandom& random) const {
-  if (slots_.empty()) return kNone;
-  if (slots_.size() == 1) return slots_[0].self;
-  const size_t a = Draw(random);
-  const size_t b = Draw(random);
+// Draws with the same probabilities as repeated draws would, in O(n).
+size_t Balancer::DrawByScan(std::span<const Load> loads, FastRandom& random,
+                            std::span<const size_t> excluded) const {
+  double total = 0;
+  for (size_t i = 0; i < table_->size(); ++i) {
+    if (IsEligible(loads, excluded, i)) total += table_->weight(i);
+  }
+  double rest = random.Uniform() * total;
+  size_t last = kNone;
+  for (size_t i = 0; i < table_->size(); ++i) {
+    if (table_->weight(i) <= 0 || !IsEligible(loads, excluded, i)) continue;
+    last = i;
+    rest -= table_->weight(i);
+    if (rest < 0) break;
+  }
+  return last;
+}
+
+size_t Balancer::Pick(std::span<const Load> loads, FastRandom& random,
+                      std::span<const size_t> excluded) const {
+  if (table_->empty()) return kNone;
+  const size_t a = Draw(loads, random, excluded);
+  if (a == kNone) return kNone;
+  const size_t b = Draw(loads, random, excluded);
   if (loads[a].hot != loads[b].hot) return loads[a].hot ? b : a;
-  const double score_a = loads[a].in_flight * inverse_weight_[a];
-  const double score_b = loads[b].in_flight * inverse_weight_[b];
+  const double score_a = loads[a].in_flight * table_->inverse_weight(a);
+  const double score_b = loads[b].in_flight * table_->inverse_weight(b);
   return score_b < score_a ? b : a;
 }
 

@@ -1,6 +1,6 @@
-// Which endpoint gets the next flow: the better of two weighted draws.
+// Picks the endpoint for the next flow: the better of two weighted draws.
 //
-// A weighted draw follows the controller's weights, which are about a second old; choosing the less
+// A weighted draw follows the controller's weights, which are about a second old. Taking the less
 // loaded of two draws by what is in flight there right now (load_estimate.h) corrects them between
 // updates. No endpoint can attract more than twice its weight's share, so a wrong weight or a
 // fast-failing server cannot draw the whole load.
@@ -8,19 +8,24 @@
 // The score is in_flight / weight, and a tie (two idle endpoints, above all) goes to the first
 // draw: at light load the weights are followed exactly. (in_flight + 1) / weight would send a light
 // load to the heaviest endpoint instead; see docs/decisions.md. A hot endpoint loses to one that is
-// not, whatever their scores.
+// not hot, whatever their scores.
 //
-// Pure: values in, an index out. No lock, no allocation in Pick. Externally synchronized.
+// Endpoints that are no candidates right now (unreachable, ejected, excluded by the caller) are
+// rejected and drawn again, which leaves the candidates' shares in proportion to their weights. So
+// an endpoint that comes or goes costs nothing until candidates hold less than half of the weight.
+//
+// Pure: values in, an index out. Pick takes no lock and does not allocate. Externally synchronized.
 // Two choices: Mitzenmacher, "The power of two choices in randomized load balancing", 2001.
-// Alias table: Vose, "A linear algorithm for generating random numbers with a given distribution",
-// 1991.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "common/base/random.h"
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 
@@ -28,31 +33,31 @@ class Balancer {
  public:
   static constexpr size_t kNone = SIZE_MAX;
 
-  // Of one endpoint.
+  // State of one endpoint.
   struct Load {
     double in_flight = 0;
     bool hot = false;  // at its limit, and its score is among the highest
+    bool candidate = true;
   };
 
-  // `weights[i]` of endpoint i, >= 0; an endpoint of weight 0 is never picked. All zero: nothing
-  // is picked.
-  void SetWeights(std::span<const double> weights);
+  // Without a table, nothing is picked.
+  Balancer() = default;
+  explicit Balancer(std::shared_ptr<const AliasTable> table) : table_(std::move(table)) {}
 
-  // `loads[i]` of endpoint i, for every i of SetWeights. kNone: nothing to pick.
-  size_t Pick(std::span<const Load> loads, FastRandom& random) const;
+  double total_weight() const { return table_->total_weight(); }
 
-  bool empty() const { return slots_.empty(); }
+  // `loads[i]` describes endpoint i of the table. Returns kNone if there is no candidate beside
+  // those in `excluded`, which should be few.
+  size_t Pick(std::span<const Load> loads, FastRandom& random,
+              std::span<const size_t> excluded = {}) const;
 
  private:
-  struct Slot {
-    double keep;    // below: this endpoint, else the alias
-    uint32_t self;  // endpoint indices
-    uint32_t alias;
-  };
-  size_t Draw(FastRandom& random) const;
+  size_t Draw(std::span<const Load> loads, FastRandom& random,
+              std::span<const size_t> excluded) const;
+  size_t DrawByScan(std::span<const Load> loads, FastRandom& random,
+                    std::span<const size_t> excluded) const;
 
-  std::vector<Slot> slots_;
-  std::vector<double> inverse_weight_;
+  std::shared_ptr<const AliasTable> table_ = std::make_shared<AliasTable>();
 };
 
 }  // namespace trunkline

@@ -2,87 +2,164 @@
 
 #include <algorithm>
 
+#include "absl/container/inlined_vector.h"
 #include "common/observe/log.h"
+#include "dataplane/route/flow_end_counts.h"
 
 namespace trunkline {
 namespace {
 
-// Refused connects in a row after which an endpoint is left alone for a while.
-constexpr uint32_t kRefusalsToEject = 5;
-// The wait grows with the number of ejections in a row, up to this.
-constexpr absl::Duration kEjectionMax = absl::Seconds(300);
-// A fifth of the flows may be tried again, and a few at once: a dead service must not double its
-// own load.
-constexpr double kRetryTokensPerFlow = 0.2;
-constexpr double kMaxRetryTokens = 100;
-// Clients in the waiting line; beyond, they are refused at once.
-constexpr size_t kMaxWaiting = 10'000;
+// Clients in the pending queue; the next ones are refused at once.
+constexpr size_t kMaxPending = 10'000;
 // One pick in this many is timed: a clock read costs as much as a pick.
 constexpr uint64_t kPicksPerTimedOne = 64;
-// A word changes what is known of its own endpoint at once; what follows from all words together,
-// the scale and who is hot, is looked at this often.
-constexpr absl::Duration kRefreshInterval = absl::Milliseconds(50);
+// Endpoints that are joined in one pass of the loop. Each may dial, which costs 20 us.
+constexpr size_t kJoinsPerPass = 64;
+// Endpoints that are asked to take one flow before it waits. A service of more endpoints that are
+// all full is served as carriers report room.
+constexpr int kMaxStartsPerFlow = 64;
+
+void SetReportUnknown(EndpointCell& cell) {
+  cell.server_active.Set(EndpointCell::kUnknown);
+  cell.server_utilization.Set(EndpointCell::kUnknown);
+}
+
+std::shared_ptr<const AliasTable> WeightsOf(const EndpointSet& set) {
+  return set.weights != nullptr ? set.weights : MakeWeights(set.endpoints);
+}
 
 }  // namespace
 
-ServiceRouter::ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, Place place,
-                             uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
-                             absl::Duration ejection_base)
-    : loop_(loop),
+ServiceRouter::ServiceRouter(const WorkerContext& worker, Owner& owner, const Options& options,
+                             std::shared_ptr<const EndpointSet> set)
+    : worker_(worker),
       owner_(owner),
-      stats_(stats),
-      worker_(place.worker),
-      max_connections_(place.max_connections),
-      max_pipes_(place.max_pipes),
-      ejection_base_(ejection_base),
-      random_(random_seed),
-      retry_tokens_(kMaxRetryTokens) {
+      max_connections_(options.max_connections),
+      ejection_(options.ejection_base),
+      random_(options.random_seed),
+      pending_(kMaxPending) {
   Update(std::move(set));
 }
 
 ServiceRouter::~ServiceRouter() {
-  loop_.CancelFlush(this);
+  worker_.loop.CancelFlush(this);
   for (const auto& state : states_) {
     if (state->carrier != nullptr) state->carrier->RemoveUser(this);
   }
+  for (Carrier* carrier : departing_carriers_) carrier->RemoveUser(this);
 }
 
 void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
-  set_ = std::move(set);
-  listener_cell_ = &set_->stats->cell(worker_);
-  std::vector<std::unique_ptr<EndpointState>> old = std::exchange(states_, {});
-  for (const Endpoint& endpoint : set_->endpoints) {
-    const auto same = std::find_if(old.begin(), old.end(), [&](const auto& state) {
-      return state != nullptr && state->endpoint.id == endpoint.id &&
-             state->endpoint.address == endpoint.address;
-    });
-    std::unique_ptr<EndpointState> state =
-        same != old.end() ? std::move(*same) : std::make_unique<EndpointState>();
-    state->endpoint = endpoint;
-    state->cell = &endpoint.stats->cell(worker_);
-    state->index = states_.size();
+  const std::shared_ptr<const EndpointSet> old = std::exchange(set_, std::move(set));
+  listener_cell_ = &set_->stats->cell(worker_.index);
+  if (old != nullptr && SameLayout(*old, *set_)) {
+    picker_.SetWeights(WeightsOf(*set_), worker_.loop.now());
+  } else {
+    Rearrange(old);
+  }
+  ServePending();
+}
+
+// Both lists are sorted by id.
+void ServiceRouter::Rearrange(const std::shared_ptr<const EndpointSet>& old) {
+  ForgetRoom();
+  States before = std::exchange(states_, {});
+  states_.reserve(set_->endpoints.size());
+  std::vector<size_t> kept(set_->endpoints.size(), EndpointPicker::kNone);
+  std::vector<EndpointState*> moved;  // to another network address
+  size_t next = 0;
+  for (size_t i = 0; i < set_->endpoints.size(); ++i) {
+    const Endpoint& endpoint = set_->endpoints[i];
+    while (next < before.size() && old->endpoints[next].id < endpoint.id) {
+      Depart(std::move(before[next++]), old);
+    }
+    std::unique_ptr<EndpointState> state;
+    if (next < before.size() && old->endpoints[next].id == endpoint.id) {
+      const Endpoint& previous = old->endpoints[next];
+      if (previous.address == endpoint.address) {
+        kept[i] = next;
+        state = std::move(before[next]);
+        if (!SameTarget(previous.resolved, endpoint.resolved)) moved.push_back(state.get());
+      } else {
+        Depart(std::move(before[next]), old);
+      }
+      ++next;
+    }
+    if (state == nullptr) {
+      state = std::make_unique<EndpointState>();
+      state->set = &set_;
+    }
+    state->index = i;
+    state->cell = &endpoint.stats->cell(worker_.index);
     states_.push_back(std::move(state));
   }
-  // New users first: a carrier that only changes hands keeps its connections.
-  for (const auto& state : states_) {
-    if (state->carrier == nullptr) {
-      state->carrier = &owner_.CarrierFor(*set_, state->endpoint);
-      state->carrier->AddUser(this);
+  while (next < before.size()) Depart(std::move(before[next++]), old);
+  picker_.SetEndpoints(kept, WeightsOf(*set_), worker_.loop.now());
+  for (EndpointState* state : moved) {
+    const auto& target = state->endpoint().resolved;
+    if (state->carrier == nullptr || !target) continue;
+    state->carrier->SetTarget(*target);
+    picker_.SetUsable(state->index, state->carrier->usable());
+  }
+  next_join_ = 0;
+  JoinSome();
+}
+
+void ServiceRouter::JoinSome() {
+  size_t left = kJoinsPerPass;
+  for (; next_join_ < states_.size(); ++next_join_) {
+    EndpointState& state = *states_[next_join_];
+    if (state.carrier != nullptr) continue;
+    if (left-- == 0) {
+      worker_.loop.RequestFlush(this);
+      return;
     }
+    JoinEndpoint(state);
   }
-  // Then only: a carrier that becomes usable by that says so at once.
-  for (const auto& state : states_) {
-    if (state->endpoint.resolved) state->carrier->SetTarget(*state->endpoint.resolved);
+  // Last, so that a carrier that another endpoint takes over keeps its connections.
+  for (Carrier* carrier : std::exchange(departing_carriers_, {})) carrier->RemoveUser(this);
+}
+
+void ServiceRouter::JoinEndpoint(EndpointState& state) {
+  Carrier& carrier = owner_.CarrierFor(*set_, state.endpoint());
+  state.carrier = &carrier;
+  state.next_of_carrier = std::exchange(by_carrier_[&carrier], &state);
+  carrier.AddUser(this);
+  if (state.endpoint().resolved) carrier.SetTarget(*state.endpoint().resolved);
+  picker_.SetUsable(state.index, carrier.usable());
+  if (awaits_all_) carrier.Await();
+}
+
+void ServiceRouter::Depart(std::unique_ptr<EndpointState> state,
+                           const std::shared_ptr<const EndpointSet>& old) {
+  if (state->carrier != nullptr) {
+    departing_carriers_.push_back(state->carrier);
+    ForgetCarrier(*state);
   }
-  for (std::unique_ptr<EndpointState>& gone : old) {
-    if (gone == nullptr) continue;
-    std::exchange(gone->carrier, nullptr)->RemoveUser(this);
-    gone->cell->ejected.Set(0);
-    ForgetLoad(*gone);
-    if (gone->active > 0) departed_.push_back(std::move(gone));
-  }
-  Rebuild();
-  ServeWaiting();
+  std::erase(ejected_, state.get());
+  state->ejection = {};
+  state->cell->ejected.Set(0);
+  SetReportUnknown(*state->cell);
+  state->last_set = old;
+  state->set = &state->last_set;
+  if (state->active > 0) departed_.emplace(state.get(), std::move(state));
+}
+
+void ServiceRouter::ForgetCarrier(EndpointState& state) {
+  const auto found = by_carrier_.find(state.carrier);
+  EndpointState** link = &found->second;
+  while (*link != &state) link = &(*link)->next_of_carrier;
+  *link = state.next_of_carrier;
+  if (found->second == nullptr) by_carrier_.erase(found);
+  state.carrier = nullptr;
+  state.next_of_carrier = nullptr;
+}
+
+template <typename Call>
+void ServiceRouter::ForEachOf(const Carrier& carrier, Call call) {
+  const auto found = by_carrier_.find(&carrier);
+  EndpointState* state = found != by_carrier_.end() ? found->second : nullptr;
+  for (; state != nullptr; state = state->next_of_carrier) call(*state);
 }
 
 bool ServiceRouter::HasRoom() const {
@@ -92,59 +169,60 @@ bool ServiceRouter::HasRoom() const {
   return all < static_cast<int64_t>(limit);
 }
 
-void ServiceRouter::Rebuild() {
-  std::vector<double> weights(states_.size(), 0.0);
-  loads_.resize(states_.size());
-  scores_.reserve(states_.size());
-  bool any = false;
-  for (const auto& state : states_) {
-    const bool takes = state->endpoint.weight > 0 && state->carrier->usable();
-    if (takes && !state->ejected) weights[state->index] = state->endpoint.weight;
-    any = any || weights[state->index] > 0;
-  }
-  // Nothing but ejected endpoints: a doubtful server is better than none.
-  for (const auto& state : states_) {
-    if (!any && state->carrier->usable()) weights[state->index] = state->endpoint.weight;
-  }
-  balancer_.SetWeights(weights);
-  RefreshLoads();
-}
-
 void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
-  Rebuild();
+  ForEachOf(carrier,
+            [&](EndpointState& state) { picker_.SetUsable(state.index, carrier.usable()); });
   OnCarrierRoom(carrier);
 }
 
-void ServiceRouter::OnCarrierRoom(Carrier&) {
-  if (!waiting_.empty()) loop_.RequestFlush(this);
+void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
+  if (pending_.empty()) return;
+  ForEachOf(carrier, [&](EndpointState& state) {
+    if (!std::exchange(state.may_have_room, true)) with_room_.push_back(&state);
+  });
+  worker_.loop.RequestFlush(this);
 }
 
-void ServiceRouter::ServeWaiting() {
-  while (!waiting_.empty() && !balancer_.empty()) {
-    Flow* const flow = waiting_.front();
-    if (!Assign(*flow)) return AwaitRoom();
-    // Not the front any more, if starting it made it, or another one, leave.
-    std::erase(waiting_, flow);
+void ServiceRouter::OnFlush() {
+  if (next_join_ < states_.size()) JoinSome();
+  ServePending();
+}
+
+void ServiceRouter::ServePending() {
+  while (!pending_.empty() && picker_.HasCandidate()) {
+    Flow& flow = *pending_.front();
+    if (!Assign(flow)) {
+      AwaitRoom();
+      break;
+    }
+    // It may have left by itself: assigning it can end it, or another one.
+    pending_.Remove(flow);
   }
+  if (pending_.empty()) awaits_all_ = false;
+  ForgetRoom();
+}
+
+void ServiceRouter::ForgetRoom() {
+  for (EndpointState* state : with_room_) state->may_have_room = false;
+  with_room_.clear();
 }
 
 void ServiceRouter::Join(Flow& flow) {
   ++clients_;
-  stats_->clients.Add(1);
+  worker_.stats.clients.Add(1);
   listener_cell_->clients.Add(1);
   flow.Begin();
 }
 
 bool ServiceRouter::Route(Flow& flow) {
-  retry_tokens_ = std::min(kMaxRetryTokens, retry_tokens_ + kRetryTokensPerFlow);
+  retry_budget_.Deposit();
   if (Assign(flow)) return true;
   Wait(flow);
   return false;
 }
 
 bool ServiceRouter::Retry(Flow& flow) {
-  if (retry_tokens_ < 1) return false;
-  retry_tokens_ -= 1;
+  if (!retry_budget_.Withdraw()) return false;
   Reroute(flow);
   return true;
 }
@@ -156,35 +234,73 @@ bool ServiceRouter::TryElsewhere(Flow& flow) {
 }
 
 void ServiceRouter::Reroute(Flow& flow) {
-  stats_->retries.Add();
+  worker_.stats.retries.Add();
   if (!Assign(flow)) Wait(flow);
 }
 
 void ServiceRouter::Wait(Flow& flow) {
-  if (waiting_.size() >= kMaxWaiting) {
+  if (!pending_.Push(flow)) {
     flow.GiveUp();
-  } else {
-    waiting_.push_back(&flow);
-    AwaitRoom();
+    return;
+  }
+  AwaitRoom();
+}
+
+// Each carrier is asked once until it notified.
+void ServiceRouter::AwaitRoom() {
+  if (awaits_all_) {
+    // By index: a carrier may report room right away.
+    for (size_t i = 0; i < with_room_.size(); ++i) with_room_[i]->carrier->Await();
+    return;
+  }
+  awaits_all_ = true;
+  for (const auto& state : states_) {
+    if (state->carrier != nullptr) state->carrier->Await();
   }
 }
 
-void ServiceRouter::AwaitRoom() {
-  for (const auto& state : states_) state->carrier->Await();
+bool ServiceRouter::Assign(Flow& flow) { return AssignByPicks(flow) || AssignWhereRoom(flow); }
+
+// An endpoint that was tried before, or turns out to be full or gone, is excluded and another one
+// is picked by weight and load.
+bool ServiceRouter::AssignByPicks(Flow& flow) {
+  absl::InlinedVector<size_t, kMaxStartsPerFlow> excluded;
+  int starts = 0;
+  while (starts < kMaxStartsPerFlow) {
+    const size_t picked = Pick(excluded);
+    if (picked == EndpointPicker::kNone) break;
+    EndpointState& state = *states_[picked];
+    if (!flow.tried(&state)) {
+      ++starts;
+      if (StartAt(state, flow)) return true;
+      picker_.SetUsable(picked, state.carrier->usable());
+    }
+    excluded.push_back(picked);
+  }
+  if (starts > 0 || excluded.empty()) return false;
+  // Every endpoint was tried: any of them will do.
+  const size_t picked = Pick({});
+  return picked != EndpointPicker::kNone && StartAt(*states_[picked], flow);
 }
 
-bool ServiceRouter::Assign(Flow& flow) {
-  EndpointState* const first = PickFor(flow);
-  if (first == nullptr) return false;
-  if (StartAt(*first, flow)) return true;
-  // It has no room, or ended a moment ago: whichever has room.
-  Rebuild();
-  for (const auto& state : states_) {
-    const bool takes =
-        state.get() != first && state->endpoint.weight > 0 && state->carrier->usable();
-    if (takes && !flow.tried(state.get()) && StartAt(*state, flow)) return true;
+// Where so many endpoints are full that picks do not find the ones with room.
+bool ServiceRouter::AssignWhereRoom(Flow& flow) {
+  if (states_.size() <= kMaxStartsPerFlow) return false;
+  for (size_t i = 0; i < with_room_.size(); ++i) {
+    EndpointState& state = *with_room_[i];
+    const bool takes = state.endpoint().weight > 0 && state.carrier->usable();
+    if (takes && !flow.tried(&state) && StartAt(state, flow)) return true;
   }
   return false;
+}
+
+size_t ServiceRouter::Pick(std::span<const size_t> excluded) {
+  const bool timed = picks_++ % kPicksPerTimedOne == 0;
+  if (!timed) return picker_.Pick(random_, excluded);
+  const MonotonicTime start = MonotonicNow();
+  const size_t picked = picker_.Pick(random_, excluded);
+  worker_.stats.pick_latency.Record(MonotonicNow().nanos() - start.nanos());
+  return picked;
 }
 
 bool ServiceRouter::StartAt(EndpointState& state, Flow& flow) {
@@ -211,109 +327,42 @@ void ServiceRouter::SetLoad(Flow& flow, bool is_load) {
 }
 
 void ServiceRouter::AddLoad(EndpointState& state, int32_t change) {
-  state.load.AddOwn(change);
   state.cell->load.Add(change);
-  if (state.carrier != nullptr) loads_[state.index].in_flight = state.load.InFlight(share_.scale());
+  if (!state.departed()) picker_.AddOwn(state.index, change);
 }
 
 // Services that share an agent share its trunks, and hear of each other.
-void ServiceRouter::OnInbandReport(Carrier& carrier, const InbandReport& word) {
-  if (word.service != set_->service) return;
-  for (const auto& state : states_) {
-    if (state->carrier != &carrier) continue;
-    state->load.OnReport(word.load, loop_.now());
-    share_.OnReport(state->load.own(), word.load.active);
-    loads_[state->index].in_flight = state->load.InFlight(share_.scale());
-    state->cell->server_active.Set(word.load.active);
-    state->cell->server_utilization.Set(word.load.utilization == ServerLoad::kUnknown
-                                            ? EndpointCell::kUnknown
-                                            : word.load.utilization);
-  }
-  if (!stale_timer_.armed()) loop_.Arm(stale_timer_, LoadEstimate::kFreshFor);
-  if (loop_.now() - refreshed_at_ >= kRefreshInterval) RefreshLoads();
+void ServiceRouter::OnInbandReport(Carrier& carrier, const InbandReport& report) {
+  if (report.service != set_->service) return;
+  ForEachOf(carrier, [&](EndpointState& state) {
+    picker_.OnReport(state.index, report.load, worker_.loop.now());
+    state.cell->server_active.Set(report.load.active);
+    state.cell->server_utilization.Set(report.load.utilization == ServerLoad::kUnknown
+                                           ? EndpointCell::kUnknown
+                                           : report.load.utilization);
+  });
+  if (!stale_timer_.armed()) worker_.loop.Arm(stale_timer_, LoadEstimate::kFreshFor);
 }
 
 void ServiceRouter::OnLoadUnknown(Carrier& carrier) {
-  for (const auto& state : states_) {
-    if (state->carrier == &carrier) ForgetLoad(*state);
-  }
-  RefreshLoads();
+  ForEachOf(carrier, [&](EndpointState& state) {
+    picker_.ForgetReport(state.index);
+    SetReportUnknown(*state.cell);
+  });
 }
 
-void ServiceRouter::ForgetLoad(EndpointState& state) {
-  state.load.Forget();
-  state.cell->server_active.Set(EndpointCell::kUnknown);
-  state.cell->server_utilization.Set(EndpointCell::kUnknown);
-}
-
-// Words that were not repeated; fires again for the next.
 void ServiceRouter::OnStaleTimer() {
-  MonotonicTime oldest = MonotonicTime::Infinite();
-  for (const auto& state : states_) {
-    if (state->load.ForgetIfOld(loop_.now())) ForgetLoad(*state);
-    if (state->load.known()) oldest = std::min(oldest, state->load.heard_at());
-  }
-  RefreshLoads();
-  if (oldest == MonotonicTime::Infinite()) return;
-  loop_.Arm(stale_timer_, oldest + LoadEstimate::kFreshFor - loop_.now());
-}
-
-double ServiceRouter::ScoreOf(const EndpointState& state) const {
-  return loads_[state.index].in_flight / state.endpoint.weight;
-}
-
-void ServiceRouter::RefreshLoads() {
-  refreshed_at_ = loop_.now();
-  const double scale = share_.scale();
-  bool any_busy = false;
-  scores_.clear();
-  for (const auto& state : states_) {
-    loads_[state->index] = {.in_flight = state->load.InFlight(scale), .hot = false};
-    if (state->endpoint.weight > 0) scores_.push_back(ScoreOf(*state));
-    any_busy = any_busy || state->load.busy();
-  }
-  if (!any_busy) return;
-  const double threshold = HotAbove(scores_);
-  for (const auto& state : states_) {
-    const bool counts = state->endpoint.weight > 0 && state->load.busy();
-    loads_[state->index].hot = counts && ScoreOf(*state) > threshold;
-  }
-}
-
-EndpointState* ServiceRouter::PickFor(const Flow& flow) {
-  const bool timed = picks_++ % kPicksPerTimedOne == 0;
-  const MonotonicTime start = timed ? MonotonicNow() : MonotonicTime();
-  const size_t index = balancer_.Pick(loads_, random_);
-  if (timed) stats_->pick_latency.Record((MonotonicNow().nanos() - start.nanos()));
-  if (index == Balancer::kNone) return nullptr;
-  EndpointState* state = states_[index].get();
-  return flow.tried(state) ? PickUntried(flow) : state;
-}
-
-// A second try goes to the least busy endpoint that was not tried, an ejected one last; where all
-// were, anywhere.
-EndpointState* ServiceRouter::PickUntried(const Flow& flow) {
-  EndpointState* best = nullptr;
-  for (const auto& state : states_) {
-    if (flow.tried(state.get()) || state->endpoint.weight <= 0 || !state->carrier->usable()) {
-      continue;
-    }
-    const auto score = [this](const EndpointState& s) {
-      return std::pair(s.ejected, (loads_[s.index].in_flight + 1) / s.endpoint.weight);
-    };
-    if (best == nullptr || score(*state) < score(*best)) best = state.get();
-  }
-  if (best != nullptr) return best;
-  const size_t index = balancer_.Pick(loads_, random_);
-  return index == Balancer::kNone ? nullptr : states_[index].get();
+  const MonotonicTime now = worker_.loop.now();
+  const MonotonicTime due =
+      picker_.ForgetOld(now, [this](size_t i) { SetReportUnknown(*states_[i]->cell); });
+  if (due != MonotonicTime::Infinite()) worker_.loop.Arm(stale_timer_, due - now);
 }
 
 void ServiceRouter::OnConnected(Flow& flow) {
   EndpointState& state = *flow.endpoint();
-  state.refused_in_row = 0;
-  state.ejections = 0;
-  const int64_t nanos = loop_.now().nanos() - flow.accepted_at().nanos();
-  stats_->connect_latency.Record(nanos);
+  ejection_.OnConnected(state.ejection);
+  const int64_t nanos = worker_.loop.now().nanos() - flow.accepted_at().nanos();
+  worker_.stats.connect_latency.Record(nanos);
   state.cell->connects.Add();
   state.cell->connect_nanos.Add(nanos);
 }
@@ -321,62 +370,54 @@ void ServiceRouter::OnConnected(Flow& flow) {
 void ServiceRouter::OnConnectRefused(Flow& flow) {
   EndpointState& state = *flow.endpoint();
   state.cell->connect_refused.Add();
-  const bool departed = state.carrier == nullptr;
-  if (++state.refused_in_row >= kRefusalsToEject && !state.ejected && !departed) Eject(state);
+  if (state.departed()) return;
+  if (ejection_.OnRefused(state.ejection, worker_.loop.now(), random_.Uniform())) Eject(state);
 }
 
 void ServiceRouter::Eject(EndpointState& state) {
-  ++state.ejections;
-  const absl::Duration base = std::min(kEjectionMax, ejection_base_ * state.ejections);
-  state.ejected = true;
-  state.refused_in_row = 0;
-  state.ejected_until = loop_.now() + base * (0.9 + 0.2 * random_.Uniform());
+  ejected_.push_back(&state);
+  picker_.SetEjected(state.index, true);
   state.cell->ejected.Set(1);
-  LogWarn("endpoint {} of service {} refused {} connects in a row; left alone for {}",
-          state.endpoint.id, set_->service, kRefusalsToEject, absl::FormatDuration(base));
-  Rebuild();
+  LogWarn("endpoint {} of service {} refused {} connects in a row and is ejected for {}",
+          state.endpoint().id, set_->service, OutlierEjection::kRefusalsToEject,
+          absl::FormatDuration(ejection_.Duration(state.ejection)));
   OnEjectionTimer();
 }
 
-// Takes back those whose time is over; fires again for the next.
+// Takes back endpoints whose ejection is over, and waits for the next.
 void ServiceRouter::OnEjectionTimer() {
+  const MonotonicTime now = worker_.loop.now();
   MonotonicTime next = MonotonicTime::Infinite();
-  bool changed = false;
-  for (const auto& state : states_) {
-    if (!state->ejected) continue;
-    if (state->ejected_until > loop_.now()) {
-      next = std::min(next, state->ejected_until);
-      continue;
+  std::erase_if(ejected_, [&](EndpointState* state) {
+    if (!ejection_.End(state->ejection, now)) {
+      next = std::min(next, state->ejection.until);
+      return false;
     }
-    state->ejected = false;
+    picker_.SetEjected(state->index, false);
     state->cell->ejected.Set(0);
-    changed = true;
-  }
-  if (changed) Rebuild();
-  if (next != MonotonicTime::Infinite()) loop_.Arm(ejection_timer_, next - loop_.now());
+    return true;
+  });
+  if (next != MonotonicTime::Infinite()) worker_.loop.Arm(ejection_timer_, next - now);
 }
 
 void ServiceRouter::Release(Flow& flow) {
   EndpointState* state = flow.endpoint();
   if (state == nullptr) {
-    std::erase(waiting_, &flow);
+    pending_.Remove(flow);
+    if (pending_.empty()) awaits_all_ = false;
     return;
   }
   CountActive(flow, -1);
   flow.set_endpoint(nullptr);
-  if (state->carrier == nullptr) DropIfGone(state);
-}
-
-void ServiceRouter::DropIfGone(EndpointState* state) {
-  if (state->active > 0) return;
-  std::erase_if(departed_, [&](const auto& owned) { return owned.get() == state; });
+  if (state->departed() && state->active == 0) departed_.erase(state);
 }
 
 void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
-  CountEnd(flow, end);
+  EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
+  CountFlowEnd(end, worker_.stats, cell, worker_.dialer.lacking());
   Release(flow);
   --clients_;
-  stats_->clients.Add(-1);
+  worker_.stats.clients.Add(-1);
   listener_cell_->clients.Add(-1);
   owner_.OnFlowGone(flow);
 }
@@ -387,56 +428,6 @@ void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {
   next.set_origin(flow.TakeOrigin());
   owner_.OnFlowReplaced(flow, std::move(by));
   next.Begin();
-}
-
-void ServiceRouter::CountEnd(Flow& flow, FlowEnd end) {
-  EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
-  switch (end) {
-    case FlowEnd::kClean:
-      return;
-    case FlowEnd::kClientReset:
-      stats_->client_reset.Add();
-      return;
-    case FlowEnd::kServerReset:
-      stats_->server_reset.Add();
-      if (cell != nullptr) cell->resets.Add();
-      return;
-    case FlowEnd::kConnectionLost:
-      stats_->connection_lost.Add();
-      if (cell != nullptr) cell->trunk_losses.Add();
-      return;
-    case FlowEnd::kTrunkLost:
-      stats_->trunk_lost.Add();
-      if (cell != nullptr) cell->trunk_losses.Add();
-      return;
-    case FlowEnd::kRefused:
-      stats_->connect_refused.Add();
-      return;
-    case FlowEnd::kNoEndpoint:
-      (owner_.dialer().lacking() ? stats_->no_socket : stats_->no_endpoint).Add();
-      return;
-    case FlowEnd::kTimeout:
-      stats_->timeouts.Add();
-      return;
-    case FlowEnd::kShutdown:
-      stats_->shutdowns.Add();
-      return;
-    case FlowEnd::kBadRequest:
-      stats_->bad_requests.Add();
-      return;
-    case FlowEnd::kSlowReader:
-      stats_->slow_readers.Add();
-      return;
-    case FlowEnd::kSourceLimit:
-      stats_->source_limited.Add();
-      return;
-    case FlowEnd::kBadHeader:
-      stats_->bad_headers.Add();
-      return;
-    case FlowEnd::kMemory:
-      stats_->shed.Add();
-      return;
-  }
 }
 
 }  // namespace trunkline

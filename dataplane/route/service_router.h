@@ -1,44 +1,36 @@
-// One service in one worker: where each of its flows goes.
+// One service in one worker: assigns each flow to an endpoint.
 //
-// Holds what this worker knows of each endpoint right now (what is under way there, whether it can
-// be reached, refused connects in a row) beside what the controller said of it (weights), and keeps
-// the balancer's table to those that can take a flow. A flow that finds no way waits here until
-// there is one or its connect time-out ends it.
+// Joins the parts that decide: EndpointPicker (weights and load), OutlierEjection, RetryBudget, and
+// the pending queue of flows that no endpoint can take yet. A flow waits there until an endpoint
+// has room or the flow's connect timeout ends it.
 //
-// Confined to its worker's loop. Flows are borrowed; carriers are the worker's.
+// A new list of endpoints is joined a few at a time, so that a service of thousands does not stop
+// the worker's loop; new weights of the same endpoints cost one pass over plain arrays.
+//
+// Confined to its worker's loop. Borrows flows; carriers belong to the worker.
 #pragma once
 
-#include <deque>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "common/base/random.h"
 #include "common/base/unique_fd.h"
 #include "common/net/event_loop.h"
 #include "dataplane/flow/flow.h"
-#include "dataplane/limits/descriptor_plan.h"
-#include "dataplane/route/balancer.h"
+#include "dataplane/flow/pending_queue.h"
 #include "dataplane/route/carrier.h"
-#include "dataplane/route/dialer.h"
-#include "dataplane/route/load_estimate.h"
+#include "dataplane/route/endpoint_picker.h"
+#include "dataplane/route/endpoint_state.h"
+#include "dataplane/route/outlier_ejection.h"
+#include "dataplane/route/retry_budget.h"
+#include "dataplane/route/worker_context.h"
 #include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
-
-// What one worker knows of one endpoint.
-struct EndpointState {
-  Endpoint endpoint;
-  EndpointCell* cell = nullptr;
-  Carrier* carrier = nullptr;  // null once the endpoint left the snapshot
-  size_t index = 0;            // in the service's list
-  uint32_t active = 0;         // flows, or requests in message mode
-  LoadEstimate load;
-  uint32_t refused_in_row = 0;
-  uint32_t ejections = 0;  // without a success between
-  MonotonicTime ejected_until;
-  bool ejected = false;
-};
 
 class ServiceRouter final : private Carrier::User, private Flushable {
  public:
@@ -46,128 +38,116 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   class Owner {
    public:
     virtual ~Owner() = default;
-    // Finds or makes the way to an endpoint of a service.
+    // Finds or makes the carrier for an endpoint of a service.
     virtual Carrier& CarrierFor(const EndpointSet& set, const Endpoint& endpoint) = 0;
     virtual void OnFlowGone(Flow& flow) = 0;
-    // `flow` goes on as another one; it is told nothing more.
+    // `by` continues for `flow`, which gets no more calls.
     virtual void OnFlowReplaced(Flow& flow, std::unique_ptr<Flow> by) = 0;
-    virtual Dialer& dialer() = 0;
-    // Closes the connection of a flow that is gone as LingeringCloses does.
-    virtual void CloseLingering(UniqueFd client) = 0;
   };
 
-  // How long an endpoint is left alone the first time. Short: a refused connect is retried
-  // elsewhere and costs its client nothing.
-  static constexpr absl::Duration kEjectionBase = absl::Seconds(5);
-
-  struct Place {
-    size_t worker = 0;
-    uint32_t max_connections = 0;  // of this worker to each endpoint; 0: any number
-    size_t max_pipes = kAnyPipes;  // of this worker
+  struct Options {
+    uint32_t max_connections = 0;  // of this worker to each endpoint; 0: no limit
+    uint64_t random_seed = 0;
+    absl::Duration ejection_base = OutlierEjection::kBase;
   };
-  ServiceRouter(EventLoop& loop, Owner& owner, WorkerStats* stats, Place place,
-                uint64_t random_seed, std::shared_ptr<const EndpointSet> set,
-                absl::Duration ejection_base = kEjectionBase);
+  ServiceRouter(const WorkerContext& worker, Owner& owner, const Options& options,
+                std::shared_ptr<const EndpointSet> set);
   ~ServiceRouter() override;
 
-  // The newest endpoints and weights. Flows of an endpoint that is gone run on.
+  // Takes the newest endpoints and weights. Flows of an endpoint that left run on.
   void Update(std::shared_ptr<const EndpointSet> set);
   const EndpointSet& set() const { return *set_; }
 
-  // A new client. Ends with OnFlowDone.
+  // Takes a new client, which ends with OnFlowDone.
   void Join(Flow& flow);
-  // Those in line, once more.
-  void ServeWaiting();
-  // To an endpoint (true), or into the waiting line; where that is full, the flow gives up.
+  // Offers endpoints to pending flows again.
+  void ServePending();
+  // Assigns the flow to an endpoint and returns true, or adds it to the pending queue. If the queue
+  // is full, the flow gives up.
   bool Route(Flow& flow);
-  // As Route, for a flow that is to be tried again. False: the retry budget is spent.
+  // As Route, for a flow that may have reached a server before. Returns false if the retry budget
+  // is spent.
   bool Retry(Flow& flow);
-  // Takes the flow off its endpoint to another one, as Retry. False: it was tried often enough, or
-  // the budget is spent.
+  // Takes the flow off its endpoint and retries at another one. Returns false if it was tried often
+  // enough, or the retry budget is spent.
   bool TryElsewhere(Flow& flow);
-  // As Retry, for what no server can have seen: it costs nothing.
+  // As Retry, for what no server can have seen: it costs no budget.
   void Reroute(Flow& flow);
 
-  // Flows tell what became of them.
+  // Flows report what became of them.
   void OnConnectRefused(Flow& flow);
   void OnConnected(Flow& flow);
-  // What the flow has under way at its endpoint changed by this much; a started flow counts as 1.
+  // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
+  // was assigned counts as 1.
   void CountActive(Flow& flow, int32_t change);
-  // The flow counts as load from now on, or does not; a new one does.
+  // Sets whether the flow counts as load; a new one does.
   void SetLoad(Flow& flow, bool is_load);
-  // Takes the flow, which counts as 1, off its endpoint, or out of the waiting line.
+  // Takes the flow, which counts as 1, off its endpoint, or out of the pending queue.
   void Release(Flow& flow);
   void OnFlowDone(Flow& flow, FlowEnd end);
-  // After OnFlowDone, by a flow that has said its last words to a client that may still be sending.
-  void CloseLingering(UniqueFd client) { owner_.CloseLingering(std::move(client)); }
-  // The client goes on as another flow, which begins at once.
+  // The client continues as another flow, which begins at once.
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
-  size_t worker() const { return worker_; }
-  // Of this worker to each endpoint; 0: any number.
+  const WorkerContext& worker() const { return worker_; }
+  // Of this worker to each endpoint; 0: no limit.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
-  Dialer& dialer() const { return owner_.dialer(); }
-  // Of this worker's flows together.
-  size_t max_pipes() const { return max_pipes_; }
-  // Connections that are one client's own, and those that may become so.
-  Gauge* direct_connections() const { return &stats_->direct_connections; }
-  Gauge* reserved_sockets() const { return &stats_->reserved_sockets; }
-  // What flows keep for clients that do not read.
-  Gauge* to_client_buffered_bytes() const { return &stats_->to_client_buffered_bytes; }
-  // And of what clients sent that cannot go on yet.
-  Gauge* from_client_buffered_bytes() const { return &stats_->from_client_buffered_bytes; }
-  // And what of both is in pipes.
-  Gauge* piped_bytes() const { return &stats_->piped_bytes; }
-  // Below the listener's limit, over all workers.
+  // Returns true if all workers together have fewer clients than the listener's limit.
   bool HasRoom() const;
 
  private:
+  using States = std::vector<std::unique_ptr<EndpointState>>;
+
   void OnCarrierChanged(Carrier& carrier) override;
   void OnCarrierRoom(Carrier& carrier) override;
-  void OnInbandReport(Carrier& carrier, const InbandReport& word) override;
+  void OnInbandReport(Carrier& carrier, const InbandReport& report) override;
   void OnLoadUnknown(Carrier& carrier) override;
-  void OnFlush() override { ServeWaiting(); }
+  void OnFlush() override;
   void OnEjectionTimer();
   void OnStaleTimer();
 
-  void Rebuild();
+  void Rearrange(const std::shared_ptr<const EndpointSet>& old);
+  void JoinSome();
+  void JoinEndpoint(EndpointState& state);
+  void Depart(std::unique_ptr<EndpointState> state, const std::shared_ptr<const EndpointSet>& old);
+  void ForgetCarrier(EndpointState& state);
+  template <typename Call>
+  void ForEachOf(const Carrier& carrier, Call call);
+
   void AddLoad(EndpointState& state, int32_t change);
-  void ForgetLoad(EndpointState& state);
-  double ScoreOf(const EndpointState& state) const;
-  void RefreshLoads();
   bool Assign(Flow& flow);
+  bool AssignByPicks(Flow& flow);
+  bool AssignWhereRoom(Flow& flow);
+  size_t Pick(std::span<const size_t> excluded);
   bool StartAt(EndpointState& state, Flow& flow);
   void Wait(Flow& flow);
   void AwaitRoom();
-  EndpointState* PickFor(const Flow& flow);
-  EndpointState* PickUntried(const Flow& flow);
+  void ForgetRoom();
   void Eject(EndpointState& state);
-  void CountEnd(Flow& flow, FlowEnd end);
-  void DropIfGone(EndpointState* state);
 
-  EventLoop& loop_;
+  const WorkerContext worker_;
   Owner& owner_;
-  WorkerStats* const stats_;
-  const size_t worker_;
   const uint32_t max_connections_;
-  const size_t max_pipes_;
-  const absl::Duration ejection_base_;
+  const OutlierEjection ejection_;
   FastRandom random_;
 
   std::shared_ptr<const EndpointSet> set_;
   ListenerCell* listener_cell_ = nullptr;
-  std::vector<std::unique_ptr<EndpointState>> states_;    // parallel to set_->endpoints
-  std::vector<std::unique_ptr<EndpointState>> departed_;  // flows still run there
-  std::vector<Balancer::Load> loads_;                     // parallel to states_
-  std::vector<double> scores_;                            // scratch of RefreshLoads
-  TrafficShare share_;
-  MonotonicTime refreshed_at_;
-  Balancer balancer_;
-  std::deque<Flow*> waiting_;
+  States states_;  // parallel to set_->endpoints
+  absl::flat_hash_map<const Carrier*, EndpointState*> by_carrier_;
+  // Left the service while flows run there.
+  absl::flat_hash_map<const EndpointState*, std::unique_ptr<EndpointState>> departed_;
+  size_t next_join_ = 0;                      // states_ from here on may not be joined yet
+  std::vector<Carrier*> departing_carriers_;  // given up after the last endpoint was joined
+  std::vector<EndpointState*> ejected_;
+
+  EndpointPicker picker_;
+  RetryBudget retry_budget_;
+  PendingQueue<Flow> pending_;
+  std::vector<EndpointState*> with_room_;  // since the last flush
+  bool awaits_all_ = false;                // every carrier was asked to notify
   size_t clients_ = 0;
   uint64_t picks_ = 0;
-  double retry_tokens_;
   MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
   MemberTimer<ServiceRouter, &ServiceRouter::OnStaleTimer> stale_timer_{this};
 };

@@ -1,25 +1,30 @@
 #include "dataplane/stats/traffic_stats.h"
 
+#include <algorithm>
+
 namespace trunkline {
 namespace {
 
-// The living value of `key`, or a new one; those that nobody holds are forgotten.
-template <typename Map, typename... Args>
-auto FindOrMake(Map& map, const typename Map::key_type& key, Args&&... args) {
-  std::erase_if(map, [](const auto& entry) { return entry.second.expired(); });
-  auto found = map[key].lock();
-  if (found == nullptr) {
-    using Stats = typename Map::mapped_type::element_type;
-    found = std::make_shared<Stats>(std::forward<Args>(args)...);
-    map[key] = found;
+// Returns the living value of `key`, or makes a new one.
+template <typename Registry, typename... Args>
+auto FindOrMake(Registry& registry, const typename Registry::Key& key, Args&&... args) {
+  auto& entry = registry.values[key];
+  auto found = entry.lock();
+  if (found != nullptr) return found;
+  found = std::make_shared<typename Registry::Value>(std::forward<Args>(args)...);
+  entry = found;
+  // Dead entries are dropped when they may be half of all: O(1) a look-up.
+  if (registry.values.size() >= registry.sweep_at) {
+    std::erase_if(registry.values, [](const auto& item) { return item.second.expired(); });
+    registry.sweep_at = std::max(Registry::kLeastSweep, 2 * registry.values.size());
   }
   return found;
 }
 
-template <typename Map>
-auto Living(const Map& map) {
-  std::vector<std::shared_ptr<typename Map::mapped_type::element_type>> result;
-  for (const auto& [key, known] : map) {
+template <typename Registry>
+auto Living(const Registry& registry) {
+  std::vector<std::shared_ptr<typename Registry::Value>> result;
+  for (const auto& [key, known] : registry.values) {
     if (auto stats = known.lock()) result.push_back(std::move(stats));
   }
   return result;

@@ -123,6 +123,7 @@ struct alignas(64) WorkerStats {
   Counter shed;                   // because memory was short
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
+  LatencyHistogram loop_passes;  // each pass of the worker's event loop
   TrunkCounters trunk;
   SharedCounters shared;
 };
@@ -156,11 +157,20 @@ class TrafficStats {
   Occupancy CountOccupancy() const;
 
  private:
+  // Values that others hold, by name.
+  template <typename K, typename V>
+  struct Registry {
+    using Key = K;
+    using Value = V;
+    static constexpr size_t kLeastSweep = 64;
+    std::map<Key, std::weak_ptr<Value>> values;
+    size_t sweep_at = kLeastSweep;  // entries at which dead ones are dropped
+  };
+
   std::vector<WorkerStats> workers_;
   mutable absl::Mutex mutex_;
-  std::map<std::pair<std::string, std::string>, std::weak_ptr<EndpointStats>> endpoints_
-      ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::weak_ptr<ListenerStats>> listeners_ ABSL_GUARDED_BY(mutex_);
+  Registry<std::pair<std::string, std::string>, EndpointStats> endpoints_ ABSL_GUARDED_BY(mutex_);
+  Registry<std::string, ListenerStats> listeners_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

@@ -1,9 +1,22 @@
 #include "dataplane/table/endpoint_set.h"
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 
 namespace trunkline {
+
+std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpoints) {
+  std::vector<double> weights;
+  weights.reserve(endpoints.size());
+  for (const Endpoint& endpoint : endpoints) weights.push_back(endpoint.weight);
+  return std::make_shared<AliasTable>(weights);
+}
+
+bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b) {
+  if (a.has_value() != b.has_value()) return false;
+  return !a || (a->size == b->size && std::memcmp(&a->storage, &b->storage, a->size) == 0);
+}
 
 ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers) {
   const size_t most = set.message != nullptr ? set.message->max_connections : 0;

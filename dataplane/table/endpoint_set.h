@@ -17,6 +17,7 @@
 #include "common/net/socket.h"
 #include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/alias_table.h"
 #include "dataplane/table/message_service.h"
 
 namespace trunkline {
@@ -25,6 +26,7 @@ struct Endpoint {
   std::string id;
   // Of its agent's trunk port, or in other modes of the server, as the controller wrote it.
   std::string address;
+  bool is_name = false;                   // `address` is looked up again from time to time
   std::optional<SocketAddress> resolved;  // none: its name does not resolve at present
   double weight = 0;                      // 0: no new flows
   std::shared_ptr<EndpointStats> stats;
@@ -50,6 +52,10 @@ struct EndpointSet {
   // Two sets with the same word carry in the same way, to the last option.
   std::string forwarding_key;
   std::vector<Endpoint> endpoints;  // sorted by id
+  // Of `endpoints`, prepared for picks. Null: whoever picks makes it.
+  std::shared_ptr<const AliasTable> weights;
+  // Sets with the same number, except 0, have the same endpoints but for their weights.
+  uint64_t layout = 0;
   std::shared_ptr<ListenerStats> stats;
 };
 
@@ -61,6 +67,13 @@ inline size_t SocketsPerClient(const EndpointSet& set) {
       (set.mode == ForwardingMode::kMessage && set.message->connection.codec->always_shares());
   return shares ? 1 : 2;
 }
+
+std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpoints);
+
+inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
+  return a.layout != 0 && a.layout == b.layout;
+}
+bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b);
 
 // One worker's part of the connections that the server of each endpoint bears. No parts are lent,
 // so no worker waits for another one; where there are fewer connections than workers, some have

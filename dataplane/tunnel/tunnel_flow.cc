@@ -25,8 +25,8 @@ TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
     : Flow(router, loop.now()),
       StreamBridge(loop, SocketOf::kClient, limits.idle_timeout),
       first_byte_timeout_(limits.first_byte_timeout) {
-  CountUnsent(router.to_client_buffered_bytes());
-  copy_share_.BelongTo(router.from_client_buffered_bytes());
+  CountUnsent(&router.worker().stats.to_client_buffered_bytes);
+  copy_share_.BelongTo(&router.worker().stats.from_client_buffered_bytes);
   AdoptSocket(std::move(client), /*try_read_now=*/true);
   loop.Arm(connect_timer_, limits.connect_timeout);
 }

@@ -1,6 +1,7 @@
 // What a pick costs, by the number of endpoints: two weighted draws and a comparison.
 #include <benchmark/benchmark.h>
 
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -15,8 +16,7 @@ void Pick(benchmark::State& state) {
   std::vector<trunkline::Balancer::Load> loads(endpoints);
   for (double& weight : weights) weight = 0.1 + static_cast<double>(seeded() % 1000) / 100;
   for (auto& load : loads) load = {.in_flight = seeded() % 50 + 0.5, .hot = seeded() % 8 == 0};
-  trunkline::Balancer balancer;
-  balancer.SetWeights(weights);
+  const trunkline::Balancer balancer(std::make_shared<trunkline::AliasTable>(weights));
   trunkline::FastRandom random(1);
   for (auto _ : state) benchmark::DoNotOptimize(balancer.Pick(loads, random));
 }

@@ -84,7 +84,7 @@ TEST_F(ProgramTest, TablesShowWeightsServicesAndEndpoints) {
   ASSERT_EQ(Ctl({"snapshot"}), 0) << err_;
   EXPECT_THAT(out_, HasSubstr("service db  listens on 127.0.0.1:9000  mode tunnel"));
   ASSERT_EQ(Ctl({"explain", "db", "a"}), 0) << err_;
-  EXPECT_THAT(out_, HasSubstr("P         1.333"));
+  EXPECT_THAT(out_, HasSubstr("P           1.333"));
   EXPECT_THAT(out_, HasSubstr("the operator's figure"));
 }
 

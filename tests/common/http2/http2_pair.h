@@ -143,8 +143,8 @@ class Http2End final : public Http2Session::Listener {
   std::vector<int32_t> goaways;
   std::vector<uint32_t> settings;
   std::vector<std::string> authorities;
-  static constexpr std::string_view kKnownPath = "/known";
-  std::vector<std::string> gets;  // paths
+  std::string known_path = "/known";  // its GET is answered
+  std::vector<std::string> gets;      // paths
   // The streams that it accepted, in order.
   std::deque<std::unique_ptr<TestStream>> accepted;
   // 0: accept; else the answer.
@@ -165,7 +165,7 @@ class Http2End final : public Http2Session::Listener {
   }
   Http2Stream* OnGet(std::string_view path, int* status) override {
     gets.emplace_back(path);
-    return path == kKnownPath ? OnConnect("", status) : nullptr;
+    return path == known_path ? OnConnect("", status) : nullptr;
   }
   void OnGoAway(int32_t last_stream_id) override { goaways.push_back(last_stream_id); }
   void OnSettings(uint32_t max_streams) override { settings.push_back(max_streams); }

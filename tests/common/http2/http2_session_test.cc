@@ -165,7 +165,7 @@ TEST(Http2SessionTest, SettingOfAnExtensionIsHeardAndAGetIsAnswered) {
   EXPECT_EQ(pair.client.session.peer_extension(), 7u);
   EXPECT_EQ(pair.server.session.peer_extension(), 0u);
   TestStream& near = pair.Make();
-  ASSERT_TRUE(pair.client.session.Get(test::Http2End::kKnownPath, &near).ok());
+  ASSERT_TRUE(pair.client.session.Get(pair.server.known_path, &near).ok());
   pair.Pump();
   EXPECT_THAT(pair.server.gets, ElementsAre("/known"));
   EXPECT_THAT(near.headers, ElementsAre(200));
@@ -190,7 +190,7 @@ TEST(Http2SessionTest, RefusedGetIsARefusalAndTheTrunkGoesOn) {
   Http2Pair pair;
   pair.server.refuse_with = 404;
   TestStream& near = pair.Make();
-  ASSERT_TRUE(pair.client.session.Get(test::Http2End::kKnownPath, &near).ok());
+  ASSERT_TRUE(pair.client.session.Get(pair.server.known_path, &near).ok());
   pair.Pump();
   EXPECT_THAT(near.headers, ElementsAre(404));
   EXPECT_EQ(near.closes.size(), 1u);

@@ -109,6 +109,7 @@ class RoutingTableTest : public ::testing::Test {
     return BuildRoutingTable(
         snapshot, previous,
         [this](const Address& address) -> std::optional<SocketAddress> {
+          ++lookups_;
           if (address.host == unresolvable_) return std::nullopt;
           return ResolveAddress(
                      {.host = "127.0.0.1", .port = static_cast<uint16_t>(address.port + moved_)})
@@ -133,6 +134,7 @@ class RoutingTableTest : public ::testing::Test {
   TrafficStats stats_{2};
   std::string unresolvable_;
   uint16_t moved_ = 0;
+  int lookups_ = 0;  // of the resolver
 };
 
 TEST_F(RoutingTableTest, CarriesEverythingOver) {
@@ -290,8 +292,74 @@ TEST_F(RoutingTableTest, EveryKindOfChangeMakesANewSet) {
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients_per_source(5); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.set_accept_proxy_protocol(true); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1); }));
+}
+
+TEST_F(RoutingTableTest, NameIsLookedUpEachTimeAndANumberOnce) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_endpoints(0)->set_address("db-1.internal:7073");
+  const auto first = Build(snapshot);
+  EXPECT_EQ(lookups_, 2);
+  const auto second = Build(snapshot, first->get());
+  EXPECT_EQ(lookups_, 3);
+  EXPECT_EQ((*second)->services[1], (*first)->services[1]);
   moved_ = 1;
-  EXPECT_TRUE(differs([](v1::Service&) {})) << "a name that resolves to something else";
+  const auto third = Build(snapshot, first->get());
+  EXPECT_NE((*third)->services[1], (*first)->services[1]) << "the name resolves to something else";
+  EXPECT_NE((*third)->services[1]->layout, (*first)->services[1]->layout);
+}
+
+TEST_F(RoutingTableTest, EndpointsAreSortedWhateverTheirOrder) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_endpoints()->SwapElements(0, 1);
+  const auto table = Build(snapshot);
+  ASSERT_TRUE(table.ok());
+  EXPECT_EQ((*table)->services[1]->endpoints[0].id, "a");
+  EXPECT_EQ((*table)->services[1]->endpoints[1].id, "b");
+}
+
+TEST_F(RoutingTableTest, NewWeightsKeepTheLayoutAndOtherChangesDoNot) {
+  const auto first = Build(kHeld);
+  const auto layout_of = [&](const std::function<void(v1::Service&)>& change) {
+    v1::Snapshot snapshot = Snapshot(kHeld);
+    change(*snapshot.mutable_services(1));
+    return (*Build(snapshot, first->get()))->services[1]->layout;
+  };
+  const uint64_t layout = (*first)->services[1]->layout;
+  EXPECT_NE(layout, 0u);
+  EXPECT_NE(layout, (*first)->services[0]->layout);
+  EXPECT_EQ(layout_of([](v1::Service& s) { s.mutable_endpoints(0)->set_weight(9); }), layout);
+  EXPECT_EQ(layout_of([](v1::Service& s) { s.mutable_endpoints(0)->set_draining(true); }), layout);
+  EXPECT_NE(layout_of([](v1::Service& s) { s.mutable_endpoints()->RemoveLast(); }), layout);
+  EXPECT_NE(layout_of([](v1::Service& s) { s.mutable_endpoints(0)->set_endpoint_id("0"); }),
+            layout);
+  EXPECT_NE(layout_of([](v1::Service& s) { s.mutable_endpoints(0)->set_address("10.0.0.9:1"); }),
+            layout);
+}
+
+TEST_F(RoutingTableTest, WeightsArePreparedForPicks) {
+  const auto first = Build(kHeld);
+  const AliasTable& weights = *(*first)->services[1]->weights;
+  ASSERT_EQ(weights.size(), 2u);
+  EXPECT_EQ(weights.weight(0), 2);
+  EXPECT_EQ(weights.weight(1), 1);
+}
+
+TEST_F(RoutingTableTest, MovedWeightsAreToldFromEverythingElse) {
+  const auto first = Build(kHeld);
+  const auto only_weights = [&](const std::function<void(v1::Snapshot&)>& change) {
+    v1::Snapshot snapshot = Snapshot(kHeld);
+    change(snapshot);
+    return OnlyWeightsMoved(**first, **Build(snapshot, first->get()));
+  };
+  const auto endpoint = [](v1::Snapshot& s) { return s.mutable_services(1)->mutable_endpoints(0); };
+  EXPECT_TRUE(only_weights([](v1::Snapshot&) {}));
+  EXPECT_TRUE(only_weights([&](v1::Snapshot& s) { endpoint(s)->set_weight(5); }));
+  EXPECT_FALSE(only_weights([&](v1::Snapshot& s) { endpoint(s)->set_weight(0); }));
+  EXPECT_FALSE(only_weights([&](v1::Snapshot& s) { endpoint(s)->set_draining(true); }));
+  EXPECT_FALSE(only_weights([&](v1::Snapshot& s) { endpoint(s)->set_address("10.0.0.9:1"); }));
+  EXPECT_FALSE(only_weights([](v1::Snapshot& s) { s.mutable_services()->RemoveLast(); }));
+  EXPECT_FALSE(only_weights(
+      [](v1::Snapshot& s) { s.mutable_services(1)->mutable_limits()->set_max_clients(7); }));
 }
 
 std::vector<double> Weights(const v1::Service& service) {

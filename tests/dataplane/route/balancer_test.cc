@@ -15,11 +15,7 @@ constexpr int kPicks = 200'000;
 using Weights = std::vector<double>;
 using Shares = std::vector<double>;
 
-Balancer With(const Weights& weights) {
-  Balancer balancer;
-  balancer.SetWeights(weights);
-  return balancer;
-}
+Balancer With(const Weights& weights) { return Balancer(std::make_shared<AliasTable>(weights)); }
 
 using Loads = std::vector<Balancer::Load>;
 
@@ -108,13 +104,40 @@ TEST(BalancerTest, NothingToPickIsSaid) {
   EXPECT_EQ(Balancer().Pick({}, random), Balancer::kNone);
   const Loads idle(2);
   EXPECT_EQ(With({0, 0}).Pick(idle, random), Balancer::kNone);
-  EXPECT_TRUE(With({0, 0}).empty());
 }
 
-TEST(BalancerTest, NewWeightsReplaceTheOldOnes) {
-  Balancer balancer = With({1, 1, 1});
-  balancer.SetWeights(Weights{0, 1});
-  EXPECT_EQ(Share(balancer, std::vector<uint32_t>{0, 0})[1], 1);
+// Rejected draws leave the others' shares in proportion to their weights, by draws or by a scan.
+TEST(BalancerTest, CandidatesShareWhatTheRejectedWouldHaveGot) {
+  const Weights weights = {4, 2, 1, 1, 1000};
+  for (const size_t rejected : {0, 4}) {
+    Loads loads(weights.size());
+    loads[rejected].candidate = false;
+    Weights expected = weights;
+    expected[rejected] = 0;
+    expected = Normalized(expected);
+    const Shares shares = Share(With(weights), loads);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      EXPECT_NEAR(shares[i], expected[i], Tolerance(expected[i])) << rejected << " " << i;
+    }
+  }
+}
+
+TEST(BalancerTest, ExcludedEndpointsAreNotPicked) {
+  const Balancer balancer = With({4, 2, 1, 1});
+  const Loads idle(4);
+  FastRandom random(1);
+  const std::vector<size_t> excluded = {0, 3};
+  double second = 0;
+  for (int i = 0; i < kPicks; ++i) second += balancer.Pick(idle, random, excluded) == 1;
+  EXPECT_NEAR(second / kPicks, 2 / 3.0, Tolerance(2 / 3.0));
+  EXPECT_EQ(balancer.Pick(idle, random, std::vector<size_t>{0, 1, 2, 3}), Balancer::kNone);
+}
+
+TEST(BalancerTest, WithoutCandidatesNothingIsPicked) {
+  Loads loads(2);
+  loads[0].candidate = loads[1].candidate = false;
+  FastRandom random(1);
+  EXPECT_EQ(With({1, 1}).Pick(loads, random), Balancer::kNone);
 }
 
 // Two draws of p = 1/2 each: the less loaded one is missed only when both draws are the other one.

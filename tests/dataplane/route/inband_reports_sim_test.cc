@@ -34,7 +34,7 @@ class Cluster {
   // `gap_seconds` between words; 0: none are said.
   Cluster(double gap_seconds, uint64_t seed) : gap_(gap_seconds), random_(seed) {
     for (Proxy& proxy : proxies_) {
-      proxy.balancer.SetWeights(std::vector<double>(kServers, 1.0));
+      proxy.balancer = Balancer(std::make_shared<AliasTable>(std::vector<double>(kServers, 1.0)));
       proxy.loads.resize(kServers);
     }
   }

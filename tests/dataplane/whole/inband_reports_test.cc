@@ -171,6 +171,7 @@ TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   Peer trunk = agent.Accept();
   ASSERT_TRUE(trunk);
   Http2End end({.role = Http2Session::Role::kServer, .extension = LoadOffer(true)});
+  end.known_path = kLoadPath;
   while (end.accepted.empty()) {
     ASSERT_TRUE(trunk.Send(end.TakeOutput()));
     std::string heard = trunk.Read(1);
@@ -194,7 +195,9 @@ class SubscriptionTest : public ::testing::Test,
   SubscriptionTest()
       : trunk_(loop_, test::TcpPair().first, {}, static_cast<TrunkConnection::Owner*>(this),
                &counters_),
-        subscription_(loop_, trunk_, *this) {}
+        subscription_(loop_, trunk_, *this) {
+    pair_.server.known_path = kLoadPath;
+  }
 
   void Ask() {
     ASSERT_TRUE(AskForLoad(pair_.client.session, &subscription_).ok());

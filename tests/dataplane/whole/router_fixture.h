@@ -59,7 +59,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
 
   // With a trunk up to each agent. `codec`: for the message mode.
   void Start(ForwardingMode mode, std::shared_ptr<const Codec> codec = nullptr,
-             absl::Duration ejection_base = ServiceRouter::kEjectionBase) {
+             absl::Duration ejection_base = OutlierEjection::kBase) {
     set_->service = "db";
     set_->authority = "db:1";
     set_->mode = mode;
@@ -70,8 +70,11 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
       message->connection.codec = std::move(codec);
       set_->message = std::move(message);
     }
-    router_ = std::make_unique<ServiceRouter>(loop_, *this, &stats_.worker(0),
-                                              ServiceRouter::Place(), 1, set_, ejection_base);
+    const WorkerContext worker = {
+        .loop = loop_, .stats = stats(), .dialer = dialer_, .lingering_closes = lingering_};
+    router_ = std::make_unique<ServiceRouter>(
+        worker, *this, ServiceRouter::Options{.random_seed = 1, .ejection_base = ejection_base},
+        set_);
     ASSERT_TRUE(RunUntil([&] { return stats().trunks_up.Value() == agents_.size(); }));
   }
 
@@ -153,14 +156,13 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     Flow* const next = by.get();
     flows_[next] = std::move(by);
   }
-  Dialer& dialer() override { return dialer_; }
   bool HasSocket() const override { return true; }
   void DialAgain() override {}
-  void CloseLingering(UniqueFd) override {}
 
   std::vector<Agent> agents_;
   std::shared_ptr<EndpointSet> set_ = std::make_shared<EndpointSet>();
   Dialer dialer_{loop_, stats(), *this};
+  LingeringCloses lingering_{loop_};
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;
   std::unique_ptr<ServiceRouter> router_;
 };

@@ -15,7 +15,7 @@ using test::RefusingAddress;
 
 class RouterTest : public test::RouterFixture {
  protected:
-  void Start(absl::Duration ejection_base = ServiceRouter::kEjectionBase) {
+  void Start(absl::Duration ejection_base = OutlierEjection::kBase) {
     RouterFixture::Start(ForwardingMode::kTunnel, nullptr, ejection_base);
   }
 

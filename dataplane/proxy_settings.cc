@@ -1,0 +1,113 @@
+#include "dataplane/proxy_settings.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "common/observe/log.h"
+#include "common/program/trunk_tls_config.h"
+#include "dataplane/limits/descriptor_plan.h"
+
+namespace trunkline {
+namespace {
+
+constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
+constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(10);
+constexpr size_t kDefaultMaxClients = 50'000;
+// More than any kernel allows; stands for RLIM_INFINITY.
+constexpr rlim_t kMostDescriptors = rlim_t{1} << 30;
+
+absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
+  if (!present) return otherwise;
+  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
+}
+
+size_t WorkerCount(const v1::ProxyConfig& config) {
+  if (config.workers() > 0) return config.workers();
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Never more than there are descriptors for.
+void LimitClients(const v1::ProxyConfig& config, DataPlane::Options& options) {
+  options.max_clients = config.max_clients() > 0 ? config.max_clients() : kDefaultMaxClients;
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const size_t descriptors = std::min(limit.rlim_cur, kMostDescriptors);
+  options.descriptors = DescriptorPlan::For(descriptors, options.workers);
+  if (options.max_clients > options.descriptors.sockets) {
+    LogWarn("the limit of {} open files allows {} clients, half as many in direct mode, not {}",
+            descriptors, options.descriptors.sockets, options.max_clients);
+  }
+}
+
+void ReadTrunkOptions(const v1::ProxyConfig& config, TrunkPool::Options& trunks) {
+  if (config.max_streams_per_trunk() > 0) {
+    trunks.max_streams_per_trunk = config.max_streams_per_trunk();
+  }
+  if (config.max_trunks_per_endpoint() > 0) trunks.max_trunks = config.max_trunks_per_endpoint();
+  trunks.ping_after = Or(config.ping_after(), config.has_ping_after(), trunks.ping_after);
+  trunks.ping_timeout = Or(config.ping_timeout(), config.has_ping_timeout(), trunks.ping_timeout);
+  trunks.max_age = Or(config.trunk_max_age(), config.has_trunk_max_age(), trunks.max_age);
+}
+
+}  // namespace
+
+absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls) {
+  absl::StatusOr<std::shared_ptr<const TrunkTls>> loaded = LoadTrunkTls(config);
+  if (!loaded.ok()) return loaded.status();
+  *tls = *std::move(loaded);
+  if (config.handover_socket().empty() || !config.snapshot_file().empty()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      "handover_socket: expected with snapshot_file, from which a successor serves at once");
+}
+
+DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
+                                        std::shared_ptr<const TrunkTls> tls) {
+  DataPlane::Options options;
+  options.workers = WorkerCount(config);
+  LimitClients(config, options);
+  options.bind_address = config.bind_address();
+  options.max_coalescing_delay =
+      Or(config.max_coalescing_delay(), config.has_max_coalescing_delay(),
+         options.max_coalescing_delay);
+  options.random_seed = std::random_device{}();
+  options.trunks.tls = std::move(tls);
+  ReadTrunkOptions(config, options.trunks);
+  return options;
+}
+
+DiscoverySubscriber::Options ReadSubscriberOptions(const v1::ProxyConfig& config) {
+  return {.proxy_id = config.proxy_id(),
+          .controller = config.controller(),
+          .snapshot_file = config.snapshot_file()};
+}
+
+DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane) {
+  return {.apply = [&](const auto& table) { data_plane.Apply(table); },
+          .retry_listeners =
+              [&] {
+                data_plane.RetryListeners();
+                return data_plane.MissingListeners();
+              }};
+}
+
+std::string AdminListenOf(const v1::ProxyConfig& config) {
+  return config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
+}
+
+std::string BoundText(const std::string& listen, int port) {
+  Address address = *ParseAddress(listen);
+  address.port = static_cast<uint16_t>(port);
+  return address.ToString();
+}
+
+absl::Duration DrainTimeoutOf(const v1::ProxyConfig& config) {
+  return Or(config.drain_timeout(), config.has_drain_timeout(), kDefaultDrainTimeout);
+}
+
+}  // namespace trunkline

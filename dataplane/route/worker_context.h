@@ -1,0 +1,24 @@
+// What a worker lends to its routers and flows. All of it outlives them and is confined to the
+// worker's loop.
+#pragma once
+
+#include <cstddef>
+
+#include "common/net/event_loop.h"
+#include "dataplane/flow/lingering_closes.h"
+#include "dataplane/limits/descriptor_plan.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/stats/traffic_stats.h"
+
+namespace trunkline {
+
+struct WorkerContext {
+  EventLoop& loop;
+  WorkerStats& stats;
+  Dialer& dialer;
+  LingeringCloses& lingering_closes;
+  size_t index = 0;              // of the worker in its proxy
+  size_t max_pipes = kAnyPipes;  // of the worker's flows together
+};
+
+}  // namespace trunkline

@@ -1,0 +1,173 @@
+#include "dataplane/route/endpoint_picker.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <set>
+#include <vector>
+
+namespace trunkline {
+namespace {
+
+using ::testing::ElementsAre;
+using Weights = std::vector<double>;
+
+constexpr int kPicks = 100'000;
+// Five standard deviations of a share of kPicks independent picks, at most.
+constexpr double kTolerance = 5 * 0.5 / 316;
+
+MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_start; }
+
+std::shared_ptr<const AliasTable> Table(const Weights& weights) {
+  return std::make_shared<AliasTable>(weights);
+}
+
+class EndpointPickerTest : public ::testing::Test {
+ protected:
+  // Endpoints that can all be reached.
+  void Start(const Weights& weights) {
+    const std::vector<size_t> kept(weights.size(), EndpointPicker::kNone);
+    picker_.SetEndpoints(kept, Table(weights), At({}));
+    for (size_t i = 0; i < weights.size(); ++i) picker_.SetUsable(i, true);
+  }
+  std::vector<double> Shares(const std::vector<size_t>& excluded = {}) {
+    std::vector<double> shares(picker_.size(), 0);
+    for (int i = 0; i < kPicks; ++i) {
+      const size_t picked = picker_.Pick(random_, excluded);
+      if (picked != EndpointPicker::kNone) shares[picked] += 1.0 / kPicks;
+    }
+    return shares;
+  }
+  void ExpectShares(const std::vector<double>& expected) {
+    const std::vector<double> shares = Shares();
+    ASSERT_EQ(shares.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_NEAR(shares[i], expected[i], kTolerance) << "endpoint " << i;
+    }
+  }
+
+  EndpointPicker picker_;
+  FastRandom random_{1};
+};
+
+TEST_F(EndpointPickerTest, NewEndpointGetsNothingUntilItIsUsable) {
+  picker_.SetEndpoints(std::vector<size_t>(2, EndpointPicker::kNone), Table({1, 1}), At({}));
+  EXPECT_FALSE(picker_.HasCandidate());
+  EXPECT_EQ(picker_.Pick(random_), EndpointPicker::kNone);
+  picker_.SetUsable(1, true);
+  EXPECT_TRUE(picker_.HasCandidate());
+  ExpectShares({0, 1});
+}
+
+TEST_F(EndpointPickerTest, RemainingEndpointsKeepTheirProportions) {
+  Start({4, 2, 1, 1});
+  picker_.SetUsable(1, false);  // three quarters are left: draws are rejected
+  ExpectShares({4 / 6.0, 0, 1 / 6.0, 1 / 6.0});
+  picker_.SetUsable(0, false);  // a quarter is left: a table of its own
+  ExpectShares({0, 0, 0.5, 0.5});
+  picker_.SetUsable(1, true);  // that table lacks this one
+  ExpectShares({0, 0.5, 0.25, 0.25});
+  picker_.SetUsable(0, true);
+  ExpectShares({0.5, 0.25, 0.125, 0.125});
+}
+
+TEST_F(EndpointPickerTest, EjectedEndpointIsUsedOnlyWhenNothingElseIs) {
+  Start({1, 1, 2});
+  picker_.SetEjected(2, true);
+  ExpectShares({0.5, 0.5, 0});
+  picker_.SetUsable(0, false);
+  picker_.SetUsable(1, false);
+  EXPECT_TRUE(picker_.HasCandidate());
+  ExpectShares({0, 0, 1});
+  picker_.SetUsable(0, true);
+  ExpectShares({1, 0, 0});
+  picker_.SetEjected(2, false);
+  ExpectShares({1 / 3.0, 0, 2 / 3.0});
+}
+
+TEST_F(EndpointPickerTest, ExcludedOnesArePickedAroundAndEjectedOnesComeLast) {
+  Start({1, 1, 2, 4});
+  picker_.SetEjected(3, true);
+  EXPECT_NEAR(Shares({0})[2], 2 / 3.0, kTolerance);
+  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2}), 3u);
+  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2, 3}), EndpointPicker::kNone);
+}
+
+TEST_F(EndpointPickerTest, NewWeightsTakeEffectAndKeepWhatIsKnown) {
+  Start({1, 1, 1});
+  picker_.SetUsable(0, false);
+  picker_.SetEjected(1, true);
+  picker_.SetWeights(Table({5, 5, 1}), At(absl::Seconds(1)));
+  ExpectShares({0, 0, 1});
+  EXPECT_TRUE(picker_.ejected(1));
+  picker_.SetWeights(Table({5, 5, 0}), At(absl::Seconds(2)));
+  ExpectShares({0, 1, 0});
+  picker_.SetWeights(Table({0, 0, 0}), At(absl::Seconds(3)));
+  EXPECT_FALSE(picker_.HasCandidate());
+}
+
+TEST_F(EndpointPickerTest, EndpointsThatStayKeepTheirStateUnderANewIndex) {
+  Start({1, 1, 1});
+  picker_.SetUsable(2, false);
+  picker_.AddOwn(0, 7);
+  // The second leaves, a new one comes first.
+  picker_.SetEndpoints(std::vector<size_t>{EndpointPicker::kNone, 0, 2}, Table({1, 1, 1}), At({}));
+  ExpectShares({0, 1, 0});
+  picker_.SetUsable(0, true);
+  EXPECT_GT(Shares()[0], 0.7) << "the other one has 7 flows";
+}
+
+TEST_F(EndpointPickerTest, LoadOfTheWorkersOwnFlowsCounts) {
+  Start({1, 1});
+  picker_.AddOwn(0, 5);
+  ExpectShares({0.25, 0.75});
+  picker_.AddOwn(0, -5);
+  ExpectShares({0.5, 0.5});
+}
+
+TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreForgotten) {
+  Start({1, 1});
+  picker_.OnReport(0, {.active = 40}, At({}));
+  ExpectShares({0.25, 0.75});
+  picker_.ForgetReport(0);
+  ExpectShares({0.5, 0.5});
+}
+
+TEST_F(EndpointPickerTest, OldReportsAreForgottenAndTheNextDueTimeIsSaid) {
+  Start({1, 1, 1});
+  picker_.OnReport(0, {.active = 40}, At({}));
+  picker_.OnReport(2, {.active = 40}, At(absl::Seconds(2)));
+  std::vector<size_t> forgotten;
+  const auto note = [&](size_t i) { forgotten.push_back(i); };
+  EXPECT_EQ(picker_.ForgetOld(At(absl::Seconds(4)), note), At(LoadEstimate::kFreshFor));
+  EXPECT_THAT(forgotten, ElementsAre());
+  EXPECT_EQ(picker_.ForgetOld(At(absl::Seconds(5)), note),
+            At(absl::Seconds(2) + LoadEstimate::kFreshFor));
+  EXPECT_THAT(forgotten, ElementsAre(0));
+  EXPECT_EQ(picker_.ForgetOld(At(absl::Seconds(8)), note), MonotonicTime::Infinite());
+  EXPECT_THAT(forgotten, ElementsAre(0, 2));
+}
+
+// A table of thousands with most of them gone, and one after the other coming back: a pick must
+// find exactly those that are there.
+TEST_F(EndpointPickerTest, ManyEndpointsThatComeAndGoAreNeverPickedWhileGone) {
+  constexpr size_t kEndpoints = 2'000;
+  Start(Weights(kEndpoints, 1));
+  std::set<size_t> usable;
+  for (size_t i = 0; i < kEndpoints; ++i) usable.insert(i);
+  FastRandom random(7);
+  for (int step = 0; step < 20'000; ++step) {
+    const size_t i = random.Next() % kEndpoints;
+    const bool up = random.Uniform() < (step / 5'000 % 2 == 0 ? 0.1 : 0.9);
+    picker_.SetUsable(i, up);
+    up ? static_cast<void>(usable.insert(i)) : static_cast<void>(usable.erase(i));
+    if (step % 10 != 0) continue;
+    const size_t picked = picker_.Pick(random_);
+    ASSERT_EQ(picked != EndpointPicker::kNone, !usable.empty());
+    if (picked != EndpointPicker::kNone) ASSERT_TRUE(usable.contains(picked)) << "step " << step;
+  }
+}
+
+}  // namespace
+}  // namespace trunkline
