@@ -42,8 +42,9 @@ PURE = [
     "agent/proc/meminfo.*", "agent/proc/net_dev.*", "agent/proc/net_route.*", "agent/proc/netstat.*",
     "agent/proc/proc_stat.*", "agent/proc/psi.*", "agent/trunk/load_pacer.h",
     "controller/core/*",
-    "dataplane/codec/*", "dataplane/memory/memory_rule.*", "dataplane/route/balancer.*",
-    "dataplane/route/load_estimate.*",
+    "dataplane/codec/*", "dataplane/table/alias_table.*", "dataplane/flow/pending_queue.h",
+    "dataplane/memory/memory_rule.*", "dataplane/route/balancer.*", "dataplane/route/endpoint_picker.*",
+    "dataplane/route/load_estimate.*", "dataplane/route/outlier_ejection.*", "dataplane/route/retry_budget.h",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/base/clock.h"

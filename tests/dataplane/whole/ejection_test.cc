@@ -1,9 +1,8 @@
 // What one worker does about endpoints that refuse: leave them alone, take them back, and never try
 // without end. A router on the test's own loop, with real pools and real agents behind it.
-#include "dataplane/route/service_router.h"
-
 #include <gtest/gtest.h>
 
+#include "dataplane/route/service_router.h"
 #include "tests/dataplane/whole/router_fixture.h"
 
 namespace trunkline {

@@ -1,0 +1,278 @@
+// One worker's router with endpoints and flows that the test plays, on the test's own loop.
+#include "dataplane/route/service_router.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+
+class FakeCarrier final : public Carrier {
+ public:
+  void SetTarget(const SocketAddress&) override { ++targets; }
+  bool usable() const override { return is_usable; }
+  void Await() override { ++awaited; }
+  bool idle() const override { return !used(); }
+  void SetUsable(bool usable) {
+    is_usable = usable;
+    NotifyUsers();
+  }
+  void GiveRoom(int more) {
+    room += more;
+    NotifyOfRoom();
+  }
+
+  bool is_usable = true;
+  int room = 1'000'000;  // flows that may still start
+  int targets = 0;
+  int awaited = 0;
+};
+
+class FakeFlow final : public Flow {
+ public:
+  explicit FakeFlow(ServiceRouter& router) : Flow(router, MonotonicNow()) {}
+  void Begin() override { router().Route(*this); }
+  bool Start(EndpointState& endpoint) override {
+    auto& carrier = dynamic_cast<FakeCarrier&>(*endpoint.carrier);
+    if (carrier.room == 0) return false;
+    --carrier.room;
+    ++starts;
+    return true;
+  }
+  void GiveUp() override { gave_up = true; }
+  void Shutdown() override {}
+
+  int starts = 0;
+  bool gave_up = false;
+};
+
+class ServiceRouterTest : public ::testing::Test,
+                          public ServiceRouter::Owner,
+                          public Dialer::Owner {
+ protected:
+  void Start(const std::vector<double>& weights) {
+    for (size_t i = 0; i < weights.size(); ++i) names_.push_back(Name(i));
+    const WorkerContext worker = {.loop = loop_,
+                                  .stats = stats_.worker(0),
+                                  .dialer = dialer_,
+                                  .lingering_closes = lingering_};
+    router_ = std::make_unique<ServiceRouter>(worker, *this, ServiceRouter::Options(),
+                                              MakeSet(weights, 1));
+  }
+  ~ServiceRouterTest() override {
+    for (const auto& flow : flows_) router_->Release(*flow);
+    router_.reset();
+  }
+
+  // Sorts as its number does.
+  static std::string Name(size_t i) { return absl::StrCat(1'000'000 + i); }
+
+  std::shared_ptr<EndpointSet> MakeSet(const std::vector<double>& weights, uint64_t layout) {
+    auto set = std::make_shared<EndpointSet>();
+    set->service = "db";
+    set->layout = layout;
+    set->stats = stats_.Listener("db");
+    for (size_t i = 0; i < weights.size(); ++i) {
+      Endpoint endpoint;
+      endpoint.id = names_[i];
+      endpoint.address = absl::StrCat("host-", names_[i]);
+      endpoint.resolved = SocketAddress();
+      endpoint.weight = weights[i];
+      endpoint.stats = stats_.Endpoint("db", endpoint.id);
+      set->endpoints.push_back(std::move(endpoint));
+    }
+    set->weights = MakeWeights(set->endpoints);
+    return set;
+  }
+
+  FakeFlow& AddFlow() {
+    flows_.push_back(std::make_unique<FakeFlow>(*router_));
+    router_->Join(*flows_.back());
+    return *flows_.back();
+  }
+  static std::string At(const FakeFlow& flow) {
+    return flow.endpoint() == nullptr ? "" : flow.endpoint()->endpoint().id;
+  }
+  FakeCarrier& carrier(size_t i) { return *carriers_.at(absl::StrCat("host-", names_[i])); }
+  int64_t active(size_t i) { return stats_.Endpoint("db", names_[i])->cell(0).active.Value(); }
+  void RunPass() { loop_.RunOnce(absl::ZeroDuration()); }
+
+  Carrier& CarrierFor(const EndpointSet&, const Endpoint& endpoint) override {
+    ++joined_;
+    auto& carrier = carriers_[endpoint.address];
+    if (carrier == nullptr) carrier = std::make_unique<FakeCarrier>();
+    return *carrier;
+  }
+  void OnFlowGone(Flow&) override {}
+  void OnFlowReplaced(Flow&, std::unique_ptr<Flow>) override {}
+  bool HasSocket() const override { return true; }
+  void DialAgain() override {}
+
+  EventLoop loop_;
+  TrafficStats stats_{1};
+  Dialer dialer_{loop_, stats_.worker(0), *this};
+  LingeringCloses lingering_{loop_};
+  std::map<std::string, std::unique_ptr<FakeCarrier>> carriers_;
+  std::vector<std::string> names_;
+  size_t joined_ = 0;
+  std::vector<std::unique_ptr<FakeFlow>> flows_;
+  std::unique_ptr<ServiceRouter> router_;
+};
+
+// A full endpoint's flows go to the others by weight and load: with weights 4:2:1 and the first one
+// full, the other two get 2:1. The first in the list must not get them all.
+TEST_F(ServiceRouterTest, OverflowOfAFullEndpointIsSharedByWeight) {
+  Start({4, 2, 1});
+  carrier(0).room = 0;
+  for (int i = 0; i < 900; ++i) AddFlow();
+  EXPECT_EQ(active(0), 0);
+  EXPECT_NEAR(static_cast<double>(active(1)), 600, 30);
+  EXPECT_NEAR(static_cast<double>(active(2)), 300, 30);
+}
+
+TEST_F(ServiceRouterTest, FlowWaitsWhileAllAreFullAndGoesWhereRoomComes) {
+  Start({1, 1, 1});
+  for (size_t i = 0; i < 3; ++i) carrier(i).room = 0;
+  FakeFlow& first = AddFlow();
+  FakeFlow& second = AddFlow();
+  EXPECT_TRUE(first.pending() && second.pending());
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(carrier(i).awaited, 1) << "each is asked once";
+  carrier(2).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(At(first), Name(2)) << "in the order of arrival";
+  EXPECT_TRUE(second.pending());
+  EXPECT_EQ(carrier(2).awaited, 2) << "and again after it gave room";
+  carrier(0).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(At(second), Name(0));
+}
+
+TEST_F(ServiceRouterTest, FlowThatLeavesThePendingQueueIsNotServed) {
+  Start({1});
+  carrier(0).room = 0;
+  FakeFlow& first = AddFlow();
+  FakeFlow& second = AddFlow();
+  router_->Release(first);
+  carrier(0).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(first.starts, 0);
+  EXPECT_EQ(At(second), Name(0));
+}
+
+// More endpoints than are asked for one flow, and all but the last are full.
+TEST_F(ServiceRouterTest, RoomAtOneOfManyFullEndpointsIsFoundWhenItComes) {
+  Start(std::vector<double>(500, 1.0));
+  while (joined_ < 500) RunPass();
+  for (size_t i = 0; i < 500; ++i) carrier(i).room = 0;
+  FakeFlow& flow = AddFlow();
+  EXPECT_TRUE(flow.pending());
+  carrier(499).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(499));
+}
+
+TEST_F(ServiceRouterTest, LongListIsJoinedAFewInEachPass) {
+  Start(std::vector<double>(1'000, 1.0));
+  EXPECT_GE(joined_, 1u);
+  size_t passes = 0;
+  for (size_t before = 0; joined_ < 1'000; ++passes) {
+    before = joined_;
+    EXPECT_FALSE(AddFlow().pending()) << "flows go to what is joined already";
+    RunPass();
+    ASSERT_GT(joined_, before);
+    EXPECT_LE(joined_ - before, 64u);
+  }
+  EXPECT_GE(passes, 1'000u / 64 - 1);
+}
+
+TEST_F(ServiceRouterTest, NewWeightsJoinNothingAndTakeEffectAtOnce) {
+  Start({1, 1, 0});
+  const size_t joined = joined_;
+  router_->Update(MakeSet({0, 0, 1}, 1));
+  EXPECT_EQ(joined_, joined);
+  EXPECT_EQ(carrier(0).targets, 1);
+  std::vector<std::string> at;
+  for (int i = 0; i < 20; ++i) at.push_back(At(AddFlow()));
+  EXPECT_THAT(at, Each(Name(2)));
+}
+
+TEST_F(ServiceRouterTest, EndpointsThatStayKeepTheirFlowsWhenOthersComeAndGo) {
+  Start({1, 1, 1});
+  std::vector<FakeFlow*> at_last;
+  for (int i = 0; i < 30; ++i) {
+    FakeFlow& flow = AddFlow();
+    if (At(flow) == Name(2)) at_last.push_back(&flow);
+  }
+  ASSERT_FALSE(at_last.empty());
+  names_ = {Name(0), "0new", Name(2)};
+  std::sort(names_.begin(), names_.end());
+  router_->Update(MakeSet({1, 1, 1}, 2));
+  EXPECT_EQ(joined_, 4u) << "the new one alone";
+  EXPECT_EQ(At(*at_last.front()), Name(2));
+  EXPECT_FALSE(at_last.front()->endpoint()->departed());
+  EXPECT_TRUE(carriers_.at(absl::StrCat("host-", Name(1)))->idle()) << "given up";
+}
+
+TEST_F(ServiceRouterTest, FlowsOfAnEndpointThatLeftRunOnAndAreCountedThere) {
+  Start({1, 1});
+  carrier(0).room = 0;
+  FakeFlow& flow = AddFlow();
+  ASSERT_EQ(At(flow), Name(1));
+  const std::shared_ptr<EndpointStats> stats = stats_.Endpoint("db", Name(1));
+  names_ = {Name(0)};
+  router_->Update(MakeSet({1}, 2));
+  EXPECT_TRUE(flow.endpoint()->departed());
+  EXPECT_EQ(flow.endpoint()->carrier, nullptr);
+  EXPECT_EQ(At(flow), Name(1)) << "it still knows where it is";
+  router_->CountActive(flow, 1);
+  EXPECT_EQ(stats->cell(0).active.Value(), 2);
+  router_->CountActive(flow, -1);
+  router_->Release(flow);
+  EXPECT_EQ(stats->cell(0).active.Value(), 0);
+}
+
+TEST_F(ServiceRouterTest, EndpointWithoutACarrierThatWorksGetsNothing) {
+  Start({1, 1});
+  carrier(1).SetUsable(false);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(0));
+  carrier(0).SetUsable(false);
+  FakeFlow& flow = AddFlow();
+  EXPECT_TRUE(flow.pending());
+  carrier(1).SetUsable(true);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(1));
+}
+
+TEST_F(ServiceRouterTest, RetryGoesToAnEndpointThatWasNotTried) {
+  Start({1'000, 1, 1});
+  FakeFlow* flow = nullptr;
+  do flow = &AddFlow();
+  while (At(*flow) != Name(0));
+  std::vector<std::string> tried = {At(*flow)};
+  while (router_->TryElsewhere(*flow)) tried.push_back(At(*flow));
+  std::sort(tried.begin(), tried.end());
+  EXPECT_THAT(tried, ElementsAre(Name(0), Name(1), Name(2)));
+}
+
+TEST_F(ServiceRouterTest, FullPendingQueueMakesTheNextFlowGiveUp) {
+  Start({1});
+  carrier(0).room = 0;
+  for (int i = 0; i < 10'000; ++i) ASSERT_TRUE(AddFlow().pending());
+  FakeFlow& refused = AddFlow();
+  EXPECT_TRUE(refused.gave_up);
+  EXPECT_FALSE(refused.pending());
+}
+
+}  // namespace
+}  // namespace trunkline
