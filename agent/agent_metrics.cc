@@ -1,5 +1,7 @@
 #include "agent/agent_metrics.h"
 
+#include <string>
+
 namespace trunkline {
 namespace {
 
@@ -86,14 +88,14 @@ void CollectReporter(const LoadReporter::Status& status, absl::Duration interval
 
 }  // namespace
 
-void CollectAgentMetrics(const std::vector<std::string>& services, const TrafficTable& traffic,
+void CollectAgentMetrics(const std::vector<LocalService>& services, const TrafficTable& traffic,
                          const SamplingLoop& loop, const LoadReporter& reporter,
                          MetricsWriter& writer) {
   const std::vector<LoadSample> samples = loop.Latest();
   for (const LoadSample& sample : samples) CollectSample(sample, writer);
   CollectNetwork(samples, writer);
   for (size_t i = 0; i < services.size(); ++i) {
-    CollectTraffic(services[i], traffic.Totals(i), writer);
+    CollectTraffic(services[i].name, traffic.Totals(i), writer);
   }
   CollectReporter(reporter.status(), loop.interval(), writer);
 }

@@ -1,19 +1,19 @@
-// The agent's families on /metrics (the trunk port writes its own). Thread-safe: reads values and
-// counters.
+// The agent's metric families, except those of the trunk port, which TrunkServer collects.
+// Thread-safe: reads values and counters.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "agent/report/load_reporter.h"
 #include "agent/report/sampling_loop.h"
+#include "agent/sample/local_service.h"
 #include "agent/sample/service_traffic.h"
 #include "common/observe/metrics_page.h"
 
 namespace trunkline {
 
-// `services` are the names of the table's columns.
-void CollectAgentMetrics(const std::vector<std::string>& services, const TrafficTable& traffic,
+// `services` are the columns of `traffic`, in their order.
+void CollectAgentMetrics(const std::vector<LocalService>& services, const TrafficTable& traffic,
                          const SamplingLoop& loop, const LoadReporter& reporter,
                          MetricsWriter& writer);
 

@@ -12,9 +12,8 @@ namespace trunkline {
 namespace {
 
 constexpr char kDefaultTrunkListen[] = "127.0.0.1:7073";
-// What the controller takes: names stand in tables, labels and URLs.
+// The controller's limits. Names appear in tables, metric labels and URLs.
 constexpr size_t kMaxNameLength = 128;
-// What the controller takes of one agent.
 constexpr int kMaxServices = 64;
 
 absl::Duration ToDuration(const google::protobuf::Duration& value) {
@@ -67,8 +66,8 @@ class Reader {
   void CheckName(const std::string& field, const std::string& name) {
     if (IsName(name)) return;
     errors_.push_back(absl::StrCat(field, ": expected 1 to ", kMaxNameLength,
-                                   " printable characters without blanks and slashes; got \"", name,
-                                   "\""));
+                                   " printable characters other than blanks and slashes; got \"",
+                                   name, "\""));
   }
 
   Address ReadAddress(const std::string& field, const std::string& text, bool unix_allowed) {
@@ -91,9 +90,9 @@ class Reader {
     settings_.trunk_advertise = config_.trunk_advertise();
     if (settings_.trunk_advertise.empty()) {
       if (given && IsWildcard(settings_.trunk_listen)) {
-        errors_.push_back(
-            absl::StrCat("trunk_advertise: expected the host:port at which proxies reach ",
-                         "this agent, because trunk_listen is ", config_.trunk_listen()));
+        errors_.push_back(absl::StrCat(
+            "trunk_advertise: expected the host:port at which proxies reach ",
+            "this agent, since trunk_listen is the wildcard address ", config_.trunk_listen()));
       }
       return;
     }
@@ -116,14 +115,14 @@ class Reader {
   void ReadService(int index) {
     const v1::AgentServiceConfig& config = config_.services(index);
     const std::string where = absl::StrCat("services[", index, "]");
-    LocalServiceSettings service;
-    service.service = config.service();
+    LocalService service;
+    service.name = config.service();
     service.endpoint_id = config.endpoint_id().empty() ? config_.agent_id() : config.endpoint_id();
-    CheckName(where + ".service", service.service);
+    CheckName(where + ".service", service.name);
     CheckName(where + ".endpoint_id", service.endpoint_id);
-    if (!names_.insert(service.service).second) {
-      errors_.push_back(absl::StrCat(where, ".service: expected a name of its own; an earlier ",
-                                     "service is \"", service.service, "\" as well"));
+    if (!names_.insert(service.name).second) {
+      errors_.push_back(absl::StrCat(where, ".service: expected a unique name; an earlier service ",
+                                     "is also called \"", service.name, "\""));
     }
     service.target = ReadAddress(where + ".target", config.target(), true);
     service.port = static_cast<uint16_t>(config.observe_port());
@@ -131,14 +130,14 @@ class Reader {
     service.capacity_hint = config.capacity_hint();
     service.server_address = ServerAddress(config, where, service.target);
     service.max_connections = config.max_connections();
-    // The file's enums are names of this program's own schema.
-    service.send_proxy_protocol = *ReadProxyVersion(config.send_proxy_protocol());
+    // The field rules have accepted the enum's name, so it has a version.
+    service.proxy_protocol = *ReadProxyVersion(config.send_proxy_protocol());
     ReadCpu(config, where, service);
     settings_.services.push_back(std::move(service));
   }
 
-  // A target on the loopback is no address for a proxy elsewhere, but the right one on the same
-  // machine: only the operator knows, so it is told.
+  // A loopback target is advertised as well: it is right for a proxy on the same machine, and only
+  // the operator knows where the proxies are.
   std::string ServerAddress(const v1::AgentServiceConfig& config, const std::string& where,
                             const Address& target) {
     if (config.server_advertise().empty()) return target.is_unix() ? "" : target.ToString();
@@ -147,7 +146,7 @@ class Reader {
   }
 
   void ReadCpu(const v1::AgentServiceConfig& config, const std::string& where,
-               LocalServiceSettings& service) {
+               LocalService& service) {
     CpuMeterOptions& cpu = service.cpu;
     cpu.choice = ToChoice(config.cpu_source());
     if (!config_.cgroup_root().empty()) cpu.cgroup_root = config_.cgroup_root();
@@ -157,10 +156,11 @@ class Reader {
     cpu.limit_cores = config.cpu_limit_cores();
     const bool named = cpu.pid > 0 || !cpu.pid_file.empty();
     if (cpu.pid > 0 && !cpu.pid_file.empty()) {
-      errors_.push_back(where + ".pid: expected either pid or pid_file, got both");
+      errors_.push_back(where + ".pid: expected pid or pid_file; got both");
     }
     if (cpu.choice == CpuChoice::kProcesses && !named && !service.target.is_unix()) {
-      errors_.push_back(where + ".cpu_source: CPU_PROCESSES of a TCP target needs pid or pid_file");
+      errors_.push_back(where +
+                        ".cpu_source: CPU_PROCESSES with a TCP target needs pid or pid_file");
     }
   }
 

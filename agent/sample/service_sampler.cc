@@ -25,11 +25,11 @@ uint32_t Clamp32(uint64_t value) {
 }  // namespace
 
 ServiceSampler::ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options)
-    : files_(files), options_(std::move(options)), cpu_meter_(files, options_.cpu) {
-  current_.service = options_.service;
-  current_.endpoint_id = options_.endpoint_id;
-  current_.capacity_hint = options_.capacity_hint;
-  current_.server_address = options_.server_address;
+    : files_(files), options_(std::move(options)), cpu_meter_(files, options_.local.cpu) {
+  current_.service = options_.local.name;
+  current_.endpoint_id = options_.local.endpoint_id;
+  current_.capacity_hint = options_.local.capacity_hint;
+  current_.server_address = options_.local.server_address;
 }
 
 void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {
@@ -95,13 +95,13 @@ void ServiceSampler::SamplePressure() {
 }
 
 void ServiceSampler::TakeCount() {
-  const std::optional<PortCount> count = options_.count_connections(options_.port);
+  const std::optional<PortCount> count = options_.count_connections(options_.local.port);
   if (!count.has_value() || count->at == counted_at_) return;
   counted_at_ = count->at;
   current_.connections = count->established;
-  if (options_.max_connections > 0) {
-    current_.connection_utilization =
-        static_cast<double>(count->established) / static_cast<double>(options_.max_connections);
+  if (options_.local.max_connections > 0) {
+    current_.connection_utilization = static_cast<double>(count->established) /
+                                      static_cast<double>(options_.local.max_connections);
   }
   port_bytes_.Add(count->at, static_cast<double>(count->bytes));
 }
@@ -115,7 +115,8 @@ LoadSample ServiceSampler::Read(absl::Duration window) const {
   sample.errors_per_second = errors_.PerSecond(window);
   const double streams = stream_bytes_.PerSecond(window);
   const double port = port_bytes_.PerSecond(window);
-  sample.bytes_per_second = options_.streams_use_port ? std::max(streams, port) : streams + port;
+  sample.bytes_per_second =
+      options_.local.streams_use_port() ? std::max(streams, port) : streams + port;
   return sample;
 }
 

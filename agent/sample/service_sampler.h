@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "agent/sample/cpu_meter.h"
 #include "agent/sample/load_sample.h"
+#include "agent/sample/local_service.h"
 #include "agent/sample/port_watch.h"
 #include "agent/sample/rate_window.h"
 #include "agent/sample/reachability.h"
@@ -23,22 +24,10 @@
 namespace trunkline {
 
 struct ServiceSamplerOptions {
-  std::string service;
-  std::string endpoint_id;
-  double capacity_hint = 0;
-  // host:port at which proxies reach the server itself; empty: they cannot.
-  std::string server_address;
-  CpuMeterOptions cpu;
-  // The server's TCP port; 0: none, then it has no connections to count.
-  uint16_t port = 0;
-  // Trunks' streams are connections to `port` too (the target is TCP): their bytes must not be
-  // counted twice.
-  bool streams_use_port = false;
-  // 0: no limit.
-  uint32_t max_connections = 0;
-  // As PortWatch::Latest.
+  LocalService local;
+  // PortWatch::Latest, or a test's count. Not called without a port.
   std::function<std::optional<PortCount>(uint16_t port)> count_connections;
-  // Tries the server; called only while in doubt whether it is there.
+  // Probes the server with a connection; called only while its reachability is in doubt.
   std::function<bool()> try_connect;
 };
 
@@ -55,7 +44,7 @@ class ServiceSampler {
   LoadSample Read(absl::Duration window) const;
 
   // Whether the service has a listening TCP port whose queue can overflow.
-  bool has_port() const { return options_.port != 0; }
+  bool has_port() const { return options_.local.port != 0; }
 
  private:
   void SampleMemory();

@@ -17,32 +17,35 @@ constexpr absl::Duration kShortestDrain = absl::Milliseconds(500);
 
 absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& options,
                                                                 TrafficTable& traffic) {
-  std::vector<LocalService> services;
-  for (const Service& service : options.services) {
+  std::vector<SocketAddress> targets;
+  for (const LocalService& service : options.services) {
     absl::StatusOr<SocketAddress> target = ResolveAddress(service.target);
     if (!target.ok()) return target.status();
-    services.push_back(
-        {.name = service.name, .target = *target, .proxy_protocol = service.proxy_protocol});
+    targets.push_back(*target);
   }
   absl::StatusOr<std::vector<UniqueFd>> listeners =
       ListenOnShared(options.listen, traffic.workers());
   if (!listeners.ok()) return listeners.status();
-  auto server = absl::WrapUnique(new TrunkServer(std::move(services), options.tls, traffic));
+  auto server =
+      absl::WrapUnique(new TrunkServer(options.services, std::move(targets), options.tls, traffic));
   server->port_ = BoundPort(listeners->front().get());
   for (size_t i = 0; i < listeners->size(); ++i) {
     const TrunkWorker::Options worker = {.index = i,
                                          .max_streams = options.max_streams,
                                          .connect_timeout = options.connect_timeout,
                                          .tls = options.tls.get()};
-    server->workers_.push_back(std::make_unique<TrunkWorker>(worker, std::move((*listeners)[i]),
-                                                             server->services_, traffic));
+    server->workers_.push_back(std::make_unique<TrunkWorker>(
+        worker, std::move((*listeners)[i]), server->services_, server->targets_, traffic));
   }
   return server;
 }
 
-TrunkServer::TrunkServer(std::vector<LocalService> services, std::shared_ptr<const TrunkTls> tls,
-                         TrafficTable& traffic)
-    : services_(std::move(services)), tls_(std::move(tls)), traffic_(traffic) {}
+TrunkServer::TrunkServer(std::vector<LocalService> services, std::vector<SocketAddress> targets,
+                         std::shared_ptr<const TrunkTls> tls, TrafficTable& traffic)
+    : services_(std::move(services)),
+      targets_(std::move(targets)),
+      tls_(std::move(tls)),
+      traffic_(traffic) {}
 
 TrunkServer::~TrunkServer() = default;
 

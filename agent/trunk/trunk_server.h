@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "agent/sample/local_service.h"
 #include "agent/sample/service_traffic.h"
 #include "agent/trunk/trunk_worker.h"
 #include "common/net/address.h"
@@ -16,14 +17,9 @@ namespace trunkline {
 
 class TrunkServer {
  public:
-  struct Service {
-    std::string name;
-    Address target;
-    ProxyVersion proxy_protocol = ProxyVersion::kNone;
-  };
   struct Options {
     Address listen;
-    std::vector<Service> services;
+    std::vector<LocalService> services;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
     // Null: trunks are plain.
@@ -42,10 +38,11 @@ class TrunkServer {
   void Collect(MetricsWriter& writer) const;
 
  private:
-  TrunkServer(std::vector<LocalService> services, std::shared_ptr<const TrunkTls> tls,
-              TrafficTable& traffic);
+  TrunkServer(std::vector<LocalService> services, std::vector<SocketAddress> targets,
+              std::shared_ptr<const TrunkTls> tls, TrafficTable& traffic);
 
   const std::vector<LocalService> services_;
+  const std::vector<SocketAddress> targets_;  // one of each service
   const std::shared_ptr<const TrunkTls> tls_;
   TrafficTable& traffic_;
   int port_ = 0;

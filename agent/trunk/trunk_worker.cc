@@ -80,8 +80,9 @@ class TrunkWorker::Acceptor final : public EventHandler {
 };
 
 TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
-                         const std::vector<LocalService>& services, TrafficTable& traffic)
-    : options_(options), services_(services), traffic_(traffic) {
+                         const std::vector<LocalService>& services,
+                         const std::vector<SocketAddress>& targets, TrafficTable& traffic)
+    : options_(options), services_(services), targets_(targets), traffic_(traffic) {
   acceptor_ = std::make_unique<Acceptor>(this, std::move(listener));
   thread_ = std::thread([this] {
     GoBeforeServers();
@@ -135,10 +136,11 @@ Http2Stream* TrunkWorker::OnConnect(TrunkConnection& trunk, std::string_view aut
     *status = kStatusUnknownService;
     return nullptr;
   }
-  ServiceTraffic& traffic = traffic_.At(options_.index, service - services_.begin());
+  const auto index = static_cast<size_t>(service - services_.begin());
+  ServiceTraffic& traffic = traffic_.At(options_.index, index);
   LocalConnection::Owner& owner = *this;
   auto connection = std::make_unique<LocalConnection>(
-      loop_, service->target, options_.connect_timeout,
+      loop_, targets_[index], options_.connect_timeout,
       PrefaceFor(*service, trunk.session().connect_fields()), traffic, owner);
   connection->table_index = connections_.size();
   connections_.push_back(std::move(connection));

@@ -12,22 +12,14 @@
 #include <thread>
 #include <vector>
 
+#include "agent/sample/local_service.h"
 #include "agent/sample/service_traffic.h"
 #include "agent/trunk/load_stream.h"
 #include "agent/trunk/local_connection.h"
 #include "common/net/event_loop.h"
-#include "common/proxy_protocol/proxy_version.h"
 #include "common/trunk/trunk_connection.h"
 
 namespace trunkline {
-
-// A service of this server, as trunks reach it.
-struct LocalService {
-  std::string name;
-  SocketAddress target;
-  // Of every connection; kNone: as the stream asks.
-  ProxyVersion proxy_protocol = ProxyVersion::kNone;
-};
 
 class TrunkWorker final : private TrunkConnection::Owner,
                           private LocalConnection::Owner,
@@ -48,9 +40,9 @@ class TrunkWorker final : private TrunkConnection::Owner,
     Counter inband_reports;
   };
 
-  // `services` and `traffic` outlive the worker.
+  // `services`, their resolved `targets` and `traffic` outlive the worker.
   TrunkWorker(Options options, UniqueFd listener, const std::vector<LocalService>& services,
-              TrafficTable& traffic);
+              const std::vector<SocketAddress>& targets, TrafficTable& traffic);
   // Stops at once.
   ~TrunkWorker() override;
 
@@ -76,6 +68,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
 
   const Options options_;
   const std::vector<LocalService>& services_;
+  const std::vector<SocketAddress>& targets_;
   TrafficTable& traffic_;
   Counters counters_;
   EventLoop loop_;

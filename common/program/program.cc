@@ -152,4 +152,6 @@ int Program::Fail(const std::string& what) {
   return kFailed;
 }
 
+int Program::Fail(const absl::Status& status) { return Fail(std::string(status.message())); }
+
 }  // namespace trunkline

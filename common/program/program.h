@@ -42,8 +42,9 @@ class Program {
   // Returns at SIGTERM or SIGINT. A second one while stopping ends the process at once.
   void WaitForStop();
 
-  // Logs what went wrong; the exit code to return.
-  int Fail(const std::string& what);
+  // Logs why the program cannot run and returns its exit code.
+  static int Fail(const std::string& what);
+  static int Fail(const absl::Status& status);
 
  private:
   const std::string name_;

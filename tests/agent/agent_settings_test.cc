@@ -39,7 +39,7 @@ TEST(AgentSettingsTest, DefaultsAreFilledIn) {
   ASSERT_EQ(settings->services.size(), 1u);
   EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the agent's id";
   EXPECT_EQ(settings->services[0].port, 0) << "a unix target has none";
-  EXPECT_EQ(settings->services[0].send_proxy_protocol, ProxyVersion::kNone);
+  EXPECT_EQ(settings->services[0].proxy_protocol, ProxyVersion::kNone);
   EXPECT_EQ(settings->services[0].cpu.choice, CpuChoice::kAuto);
   EXPECT_EQ(settings->services[0].cpu.cgroup_root, "/sys/fs/cgroup");
 }
@@ -55,9 +55,9 @@ TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
   EXPECT_EQ(settings->trunk_advertise, "m1.example:1");
   EXPECT_EQ(settings->workers, 3u);
   EXPECT_EQ(settings->drain_timeout, absl::Milliseconds(1500));
-  const LocalServiceSettings& service = settings->services[0];
+  const LocalService& service = settings->services[0];
   EXPECT_EQ(service.endpoint_id, "e");
-  EXPECT_EQ(service.send_proxy_protocol, ProxyVersion::kV2);
+  EXPECT_EQ(service.proxy_protocol, ProxyVersion::kV2);
   EXPECT_EQ(service.port, 9000) << "the target's";
   EXPECT_EQ(service.cpu.choice, CpuChoice::kProcesses);
   EXPECT_EQ(service.cpu.pid, 7);

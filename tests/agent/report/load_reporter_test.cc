@@ -175,12 +175,10 @@ class ReportingTest : public LoadReporterTest {
   ReportingTest() : root_("linux-6.18-hybrid"), files_(root_.path()), traffic_(1, 1) {}
 
   LoadSampler Sampler() {
-    return LoadSampler(
-        files_, traffic_,
-        {.services = {
-             {.service = "metering", .endpoint_id = "m1", .cpu = {.pid = 32321}, .try_connect = [] {
-                return true;
-              }}}});
+    ServiceSamplerOptions service;
+    service.local = {.name = "metering", .endpoint_id = "m1", .cpu = {.pid = 32321}};
+    service.try_connect = [] { return true; };
+    return LoadSampler(files_, traffic_, {.services = {service}});
   }
   void SetCpuSeconds(int seconds) {
     root_.Write("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage",

@@ -21,11 +21,12 @@ MonotonicTime At(double seconds) {
 class LoadSamplerTest : public testing::Test {
  protected:
   LoadSamplerTest() : root_("linux-6.18-hybrid"), files_(root_.path()), traffic_(2, 1) {
-    service_ = {.service = "metering",
-                .endpoint_id = "m1",
-                .cpu = {.pid = 32321},
-                .port = 9000,
-                .max_connections = 10,
+    service_ = {.local = {.name = "metering",
+                          .endpoint_id = "m1",
+                          .target = {.unix_path = "/run/meterstore"},
+                          .port = 9000,
+                          .max_connections = 10,
+                          .cpu = {.pid = 32321}},
                 .count_connections = [this](uint16_t) { return count_; },
                 .try_connect =
                     [this] {
@@ -113,7 +114,7 @@ TEST_F(LoadSamplerTest, StreamsOfAllWorkersAddUpToRates) {
 }
 
 TEST_F(LoadSamplerTest, BytesOfStreamsThatUseThePortAreNotCountedTwice) {
-  service_.streams_use_port = true;
+  service_.local.target = {.host = "127.0.0.1", .port = 9000};
   LoadSampler sampler = Sampler();
   count_ = {.at = At(0.5), .established = 1, .bytes = 0};
   sampler.SampleFast(At(0.5));
@@ -156,7 +157,7 @@ TEST_F(LoadSamplerTest, NothingCountedYetIsNoConnections) {
 }
 
 TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
-  service_.port = 0;
+  service_.local.port = 0;
   service_.count_connections = [](uint16_t) -> std::optional<PortCount> {
     ADD_FAILURE() << "there is no port to ask for";
     return std::nullopt;

@@ -1,0 +1,107 @@
+#include "agent/agent_wiring.h"
+
+#include <unistd.h>
+
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "agent/sample/connect_probe.h"
+#include "common/base/version.h"
+#include "common/inband/inband_report.h"
+#include "common/net/timer_wheel.h"
+
+namespace trunkline {
+namespace {
+
+// A local server that takes no connection for this long counts as down. The sampling thread waits
+// for the probe.
+constexpr absl::Duration kProbeTimeout = absl::Milliseconds(200);
+
+// A balancing decision uses utilization that is at most 100 ms old: one fast sampling period, one
+// gap between in-band load reports and one slot of the timer that sends them, plus 10 ms on the
+// network.
+constexpr int64_t kMaxUtilizationAgeMillis = 100;
+constexpr int64_t kNetworkMillis = 10;
+static_assert(SamplingLoop::kFastPeriod <=
+              absl::Milliseconds(kMaxUtilizationAgeMillis - kNetworkMillis -
+                                 kInbandReportGapMillis - TimerWheel::kSlotNanos / 1'000'000));
+
+// Differs at every start.
+std::string NewBootId() {
+  std::random_device random;
+  return absl::StrFormat("%08x%08x", random(), random());
+}
+
+ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch& ports) {
+  const auto probe = std::make_shared<const ConnectProbe>(local.target);
+  ServiceSamplerOptions options;
+  options.local = local;
+  options.local.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
+  options.local.cpu.find_server = [probe] { return probe->ServerPid(); };
+  options.count_connections = [&ports](uint16_t port) { return ports.Latest(port); };
+  options.try_connect = [probe] { return probe->Try(kProbeTimeout); };
+  return options;
+}
+
+}  // namespace
+
+TrunkServer::Options TrunkOptions(const AgentSettings& settings,
+                                  std::shared_ptr<const TrunkTls> tls) {
+  return {.listen = settings.trunk_listen,
+          .services = settings.services,
+          .max_streams = settings.max_streams_per_trunk,
+          .connect_timeout = settings.connect_timeout,
+          .tls = std::move(tls)};
+}
+
+std::vector<uint16_t> ServerPorts(const AgentSettings& settings) {
+  std::vector<uint16_t> ports;
+  for (const LocalService& local : settings.services) {
+    if (local.port != 0) ports.push_back(local.port);
+  }
+  return ports;
+}
+
+uint64_t SmallestConnectionLimit(const AgentSettings& settings) {
+  uint64_t smallest = 0;
+  for (const LocalService& local : settings.services) {
+    if (local.port == 0 || local.max_connections == 0) continue;
+    if (smallest == 0 || local.max_connections < smallest) smallest = local.max_connections;
+  }
+  return smallest;
+}
+
+LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports) {
+  LoadSamplerOptions options = {.nic = settings.nic,
+                                .nic_bits_per_second = settings.nic_bits_per_second};
+  for (const LocalService& local : settings.services) {
+    options.services.push_back(ServiceOptions(local, ports));
+  }
+  return options;
+}
+
+LoadReporter::Options ReporterOptions(const AgentSettings& settings, int trunk_port,
+                                      SamplingLoop& loop) {
+  return {.controller = settings.controller,
+          .identity = {.agent_id = settings.agent_id,
+                       .boot_id = NewBootId(),
+                       .version = kVersion,
+                       .trunk_address = settings.trunk_advertise.empty()
+                                            ? WithPort(settings.trunk_listen.ToString(), trunk_port)
+                                            : settings.trunk_advertise},
+          .on_directive = [&loop](const Directive& directive) {
+            if (directive.report_interval.has_value()) loop.SetInterval(*directive.report_interval);
+          }};
+}
+
+void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffic) {
+  for (size_t i = 0; i < latest.size(); ++i) traffic.SetUtilization(i, latest[i].Utilization());
+}
+
+std::string WithPort(absl::string_view address, int port) {
+  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
+}
+
+}  // namespace trunkline

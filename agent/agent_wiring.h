@@ -1,0 +1,51 @@
+// Wires the agent's parts: derives the options of each part from the settings, with the callbacks
+// between parts, and holds the constants that operators cannot set. Edge: callbacks probe the local
+// servers. Used by main only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "agent/agent_settings.h"
+#include "agent/report/load_reporter.h"
+#include "agent/report/sampling_loop.h"
+#include "agent/sample/load_sampler.h"
+#include "agent/sample/port_watch.h"
+#include "agent/trunk/trunk_server.h"
+
+namespace trunkline {
+
+// Applies until the controller's first directive.
+inline constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
+// Limits how long stopping waits for the controller; a healthy controller takes milliseconds.
+inline constexpr absl::Duration kLeaveTimeout = absl::Seconds(1);
+
+// A null `tls` makes trunks plaintext.
+TrunkServer::Options TrunkOptions(const AgentSettings& settings,
+                                  std::shared_ptr<const TrunkTls> tls);
+
+// Returns the ports whose connections are counted: those of servers on TCP.
+std::vector<uint16_t> ServerPorts(const AgentSettings& settings);
+// Returns the smallest connection limit among those servers, or 0 if none has a limit.
+uint64_t SmallestConnectionLimit(const AgentSettings& settings);
+
+// `ports` outlives the sampler.
+LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports);
+
+// `trunk_port` is the port that the trunk server got; `loop`, whose interval follows the
+// controller's directives, outlives the reporter.
+LoadReporter::Options ReporterOptions(const AgentSettings& settings, int trunk_port,
+                                      SamplingLoop& loop);
+
+// Hands the latest utilization of each service to the in-band load reports.
+void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffic);
+
+// Replaces the port of a configured address by the one that the kernel gave: "host:0" and 7073 make
+// "host:7073".
+std::string WithPort(absl::string_view address, int port);
+
+}  // namespace trunkline
