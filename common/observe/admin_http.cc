@@ -5,7 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include <atomic>
 #include <chrono>
 #include <deque>
 #include <thread>
@@ -13,42 +12,50 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/net/address.h"
 
 namespace trunkline {
 namespace {
 
-// Scrapers, probes and an operator's curl; each request is short.
+// Serve scrapers, health probes and an operator's curl; each request is short.
 constexpr int kThreads = 4;
-// Accepted and waiting for a thread. Beyond this the accept loop waits and the kernel's backlog
-// holds the rest.
-constexpr size_t kMaxWaiting = 64;
-// A peer that says nothing, or does not read, frees its thread after this long.
+// Connections accepted but without a thread. When the queue is full, the accept loop blocks and
+// further connections stay in the kernel's backlog.
+constexpr size_t kMaxQueued = 64;
+// Limits how long a peer that neither sends nor reads occupies a thread.
 constexpr std::chrono::seconds kPeerTimeout{2};
-// One request a connection, so that an idle scraper holds no thread and the server stops at once.
+// One request per connection, so that an idle scraper occupies no thread and the server stops at
+// once.
 constexpr size_t kRequestsPerConnection = 1;
-// httplib asks for 5, which a few scrapers at once overflow.
+// httplib's own 5 overflows when a few scrapers connect at once.
 constexpr int kBacklog = 128;
-// Nothing here takes a body.
+// No request needs a body.
 constexpr size_t kMaxBodyBytes = 1024;
 
 constexpr char kPlainText[] = "text/plain; charset=utf-8";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
-constexpr char kPaths[] = "not found; there are /metrics, /healthz and /readyz\n";
+constexpr char kPaths[] = "not found; the paths are /metrics, /healthz and /readyz\n";
 
-// httplib's own pool queues without bound. Thread-safe.
+// What TaskQueue::enqueue returns: void in cpp-httplib 0.11 (Debian 12), bool in 0.18 (Debian 13),
+// where false would drop the connection.
+using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
+
+// Replaces httplib's pool, whose queue is unbounded. Thread-safe.
 class BoundedPool : public httplib::TaskQueue {
  public:
   BoundedPool() {
     for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Work(); });
   }
 
-  void enqueue(std::function<void()> task) override {
+  // Blocks while the queue is full.
+  Enqueued enqueue(std::function<void()> task) override {
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(
-        +[](std::deque<std::function<void()>>* waiting) { return waiting->size() < kMaxWaiting; },
-        &waiting_));
-    waiting_.push_back(std::move(task));
+        +[](std::deque<std::function<void()>>* queue) { return queue->size() < kMaxQueued; },
+        &queue_));
+    queue_.push_back(std::move(task));
+    return Enqueued(true);
   }
 
   void shutdown() override {
@@ -64,28 +71,27 @@ class BoundedPool : public httplib::TaskQueue {
     while (std::function<void()> task = Take()) task();
   }
 
-  // Empty when the pool stops. Tasks own sockets, so those still waiting are run, not dropped.
+  // Returns an empty task when the pool stops. Tasks own sockets, so queued tasks run before that.
   std::function<void()> Take() {
     absl::MutexLock lock(&mutex_);
     mutex_.Await(absl::Condition(
         +[](BoundedPool* pool) ABSL_EXCLUSIVE_LOCKS_REQUIRED(pool->mutex_) {
-          return !pool->waiting_.empty() || pool->stopping_;
+          return !pool->queue_.empty() || pool->stopping_;
         },
         this));
-    if (waiting_.empty()) return nullptr;
-    std::function<void()> task = std::move(waiting_.front());
-    waiting_.pop_front();
+    if (queue_.empty()) return nullptr;
+    std::function<void()> task = std::move(queue_.front());
+    queue_.pop_front();
     return task;
   }
 
   absl::Mutex mutex_;
-  std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
 };
 
 void Configure(httplib::Server& server) {
-  server.new_task_queue = [] { return new BoundedPool; };  // httplib owns it
   server.set_keep_alive_max_count(kRequestsPerConnection);
   server.set_keep_alive_timeout(kPeerTimeout.count());
   server.set_read_timeout(kPeerTimeout);
@@ -105,10 +111,11 @@ struct AdminHttp::State {
 
   const MetricsPage& metrics;
   const Readiness readiness;
-  int listening_fd = -1;  // httplib owns it
+  int listening_fd = -1;  // owned by httplib
   int port = 0;
   httplib::Server server;
-  std::atomic<bool> served{false};
+  // The accept loop runs, or has ended already.
+  absl::Notification loop_entered;
   std::thread thread;
 };
 
@@ -136,8 +143,8 @@ absl::Status AdminHttp::State::Bind(const std::string& where) {
     return absl::InvalidArgumentError(
         absl::StrCat("the admin HTTP server listens on host:port; got \"", where, "\""));
   }
-  // In place of httplib's SO_REUSEPORT, by which a second process would silently take half of the
-  // requests.
+  // Replaces httplib's SO_REUSEPORT, with which a second process on the same port would silently
+  // receive half of the requests.
   server.set_socket_options([this](int fd) {
     const int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -155,12 +162,17 @@ absl::Status AdminHttp::State::Bind(const std::string& where) {
 }
 
 void AdminHttp::State::Serve() {
+  // httplib marks the server as running and then makes its queue, so from here on stop() works.
+  server.new_task_queue = [this] {
+    loop_entered.Notify();
+    return new BoundedPool;  // owned by httplib
+  };
   thread = std::thread([this] {
     server.listen_after_bind();
-    served.store(true);
+    if (!loop_entered.HasBeenNotified()) loop_entered.Notify();
   });
-  // stop() before the accept loop runs would be lost.
-  while (!server.is_running() && !served.load()) std::this_thread::yield();
+  // A stop() before the accept loop runs would be lost.
+  loop_entered.WaitForNotification();
 }
 
 absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& listen,

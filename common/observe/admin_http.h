@@ -1,5 +1,5 @@
-// The HTTP side of every process: /metrics, /healthz, /readyz. Off the data path: its own threads,
-// cpp-httplib.
+// The admin HTTP server of every process: /metrics, /healthz and /readyz. It runs on its own
+// threads, off the data path.
 #pragma once
 
 #include <functional>
@@ -14,11 +14,12 @@ namespace trunkline {
 // Serves from construction to destruction; destruction joins its threads. Thread-safe.
 class AdminHttp {
  public:
-  // Empty: ready. Else why not, in words an operator understands; served with 503.
+  // Returns "" if the process is ready, else the reason for the operator, served with 503. Called
+  // on the server's threads.
   using Readiness = std::function<std::string()>;
 
-  // `metrics` outlives the server. Port 0 takes a free one. An address in use is an error that
-  // names it.
+  // `listen` is host:port; port 0 selects a free port. `metrics` outlives the server. The error for
+  // an address in use names the address.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(const std::string& listen,
                                                           const MetricsPage& metrics,
                                                           Readiness readiness);
