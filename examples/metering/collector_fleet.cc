@@ -1,7 +1,9 @@
 #include "examples/metering/collector_fleet.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -14,16 +16,16 @@
 namespace trunkline::metering {
 namespace {
 
-constexpr int kEventsAPass = 512;
-// An Ack has less than 40 bytes; more is not one.
+constexpr int kEventsPerPass = 512;
+// An Ack has fewer than 40 bytes; a longer answer is wrong.
 constexpr size_t kMaxAnswerBytes = 1024;
-// The pace of what is not timed to the microsecond: progress, held connections, an interrupt.
-constexpr absl::Duration kTick = absl::Milliseconds(10);
 constexpr absl::Duration kProgressEvery = absl::Seconds(1);
-// Held connections must be up before the load starts, but the load does not wait for a broken
-// target.
+// The load starts once all held connections are open, or after this long if a target is broken.
 constexpr absl::Duration kHeldTimeout = absl::Seconds(30);
-// A collector tries again soon, for a restarted server, then seldom, for an overloaded one.
+// Epoll data of the eventfd. Its highest bit is HeldConnections::kKey, whose indices are shorter.
+constexpr uint64_t kWakeKey = UINT64_MAX;
+// The first retries come soon, for a restarted server, and later ones seldom, for an overloaded
+// one.
 constexpr Backoff::Options kRetryBackoff{.initial = absl::Milliseconds(50),
                                          .max = absl::Seconds(5)};
 
@@ -39,6 +41,7 @@ CollectorFleet::CollectorFleet(Options options, AckedLog& log,
       log_(log),
       on_progress_(std::move(on_progress)),
       epoll_(epoll_create1(EPOLL_CLOEXEC)),
+      wake_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
       workload_(options_.workload),
       random_(Mix(options_.workload.seed ^ 0xf1ee7)),
       report_({.seed = options_.workload.seed,
@@ -46,7 +49,16 @@ CollectorFleet::CollectorFleet(Options options, AckedLog& log,
                .rate = options_.workload.rate,
                .burst = options_.workload.burst,
                .slo = options_.slo}),
-      held_(epoll_.get(), options_.targets, options_.held, options_.workload.seed) {}
+      held_(epoll_.get(), options_.targets, options_.held, options_.workload.seed) {
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = kWakeKey}};
+  epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, wake_.get(), &event);
+}
+
+void CollectorFleet::StopSending() {
+  stop_sending_.store(true, std::memory_order_relaxed);
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof one);
+}
 
 absl::StatusOr<bool> CollectorFleet::Run() {
   OpenHeld();
@@ -67,7 +79,7 @@ absl::StatusOr<bool> CollectorFleet::Run() {
 bool CollectorFleet::Finished() {
   if (stop_sending_.load(std::memory_order_relaxed)) end_ = std::min(end_, now_);
   if (start_ + upcoming_.at < end_) return false;
-  return report_.in_flight() == 0 || now_ > end_ + options_.grace;
+  return report_.in_flight() == 0 || now_ >= end_ + options_.grace;
 }
 
 void CollectorFleet::OpenHeld() {
@@ -75,12 +87,12 @@ void CollectorFleet::OpenHeld() {
   const MonotonicTime deadline = now_ + kHeldTimeout;
   while (!held_.all_open() && now_ < deadline && !stop_sending_) {
     held_.Open(now_);
-    HandleEvents(kTick);
+    HandleEvents(std::min(deadline, held_.next_open()));
   }
 }
 
 void CollectorFleet::OnePass() {
-  HandleEvents(std::clamp(UntilNextAlarm(), absl::ZeroDuration(), kTick));
+  HandleEvents(NextAlarm());
   StartWaiting();
   StartDue();
   RetryDue();
@@ -88,19 +100,23 @@ void CollectorFleet::OnePass() {
   Tick();
 }
 
-absl::Duration CollectorFleet::UntilNextAlarm() const {
-  MonotonicTime next = start_ + upcoming_.at;
+MonotonicTime CollectorFleet::NextAlarm() const {
+  const MonotonicTime due = start_ + upcoming_.at;
+  MonotonicTime next = due < end_ ? due : end_ + options_.grace;
   if (!retries_.empty()) next = std::min(next, retries_.top().at);
-  return next - MonotonicNow();
+  if (!timeouts_.empty()) next = std::min(next, timeouts_.front().at);
+  return std::min({next, next_tick_, held_.next_open()});
 }
 
-void CollectorFleet::HandleEvents(absl::Duration wait) {
-  epoll_event events[kEventsAPass];
+void CollectorFleet::HandleEvents(MonotonicTime until) {
+  epoll_event events[kEventsPerPass];
+  const absl::Duration wait = std::max(until - MonotonicNow(), absl::ZeroDuration());
   const timespec timeout = absl::ToTimespec(wait);
-  const int ready = epoll_pwait2(epoll_.get(), events, kEventsAPass, &timeout, nullptr);
+  const int ready = epoll_pwait2(epoll_.get(), events, kEventsPerPass, &timeout, nullptr);
   now_ = MonotonicNow();
   for (int i = 0; i < ready; ++i) {
     const uint64_t key = events[i].data.u64;
+    if (key == kWakeKey) continue;  // Finished() reads stop_sending_
     if (key & HeldConnections::kKey) {
       held_.Serve(key, events[i].events, now_);
       continue;
@@ -144,13 +160,13 @@ void CollectorFleet::RetryDue() {
 }
 
 void CollectorFleet::ExpireAttempts() {
-  while (!timeouts_.empty() && timeouts_.front().at <= now_) {
+  while (!timeouts_.empty()) {
     const Alarm alarm = timeouts_.front();
-    timeouts_.pop_front();
     const Delivery& delivery = slots_[alarm.slot];
-    if (delivery.attempt == alarm.attempt && delivery.fd) {
-      Fail(alarm.slot, AttemptFailure::kTimeout);
-    }
+    const bool in_flight = delivery.attempt == alarm.attempt && delivery.fd;
+    if (in_flight && alarm.at > now_) return;
+    timeouts_.pop_front();
+    if (in_flight) Fail(alarm.slot, AttemptFailure::kTimeout);
   }
 }
 
@@ -190,12 +206,12 @@ void CollectorFleet::Attempt(uint32_t slot) {
   epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
                     .data = {.u64 = KeyOf(slot, delivery.attempt)}};
   epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, delivery.fd.get(), &event);
-  Send(delivery);  // a connection over loopback is often there already
+  Send(delivery);  // over loopback the connection is often established already
 }
 
 void CollectorFleet::Serve(uint32_t slot, uint32_t events) {
   Delivery& delivery = slots_[slot];
-  // What the other side sent before it closed is still taken.
+  // An answer sent before the peer closed still counts.
   if (events & EPOLLIN) {
     const uint32_t attempt = delivery.attempt;
     ReadAnswer(slot);
@@ -208,7 +224,7 @@ void CollectorFleet::Serve(uint32_t slot, uint32_t events) {
   if (events & EPOLLOUT) Send(delivery);
 }
 
-// Errors are left to the event that follows them.
+// An error is handled by the event that follows it.
 void CollectorFleet::Send(Delivery& delivery) {
   while (!delivery.out.empty()) {
     const ssize_t n =

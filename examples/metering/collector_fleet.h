@@ -1,13 +1,14 @@
-// Ten thousand collectors in one thread: delivers each planned reading at its time, one short
-// connection a reading.
+// Ten thousand collectors in one thread: delivers each planned reading at its time, over one short
+// connection per reading.
 //
-// An attempt is: connect, send the frame, await the Ack, close. It fails by error, by time-out or
-// by an answer other than STORED; then the reading goes to the next target after a jittered
-// backoff, until it is acknowledged. The load is open: a reading is started when it is due, however
-// slow the servers are, and its latency counts from then. Attempts are limited by the file
-// descriptors; readings above that wait, and their latency shows it. Confined to one thread.
+// An attempt connects, sends the frame, awaits the Ack and closes. It fails on an error, a timeout
+// or an answer other than STORED; the reading then goes to the next target after a jittered
+// backoff, until it is acknowledged. The load is an open loop: a reading starts when it is due,
+// however slow the servers are, and its latency counts from then. File descriptors limit the
+// attempts; further readings wait, which their latency shows. Confined to one thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -35,39 +36,39 @@ class CollectorFleet {
   struct Options {
     std::vector<SocketAddress> targets;
     Workload::Options workload;
-    // Readings due before this are sent; then the fleet waits at most `grace` for the rest.
+    // Readings due within this are sent; then the fleet waits up to `grace` for outstanding Acks.
     absl::Duration duration = absl::Seconds(30);
     absl::Duration grace = absl::Seconds(30);
     absl::Duration timeout = absl::Seconds(2);
     absl::Duration slo = absl::Milliseconds(200);
-    // Attempts at once.
+    // Attempts in flight.
     size_t max_attempts = 8'000;
-    // Idle connections to hold open; 0: none.
+    // Idle connections to hold open.
     size_t held = 0;
   };
 
-  // `log` outlives the fleet. `on_progress` is called each second.
+  // `log` outlives the fleet. `on_progress` is called once per second.
   CollectorFleet(Options options, AckedLog& log,
                  std::function<void(const std::string& line)> on_progress);
 
-  // Runs the workload. True when every reading was acknowledged in time. Error: the log could not
-  // be written.
+  // Runs the workload. Returns whether every reading was acknowledged in time, or the error of the
+  // log.
   absl::StatusOr<bool> Run();
-  // Sends no new readings from the next pass on; Run ends as at the end of its time. Thread-safe.
-  void StopSending() { stop_sending_.store(true, std::memory_order_relaxed); }
+  // Sends no further readings; Run ends as at the end of its duration. Thread-safe.
+  void StopSending();
 
   const DeliveryReport& report() const { return report_; }
 
  private:
-  // One reading on its way; slots are used again.
+  // One reading in flight; slots are reused.
   struct Delivery {
     PlannedReading plan;
     uint64_t payload_hash = 0;
     size_t target = 0;
     Backoff backoff;
-    uint32_t attempt = 0;  // of this slot: an event or time-out of an earlier one is void
+    uint32_t attempt = 0;  // of this slot: events and timeouts of earlier attempts are void
     UniqueFd fd;
-    std::string out;  // what the socket has not taken of the frame
+    std::string out;  // bytes of the frame that the socket has not accepted yet
     std::string in;
   };
   struct Alarm {
@@ -79,8 +80,9 @@ class CollectorFleet {
 
   void OpenHeld();
   void OnePass();
-  absl::Duration UntilNextAlarm() const;
-  void HandleEvents(absl::Duration wait);
+  // When the next reading, retry, timeout, held connection or progress line is due.
+  MonotonicTime NextAlarm() const;
+  void HandleEvents(MonotonicTime until);
   void StartDue();
   void StartWaiting();
   void RetryDue();
@@ -101,6 +103,7 @@ class CollectorFleet {
   AckedLog& log_;
   const std::function<void(const std::string&)> on_progress_;
   const UniqueFd epoll_;
+  const UniqueFd wake_;  // eventfd of StopSending
   Workload workload_;
   PlannedReading upcoming_;
   SeededRandom random_;
@@ -108,8 +111,8 @@ class CollectorFleet {
   HeldConnections held_;
   std::vector<Delivery> slots_;
   std::vector<uint32_t> free_slots_;
-  std::deque<uint32_t> waiting_;  // due, but max_attempts are under way
-  std::deque<Alarm> timeouts_;    // all equally long, so in order
+  std::deque<uint32_t> waiting_;  // due while max_attempts are in flight
+  std::deque<Alarm> timeouts_;    // equally long, so in order of expiry
   std::priority_queue<Alarm, std::vector<Alarm>, std::greater<>> retries_;
   size_t attempts_ = 0;
   uint64_t deliveries_ = 0;

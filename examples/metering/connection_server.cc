@@ -18,13 +18,14 @@
 namespace trunkline::metering {
 namespace {
 
-constexpr int kEventsAPass = 256;
-// A listener is left after so many, so that established peers wait at most for these.
-constexpr int kAcceptsAPass = 64;
-// Room for one frame and the start of the next: whole frames are handled in place.
+constexpr int kEventsPerPass = 256;
+// Limits how long established peers wait for a burst of accepts.
+constexpr int kAcceptsPerPass = 64;
+// Holds one frame and the start of the next, so that whole frames are handled in place.
 constexpr size_t kReadBytes = 2 * kMaxMessageBytes;
-// Idle connections and paused listeners are looked at this often.
-constexpr int kTickMs = 100;
+static_assert(kReadBytes > kFrameHeaderBytes + kMaxMessageBytes);
+// After an accept failed for lack of descriptors or memory, accepting pauses this long.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr uint64_t kWakeKey = uint64_t{1} << 63;
 constexpr uint64_t kListenerKey = uint64_t{1} << 62;
@@ -86,16 +87,27 @@ absl::Status ConnectionServer::Watch() {
 
 size_t ConnectionServer::Run(absl::Duration grace) {
   now_ = MonotonicNow();
-  while (!stopping_.load(std::memory_order_acquire)) OnePass(kTickMs);
+  while (!stopping_.load(std::memory_order_acquire)) OnePass(MonotonicTime::Infinite());
   PauseAccepting(true);
   const MonotonicTime deadline = MonotonicNow() + grace;
-  while (unanswered_ > 0 && now_ < deadline) OnePass(kTickMs);
+  while (unanswered_ > 0 && now_ < deadline) OnePass(deadline);
   return unanswered_;
 }
 
-void ConnectionServer::OnePass(int timeout_ms) {
-  epoll_event events[kEventsAPass];
-  const int ready = epoll_wait(epoll_.get(), events, kEventsAPass, timeout_ms);
+bool ConnectionServer::MayResumeAccepting() const {
+  return accepting_paused_ && !stopping_ && open_connections_ < options_.max_connections;
+}
+
+MonotonicTime ConnectionServer::NextAlarm() const {
+  const MonotonicTime idle = idle_.OldestTouch() + options_.idle_timeout;
+  return MayResumeAccepting() ? std::min(idle, accept_again_at_) : idle;
+}
+
+void ConnectionServer::OnePass(MonotonicTime until) {
+  epoll_event events[kEventsPerPass];
+  const absl::Duration wait = std::min(until, NextAlarm()) - MonotonicNow();
+  const timespec timeout = absl::ToTimespec(std::max(wait, absl::ZeroDuration()));
+  const int ready = epoll_pwait2(epoll_.get(), events, kEventsPerPass, &timeout, nullptr);
   now_ = MonotonicNow();
   for (int i = 0; i < ready; ++i) {
     const uint64_t key = events[i].data.u64;
@@ -108,17 +120,16 @@ void ConnectionServer::OnePass(int timeout_ms) {
     }
   }
   CloseIdle(now_);
-  const bool room = open_connections_ < options_.max_connections;
-  if (accepting_paused_ && room && now_ >= accept_again_at_ && !stopping_) PauseAccepting(false);
+  if (MayResumeAccepting() && now_ >= accept_again_at_) PauseAccepting(false);
 }
 
 void ConnectionServer::Accept(int listener) {
-  for (int i = 0; i < kAcceptsAPass; ++i) {
+  for (int i = 0; i < kAcceptsPerPass; ++i) {
     if (accepting_paused_) return;
     const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      // Out of descriptors or memory: the peer stays in the listen queue, and this loop must not
-      // spin on it.
+      // Out of descriptors or memory: the peer stays in the listen queue, which would wake this
+      // loop again at once.
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         PauseAccepting(true);
       }
@@ -137,13 +148,13 @@ void ConnectionServer::Accept(int listener) {
       continue;
     }
     if (open_connections_ >= options_.max_connections) PauseAccepting(true);
-    Read(fd);  // short requests are here already
+    Read(fd);  // a short request has often arrived already
   }
 }
 
 void ConnectionServer::PauseAccepting(bool pause) {
   accepting_paused_ = pause;
-  accept_again_at_ = now_ + absl::Milliseconds(kTickMs);
+  accept_again_at_ = now_ + kAcceptPause;
   for (const UniqueFd& listener : listeners_) {
     epoll_event event{.events = pause ? 0u : static_cast<uint32_t>(EPOLLIN),
                       .data = {.u64 = kListenerKey | static_cast<uint32_t>(listener.get())}};
@@ -165,7 +176,7 @@ void ConnectionServer::Serve(ConnectionId id, uint32_t events) {
 void ConnectionServer::Read(int fd) {
   while (true) {
     Connection& connection = connections_[fd];
-    // Read again when answers have left: the socket's buffer is what stops the peer meanwhile.
+    // Backpressure: with too many unanswered frames the socket is read again after answers left.
     if (connection.peer_finished || connection.unanswered >= options_.max_unanswered) return;
     const size_t kept = connection.in.size();
     std::copy(connection.in.begin(), connection.in.end(), read_buffer_.begin());
@@ -181,7 +192,7 @@ void ConnectionServer::Read(int fd) {
     idle_.Touch(fd, now_);
     connection.in.clear();
     if (!TakeFrames(fd, {read_buffer_.data(), kept + static_cast<size_t>(got)})) return;
-    if (static_cast<size_t>(got) < space) return;  // drained; more raises another event
+    if (static_cast<size_t>(got) < space) return;  // drained; new bytes raise another event
   }
 }
 
@@ -219,7 +230,7 @@ void ConnectionServer::DeliverReplies() {
     const int fd = FdOf(reply.connection);
     Send(fd, std::move(reply.frame));
     if (Find(reply.connection) == nullptr) continue;
-    // Frames that were left lying, then whatever the socket holds.
+    // Frames already read come first, then the bytes in the socket.
     if (was_full && !TakeFrames(fd, std::exchange(connection->in, {}))) continue;
     if (was_full) Read(fd);
     if (Find(reply.connection) != nullptr) CloseWhenDone(fd);
@@ -260,7 +271,7 @@ void ConnectionServer::CloseIdle(MonotonicTime now) {
   const MonotonicTime limit = now - options_.idle_timeout;
   for (int fd = idle_.OldestBefore(limit); fd >= 0; fd = idle_.OldestBefore(limit)) {
     if (connections_[fd].unanswered > 0 && connections_[fd].out.empty()) {
-      idle_.Touch(fd, now);  // it waits for us
+      idle_.Touch(fd, now);  // the peer waits for this server
     } else {
       Close(fd);
     }

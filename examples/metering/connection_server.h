@@ -1,14 +1,13 @@
-// Connections that carry frames: one epoll loop that accepts, reads, cuts out frames, and writes
-// the answers.
+// Serves connections that carry frames: one epoll loop accepts, reads, extracts frames and writes
+// the answers. It knows nothing of readings or databases.
 //
-// It knows nothing of readings or databases. What it promises: a peer costs bounded memory (one
-// partial frame, a bounded number of unanswered frames), a silent peer is closed, too many peers
-// wait in the listen queue, and running out of file descriptors pauses accepting instead of ending
-// the server. An answer goes to the connection that asked or to nobody: a ConnectionId is never
-// used again.
+// A peer costs bounded memory (one partial frame and a bounded number of unanswered frames). Idle
+// peers are closed, peers above the limit wait in the listen queue, and a lack of file descriptors
+// pauses accepting. An answer goes to the connection that asked or is dropped: a ConnectionId is
+// never reused.
 //
-// A peer that shuts down its sending side still gets its answers; one that closed altogether is
-// forgotten at once. Run() is confined to one thread; Answer, StillOpen and Stop are thread-safe.
+// A peer that half-closes still gets its answers; a peer that closes is forgotten at once. Run() is
+// confined to one thread; Answer, StillOpen and Stop are thread-safe.
 #pragma once
 
 #include <atomic>
@@ -30,66 +29,68 @@
 
 namespace trunkline::metering {
 
-// File descriptor and generation; 0 is nobody.
+// File descriptor and generation; 0 names no connection.
 using ConnectionId = uint64_t;
 
 class ConnectionServer {
  public:
   struct Options {
     std::vector<Address> listen;
-    // Above it, new peers wait in the listen queue.
+    // Further peers wait in the listen queue.
     size_t max_connections = 16'000;
-    // Frames of one connection that may wait for their answer; above it, the connection is not
-    // read.
+    // Limit of frames per connection without an answer; at the limit the connection is not read.
     uint32_t max_unanswered = 64;
-    // A connection that neither sends nor waits for an answer for this long is closed.
+    // Closes a connection that neither sends nor awaits an answer for this long.
     absl::Duration idle_timeout = absl::Seconds(60);
   };
-  // A whole message, on the loop's thread; the view is valid during the call. Each OK asks for
-  // exactly one answer. Anything else means that the peer broke the protocol: the connection is
-  // closed.
+  // Receives a whole message on the loop's thread; the view is valid during the call. After OK the
+  // connection expects exactly one answer. An error means a protocol violation and closes it.
   using FrameHandler = std::function<absl::Status(ConnectionId, std::string_view message)>;
   struct Reply {
     ConnectionId connection = 0;
     std::string frame;  // whole frames
   };
 
-  // Binds at once; an address in use is an error that names it.
+  // Binds at once. The error for an address in use names the address.
   static absl::StatusOr<std::unique_ptr<ConnectionServer>> Listen(Options options,
                                                                   FrameHandler handler);
   ~ConnectionServer();
 
-  // Where it listens, ports filled in.
+  // The addresses that it listens on, ports filled in.
   const std::vector<Address>& addresses() const { return addresses_; }
 
-  // Serves until Stop; then answers what was asked, for at most `grace`, and returns how many
-  // frames went unanswered.
+  // Serves until Stop, then for at most `grace` until every frame is answered. Returns the number
+  // of unanswered frames.
   size_t Run(absl::Duration grace);
 
   void Stop();
   void Answer(std::vector<Reply> replies);
-  // False once the peer is known to have closed.
+  // Returns false once the peer is known to have closed.
   bool StillOpen(ConnectionId id) const;
 
  private:
   struct Connection {
     uint32_t generation = 0;
     bool open = false;
-    bool peer_finished = false;  // it will send no more
+    bool peer_finished = false;  // half-closed: sends no more
     uint32_t unanswered = 0;
     std::string in;   // a partial frame
-    std::string out;  // what the socket did not take
+    std::string out;  // bytes that the socket has not accepted yet
   };
 
   ConnectionServer(Options options, FrameHandler handler, size_t max_fds);
   absl::Status Watch();
 
-  void OnePass(int timeout_ms);
+  // Handles events; waits for them until `until` or the next alarm.
+  void OnePass(MonotonicTime until);
+  // When an idle connection expires or accepting may resume.
+  MonotonicTime NextAlarm() const;
+  bool MayResumeAccepting() const;
   void Accept(int listener);
   void PauseAccepting(bool pause);
   void Serve(ConnectionId id, uint32_t events);
   void Read(int fd);
-  // False when the connection was closed.
+  // Returns false if the connection was closed.
   bool TakeFrames(int fd, std::string_view bytes);
   void DeliverReplies();
   void Send(int fd, std::string frame);
@@ -114,7 +115,7 @@ class ConnectionServer {
   size_t unanswered_ = 0;
   bool accepting_paused_ = false;
 
-  // Generations by file descriptor, odd while open: what StillOpen reads.
+  // Generations by file descriptor, odd while open; StillOpen reads them on any thread.
   std::vector<std::atomic<uint32_t>> generations_;
   std::atomic<bool> stopping_{false};
   absl::Mutex mutex_;

@@ -3,6 +3,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/time/time.h"
@@ -10,9 +11,10 @@
 namespace trunkline::metering {
 namespace {
 
-// Every 10 ms: 2,000 a second, a pace that leaves the accept queues to the readings.
-constexpr int kOpensAPass = 20;
-// Those that were cut off come back over this span, so that they do not come back as one wave.
+// Together 10,000 connections per second, which leaves the accept queues to the readings.
+constexpr int kOpensPerBatch = 20;
+constexpr absl::Duration kBatchGap = absl::Milliseconds(2);
+// Lost connections are reopened over this span, so that they do not arrive as one wave.
 constexpr double kReopenSpanSeconds = 5;
 
 }  // namespace
@@ -23,8 +25,14 @@ HeldConnections::HeldConnections(int epoll, const std::vector<SocketAddress>& ta
   for (uint32_t i = 0; i < wanted; ++i) due_.push({MonotonicTime(), i});
 }
 
+MonotonicTime HeldConnections::next_open() const {
+  return due_.empty() ? MonotonicTime::Infinite() : std::max(due_.top().at, next_batch_);
+}
+
 void HeldConnections::Open(MonotonicTime now) {
-  for (int i = 0; i < kOpensAPass && !due_.empty() && due_.top().at <= now; ++i) {
+  if (now < next_open()) return;
+  next_batch_ = now + kBatchGap;
+  for (int i = 0; i < kOpensPerBatch && !due_.empty() && due_.top().at <= now; ++i) {
     const uint32_t index = due_.top().index;
     due_.pop();
     ConnectResult result = ConnectTo(targets_[index % targets_.size()]);

@@ -1,9 +1,8 @@
-// Idle connections that collectors keep open beside their readings': what a load balancer must be
-// able to carry without spending a server connection on each.
+// Idle connections that collectors keep open beside the connections of their readings. A load
+// balancer must carry them without one server connection for each.
 //
-// Opens them at a pace that a listen queue takes, and opens those again that the other side ended.
-// They neither send nor expect anything. Confined to one thread, which hands it the epoll events of
-// its keys.
+// Opens them at a pace that a listen queue can absorb, and reopens connections that the peer ended.
+// They carry no bytes. Confined to one thread, which passes on the epoll events of its keys.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +18,17 @@ namespace trunkline::metering {
 
 class HeldConnections {
  public:
-  // Events with this bit in their data are ours.
+  // Marks the epoll data of these connections.
   static constexpr uint64_t kKey = uint64_t{1} << 63;
 
-  // Borrows `epoll`. Connections are spread over `targets`, which outlive it.
+  // Borrows `epoll`. Connections are spread over `targets`. Both outlive the object.
   HeldConnections(int epoll, const std::vector<SocketAddress>& targets, size_t wanted,
                   uint64_t seed);
 
-  // Opens what is due; called about every 10 ms while something is missing.
+  // Opens the next batch of missing connections if it is due.
   void Open(MonotonicTime now);
+  // When Open has something to do; Infinite() while every connection is open.
+  MonotonicTime next_open() const;
   void Serve(uint64_t key, uint32_t events, MonotonicTime now);
 
   bool all_open() const { return open_ == connections_.size(); }
@@ -52,6 +53,7 @@ class HeldConnections {
   SeededRandom random_;
   std::vector<Connection> connections_;
   std::priority_queue<Due, std::vector<Due>, std::greater<>> due_;
+  MonotonicTime next_batch_;
   size_t open_ = 0;
   uint64_t reopened_ = 0;
 };

@@ -23,4 +23,9 @@ int IdleList::OldestBefore(MonotonicTime before) const {
   return first != end_ && nodes_[first].touched < before ? first : -1;
 }
 
+MonotonicTime IdleList::OldestTouch() const {
+  const int first = nodes_[end_].next;
+  return first == end_ ? MonotonicTime::Infinite() : nodes_[first].touched;
+}
+
 }  // namespace trunkline::metering

@@ -1,9 +1,8 @@
-// Who has been silent longest: a doubly linked list through an array, in the order of the last sign
-// of life.
+// Keys in the order of their last activity: a doubly linked list through an array.
 //
-// Every time-out is equally long, so the order of touching is the order of expiry: touching is O(1)
-// and finding the expired looks at no one else. Keys are small integers (file descriptors). Pure;
-// confined to one thread.
+// All timeouts are equally long, so the order of activity is the order of expiry. Touching a key is
+// O(1), and a search for expired keys looks at expired keys only. Keys are small integers (file
+// descriptors). Pure; confined to one thread.
 #pragma once
 
 #include <vector>
@@ -17,12 +16,14 @@ class IdleList {
   // Keys are in [0, keys).
   explicit IdleList(int keys) : nodes_(keys + 1), end_(keys) { nodes_[end_] = {end_, end_, {}}; }
 
-  // Puts `key` in, or moves it behind everyone else.
+  // Inserts `key`, or moves it to the end.
   void Touch(int key, MonotonicTime now);
-  // No effect when it is not in.
+  // Has no effect if `key` is not in the list.
   void Remove(int key);
-  // The key touched longest ago, -1 when none was touched before `before`.
+  // Returns the key touched longest ago, or -1 if no key was touched before `before`.
   int OldestBefore(MonotonicTime before) const;
+  // When that key was touched; Infinite() if the list is empty.
+  MonotonicTime OldestTouch() const;
 
  private:
   struct Node {
@@ -31,7 +32,7 @@ class IdleList {
     MonotonicTime touched;
   };
   std::vector<Node> nodes_;
-  const int end_;  // the list is a ring through this node
+  const int end_;  // sentinel: the list is a ring through this node
 };
 
 }  // namespace trunkline::metering

@@ -7,24 +7,26 @@ namespace {
 
 MonotonicTime At(int64_t seconds) { return MonotonicTime::FromNanos(seconds * 1'000'000'000); }
 
-TEST(IdleListTest, TheOneTouchedLongestAgoComesFirst) {
+TEST(IdleListTest, KeyTouchedLongestAgoComesFirst) {
   IdleList list(8);
   EXPECT_EQ(list.OldestBefore(At(100)), -1);
   list.Touch(3, At(1));
   list.Touch(5, At(2));
   EXPECT_EQ(list.OldestBefore(At(100)), 3);
+  EXPECT_EQ(list.OldestTouch(), At(1));
   list.Touch(3, At(3));
   EXPECT_EQ(list.OldestBefore(At(100)), 5);
+  EXPECT_EQ(list.OldestTouch(), At(2));
 }
 
-TEST(IdleListTest, OnlyTheExpiredAreFound) {
+TEST(IdleListTest, OnlyExpiredKeysAreFound) {
   IdleList list(8);
   list.Touch(3, At(5));
   EXPECT_EQ(list.OldestBefore(At(5)), -1);
   EXPECT_EQ(list.OldestBefore(At(6)), 3);
 }
 
-TEST(IdleListTest, TheRemovedAreForgotten) {
+TEST(IdleListTest, RemovedKeysAreNotFound) {
   IdleList list(8);
   for (int key = 0; key < 8; ++key) list.Touch(key, At(key));
   list.Remove(0);
@@ -36,6 +38,7 @@ TEST(IdleListTest, TheRemovedAreForgotten) {
     list.Remove(key);
   }
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 5, 6, 7}));
+  EXPECT_EQ(list.OldestTouch(), MonotonicTime::Infinite());
 }
 
 }  // namespace
