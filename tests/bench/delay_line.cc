@@ -1,9 +1,9 @@
-// A line with delay between two network namespaces, for benchmarks of what happens between places
-// that are far from each other. Each end is a TUN device of its name in its namespace; every packet
-// that goes into one comes out of the other one after --delay-us, in order, and none is lost.
+// A link with delay between two network namespaces, for benchmarks between distant places. Each end
+// is a TUN device; a packet that enters one end leaves the other after --delay-us. Packets keep
+// their order, and none is lost.
 //
-// Prints a line when both devices are there; runs until it is stopped. The caller gives them
-// addresses. Linux, networking/tuntap.
+// Prints a line when both devices exist and runs until it is stopped. The caller assigns addresses.
+// See networking/tuntap of the kernel's documentation.
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -29,7 +29,7 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kMaxPacket = 65536;
-// So that neither direction starves the other one.
+// Keeps one direction from starving the other.
 constexpr int kPacketsPerTurn = 64;
 
 [[noreturn]] void Fail(const std::string& what) {
@@ -50,10 +50,10 @@ UniqueFd OpenEnd(const std::string& name_space, const std::string& device) {
   return end;
 }
 
-// One direction.
-class Way {
+// One direction of the link.
+class Direction {
  public:
-  Way(int from, int to, absl::Duration delay) : from_(from), to_(to), delay_(delay) {}
+  Direction(int from, int to, absl::Duration delay) : from_(from), to_(to), delay_(delay) {}
 
   void TakeIn() {
     for (int i = 0; i < kPacketsPerTurn; ++i) {
@@ -86,8 +86,8 @@ class Way {
 };
 
 void Run(int near, int far, absl::Duration delay) {
-  Way there(near, far, delay);
-  Way back(far, near, delay);
+  Direction there(near, far, delay);
+  Direction back(far, near, delay);
   for (;;) {
     pollfd ends[] = {{near, POLLIN, 0}, {far, POLLIN, 0}};
     const MonotonicTime due = std::min(there.due(), back.due());
@@ -105,15 +105,15 @@ void Run(int near, int far, absl::Duration delay) {
 }  // namespace trunkline
 
 int main(int argc, char** argv) {
-  CLI::App app("A line with delay between two network namespaces.");
+  CLI::App app("A link with delay between two network namespaces.");
   std::string near;
   std::string far;
   std::string device = "line";
   int64_t delay_us = 10'000;
-  app.add_option("--near", near, "a network namespace")->required();
-  app.add_option("--far", far, "another one")->required();
-  app.add_option("--device", device, "name of the TUN device in both");
-  app.add_option("--delay-us", delay_us, "microseconds, each way");
+  app.add_option("--near", near, "network namespace of one end")->required();
+  app.add_option("--far", far, "network namespace of the other end")->required();
+  app.add_option("--device", device, "name of the TUN device in both namespaces");
+  app.add_option("--delay-us", delay_us, "delay in each direction, in microseconds");
   CLI11_PARSE(app, argc, argv);
   const trunkline::UniqueFd near_end = trunkline::OpenEnd(near, device);
   const trunkline::UniqueFd far_end = trunkline::OpenEnd(far, device);

@@ -1,8 +1,8 @@
-// The server behind every proxy of a benchmark: sends back what comes, closes when its client does.
-// One thread, epoll, as few system calls as a plain server needs, so that what is measured is the
-// proxies. Listens on TCP and a unix socket at once, so that the same process serves both sides of
-// a comparison. On a bulk port a client says in eight bytes (big endian) how many it wants and gets
-// as many; on a sink port it is read and never answered.
+// The server behind every proxy of a benchmark: echoes bytes and closes when its client closes. It
+// has one thread and makes as few system calls as a plain server needs, so that a benchmark
+// measures the proxies. It listens on TCP and on a unix socket, so that one process serves both
+// sides of a comparison. On a bulk port a client requests a number of bytes with eight bytes (big
+// endian); a sink port reads and never answers.
 #include <endian.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -29,10 +29,11 @@ struct Server {
   std::vector<trunkline::UniqueFd> bulk_listeners;
   std::vector<trunkline::UniqueFd> paced_listeners;
   std::vector<trunkline::UniqueFd> sink_listeners;
-  unsigned bytes_per_second = 0;  // of each connection there
+  unsigned bytes_per_second = 0;  // of each paced connection
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
-  // By descriptor: is it a bulk client or one that is only read, and the bytes that it still gets.
+  // By descriptor: whether it is a bulk or a sink client, and the bytes still owed to a bulk
+  // client.
   std::vector<bool> bulk;
   std::vector<bool> sink;
   std::vector<uint64_t> owed;
@@ -46,7 +47,7 @@ struct Server {
                        [&](const auto& socket) { return socket.get() == fd; });
   }
 
-  // Tries the first read at once: the request is usually there with the connection.
+  // Reads at once, since the request usually arrives with the connection.
   void Accept(int listener) {
     for (int i = 0; i < 16; ++i) {
       const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -75,7 +76,7 @@ struct Server {
     Watch(fd, EPOLLIN | EPOLLOUT | EPOLLET);
   }
 
-  // False: the connection is over and closed.
+  // Returns false if the connection ended and is closed.
   bool Echo(int fd) {
     const ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
     const bool waits = n < 0 && errno == EAGAIN;
@@ -154,13 +155,14 @@ int main(int argc, char** argv) {
   std::vector<std::string> echo;
   std::vector<std::string> bulk;
   app.add_option("--listen", echo, "host:port or unix:/path that echoes")->required();
-  app.add_option("--bulk", bulk, "host:port or unix:/path that sends what is asked for");
+  app.add_option("--bulk", bulk,
+                 "host:port or unix:/path that sends the requested number of bytes");
   std::vector<std::string> paced;
   unsigned pace = 0;
-  app.add_option("--paced-bulk", paced, "as --bulk, at --pace");
-  app.add_option("--pace", pace, "bytes a second of a connection");
+  app.add_option("--paced-bulk", paced, "like --bulk, limited to --pace");
+  app.add_option("--pace", pace, "bytes per second of a paced connection");
   std::vector<std::string> sink;
-  app.add_option("--sink", sink, "host:port or unix:/path that reads whatever comes");
+  app.add_option("--sink", sink, "host:port or unix:/path that reads and discards");
   CLI11_PARSE(app, argc, argv);
   static Server server;
   server.bytes_per_second = pace;

@@ -1,17 +1,18 @@
-// The clients of every benchmark, one kind a command:
+// The clients of every benchmark, one command for each kind:
 //
-//   short  connect, one request, close; always --parallel at once
-//   kept   --parallel connections, one request after the other on each
-//   open   short connections at --rate a second, whatever happens; latency from the intended time
-//   paced  --parallel kept connections in turn, --rate requests a second, latency likewise
-//   bulk   --parallel connections that each fetch --bytes from a bulk port, again and again
-//   upload --parallel connections that send to a sink port for as long as it takes them
-//   idle   --parallel connections that do nothing until standard input ends
+//   short  --parallel clients that connect, send one request, close and start again
+//   kept   --parallel connections that send requests back to back
+//   open   an open loop of --rate short connections per second; latency from the intended time
+//   paced  an open loop of --rate requests per second over --parallel kept connections in turn
+//   bulk   --parallel connections that repeatedly fetch --bytes from a bulk port
+//   upload --parallel connections that send to a sink port without pause
+//   idle   --parallel connections that stay idle until standard input ends
 //
-// A request is --bytes long and begins with its length after the first four bytes (big endian, so
-// that a length-field codec can frame it); the reply is as long. Runs for --seconds and prints one
-// JSON object; SIGTERM ends it sooner, with what it has. What failed counts as the slowest in
-// percentiles. Client addresses go round 127.0.0.0/27 so that ports do not run out.
+// A request is --bytes long. Its first four bytes are the length of the rest (big endian, so that a
+// length-field codec can frame it). The reply has the same length. Runs for --seconds and prints
+// one JSON object; SIGTERM ends the run early with the results so far. Failures count as the
+// slowest requests in percentiles. Client addresses rotate through 127.0.0.0/27 so that ports do
+// not run out.
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -45,12 +46,12 @@ constexpr uint32_t kSources = 32;
 constexpr int kMaxEvents = 256;
 constexpr size_t kLengthBytes = 4;
 constexpr int64_t kMaxWaitNanos = 100'000'000;
-// Open loop: what is not answered by then is a failure.
+// In an open loop, requests without an answer this long after the end are failures.
 constexpr int64_t kGraceNanos = 2'000'000'000;
-// Many who connect at once may have to ask again, after a second and then two.
+// When many clients connect at once, the kernel repeats some SYNs after 1 s and then 2 s.
 constexpr int64_t kWarmUpNanos = 10'000'000'000;
 
-// SIGTERM came.
+// Set by SIGTERM.
 volatile sig_atomic_t stopped = 0;
 
 int64_t Now() { return trunkline::MonotonicNow().nanos(); }
@@ -70,7 +71,7 @@ struct Client {
   int64_t started = 0;
 };
 
-// A length, then what it counts.
+// A length and as many bytes.
 std::string Framed(size_t bytes) {
   std::string request(std::max(bytes, kLengthBytes), 'x');
   const uint32_t length = htonl(static_cast<uint32_t>(request.size() - kLengthBytes));
@@ -88,7 +89,7 @@ class Load {
   virtual void Print() {
     const size_t done = nanos_.size();
     std::sort(nanos_.begin(), nanos_.end());
-    // Nobody got an answer there: as bad as the slowest, and as the longest that anybody waited.
+    // A request without an answer counts as the slowest request and as the longest wait.
     const int64_t worst = std::max(kGraceNanos, done == 0 ? 0 : nanos_.back());
     nanos_.resize(done + errors_, worst);
     const auto at = [&](double q) {
@@ -130,18 +131,18 @@ class Load {
     epoll_event event{.events = events | EPOLLET, .data = {.ptr = &client}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, client.fd, &event);
   }
-  // False: it failed.
+  // Returns false if the connection failed.
   bool Send(Client& client, const std::string& request) {
     if (client.sent == request.size()) return true;
     const ssize_t n =
         send(client.fd, request.data() + client.sent, request.size() - client.sent, MSG_NOSIGNAL);
     if (n > 0) client.sent += static_cast<size_t>(n);
     if (n > 0 || errno == EAGAIN) return true;
-    // The kernel's words for a connect that came to nothing; all others are of a connection.
+    // These errors mean that the connect failed; any other error comes from a connection.
     if (errno == ECONNREFUSED || errno == ETIMEDOUT || errno == EHOSTUNREACH) ++connect_errors_;
     return false;
   }
-  // Bytes that came, 0 where there are none, -1 at an end.
+  // Returns the number of bytes received, 0 if none are available, -1 at the end of the connection.
   ssize_t Receive(Client& client) {
     const ssize_t n = recv(client.fd, buffer_.data(), buffer_.size(), 0);
     if (n < 0 && errno == EAGAIN) return 0;
@@ -157,15 +158,15 @@ class Load {
   void Poll(int64_t end, Step step) {
     std::array<epoll_event, kMaxEvents> events;
     for (int64_t now = Now(); now < end && !stopped; now = Now()) {
-      // To the nanosecond: who spins through a part of a millisecond takes the core from the
-      // servers that share it, and measures that.
+      // Waits to the nanosecond: spinning for part of a millisecond would take CPU time from the
+      // servers that share the core, and distort the result.
       const int64_t wait = std::min(kMaxWaitNanos, end - now);
       const timespec timeout{.tv_sec = wait / 1'000'000'000, .tv_nsec = wait % 1'000'000'000};
       const int count = epoll_pwait2(epoll_.get(), events.data(), kMaxEvents, &timeout, nullptr);
       for (int i = 0; i < count; ++i) step(*static_cast<Client*>(events[i].data.ptr));
     }
   }
-  // Connects all of `clients` and lets each go on by `step` until the time is over.
+  // Connects all of `clients` and runs `step` on their events until the time is over.
   template <typename Step>
   void RunAll(std::vector<Client>& clients, Step step) {
     const int64_t start = Now();
@@ -180,8 +181,8 @@ class Load {
   const trunkline::UniqueFd epoll_{epoll_create1(0)};
   std::vector<char> buffer_;
   std::vector<int64_t> nanos_;
-  // All; of these, those that were not connected, and those that waited in vain. What is neither
-  // broke after it was connected.
+  // All errors; failed connects and timeouts among them. The other errors are connections that
+  // broke after they were established.
   size_t errors_ = 0;
   size_t connect_errors_ = 0;
   size_t timeouts_ = 0;
@@ -192,7 +193,7 @@ class Load {
   uint32_t next_source_ = 0;
 };
 
-// One request a connection, or one after the other.
+// One request per connection, or back to back on kept connections.
 class ClosedLoop final : public Load {
  public:
   ClosedLoop(Options options, const trunkline::SocketAddress& target, bool keep)
@@ -253,7 +254,7 @@ class OpenLoop final : public Load {
       Poll(std::min(end, next), [this](Client& client) { Step(client); });
     }
     ran_seconds_ = (std::min(end, Now()) - start) / 1e9;
-    stopped = 0;  // what is under way is waited for
+    stopped = 0;  // requests in flight may still finish
     const int64_t patience = Now() + kGraceNanos;
     while (open_ > 0 && Now() < patience) {
       Poll(Now() + 1'000'000, [this](Client& client) { Step(client); });
@@ -273,8 +274,8 @@ class OpenLoop final : public Load {
     ++open_;
     Dial(client);
     client.started = intended;
-    // Over loopback it is connected by now: to be told of it would take one more wake, and the core
-    // is shared with those who serve.
+    // Over loopback the connection is established by now. Waiting for its event would cost one more
+    // wake-up on a core that the servers share.
     if (!Send(client, request_)) return Finish(client, false);
     Watch(client, client.sent == request_.size() ? EPOLLIN : EPOLLIN | EPOLLOUT);
   }
@@ -301,23 +302,27 @@ class OpenLoop final : public Load {
   size_t open_ = 0;
 };
 
-// Open loop on connections that are there already. One whose turn comes while it waits for a reply
-// asks as soon as that is there: its latency counts from the turn all the same.
+// An open loop on established connections. If a connection's turn comes while it awaits a reply, it
+// sends the next request right after the reply; the latency still counts from the turn.
 class PacedLoop final : public Load {
  public:
   PacedLoop(Options options, const trunkline::SocketAddress& target)
       : Load(std::move(options), target),
         request_(Framed(options_.bytes)),
-        users_(options_.parallel) {}
+        clients_(options_.parallel),
+        turns_(options_.parallel) {}
 
   void Run() override {
-    for (User& user : users_) Connect(user);
-    // Connected and in the server's hands, before anything is measured.
-    for (User& user : users_) Ask(user, Now());
+    for (Client& client : clients_) Connect(client);
+    // One request per connection before the measurement, so that the server has accepted them all.
+    for (size_t i = 0; i < clients_.size(); ++i) Ask(i, Now());
     const int64_t patience = Now() + kWarmUpNanos;
-    while (nanos_.size() < users_.size() && Now() < patience && !stopped) Turn(Now() + 1'000'000);
-    if (nanos_.size() < users_.size()) {
-      std::fprintf(stderr, "%zu of %zu were served\n", nanos_.size(), users_.size());
+    while (nanos_.size() < clients_.size() && Now() < patience && !stopped) {
+      Turn(Now() + 1'000'000);
+    }
+    if (nanos_.size() < clients_.size()) {
+      std::fprintf(stderr, "only %zu of %zu connections got a reply\n", nanos_.size(),
+                   clients_.size());
       std::exit(1);
     }
     nanos_.clear();
@@ -327,7 +332,7 @@ class PacedLoop final : public Load {
     size_t begun = 0;
     for (int64_t now = start; now < end && !stopped; now = Now()) {
       for (; Intended(start, begun, interval) <= now; ++begun) {
-        Ask(users_[begun % users_.size()], Intended(start, begun, interval));
+        Ask(begun % clients_.size(), Intended(start, begun, interval));
       }
       Turn(std::min(end, Intended(start, begun, interval)));
     }
@@ -335,43 +340,41 @@ class PacedLoop final : public Load {
     stopped = 0;
     const int64_t last = Now() + kGraceNanos;
     while (nanos_.size() + errors_ < begun && Now() < last) Turn(Now() + 1'000'000);
-    errors_ = timeouts_ = begun - nanos_.size();  // all were connected
+    errors_ = timeouts_ = begun - nanos_.size();  // all connections were established
     connect_errors_ = 0;
   }
 
  private:
-  struct User : Client {
-    std::deque<int64_t> turns;  // intended times of what is not answered yet
-  };
-
   static int64_t Intended(int64_t start, size_t number, double interval) {
     return start + static_cast<int64_t>(static_cast<double>(number) * interval);
   }
   void Turn(int64_t end) {
-    Poll(end, [this](Client& client) { Step(static_cast<User&>(client)); });
+    Poll(end, [this](Client& client) { Step(client); });
   }
-  void Ask(User& user, int64_t intended) {
-    user.turns.push_back(intended);
-    if (user.turns.size() == 1) Send(user, request_);
+  void Ask(size_t index, int64_t intended) {
+    turns_[index].push_back(intended);
+    if (turns_[index].size() == 1) Send(clients_[index], request_);
   }
-  void Step(User& user) {
-    if (user.turns.empty() || user.fd < 0) return;
-    if (!Send(user, request_)) return Close(user);
-    const ssize_t n = Receive(user);
-    if (n < 0) return Close(user);
-    user.received += static_cast<size_t>(n);
-    if (user.received < request_.size()) return;
-    nanos_.push_back(Now() - user.turns.front());
-    user.turns.pop_front();
-    user.sent = user.received = 0;
-    if (!user.turns.empty()) Send(user, request_);
+  void Step(Client& client) {
+    std::deque<int64_t>& turns = turns_[static_cast<size_t>(&client - clients_.data())];
+    if (turns.empty() || client.fd < 0) return;
+    if (!Send(client, request_)) return Close(client);
+    const ssize_t n = Receive(client);
+    if (n < 0) return Close(client);
+    client.received += static_cast<size_t>(n);
+    if (client.received < request_.size()) return;
+    nanos_.push_back(Now() - turns.front());
+    turns.pop_front();
+    client.sent = client.received = 0;
+    if (!turns.empty()) Send(client, request_);
   }
 
   const std::string request_;
-  std::vector<User> users_;
+  std::vector<Client> clients_;
+  std::vector<std::deque<int64_t>> turns_;  // of each client: intended times of unanswered requests
 };
 
-// Each fetch is a connection: eight bytes that say how much, then that much.
+// Each fetch is one connection: eight bytes with the size, then as many bytes back.
 class Bulk final : public Load {
  public:
   Bulk(Options options, const trunkline::SocketAddress& target)
@@ -406,7 +409,7 @@ class Bulk final : public Load {
   std::vector<Client> clients_;
 };
 
-// Sends for as long as it may; what counts are bytes.
+// Sends until the time is over; the result is the number of bytes.
 class Upload final : public Load {
  public:
   Upload(Options options, const trunkline::SocketAddress& target)
@@ -426,7 +429,7 @@ class Upload final : public Load {
       bytes_ += client.sent;
       if (client.sent < piece_.size()) return;
     }
-    // There is room for more, of which epoll has told already: it tells again.
+    // The socket has room left, but its edge-triggered event is used up: ask for it again.
     epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLET, .data = {.ptr = &client}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, client.fd, &event);
   }
@@ -436,7 +439,7 @@ class Upload final : public Load {
     Connect(client);
   }
 
-  // Of one client, before the others have their turn.
+  // Pieces that one client sends before the others get their turn.
   static constexpr int kPiecesAtATime = 8;
 
   const std::string piece_;
@@ -450,7 +453,7 @@ class Idle final : public Load {
 
   void Run() override {
     for (Client& client : clients_) Connect(client);
-    // Each is told of when it is connected; an end before that is a failure.
+    // Each connection raises one event, when it is established.
     size_t up = 0;
     const int64_t patience = Now() + static_cast<int64_t>(options_.seconds * 1e9);
     while (up < clients_.size() && Now() < patience && !stopped) {
@@ -481,7 +484,7 @@ std::unique_ptr<Load> Make(const std::string& kind, const Options& options,
 
 }  // namespace
 
-// The default of 1,024 descriptors is soon used up in open loop.
+// An open loop soon uses up the default of 1,024 descriptors.
 void RaiseDescriptorLimit() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
@@ -495,10 +498,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough();
   app.add_option("--target", options.target, "host:port")->required();
-  app.add_option("--parallel", options.parallel, "connections at once");
-  app.add_option("--bytes", options.bytes, "of a request and of its reply; of a fetch");
-  app.add_option("--seconds", options.seconds, "how long");
-  app.add_option("--rate", options.rate, "connections or requests a second (open, paced)");
+  app.add_option("--parallel", options.parallel, "number of concurrent connections");
+  app.add_option("--bytes", options.bytes, "bytes of a request and of its reply, or of a fetch");
+  app.add_option("--seconds", options.seconds, "seconds to run");
+  app.add_option("--rate", options.rate, "connections or requests per second (open, paced)");
   for (const char* kind : {"short", "kept", "open", "paced", "bulk", "upload", "idle"})
     app.add_subcommand(kind);
   CLI11_PARSE(app, argc, argv);
@@ -514,7 +517,7 @@ int main(int argc, char** argv) {
   }
   RaiseDescriptorLimit();
   prctl(PR_SET_TIMERSLACK, 1);  // the default adds 50 us to each wait
-  // Without SA_RESTART: it ends waits.
+  // Without SA_RESTART, so that the signal interrupts a wait.
   struct sigaction action {};
   action.sa_handler = [](int) { stopped = 1; };
   sigaction(SIGTERM, &action, nullptr);

@@ -1,4 +1,4 @@
-// What a pick costs, by the number of endpoints: two weighted draws and a comparison.
+// The cost of a pick (two weighted draws and a comparison) by the number of endpoints.
 #include <benchmark/benchmark.h>
 
 #include <memory>
