@@ -46,7 +46,7 @@ absl::Status ReadAckedLog(const std::string& path,
   if (!file) return absl::NotFoundError(absl::StrCat(path, ": cannot be read"));
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
-    if (file.eof()) break;  // no newline: its writer died in the middle of it
+    if (file.eof()) break;  // no newline: the writer died while it wrote the line
     AckedReading reading;
     int end = 0;
     const int fields = sscanf(line.c_str(), "%lu %lu %16lx%n", &reading.meter_id, &reading.sequence,

@@ -1,9 +1,8 @@
-// The collectors' memory of what was acknowledged: a text file that storecheck holds against the
-// databases.
+// The log of acknowledged readings: a text file that storecheck compares with the databases.
 //
-// One line a reading, "METER SEQUENCE PAYLOAD_HASH" (hash in hexadecimal), appended as
-// acknowledgements come in, so a file outlives its writer's death but for its last line. AckedLog
-// is confined to one thread.
+// Each reading has one line, "METER SEQUENCE PAYLOAD_HASH" (hash in hexadecimal), appended when its
+// Ack arrives, so a crash of the writer damages at most the last line. AckedLog is confined to one
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +23,11 @@ struct AckedReading {
 
 class AckedLog {
  public:
-  // Appends to `path`. An empty path: a log that keeps nothing.
+  // Appends to `path`. With an empty path the log discards everything.
   static absl::StatusOr<AckedLog> Open(const std::string& path);
 
   void Add(const AckedReading& reading);
-  // Writes what was added; an event loop calls it once a pass.
+  // Writes the added lines; an event loop calls it once per pass.
   absl::Status Flush();
 
  private:
@@ -37,8 +36,8 @@ class AckedLog {
   std::string pending_;
 };
 
-// Calls `each` for every line, in order. An unfinished last line is left out; any other malformed
-// line is INVALID_ARGUMENT with its number.
+// Calls `each` for every line, in order, except an unfinished last line. INVALID_ARGUMENT gives the
+// number of a malformed line.
 absl::Status ReadAckedLog(const std::string& path,
                           const std::function<void(const AckedReading&)>& each);
 

@@ -1,4 +1,4 @@
-// collectors: the load generator of the metering example.
+// collectors is the load generator of the metering example.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -22,9 +22,9 @@
 namespace trunkline::metering {
 namespace {
 
-// Standard streams, epoll, the log, and some.
+// Descriptors for standard streams, epoll and the log, with a reserve.
 constexpr size_t kOwnDescriptors = 32;
-constexpr double kPeriodSeconds = 30;  // a quarter-hour, thirty times as fast
+constexpr double kPeriodSeconds = 30;  // a quarter-hour, played thirty times as fast
 
 struct Flags {
   std::vector<Address> targets;
@@ -38,30 +38,34 @@ struct Flags {
 void Declare(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", std::string("collectors ") + METERING_VERSION);
   CollectorFleet::Options& fleet = flags.fleet;
-  AddAddresses(app, "--target", flags.targets, "host:port or unix:/path; repeated: spread over all")
+  AddAddresses(app, "--target", flags.targets,
+               "host:port or unix:/path of a server; repeat it to spread the load")
       ->required();
-  app.add_option("--collectors", fleet.workload.collectors, "how many (10000)")
+  app.add_option("--collectors", fleet.workload.collectors, "number of collectors (10000)")
       ->check(CLI::Range(1, 10'000'000));
-  AddSeconds(app, "--seconds", fleet.duration, "send for this long (30)");
-  app.add_option("--rate", flags.rate, "mean readings a second (collectors / 30)")
+  AddSeconds(app, "--seconds", fleet.duration, "seconds to send for (30)");
+  app.add_option("--rate", flags.rate, "mean readings per second (collectors / 30)")
       ->check(CLI::PositiveNumber);
-  app.add_option("--rate-scale", flags.rate_scale, "the same as a multiple of that (1)")
+  app.add_option("--rate-scale", flags.rate_scale, "the rate as a multiple of its default (1)")
       ->check(CLI::PositiveNumber);
   app.add_flag(
       "--burst,!--no-burst", fleet.workload.burst,
-      "the quarter-hour with its bursts and outages (default), or the same at Poisson times");
-  app.add_option("--seed", fleet.workload.seed, "makes the workload (1)");
-  app.add_option("--first-sequence", fleet.workload.first_sequence,
-                 "of every meter; repeat a run's to send the same readings again (from the clock)");
-  AddDuration(app, "--timeout", fleet.timeout, "for one attempt (2s)");
-  AddDuration(app, "--grace", fleet.grace, "after the last reading, time for the rest (30s)");
-  AddDuration(app, "--slo", fleet.slo, "later than this is a miss (200ms)");
+      "the quarter-hour with bursts and outages (default), or the same sizes at Poisson times");
+  app.add_option("--seed", fleet.workload.seed,
+                 "seed of the workload; equal seeds send equal readings (1)");
+  app.add_option(
+      "--first-sequence", fleet.workload.first_sequence,
+      "first sequence of every meter; reuse a value to resend the same readings (from the clock)");
+  AddDuration(app, "--timeout", fleet.timeout, "time limit of one attempt (2s)");
+  AddDuration(app, "--grace", fleet.grace,
+              "time to await outstanding acknowledgements after the last reading (30s)");
+  AddDuration(app, "--slo", fleet.slo, "a reading acknowledged later counts as a miss (200ms)");
   app.add_flag("--keep", flags.keep, "each collector also keeps an idle connection open");
-  app.add_option("--json", flags.json, "write the result here");
-  app.add_option("--acked", flags.acked, "append each acknowledged reading here, for storecheck");
+  app.add_option("--json", flags.json, "file for the result as JSON");
+  app.add_option("--acked", flags.acked, "file to append acknowledged readings to, for storecheck");
 }
 
-// What the flags leave open is settled here.
+// Resolves the targets and derives the options that the flags do not set.
 absl::Status Complete(Flags& flags) {
   CollectorFleet::Options& fleet = flags.fleet;
   for (const Address& address : flags.targets) {
@@ -77,8 +81,8 @@ absl::Status Complete(Flags& flags) {
   getrlimit(RLIMIT_NOFILE, &limit);
   if (limit.rlim_cur <= fleet.held + 2 * kOwnDescriptors) {
     return absl::ResourceExhaustedError(
-        absl::StrCat("the descriptor limit is ", limit.rlim_cur, "; ", fleet.held,
-                     " held connections need more: raise it (ulimit -n) or use fewer collectors"));
+        absl::StrCat("the descriptor limit is ", limit.rlim_cur, ", too low for ", fleet.held,
+                     " held connections: raise it (ulimit -n) or use fewer collectors"));
   }
   fleet.max_attempts = std::min(fleet.max_attempts, limit.rlim_cur - fleet.held - kOwnDescriptors);
   return absl::OkStatus();
@@ -102,7 +106,7 @@ int Collect(Flags flags) {
     printf("%s\n", line.c_str());
     fflush(stdout);
   });
-  // Ends with the process: it waits for a signal that may never come.
+  // Detached, since the signal that this thread waits for may never come.
   std::thread([&fleet] {
     WaitForStopSignal();
     fleet.StopSending();

@@ -12,9 +12,9 @@
 namespace trunkline::metering {
 namespace {
 
-// Between two looks at the CPU clock (a system call): about 5 us, so a cost is exact to 1 % from
-// 0.5 ms on.
-constexpr int kStepsPerLook = 4000;
+// Steps between two reads of the CPU clock (a system call). They take about 5 us, so costs from
+// 0.5 ms on are exact to 1 %.
+constexpr int kStepsPerClockRead = 4000;
 
 int64_t ThreadCpuNanos() {
   timespec ts;
@@ -60,8 +60,8 @@ void BurnCpu(absl::Duration cost) {
   const int64_t end = ThreadCpuNanos() + absl::ToInt64Nanoseconds(cost);
   uint64_t bits = static_cast<uint64_t>(end);
   do {
-    for (int i = 0; i < kStepsPerLook; ++i) bits = Mix(bits);
-    asm volatile("" : : "r"(bits));  // the work must not be optimised away
+    for (int i = 0; i < kStepsPerClockRead; ++i) bits = Mix(bits);
+    asm volatile("" : : "r"(bits));  // keeps the compiler from removing the work
   } while (ThreadCpuNanos() < end);
 }
 

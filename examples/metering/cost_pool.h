@@ -1,11 +1,10 @@
-// Threads that do the work a reading costs, before it is committed.
+// Threads that spend the CPU time of each reading before it is committed.
 //
-// The pool is as wide as the cores that the server may use; what waits for it is bounded by the
-// caller's admission (MeterService). A reading that nobody waits for any more is dropped
-// unprocessed: its connection has gone, or it has waited so long that its collector is about to
-// send it again. Without that rule an overloaded server spends all its time on readings that were
-// given up, and never recovers.
-// Thread-safe. Destruction drops what still waits.
+// The pool has one thread per core that the server may use; admission in MeterService bounds its
+// queue. A reading is dropped unprocessed if its connection is gone, or if it waited so long that
+// its collector is about to resend it. Otherwise an overloaded server would spend all its time on
+// readings that were given up, and never recover.
+// Thread-safe. Destruction drops queued readings.
 #pragma once
 
 #include <deque>
@@ -24,16 +23,16 @@ class CostPool {
  public:
   struct Options {
     int threads = 2;
-    // Half of a collector's time-out: what is begun can still be answered in time.
+    // Half of a collector's timeout, so that a reading begun is still answered in time.
     absl::Duration max_wait = absl::Seconds(1);
     CostModel cost;
   };
   // Called by the pool's threads.
   struct Steps {
     std::function<bool(ConnectionId)> still_open;
-    // Takes jobs whose cost is paid.
+    // Receives jobs whose CPU time is spent.
     std::function<void(Job)> processed;
-    // Takes jobs that nobody waits for.
+    // Receives jobs that are no longer awaited.
     std::function<void(const Job&)> dropped;
   };
 

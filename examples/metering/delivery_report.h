@@ -1,9 +1,9 @@
-// What became of the readings: counts and latencies, as a line each second, a table at the end, and
-// JSON.
+// The outcome of a run: counts and latencies, as a progress line per second, a table at the end,
+// and JSON.
 //
-// Latency runs from the moment a reading was meant to be sent, so a generator or a server that
-// falls behind shows it. A reading's second is the one it was meant for. Every latency is kept (8
-// bytes a reading), so percentiles are exact. Confined to one thread.
+// Latency counts from the intended send time, so a generator or server that falls behind shows it.
+// A reading belongs to the second of its intended time. All latencies are kept (8 bytes per
+// reading), so percentiles are exact. Confined to one thread.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +17,15 @@ namespace trunkline::metering {
 // Why an attempt ended without an acknowledgement.
 enum class AttemptFailure {
   kConnect,      // refused, unreachable, no descriptor
-  kClosed,       // the connection ended first
+  kClosed,       // the connection ended before the answer
   kTimeout,      // no answer in time
-  kBusy,         // the server said BUSY or UNAVAILABLE
-  kWrongAnswer,  // an answer to somebody else's reading, or to other bytes
+  kBusy,         // the server answered BUSY or UNAVAILABLE
+  kWrongAnswer,  // the answer is for another reading or another payload
 };
 inline constexpr int kAttemptFailures = 5;
+static_assert(static_cast<int>(AttemptFailure::kWrongAnswer) + 1 == kAttemptFailures);
 
-// Seconds; zeros when there is nothing.
+// In seconds; zeros without latencies.
 struct Percentiles {
   double p50 = 0, p99 = 0, p999 = 0, max = 0;
 };
@@ -40,20 +41,20 @@ class DeliveryReport {
     bool burst = false;
     absl::Duration slo;
   };
-  // Idle connections that collectors keep open beside their readings'.
+  // Idle connections that collectors keep open beside the connections of their readings.
   struct Held {
     uint64_t wanted = 0, open = 0, reopened = 0;
   };
 
   explicit DeliveryReport(Run run) : run_(run) {}
 
-  // Zero of every `at`.
+  // Every `at` counts from here.
   void Started(absl::Time started) { started_ = started; }
   void Sent(absl::Duration at);
   void Connected() { ++connections_; }
   void Resent() { ++resends_; }
   void Failed(AttemptFailure why) { ++failures_[static_cast<int>(why)]; }
-  // Refused for good (CONFLICT or INVALID): never acknowledged.
+  // The reading was refused for good (CONFLICT or INVALID) and is never acknowledged.
   void Refused() { ++refused_; }
   void Acknowledged(absl::Duration at, absl::Duration latency);
   void SetHeld(Held held) { held_ = held; }
@@ -64,7 +65,7 @@ class DeliveryReport {
     return failures_[static_cast<int>(AttemptFailure::kWrongAnswer)];
   }
 
-  // About the latencies that came in since the last line.
+  // Its percentiles cover the latencies since the previous line.
   std::string ProgressLine(absl::Duration since_start);
   std::string Table() const;
   std::string Json() const;

@@ -1,5 +1,5 @@
-// Flag types that the example's programs share: durations ("5ms"), addresses ("127.0.0.1:0"). For
-// main files.
+// Flag types that the example's programs share: durations ("5ms") and addresses ("127.0.0.1:0").
+// Used by main files only.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,7 +12,7 @@
 
 namespace trunkline::metering {
 
-// An error in a flag ends the program with CLI11's message and exit code.
+// Turns an error into CLI11's exception, which ends the program with a message and exit code.
 inline void Check(const absl::Status& status) {
   if (!status.ok()) throw CLI::ValidationError(std::string(status.message()));
 }
@@ -29,7 +29,7 @@ inline CLI::Option* AddDuration(CLI::App& app, const std::string& name, absl::Du
       help);
 }
 
-// For flags whose unit is in their name.
+// For flags that have the unit in their name.
 inline CLI::Option* AddSeconds(CLI::App& app, const std::string& name, absl::Duration& value,
                                const std::string& help) {
   return app

@@ -34,7 +34,7 @@ void GroupCommitter::Work() {
   }
 }
 
-// Empty when stopping and nothing is left.
+// Returns an empty group when stopping and the queue is empty.
 std::vector<Job> GroupCommitter::TakeGroup() {
   absl::MutexLock lock(&mutex_, absl::Condition(this, &GroupCommitter::HasWork));
   mutex_.AwaitWithTimeout(absl::Condition(this, &GroupCommitter::HasFullGroup), options_.max_wait);
@@ -51,7 +51,8 @@ void GroupCommitter::Commit(const std::vector<Job>& group) {
   for (const Job& job : group) readings.push_back(&job.reading);
   absl::StatusOr<std::vector<Ack::Status>> outcomes = store_->StoreAll(readings);
   if (!outcomes.ok()) {
-    fprintf(stderr, "meterstore: %s; %zu readings are not stored and not acknowledged as such\n",
+    fprintf(stderr,
+            "meterstore: %s; %zu readings are not stored, their collectors must send them again\n",
             std::string(outcomes.status().message()).c_str(), group.size());
     outcomes = std::vector<Ack::Status>(group.size(), Ack::UNAVAILABLE);
   }

@@ -1,8 +1,8 @@
-// One thread that commits readings in groups, so that a slow disk costs one wait for many readings.
+// One thread that commits readings in groups, so that many readings share one wait for the disk.
 //
-// A group is closed when it has max_group readings or its first has waited max_wait; while one
-// group is on its way to the disk the next gathers. Outcomes are handed on only after the commit.
-// Thread-safe. Destruction commits what still waits.
+// A group is complete when it has max_group readings or its first has waited max_wait. The next
+// group collects while one is written. Outcomes are reported only after the commit. Thread-safe.
+// Destruction commits the queued readings.
 #pragma once
 
 #include <functional>
@@ -28,7 +28,7 @@ class GroupCommitter {
     ConnectionId connection = 0;
     Ack ack;
   };
-  // Called by the committing thread after each commit, or after one that failed (all UNAVAILABLE).
+  // Called on the committing thread after each commit; a failed commit makes all UNAVAILABLE.
   using Sink = std::function<void(const std::vector<Committed>&)>;
 
   GroupCommitter(Options options, std::unique_ptr<ReadingStore> store, Sink sink);

@@ -1,5 +1,5 @@
-// What travels between the stages of a meterstore: a reading with the connection that waits for its
-// answer.
+// The value that the stages of a meterstore pass on: a reading and the connection that awaits its
+// Ack.
 #pragma once
 
 #include "common/base/clock.h"

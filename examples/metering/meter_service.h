@@ -1,12 +1,12 @@
-// The storage server's protocol: what arrives as a frame leaves as an Ack, by way of the cost pool
-// and the committer.
+// The storage server's protocol: each Reading frame passes the cost pool and the committer and is
+// answered with an Ack.
 //
 //   loop thread              cost threads            commit thread         loop thread
 //   Receive -> admission ->  BurnCpu  ------------>  StoreAll, commit ---> Ack frame
 //
-// Admission bounds what is between Receive and Ack; what does not fit, or has waited too
-// long for the pool, is answered BUSY, so a collector can go elsewhere. Thread-safe as its parts
-// are; built once, destroyed before the server it answers to.
+// Admission bounds the readings between Receive and Ack. A reading that does not fit, or waited too
+// long for the pool, is answered BUSY, so that its collector can try another server. Thread-safe;
+// destroyed before the server that it answers through.
 #pragma once
 
 #include <atomic>
@@ -25,17 +25,17 @@ namespace trunkline::metering {
 class MeterService {
  public:
   struct Options {
-    // Unused when the cost model is free.
+    // Unused if readings cost nothing.
     CostPool::Options work;
     GroupCommitter::Options commit;
-    // Readings between arrival and Ack; 4096 of the mean size are about 4 MiB.
+    // Limit of readings between arrival and Ack; 4096 of mean size are about 4 MiB.
     size_t max_waiting = 4096;
   };
 
   // `server` outlives the service.
   MeterService(Options options, std::unique_ptr<ReadingStore> store, ConnectionServer& server);
 
-  // The server's FrameHandler: INVALID_ARGUMENT when the message is not a Reading.
+  // The server's FrameHandler. INVALID_ARGUMENT means that the message is not a Reading.
   absl::Status Receive(ConnectionId connection, std::string_view message);
 
  private:

@@ -1,4 +1,4 @@
-// meterstore: the storage server of the metering example.
+// meterstore is the storage server of the metering example.
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
@@ -31,37 +31,39 @@ struct Flags {
 void Declare(CLI::App& app, Flags& flags) {
   app.set_version_flag("--version", std::string("meterstore ") + METERING_VERSION);
   AddAddresses(app, "--listen", flags.server.listen,
-               "host:port (port 0 takes a free one) or unix:/path; may be repeated")
+               "host:port (port 0 selects a free port) or unix:/path; may be repeated")
       ->required();
-  app.add_option("--database", flags.database, "SQLite file; servers of one machine may share it")
+  app.add_option("--database", flags.database,
+                 "SQLite file, which the servers of one machine may share")
       ->required();
   app.add_option_function<std::string>(
       "--cost",
       [&flags](const std::string& text) { Check(ParseCost(text, &flags.service.work.cost)); },
-      "CPU time a reading costs, for example 0.5ms-2ms (default 0)");
+      "CPU time per reading, for example 0.5ms-2ms (0)");
   app.add_option("--upload-factor", flags.service.work.cost.upload_factor,
-                 "an upload costs this many times as much (10)");
+                 "factor on the cost of an upload (10)");
   app.add_option_function<std::string>(
       "--tail",
       [&flags](const std::string& text) { Check(ParseTail(text, &flags.service.work.cost)); },
-      "a share of readings that costs more, for example 1%:50ms");
+      "share of readings with another cost, for example 1%:50ms");
   app.add_option("--cost-seed", flags.service.work.cost.seed,
-                 "which readings are dear: equal seeds make equal work (1)");
-  app.add_option("--threads", flags.service.work.threads, "threads that do this work (2)")
+                 "seed of the costs; equal seeds make equal work (1)");
+  app.add_option("--threads", flags.service.work.threads, "threads that spend this CPU time (2)")
       ->check(CLI::Range(1, 256));
   AddDuration(app, "--max-wait", flags.service.work.max_wait,
-              "readings that waited longer for a thread are answered BUSY (1s)");
+              "readings that wait longer for a thread are answered BUSY (1s)");
   app.add_option("--max-waiting", flags.service.max_waiting,
-                 "readings taken in and not yet acknowledged; more are answered BUSY (4096)");
+                 "limit of unacknowledged readings; further ones are answered BUSY (4096)");
   app.add_option("--max-connections", flags.server.max_connections,
-                 "more wait in the listen queue (16000)");
-  AddDuration(app, "--idle", flags.server.idle_timeout, "silent connections are closed (60s)");
+                 "limit of connections; further ones wait in the listen queue (16000)");
+  AddDuration(app, "--idle", flags.server.idle_timeout,
+              "time after which an idle connection is closed (60s)");
   app.add_option("--commit-group", flags.service.commit.max_group,
-                 "readings in one commit at most (256)");
+                 "limit of readings per commit (256)");
   AddDuration(app, "--commit-wait", flags.service.commit.max_wait,
-              "a reading waits for others to commit with (5ms)");
+              "time that a reading waits for others to share its commit (5ms)");
   AddDuration(app, "--stop-grace", flags.stop_grace,
-              "on SIGTERM, time to commit and acknowledge what is here (10s)");
+              "time to commit and acknowledge readings after SIGTERM (10s)");
 }
 
 int Fail(const absl::Status& status) {
@@ -106,7 +108,8 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   RaiseDescriptorLimit();
   KeepStopSignals();
-  // Group members may use the unix socket: an agent is often another user than its server.
+  // Group members may connect to the unix socket: an agent often runs as another user than its
+  // server.
   umask(S_IRWXO);
   return Serve(std::move(flags));
 }

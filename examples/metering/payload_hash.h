@@ -1,6 +1,6 @@
-// A 64-bit name for a payload's bytes (FNV-1a, Fowler/Noll/Vo), the same in every process and
-// release: what a collector logs, what a store returns in its Ack and what storecheck computes from
-// the database. It shows accidents, not forgery.
+// A 64-bit hash of a payload (FNV-1a, Fowler/Noll/Vo), the same in every process and release. A
+// collector logs it, a store returns it in the Ack, and storecheck computes it from the database.
+// It detects accidents, not forgery.
 #pragma once
 
 #include <cstdint>

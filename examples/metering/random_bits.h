@@ -1,7 +1,7 @@
-// Random numbers that every process and library version agrees on, so that a seed means the same
-// workload everywhere (the standard's distributions differ between libraries). SplitMix64: Steele,
-// Lea, Flood, "Fast splittable pseudorandom number generators", 2014. Pure functions; SeededRandom
-// is confined to one thread.
+// Random numbers that are the same in every process and library version, so that a seed names one
+// workload everywhere (distributions of the standard library differ). SplitMix64: Steele, Lea,
+// Flood, "Fast splittable pseudorandom number generators", 2014. Pure functions; SeededRandom is
+// confined to one thread.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 
 namespace trunkline::metering {
 
-// A bijection that scatters its input.
+// Scatters its input; a bijection.
 inline constexpr uint64_t Mix(uint64_t x) {
   x += 0x9e3779b97f4a7c15;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;

@@ -37,7 +37,7 @@ absl::Status LockExclusively(int fd) {
   return absl::OkStatus();
 }
 
-// For statements that return no row.
+// Runs a statement that returns no row.
 bool Done(sqlite3_stmt* statement) {
   const int result = sqlite3_step(statement);
   sqlite3_reset(statement);
@@ -62,7 +62,7 @@ absl::StatusOr<std::unique_ptr<ReadingStore>> ReadingStore::Open(const std::stri
 }
 
 absl::Status ReadingStore::Prepare() {
-  // Under the lock: of several servers that start at once, one makes the file.
+  // Under the lock, so that one of several servers that start together creates the file.
   if (absl::Status status = LockExclusively(commit_lock_.get()); !status.ok()) return status;
   absl::Cleanup unlock = [this] { flock(commit_lock_.get(), LOCK_UN); };
   if (absl::Status status = RunSql(db_.get(), kSchema); !status.ok()) return status;
@@ -126,8 +126,7 @@ absl::StatusOr<Ack::Status> ReadingStore::StoreOne(const Reading& reading) {
   sqlite3_bind_int64(insert, 3, static_cast<sqlite3_int64>(reading.taken_at_ms()));
   sqlite3_bind_int(insert, 4, reading.kind());
   sqlite3_bind_int64(insert, 5, hash);
-  // SQLite takes a null pointer as NULL, even of length 0: give it the (never null) data of the
-  // string.
+  // SQLite binds a null pointer as NULL even with length 0; the data of a string is never null.
   sqlite3_bind_blob(insert, 6, payload.data(), static_cast<int>(payload.size()), SQLITE_STATIC);
   const bool inserted = Done(insert);
   sqlite3_clear_bindings(insert);

@@ -1,17 +1,17 @@
-// Readings on disk: one SQLite file, shared by all the meterstores of a machine.
+// Readings on disk: one SQLite file, shared by all meterstores of a machine.
 //
-// A reading is durable when StoreAll returns: WAL with synchronous=FULL, so each commit waits for
-// the disk (NORMAL would lose acknowledged readings with the power). (meter_id, sequence) is the
-// primary key, so a resend adds no row.
+// A reading is durable when StoreAll returns: WAL with synchronous=FULL, so that each commit waits
+// for the disk (NORMAL would lose acknowledged readings in a power failure). (meter_id, sequence)
+// is the primary key, so a resend adds no row.
 //
-// Several servers write to the same file on purpose. A collector that heard no answer sends again,
-// and its resend may reach another server; only one key for all servers makes the reading stored
-// once in the whole tier. Writers take turns by a lock on FILE.commit-lock: waiting in the kernel
-// costs nothing, where SQLite's own waiting polls; a killed writer's lock goes with it. The price:
-// a server that is stopped inside a commit holds up the others. Servers that must not share that
-// fate get a file each, and a resend may then be stored by two of them; storecheck says so.
+// The servers share the file because a collector without an answer resends, and its resend may
+// reach another server; only a key common to all servers stores the reading once in the whole tier.
+// Writers serialize on a lock of FILE.commit-lock: its waiters sleep in the kernel, where SQLite's
+// own lock polls, and the kernel releases a killed writer's lock. The price is that a server
+// stopped inside a commit blocks the others. Servers that must not share this fate get a file each;
+// a resend may then be stored twice, which storecheck reports.
 //
-// Confined to one thread. Several stores may be open on a file, in one process or many, on one
+// Confined to one thread. Several stores may be open on one file, in one or more processes of a
 // host.
 #pragma once
 
@@ -28,11 +28,11 @@ namespace trunkline::metering {
 
 class ReadingStore {
  public:
-  // Creates the file when there is none. Errors name the file.
+  // Creates the file if it does not exist. Errors name the file.
   static absl::StatusOr<std::unique_ptr<ReadingStore>> Open(const std::string& path);
 
-  // All in one transaction. For each reading, in order: STORED, or CONFLICT when another payload is
-  // there under its key. An error means that none is stored.
+  // Stores all readings in one transaction. Returns for each, in order, STORED, or CONFLICT if its
+  // key has another payload. An error means that no reading was stored.
   absl::StatusOr<std::vector<Ack::Status>> StoreAll(const std::vector<const Reading*>& readings);
 
  private:

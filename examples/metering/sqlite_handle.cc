@@ -5,7 +5,7 @@
 namespace trunkline::metering {
 namespace {
 
-// Longer than any commit or recovery of a neighbour; then something is wrong.
+// Longer than any commit or recovery of another server.
 constexpr int kLockWaitMs = 5000;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// SQLite's C handles with an owner, and its errors as Status. Confined to one thread, as the
-// handles are.
+// Owners for SQLite's C handles, and its errors as Status. Confined to one thread, like the
+// handles.
 #pragma once
 
 #include <sqlite3.h>
@@ -21,10 +21,10 @@ struct SqliteFinalize {
 };
 using SqliteStatement = std::unique_ptr<sqlite3_stmt, SqliteFinalize>;
 
-// `flags` as for sqlite3_open_v2. A locked database is waited for, up to 5 s, by every later call.
+// `flags` are those of sqlite3_open_v2. Later calls wait up to 5 s for a locked database.
 absl::StatusOr<SqliteHandle> OpenSqlite(const std::string& path, int flags);
 
-// The error of the last call on `db`, with what was being done.
+// The error of the last call on `db`, prefixed with `doing`.
 absl::Status SqliteError(sqlite3* db, const std::string& doing);
 
 absl::Status RunSql(sqlite3* db, const char* sql);

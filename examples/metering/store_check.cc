@@ -64,7 +64,7 @@ absl::Status Checker::AddAcked(const std::string& path) {
 }
 
 absl::Status Checker::AddDatabase(const std::string& path) {
-  // Read-write without creating: the log of a killed server must be taken in before it can be read.
+  // Opened for writing, since SQLite must recover the log of a killed server before it can read.
   absl::StatusOr<SqliteHandle> db = OpenSqlite(path, SQLITE_OPEN_READWRITE);
   if (!db.ok()) return db.status();
   absl::StatusOr<SqliteStatement> rows =

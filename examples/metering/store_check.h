@@ -1,9 +1,8 @@
-// Holds what collectors were told against what the databases contain.
+// Compares the acknowledged readings with the databases.
 //
-// The promise: every acknowledged reading is stored, whole, exactly once in all the databases
-// together. Readings that are stored though nobody heard so (the Ack was lost with its connection)
-// are no breach; they are counted. Confined to one thread; memory is about 60 bytes an acknowledged
-// reading.
+// Every acknowledged reading must be stored intact, exactly once in all databases together. A
+// stored reading without an acknowledgement (its Ack was lost with the connection) is counted but
+// is no violation. Confined to one thread; uses about 60 bytes of memory per acknowledged reading.
 #pragma once
 
 #include <cstdint>
@@ -15,25 +14,24 @@
 namespace trunkline::metering {
 
 struct StoreCheckResult {
-  // Different readings that were acknowledged, and rows in the databases.
+  // Distinct acknowledged readings, and rows in the databases.
   uint64_t acknowledged = 0;
   uint64_t stored = 0;
-  // Acknowledged, and in no database.
+  // Acknowledged readings that are in no database.
   uint64_t missing = 0;
-  // In more than one database, acknowledged or not.
+  // Readings in more than one database, acknowledged or not.
   uint64_t duplicated = 0;
-  // The payload in the database is not the one acknowledged, or not the one that the row's own hash
-  // names.
+  // Payloads that differ from the acknowledged hash or from the row's own hash.
   uint64_t corrupted = 0;
-  // In a database, and never acknowledged.
+  // Readings in a database that were never acknowledged.
   uint64_t unacknowledged = 0;
-  // A sentence for each of the first few that are wrong.
+  // Describes the first few violations, one sentence each.
   std::vector<std::string> examples;
 
   bool ok() const { return missing == 0 && duplicated == 0 && corrupted == 0; }
 };
 
-// Errors are about files that cannot be read, never about what is in them.
+// An error means that a file cannot be read; violations are in the result.
 absl::StatusOr<StoreCheckResult> CheckStores(const std::vector<std::string>& acked_logs,
                                              const std::vector<std::string>& databases);
 

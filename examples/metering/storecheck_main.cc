@@ -1,4 +1,4 @@
-// storecheck: is every acknowledged reading in the databases exactly once?
+// storecheck checks that every acknowledged reading is in the databases exactly once.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <string>
@@ -27,7 +27,7 @@ int Check(const std::vector<std::string>& acked, const std::vector<std::string>&
     fprintf(stderr, "storecheck: %s\n", std::string(result.status().message()).c_str());
     return 2;
   }
-  printf("acknowledged    %lu\nstored          %lu (%lu of them never heard so)\n",
+  printf("acknowledged    %lu\nstored          %lu (%lu of them never acknowledged)\n",
          result->acknowledged, result->stored, result->unacknowledged);
   printf("missing         %lu\nduplicated      %lu\ncorrupted       %lu\n", result->missing,
          result->duplicated, result->corrupted);
@@ -47,12 +47,12 @@ int main(int argc, char** argv) {
   std::string json;
   CLI::App app(
       "Checks that every acknowledged reading is in the databases exactly once.\n"
-      "Exit code 0: it is so; 1: it is not; 2: a file cannot be read.");
+      "Exit codes: 0 if they are, 1 if they are not, 2 if a file cannot be read.");
   app.set_version_flag("--version", std::string("storecheck ") + METERING_VERSION);
-  app.add_option("--acked", acked, "what collectors wrote with --acked; may be repeated")
+  app.add_option("--acked", acked, "file that collectors wrote with --acked; may be repeated")
       ->required();
-  app.add_option("--db", databases, "a meterstore's database; may be repeated")->required();
-  app.add_option("--json", json, "write the result here");
+  app.add_option("--db", databases, "database of a meterstore; may be repeated")->required();
+  app.add_option("--json", json, "file for the result as JSON");
   CLI11_PARSE(app, argc, argv);
   return trunkline::metering::Check(acked, databases, json);
 }

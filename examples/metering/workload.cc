@@ -3,15 +3,17 @@
 #include <algorithm>
 #include <cstring>
 
+#include "examples/metering/frame.h"
+
 namespace trunkline::metering {
 namespace {
 
 constexpr double kBurstShare = 0.8;
 constexpr double kBurstLength = 0.1;  // of a period
-constexpr int64_t kPeriodsAnHour = 4;
+constexpr int64_t kPeriodsPerHour = 4;
 constexpr double kOutageShare = 0.01;
 constexpr int kOutageReadings = 20;
-// A collector sends its backlog one after another, not at once.
+// A collector sends its backlog as a sequence, not at once.
 constexpr absl::Duration kOutageSpacing = absl::Milliseconds(10);
 
 struct SizeClass {
@@ -21,6 +23,8 @@ struct SizeClass {
 };
 constexpr SizeClass kSizes[] = {{0.60, 14, 200}, {0.30, 200, 1024}, {0.09, 1024, 4096}};
 constexpr uint32_t kUploadBytes = 16 * 1024;  // the remaining 1 %
+constexpr uint32_t kHourFactor = 2;           // on payloads of the period that closes an hour
+static_assert(2 * kHourFactor * kUploadBytes <= kMaxMessageBytes);
 
 }  // namespace
 
@@ -35,7 +39,7 @@ PlannedReading Workload::Next() {
     clock_ += absl::Seconds(random_.Exponential() / options_.rate);
     return Plan(random_.Between(1, options_.collectors), clock_, Reading::PERIODIC);
   }
-  // A reading may be sent once no later-planned period can come before it.
+  // A reading is final once no period still to be planned can contain an earlier one.
   while (next_ == planned_.size() || planned_[next_].at >= period_ * periods_) PlanPeriod();
   return planned_[next_++];
 }
@@ -78,8 +82,8 @@ PlannedReading Workload::Plan(uint64_t meter, absl::Duration at, Reading::Kind k
     plan.kind = Reading::UPLOAD;
     plan.payload_bytes = kUploadBytes;
   }
-  const bool closes_hour = options_.burst && periods_ % kPeriodsAnHour == kPeriodsAnHour - 1;
-  if (closes_hour) plan.payload_bytes *= 2;
+  const bool closes_hour = options_.burst && periods_ % kPeriodsPerHour == kPeriodsPerHour - 1;
+  if (closes_hour) plan.payload_bytes *= kHourFactor;
   return plan;
 }
 

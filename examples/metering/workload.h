@@ -1,14 +1,14 @@
-// The quarter-hour: when ten thousand energy collectors send what.
+// The quarter-hour: the readings of ten thousand energy collectors and their send times.
 //
-// Every collector has one reading for each period. Meters keep the same clock, so 80 % of a
-// period's readings come in its first tenth, an eightfold burst; the others are spread over the
-// rest. Each fourth period closes an hour and its payloads are twice as large. In each period 1 %
-// of the collectors come back from an outage and send the 20 readings that they could not send (on
-// top of the mean rate). Payloads: 60 % 14-200 B, 30 % 200-1024 B, 9 % 1-4 kB, and 1 % are uploads
-// of 16 kB. The steady variant sends the same sizes at Poisson times, without periods and outages:
-// it is for measuring balance, where a burst would hide it.
+// Every collector has one reading per period. The meters share a clock, so 80 % of a period's
+// readings come in its first tenth, an eightfold burst; the others are spread over the rest. Each
+// fourth period closes an hour and doubles its payloads. In each period 1 % of the collectors
+// return from an outage and send the 20 readings that they missed (on top of the mean rate).
+// Payloads: 60 % have 14-200 B, 30 % 200-1024 B, 9 % 1-4 kB, and 1 % are uploads of 16 kB. The
+// steady variant sends the same sizes at Poisson times, without periods and outages, to measure
+// balance that a burst would hide.
 //
-// Pure: a seed makes the workload, every process and run the same. Confined to one thread.
+// Pure: a seed gives the same workload in every process. Confined to one thread.
 #pragma once
 
 #include <cstddef>
@@ -35,11 +35,11 @@ class Workload {
   struct Options {
     // Meters 1 .. collectors.
     uint64_t collectors = 10'000;
-    // Mean readings a second, outages apart; a period lasts collectors / rate.
+    // Mean readings per second without outages; a period lasts collectors / rate.
     double rate = 10'000.0 / 30;
     bool burst = true;
     uint64_t seed = 1;
-    // Of every meter: what it sent in an earlier run must not come again.
+    // The first sequence of every meter; runs on one database must not overlap.
     uint64_t first_sequence = 1;
   };
 
@@ -57,16 +57,15 @@ class Workload {
   const absl::Duration period_;
   SeededRandom random_;
   std::vector<uint64_t> next_sequence_;  // by meter
-  // Burst: the period being sent, from next_ on; an outage's readings may reach into the next one.
+  // Burst: the current period, from next_ on; an outage's readings may extend into the next.
   std::vector<PlannedReading> planned_;
   size_t next_ = 0;
   int64_t periods_ = 0;
-  // Steady: the time of the last one.
+  // Steady: the time of the last reading.
   absl::Duration clock_;
 };
 
-// The message, payload included; the same at every call for the same plan, so that a resend needs
-// no memory.
+// The message with its payload. Equal plans give equal messages, so resends need no stored copy.
 Reading MakeReading(const PlannedReading& plan, uint64_t seed, absl::Time started);
 
 }  // namespace trunkline::metering

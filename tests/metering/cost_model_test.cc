@@ -31,7 +31,7 @@ TEST(CostModelTest, RangeAndTailAreParsed) {
   EXPECT_TRUE(Model("0", "").free());
 }
 
-TEST(CostModelTest, NonsenseIsRefusedWithAnExample) {
+TEST(CostModelTest, MalformedCostsAndTailsAreRefused) {
   CostModel model;
   for (const char* cost : {"", "fast", "2ms-1ms", "-1ms"}) {
     EXPECT_FALSE(ParseCost(cost, &model).ok()) << cost;
@@ -41,7 +41,7 @@ TEST(CostModelTest, NonsenseIsRefusedWithAnExample) {
   }
 }
 
-TEST(CostModelTest, AResendCostsWhatTheFirstCost) {
+TEST(CostModelTest, ResendCostsAsMuchAsTheFirstAttempt) {
   const CostModel model = Model("0.5ms-2ms", "1%:50ms");
   EXPECT_EQ(CostOf(model, ReadingOf(7, 9)), CostOf(model, ReadingOf(7, 9)));
   EXPECT_NE(CostOf(model, ReadingOf(7, 9)), CostOf(model, ReadingOf(7, 10)));
@@ -66,7 +66,7 @@ TEST(CostModelTest, MeanAndTailAreAsStated) {
   EXPECT_NEAR(absl::ToDoubleMilliseconds(sum / (kReadings - tail)), 1.25, 0.01);
 }
 
-TEST(CostModelTest, AnUploadCostsTenTimesAsMuch) {
+TEST(CostModelTest, UploadCostsTenTimesAsMuch) {
   const CostModel model = Model("1ms", "");
   EXPECT_EQ(CostOf(model, ReadingOf(1, 1, Reading::UPLOAD)), absl::Milliseconds(10));
   EXPECT_EQ(CostOf(model, ReadingOf(1, 1, Reading::BACKFILL)), absl::Milliseconds(1));

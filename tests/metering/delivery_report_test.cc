@@ -24,7 +24,7 @@ TEST(DeliveryReportTest, PercentilesAreNearestRank) {
   EXPECT_EQ(PercentilesOf(none).max, 0);
 }
 
-TEST(DeliveryReportTest, LateAndNeverAcknowledgedAreMisses) {
+TEST(DeliveryReportTest, LateAndUnacknowledgedReadingsAreMisses) {
   DeliveryReport report = Report();
   for (int i = 0; i < 4; ++i) report.Sent(absl::Milliseconds(100 * i));
   report.Acknowledged(absl::ZeroDuration(), absl::Milliseconds(200));     // just in time
@@ -35,7 +35,7 @@ TEST(DeliveryReportTest, LateAndNeverAcknowledgedAreMisses) {
   EXPECT_THAT(report.Json(), HasSubstr("\"misses\": 3"));
 }
 
-TEST(DeliveryReportTest, ALateAnswerCountsForTheSecondItWasMeantFor) {
+TEST(DeliveryReportTest, LateReadingCountsInItsIntendedSecond) {
   DeliveryReport report = Report();
   report.Sent(absl::Seconds(1));
   report.Sent(absl::Seconds(2));
@@ -47,7 +47,7 @@ TEST(DeliveryReportTest, ALateAnswerCountsForTheSecondItWasMeantFor) {
   EXPECT_THAT(json, HasSubstr(R"({"second": 2, "sent": 1, "acknowledged": 1, "misses": 0)"));
 }
 
-TEST(DeliveryReportTest, ARefusedReadingIsOverButNeverAcknowledged) {
+TEST(DeliveryReportTest, RefusedReadingIsFinishedButNotAcknowledged) {
   DeliveryReport report = Report();
   report.Sent(absl::ZeroDuration());
   report.Refused();

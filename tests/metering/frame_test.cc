@@ -15,7 +15,7 @@ std::string Frame(const std::string& message) {
   return out;
 }
 
-// What a connection does: keeps the rest of what TakeFrame left for the next bytes.
+// Reads like a connection: keeps the bytes that TakeFrame left for the next piece.
 std::vector<std::string> TakeAll(const std::vector<std::string>& pieces) {
   std::vector<std::string> messages;
   std::string kept;
@@ -58,7 +58,7 @@ TEST(FrameTest, TruncatedFrameIsNotTaken) {
     auto message = TakeFrame(&bytes);
     ASSERT_TRUE(message.ok());
     EXPECT_FALSE(message->has_value());
-    EXPECT_EQ(bytes.size(), length) << "nothing is taken before the frame is whole";
+    EXPECT_EQ(bytes.size(), length) << "an incomplete frame must stay in the input";
   }
 }
 
@@ -69,7 +69,7 @@ TEST(FrameTest, LargestMessageIsTakenAndOneByteMoreIsRefused) {
   ASSERT_TRUE(message.ok());
   EXPECT_EQ((*message)->size(), kMaxMessageBytes);
 
-  // Refused by its length alone: four bytes are enough.
+  // The length alone, in four bytes, is refused.
   const std::string too_long("\0\1\0\1", 4);
   bytes = too_long;
   EXPECT_EQ(TakeFrame(&bytes).status().code(), absl::StatusCode::kInvalidArgument);
@@ -81,7 +81,7 @@ TEST(FrameTest, EmptyMessageIsRefused) {
   EXPECT_EQ(TakeFrame(&bytes).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
-TEST(FrameTest, GarbageEndsInAnErrorOrWaitsButNeverReadsPastItsEnd) {
+TEST(FrameTest, GarbageNeverReadsPastItsEnd) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   std::mt19937 random(seed);

@@ -1,4 +1,4 @@
-// The server's own stages together, in this process: connections, admission, cost, commit, answer.
+// Tests the server's stages together in one process: connections, admission, cost, commit, answer.
 #include "examples/metering/meter_service.h"
 
 #include <gtest/gtest.h>
@@ -55,7 +55,7 @@ class MeterServiceTest : public testing::Test {
   size_t unanswered_ = 0;
 };
 
-TEST_F(MeterServiceTest, AReadingIsAcknowledgedOverTcpAndUnixSocketWithItsHash) {
+TEST_F(MeterServiceTest, ReadingIsAcknowledgedWithItsHashOverTcpAndUnixSocket) {
   Start();
   uint64_t sequence = 0;
   for (const Address& address : {tcp(), unix_socket()}) {
@@ -70,7 +70,7 @@ TEST_F(MeterServiceTest, AReadingIsAcknowledgedOverTcpAndUnixSocketWithItsHash) 
   }
 }
 
-TEST_F(MeterServiceTest, AReadingSplitAtEveryByteIsAcknowledged) {
+TEST_F(MeterServiceTest, ReadingSplitAtEveryByteIsAcknowledged) {
   Start();
   TestClient client(tcp());
   const std::string frame = FrameOf(TestReading(1, 1));
@@ -81,7 +81,7 @@ TEST_F(MeterServiceTest, AReadingSplitAtEveryByteIsAcknowledged) {
   }
 }
 
-TEST_F(MeterServiceTest, ReadingsSentWithoutWaitingAreAllAcknowledgedThoughTheyExceedTheBound) {
+TEST_F(MeterServiceTest, PipelinedReadingsBeyondMaxUnansweredAreAllAcknowledged) {
   Setting setting;
   setting.server.max_unanswered = 4;
   Start(setting);
@@ -98,7 +98,7 @@ TEST_F(MeterServiceTest, ReadingsSentWithoutWaitingAreAllAcknowledgedThoughTheyE
   }
 }
 
-TEST_F(MeterServiceTest, AClientThatFinishedSendingStillGetsItsAckAndThenTheEnd) {
+TEST_F(MeterServiceTest, HalfClosedClientGetsItsAckAndThenTheEnd) {
   Start();
   for (const Address& address : {tcp(), unix_socket()}) {
     TestClient client(address);
@@ -109,7 +109,7 @@ TEST_F(MeterServiceTest, AClientThatFinishedSendingStillGetsItsAckAndThenTheEnd)
   }
 }
 
-TEST_F(MeterServiceTest, GarbageEndsItsConnectionAndNoOther) {
+TEST_F(MeterServiceTest, GarbageClosesOnlyItsOwnConnection) {
   Start();
   TestClient bystander(tcp());
   const unsigned seed = std::random_device()();
@@ -127,7 +127,7 @@ TEST_F(MeterServiceTest, GarbageEndsItsConnectionAndNoOther) {
   EXPECT_TRUE(bystander.AwaitAck().has_value());
 }
 
-TEST_F(MeterServiceTest, AFrameThatIsNoReadingEndsItsConnection) {
+TEST_F(MeterServiceTest, FrameThatIsNotAReadingClosesItsConnection) {
   Start();
   TestClient client(tcp());
   std::string frame;
@@ -136,7 +136,7 @@ TEST_F(MeterServiceTest, AFrameThatIsNoReadingEndsItsConnection) {
   EXPECT_TRUE(client.AwaitClose());
 }
 
-TEST_F(MeterServiceTest, AReadingWithoutMeterOrSequenceIsInvalid) {
+TEST_F(MeterServiceTest, ReadingWithoutMeterOrSequenceIsInvalid) {
   Start();
   TestClient client(tcp());
   client.Send(FrameOf(TestReading(0, 1)));
@@ -147,12 +147,12 @@ TEST_F(MeterServiceTest, AReadingWithoutMeterOrSequenceIsInvalid) {
   EXPECT_EQ(client.AwaitAck()->status(), Ack::INVALID);
 }
 
-TEST_F(MeterServiceTest, WhatDoesNotFitIsBusyAtOnce) {
+TEST_F(MeterServiceTest, ReadingsAboveTheLimitAreBusyAtOnce) {
   Setting setting;
   setting.service.max_waiting = 2;
   setting.service.work.cost.min = setting.service.work.cost.max = absl::Milliseconds(100);
   setting.service.work.threads = 1;
-  // However slow the machine is, the second reading is not dropped for its age.
+  // On a slow machine, too, the second reading must not be dropped for its age.
   setting.service.work.max_wait = absl::Hours(1);
   Start(setting);
   TestClient client(tcp());
@@ -166,7 +166,7 @@ TEST_F(MeterServiceTest, WhatDoesNotFitIsBusyAtOnce) {
     ASSERT_TRUE(ack.has_value());
     if (ack->status() == Ack::BUSY) {
       EXPECT_GE(ack->sequence(), 3u);
-      EXPECT_EQ(stored, 0) << "a refusal does not wait for the work that is under way";
+      EXPECT_EQ(stored, 0) << "a refusal does not wait for readings in flight";
       ++busy;
     } else {
       ++stored;
@@ -176,7 +176,7 @@ TEST_F(MeterServiceTest, WhatDoesNotFitIsBusyAtOnce) {
   EXPECT_EQ(stored, 2);
 }
 
-TEST_F(MeterServiceTest, AReadingThatWaitedTooLongIsBusyInsteadOfProcessed) {
+TEST_F(MeterServiceTest, ReadingThatWaitedTooLongIsAnsweredBusy) {
   Setting setting;
   setting.service.work = {.threads = 1, .max_wait = absl::Milliseconds(50)};
   setting.service.work.cost.min = setting.service.work.cost.max = absl::Milliseconds(100);
@@ -193,7 +193,7 @@ TEST_F(MeterServiceTest, AReadingThatWaitedTooLongIsBusyInsteadOfProcessed) {
   EXPECT_EQ(answers[2], Ack::BUSY);
 }
 
-TEST_F(MeterServiceTest, ASilentClientIsClosedAndOneThatAwaitsAnAnswerIsNot) {
+TEST_F(MeterServiceTest, IdleClientIsClosedButNotOneThatAwaitsAnAnswer) {
   Setting setting;
   setting.server.idle_timeout = absl::Milliseconds(50);
   setting.service.work.cost.min = setting.service.work.cost.max = absl::Milliseconds(300);
@@ -216,12 +216,12 @@ TEST_F(MeterServiceTest, ClientsAboveTheLimitWaitUntilOneLeaves) {
   TestClient third(tcp());
   third.Send(FrameOf(TestReading(1, 3)));
   first.Send(FrameOf(TestReading(1, 4)));
-  EXPECT_TRUE(first.AwaitAck().has_value());  // those inside are served meanwhile
+  EXPECT_TRUE(first.AwaitAck().has_value());  // admitted clients are served meanwhile
   first.Close();
   EXPECT_TRUE(third.AwaitAck().has_value());
 }
 
-TEST_F(MeterServiceTest, StopAnswersWhatIsUnderWay) {
+TEST_F(MeterServiceTest, StopAnswersReadingsInFlight) {
   Setting setting;
   setting.service.work.cost.min = setting.service.work.cost.max = absl::Milliseconds(50);
   Start(setting);
@@ -232,14 +232,14 @@ TEST_F(MeterServiceTest, StopAnswersWhatIsUnderWay) {
   EXPECT_TRUE(client.AwaitAck().has_value());
 }
 
-TEST_F(MeterServiceTest, AnAnswerToAClientThatLeftReachesNobody) {
+TEST_F(MeterServiceTest, AnswerToAClosedConnectionIsDropped) {
   Setting setting;
   setting.service.work.cost.min = setting.service.work.cost.max = absl::Milliseconds(50);
   Start(setting);
   TestClient leaver(tcp());
   leaver.Send(FrameOf(TestReading(1, 1)));
   leaver.Close();
-  // The next ones are likely to get the leaver's descriptor in the server.
+  // The next clients probably get the same descriptor in the server.
   for (uint64_t sequence = 2; sequence <= 5; ++sequence) {
     TestClient client(tcp());
     client.Send(FrameOf(TestReading(1, sequence)));
@@ -249,7 +249,7 @@ TEST_F(MeterServiceTest, AnAnswerToAClientThatLeftReachesNobody) {
   }
 }
 
-TEST_F(MeterServiceTest, AnAddressInUseIsAnErrorThatNamesIt) {
+TEST_F(MeterServiceTest, ErrorNamesAnAddressInUse) {
   Start();
   auto second = ConnectionServer::Listen({.listen = {tcp()}}, nullptr);
   EXPECT_FALSE(second.ok());

@@ -1,4 +1,4 @@
-// The three programs as an operator runs them: real processes, real sockets, a real database.
+// Tests the three programs as an operator runs them, with processes, sockets and a database.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -48,7 +48,7 @@ class MeteringProgramsTest : public testing::Test {
     more.insert(more.end(), {"--acked", acked_, "--json", json_});
     return ChildProcess(more);
   }
-  // Its exit code and output.
+  // Returns storecheck's exit code and output.
   std::pair<int, std::string> Check() {
     return ChildProcess({Program("storecheck"), "--acked", acked_, "--db", db_}).Finish();
   }
@@ -72,7 +72,7 @@ TEST_F(MeteringProgramsTest, FiveHundredCollectorsAreAllAcknowledgedAndStored) {
   const auto [collected, output] = collectors.Finish();
   EXPECT_EQ(collected, 0) << output;
   EXPECT_THAT(output, HasSubstr("seed 42"));
-  // One period of 2 s: each collector once, and one in a hundred 20 times more.
+  // In the one period of 2 s each collector sends once, and one in a hundred sends 20 more.
   EXPECT_THAT(Json(), HasSubstr("\"refused\": 0"));
   const auto [exit_code, check] = Check();
   EXPECT_EQ(exit_code, 0) << check;
@@ -82,7 +82,7 @@ TEST_F(MeteringProgramsTest, FiveHundredCollectorsAreAllAcknowledgedAndStored) {
   EXPECT_EQ(store->Finish().first, 0);
 }
 
-TEST_F(MeteringProgramsTest, TheSameReadingsSentAgainAddNoRow) {
+TEST_F(MeteringProgramsTest, ResentReadingsAddNoRow) {
   auto store = StartStore();
   const Address address = AwaitListening(*store);
   std::string first_check;
@@ -99,7 +99,7 @@ TEST_F(MeteringProgramsTest, TheSameReadingsSentAgainAddNoRow) {
   }
 }
 
-TEST_F(MeteringProgramsTest, KilledServersLoseNothingThatTheyAcknowledged) {
+TEST_F(MeteringProgramsTest, KilledServersLoseNoAcknowledgedReading) {
   // Two servers share the database; each is killed in turn under load and starts again at its
   // address.
   std::vector<std::unique_ptr<ChildProcess>> stores;
@@ -111,9 +111,9 @@ TEST_F(MeteringProgramsTest, KilledServersLoseNothingThatTheyAcknowledged) {
   ChildProcess collectors =
       Collectors(addresses, {"--collectors", "500", "--seconds", "3", "--rate", "400", "--no-burst",
                              "--timeout", "500ms"});
-  collectors.ReadLine();  // what it will do
+  collectors.ReadLine();  // the settings of the run
   for (int i = 0; i < 2; ++i) {
-    collectors.ReadLine();  // a second has gone by
+    collectors.ReadLine();  // the first progress line, after 1 s
     stores[i]->Signal(SIGKILL);
     EXPECT_EQ(stores[i]->Finish().first, 128 + SIGKILL);
     const auto [exit_code, check] = Check();  // right after the death, before any restart
@@ -124,12 +124,12 @@ TEST_F(MeteringProgramsTest, KilledServersLoseNothingThatTheyAcknowledged) {
   const auto [collected, output] = collectors.Finish();
   EXPECT_EQ(collected, 0) << output;
   EXPECT_THAT(Json(), testing::Not(HasSubstr("\"resends\": 0")))
-      << "the kills must have hit something, else this test shows nothing";
+      << "the kills must interrupt deliveries, or this test proves nothing";
   const auto [exit_code, check] = Check();
   EXPECT_EQ(exit_code, 0) << check;
 }
 
-TEST_F(MeteringProgramsTest, AnAcknowledgedReadingOutlivesKillMinusNine) {
+TEST_F(MeteringProgramsTest, AcknowledgedReadingSurvivesSigkill) {
   auto store = StartStore();
   TestClient client(AwaitListening(*store));
   client.Send(FrameOf(TestReading(5, 1)));
@@ -144,7 +144,7 @@ TEST_F(MeteringProgramsTest, AnAcknowledgedReadingOutlivesKillMinusNine) {
   EXPECT_EQ(exit_code, 0) << check;
 }
 
-TEST_F(MeteringProgramsTest, StorecheckFailsAndNamesAReadingThatIsNotThere) {
+TEST_F(MeteringProgramsTest, StorecheckNamesAMissingReading) {
   auto store = StartStore();
   AwaitListening(*store);
   std::ofstream(acked_) << "5 1 00000000000000aa\n";
@@ -153,7 +153,7 @@ TEST_F(MeteringProgramsTest, StorecheckFailsAndNamesAReadingThatIsNotThere) {
   EXPECT_THAT(check, HasSubstr("meter 5 sequence 1: acknowledged, and in no database"));
 }
 
-TEST_F(MeteringProgramsTest, CollectorsWithoutAServerEndInTimeAndFail) {
+TEST_F(MeteringProgramsTest, CollectorsWithoutAServerFailInTime) {
   auto store = StartStore();
   const Address address = AwaitListening(*store);
   store->Signal(SIGTERM);
@@ -166,13 +166,13 @@ TEST_F(MeteringProgramsTest, CollectorsWithoutAServerEndInTimeAndFail) {
   EXPECT_THAT(output, HasSubstr("acknowledged    0\n"));
 }
 
-TEST_F(MeteringProgramsTest, StoppedCollectorsFinishWhatTheyHaveSent) {
+TEST_F(MeteringProgramsTest, StoppedCollectorsFinishSentReadings) {
   auto store = StartStore({"--cost", "1ms-2ms"});
   const Address address = AwaitListening(*store);
   ChildProcess collectors = Collectors(
       {address}, {"--collectors", "100", "--seconds", "600", "--rate", "100", "--no-burst"});
-  collectors.ReadLine();  // what it will do
-  collectors.ReadLine();  // a second has gone by
+  collectors.ReadLine();  // the settings of the run
+  collectors.ReadLine();  // the first progress line, after 1 s
   collectors.Signal(SIGTERM);
   const auto [collected, output] = collectors.Finish();
   EXPECT_EQ(collected, 0) << output;
@@ -180,7 +180,7 @@ TEST_F(MeteringProgramsTest, StoppedCollectorsFinishWhatTheyHaveSent) {
   EXPECT_EQ(exit_code, 0) << check;
 }
 
-TEST_F(MeteringProgramsTest, HeldConnectionsAreOpenedAndCarryNothing) {
+TEST_F(MeteringProgramsTest, HeldConnectionsAreOpened) {
   auto store = StartStore();
   const Address address = AwaitListening(*store);
   ChildProcess collectors = Collectors({address}, {"--collectors", "200", "--seconds", "0.5",
@@ -190,7 +190,7 @@ TEST_F(MeteringProgramsTest, HeldConnectionsAreOpenedAndCarryNothing) {
   EXPECT_THAT(output, HasSubstr("200 held open of 200"));
 }
 
-TEST_F(MeteringProgramsTest, VersionIsToldAndAnUnknownFlagRefused) {
+TEST_F(MeteringProgramsTest, VersionIsPrintedAndUnknownFlagRefused) {
   for (const char* program : {"meterstore", "collectors", "storecheck"}) {
     const auto [exit_code, version] = ChildProcess({Program(program), "--version"}).Finish();
     EXPECT_EQ(exit_code, 0);

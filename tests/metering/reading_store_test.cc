@@ -48,14 +48,14 @@ class ReadingStoreTest : public testing::Test {
   const std::string path_ = dir_.File("readings.db");
 };
 
-TEST_F(ReadingStoreTest, AResendIsAcknowledgedAndAddsNoRow) {
+TEST_F(ReadingStoreTest, ResendIsAcknowledgedAndAddsNoRow) {
   auto store = Open();
   EXPECT_THAT(Store(*store, {ReadingOf(1, 1, "a")}), ElementsAre(Ack::STORED));
   EXPECT_THAT(Store(*store, {ReadingOf(1, 1, "a")}), ElementsAre(Ack::STORED));
   EXPECT_EQ(Rows(), 1);
 }
 
-TEST_F(ReadingStoreTest, AResendInTheSameGroupAddsNoRow) {
+TEST_F(ReadingStoreTest, ResendInTheSameGroupAddsNoRow) {
   auto store = Open();
   EXPECT_THAT(Store(*store, {ReadingOf(1, 1, "a"), ReadingOf(1, 1, "a"), ReadingOf(1, 2, "b")}),
               ElementsAre(Ack::STORED, Ack::STORED, Ack::STORED));
@@ -70,12 +70,12 @@ TEST_F(ReadingStoreTest, AnotherPayloadUnderTheSameKeyIsAConflictAndTheFirstStay
   EXPECT_THAT(Store(*store, {ReadingOf(1, 1, "first")}), ElementsAre(Ack::STORED));
 }
 
-TEST_F(ReadingStoreTest, AnEmptyPayloadIsAReading) {
+TEST_F(ReadingStoreTest, EmptyPayloadIsAReading) {
   auto store = Open();
   EXPECT_THAT(Store(*store, {ReadingOf(1, 1, "")}), ElementsAre(Ack::STORED));
 }
 
-TEST_F(ReadingStoreTest, AResendToAnotherServerOfTheFileAddsNoRow) {
+TEST_F(ReadingStoreTest, ResendToAnotherServerOfTheFileAddsNoRow) {
   auto one = Open();
   auto other = Open();
   EXPECT_THAT(Store(*one, {ReadingOf(1, 1, "a")}), ElementsAre(Ack::STORED));
@@ -83,14 +83,14 @@ TEST_F(ReadingStoreTest, AResendToAnotherServerOfTheFileAddsNoRow) {
   EXPECT_EQ(Rows(), 1);
 }
 
-TEST_F(ReadingStoreTest, ServersThatWriteAtOnceLoseAndDoubleNothing) {
+TEST_F(ReadingStoreTest, ConcurrentServersStoreEachReadingOnce) {
   constexpr uint64_t kGroups = 100;
   std::vector<std::thread> servers;
   for (uint64_t server = 0; server < 3; ++server) {
     servers.emplace_back([this, server] {
       auto store = Open();
       for (uint64_t group = 1; group <= kGroups; ++group) {
-        // Meter 9 is sent to all of them, the others to one.
+        // Every server gets the readings of meter 9, and one server those of each other meter.
         Store(*store, {ReadingOf(server + 1, group, "own"), ReadingOf(9, group, "same")});
       }
     });
@@ -99,7 +99,7 @@ TEST_F(ReadingStoreTest, ServersThatWriteAtOnceLoseAndDoubleNothing) {
   EXPECT_EQ(Rows(), static_cast<int>(4 * kGroups));
 }
 
-TEST_F(ReadingStoreTest, AGroupThatCannotBeStoredIsAnErrorAndLeavesNothing) {
+TEST_F(ReadingStoreTest, FailedGroupStoresNoReading) {
   auto store = Open();
   auto db = OpenSqlite(path_, SQLITE_OPEN_READWRITE);
   ASSERT_TRUE(RunSql(db->get(),
@@ -111,13 +111,13 @@ TEST_F(ReadingStoreTest, AGroupThatCannotBeStoredIsAnErrorAndLeavesNothing) {
   EXPECT_EQ(outcomes.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(outcomes.status().message()), testing::HasSubstr("the disk is full"));
   EXPECT_EQ(Rows(), 0);
-  // And the store goes on.
+  // The store still works.
   EXPECT_THAT(Store(*store, {good}), ElementsAre(Ack::STORED));
 }
 
-TEST_F(ReadingStoreTest, AFileThatIsNoDatabaseIsAnErrorThatNamesTheTrouble) {
+TEST_F(ReadingStoreTest, FileThatIsNotADatabaseIsAnError) {
   FILE* file = fopen(path_.c_str(), "w");
-  fputs("this is a letter to my aunt, and long enough to be taken for a page of one", file);
+  fputs("plain text that is long enough to be read as the header of a database page", file);
   fclose(file);
   EXPECT_FALSE(ReadingStore::Open(path_).ok());
   EXPECT_FALSE(ReadingStore::Open(dir_.File("no/such/folder.db")).ok());

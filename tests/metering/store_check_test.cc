@@ -59,7 +59,7 @@ class StoreCheckTest : public testing::Test {
   const std::string acked_ = dir_.File("acked");
 };
 
-TEST_F(StoreCheckTest, AllIsWell) {
+TEST_F(StoreCheckTest, IntactStorePasses) {
   const StoreCheckResult result = Check({db_});
   EXPECT_TRUE(result.ok());
   EXPECT_EQ(result.acknowledged, 3u);
@@ -67,7 +67,7 @@ TEST_F(StoreCheckTest, AllIsWell) {
   EXPECT_THAT(result.examples, ElementsAre());
 }
 
-TEST_F(StoreCheckTest, AMissingReadingIsNamed) {
+TEST_F(StoreCheckTest, MissingReadingIsNamed) {
   Run(db_, "DELETE FROM readings WHERE sequence = 2");
   const StoreCheckResult result = Check({db_});
   EXPECT_FALSE(result.ok());
@@ -76,7 +76,7 @@ TEST_F(StoreCheckTest, AMissingReadingIsNamed) {
               ElementsAre(HasSubstr("meter 7 sequence 2: acknowledged, and in no")));
 }
 
-TEST_F(StoreCheckTest, AChangedPayloadIsNamed) {
+TEST_F(StoreCheckTest, ChangedPayloadIsNamed) {
   Run(db_, "UPDATE readings SET payload = 'pazload' WHERE sequence = 3");
   const StoreCheckResult result = Check({db_});
   EXPECT_FALSE(result.ok());
@@ -84,13 +84,13 @@ TEST_F(StoreCheckTest, AChangedPayloadIsNamed) {
   EXPECT_THAT(result.examples, ElementsAre(HasSubstr("meter 7 sequence 3: payload")));
 }
 
-TEST_F(StoreCheckTest, APayloadOtherThanTheOneAcknowledgedIsNamedThoughTheRowIsConsistent) {
+TEST_F(StoreCheckTest, ConsistentRowWithAnotherPayloadThanAcknowledgedIsCorrupted) {
   Store(db_, 8, 1, "stored");
   Acknowledge(8, 1, "acknowledged");
   EXPECT_EQ(Check({db_}).corrupted, 1u);
 }
 
-TEST_F(StoreCheckTest, AReadingInTwoDatabasesIsADuplicate) {
+TEST_F(StoreCheckTest, ReadingInTwoDatabasesIsADuplicate) {
   Store(other_db_, 7, 1, "payload");
   const StoreCheckResult result = Check({db_, other_db_});
   EXPECT_FALSE(result.ok());
@@ -105,32 +105,32 @@ TEST_F(StoreCheckTest, ReadingsMayBeSpreadOverDatabases) {
   EXPECT_TRUE(Check({db_, other_db_}).ok());
 }
 
-TEST_F(StoreCheckTest, AReadingWhoseAckWasLostIsCountedAndNoBreach) {
+TEST_F(StoreCheckTest, ReadingWithALostAckIsCountedButNoViolation) {
   Store(db_, 7, 4, "payload");
   const StoreCheckResult result = Check({db_});
   EXPECT_TRUE(result.ok());
   EXPECT_EQ(result.unacknowledged, 1u);
 }
 
-TEST_F(StoreCheckTest, AReadingAcknowledgedTwiceIsOneReading) {
+TEST_F(StoreCheckTest, ReadingAcknowledgedTwiceIsOneReading) {
   Acknowledge(7, 1, "payload");
   EXPECT_TRUE(Check({db_}).ok());
   EXPECT_EQ(Check({db_}).acknowledged, 3u);
 }
 
-TEST_F(StoreCheckTest, TheUnfinishedLastLineOfAKilledCollectorIsLeftOut) {
+TEST_F(StoreCheckTest, UnfinishedLastLineOfAKilledCollectorIsSkipped) {
   std::ofstream(acked_, std::ios::app) << "7 99 00ab";
   EXPECT_TRUE(Check({db_}).ok());
 }
 
-TEST_F(StoreCheckTest, AMalformedLineIsAnErrorWithItsNumber) {
+TEST_F(StoreCheckTest, MalformedLineIsAnErrorWithItsNumber) {
   std::ofstream(acked_, std::ios::app) << "seven 99 00ab\n";
   auto result = CheckStores({acked_}, {db_});
   EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("acked:4: expected METER"));
 }
 
-TEST_F(StoreCheckTest, AFileThatIsNotThereIsAnError) {
+TEST_F(StoreCheckTest, MissingFileIsAnError) {
   EXPECT_FALSE(CheckStores({dir_.File("none")}, {db_}).ok());
   EXPECT_FALSE(CheckStores({acked_}, {dir_.File("none.db")}).ok());
 }

@@ -1,5 +1,4 @@
-// A collector for tests: a blocking connection that sends bytes and awaits Acks, at most 10 s for
-// each.
+// A collector for tests: a connection that sends bytes and awaits each Ack for at most 10 s.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -51,7 +50,7 @@ class TestClient {
   void FinishSending() { shutdown(fd_.get(), SHUT_WR); }
   void Close() { fd_.Reset(); }
 
-  // Nothing when the server closed instead.
+  // Returns nullopt if the server closed the connection instead.
   std::optional<Ack> AwaitAck() {
     while (true) {
       std::string_view bytes = in_;

@@ -13,8 +13,8 @@ namespace {
 constexpr uint64_t kCollectors = 10'000;
 constexpr double kPeriodSeconds = 30;
 
-// Every test draws a fresh seed and says which. Tolerances are five standard deviations or more of
-// the draws they bound, so one run in a million fails by chance.
+// Every test draws and prints a new seed. Tolerances are at least five standard deviations of the
+// draws that they bound, so about one run in a million fails by chance.
 class WorkloadTest : public testing::Test {
  protected:
   WorkloadTest() : seed_(std::random_device()()) { RecordProperty("seed", std::to_string(seed_)); }
@@ -43,8 +43,7 @@ bool IsBackfill(const PlannedReading& reading) { return reading.kind == Reading:
 
 TEST_F(WorkloadTest, FourFifthsOfAPeriodComeInItsFirstTenth) {
   int early = 0, all = 0;
-  // Uploads of a backlog are not told from others, so this looks at the first reading of each meter
-  // only.
+  // Uploads of a backlog look like other uploads, so only the first reading of each meter counts.
   std::set<uint64_t> seen;
   for (const PlannedReading& reading : PlanFor(true, kPeriodSeconds)) {
     if (!seen.insert(reading.meter_id).second) continue;
@@ -89,7 +88,7 @@ TEST_F(WorkloadTest, OneCollectorInAHundredSendsTwentyMoreAfterAnOutage) {
     ++by_meter[reading.meter_id];
     last[reading.meter_id] = reading.at;
   }
-  // A backlog takes 200 ms: one that is being sent when the plan ends here is cut.
+  // A backlog takes 200 ms, so the end of the plan truncates one that begins just before it.
   const absl::Duration cut = absl::Seconds(4 * kPeriodSeconds) - absl::Milliseconds(200);
   int outages = 0;
   for (const auto& [meter, count] : by_meter) {
@@ -118,7 +117,7 @@ TEST_F(WorkloadTest, EachFourthPeriodHasTwiceTheSize) {
   }
 }
 
-TEST_F(WorkloadTest, ReadingsComeInOrderOfTimeAndNoKeyComesTwice) {
+TEST_F(WorkloadTest, ReadingsAreOrderedByTimeAndKeysAreUnique) {
   for (const bool burst : {true, false}) {
     std::set<std::pair<uint64_t, uint64_t>> keys;
     absl::Duration last;
@@ -140,7 +139,7 @@ TEST_F(WorkloadTest, SteadyArrivalsHaveNoBurst) {
   for (const int count : by_tenth) EXPECT_NEAR(count, 1000, 180);  // sigma = sqrt(1000) = 32
 }
 
-TEST_F(WorkloadTest, EqualSeedsMakeEqualWorkloadsAndOthersDoNot) {
+TEST_F(WorkloadTest, OnlyEqualSeedsMakeEqualWorkloads) {
   Workload first(Options(true)), again(Options(true));
   Workload::Options other = Options(true);
   other.seed = seed_ + 1;
@@ -156,7 +155,7 @@ TEST_F(WorkloadTest, EqualSeedsMakeEqualWorkloadsAndOthersDoNot) {
   EXPECT_GT(differences, 900);
 }
 
-TEST_F(WorkloadTest, AResendHasTheSameBytesAndAnotherReadingHasOthers) {
+TEST_F(WorkloadTest, ResendHasTheSameBytes) {
   Workload workload(Options(false));
   const PlannedReading plan = workload.Next();
   PlannedReading next_of_meter = plan;
