@@ -10,23 +10,27 @@ void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
   const auto with = [&](const char* label, const char* value) {
     return MetricLabels{{"service", sample.service}, {label, value}};
   };
-  writer.AddGauge("agent_cpu_utilization", "Share of the CPU that the service may use",
+  writer.AddGauge("agent_cpu_utilization", "Share in use of the CPU that the service may use",
                   {{"service", sample.service}, {"source", sample.cpu_source}},
                   sample.cpu_utilization);
   writer.AddGauge("agent_cpu_limit_cores", "Cores that the service may use", service, sample.cores);
-  writer.AddGauge("agent_memory_utilization", "Share of the memory limit", service,
+  writer.AddGauge("agent_memory_utilization", "Share in use of the service's memory limit", service,
                   sample.memory_utilization);
-  const char* kPressure = "Share of the last 10 s in which some task waited";
+  const char* kPressure = "Share of the last 10 s in which a task waited for the resource";
   writer.AddGauge("agent_pressure", kPressure, with("resource", "cpu"), sample.cpu_pressure);
   writer.AddGauge("agent_pressure", kPressure, with("resource", "memory"), sample.memory_pressure);
   writer.AddGauge("agent_pressure", kPressure, with("resource", "io"), sample.io_pressure);
-  writer.AddGauge("agent_connections", "Established connections of the service's port", service,
+  writer.AddGauge("agent_connections",
+                  "Established connections of the service's port; 0 without a port", service,
                   sample.connections);
-  writer.AddGauge("agent_connection_utilization", "Connections over their configured limit",
-                  service, sample.connection_utilization);
-  writer.AddGauge("agent_bytes_per_second", "Bytes of the service's connections and streams",
-                  service, sample.bytes_per_second);
-  writer.AddGauge("agent_reachable", "1: the service takes connections", service,
+  writer.AddGauge("agent_connection_utilization",
+                  "Established connections over their configured limit", service,
+                  sample.connection_utilization);
+  writer.AddGauge("agent_bytes_per_second",
+                  "Bytes of the service's connections and streams, per second", service,
+                  sample.bytes_per_second);
+  writer.AddGauge("agent_reachable",
+                  "1 while the server accepts connections or none was tried, else 0", service,
                   sample.reachable ? 1 : 0);
 }
 
@@ -36,51 +40,54 @@ void CollectTraffic(const std::string& name, const ServiceTrafficTotals& totals,
     return MetricLabels{{"service", name}, {label, value}};
   };
   const auto count = [](uint64_t value) { return static_cast<double>(value); };
-  writer.AddGauge("agent_active_streams", "Streams open", {{"service", name}},
+  writer.AddGauge("agent_active_streams", "Streams currently open", {{"service", name}},
                   count(totals.active_streams));
-  writer.AddGauge("agent_load_streams", "Streams open that are load: bytes pass or are awaited",
+  writer.AddGauge("agent_load_streams",
+                  "Streams currently open that count as load: bytes pass or an answer is awaited",
                   {{"service", name}}, count(totals.load_streams));
-  writer.AddCounter("agent_streams_total", "Streams opened", {{"service", name}},
+  writer.AddCounter("agent_streams_total", "Streams opened by proxies", {{"service", name}},
                     count(totals.streams_opened));
-  writer.AddCounter("agent_stream_successes_total", "Streams that ended well", {{"service", name}},
+  writer.AddCounter("agent_stream_successes_total",
+                    "Streams of which both directions ended cleanly", {{"service", name}},
                     count(totals.successes));
-  const char* kErrors = "Streams that failed at the local server";
+  const char* kErrors = "Streams that the local server did not accept or reset";
   writer.AddCounter("agent_stream_errors_total", kErrors, with("cause", "connect"),
                     count(totals.errors_connect));
   writer.AddCounter("agent_stream_errors_total", kErrors, with("cause", "reset"),
                     count(totals.errors_reset));
-  const char* kBytes = "Bytes of streams";
+  const char* kBytes = "Bytes of streams, by direction";
   writer.AddCounter("agent_stream_bytes_total", kBytes, with("direction", "from_proxy"),
                     count(totals.bytes_from_proxy));
   writer.AddCounter("agent_stream_bytes_total", kBytes, with("direction", "to_proxy"),
                     count(totals.bytes_to_proxy));
-  writer.AddHistogram("agent_connect_latency_seconds", "Connecting to the local server",
+  writer.AddHistogram("agent_connect_latency_seconds", "Time to connect to the local server",
                       {{"service", name}}, totals.connect_latency);
 }
 
 void CollectNetwork(const std::vector<LoadSample>& samples, MetricsWriter& writer) {
   if (samples.empty()) return;
-  // The host's, the same in every sample.
-  writer.AddGauge("agent_nic_bytes_per_second", "Bytes through the network interface", {},
-                  samples[0].nic_bytes_per_second);
-  writer.AddGauge("agent_nic_utilization", "Share of the link speed; 0 when that is unknown", {},
-                  samples[0].nic_utilization);
+  // Network values describe the host and are the same in every sample.
+  writer.AddGauge("agent_nic_bytes_per_second", "Bytes through the network interface, per second",
+                  {}, samples[0].nic_bytes_per_second);
+  writer.AddGauge("agent_nic_utilization", "Share in use of the link speed; 0 when that is unknown",
+                  {}, samples[0].nic_utilization);
 }
 
 void CollectReporter(const LoadReporter::Status& status, absl::Duration interval,
                      MetricsWriter& writer) {
-  writer.AddGauge("agent_controller_connected", "1: reporting to a controller", {},
+  writer.AddGauge("agent_controller_connected",
+                  "1 while a controller accepts this agent's reports, else 0", {},
                   status.connected ? 1 : 0);
-  writer.AddCounter("agent_report_streams_total", "Streams opened to the controller", {},
+  writer.AddCounter("agent_report_streams_total", "Report streams opened to the controller", {},
                     static_cast<double>(status.streams_opened));
-  writer.AddCounter("agent_reports_sent_total", "Load reports sent", {},
+  writer.AddCounter("agent_reports_sent_total", "Load reports sent to the controller", {},
                     static_cast<double>(status.reports_sent));
-  writer.AddCounter("agent_directives_total", "Directives received", {},
+  writer.AddCounter("agent_directives_total", "Directives received from the controller", {},
                     static_cast<double>(status.directives_received));
-  writer.AddGauge("agent_report_interval_seconds", "How far load reports are apart", {},
+  writer.AddGauge("agent_report_interval_seconds", "Time between two load reports", {},
                   absl::ToDoubleSeconds(interval));
   for (const Directive::EndpointState& endpoint : status.endpoints) {
-    writer.AddGauge("agent_draining", "1: the endpoint gets no new flows",
+    writer.AddGauge("agent_draining", "1 while the endpoint gets no new flows, else 0",
                     {{"service", endpoint.service}, {"endpoint", endpoint.endpoint_id}},
                     endpoint.draining ? 1 : 0);
   }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint64_t kKibibyte = 1024;
 
-// "Name:   123 kB" as bytes.
+// Finds the line "Name:   123 kB" and returns the value in bytes.
 std::optional<uint64_t> Find(absl::string_view text, absl::string_view name) {
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
     if (!absl::ConsumePrefix(&line, name) || !absl::ConsumePrefix(&line, ":")) continue;

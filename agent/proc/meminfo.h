@@ -1,5 +1,5 @@
-// The host's memory: /proc/meminfo. Used where no control group limits the server. Pure and
-// thread-safe.
+// Parses the host's memory from /proc/meminfo, which applies where no control group limits the
+// server. Pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@ namespace trunkline {
 
 struct HostMemory {
   uint64_t total_bytes = 0;
-  // What could be given out without swapping. Kernels before 3.14 do not say; then free, buffers
-  // and cache.
+  // Memory available without swapping. Kernels before 3.14 do not report it; it is then the sum of
+  // free memory, buffers and cache.
   uint64_t available_bytes = 0;
 };
 

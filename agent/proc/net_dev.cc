@@ -18,8 +18,8 @@ constexpr size_t kSentBytes = 8;
 absl::StatusOr<NicCounters> ParseNetDev(absl::string_view proc_net_dev,
                                         absl::string_view interface) {
   for (absl::string_view line : absl::StrSplit(proc_net_dev, '\n')) {
-    // Old kernels put no space between the colon and a long first number; an alias has a colon in
-    // its name.
+    // An alias has a colon in its name. Old kernels put no space between the last colon and a long
+    // first number.
     const size_t colon = line.rfind(':');
     if (colon == absl::string_view::npos) continue;
     if (absl::StripAsciiWhitespace(line.substr(0, colon)) != interface) continue;
@@ -30,7 +30,7 @@ absl::StatusOr<NicCounters> ParseNetDev(absl::string_view proc_net_dev,
         !absl::SimpleAtoi(fields[kReceivedBytes], &counters.received_bytes) ||
         !absl::SimpleAtoi(fields[kSentBytes], &counters.sent_bytes)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("net/dev: the line of ", interface, " is not as expected"));
+          absl::StrCat("net/dev: the line of ", interface, " lacks byte counters"));
     }
     return counters;
   }

@@ -1,5 +1,5 @@
-// Bytes through a network interface: /proc/net/dev. Cumulative since the interface came up. Pure
-// and thread-safe.
+// Parses the byte counters of a network interface from /proc/net/dev, cumulative since the
+// interface came up. Pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ struct NicCounters {
   uint64_t sent_bytes = 0;
 };
 
-// NOT_FOUND when the file has no such interface.
+// Returns NOT_FOUND if the file does not list the interface.
 absl::StatusOr<NicCounters> ParseNetDev(absl::string_view proc_net_dev,
                                         absl::string_view interface);
 

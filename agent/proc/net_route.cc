@@ -35,7 +35,8 @@ absl::StatusOr<std::string> ParseDefaultInterface(absl::string_view proc_net_rou
     if (fields.size() <= kMask || !absl::SimpleHexAtoi(fields[kDestination], &destination) ||
         !absl::SimpleHexAtoi(fields[kFlags], &flags) ||
         !absl::SimpleAtoi(fields[kMetric], &metric) || !absl::SimpleHexAtoi(fields[kMask], &mask)) {
-      return absl::InvalidArgumentError("net/route: a line is not as expected");
+      return absl::InvalidArgumentError(
+          "net/route: a line lacks a valid destination, flags, metric or mask");
     }
     const bool is_default = destination == 0 && mask == 0 && (flags & kUp) != 0;
     if (!is_default || metric >= best_metric) continue;

@@ -1,4 +1,4 @@
-// The interface that traffic to the world takes: /proc/net/route (IPv4). Pure and thread-safe.
+// Finds the interface of the IPv4 default route in /proc/net/route. Pure and thread-safe.
 #pragma once
 
 #include <string>
@@ -8,7 +8,8 @@
 
 namespace trunkline {
 
-// Of the default route with the smallest metric; NOT_FOUND when there is none.
+// Returns the interface of the default route with the smallest metric, or NOT_FOUND if there is no
+// default route.
 absl::StatusOr<std::string> ParseDefaultInterface(absl::string_view proc_net_route);
 
 }  // namespace trunkline

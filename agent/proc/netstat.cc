@@ -10,8 +10,8 @@
 namespace trunkline {
 
 absl::StatusOr<uint64_t> ParseListenOverflows(absl::string_view proc_net_netstat) {
-  // A line of names, then a line of values, both starting with "TcpExt:". Kernels add names
-  // anywhere.
+  // A line of names is followed by a line of values; both start with "TcpExt:". New kernels add
+  // names at any position.
   std::vector<absl::string_view> names;
   for (absl::string_view line : absl::StrSplit(proc_net_netstat, '\n')) {
     if (!absl::StartsWith(line, "TcpExt:")) continue;

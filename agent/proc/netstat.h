@@ -1,5 +1,6 @@
-// Connections that the kernel dropped because a server did not accept them in time:
-// /proc/net/netstat. Cumulative, of the whole network namespace. Pure and thread-safe.
+// Parses from /proc/net/netstat how many connections the kernel dropped because the accept queue of
+// a listening socket was full. The count is cumulative and covers the network namespace. Pure and
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,7 @@
 
 namespace trunkline {
 
-// TcpExt ListenOverflows.
+// Returns TcpExt ListenOverflows.
 absl::StatusOr<uint64_t> ParseListenOverflows(absl::string_view proc_net_netstat);
 
 }  // namespace trunkline

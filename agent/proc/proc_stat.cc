@@ -14,11 +14,11 @@
 namespace trunkline {
 namespace {
 
-// user nice system idle iowait irq softirq steal; guest time is part of user and nice already.
+// user nice system idle iowait irq softirq steal; guest time is already part of user and nice.
 constexpr size_t kHostFields = 8;
 constexpr size_t kIdle = 3;
 constexpr size_t kIoWait = 4;
-// Linux 2.4 wrote four; everything since writes at least these.
+// The fields of Linux 2.4; later kernels write more.
 constexpr size_t kMinHostFields = 4;
 
 // Fields of /proc/PID/stat after the ')' of comm, counted from 0; proc(5) numbers them from 3.
@@ -30,8 +30,9 @@ constexpr size_t kChildrenUserTime = 13;
 constexpr size_t kChildrenSystemTime = 14;
 constexpr size_t kStartTime = 19;
 
-// More cores than any kernel is built for (NR_CPUS is at most 8192): a larger number is garbage.
+// A larger core number is garbage: kernels are built for at most 8192 cores (NR_CPUS).
 constexpr int kMaxCpu = 1 << 16;
+static_assert(kMaxCpu > 8192);
 
 absl::Status Bad(absl::string_view file, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(file, ": ", what));
@@ -69,7 +70,7 @@ absl::StatusOr<HostCpu> ParseHostCpu(absl::string_view proc_stat) {
 }
 
 absl::StatusOr<ProcessStat> ParseProcessStat(absl::string_view proc_pid_stat) {
-  // comm may hold anything, ") R 1 (" too: its end is the last parenthesis of the file.
+  // comm may contain any bytes, even ") R 1 (", so it ends at the last parenthesis of the file.
   const size_t open = proc_pid_stat.find('(');
   const size_t close = proc_pid_stat.rfind(')');
   if (open == absl::string_view::npos || close == absl::string_view::npos || close < open) {
@@ -93,7 +94,7 @@ absl::StatusOr<ProcessStat> ParseProcessStat(absl::string_view proc_pid_stat) {
       !absl::SimpleAtoi(fields[kChildrenUserTime], &children_user) ||
       !absl::SimpleAtoi(fields[kChildrenSystemTime], &children_system) ||
       !absl::SimpleAtoi(fields[kStartTime], &stat.start_ticks)) {
-    return Bad("PID/stat", "a time is not a number");
+    return Bad("PID/stat", "a process id or a time is not a number");
   }
   stat.own_ticks = user + system;
   stat.reaped_children_ticks = static_cast<uint64_t>(std::max<int64_t>(0, children_user)) +
@@ -108,11 +109,12 @@ absl::StatusOr<int> CountCpuList(absl::string_view list) {
     const std::pair<absl::string_view, absl::string_view> range =
         absl::StrSplit(part, absl::MaxSplits('-', 1));
     int first = 0, last = 0;
-    if (!absl::SimpleAtoi(range.first, &first)) return Bad("cpu list", "expected a form of 0-3,8");
+    if (!absl::SimpleAtoi(range.first, &first))
+      return Bad("cpu list", "expected numbers and ranges such as 0-3,8");
     last = first;
     const bool is_range = part.find('-') != absl::string_view::npos;
     if (is_range && !absl::SimpleAtoi(range.second, &last)) {
-      return Bad("cpu list", "expected a form of 0-3,8");
+      return Bad("cpu list", "expected numbers and ranges such as 0-3,8");
     }
     if (first < 0 || last < first || last >= kMaxCpu) return Bad("cpu list", "range out of order");
     count += last - first + 1;

@@ -1,8 +1,8 @@
-// CPU time as the kernel counts it: /proc/stat for the host, /proc/PID/stat for one process.
+// Parses CPU time from /proc/stat (host) and /proc/PID/stat (process).
 //
-// Every value is cumulative in clock ticks; two readings and the time between them make a
-// utilization. Formats: proc(5). Pure and thread-safe: text in, values out. INVALID_ARGUMENT says
-// which field of which file was not as expected.
+// Values are cumulative, in clock ticks: a utilization needs two readings and the time between
+// them. Formats: proc(5). Pure and thread-safe. INVALID_ARGUMENT names the file and the malformed
+// field.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@
 namespace trunkline {
 
 struct HostCpu {
-  // User, nice, system, irq, softirq and steal: what this host could not give to anyone else.
+  // User, nice, system, irq, softirq and steal: time that no other process could use.
   uint64_t busy_ticks = 0;
   uint64_t total_ticks = 0;
-  // Cores that are online.
+  // Online cores.
   int cpus = 0;
 };
 
@@ -26,24 +26,25 @@ absl::StatusOr<HostCpu> ParseHostCpu(absl::string_view proc_stat);
 struct ProcessStat {
   int pid = 0;
   int parent_pid = 0;
-  // 'R', 'S', 'Z' ...
+  // The state letter, such as 'R', 'S' or 'Z'.
   char state = '?';
-  // As the kernel keeps it: up to 15 bytes, of any kind, spaces and parentheses too.
+  // Up to 15 arbitrary bytes, including spaces and parentheses.
   std::string comm;
-  // Own time.
+  // User and system time of the process itself.
   uint64_t own_ticks = 0;
-  // Time of children that ended and were waited for, and of theirs.
+  // Time of children that it has waited for, and of their reaped children.
   uint64_t reaped_children_ticks = 0;
-  // Since the host's boot: with the pid, the identity of the process.
+  // Start time since boot. Together with the pid it identifies the process.
   uint64_t start_ticks = 0;
 };
 
 absl::StatusOr<ProcessStat> ParseProcessStat(absl::string_view proc_pid_stat);
 
-// Of "0-3,8": 5. Empty text is an error: a process always has a core.
+// Counts the cores of a list: "0-3,8" has 5. Empty text is an error, since a process always has a
+// core.
 absl::StatusOr<int> CountCpuList(absl::string_view list);
 
-// Of /proc/PID/status: how many cores its affinity mask and cpuset leave to it.
+// Returns how many cores the affinity mask and cpuset allow a process, from /proc/PID/status.
 absl::StatusOr<int> ParseAllowedCpus(absl::string_view proc_pid_status);
 
 }  // namespace trunkline

@@ -11,7 +11,7 @@
 namespace trunkline {
 namespace {
 
-// NOT_FOUND once the process is gone.
+// Returns NOT_FOUND if the process has ended.
 absl::StatusOr<ProcessStat> ReadStat(const SystemFiles& files, int pid) {
   const absl::StatusOr<std::string> text = files.Read(absl::StrCat("/proc/", pid, "/stat"));
   return text.ok() ? ParseProcessStat(*text) : text.status();

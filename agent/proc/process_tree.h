@@ -1,9 +1,9 @@
-// CPU time of a server that is several processes: the one that was named and all its children.
+// CPU time of a server with several processes: a root process and all its descendants.
 //
-// Children come and go. A child that ends is gone from /proc, but its time moves into its parent's
-// count of reaped children, so the sum over the tree of (own + reaped) only grows; where a parent
-// ignores its children that sum falls, and then the growth of the survivors is what is known.
-// Finding the tree means a scan of /proc (once a second); reading it does not. Edge: reads through
+// When a child ends, /proc loses it, but the kernel adds its time to the parent's reaped children.
+// The sum of own and reaped time over the tree therefore only grows, unless a parent ignores its
+// children; the sum then falls, and the growth of the survivors counts instead. Scan reads all of
+// /proc and is called once per second; CpuSeconds reads the members only. Edge: reads through
 // SystemFiles. Externally synchronized.
 #pragma once
 
@@ -17,24 +17,25 @@ namespace trunkline {
 
 class ProcessTree {
  public:
-  // The kernel's own limit is 4 million; a service has a few hundred. More are not counted.
+  // Limit of members. A service has a few hundred processes; the kernel's limit is 4 million.
   static constexpr size_t kMaxProcesses = 4096;
 
-  // `files` outlives the tree. `ticks_per_second` is sysconf(_SC_CLK_TCK) unless a recorded tree
-  // says otherwise.
+  // `files` outlives the tree. `ticks_per_second` is sysconf(_SC_CLK_TCK), except for recorded
+  // files.
   ProcessTree(const SystemFiles& files, double ticks_per_second);
 
-  // Finds the members. A root that is another process than before (0: none) begins a new tree; time
-  // counted so far stays.
+  // Finds the members. A different root process starts a new tree and keeps the time counted so
+  // far; 0 means that there is no root.
   void Scan(int root_pid);
-  // Seconds since the first reading; never falls. Members that ended since the scan are skipped.
+  // Returns the seconds since the first reading; never falls. Skips members that ended since the
+  // scan.
   double CpuSeconds();
 
  private:
   struct Member {
     uint64_t start_ticks = 0;
     uint64_t own_ticks = 0;
-    // False until read once: its whole time is new, but not the survivors' growth.
+    // Whether own_ticks was read before; only then is its growth that of a survivor.
     bool seen = false;
   };
 

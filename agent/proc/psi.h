@@ -1,9 +1,9 @@
-// Pressure stall information: the share of the last ten seconds in which some task waited for a
-// resource.
+// Parses pressure stall information: the share of the last ten seconds in which some task waited
+// for a resource.
 //
-// Utilization says how busy a resource is, pressure how much work waits for it. Files:
-// /proc/pressure/{cpu,memory,io}, and {cpu,memory,io}.pressure of a version 2 control group; absent
-// before Linux 4.20 and where a kernel has it off, which the reader takes as zero. Format: the
+// Utilization shows how busy a resource is, pressure how much work waits for it. The files are
+// /proc/pressure/{cpu,memory,io}, and {cpu,memory,io}.pressure of a version 2 control group. Linux
+// before 4.20 and kernels with PSI disabled lack them, which readers treat as zero. Format: the
 // kernel's accounting/psi. Pure and thread-safe.
 #pragma once
 
@@ -12,7 +12,7 @@
 
 namespace trunkline {
 
-// "some avg10=1.23 ...": 0.0123.
+// Returns 0.0123 for "some avg10=1.23 ...".
 absl::StatusOr<double> ParsePressure(absl::string_view text);
 
 }  // namespace trunkline

@@ -24,7 +24,7 @@ absl::Status Truncated(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("sock_diag: ", what, " is cut short"));
 }
 
-// Copies out what may be unaligned; the caller has checked the length.
+// Loads a value that may be unaligned; the caller has checked the length.
 template <typename T>
 T Load(absl::string_view bytes) {
   T value;
@@ -32,7 +32,7 @@ T Load(absl::string_view bytes) {
   return value;
 }
 
-// A field of tcp_info, whose length grows with kernels; zero where this kernel's ends before it.
+// Returns a field of tcp_info, or zero if this kernel's shorter tcp_info lacks it.
 uint64_t TcpInfoField(absl::string_view info, size_t offset) {
   if (info.size() < offset + sizeof(uint64_t)) return 0;
   return Load<uint64_t>(info.substr(offset));
@@ -78,7 +78,7 @@ absl::Status AddSocket(absl::string_view payload, SocketDump& dump) {
 absl::Status KernelError(absl::string_view payload) {
   if (payload.size() < sizeof(int32_t)) return Truncated("an error");
   const int32_t error = Load<int32_t>(payload);
-  // 0 is an acknowledgement, which this request does not ask for.
+  // 0 would be an acknowledgement, which the request does not ask for.
   if (error >= 0) return absl::InvalidArgumentError("sock_diag: an error without a number");
   return absl::ErrnoToStatus(-error, "sock_diag: the kernel refused");
 }
@@ -87,17 +87,18 @@ inet_diag_bc_op Operation(uint8_t code, uint8_t yes, size_t no) {
   return {.code = code, .yes = yes, .no = static_cast<uint16_t>(no)};
 }
 
-// The kernel's filter, a program of jumps: `yes` and `no` are how many bytes to go on by. Who comes
-// to its end exactly is wanted, who leaps over it is not. A comparison is followed by what it
-// compares with.
+// Builds the kernel's socket filter, a bytecode program. Each operation continues `yes` or `no`
+// bytes further on. A socket that reaches exactly the end of the program is reported; one that
+// jumps beyond the end is not. The operand of a comparison is the operation after it.
 std::vector<inet_diag_bc_op> PortFilter(const std::vector<uint16_t>& ports) {
   constexpr size_t kOp = sizeof(inet_diag_bc_op);
-  constexpr size_t kOpsAPort = 5;
-  // After the last port there is nothing to leap over.
-  const size_t end = (ports.size() * kOpsAPort - 1) * kOp;
+  constexpr size_t kOpsPerPort = 5;
+  static_assert(kMaxDumpPorts * kOpsPerPort * kOp + RTA_LENGTH(0) <= UINT16_MAX);
+  // The last port needs no jump over later ports.
+  const size_t end = (ports.size() * kOpsPerPort - 1) * kOp;
   std::vector<inet_diag_bc_op> filter;
   for (const uint16_t port : ports) {
-    const size_t next = (filter.size() + kOpsAPort) * kOp;  // the next port, or beyond the end
+    const size_t next = (filter.size() + kOpsPerPort) * kOp;  // the next port, or beyond the end
     for (const uint8_t comparison : {INET_DIAG_BC_S_GE, INET_DIAG_BC_S_LE}) {
       filter.push_back(Operation(comparison, 2 * kOp, next - filter.size() * kOp));
       filter.push_back(Operation(INET_DIAG_BC_NOP, 0, port));
@@ -151,7 +152,7 @@ absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t s
     datagram.remove_prefix(std::min<size_t>(datagram.size(), NLMSG_ALIGN(header.nlmsg_len)));
     if (header.nlmsg_seq != sequence) continue;
     if (header.nlmsg_type == NLMSG_DONE) {
-      // A dump that could not start ends with its errno here: no tcp_diag module, no IPv6.
+      // The errno of a dump that could not start, for lack of the tcp_diag module or of IPv6.
       const int32_t result = payload.size() < sizeof(int32_t) ? 0 : Load<int32_t>(payload);
       if (result < 0) return absl::ErrnoToStatus(-result, "sock_diag: the kernel refused");
       return true;

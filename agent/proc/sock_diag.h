@@ -1,10 +1,10 @@
-// How many clients a server has and how much passes through them, asked of the kernel over netlink
-// (sock_diag(7)).
+// Netlink messages of a socket dump (sock_diag(7)), which counts a server's clients and their
+// bytes.
 //
-// A dump of the servers' ports costs one system call a few hundred sockets, where /proc/net/tcp
-// would cost the text of every socket of the host. This file builds the request and reads the
-// replies; agent/sample/sock_diag_socket.h talks. Pure and thread-safe. Replies come from the
-// kernel but are measured like anyone's: a wrong length is INVALID_ARGUMENT.
+// A dump of the servers' ports takes one system call per few hundred sockets, where /proc/net/tcp
+// would print every socket of the host. This file builds requests and parses replies;
+// agent/sample/sock_diag_socket.h exchanges them with the kernel. Pure and thread-safe. Lengths in
+// replies are checked like those of any input: a wrong length is INVALID_ARGUMENT.
 #pragma once
 
 #include <cstdint>
@@ -19,39 +19,40 @@
 namespace trunkline {
 
 struct SocketBytes {
-  // The kernel's name of a socket for as long as it lives.
+  // Identifies the socket during its lifetime.
   uint64_t cookie = 0;
-  // Acknowledged by the client, and received from it; zero before Linux 4.1.
+  // Bytes acknowledged by the client and bytes received from it; zero before Linux 4.1.
   uint64_t sent_bytes = 0;
   uint64_t received_bytes = 0;
 };
 
 struct PortSockets {
-  // Sockets beyond this are counted but their bytes are not followed: 2.4 MB of memory.
+  // Further sockets are counted without their bytes. Limits `sockets` to 2.4 MB.
   static constexpr size_t kMaxSockets = 100'000;
+  static_assert(kMaxSockets * sizeof(SocketBytes) <= 2'400'000);
 
   uint32_t established = 0;
   std::vector<SocketBytes> sockets;
 };
 
 struct SocketDump {
-  // CPU time that it took: the kernel walks all sockets of the host, other programs' too.
+  // CPU time of the dump. The kernel visits all sockets of the host, including other programs'.
   absl::Duration cost;
-  // By local port; one that has no connections is not there.
+  // By local port; ports without connections are absent.
   std::map<uint16_t, PortSockets> ports;
 };
 
-// The most ports that one request can name.
+// Limit of ports in one request, whose filter has 16-bit lengths.
 constexpr size_t kMaxDumpPorts = 1000;
 
-// A request for the established TCP sockets with one of these local ports, at least one, at most
-// kMaxDumpPorts; `family` is AF_INET or AF_INET6 (which includes IPv4 clients of a dual-stack
-// listener).
+// Builds a request for the established TCP sockets with any of these local ports, at least one and
+// at most kMaxDumpPorts. `family` is AF_INET, or AF_INET6, which includes IPv4 clients of a
+// dual-stack listener.
 std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& ports,
                                    uint32_t sequence);
 
-// Adds one datagram of replies to `dump`. True: that was the last. Replies to another sequence are
-// skipped. A refusal by the kernel is its errno as a status.
+// Adds one datagram of replies to `dump` and returns whether it was the last. Skips replies to
+// another `sequence`. A refusal by the kernel becomes a status with its errno.
 absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t sequence,
                                           SocketDump& dump);
 

@@ -13,7 +13,7 @@ absl::StatusOr<uint64_t> ParseTcpInUse(absl::string_view proc_net_sockstat) {
     if (!absl::StartsWith(line, "TCP:") && !absl::StartsWith(line, "TCP6:")) continue;
     const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
     uint64_t value = 0;
-    // Names and values take turns. Kernels add names at the end.
+    // Names and values alternate; new kernels append names.
     for (size_t i = 1; i + 1 < words.size(); i += 2) {
       if (words[i] == "inuse" && absl::SimpleAtoi(words[i + 1], &value)) return value;
     }

@@ -1,5 +1,5 @@
-// How many TCP sockets a network namespace has: /proc/net/sockstat, and sockstat6 for those of
-// IPv6. Listening ones are among them, those in TIME_WAIT are not. Pure and thread-safe.
+// Parses how many TCP sockets a network namespace has from /proc/net/sockstat, and from sockstat6
+// for IPv6. The count includes listening sockets and excludes TIME_WAIT. Pure and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace trunkline {
 
-// "inuse" of the line TCP or TCP6, whichever the file has.
+// Returns "inuse" of the line TCP or TCP6, whichever the file contains.
 absl::StatusOr<uint64_t> ParseTcpInUse(absl::string_view proc_net_sockstat);
 
 }  // namespace trunkline

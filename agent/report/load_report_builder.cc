@@ -61,7 +61,7 @@ Directive ReadDirective(const v1::AgentDirective& directive) {
   if (directive.has_report_interval()) {
     const absl::Duration interval = absl::Seconds(directive.report_interval().seconds()) +
                                     absl::Nanoseconds(directive.report_interval().nanos());
-    // Zero and less is no interval: an unset field of an older controller.
+    // An older controller leaves the field unset, which reads as zero.
     if (interval > absl::ZeroDuration()) {
       result.report_interval = std::clamp(interval, kMinReportInterval, kMaxReportInterval);
     }

@@ -1,5 +1,5 @@
-// From samples to the LoadReport on the wire, and from a directive on the wire to a value. Pure:
-// protobuf, no gRPC.
+// Converts samples to a LoadReport message and a directive message to a value. Pure; uses protobuf
+// but no gRPC.
 #pragma once
 
 #include <cstdint>
@@ -13,23 +13,23 @@
 
 namespace trunkline {
 
-// Who reports; constant for the life of the process.
+// Identifies the agent; constant for the life of the process.
 struct AgentIdentity {
   std::string agent_id;
-  // New at each start.
+  // Differs at every start.
   std::string boot_id;
   std::string version;
   // host:port at which proxies reach the trunk port.
   std::string trunk_address;
 };
 
-// A full-state report; `announce`: also say who and what is there, as the first report of a stream
-// must.
+// Builds a full-state report. `announce` adds the identity and the endpoints, as the first report
+// of a stream must.
 v1::LoadReport BuildLoadReport(const AgentIdentity& identity, uint64_t seq, bool announce,
                                const std::vector<LoadSample>& samples);
 
-// What a controller may ask for; outside of it the nearest bound is taken, so that no mistake there
-// silences or floods it.
+// Report intervals are clamped to this range, so that a mistake of the controller neither silences
+// the agent nor floods the controller.
 inline constexpr absl::Duration kMinReportInterval = absl::Milliseconds(100);
 inline constexpr absl::Duration kMaxReportInterval = absl::Seconds(60);
 
@@ -40,7 +40,7 @@ struct Directive {
     bool draining = false;
     friend bool operator==(const EndpointState&, const EndpointState&) = default;
   };
-  // nullopt: as before.
+  // nullopt keeps the current interval.
   std::optional<absl::Duration> report_interval;
   std::vector<EndpointState> endpoints;
 };

@@ -15,23 +15,23 @@
 namespace trunkline {
 namespace {
 
-// The channel's waits between connects that fail, and ours between streams that end.
+// Backoff of the channel between failed connects, and of the reporter between ended streams.
 constexpr int kFirstReconnectMs = 250;
 constexpr int kMaxReconnectMs = 10'000;
 constexpr Backoff::Options kStreamBackoff = {.initial = absl::Milliseconds(kFirstReconnectMs),
                                              .max = absl::Milliseconds(kMaxReconnectMs),
                                              .factor = 2.0};
-// This bounds one connect with its handshakes, although its name says otherwise; far shorter and
-// TLS never connects.
+// Limits one connect including handshakes, by an option that gRPC names minimum reconnect backoff.
+// A much shorter limit would prevent TLS from connecting.
 constexpr int kConnectMs = 5'000;
-// A controller that is frozen or cut off is noticed after both of these. The server allows a ping
-// each period.
+// A frozen or unreachable controller is detected after the sum of both. The server permits one ping
+// per period.
 constexpr int kKeepaliveMs = 10'000;
 constexpr int kKeepaliveTimeoutMs = 5'000;
-// A directive names the agent's few endpoints.
+// A directive lists only the agent's few endpoints.
 constexpr int kMaxDirectiveBytes = 1 << 20;
-// A stream that lasted this long was a success: the next wait is the shortest again.
-constexpr absl::Duration kLasted = absl::Seconds(10);
+// A stream that lasted this long was a success and resets the backoff.
+constexpr absl::Duration kStableStream = absl::Seconds(10);
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
   grpc::ChannelArguments args;
@@ -41,9 +41,9 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
   args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // The controller is reached directly, whatever the environment says of a web proxy.
+  // Ignores the environment's web proxy: the controller is reached directly.
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // Channels with equal arguments would share a connection, and its limits, within a process.
+  // Otherwise channels with equal arguments in one process would share a connection and its limits.
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetMaxReceiveMessageSize(kMaxDirectiveBytes);
   return grpc::CreateCustomChannel(controller, grpc::InsecureChannelCredentials(), args);
@@ -51,13 +51,13 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
 
 }  // namespace
 
-// One stream. Open blocks until the controller answers; Cancel, from any thread, ends whatever
-// blocks.
+// One stream. Open blocks until the channel is connected; Cancel, on any thread, unblocks all
+// calls.
 class LoadReporter::Stream {
  public:
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(v1::LoadReportingService::NewStub(channel)) {
-    // Connecting and its backoff are the channel's; no deadline, for a stream has no end.
+    // The channel connects with its own backoff. There is no deadline, since a stream is unlimited.
     context_.set_wait_for_ready(true);
   }
 
@@ -96,7 +96,7 @@ void LoadReporter::Stop(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
-    // Nobody to say good-bye to, or no time for it.
+    // A stream that is not open has no controller to notify.
     if (stream_ != nullptr && !stream_->opened) stream_->Cancel();
     mutex_.AwaitWithTimeout(absl::Condition(&finished_), timeout);
     if (stream_ != nullptr) stream_->Cancel();
@@ -114,14 +114,13 @@ void LoadReporter::WriteLoop() {
   Backoff backoff(kStreamBackoff);
   FastRandom random(std::random_device{}());
   LogInfo("controller {}: connecting", options_.controller);
-  const auto something = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return has_new_ || stopping_;
-  };
+  const auto has_work = [this]()
+                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return has_new_ || stopping_; };
   for (;;) {
     Stream stream(channel);
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&something));
+      mutex_.Await(absl::Condition(&has_work));
       if (stopping_) break;
       stream_ = &stream;
     }
@@ -130,10 +129,10 @@ void LoadReporter::WriteLoop() {
     absl::MutexLock lock(&mutex_);
     stream_ = nullptr;
     status_.connected = false;
-    // What was sent last is still the newest word.
+    // The next stream repeats the last samples.
     has_new_ = !latest_.empty();
     if (stopping_) break;
-    if (MonotonicNow() - start >= kLasted) backoff.Reset();
+    if (MonotonicNow() - start >= kStableStream) backoff.Reset();
     mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff.Next(random.Uniform()));
   }
   absl::MutexLock lock(&mutex_);
@@ -175,10 +174,10 @@ void LoadReporter::CancelIfStopping(Stream& stream) {
 
 bool LoadReporter::AwaitSamples(Stream& stream, std::vector<LoadSample>* samples) {
   absl::MutexLock lock(&mutex_);
-  const auto something = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  const auto has_work = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return has_new_ || stopping_ || stream.broken;
   };
-  mutex_.Await(absl::Condition(&something));
+  mutex_.Await(absl::Condition(&has_work));
   if (stopping_ || stream.broken) return false;
   has_new_ = false;
   *samples = latest_;
@@ -207,13 +206,13 @@ void LoadReporter::ReadDirectives(Stream& stream) {
       status_.connected = true;
       ++status_.directives_received;
     }
-    TakeDirective(directive);
+    OnDirective(directive);
   }
   absl::MutexLock lock(&mutex_);
   stream.broken = true;
 }
 
-void LoadReporter::TakeDirective(const Directive& directive) {
+void LoadReporter::OnDirective(const Directive& directive) {
   std::vector<Directive::EndpointState> before;
   {
     absl::MutexLock lock(&mutex_);
@@ -237,14 +236,14 @@ void LoadReporter::LogEnd(const Stream& stream, int code, const std::string& mes
   absl::MutexLock lock(&mutex_);
   if (stopping_) return;
   const std::string end = absl::StrCat(message, " (", code, ")");
-  // The same end again, without a good stream in between, is no news.
+  // Repeats of the same end are not logged, unless the controller answered in between.
   if (!stream.answered && end == last_end_) return;
   last_end_ = end;
   if (stream.answered || code == grpc::StatusCode::UNAVAILABLE) {
-    LogWarn("controller {} is away: {}; flows go on, reports follow when it is back",
+    LogWarn("controller {} is unreachable: {}; flows continue, reports resume when it returns",
             options_.controller, end);
   } else {
-    LogError("controller {} refuses the reports of agent {}: {}; trying again", options_.controller,
+    LogError("controller {} refuses the reports of agent {}: {}; retrying", options_.controller,
              options_.identity.agent_id, end);
   }
 }

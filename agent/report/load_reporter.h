@@ -1,11 +1,11 @@
-// The agent's line to the controller: load reports out, directives in, one long stream.
+// Sends load reports to the controller and receives directives, over one long gRPC stream.
 //
-// Reports are full state, so nothing is queued: what is offered while the controller is away or
-// slow replaces what was offered before, and whoever offers never waits. A lost stream comes back
-// with jittered backoff and announces the agent again; the sequence number goes on. Logs
+// A report is the full state, so nothing is queued: while the controller is unreachable or slow,
+// new samples replace unsent ones, and Offer never blocks. After a lost stream the reporter
+// reconnects with jittered backoff and announces the agent again; sequence numbers continue. Logs
 // transitions only.
 //
-// Two threads of its own: one writes, one (a stream) reads. Thread-safe.
+// Owns a writing thread, and a reading thread per stream. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ class LoadReporter {
     // host:port.
     std::string controller;
     AgentIdentity identity;
-    // Called on the reading thread, for each directive; must not block.
+    // Called on the reading thread for each directive; must not block.
     std::function<void(const Directive&)> on_directive;
   };
   struct Status {
@@ -37,19 +37,20 @@ class LoadReporter {
     uint64_t streams_opened = 0;
     uint64_t reports_sent = 0;
     uint64_t directives_received = 0;
-    // As the last directive said.
+    // The endpoints of the last directive.
     std::vector<Directive::EndpointState> endpoints;
   };
 
-  // Connects once the first samples are offered.
+  // Connects when the first samples are offered.
   explicit LoadReporter(Options options);
-  // Stops at once if Stop was not called.
+  // Stops at once unless Stop was called.
   ~LoadReporter();
 
-  // What to report next; replaces what was not sent yet.
+  // Sets the samples to report next, replacing unsent ones.
   void Offer(std::vector<LoadSample> samples);
 
-  // Tells the controller that the agent leaves, for at most `timeout`, and ends the threads.
+  // Tells the controller that the agent leaves, waits at most `timeout` for that, and ends the
+  // threads.
   void Stop(absl::Duration timeout);
 
   Status status() const;
@@ -58,15 +59,15 @@ class LoadReporter {
   class Stream;
 
   void WriteLoop();
-  // One stream from its first report to its end.
+  // Runs one stream from its first report to its end.
   void RunStream(Stream& stream);
   void ReadDirectives(Stream& stream);
   void CancelIfStopping(Stream& stream);
-  // The next samples; false when the stream broke or the reporter stops.
+  // Waits for new samples. Returns false if the stream broke or the reporter stops.
   bool AwaitSamples(Stream& stream, std::vector<LoadSample>* samples);
   bool Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce, bool leaving);
   void LogEnd(const Stream& stream, int code, const std::string& message);
-  void TakeDirective(const Directive& directive);
+  void OnDirective(const Directive& directive);
 
   const Options options_;
 
@@ -78,7 +79,7 @@ class LoadReporter {
   Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Status status_ ABSL_GUARDED_BY(mutex_);
 
-  // Of the writing thread.
+  // Confined to the writing thread.
   uint64_t seq_ = 0;
   std::string last_end_;
 

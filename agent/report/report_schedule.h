@@ -1,10 +1,10 @@
-// When to send a load report: every interval, give or take a tenth so that agents started together
-// drift apart, and at once when a service gets hot or cools down, because a second is long for a
-// server at its limit.
+// Decides when to send a load report: once per interval, jittered by a tenth so that agents started
+// together drift apart, and at once when a service becomes hot or cools down, since one second is
+// long for a server at its limit.
 //
-// Hot is entered at 0.90 and left at 0.80: between them nothing happens, so a utilization that
-// trembles at one threshold sends nothing. Pure: time and randomness are the caller's. Externally
-// synchronized.
+// A service becomes hot at a utilization of 0.90 and cools down at 0.80. This hysteresis keeps a
+// utilization that oscillates around one threshold from triggering reports. Pure: the caller
+// supplies time and randomness. Externally synchronized.
 #pragma once
 
 #include <vector>
@@ -18,7 +18,8 @@ class ReportSchedule {
  public:
   static constexpr double kHotAbove = 0.90;
   static constexpr double kCoolBelow = 0.80;
-  // Reports are this far apart at least, whatever happens.
+  static_assert(kCoolBelow < kHotAbove);
+  // The minimum time between two reports.
   static constexpr absl::Duration kMinGap = absl::Milliseconds(100);
   static constexpr double kJitter = 0.1;
 
@@ -26,11 +27,11 @@ class ReportSchedule {
 
   explicit ReportSchedule(absl::Duration interval) : interval_(interval) {}
 
-  // Whether to send now; a yes counts as sent. `utilizations` are those of the services, always in
-  // the same order and number; `uniform` in [0, 1). The first call is a yes.
+  // Returns whether and why a report is due, and counts it as sent; the first call is due.
+  // `utilizations` has one value per service, always in the same order; `uniform` is in [0, 1).
   Due Check(MonotonicTime now, const std::vector<double>& utilizations, double uniform);
 
-  // From the next report on, and at once if that would be later than now + interval.
+  // Applies from the next report on, which is due at `now` + `interval` at the latest.
   void SetInterval(MonotonicTime now, absl::Duration interval);
   absl::Duration interval() const { return interval_; }
 
@@ -39,7 +40,7 @@ class ReportSchedule {
 
   absl::Duration interval_;
   std::vector<bool> hot_;
-  // A crossing that came within kMinGap of the report before it waits here.
+  // Set while a crossing waits for kMinGap since the last report.
   bool crossing_waits_ = false;
   bool started_ = false;
   MonotonicTime last_;

@@ -39,7 +39,7 @@ void SamplingLoop::Stop() {
 void SamplingLoop::SetInterval(absl::Duration interval) {
   absl::MutexLock lock(&mutex_);
   if (schedule_.interval() == interval) return;
-  LogInfo("reports every {} from now on, as the controller says", absl::FormatDuration(interval));
+  LogInfo("the controller set the report interval to {}", absl::FormatDuration(interval));
   schedule_.SetInterval(MonotonicNow(), interval);
 }
 
@@ -86,12 +86,12 @@ void SamplingLoop::Run(const Offer& offer, const Watch& watch) {
     }
     sampler_.SampleFast(now);
     const absl::Duration cost = MonotonicNow() - now;
-    // A rate takes two samples: a first report of all zeros would look like an idle server.
+    // A rate needs two samples; a first report of zeros would look like an idle server.
     if (!first) {
       std::vector<LoadSample> due = Due(now, random.Uniform(), watch);
       if (!due.empty()) offer(std::move(due));
     }
-    // A late tick is not made up for: what it missed is in the counters.
+    // Late samples are not repeated: cumulative counters contain what they missed.
     next = std::max(next + FastPeriodAt(cost), now);
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), next - MonotonicNow())) return;

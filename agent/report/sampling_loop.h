@@ -1,7 +1,7 @@
-// The agent's clockwork: samples many times a second, and says when a report is due.
+// Samples many times per second and hands out the reports that are due.
 //
-// One thread of its own, so that neither a slow controller nor a busy trunk worker makes samples
-// late. Thread-safe.
+// Owns a thread, so that neither a slow controller nor a busy trunk worker delays samples.
+// Thread-safe.
 #pragma once
 
 #include <functional>
@@ -22,17 +22,20 @@ namespace trunkline {
 
 class SamplingLoop {
  public:
-  // Of fast samples; the second one where a sample takes long, as that of hundreds of processes.
+  // Periods of fast samples; the longer one applies if a sample is expensive, such as that of
+  // hundreds of processes.
   static constexpr absl::Duration kFastPeriod = absl::Milliseconds(30);
   static constexpr absl::Duration kLongestFastPeriod = absl::Milliseconds(100);
   static constexpr absl::Duration kSlowPeriod = absl::Seconds(1);
-  // A fast sample takes this part of the time, unless kLongestFastPeriod is too short for it.
+  // Fast samples take one part in this many of the time, unless kLongestFastPeriod is too short.
   static constexpr int kTimeBetweenOverCost = 100;
-  // What crossings are looked for in, and reported from: long enough that the 10 ms ticks of /proc
-  // are a few per cent.
+  // Crossings are detected and reported over this window, in which a 10 ms tick of /proc is only 2
+  // %.
   static constexpr absl::Duration kCrossingWindow = absl::Milliseconds(500);
-  // Reports further apart than this still tell of the last seconds only.
+  // Regular reports cover at most this window, even if they are further apart.
   static constexpr absl::Duration kMaxWindow = RateWindow::kLongest;
+  static_assert(kFastPeriod < kLongestFastPeriod && kLongestFastPeriod < kCrossingWindow &&
+                kCrossingWindow < kMaxWindow);
 
   using Offer = std::function<void(std::vector<LoadSample>)>;
   using Watch = std::function<void(const std::vector<LoadSample>&)>;
@@ -41,22 +44,22 @@ class SamplingLoop {
   SamplingLoop(LoadSampler& sampler, absl::Duration interval);
   ~SamplingLoop() { Stop(); }
 
-  // Until Stop, `offer` gets each due report and `watch` what each fast sample says, over
-  // kCrossingWindow. They must not block. Called once.
+  // Until Stop, `offer` receives the samples of each due report, and `watch` those of every fast
+  // sample, over kCrossingWindow. Neither may block. Called once.
   void Start(Offer offer, Watch watch);
   void Stop();
 
-  // How far reports are apart, from now on.
+  // Sets the time between reports.
   void SetInterval(absl::Duration interval);
   absl::Duration interval() const;
-  // How far the next fast sample is from one that took `cost`.
+  // Returns the period of fast samples that take `cost` each.
   static absl::Duration FastPeriodAt(absl::Duration cost);
-  // Of the last second; empty before the first.
+  // Returns the latest samples over the report interval; empty before the first.
   std::vector<LoadSample> Latest() const;
 
  private:
   void Run(const Offer& offer, const Watch& watch);
-  // What is due now; empty when nothing is.
+  // Returns the samples of the report that is due; empty if none is due.
   std::vector<LoadSample> Due(MonotonicTime now, double uniform, const Watch& watch);
 
   LoadSampler& sampler_;

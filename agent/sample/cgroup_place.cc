@@ -15,7 +15,7 @@
 namespace trunkline {
 namespace {
 
-// The group's directory and each one above it up to the mount point.
+// Returns the group's directory and its ancestors up to the mount point.
 std::vector<std::string> Levels(const std::string& directory, const std::string& top) {
   std::vector<std::string> levels;
   for (std::string at = directory; at.size() >= top.size();) {
@@ -42,7 +42,7 @@ std::string NameOf(const std::string& controller) {
   return controller.empty() ? "version 2" : controller;
 }
 
-// Use over limit at one level; 0 without a limit.
+// Returns use over limit at one level, or 0 without a limit.
 absl::StatusOr<double> MemoryAt(const SystemFiles& files, const std::string& level, bool v2) {
   const absl::StatusOr<std::string> limit_text =
       files.Read(level + (v2 ? "/memory.max" : "/memory.limit_in_bytes"));
@@ -61,12 +61,12 @@ absl::StatusOr<double> MemoryAt(const SystemFiles& files, const std::string& lev
 
 }  // namespace
 
-// Where each controller's group of one process, or of one path, is.
+// Locates the group of each controller, for one process or one configured path.
 struct CgroupPlace::Lookup {
   const SystemFiles& files;
   const std::string& cgroup_root;
   std::vector<CgroupMount> mounts;
-  // Empty when a path was given.
+  // Empty for a configured path.
   std::vector<CgroupMembership> memberships;
   std::string path;
 
@@ -74,7 +74,7 @@ struct CgroupPlace::Lookup {
   absl::StatusOr<Group> InMounts(const std::string& controller, const std::string& group) const;
 };
 
-// The mounts below cgroup_root first, then any other that can show the group.
+// Tries the mounts below cgroup_root first, then all others.
 absl::StatusOr<CgroupPlace::Group> CgroupPlace::Lookup::InMounts(const std::string& controller,
                                                                  const std::string& group) const {
   std::vector<const CgroupMount*> candidates = FindCgroupMounts(mounts, controller, cgroup_root);
@@ -113,7 +113,8 @@ absl::StatusOr<CgroupPlace::Group> CgroupPlace::Lookup::Find(const std::string& 
   }
   const std::string* group = FindCgroupPath(memberships, controller);
   if (group == nullptr) {
-    return absl::NotFoundError(absl::StrCat("the process is in no group of ", NameOf(controller)));
+    return absl::NotFoundError(
+        absl::StrCat("the process has no control group for ", NameOf(controller)));
   }
   return InMounts(controller, *group);
 }
@@ -121,8 +122,8 @@ absl::StatusOr<CgroupPlace::Group> CgroupPlace::Lookup::Find(const std::string& 
 absl::StatusOr<CgroupPlace> CgroupPlace::Build(const Lookup& lookup) {
   CgroupPlace place;
   const absl::StatusOr<Group> v2 = lookup.Find("");
-  // A controller is in version 1 when that is mounted, else in version 2: the kernel allows one of
-  // the two.
+  // The kernel attaches a controller to one version only: to version 1 if that is mounted, else to
+  // version 2.
   const auto in_either = [&](const std::string& controller) {
     const bool v1 = !FindCgroupMounts(lookup.mounts, controller, "/").empty();
     return v1 ? lookup.Find(controller) : v2;
@@ -132,8 +133,8 @@ absl::StatusOr<CgroupPlace> CgroupPlace::Build(const Lookup& lookup) {
   place.cpu_ = *cpu;
   place.usage_ = *cpu;
   if (!cpu->v2) {
-    // Mounted apart, a process can be limited in one group and counted in another, whose use is not
-    // its own.
+    // With separate mounts, a process can be accounted in another group than the one that limits
+    // it; the use of that group is not comparable with the limit.
     const Group usage = lookup.Find("cpuacct").value_or(Group());
     const bool same = !usage.directory.empty() && absl::StripPrefix(usage.directory, usage.top) ==
                                                       absl::StripPrefix(cpu->directory, cpu->top);
@@ -174,7 +175,7 @@ absl::StatusOr<CgroupPlace> CgroupPlace::OfPath(const SystemFiles& files,
 absl::StatusOr<double> CgroupPlace::CpuSeconds(const SystemFiles& files) const {
   if (usage_.directory.empty()) {
     return absl::NotFoundError(
-        absl::StrCat("cpuacct has no group like ", cpu_.directory, " for this process"));
+        absl::StrCat("cpuacct accounts the process in another group than ", cpu_.directory));
   }
   if (usage_.v2) {
     const absl::StatusOr<std::string> stat = files.Read(usage_.directory + "/cpu.stat");

@@ -1,10 +1,9 @@
-// One process's control groups on this machine: found once, then read for usage and limits.
+// The control groups of one process: located once, then read for usage and limits.
 //
-// Limits nest: a group inside another has the tightest of all of them, so every question about a
-// limit walks up to the mount point. CPU counts the group's own use against the tightest quota of
-// its ancestors; memory counts, level by level, use against limit, and answers with the fullest
-// level, for that is the one at which the kernel kills. Edge: reads files through SystemFiles.
-// Immutable after Locate; thread-safe.
+// Limits nest, so the limits of all levels up to the mount point apply. CPU compares the group's
+// own use with the tightest quota. Memory compares use and limit at each level and returns the
+// fullest, where the kernel would kill first. Edge: reads files through SystemFiles. Immutable and
+// thread-safe.
 #pragma once
 
 #include <string>
@@ -16,41 +15,40 @@ namespace trunkline {
 
 class CgroupPlace {
  public:
-  // Of the process `pid` ("self" for the agent). `cgroup_root` is where the groups are mounted that
-  // should be looked at. A group that the process's path names only relative to another namespace
-  // ("/../<id>") is searched for by name below the mount. NOT_FOUND says what was missing and what
-  // to configure.
+  // Locates the groups of process `pid` ("self" for the agent), preferably in mounts below
+  // `cgroup_root`. If the path is relative to another namespace ("/../<id>"), searches below the
+  // mount for a group of that name. NOT_FOUND names the missing part and the remedy.
   static absl::StatusOr<CgroupPlace> OfProcess(const SystemFiles& files,
                                                const std::string& cgroup_root,
                                                const std::string& pid);
-  // The group `path` (below each mount of `cgroup_root`), which must exist.
+  // Locates the group `path` below the mounts of `cgroup_root`; it must exist.
   static absl::StatusOr<CgroupPlace> OfPath(const SystemFiles& files,
                                             const std::string& cgroup_root,
                                             const std::string& path);
 
-  // "cgroup v1" or "cgroup v2": of the CPU numbers.
+  // The version of the CPU controller.
   const char* version() const { return cpu_.v2 ? "cgroup v2" : "cgroup v1"; }
-  // Where the quota is: for logs.
+  // The directory of the CPU quota, for logs.
   const std::string& directory() const { return cpu_.directory; }
 
-  // NOT_FOUND where version 1 accounts CPU in another group than it limits.
+  // Returns NOT_FOUND if version 1 accounts CPU time in another group than it limits.
   absl::StatusOr<double> CpuSeconds(const SystemFiles& files) const;
-  // Cores; kNoLimit without a quota.
+  // Returns the quota in cores, or kNoLimit.
   double CpuQuota(const SystemFiles& files) const;
-  // Cores of the group's cpuset; kNoLimit when unknown.
+  // Returns the number of cores in the group's cpuset, or kNoLimit if unknown.
   double CpusetCores(const SystemFiles& files) const;
-  // Use (less what the kernel would take back first) over limit, of the fullest level; NOT_FOUND
-  // when no level has a limit.
+  // Returns use, without pages that the kernel reclaims first, over limit, at the fullest level.
+  // NOT_FOUND means that no level has a limit.
   absl::StatusOr<double> MemoryUtilization(const SystemFiles& files) const;
-  // Directory with cpu.pressure and so on; empty when there is none.
+  // The directory with cpu.pressure and its siblings; empty if there is none.
   const std::string& pressure_directory() const { return pressure_directory_; }
 
  private:
   struct Group {
     bool v2 = false;
-    // The mount point: the walk up ends here.
+    // The mount point, the highest level.
     std::string top;
-    // Empty: this controller is not there.
+    // Empty if the controller is absent.
     std::string directory;
   };
   struct Lookup;
@@ -58,7 +56,7 @@ class CgroupPlace {
   static absl::StatusOr<CgroupPlace> Build(const Lookup& lookup);
 
   Group cpu_;
-  // Version 1: cpuacct.
+  // cpuacct in version 1, cpu_ in version 2.
   Group usage_;
   Group cpuset_;
   Group memory_;

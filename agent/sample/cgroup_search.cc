@@ -27,7 +27,8 @@ absl::StatusOr<std::string> SearchCgroup(const SystemFiles& files, const std::st
                                          absl::string_view path) {
   const absl::string_view wanted = WithoutParentSteps(path);
   if (wanted.empty()) {
-    return absl::NotFoundError(absl::StrCat("no name to search for in ", path));
+    return absl::NotFoundError(
+        absl::StrCat("cgroup path ", path, " names no group to search for; set cgroup_path"));
   }
   std::string found;
   int entries = 0;

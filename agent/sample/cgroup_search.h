@@ -1,5 +1,5 @@
-// Finding a control group by the end of its path, where the path's beginning is in another
-// container's namespace. Edge: walks directories through SystemFiles, within bounds. Thread-safe.
+// Finds a control group by the end of its path, for a path that begins in another container's
+// namespace. Edge: reads directories through SystemFiles, within bounds. Thread-safe.
 #pragma once
 
 #include <string>
@@ -10,16 +10,16 @@
 
 namespace trunkline {
 
-// systemd nests about five deep; Kubernetes below a slice about eight.
+// systemd nests groups about five levels deep, Kubernetes about eight.
 inline constexpr int kMaxCgroupSearchDepth = 10;
-// A host with thousands of containers has some ten thousand groups; this bounds the walk to well
-// under a second.
+// A host with thousands of containers has about ten thousand groups. Bounds the search to well
+// below 1 s.
 inline constexpr int kMaxCgroupSearchEntries = 50'000;
 
-// The directory below `top` that ends like `path` after its leading "/.." steps
-// ("/../../a.slice/b.scope" looks for a.slice/b.scope). NOT_FOUND when there is none,
-// FAILED_PRECONDITION when there are several, RESOURCE_EXHAUSTED when the tree is too large: each
-// names the path to configure instead.
+// Returns the directory below `top` that ends like `path` without its leading "/.." steps
+// ("/../../a.slice/b.scope" searches for a.slice/b.scope). Returns NOT_FOUND for no match,
+// FAILED_PRECONDITION for several and RESOURCE_EXHAUSTED for a tree that is too large; each message
+// names the setting that avoids the search.
 absl::StatusOr<std::string> SearchCgroup(const SystemFiles& files, const std::string& top,
                                          absl::string_view path);
 

@@ -1,5 +1,5 @@
-// One connect to the local server, to learn whether it is there and who it is; closed at once.
-// Edge. Immutable, thread-safe.
+// Connects to the local server to learn whether it accepts connections and which process it is, and
+// closes the connection at once. Edge. Immutable, thread-safe.
 #pragma once
 
 #include <optional>
@@ -12,18 +12,18 @@ namespace trunkline {
 
 class ConnectProbe {
  public:
-  // Looks a host name up here, once: a look-up may block, a probe must not.
+  // Resolves a host name once, since a lookup may block and a probe must not.
   explicit ConnectProbe(const Address& target);
 
-  // True when the server took the connection within `timeout`, or would but for a full queue.
+  // Returns whether the server accepted the connection within `timeout` or has a full accept queue.
   bool Try(absl::Duration timeout) const;
 
-  // The process that listens on a unix socket, as the kernel names it in this process's pid
-  // namespace. 0: nobody listens, it cannot be seen from here, or the target is TCP.
+  // Returns the process that listens on a unix socket, in this process's pid namespace. Returns 0
+  // if no process listens, if it is outside the namespace, or if the target is TCP.
   int ServerPid() const;
 
  private:
-  // nullopt when the name is unknown.
+  // nullopt if the name does not resolve.
   std::optional<SocketAddress> address_;
 };
 

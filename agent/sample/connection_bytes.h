@@ -1,9 +1,9 @@
-// A growing count of bytes out of dumps of sockets that come and go.
+// Derives a monotonic byte count from socket dumps.
 //
-// The kernel counts bytes for each socket while it lives; a sum over the living falls whenever one
-// closes. This follows each socket by its cookie and adds up what each grew by. What a socket
-// carried between its last dump and its end is not seen: for short connections the trunks' own
-// counts are the better word. Pure; externally synchronized.
+// The kernel counts bytes per socket, so the sum over open sockets falls whenever one closes. This
+// class follows each socket by its cookie and adds its growth. It misses the bytes between a
+// socket's last dump and its end: for short connections the byte counts of streams are better.
+// Pure; externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,12 @@ namespace trunkline {
 
 class ConnectionBytes {
  public:
-  // Bytes both ways since the first dump, whose sockets only set the marks to count from.
+  // Adds a dump and returns the bytes in both directions since the first dump, which only sets the
+  // baseline.
   uint64_t Add(const PortSockets& dump);
 
  private:
-  // At most PortSockets::kMaxSockets: those of the last dump.
+  // The sockets of the last dump, at most PortSockets::kMaxSockets.
   std::unordered_map<uint64_t, uint64_t> bytes_by_cookie_;
   uint64_t total_ = 0;
   bool first_ = true;

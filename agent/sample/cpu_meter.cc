@@ -27,8 +27,7 @@ int CpuMeter::CandidatePid() const {
     return read ? pid : 0;
   }
   if (options_.pid > 0) return options_.pid;
-  // Asking disturbs the server with a connection, so a process that still lives is not asked for
-  // again.
+  // A probe costs the server a connection, so a process that still runs is not looked up again.
   if (pid_ > 0 && BootId(pid_) == server_boot_id_) return pid_;
   return options_.find_server ? options_.find_server() : 0;
 }
@@ -38,7 +37,7 @@ std::string CpuMeter::BootId(int pid) const {
   const absl::StatusOr<std::string> text = files_.Read(absl::StrCat("/proc/", pid, "/stat"));
   if (!text.ok()) return "";
   const absl::StatusOr<ProcessStat> stat = ParseProcessStat(*text);
-  // A process id is given out again; with its start time it is unique.
+  // The kernel reuses process ids; with its start time an id is unique.
   return stat.ok() ? absl::StrCat(pid, "@", stat->start_ticks) : "";
 }
 
@@ -46,7 +45,7 @@ void CpuMeter::FindProcess() {
   const int pid = CandidatePid();
   const std::string boot_id = BootId(pid);
   pid_ = boot_id.empty() ? 0 : pid;
-  // While the server is down its last identity stays.
+  // While the server is down, it keeps its last identity.
   if (!boot_id.empty()) server_boot_id_ = boot_id;
 }
 
@@ -88,11 +87,12 @@ CpuMeter::Choice CpuMeter::Choose() {
   if (options_.choice == CpuChoice::kCgroup) {
     if (usable.ok()) return {CpuChoice::kCgroup, "as configured"};
     return {named ? CpuChoice::kProcesses : CpuChoice::kHost,
-            absl::StrCat("instead of the configured cgroup: ", std::string(usable.message()))};
+            absl::StrCat("since the configured cgroup cannot be used: ",
+                         std::string(usable.message()))};
   }
   if (options_.choice == CpuChoice::kProcesses) {
     if (named) return {CpuChoice::kProcesses, "as configured"};
-    return {CpuChoice::kHost, "instead of the configured processes: none is known"};
+    return {CpuChoice::kHost, "since no process is known, although processes are configured"};
   }
   if (options_.choice == CpuChoice::kHost) return {CpuChoice::kHost, "as configured"};
   if (usable.ok() && quota != kNoLimit) {
@@ -107,8 +107,9 @@ CpuMeter::Choice CpuMeter::Choose() {
 }
 
 double CpuMeter::AllowedCores() const {
-  const std::string who = pid_ > 0 ? absl::StrCat(pid_) : "self";
-  const absl::StatusOr<std::string> status = files_.Read(absl::StrCat("/proc/", who, "/status"));
+  const std::string process = pid_ > 0 ? absl::StrCat(pid_) : "self";
+  const absl::StatusOr<std::string> status =
+      files_.Read(absl::StrCat("/proc/", process, "/status"));
   if (status.ok()) {
     const absl::StatusOr<int> allowed = ParseAllowedCpus(*status);
     if (allowed.ok()) return *allowed;
@@ -124,7 +125,7 @@ double CpuMeter::CoresFor(CpuChoice choice) const {
   const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
   const double cpuset = place_.has_value() ? place_->CpusetCores(files_) : kNoLimit;
   if (choice == CpuChoice::kCgroup) {
-    // A configured path may hold processes with other affinities than the agent's.
+    // Processes of a configured path may have other affinities than the agent.
     const double allowed =
         !options_.cgroup_path.empty() && cpuset != kNoLimit ? cpuset : AllowedCores();
     return std::min({quota, cpuset, allowed});
@@ -137,8 +138,8 @@ double CpuMeter::CoresFor(CpuChoice choice) const {
 
 std::optional<std::string> CpuMeter::Refresh() {
   FindProcess();
-  // While a server that was seen is down, what it may use stays what it was: its limits went with
-  // it, and to take the host's for them would tell the controller of a far larger server.
+  // A server that is down keeps its last limits: its control group is gone, and the host's limits
+  // would report a far larger server to the controller.
   const bool down = pid_ == 0 && !server_boot_id_.empty();
   if (down && options_.cgroup_path.empty()) return std::nullopt;
   FindPlace();
@@ -152,7 +153,7 @@ std::optional<std::string> CpuMeter::Refresh() {
   chosen_ = choice.choice;
   source_ = source;
   if (same) return std::nullopt;
-  return absl::StrFormat("CPU is read from %s, of %.2f cores: %s", source_, cores_, choice.reason);
+  return absl::StrFormat("CPU is read from %s (%.2f cores): %s", source_, cores_, choice.reason);
 }
 
 absl::StatusOr<double> CpuMeter::CpuSeconds() {

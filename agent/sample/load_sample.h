@@ -1,5 +1,4 @@
-// What the sampler knows of one service at one moment: the values that go into a load report. Plain
-// values.
+// The load of one service at one moment: the values of a load report. Plain values.
 #pragma once
 
 #include <algorithm>
@@ -11,21 +10,21 @@ namespace trunkline {
 struct LoadSample {
   std::string service;
   std::string endpoint_id;
-  // What an operator said; 0: nothing.
+  // Relative capacity as the operator states it; 0 if not stated.
   double capacity_hint = 0;
-  // host:port at which proxies reach the server itself; empty: they cannot.
+  // host:port at which proxies reach the server without the agent; empty if they cannot.
   std::string server_address;
   double cores = 0;
-  // Changes when the server process does; empty: unknown.
+  // Changes with every restart of the server process; empty if unknown.
   std::string server_boot_id;
 
-  // Shares of 1; above it when a limit is overrun.
+  // Shares of a limit; above 1 if the limit is exceeded.
   double cpu_utilization = 0;
   std::string cpu_source;
   double memory_utilization = 0;
   double connection_utilization = 0;
   double nic_utilization = 0;
-  // Shares of the last ten seconds.
+  // Shares of the last 10 s in which some task waited for the resource.
   double cpu_pressure = 0;
   double memory_pressure = 0;
   double io_pressure = 0;
@@ -39,8 +38,8 @@ struct LoadSample {
   double accept_overflows_per_second = 0;
   bool reachable = true;
 
-  // What the thresholds of urgent reports look at. Memory is a barrier of the controller, not a
-  // term.
+  // The utilization that triggers urgent reports. Memory is not part of it: the controller treats
+  // it as a barrier.
   double Utilization() const {
     return std::max({cpu_utilization, connection_utilization, nic_utilization});
   }

@@ -1,5 +1,4 @@
-// Everything that the agent samples: each configured service and the host's network.
-// Edge. Confined to the sampling thread.
+// Samples each configured service and the host's network. Edge. Confined to the sampling thread.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +18,7 @@ namespace trunkline {
 struct LoadSamplerOptions {
   // In the order of the traffic table.
   std::vector<ServiceSamplerOptions> services;
+  // The interface; empty selects that of the default route.
   std::string nic;
   uint64_t nic_bits_per_second = 0;
 };
@@ -28,12 +28,12 @@ class LoadSampler {
   // `files` and `traffic` outlive the sampler.
   LoadSampler(const SystemFiles& files, const TrafficTable& traffic, LoadSamplerOptions options);
 
-  // Many times a second: what may cross a threshold.
+  // Samples the values that may cross a threshold; called many times per second.
   void SampleFast(MonotonicTime now);
-  // Every second: the rest. What the log should say, a line each.
+  // Samples the other values; called once per second. Returns lines for the log.
   std::vector<std::string> SampleSlow(MonotonicTime now);
 
-  // One a service, rates over the last `window`.
+  // Returns one sample per service, with rates over the last `window`.
   std::vector<LoadSample> Read(absl::Duration window) const;
 
   const NetworkSampler& network() const { return network_; }

@@ -21,7 +21,7 @@ std::string DefaultInterface(const SystemFiles& files) {
   return routes.ok() ? ParseDefaultInterface(*routes).value_or("") : "";
 }
 
-// Virtual interfaces have no speed: reading fails, or says -1.
+// Returns 0 for virtual interfaces, which have no speed: reading the file fails or yields -1.
 uint64_t LinkBitsPerSecond(const SystemFiles& files, const std::string& interface) {
   const absl::StatusOr<std::string> text =
       files.Read(absl::StrCat("/sys/class/net/", interface, "/speed"));

@@ -1,5 +1,5 @@
-// The host's network: bytes through one interface, its speed, and connections that listening
-// sockets dropped. Edge: reads files. Externally synchronized.
+// Samples the host's network: bytes through one interface, its speed, and connections dropped by
+// full accept queues. Edge: reads files. Externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -14,17 +14,17 @@ namespace trunkline {
 
 class NetworkSampler {
  public:
-  // `files` outlives the sampler. Empty `interface`: the one of the default route. 0
-  // `bits_per_second`: the kernel's word.
+  // `files` outlives the sampler. An empty `interface` selects that of the default route, and 0
+  // `bits_per_second` the speed that the kernel states.
   NetworkSampler(const SystemFiles& files, std::string interface, uint64_t bits_per_second);
 
   void Sample(MonotonicTime now);
 
-  // Both directions.
+  // The sum of both directions.
   double BytesPerSecond(absl::Duration window) const;
-  // The busier direction over the link's speed (links are duplex); 0 when the speed is unknown.
+  // The busier direction over the link speed, since links are duplex; 0 if the speed is unknown.
   double Utilization(absl::Duration window) const;
-  // Of the whole network namespace.
+  // Covers the whole network namespace.
   double AcceptOverflowsPerSecond(absl::Duration window) const;
 
   const std::string& interface() const { return interface_; }

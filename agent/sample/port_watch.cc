@@ -17,7 +17,7 @@ PortWatch::PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, uint
       ports_(std::move(ports)),
       smallest_limit_(smallest_limit),
       dump_(std::move(dump)) {
-  // Services may share one.
+  // Services may share a port.
   std::sort(ports_.begin(), ports_.end());
   ports_.erase(std::unique(ports_.begin(), ports_.end()), ports_.end());
   ports_.resize(std::min(ports_.size(), kMaxDumpPorts));
@@ -33,7 +33,8 @@ void PortWatch::Stop() {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
   }
-  // It is waited for now: on a busy host the rest of a walk would take seconds.
+  // Restores the normal priority: on a busy host the rest of a socket dump would otherwise delay
+  // shutdown by seconds.
   const sched_param none{};
   pthread_setschedparam(thread_.native_handle(), SCHED_OTHER, &none);
   thread_.join();
@@ -43,7 +44,7 @@ std::optional<uint64_t> PortWatch::SocketsInUse() const {
   const absl::StatusOr<std::string> text = files_.Read("/proc/net/sockstat");
   const absl::StatusOr<uint64_t> in_use = text.ok() ? ParseTcpInUse(*text) : text.status();
   if (!in_use.ok()) return std::nullopt;
-  // Not there on a host without IPv6.
+  // Absent on a host without IPv6.
   const absl::StatusOr<std::string> text6 = files_.Read("/proc/net/sockstat6");
   return *in_use + (text6.ok() ? ParseTcpInUse(*text6).value_or(0) : 0);
 }
@@ -89,12 +90,12 @@ std::optional<PortCount> PortWatch::Latest(uint16_t port) const {
 }
 
 void PortWatch::Run() {
-  // Runs where nobody else wants to, and whoever wakes takes its place at once; niceness alone
-  // leaves it its slice of a millisecond each time. 0 is this thread. A system that refuses has it
-  // look all the same.
+  // Runs only on idle cores and yields at once to a thread that wakes; a nice thread would keep its
+  // slice of a millisecond. 0 names this thread. If the system refuses, dumps run at normal
+  // priority.
   {
     absl::MutexLock lock(&mutex_);
-    if (stopping_) return;  // and may have been hurried already
+    if (stopping_) return;  // Stop has already set the priority
     const sched_param none{};
     sched_setscheduler(0, SCHED_IDLE, &none);
   }

@@ -1,11 +1,11 @@
-// How many connections the servers' ports have, asked of the kernel by a thread that gives way to
-// every other.
+// Counts the connections of the servers' ports with socket dumps, on a thread that yields to all
+// others.
 //
-// The kernel walks all sockets of the host for that, those in TIME_WAIT too, and a hundred thousand
-// of them take it tens of milliseconds: time in which a worker on the same core carries nothing. So
-// all ports are asked for at once, and not by the sampling thread, whose clock must not be late
-// either. Where it costs much it is done rarely, unless the host's sockets have become more or
-// fewer since: to count those costs nothing. Edge. Thread-safe.
+// For a dump the kernel visits all sockets of the host, including TIME_WAIT. A hundred thousand
+// sockets take tens of milliseconds, in which a worker on the same core forwards nothing. One dump
+// therefore covers all ports, and it runs on its own thread, so that samples are not late either.
+// Expensive dumps are rare, unless the number of the host's sockets has changed, which is cheap to
+// read. Edge. Thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -29,60 +29,62 @@ namespace trunkline {
 struct PortCount {
   MonotonicTime at;
   uint32_t established = 0;
-  // Both ways since the first look; see ConnectionBytes.
+  // In both directions since the first dump; see ConnectionBytes.
   uint64_t bytes = 0;
 };
 
 class PortWatch {
  public:
   static constexpr absl::Duration kPeriod = absl::Seconds(1);
-  // What looks may take of a core is one part in so many, unless they would be further apart than
-  // `longest`.
+  // Dumps take one part in `time_between_over_cost` of a core, unless they would be further apart
+  // than `longest`.
   struct Pace {
     int time_between_over_cost;
     absl::Duration longest;
   };
   static constexpr Pace kCalm = {1000, absl::Minutes(1)};
   static constexpr Pace kChanged = {200, absl::Seconds(10)};
-  // As many sockets more or fewer are a change: this part of the smallest limit that a service has,
-  // since against that they are weighed. Without limits: that part of all, and no few.
+  static_assert(kChanged.time_between_over_cost < kCalm.time_between_over_cost &&
+                kPeriod <= kChanged.longest && kChanged.longest < kCalm.longest);
+  // The number of sockets has changed if it differs by an eighth of the smallest connection limit,
+  // which utilization refers to. Without limits, it must differ by a quarter and by 1,000.
   static constexpr uint64_t kLimitOverChange = 8;
   static constexpr uint64_t kSocketsOverChange = 4;
   static constexpr uint64_t kFewSockets = 1000;
 
-  // As DumpSockets.
+  // DumpSockets, or a test's dump.
   using Dump = std::function<absl::StatusOr<SocketDump>(const std::vector<uint16_t>& ports)>;
 
-  // The first kMaxDumpPorts of `ports` are watched. `smallest_limit` of connections; 0: none has
-  // one. `files` outlives it.
+  // Watches the first kMaxDumpPorts of `ports`. `smallest_limit` is the smallest connection limit
+  // of the services, or 0 if none has a limit. `files` outlives the watch.
   PortWatch(const SystemFiles& files, std::vector<uint16_t> ports, uint64_t smallest_limit,
             Dump dump);
   ~PortWatch() { Stop(); }
 
-  // From here to Stop it looks by itself. Called once; with no ports there is no thread.
+  // Starts the thread that dumps sockets until Stop, unless there are no ports. Called once.
   void Start();
   void Stop();
 
-  // For Start's thread and for tests: whether it is time to look again.
+  // For the thread and for tests: whether the next dump is due.
   bool Due(MonotonicTime now) const;
-  // Asks for every port. What cannot be asked stays as it is known.
+  // Dumps the sockets of every port. A failed dump keeps the last counts.
   void Look(MonotonicTime now);
 
-  // None before the first look and for a port that is not watched.
+  // Returns nullopt before the first dump and for a port that is not watched.
   std::optional<PortCount> Latest(uint16_t port) const;
 
  private:
   void Run();
-  // Of the host; none where it does not tell.
+  // TCP sockets of the host; nullopt if /proc does not tell.
   std::optional<uint64_t> SocketsInUse() const;
-  // Against what was in use at the last look.
+  // The difference to `in_use`, at the last dump, that makes another dump due early.
   uint64_t ChangeThatMatters(uint64_t in_use) const;
 
   const SystemFiles& files_;
   std::vector<uint16_t> ports_;
   const uint64_t smallest_limit_;
   const Dump dump_;
-  // Of whoever looks.
+  // Confined to the thread that calls Due and Look.
   std::map<uint16_t, ConnectionBytes> bytes_;
   std::optional<MonotonicTime> looked_at_;
   absl::Duration cost_;

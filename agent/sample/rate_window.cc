@@ -9,7 +9,7 @@ void RateWindow::Add(MonotonicTime now, double cumulative) {
   assert(samples_.empty() || now >= samples_.back().at);
   if (!samples_.empty() && cumulative < samples_.back().value) samples_.clear();
   samples_.push_back({now, cumulative});
-  // What is older than the one that a longest window reaches back to.
+  // Drops samples older than the one that the longest window starts at.
   while (samples_.size() > 2 && now - samples_[1].at >= kLongest) samples_.pop_front();
 }
 

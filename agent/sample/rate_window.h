@@ -1,8 +1,7 @@
-// A rate out of a counter: what a cumulative number grew by, over the last while.
+// Derives a rate from a cumulative counter that is sampled many times per second.
 //
-// Samples come many times a second; the question is asked over a second for a regular report and
-// over half a second for what is urgent, so the window is the reader's choice. Pure; externally
-// synchronized.
+// The reader chooses the window: regular reports use one second, urgent ones half a second. Pure;
+// externally synchronized.
 #pragma once
 
 #include <deque>
@@ -14,15 +13,15 @@ namespace trunkline {
 
 class RateWindow {
  public:
-  // Longer windows get this one.
+  // Longer windows are cut to this.
   static constexpr absl::Duration kLongest = absl::Seconds(10);
 
-  // `now` is not before the last one. A value below the last one means that the counter began
-  // again: so does the window.
+  // `now` must not be before the previous sample. A value below the previous one means that the
+  // counter restarted, which clears the window.
   void Add(MonotonicTime now, double cumulative);
 
-  // Growth a second since the latest sample that is at least `window` old, else since the oldest; 0
-  // with fewer than two.
+  // Returns the growth per second since the latest sample that is at least `window` old, else since
+  // the oldest; 0 with fewer than two samples.
   double PerSecond(absl::Duration window) const;
 
   void Reset() { samples_.clear(); }

@@ -1,8 +1,8 @@
-// Whether the local server takes connections.
+// Decides whether the local server accepts connections.
 //
-// Streams tell: a failed connect says no, the next good one says yes. But a server that is known to
-// be down gets no streams, so nothing would ever say yes again; while in doubt, the agent itself
-// tries, once a sample. Pure; externally synchronized: the try is the caller's.
+// A failed connect of a stream makes the server unreachable and a later success makes it reachable.
+// But proxies open no streams to a server that is down, so while in doubt the agent probes the
+// server itself, once per sample. Pure: the caller supplies the probe. Externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,12 @@ namespace trunkline {
 
 class Reachability {
  public:
-  // `try_connect` is called only while in doubt.
+  // Calls `try_connect` only while in doubt.
   bool Update(const ServiceTrafficTotals& totals, const std::function<bool()>& try_connect);
 
  private:
-  // Failures that a good try has answered: a worker that gets no streams after its failure keeps
-  // saying no.
+  // Failures followed by a successful probe. A worker without streams since its failure still
+  // reports the server as unreachable.
   uint64_t answered_errors_ = 0;
 };
 

@@ -11,8 +11,7 @@
 namespace trunkline {
 namespace {
 
-// Absent (before Linux 4.20), switched off (EOPNOTSUPP) or unreadable: no pressure is known, which
-// is no error.
+// Returns 0 if the file is absent (before Linux 4.20), disabled (EOPNOTSUPP) or unreadable.
 double Pressure(const SystemFiles& files, const std::string& path) {
   const absl::StatusOr<std::string> text = files.Read(path);
   return text.ok() ? ParsePressure(*text).value_or(0) : 0;
@@ -44,7 +43,7 @@ void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& t
 
 std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals& traffic) {
   std::optional<std::string> news = cpu_meter_.Refresh();
-  // Another source, or another process's group, counts from another start.
+  // Another source or process counts CPU time from another start.
   if (news.has_value() || current_.server_boot_id != cpu_meter_.server_boot_id()) {
     cpu_seconds_.Reset();
   }
@@ -57,10 +56,10 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
   current_.reachable = reachability_.Update(traffic, options_.try_connect);
   if (was_reachable && !current_.reachable) {
     news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "",
-                        "the server does not take connections");
+                        "the server does not accept connections");
   } else if (!was_reachable && current_.reachable) {
     news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "",
-                        "the server takes connections again");
+                        "the server accepts connections again");
   }
   return news;
 }

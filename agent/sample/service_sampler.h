@@ -1,8 +1,8 @@
-// The load of one local service: its CPU, memory, pressure, connections and streams.
+// Samples one local service: CPU, memory, pressure, connections and streams.
 //
-// Two speeds: what may cross a threshold between two reports (CPU, streams) is read many times a
-// second and costs a few reads of small files; the rest once a second. Edge: reads files.
-// Externally synchronized.
+// Values that may cross a threshold between two reports (CPU, streams) are sampled many times per
+// second, at the cost of reading a few small files, and the others once per second. Edge: reads
+// files. Externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -37,19 +37,19 @@ class ServiceSampler {
   ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options);
 
   void SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic);
-  // What the log should say of it, if anything: at transitions only.
+  // Returns a sentence for the log at transitions.
   std::optional<std::string> SampleSlow(const ServiceTrafficTotals& traffic);
 
-  // Rates over the last `window`. Network values are the host's: the caller's to fill in.
+  // Returns rates over the last `window`. The caller fills in the host's network values.
   LoadSample Read(absl::Duration window) const;
 
-  // Whether the service has a listening TCP port whose queue can overflow.
+  // Whether the service has a listening TCP port, whose accept queue can overflow.
   bool has_port() const { return options_.local.port != 0; }
 
  private:
   void SampleMemory();
   void SamplePressure();
-  // What was counted since it was taken last; nothing where there was no count.
+  // Takes the latest count of connections, if it is new.
   void TakeCount();
 
   const SystemFiles& files_;

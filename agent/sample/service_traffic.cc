@@ -18,7 +18,7 @@ ServerLoad TrafficTable::Load(size_t service) const {
   for (size_t worker = 0; worker < workers_; ++worker) {
     active += cells_[worker * services_ + service].load_streams.Value();
   }
-  // One worker may count a stream's end before another one's beginning is seen.
+  // Clamped, since a sum over workers is not a snapshot of one instant.
   return {.active = static_cast<uint32_t>(std::clamp<int64_t>(active, 0, UINT32_MAX)),
           .utilization = static_cast<uint32_t>(utilizations_[service].Value())};
 }

@@ -1,10 +1,9 @@
-// What trunk workers count of each local service, and what samples and scrapes read.
+// Counters of each local service, written by trunk workers and read by samples and scrapes.
 //
-// A worker must not pay for being observed: every (worker, service) has counters of its own on
-// cache lines of its own, so recording is a plain load and store. Readers sum over the workers; a
-// sum is not a snapshot of one instant, and does not need to be: every value is either a gauge of
-// now or grows only. Thread-safe by the rule of common/base/metrics.h: one writer a cell (its
-// worker), any readers. The table is sized once.
+// Each pair of worker and service has counters on separate cache lines, so recording is a plain
+// load and store. Readers sum over the workers. A sum is not a snapshot of one instant, which
+// gauges and monotonic counters do not need. Thread-safe by the rule of common/base/metrics.h: each
+// cell has one writer (its worker) and any readers. The table has a fixed size.
 #pragma once
 
 #include <cstddef>
@@ -16,24 +15,24 @@
 
 namespace trunkline {
 
-// One writer thread (a trunk worker) each; summed by the sampler and at scrape.
+// Written by one trunk worker.
 struct alignas(64) ServiceTraffic {
   ServiceTraffic() { reachable.Set(1); }
 
   Gauge active_streams;
-  // Those that are load; see common/net/flow_activity.h.
+  // Active streams that count as load; see common/net/flow_activity.h.
   Gauge load_streams;
   Counter streams_opened;
-  // Streams that ended well: both directions finished.
+  // Streams whose two directions both finished.
   Counter successes;
-  // The local server refused or did not answer in time.
+  // Connects that the local server refused or did not answer in time.
   Counter errors_connect;
-  // The local server broke a stream that it had taken.
+  // Established streams that the local server reset.
   Counter errors_reset;
-  // From the trunk to the local server, and back.
+  // From the trunk to the local server, and in the other direction.
   Counter bytes_from_proxy;
   Counter bytes_to_proxy;
-  // 0 after a failed connect of this worker, 1 after its next good one and before the first.
+  // 0 after a failed connect of this worker; 1 after a successful one and initially.
   Gauge reachable;
   LatencyHistogram connect_latency;
 };
@@ -48,7 +47,7 @@ struct ServiceTrafficTotals {
   uint64_t errors_reset = 0;
   uint64_t bytes_from_proxy = 0;
   uint64_t bytes_to_proxy = 0;
-  // No worker's last connect failed.
+  // False if any worker's last connect failed.
   bool reachable = true;
   LatencyHistogram::Values connect_latency;
 };
@@ -62,9 +61,9 @@ class TrafficTable {
   ServiceTraffic& At(size_t worker, size_t service) { return cells_[worker * services_ + service]; }
   ServiceTrafficTotals Totals(size_t service) const;
 
-  // What trunks say of the service. Any thread.
+  // Returns the load for in-band load reports. Called on any thread.
   ServerLoad Load(size_t service) const;
-  // Of 1; what Load says until the next one. One thread.
+  // Sets the utilization, a share of 1, that Load returns. Called on one thread.
   void SetUtilization(size_t service, double utilization);
 
   size_t workers() const { return workers_; }

@@ -14,14 +14,18 @@
 namespace trunkline {
 namespace {
 
-// The kernel fills at most 32 KiB a datagram.
+// The kernel fills at most this much of a datagram.
+constexpr size_t kMaxDatagramBytes = 32 << 10;
 constexpr size_t kReplyBytes = 64 << 10;
-// A dump is answered from memory at once; this only keeps a fault of the kernel from holding the
-// thread that asks.
+static_assert(kReplyBytes >= kMaxDatagramBytes);
+// The kernel answers from memory at once. The timeout only keeps a fault of the kernel from
+// blocking the calling thread.
 constexpr timeval kReceiveTimeout = {.tv_sec = 0, .tv_usec = 200'000};
-// More datagrams than dumps of PortSockets::kMaxSockets sockets (400 bytes each) of a few ports
-// take.
+// Bounds the loop, with room for dumps of several ports with PortSockets::kMaxSockets each.
 constexpr int kMaxDatagrams = 10'000;
+constexpr size_t kSocketReplyBytes = 400;
+static_assert(kMaxDatagrams * (kMaxDatagramBytes / kSocketReplyBytes) >=
+              8 * PortSockets::kMaxSockets);
 constexpr uint32_t kSequence = 1;
 
 absl::Duration ThreadCpu() {
@@ -48,7 +52,8 @@ absl::Status DumpFamily(uint8_t family, const std::vector<uint16_t>& ports, Sock
     if (!done.ok()) return done.status();
     if (*done) return absl::OkStatus();
   }
-  return absl::ResourceExhaustedError("sock_diag: the dump does not end");
+  return absl::ResourceExhaustedError(
+      "sock_diag: the dump does not end; connections keep their last count");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Asks the kernel for the sockets of local ports (agent/proc/sock_diag.h has the messages).
-// Edge; thread-safe: each call has a socket of its own.
+// Dumps the sockets of local ports; agent/proc/sock_diag.h has the messages. Edge. Thread-safe:
+// each call opens its own netlink socket.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace trunkline {
 
-// Established TCP connections of `ports`, IPv4 and IPv6, at most kMaxDumpPorts of them. A kernel
-// without IPv6 or without tcp_diag has none of these.
+// Returns the established TCP connections of `ports` (at most kMaxDumpPorts), IPv4 and IPv6. A
+// kernel without IPv6 or tcp_diag reports none.
 absl::StatusOr<SocketDump> DumpSockets(const std::vector<uint16_t>& ports);
 
 }  // namespace trunkline

@@ -11,7 +11,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-// A configuration that has what must be there, and `more`.
+// Reads a minimal configuration extended by `more`.
 absl::StatusOr<AgentSettings> Read(const std::string& more,
                                    const std::string& service = "target: unix:/run/s.sock") {
   v1::AgentConfig config;
@@ -37,14 +37,14 @@ TEST(AgentSettingsTest, DefaultsAreFilledIn) {
   EXPECT_EQ(settings->drain_timeout, absl::Seconds(10));
   EXPECT_EQ(settings->connect_timeout, absl::Seconds(3));
   ASSERT_EQ(settings->services.size(), 1u);
-  EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the agent's id";
-  EXPECT_EQ(settings->services[0].port, 0) << "a unix target has none";
+  EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the default is the agent's id";
+  EXPECT_EQ(settings->services[0].port, 0) << "a unix target has no port";
   EXPECT_EQ(settings->services[0].proxy_protocol, ProxyVersion::kNone);
   EXPECT_EQ(settings->services[0].cpu.choice, CpuChoice::kAuto);
   EXPECT_EQ(settings->services[0].cpu.cgroup_root, "/sys/fs/cgroup");
 }
 
-TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
+TEST(AgentSettingsTest, ConfiguredValuesAreRead) {
   const auto settings = Read(
       "trunk_listen: 0.0.0.0:1\ntrunk_advertise: m1.example:1\ncgroup_root: /host\nworkers: 3\n"
       "drain_timeout: 1500ms\n",
@@ -58,7 +58,7 @@ TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
   const LocalService& service = settings->services[0];
   EXPECT_EQ(service.endpoint_id, "e");
   EXPECT_EQ(service.proxy_protocol, ProxyVersion::kV2);
-  EXPECT_EQ(service.port, 9000) << "the target's";
+  EXPECT_EQ(service.port, 9000) << "the default is the port of the target";
   EXPECT_EQ(service.cpu.choice, CpuChoice::kProcesses);
   EXPECT_EQ(service.cpu.pid, 7);
   EXPECT_EQ(service.cpu.cgroup_root, "/host");
@@ -67,7 +67,7 @@ TEST(AgentSettingsTest, GivenValuesTakeTheirPlaces) {
   EXPECT_DOUBLE_EQ(service.capacity_hint, 4);
 }
 
-TEST(AgentSettingsTest, ListeningEverywhereNeedsAnAddressToTellProxies) {
+TEST(AgentSettingsTest, WildcardTrunkListenNeedsTrunkAdvertise) {
   EXPECT_THAT(ErrorOf(Read("trunk_listen: 0.0.0.0:7073")), HasSubstr("trunk_advertise"));
 }
 
@@ -75,10 +75,10 @@ TEST(AgentSettingsTest, ProcessesOfATcpTargetMustBeNamed) {
   EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: CPU_PROCESSES")),
               HasSubstr("services[0].cpu_source"));
   EXPECT_TRUE(Read("", "target: unix:/run/s\n    cpu_source: CPU_PROCESSES").ok())
-      << "a unix socket names its process";
+      << "the kernel names the process of a unix socket";
 }
 
-TEST(AgentSettingsTest, EveryContradictionIsToldAtOnce) {
+TEST(AgentSettingsTest, AllContradictionsAreReported) {
   EXPECT_THAT(ErrorOf(Read("",
                            "target: 127.0.0.1:9\n    pid: 3\n    pid_file: /x\n"
                            "  - service: metering\n    target: 127.0.0.1:9\n"
@@ -87,7 +87,7 @@ TEST(AgentSettingsTest, EveryContradictionIsToldAtOnce) {
                     HasSubstr("services[2].service")));
 }
 
-TEST(AgentSettingsTest, AgentWithoutServicesIsAMistake) {
+TEST(AgentSettingsTest, ConfigurationWithoutServicesIsRefused) {
   v1::AgentConfig config;
   config.set_agent_id("a");
   config.set_controller("h:1");

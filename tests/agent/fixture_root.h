@@ -1,5 +1,5 @@
-// A root directory for SystemFiles that starts as a recorded tree and that a test then changes as a
-// kernel would.
+// A root directory for SystemFiles: a copy of a recorded tree that a test changes as a kernel
+// would.
 #pragma once
 
 #include <filesystem>
@@ -17,7 +17,7 @@ class FixtureRoot {
 
   const std::string& path() const { return folder_.path(); }
 
-  // The recorded `tree` (or a part of it) under `at`.
+  // Copies the recorded `tree`, or a part of one, to `at`.
   void Copy(const std::string& tree, const std::string& at) {
     std::filesystem::create_directories(path() + at);
     std::filesystem::copy(TestdataPath(tree), path() + at,
@@ -25,14 +25,14 @@ class FixtureRoot {
                               std::filesystem::copy_options::overwrite_existing);
   }
 
-  // `file` begins with a slash, as the kernel's names do.
+  // `file` begins with a slash, like the kernel's paths.
   void Write(const std::string& file, const std::string& text) {
     folder_.Write(file.substr(1), text);
   }
 
   void Remove(const std::string& file) { std::filesystem::remove_all(path() + file); }
 
-  // A process as /proc shows it, running since `start_ticks`.
+  // Adds a process to /proc that runs since `start_ticks`.
   void WriteProcess(int pid, int parent, uint64_t own_ticks, uint64_t reaped_ticks,
                     uint64_t start_ticks) {
     const std::string zeros = " 0 -1 0 0 0 0 0";

@@ -1,4 +1,4 @@
-// The recorded files of testdata/README.md as text.
+// Reads the recorded files that testdata/README.md describes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@ inline std::string Testdata(const std::string& path) {
   return text.str();
 }
 
-// What the recorded trees call their container's group.
+// The name of the container's group in the recorded trees.
 inline constexpr char kContainerId[] =
     "4f1d2c7b9e8a4f0c8d6b5a493827160f4f1d2c7b9e8a4f0c8d6b5a4938271600";
 

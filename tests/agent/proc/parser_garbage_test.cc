@@ -1,6 +1,5 @@
-// Files that are cut, torn or mangled: a parser answers with a value or an error, never with a
-// crash, and never with a number that no machine can have. Under a sanitizer this also finds reads
-// past the end.
+// Feeds truncated and corrupted files to the parsers: they return a value or an error, never crash,
+// and never return a number that no machine can have. Sanitizers also find reads past the end.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -85,7 +84,7 @@ std::string Mangle(std::string text, std::mt19937_64& rng) {
   return text;
 }
 
-TEST(ParserGarbageTest, MangledFilesNeverCrashAndNeverGiveImpossibleNumbers) {
+TEST(ParserGarbageTest, CorruptedFilesGiveErrorsOrPossibleNumbers) {
   const uint64_t seed = std::random_device{}();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   printf("seed %llu\n", static_cast<unsigned long long>(seed));

@@ -13,7 +13,7 @@
 namespace trunkline {
 namespace {
 
-TEST(HostCpuTest, IdleAndIoWaitAreNotBusyAndGuestIsNotCountedTwice) {
+TEST(HostCpuTest, IdleAndIoWaitAreNotBusyAndGuestTimeCountsOnce) {
   // cpu  120394 230 40211 2203044 9120 0 2210 35 800 0: the 800 guest ticks are part of 120394.
   const auto cpu = ParseHostCpu(Testdata("linux-4.19-v1/proc/stat"));
   ASSERT_TRUE(cpu.ok()) << cpu.status();
@@ -29,7 +29,7 @@ TEST(HostCpuTest, RecordedOnLinux618) {
   EXPECT_EQ(cpu->cpus, 2);
 }
 
-TEST(HostCpuTest, MissingOrDoubledTotalIsAnError) {
+TEST(HostCpuTest, MissingOrRepeatedTotalIsAnError) {
   EXPECT_FALSE(ParseHostCpu("").ok());
   EXPECT_FALSE(ParseHostCpu("cpu0 1 2 3 4\n").ok());
   EXPECT_FALSE(ParseHostCpu("cpu 1 2 3\ncpu0 1 2 3\n").ok());
@@ -61,8 +61,7 @@ TEST(ProcessStatTest, CommandMayHoldSpacesAndParentheses) {
 
 TEST(ProcessStatTest, TruncatedFileIsAnError) {
   const std::string text = Testdata("linux-4.19-v1/proc/1734/stat");
-  // Up to the start time, which is the last field that counts; a number cut short is still a
-  // number.
+  // The start time is the last field that is parsed; a truncated number is still a number.
   const size_t start_time = text.find("98213");
   for (size_t length = 0; length <= start_time; ++length) {
     EXPECT_FALSE(ParseProcessStat(text.substr(0, length)).ok()) << length;
@@ -76,21 +75,21 @@ TEST(AllowedCpusTest, CountsRangesAndSingles) {
   EXPECT_EQ(*ParseAllowedCpus(Testdata("linux-6.18-hybrid/proc/32321/status")), 1);
 }
 
-TEST(AllowedCpusTest, NonsenseIsAnError) {
+TEST(AllowedCpusTest, MalformedTextIsAnError) {
   for (const char* text : {"", "3-1", "a", "1,", "0-", "-1", "0-99999999", "0-4,0-99999"}) {
     EXPECT_FALSE(CountCpuList(text).ok()) << text;
   }
   EXPECT_FALSE(ParseAllowedCpus("Name:\tx\n").ok());
 }
 
-TEST(PressureTest, SomeLineOfTheLastTenSecondsAsAShare) {
+TEST(PressureTest, SomeAvg10IsReturnedAsAShare) {
   EXPECT_DOUBLE_EQ(*ParsePressure(Testdata("linux-6.18-hybrid/proc/pressure/cpu")), 0.1133);
   EXPECT_DOUBLE_EQ(*ParsePressure(Testdata("linux-6.1-v2/proc/pressure/memory")), 0.0);
   // Before Linux 5.13 the CPU file had no "full" line.
   EXPECT_DOUBLE_EQ(*ParsePressure("some avg10=2.50 avg60=0.00 avg300=0.00 total=1\n"), 0.025);
 }
 
-TEST(PressureTest, NonsenseIsAnError) {
+TEST(PressureTest, MalformedTextIsAnError) {
   for (const char* text : {"", "full avg10=1.00\n", "some avg10=\n", "some avg10=nan x\n",
                            "some avg10=-1 \n", "some avg10=101 \n"}) {
     EXPECT_FALSE(ParsePressure(text).ok()) << text;
@@ -114,7 +113,7 @@ TEST(NetDevTest, RecordedOnLinux618) {
   EXPECT_EQ(eth0->sent_bytes, 817660u);
 }
 
-TEST(NetRouteTest, SmallestMetricOfTheRoutesThatAreUpWins) {
+TEST(NetRouteTest, ActiveDefaultRouteWithSmallestMetricWins) {
   // wlan0 has metric 600, eth0 100, eth1 0 but is down.
   EXPECT_EQ(*ParseDefaultInterface(Testdata("linux-4.19-v1/proc/net/route")), "eth0");
   EXPECT_EQ(*ParseDefaultInterface(Testdata("linux-6.18-hybrid/proc/net/route")), "eth0");
@@ -126,7 +125,7 @@ TEST(NetRouteTest, NoDefaultRouteIsNotFound) {
   EXPECT_TRUE(absl::IsInvalidArgument(ParseDefaultInterface("Iface\neth0 0000\n").status()));
 }
 
-TEST(MeminfoTest, AvailableIsTheKernelsWordOrItsParts) {
+TEST(MeminfoTest, AvailableIsReportedByTheKernelOrTheSumOfItsParts) {
   const auto new_kernel = ParseMeminfo(Testdata("linux-6.18-hybrid/proc/meminfo"));
   ASSERT_TRUE(new_kernel.ok()) << new_kernel.status();
   EXPECT_EQ(new_kernel->total_bytes, 24684092u * 1024ull);
@@ -155,7 +154,7 @@ TEST(NetstatTest, LinesThatDoNotMatchAreAnError) {
   EXPECT_FALSE(ParseListenOverflows("TcpExt: A B\nTcpExt: 1 2\n").ok());
 }
 
-TEST(SockstatTest, ThoseOfTheFamilyThatTheFileIsOf) {
+TEST(SockstatTest, SocketsInUseAreReadForEitherFamily) {
   EXPECT_EQ(*ParseTcpInUse("sockets: used 31\nTCP: inuse 14 orphan 2 tw 5 alloc 14 mem 3\n"
                            "UDP: inuse 6 mem 1\n"),
             14u);
@@ -163,7 +162,7 @@ TEST(SockstatTest, ThoseOfTheFamilyThatTheFileIsOf) {
   EXPECT_EQ(*ParseTcpInUse("TCP: orphan 2 inuse 3\n"), 3u) << "found by its name";
 }
 
-TEST(SockstatTest, FileWithoutThemIsAnError) {
+TEST(SockstatTest, FileWithoutSocketsInUseIsAnError) {
   EXPECT_FALSE(ParseTcpInUse("").ok());
   EXPECT_FALSE(ParseTcpInUse("UDP: inuse 6 mem 1\n").ok());
   EXPECT_FALSE(ParseTcpInUse("TCP: inuse\n").ok());

@@ -26,7 +26,7 @@ std::vector<std::string> Datagrams(const std::string& file) {
   return datagrams;
 }
 
-// Feeds a whole dump; the last datagram must say that it is the last.
+// Feeds a whole dump; its last datagram must end it.
 SocketDump Parse(const std::string& file) {
   SocketDump dump;
   const std::vector<std::string> datagrams = Datagrams(file);
@@ -38,20 +38,20 @@ SocketDump Parse(const std::string& file) {
   return dump;
 }
 
-// Of the port that every recorded dump was asked for; there is no other.
+// Returns the sockets of the only port of every recorded dump.
 PortSockets OnlyPort(const SocketDump& dump) {
   EXPECT_LE(dump.ports.size(), 1u);
   return dump.ports.empty() ? PortSockets() : dump.ports.begin()->second;
 }
 
-TEST(SockDiagTest, DualStackListenersClientsAllComeWithInet6) {
+TEST(SockDiagTest, Inet6DumpHasAllClientsOfADualStackListener) {
   for (const char* tree : {"linux-6.18-hybrid", "linux-6.1-v2"}) {
     EXPECT_EQ(OnlyPort(Parse(std::string(tree) + "/diag-inet6.hex")).established, 6u) << tree;
     EXPECT_EQ(OnlyPort(Parse(std::string(tree) + "/diag-inet.hex")).established, 0u) << tree;
   }
 }
 
-TEST(SockDiagTest, BytesAreThoseThatTheClientsSentAndGot) {
+TEST(SockDiagTest, BytesMatchThoseOfTheClients) {
   // On 6.18: clients over IPv6 and over IPv4 each sent 100, 200, 300 bytes and got 10, 20, 30.
   uint64_t sent = 0, received = 0;
   const PortSockets port = OnlyPort(Parse("linux-6.18-hybrid/diag-inet6.hex"));
@@ -64,14 +64,14 @@ TEST(SockDiagTest, BytesAreThoseThatTheClientsSentAndGot) {
   EXPECT_EQ(received, 2u * (100 + 200 + 300));
 }
 
-TEST(SockDiagTest, KernelWithoutTheModuleRefusesInTheDoneMessage) {
+TEST(SockDiagTest, RefusalInTheDoneMessageIsAnError) {
   SocketDump dump;
   const auto done =
       ParseSocketDumpReply(Datagrams("linux-6.1-v2/diag-refused.hex")[0], kSequence, dump);
   EXPECT_TRUE(absl::IsNotFound(done.status())) << done.status();
 }
 
-TEST(SockDiagTest, ReplyToAnotherQuestionIsSkipped) {
+TEST(SockDiagTest, ReplyToAnotherSequenceIsSkipped) {
   SocketDump dump;
   for (const std::string& datagram : Datagrams("linux-6.18-hybrid/diag-inet6.hex")) {
     EXPECT_FALSE(*ParseSocketDumpReply(datagram, kSequence + 1, dump));
@@ -95,7 +95,7 @@ TEST(SockDiagTest, TcpInfoOfAnOldKernelGivesCountsWithoutBytes) {
   EXPECT_EQ(OnlyPort(dump).sockets[0].sent_bytes, 0u);
 }
 
-TEST(SockDiagTest, EveryCutOfADatagramIsAnErrorOrAWholeNumberOfSockets) {
+TEST(SockDiagTest, TruncatedDatagramIsAnErrorOrAWholeNumberOfSockets) {
   const std::string datagram = Datagrams("linux-6.18-hybrid/diag-inet6.hex")[0];
   nlmsghdr header;
   std::memcpy(&header, datagram.data(), sizeof(header));
@@ -111,7 +111,7 @@ TEST(SockDiagTest, RequestNamesFamilyAndAsksForEstablishedOnly) {
   ASSERT_EQ(request.size(), 72u + 4 + 16);
   EXPECT_EQ(request.substr(0, 4), std::string("\x5c\0\0\0", 4));
   EXPECT_EQ(request[16], AF_INET6);
-  // 1 << TCP_ESTABLISHED, then no port: the filter has them.
+  // 1 << TCP_ESTABLISHED, then no port, since the filter contains the ports.
   EXPECT_EQ(request.substr(20, 6), std::string("\x02\0\0\0\0\0", 6));
 }
 

@@ -1,5 +1,5 @@
-// A controller that says what a test tells it to and remembers what it was told. In-process, over
-// real gRPC.
+// A controller for tests, in this process and over real gRPC: sends the directives that a test sets
+// and records the reports.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -17,7 +17,7 @@
 
 namespace trunkline {
 
-// Longer than anything takes on a busy machine; a test that passes does not wait for it.
+// Longer than any step on a busy machine; a passing test does not wait for it.
 inline constexpr absl::Duration kPatience = absl::Seconds(30);
 
 class FakeController final : public v1::LoadReportingService::Service {
@@ -27,7 +27,7 @@ class FakeController final : public v1::LoadReportingService::Service {
     v1::LoadReport report;
   };
 
-  // Port 0 takes a free one.
+  // Port 0 selects a free port.
   explicit FakeController(int port = 0) {
     grpc::ServerBuilder builder;
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -53,24 +53,25 @@ class FakeController final : public v1::LoadReportingService::Service {
     server_.reset();
   }
 
-  // What the first answer of each stream carries.
+  // Sets the first directive of each stream.
   void set_directive(v1::AgentDirective directive) {
     absl::MutexLock lock(&mutex_);
     directive_ = std::move(directive);
   }
-  // The next streams end with this before anything is read.
+  // Ends the next streams with this status before any read.
   void RefuseStreams(int count, grpc::Status status) {
     absl::MutexLock lock(&mutex_);
     refusals_ = count;
     refusal_ = std::move(status);
   }
-  // False: streams are open but nobody reads.
+  // If false, streams stay open but are not read.
   void set_reads(bool reads) {
     absl::MutexLock lock(&mutex_);
     reads_ = reads;
   }
 
-  // The first report, counted from `from`, that satisfies `wanted`; fails the test when none comes.
+  // Returns the first report from index `from` on that satisfies `wanted`; fails the test if there
+  // is none.
   Received Await(const std::function<bool(const Received&)>& wanted, size_t from = 0) {
     size_t index = from;
     const auto found = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
@@ -97,7 +98,7 @@ class FakeController final : public v1::LoadReportingService::Service {
     absl::MutexLock lock(&mutex_);
     return received_;
   }
-  // Streams that the agent ended itself, by half-closing.
+  // Streams that the agent half-closed.
   int AwaitHalfCloses(int count) {
     absl::MutexLock lock(&mutex_);
     const auto enough = [&]()

@@ -8,7 +8,7 @@ namespace {
 const AgentIdentity kIdentity = {
     .agent_id = "a", .boot_id = "b", .version = "1", .trunk_address = "h:7073"};
 
-// Each value another, so that no two can be mixed up.
+// All values differ, so that confused fields fail the test.
 LoadSample Sample() {
   LoadSample sample;
   sample.service = "metering";
@@ -35,7 +35,7 @@ LoadSample Sample() {
   return sample;
 }
 
-TEST(LoadReportBuilderTest, EveryValueLandsInItsField) {
+TEST(LoadReportBuilderTest, EveryValueIsInItsField) {
   const v1::LoadReport report = BuildLoadReport(kIdentity, 42, false, {Sample()});
   EXPECT_EQ(report.seq(), 42u);
   EXPECT_FALSE(report.leaving());
@@ -63,7 +63,7 @@ TEST(LoadReportBuilderTest, EveryValueLandsInItsField) {
   EXPECT_FALSE(load.reachable());
 }
 
-TEST(LoadReportBuilderTest, AnnouncementSaysWhoAndWhatAndOnlyWhenAsked) {
+TEST(LoadReportBuilderTest, AnnouncementHasIdentityAndEndpointsOnlyOnRequest) {
   EXPECT_FALSE(BuildLoadReport(kIdentity, 1, false, {Sample()}).has_announcement());
   const v1::AgentAnnouncement announcement =
       BuildLoadReport(kIdentity, 1, true, {Sample(), Sample()}).announcement();
@@ -77,7 +77,7 @@ TEST(LoadReportBuilderTest, AnnouncementSaysWhoAndWhatAndOnlyWhenAsked) {
   EXPECT_EQ(announcement.endpoints(1).server_boot_id(), "7@8");
 }
 
-TEST(LoadReportBuilderTest, UtilizationOfThresholdsIsTheLargestButMemory) {
+TEST(LoadReportBuilderTest, UtilizationIsTheLargestExceptMemory) {
   EXPECT_EQ(Sample().Utilization(), 6);
   LoadSample sample = Sample();
   sample.memory_utilization = 100;
@@ -92,7 +92,7 @@ Directive WithInterval(int64_t seconds, int32_t nanos) {
   return ReadDirective(message);
 }
 
-TEST(ReadDirectiveTest, IntervalOutOfBoundsIsBroughtToTheNearest) {
+TEST(ReadDirectiveTest, IntervalIsClampedToItsBounds) {
   EXPECT_EQ(WithInterval(2, 500'000'000).report_interval, absl::Milliseconds(2500));
   EXPECT_EQ(WithInterval(0, 1).report_interval, kMinReportInterval);
   EXPECT_EQ(WithInterval(1'000'000, 0).report_interval, kMaxReportInterval);

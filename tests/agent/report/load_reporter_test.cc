@@ -1,4 +1,4 @@
-// Each arrow of load_report.proto's sequence, as the agent draws it.
+// Tests each message of the sequence in load_report.proto, on the side of the agent.
 #include "agent/report/load_reporter.h"
 
 #include <gtest/gtest.h>
@@ -43,7 +43,7 @@ class LoadReporterTest : public testing::Test {
   std::vector<Directive> directives_ ABSL_GUARDED_BY(mutex_);
 };
 
-TEST_F(LoadReporterTest, FirstReportOfAStreamAnnouncesAndLaterOnesDoNot) {
+TEST_F(LoadReporterTest, OnlyTheFirstReportOfAStreamAnnounces) {
   FakeController controller;
   const auto reporter = Reporter(controller.address());
   reporter->Offer(Samples(1));
@@ -60,14 +60,14 @@ TEST_F(LoadReporterTest, FirstReportOfAStreamAnnouncesAndLaterOnesDoNot) {
   EXPECT_EQ(second.endpoints(0).active_streams(), 2u);
 }
 
-TEST_F(LoadReporterTest, NothingIsSentBeforeThereIsSomethingToSay) {
+TEST_F(LoadReporterTest, NothingIsSentBeforeTheFirstSamples) {
   FakeController controller;
   const auto reporter = Reporter(controller.address());
   reporter->Stop(absl::Seconds(1));
   EXPECT_TRUE(controller.received().empty());
 }
 
-TEST_F(LoadReporterTest, DirectiveIsHandedOnAndRemembered) {
+TEST_F(LoadReporterTest, DirectiveIsPassedOnAndKept) {
   FakeController controller;
   v1::AgentDirective directive;
   directive.mutable_report_interval()->set_seconds(3);
@@ -86,7 +86,7 @@ TEST_F(LoadReporterTest, DirectiveIsHandedOnAndRemembered) {
   EXPECT_TRUE(status.endpoints[0].draining);
 }
 
-TEST_F(LoadReporterTest, LostControllerIsFoundAgainAndToldEverythingAgain) {
+TEST_F(LoadReporterTest, ReturningControllerGetsAnAnnouncementAgain) {
   auto controller = std::make_unique<FakeController>();
   const int port = controller->port();
   const auto reporter = Reporter(controller->address());
@@ -94,14 +94,14 @@ TEST_F(LoadReporterTest, LostControllerIsFoundAgainAndToldEverythingAgain) {
   controller->AwaitCount(1);
   controller->Kill();
   controller = std::make_unique<FakeController>(port);
-  // No new samples: the last ones are still the newest word.
+  // Without new samples the last ones are repeated.
   const v1::LoadReport again = controller->AwaitCount(1)[0].report;
   EXPECT_EQ(again.announcement().boot_id(), "b");
   EXPECT_EQ(again.endpoints(0).active_streams(), 1u);
   EXPECT_GT(again.seq(), 1u) << "the sequence belongs to the boot id, not to the stream";
 }
 
-TEST_F(LoadReporterTest, NewestOfferWinsWhileTheControllerIsAway) {
+TEST_F(LoadReporterTest, NewestOfferWinsWhileTheControllerIsUnreachable) {
   auto controller = std::make_unique<FakeController>();
   const int port = controller->port();
   controller.reset();
@@ -112,11 +112,11 @@ TEST_F(LoadReporterTest, NewestOfferWinsWhileTheControllerIsAway) {
   EXPECT_EQ(controller->AwaitCount(1)[0].report.endpoints(0).active_streams(), 3u);
 }
 
-TEST_F(LoadReporterTest, ControllerThatDoesNotReadDelaysNobodyAndMissesNothingNew) {
+TEST_F(LoadReporterTest, ControllerThatDoesNotReadBlocksNoOfferAndGetsTheNewest) {
   FakeController controller;
   controller.set_reads(false);
   const auto reporter = Reporter(controller.address());
-  // Far more than a stream's window holds: were offers queued or written here, this would not end.
+  // Far more than the window of a stream: if Offer wrote or queued reports, this loop would block.
   constexpr uint32_t kOffers = 20'000;
   for (uint32_t streams = 1; streams <= kOffers; ++streams) reporter->Offer(Samples(streams));
   controller.set_reads(true);
@@ -126,7 +126,7 @@ TEST_F(LoadReporterTest, ControllerThatDoesNotReadDelaysNobodyAndMissesNothingNe
   EXPECT_LT(controller.received().size(), kOffers);
 }
 
-TEST_F(LoadReporterTest, RefusedStreamIsTriedAgain) {
+TEST_F(LoadReporterTest, RefusedStreamIsRetried) {
   FakeController controller;
   controller.RefuseStreams(2, grpc::Status(grpc::StatusCode::INVALID_ARGUMENT, "agent_id: no"));
   const auto reporter = Reporter(controller.address());
@@ -134,7 +134,7 @@ TEST_F(LoadReporterTest, RefusedStreamIsTriedAgain) {
   EXPECT_TRUE(controller.AwaitCount(1)[0].report.has_announcement());
 }
 
-TEST_F(LoadReporterTest, OrderlyStopSaysThatItLeavesAndHalfCloses) {
+TEST_F(LoadReporterTest, StopReportsLeavingAndHalfCloses) {
   FakeController controller;
   const auto reporter = Reporter(controller.address());
   reporter->Offer(Samples(1));
@@ -158,7 +158,7 @@ TEST_F(LoadReporterTest, StopWithoutAControllerDoesNotWaitForOne) {
   EXPECT_LT(MonotonicNow() - start, kPatience / 2);
 }
 
-TEST_F(LoadReporterTest, StopIsNotHeldUpByAControllerThatDoesNotRead) {
+TEST_F(LoadReporterTest, StopDoesNotWaitForAControllerThatDoesNotRead) {
   FakeController controller;
   controller.set_reads(false);
   const auto reporter = Reporter(controller.address());
@@ -169,7 +169,7 @@ TEST_F(LoadReporterTest, StopIsNotHeldUpByAControllerThatDoesNotRead) {
   controller.set_reads(true);
 }
 
-// The whole reporting side on a recorded machine: loop, sampler, schedule, stream.
+// Tests loop, sampler, schedule and stream together, on a recorded machine.
 class ReportingTest : public LoadReporterTest {
  protected:
   ReportingTest() : root_("linux-6.18-hybrid"), files_(root_.path()), traffic_(1, 1) {}
@@ -196,7 +196,7 @@ TEST_F(ReportingTest, DirectiveShortensTheInterval) {
   directive.mutable_report_interval()->set_nanos(100'000'000);
   controller_.set_directive(directive);
   LoadSampler sampler = Sampler();
-  // Without the directive the second report would be an hour away.
+  // Without the directive the second report would be due in an hour.
   SamplingLoop loop(sampler, absl::Hours(1));
   LoadReporter reporter({.controller = controller_.address(),
                          .identity = {.agent_id = "m1"},
@@ -231,7 +231,7 @@ TEST_F(ReportingTest, HotServerIsReportedAtOnce) {
   SetCpuSeconds(150);
   const v1::LoadReport hot = controller_.AwaitCount(2)[1].report;
   EXPECT_GE(hot.endpoints(0).cpu_utilization(), 0.9);
-  // And when it has cooled down, half a second later.
+  // Half a second later it has cooled down.
   const v1::LoadReport cool = controller_.AwaitCount(3)[2].report;
   EXPECT_LE(cool.endpoints(0).cpu_utilization(), 0.8);
   loop.Stop();

@@ -11,7 +11,7 @@ MonotonicTime At(double seconds) {
   return MonotonicTime::FromNanos(static_cast<int64_t>(seconds * 1e9));
 }
 
-// `uniform` of 0.5 is no jitter.
+// A `uniform` of 0.5 means no jitter.
 class ReportScheduleTest : public testing::Test {
  protected:
   Due At(double seconds, double utilization, double uniform = 0.5) {
@@ -21,7 +21,7 @@ class ReportScheduleTest : public testing::Test {
   ReportSchedule schedule_{absl::Seconds(1)};
 };
 
-TEST_F(ReportScheduleTest, FirstReportIsDueAtOnceAndThenOneAnInterval) {
+TEST_F(ReportScheduleTest, FirstReportIsDueAtOnceAndThenOnePerInterval) {
   EXPECT_EQ(At(10, 0.5), Due::kInterval);
   EXPECT_EQ(At(10.9, 0.5), Due::kNo);
   EXPECT_EQ(At(11, 0.5), Due::kInterval);
@@ -35,13 +35,13 @@ TEST_F(ReportScheduleTest, IntervalsDifferByATenthAtMost) {
   EXPECT_EQ(At(2.0, 0.5), Due::kInterval);
 }
 
-TEST_F(ReportScheduleTest, HeatIsReportedAtOnceAndOnce) {
+TEST_F(ReportScheduleTest, HotServiceIsReportedAtOnceAndOnce) {
   At(0, 0.5);
   EXPECT_EQ(At(0.3, 0.90), Due::kCrossing);
   EXPECT_EQ(At(0.5, 0.95), Due::kNo);
 }
 
-TEST_F(ReportScheduleTest, TrembleBetweenTheThresholdsIsSilent) {
+TEST_F(ReportScheduleTest, OscillationBetweenTheThresholdsIsSilent) {
   At(0, 0.95);
   EXPECT_EQ(At(0.2, 0.89), Due::kNo);
   EXPECT_EQ(At(0.4, 0.91), Due::kNo) << "it never cooled down";
@@ -55,7 +55,7 @@ TEST_F(ReportScheduleTest, CrossingRightAfterAReportWaitsForTheGap) {
   EXPECT_EQ(At(0.1, 0.95), Due::kCrossing) << "kept, not forgotten";
 }
 
-TEST_F(ReportScheduleTest, AlternatingLoadSendsAtMostTenASecond) {
+TEST_F(ReportScheduleTest, AlternatingLoadSendsAtMostTenReportsPerSecond) {
   int sent = 0;
   for (int i = 0; i < 1000; ++i) sent += At(i * 0.01, i % 2 == 0 ? 1.0 : 0.0) != Due::kNo;
   EXPECT_LE(sent, 101);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr char kRoot[] = "/sys/fs/cgroup";
 
-TEST(CgroupPlaceTest, Version1MountedApart) {
+TEST(CgroupPlaceTest, Version1WithSeparateMounts) {
   const SystemFiles files(TestdataPath("linux-6.18-hybrid"));
   const auto place = CgroupPlace::OfProcess(files, kRoot, "32321");
   ASSERT_TRUE(place.ok()) << place.status();
@@ -32,7 +32,7 @@ TEST(CgroupPlaceTest, Version1InNestedGroups) {
   EXPECT_DOUBLE_EQ(*place->MemoryUtilization(files), 21151744.0 / 268435456);
 }
 
-TEST(CgroupPlaceTest, FullestLevelOfMemoryCountsNotTheOwnOne) {
+TEST(CgroupPlaceTest, FullestMemoryLevelCounts) {
   // Own group: (734003200 - 209715200) / 1 GiB = 0.488; its parent: (1503238553 - 214748364) / 2
   // GiB = 0.6.
   const SystemFiles files(TestdataPath("linux-4.19-v1"));
@@ -61,7 +61,7 @@ TEST(CgroupPlaceTest, GroupWithoutAnyMemoryLimitHasNoUtilization) {
   EXPECT_TRUE(absl::IsNotFound(place->MemoryUtilization(files).status()));
 }
 
-TEST(CgroupPlaceTest, UseThatIsCountedInAnotherGroupThanItIsLimitedIsNotTaken) {
+TEST(CgroupPlaceTest, UseAccountedInAnotherGroupThanTheLimitIsIgnored) {
   FixtureRoot root("linux-6.18-hybrid");
   root.Write("/proc/32321/cgroup", "4:memory:/\n2:cpuacct:/\n1:cpu:/tlrec/meterstore\n0::/\n");
   const SystemFiles files(root.path());
@@ -93,7 +93,7 @@ class SidecarTest : public testing::Test {
   SystemFiles files_;
 };
 
-TEST_F(SidecarTest, AnotherContainersGroupIsFoundByItsName) {
+TEST_F(SidecarTest, GroupOfAnotherContainerIsFoundByName) {
   const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
   ASSERT_TRUE(place.ok()) << place.status();
   EXPECT_EQ(place->directory(),
@@ -108,7 +108,7 @@ TEST_F(SidecarTest, OwnGroupIsTheNamespacesRootNotTheHosts) {
   EXPECT_EQ(place->directory(), "/sys/fs/cgroup");
 }
 
-TEST_F(SidecarTest, GroupThatIsNowhereSaysWhatToDo) {
+TEST_F(SidecarTest, ErrorOfAMissingGroupNamesTheRemedy) {
   root_.Write("/proc/99/cgroup", "0::/../docker-unknown.scope\n");
   const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
   ASSERT_TRUE(absl::IsNotFound(place.status())) << place.status();
@@ -116,12 +116,12 @@ TEST_F(SidecarTest, GroupThatIsNowhereSaysWhatToDo) {
   EXPECT_NE(place.status().message().find("cgroup_path"), std::string::npos);
 }
 
-TEST_F(SidecarTest, TwoGroupsOfTheSameNameAreNotGuessedBetween) {
+TEST_F(SidecarTest, TwoGroupsOfOneNameAreAmbiguous) {
   root_.Write("/host/a.slice/app/cpu.max", "max 100000\n");
   root_.Write("/host/b.slice/app/cpu.max", "max 100000\n");
   root_.Write("/proc/99/cgroup", "0::/../../app\n");
   EXPECT_TRUE(absl::IsFailedPrecondition(CgroupPlace::OfProcess(files_, "/host", "99").status()));
-  // With its parent's name it is one.
+  // With the name of its parent it is unambiguous.
   root_.Write("/proc/99/cgroup", "0::/../../a.slice/app\n");
   const auto place = CgroupPlace::OfProcess(files_, "/host", "99");
   ASSERT_TRUE(place.ok()) << place.status();

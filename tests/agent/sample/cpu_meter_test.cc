@@ -10,7 +10,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-TEST(CpuMeterTest, AutomaticChoiceTakesTheGroupWithAQuotaAndSaysWhy) {
+TEST(CpuMeterTest, AutomaticChoiceIsTheGroupWithAQuota) {
   const SystemFiles files(TestdataPath("linux-6.18-hybrid"));
   CpuMeter meter(files, {.pid = 32321});
   const auto news = meter.Refresh();
@@ -23,7 +23,7 @@ TEST(CpuMeterTest, AutomaticChoiceTakesTheGroupWithAQuotaAndSaysWhy) {
   EXPECT_EQ(meter.Refresh(), std::nullopt) << "the same choice is logged once";
 }
 
-TEST(CpuMeterTest, AutomaticChoiceWithoutQuotaTakesTheNamedProcesses) {
+TEST(CpuMeterTest, AutomaticChoiceWithoutQuotaIsTheNamedProcesses) {
   const SystemFiles files(TestdataPath("linux-4.19-v1"));
   CpuMeter meter(files, {.pid = 1734});
   EXPECT_THAT(*meter.Refresh(), HasSubstr("has no quota"));
@@ -32,7 +32,7 @@ TEST(CpuMeterTest, AutomaticChoiceWithoutQuotaTakesTheNamedProcesses) {
   EXPECT_DOUBLE_EQ(meter.cores(), 3);
 }
 
-TEST(CpuMeterTest, AutomaticChoiceWithNothingNamedTakesTheHost) {
+TEST(CpuMeterTest, AutomaticChoiceWithoutQuotaOrProcessIsTheHost) {
   FixtureRoot root("linux-4.19-v1");
   root.Write("/proc/self/cgroup", "6:cpu,cpuacct:/\n0::/\n");
   const SystemFiles files(root.path());
@@ -44,7 +44,7 @@ TEST(CpuMeterTest, AutomaticChoiceWithNothingNamedTakesTheHost) {
   EXPECT_DOUBLE_EQ(*meter.CpuSeconds(), 1630.8);
 }
 
-TEST(CpuMeterTest, MachineWithoutControlGroupsStillHasAChoice) {
+TEST(CpuMeterTest, MachineWithoutControlGroupsFallsBack) {
   FixtureRoot root;
   root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
   const SystemFiles files(root.path());
@@ -72,7 +72,7 @@ TEST(CpuMeterTest, OperatorsLimitIsTheCoresOfProcessesAndHost) {
   EXPECT_DOUBLE_EQ(host.cores(), 2);
 }
 
-TEST(CpuMeterTest, LimitedGroupWhoseUseIsCountedElsewhereFallsBackToProcesses) {
+TEST(CpuMeterTest, GroupAccountedElsewhereFallsBackToProcesses) {
   FixtureRoot root("linux-6.18-hybrid");
   root.Write("/proc/32321/cgroup", "2:cpuacct:/\n1:cpu:/tlrec/meterstore\n0::/\n");
   const SystemFiles files(root.path());
@@ -95,7 +95,7 @@ TEST(CpuMeterTest, ServerThatStartsLaterIsFoundThroughItsPidFile) {
   EXPECT_EQ(meter.server_boot_id(), "32321@205974");
 }
 
-TEST(CpuMeterTest, RestartedServerHasAnotherBootIdAndADeadOneKeepsIts) {
+TEST(CpuMeterTest, BootIdChangesOnRestartAndStaysWhileDown) {
   FixtureRoot root;
   root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
   root.WriteProcess(70, 1, 0, 0, 1000);
@@ -107,13 +107,13 @@ TEST(CpuMeterTest, RestartedServerHasAnotherBootIdAndADeadOneKeepsIts) {
   root.Remove("/proc/70");
   meter.Refresh();
   EXPECT_EQ(meter.server_boot_id(), "70@1000");
-  // The same process id, given out again.
+  // Another process with the same id.
   root.WriteProcess(70, 1, 0, 0, 2000);
   meter.Refresh();
   EXPECT_EQ(meter.server_boot_id(), "70@2000");
 }
 
-TEST(CpuMeterTest, UnnamedServerIsAskedForOnlyWhileNoLiveOneIsKnown) {
+TEST(CpuMeterTest, UnnamedServerIsProbedOnlyWhileNoRunningProcessIsKnown) {
   FixtureRoot root;
   root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
   root.WriteProcess(70, 1, 0, 0, 1000);
@@ -140,14 +140,14 @@ TEST(CpuMeterTest, UnnamedServerIsAskedForOnlyWhileNoLiveOneIsKnown) {
   EXPECT_EQ(meter.server_boot_id(), "71@2000");
 }
 
-TEST(CpuMeterTest, ServerThatIsDownKeepsTheCoresItHad) {
+TEST(CpuMeterTest, ServerThatIsDownKeepsItsCores) {
   FixtureRoot root("linux-6.18-hybrid");
   const SystemFiles files(root.path());
   int server = 32321;
   CpuMeter meter(files, {.find_server = [&server] { return server; }});
   meter.Refresh();
   EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
-  // A container goes with its process and its group.
+  // The container ends, with its process and its group.
   server = 0;
   root.Remove("/proc/32321");
   for (const char* hierarchy : {"cpu", "cpuacct", "memory", "cpuset"}) {
@@ -167,7 +167,7 @@ class ProcessTreeTest : public testing::Test {
   ProcessTree tree_;
 };
 
-TEST_F(ProcessTreeTest, ChildrenOfChildrenCountAndStrangersDoNot) {
+TEST_F(ProcessTreeTest, OnlyDescendantsCount) {
   root_.WriteProcess(10, 1, 100, 0, 5);
   root_.WriteProcess(11, 10, 100, 0, 6);
   root_.WriteProcess(12, 11, 100, 0, 7);
@@ -186,13 +186,13 @@ TEST_F(ProcessTreeTest, TimeOfAReapedChildIsCountedOnce) {
   tree_.Scan(10);
   tree_.CpuSeconds();
   root_.Remove("/proc/11");
-  // The child used 30 ticks more before it ended; all its 130 are now with its parent, which used
-  // 10 itself.
+  // The child used 30 more ticks before it ended. Its 130 ticks moved to the parent, which used 10
+  // itself.
   root_.WriteProcess(10, 1, 110, 130, 5);
   EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0.4);
 }
 
-TEST_F(ProcessTreeTest, ChildrenThatNobodyWaitsForDoNotHideTheSurvivorsWork) {
+TEST_F(ProcessTreeTest, UnreapedChildrenDoNotHideTheWorkOfSurvivors) {
   root_.WriteProcess(10, 1, 100, 0, 5);
   root_.WriteProcess(11, 10, 5000, 0, 6);
   tree_.Scan(10);

@@ -37,7 +37,7 @@ class LoadSamplerTest : public testing::Test {
 
   LoadSampler Sampler() { return LoadSampler(files_, traffic_, {.services = {service_}}); }
 
-  // The group's CPU clock, in seconds.
+  // Sets the CPU time of the group, in seconds.
   void SetCpu(double seconds) {
     root_.Write("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage",
                 absl::StrCat(static_cast<int64_t>(seconds * 1e9), "\n"));
@@ -52,7 +52,7 @@ class LoadSamplerTest : public testing::Test {
   int tries_ = 0;
 };
 
-TEST_F(LoadSamplerTest, UtilizationIsUseOverQuotaWithinTheWindowAsked) {
+TEST_F(LoadSamplerTest, UtilizationIsUseOverQuotaWithinTheWindow) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
   // Idle for a second, then the whole quota of half a core for half a second.
@@ -65,7 +65,7 @@ TEST_F(LoadSamplerTest, UtilizationIsUseOverQuotaWithinTheWindowAsked) {
   EXPECT_EQ(sampler.Read(kSecond)[0].cpu_source, "cgroup v1");
 }
 
-TEST_F(LoadSamplerTest, FirstSlowSampleTellsWhichSourceWasChosen) {
+TEST_F(LoadSamplerTest, FirstSlowSampleNamesTheChosenSource) {
   LoadSampler sampler = Sampler();
   const std::vector<std::string> news = sampler.SampleSlow(At(0));
   ASSERT_THAT(news, SizeIs(1));
@@ -73,7 +73,7 @@ TEST_F(LoadSamplerTest, FirstSlowSampleTellsWhichSourceWasChosen) {
   EXPECT_THAT(sampler.SampleSlow(At(1)), SizeIs(0));
 }
 
-TEST_F(LoadSamplerTest, SampleHoldsMemoryPressureAndIdentity) {
+TEST_F(LoadSamplerTest, SampleHasMemoryPressureAndIdentity) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
   const LoadSample sample = sampler.Read(kSecond)[0];
@@ -137,8 +137,8 @@ TEST_F(LoadSamplerTest, BytesOfAPortBesideTheUnixSocketAreAdded) {
   EXPECT_DOUBLE_EQ(sample.connection_utilization, 0.2);
 }
 
-// Counts are seconds apart where the host has many sockets, fast samples 30 ms.
-TEST_F(LoadSamplerTest, CountIsTakenOnceAndItsRateIsThatOfItsOwnTime) {
+// On a host with many sockets, counts are seconds apart and fast samples 30 ms.
+TEST_F(LoadSamplerTest, EachCountIsTakenOnceWithItsOwnTime) {
   LoadSampler sampler = Sampler();
   for (int i = 0; i <= 400; ++i) {
     const double now = 1 + i * 0.03;
@@ -149,7 +149,7 @@ TEST_F(LoadSamplerTest, CountIsTakenOnceAndItsRateIsThatOfItsOwnTime) {
   EXPECT_EQ(sampler.Read(kSecond)[0].connections, 3u);
 }
 
-TEST_F(LoadSamplerTest, NothingCountedYetIsNoConnections) {
+TEST_F(LoadSamplerTest, WithoutACountThereAreNoConnections) {
   LoadSampler sampler = Sampler();
   sampler.SampleFast(At(1));
   EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
@@ -159,7 +159,7 @@ TEST_F(LoadSamplerTest, NothingCountedYetIsNoConnections) {
 TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
   service_.local.port = 0;
   service_.count_connections = [](uint16_t) -> std::optional<PortCount> {
-    ADD_FAILURE() << "there is no port to ask for";
+    ADD_FAILURE() << "the service has no port";
     return std::nullopt;
   };
   LoadSampler sampler = Sampler();
@@ -168,7 +168,7 @@ TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
   EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
 }
 
-TEST_F(LoadSamplerTest, NetworkIsThatOfTheDefaultRouteAgainstTheConfiguredSpeed) {
+TEST_F(LoadSamplerTest, NetworkUtilizationUsesTheDefaultRouteAndTheConfiguredSpeed) {
   LoadSampler sampler(files_, traffic_, {.services = {service_}, .nic_bits_per_second = 8'000'000});
   EXPECT_EQ(sampler.network().interface(), "eth0");
   const auto set = [&](int received, int sent, int overflows) {
@@ -186,7 +186,7 @@ TEST_F(LoadSamplerTest, NetworkIsThatOfTheDefaultRouteAgainstTheConfiguredSpeed)
   EXPECT_DOUBLE_EQ(sample.accept_overflows_per_second, 3);
 }
 
-TEST_F(LoadSamplerTest, RefusedConnectMakesUnreachableUntilATrySucceeds) {
+TEST_F(LoadSamplerTest, RefusedConnectMakesUnreachableUntilAProbeSucceeds) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
   EXPECT_TRUE(sampler.Read(kSecond)[0].reachable);
@@ -194,17 +194,17 @@ TEST_F(LoadSamplerTest, RefusedConnectMakesUnreachableUntilATrySucceeds) {
   traffic_.At(0, 0).reachable.Set(0);
   EXPECT_THAT(sampler.SampleSlow(At(1)), SizeIs(1));
   EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
-  // No stream comes any more, so only the agent's own try can tell.
+  // Streams no longer arrive, so only a probe of the agent can succeed.
   server_up_ = true;
   const std::vector<std::string> news = sampler.SampleSlow(At(2));
   ASSERT_THAT(news, SizeIs(1));
   EXPECT_THAT(news[0], HasSubstr("again"));
   EXPECT_TRUE(sampler.Read(kSecond)[0].reachable);
   sampler.SampleSlow(At(3));
-  EXPECT_EQ(tries_, 2) << "no tries once it is known";
+  EXPECT_EQ(tries_, 2) << "no probe once the server is reachable";
 }
 
-TEST_F(LoadSamplerTest, GoodConnectAfterTheRefusedOneMakesReachableWithoutATry) {
+TEST_F(LoadSamplerTest, SuccessfulConnectMakesReachableWithoutAProbe) {
   LoadSampler sampler = Sampler();
   traffic_.At(0, 0).errors_connect.Add();
   traffic_.At(0, 0).reachable.Set(0);
@@ -215,15 +215,15 @@ TEST_F(LoadSamplerTest, GoodConnectAfterTheRefusedOneMakesReachableWithoutATry) 
   EXPECT_EQ(tries_, 1);
 }
 
-TEST_F(LoadSamplerTest, WorkerThatFailedOnceAndGetsNoStreamsDoesNotKeepTheServerInDoubt) {
+TEST_F(LoadSamplerTest, OldFailureOfAnIdleWorkerIsProbedOnce) {
   LoadSampler sampler = Sampler();
   traffic_.At(0, 0).errors_connect.Add();
   traffic_.At(0, 0).reachable.Set(0);
   server_up_ = true;
   sampler.SampleSlow(At(0));
   sampler.SampleSlow(At(1));
-  EXPECT_EQ(tries_, 1) << "answered once, the old failure is no news";
-  // Another worker's failure is.
+  EXPECT_EQ(tries_, 1) << "one probe must settle the old failure";
+  // A failure of another worker is new.
   server_up_ = false;
   traffic_.At(1, 0).errors_connect.Add();
   traffic_.At(1, 0).reachable.Set(0);
@@ -231,8 +231,8 @@ TEST_F(LoadSamplerTest, WorkerThatFailedOnceAndGetsNoStreamsDoesNotKeepTheServer
   EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
 }
 
-TEST_F(LoadSamplerTest, FailureCountedBeforeItsFlagIsSetIsNotForgotten) {
-  // A worker counts the error and then lowers its flag; a sample can fall between the two.
+TEST_F(LoadSamplerTest, FailureCountedBeforeItsFlagIsNotLost) {
+  // A sample may come after a worker counts the error and before it clears the flag.
   LoadSampler sampler = Sampler();
   traffic_.At(0, 0).errors_connect.Add();
   sampler.SampleSlow(At(0));
@@ -241,7 +241,7 @@ TEST_F(LoadSamplerTest, FailureCountedBeforeItsFlagIsSetIsNotForgotten) {
   EXPECT_FALSE(sampler.Read(kSecond)[0].reachable);
 }
 
-TEST(RateWindowTest, CounterThatBeginsAgainBeginsAnotherWindow) {
+TEST(RateWindowTest, RestartedCounterClearsTheWindow) {
   RateWindow window;
   window.Add(At(0), 1000);
   window.Add(At(1), 2000);
@@ -252,9 +252,10 @@ TEST(RateWindowTest, CounterThatBeginsAgainBeginsAnotherWindow) {
   EXPECT_DOUBLE_EQ(window.PerSecond(kSecond), 10);
 }
 
-TEST(RateWindowTest, RateIsTheWindowsHoweverManySamplesItHas) {
+TEST(RateWindowTest, RateCoversTheWindowAtAnySampleCount) {
   RateWindow window;
-  // Twelve seconds, 33 samples each: growing by 1 a second, then by 5, in the last one by 100.
+  // 33 samples per second for 12 s, growing by 1 per second, then by 5, and by 100 in the last
+  // second.
   double value = 0;
   for (int i = 0; i < 400; ++i) {
     window.Add(At(i * 0.03), value);
@@ -265,10 +266,10 @@ TEST(RateWindowTest, RateIsTheWindowsHoweverManySamplesItHas) {
   EXPECT_NEAR(window.PerSecond(absl::Seconds(10)), (34 * 100 + 165 * 5 + 135 * 1) / 334.0, 0.01);
 }
 
-TEST(RateWindowTest, HoldsNoMoreThanItsBound) {
+TEST(RateWindowTest, KeepsNoSamplesBeyondTheLongestWindow) {
   RateWindow window;
   for (int i = 0; i < 1000; ++i) window.Add(At(i), i < 500 ? 0 : i);
-  EXPECT_DOUBLE_EQ(window.PerSecond(absl::Hours(1)), 1) << "the first 500 samples are forgotten";
+  EXPECT_DOUBLE_EQ(window.PerSecond(absl::Hours(1)), 1) << "the first 500 samples must be dropped";
 }
 
 }  // namespace

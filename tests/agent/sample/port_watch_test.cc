@@ -22,13 +22,13 @@ MonotonicTime At(double seconds) {
 
 class PortWatchPaceTest : public ::testing::Test {
  protected:
-  // As the host tells it, with a hundred of IPv6 among them.
+  // Writes the host's socket counts, including 100 sockets of IPv6.
   void HaveSockets(int count) {
     root_.Write("/proc/net/sockstat",
                 absl::StrCat("sockets: used 9\nTCP: inuse ", count - 100, " orphan 0 tw 4\n"));
     root_.Write("/proc/net/sockstat6", "TCP6: inuse 100\nUDP6: inuse 1\n");
   }
-  // When the watch would look again after a look at 0, within ten minutes.
+  // Returns when the watch is due again after a dump at 0, within ten minutes.
   int NextLook(absl::Duration cost) {
     dump_.cost = cost;
     watch_.Look(At(0));
@@ -47,7 +47,7 @@ class PortWatchPaceTest : public ::testing::Test {
       files_, {kPort}, kNoLimit, [this](const std::vector<uint16_t>&) { return dump_; }};
 };
 
-TEST_F(PortWatchPaceTest, HostFullOfSocketsIsAskedLessOften) {
+TEST_F(PortWatchPaceTest, ExpensiveDumpsAreRare) {
   HaveSockets(1000);
   EXPECT_TRUE(watch_.Due(At(0))) << "nothing is known yet";
   EXPECT_EQ(NextLook(absl::ZeroDuration()), 1);
@@ -55,8 +55,9 @@ TEST_F(PortWatchPaceTest, HostFullOfSocketsIsAskedLessOften) {
   EXPECT_EQ(NextLook(absl::Seconds(1)), 60) << "a minute at the most";
 }
 
-// Each ten seconds a walk over 131,000 sockets in TIME_WAIT, though nothing had changed.
-TEST_F(PortWatchPaceTest, SocketsThatBecomeMoreOrFewerAreLookedAtSooner) {
+// Without this, a socket dump visited 131,000 sockets in TIME_WAIT every ten seconds although
+// nothing had changed.
+TEST_F(PortWatchPaceTest, ChangedNumberOfSocketsMakesADumpDueEarly) {
   HaveSockets(8000);
   EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
   HaveSockets(9999);
@@ -71,7 +72,7 @@ TEST_F(PortWatchPaceTest, SocketsThatBecomeMoreOrFewerAreLookedAtSooner) {
   EXPECT_EQ(NextTurn(), 10) << "ten seconds at the most";
 }
 
-TEST_F(PortWatchPaceTest, FewSocketsThatComeAndGoAreNoChange) {
+TEST_F(PortWatchPaceTest, ChangeOfFewSocketsIsIgnored) {
   HaveSockets(101);
   EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
   HaveSockets(1100);
@@ -80,8 +81,8 @@ TEST_F(PortWatchPaceTest, FewSocketsThatComeAndGoAreNoChange) {
   EXPECT_EQ(NextTurn(), 2);
 }
 
-// A server that takes a hundred connections is full before a thousand more sockets are there.
-TEST_F(PortWatchPaceTest, WhatMattersToTheSmallestLimitIsAChange) {
+// A server with a limit of 100 connections is full long before the host has 1,000 more sockets.
+TEST_F(PortWatchPaceTest, ChangeIsRelativeToTheSmallestLimit) {
   PortWatch limited(files_, {kPort}, /*smallest_limit=*/100,
                     [this](const std::vector<uint16_t>&) { return dump_; });
   HaveSockets(8000);
@@ -93,19 +94,19 @@ TEST_F(PortWatchPaceTest, WhatMattersToTheSmallestLimitIsAChange) {
   EXPECT_TRUE(limited.Due(At(5)));
 }
 
-TEST_F(PortWatchPaceTest, HostThatDoesNotTellIsLookedAtAsIfItHadChanged) {
+TEST_F(PortWatchPaceTest, HostWithoutSocketCountsCountsAsChanged) {
   EXPECT_EQ(NextLook(absl::Milliseconds(10)), 2);
   HaveSockets(1000);
   EXPECT_EQ(NextTurn(), 2) << "it told nothing at the look";
 }
 
-TEST_F(PortWatchPaceTest, HostWithoutTheNewerAddressesIsNoHostThatDoesNotTell) {
+TEST_F(PortWatchPaceTest, HostWithoutIpv6HasASocketCount) {
   HaveSockets(1000);
   root_.Remove("/proc/net/sockstat6");
   EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
 }
 
-// An agent of many services took as many two-hundredths of a core.
+// One dump covers all services, so that its cost does not grow with their number.
 TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
   std::vector<std::vector<uint16_t>> asked;
   PortWatch watch(kHost, {4, 2, 3, 2}, kNoLimit, [&](const std::vector<uint16_t>& ports) {
@@ -117,14 +118,14 @@ TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
   EXPECT_EQ(asked, (std::vector<std::vector<uint16_t>>{{2, 3, 4}}));
 }
 
-TEST(PortWatchTest, BytesOfSocketsThatComeAndGoAddUp) {
+TEST(PortWatchTest, BytesOfChangingSocketsAddUp) {
   SocketDump dump;
   dump.ports[kPort] = {.established = 1, .sockets = {{.cookie = 1, .sent_bytes = 100}}};
   PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
   EXPECT_FALSE(watch.Latest(kPort).has_value());
   watch.Look(At(1));
   EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "what was there before the start does not count";
-  // The first socket grew by 50, a second one came with 20.
+  // The first socket grew by 50, and a second appeared with 20.
   dump.ports[kPort] = {
       .established = 2,
       .sockets = {{.cookie = 1, .sent_bytes = 150}, {.cookie = 2, .received_bytes = 20}}};
@@ -146,7 +147,7 @@ TEST(PortWatchTest, PortThatLostItsLastConnectionHasNone) {
   EXPECT_EQ(watch.Latest(kPort)->established, 0u);
 }
 
-TEST(PortWatchTest, RefusedLookKeepsWhatWasKnown) {
+TEST(PortWatchTest, RefusedDumpKeepsTheLastCount) {
   bool refused = false;
   PortWatch watch(kHost, {kPort}, kNoLimit,
                   [&](const std::vector<uint16_t>&) -> absl::StatusOr<SocketDump> {
@@ -163,9 +164,8 @@ TEST(PortWatchTest, RefusedLookKeepsWhatWasKnown) {
   EXPECT_EQ(watch.Latest(kPort)->at, At(1));
 }
 
-// A walk of the kernel over a hundred thousand sockets kept a trunk's worker from its core for
-// milliseconds.
-TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
+// At normal priority, a dump of 100,000 sockets kept a trunk worker from its core for milliseconds.
+TEST(PortWatchTest, OnlyTheOwnThreadRunsAtIdlePriority) {
   const int own = sched_getscheduler(0);
   std::promise<int> policy;
   std::atomic<bool> asked = false;
@@ -179,8 +179,8 @@ TEST(PortWatchTest, ThreadGivesWayAndLeavesItsStarterAsItWas) {
   EXPECT_EQ(sched_getscheduler(0), own);
 }
 
-// An agent on a busy host took seconds to end, in a walk for which there was no core.
-TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
+// At idle priority, a dump in flight delayed the end of an agent on a busy host by seconds.
+TEST(PortWatchTest, StopRestoresThePriorityOfADumpInFlight) {
   std::promise<void> begun;
   int policy = SCHED_IDLE;
   PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) {
@@ -195,7 +195,7 @@ TEST(PortWatchTest, LookThatIsUnderWayIsHurriedAtTheEnd) {
   EXPECT_EQ(policy, SCHED_OTHER);
 }
 
-TEST(PortWatchTest, AgentOfUnixSocketsAsksForNothing) {
+TEST(PortWatchTest, WithoutPortsThereAreNoDumps) {
   PortWatch watch(kHost, {}, kNoLimit, [](const std::vector<uint16_t>&) {
     ADD_FAILURE() << "there is no port to ask for";
     return SocketDump();

@@ -1,5 +1,4 @@
-// The two edges that ask a real kernel: sock_diag dumps and connect probes, on loopback sockets of
-// this test.
+// Tests socket dumps and connect probes with the real kernel, on loopback sockets of this test.
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -43,10 +42,10 @@ UniqueFd Connect(uint16_t port) {
   return fd;
 }
 
-TEST(SockDiagSocketTest, CountsTheServersSideOfItsConnectionsOnly) {
+TEST(SockDiagSocketTest, CountsOnlyTheServerSideOfConnections) {
   const Listener listener = Listen();
   const auto before = DumpSockets({listener.port});
-  if (!before.ok()) GTEST_SKIP() << "no sock_diag here: " << before.status();
+  if (!before.ok()) GTEST_SKIP() << "this kernel has no sock_diag: " << before.status();
   EXPECT_TRUE(before->ports.empty()) << "a listening socket is not a connection";
   ConnectionBytes bytes;
   bytes.Add({});
@@ -62,8 +61,8 @@ TEST(SockDiagSocketTest, CountsTheServersSideOfItsConnectionsOnly) {
   EXPECT_EQ(bytes.Add(dump->ports.at(listener.port)), 5u);
 }
 
-// The filter is a program that the kernel checks and runs.
-TEST(SockDiagSocketTest, ManyPortsAreAskedForAtOnceAndNoOtherIs) {
+// The kernel verifies and runs the filter program.
+TEST(SockDiagSocketTest, DumpCoversExactlyTheGivenPorts) {
   std::vector<Listener> listeners;
   std::vector<UniqueFd> clients;
   for (int i = 0; i < 6; ++i) {
@@ -73,24 +72,24 @@ TEST(SockDiagSocketTest, ManyPortsAreAskedForAtOnceAndNoOtherIs) {
   std::vector<uint16_t> asked;
   for (const int i : {0, 2, 5, 3}) asked.push_back(listeners[i].port);
   const auto dump = DumpSockets(asked);
-  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  if (!dump.ok()) GTEST_SKIP() << "this kernel has no sock_diag: " << dump.status();
   ASSERT_EQ(dump->ports.size(), 4u);
   for (const int i : {0, 2, 5, 3}) {
     EXPECT_EQ(dump->ports.at(listeners[i].port).established, i + 1u);
   }
 }
 
-TEST(SockDiagSocketTest, AsManyPortsAsARequestCanNameAreTaken) {
+TEST(SockDiagSocketTest, LargestRequestIsAccepted) {
   const Listener listener = Listen();
   const UniqueFd client = Connect(listener.port);
   std::vector<uint16_t> asked(kMaxDumpPorts - 1, 1);
   asked.push_back(listener.port);
   const auto dump = DumpSockets(asked);
-  if (!dump.ok()) GTEST_SKIP() << "no sock_diag here: " << dump.status();
+  if (!dump.ok()) GTEST_SKIP() << "this kernel has no sock_diag: " << dump.status();
   EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
 }
 
-TEST(ConnectProbeTest, TcpServerIsThereUntilItsSocketCloses) {
+TEST(ConnectProbeTest, TcpServerIsReachableUntilItsSocketCloses) {
   Listener listener = Listen();
   const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
   EXPECT_TRUE(probe.Try(absl::Seconds(1)));
@@ -98,7 +97,7 @@ TEST(ConnectProbeTest, TcpServerIsThereUntilItsSocketCloses) {
   EXPECT_FALSE(probe.Try(absl::Seconds(1)));
 }
 
-TEST(ConnectProbeTest, UnixServerIsThereUntilItsSocketCloses) {
+TEST(ConnectProbeTest, UnixServerIsReachableUntilItsSocketCloses) {
   const FixtureRoot folder;
   const std::string path = folder.path() + "/server.sock";
   const ConnectProbe probe({.host = "", .port = 0, .unix_path = path});
@@ -116,13 +115,13 @@ TEST(ConnectProbeTest, UnixServerIsThereUntilItsSocketCloses) {
   EXPECT_EQ(probe.ServerPid(), 0);
 }
 
-TEST(ConnectProbeTest, TcpServerHasNoProcessThatTheKernelNames) {
+TEST(ConnectProbeTest, TcpServerHasNoKnownProcess) {
   const Listener listener = Listen();
   const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
   EXPECT_EQ(probe.ServerPid(), 0);
 }
 
-TEST(ConnectProbeTest, PathTooLongForASocketIsNotThere) {
+TEST(ConnectProbeTest, PathTooLongForASocketIsUnreachable) {
   EXPECT_FALSE(ConnectProbe({.host = "", .port = 0, .unix_path = std::string(200, 'x')})
                    .Try(absl::Seconds(1)));
 }
