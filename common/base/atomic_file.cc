@@ -11,7 +11,8 @@
 namespace trunkline {
 namespace {
 
-// One name a path, so that a crash leaves at most one such file, which the next write takes over.
+// A fixed name per path, so that a crash leaves at most one temporary file, which the next write
+// reuses.
 constexpr char kTemporarySuffix[] = ".tmp";
 
 absl::Status Failed(absl::string_view what, absl::string_view path) {

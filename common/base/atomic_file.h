@@ -1,5 +1,6 @@
-// Files that a crash leaves old or new, never half: temporary file in the same folder, fsync,
-// rename, fsync of the folder. Thread-safe for different paths.
+// Replaces files atomically: after a crash a file has its old or its new content. Writes a
+// temporary file in the same folder, then fsync, rename and fsync of the folder. Thread-safe for
+// different paths.
 #pragma once
 
 #include <string>
@@ -12,7 +13,7 @@ namespace trunkline {
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view content);
 
-// NOT_FOUND when there is none.
+// Returns NOT_FOUND if the file does not exist.
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
 }  // namespace trunkline

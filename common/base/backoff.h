@@ -1,6 +1,6 @@
-// How long to wait before trying again: exponential, capped, jittered after the cap as well, so
-// that a thousand peers of one restarted process do not come back in step. Pure: the random draw is
-// the caller's. Externally synchronized.
+// Exponential backoff between retries, capped and jittered. The jitter applies at the cap as well,
+// so that a thousand peers of a restarted process do not return in step. Pure: the caller supplies
+// the random draw. Externally synchronized.
 #pragma once
 
 #include "absl/time/time.h"
@@ -17,9 +17,9 @@ class Backoff {
 
   explicit Backoff(Options options) : options_(options), base_(options.initial) {}
 
-  // The next wait: base * [0.5, 1.0), then the base grows. `uniform` in [0, 1).
+  // Returns the next wait, base * [0.5, 1.0), and increases the base. `uniform` is in [0, 1).
   absl::Duration Next(double uniform);
-  // After a success that lasted.
+  // Restarts at the initial wait, after a success that lasted.
   void Reset() { base_ = options_.initial; }
 
  private:

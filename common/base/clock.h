@@ -1,9 +1,9 @@
 // Monotonic time as a value.
 //
-// Everything that ages (reports, timeouts, ramps) uses this clock, so a step of the wall clock
-// expires nothing. Pure code takes `now` as a parameter; MonotonicNow() is called by edges only
-// (event loops, threads, main). The tick is nanoseconds since an arbitrary start; only differences
-// mean anything.
+// Reports, timeouts and slow start age by this clock, so a step of the wall clock expires nothing.
+// Pure code takes `now` as a parameter; only edges (event loops, threads, main) call
+// MonotonicNow(). Values are nanoseconds since an arbitrary start, so only differences are
+// meaningful.
 #pragma once
 
 #include <compare>
@@ -17,7 +17,7 @@ class MonotonicTime {
  public:
   constexpr MonotonicTime() = default;
   static constexpr MonotonicTime FromNanos(int64_t nanos) { return MonotonicTime(nanos); }
-  // Later than any time that a clock returns.
+  // Later than any time that the clock returns.
   static constexpr MonotonicTime Infinite() { return MonotonicTime(INT64_MAX); }
 
   constexpr int64_t nanos() const { return nanos_; }
@@ -26,7 +26,7 @@ class MonotonicTime {
   friend absl::Duration operator-(MonotonicTime a, MonotonicTime b) {
     return absl::Nanoseconds(a.nanos_ - b.nanos_);
   }
-  // A wait too long to count ends at Infinite().
+  // Saturates at Infinite().
   friend MonotonicTime operator+(MonotonicTime t, absl::Duration d) {
     int64_t sum = 0;
     const bool overflow = __builtin_add_overflow(t.nanos_, absl::ToInt64Nanoseconds(d), &sum);

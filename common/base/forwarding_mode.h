@@ -1,12 +1,13 @@
-// How flows of a service travel from the proxy to a server; docs/modes.md has what each is for.
+// How the proxy forwards the flows of a service to a server; docs/modes.md describes each mode's
+// use.
 #pragma once
 
 namespace trunkline {
 
 enum class ForwardingMode {
-  kTunnel,   // a stream on a trunk to the server's agent
-  kMessage,  // request by request on connections that clients share
-  kDirect,   // a server connection for each client connection
+  kTunnel,   // one stream per flow, on a trunk to the server's agent
+  kMessage,  // single requests, on upstream connections that clients share
+  kDirect,   // one upstream connection per downstream connection
 };
 
 }  // namespace trunkline

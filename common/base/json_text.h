@@ -1,5 +1,5 @@
-// Text of unknown origin (a peer's words, file names, errors) as a JSON string that every reader
-// accepts: quotes and control characters escaped, bytes that are not UTF-8 replaced by U+FFFD.
+// Writes text of unknown origin (from peers, file names, errors) as a JSON string that every parser
+// accepts: escapes quotes and control characters and replaces bytes that are not UTF-8 by U+FFFD.
 // Pure.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace trunkline {
 
-// Appends `text` with its quotes: "a \"word\"".
+// Appends `text` in quotes, for example "a \"word\"".
 void AppendJsonString(std::string_view text, std::string* out);
 
 }  // namespace trunkline

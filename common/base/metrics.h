@@ -1,9 +1,9 @@
-// Numbers that workers count and a scrape reads.
+// Counters, gauges and histograms that workers record and scrapes read.
 //
-// Counter, Gauge and LatencyHistogram have one writer thread each and any number of readers:
-// recording is a relaxed load and store, no lock, no read-modify-write, no allocation. Every worker
-// has its own; a MetricsPage (metrics_page.h) sums them at scrape time. prometheus-cpp's own
-// counters (CAS on a double) and histograms (a lock) stay off the workers' path.
+// Each has one writer thread and any number of readers. Recording is a relaxed load and store, with
+// no lock, read-modify-write or allocation. Every worker has its own set, and collectors sum them
+// at scrape time (common/observe/metrics_page.h). prometheus-cpp's counters (CAS on a double) and
+// histograms (a lock) are too slow for workers.
 #pragma once
 
 #include <array>
@@ -38,7 +38,8 @@ class Gauge {
   std::atomic<int64_t> value_{0};
 };
 
-// What one of many owners adds to a gauge; taken off again with its owner. For the gauge's writer.
+// The contribution of one owner to a gauge, removed when the owner is destroyed. Used on the thread
+// of the gauge's writer.
 class GaugeShare {
  public:
   GaugeShare() = default;
@@ -46,7 +47,7 @@ class GaugeShare {
   GaugeShare& operator=(const GaugeShare&) = delete;
   ~GaugeShare() { Set(0); }
 
-  // Before the first Set. The gauge outlives the share.
+  // Called before the first Set. The gauge outlives the share.
   void BelongTo(Gauge* gauge) { gauge_ = gauge; }
   void Set(size_t amount) {
     const auto now = static_cast<int64_t>(amount);
@@ -60,8 +61,8 @@ class GaugeShare {
   int64_t amount_ = 0;
 };
 
-// Durations in powers of two from 1 us to ~17 s; one writer, any readers. Bucket i counts values of
-// at most Bound(i); the last bucket counts the rest.
+// A histogram of durations with bounds at powers of two from 1 us to about 17 s; one writer, any
+// readers. Bucket i counts values of at most Bound(i); the last bucket counts larger values.
 class LatencyHistogram {
  public:
   static constexpr size_t kBounds = 25;

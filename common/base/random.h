@@ -1,6 +1,6 @@
-// A small fast generator for picks and jitter, seeded by its owner so that tests can repeat a run.
-// SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-// Not for secrets. Externally synchronized.
+// A small, fast random generator for picks and jitter. Its owner seeds it, so that tests can repeat
+// a run. SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA
+// 2014. Not suitable for secrets. Externally synchronized.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ class FastRandom {
     z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
     return z ^ (z >> 31);
   }
-  // In [0, 1).
+  // Returns a value in [0, 1).
   double Uniform() { return static_cast<double>(Next() >> 11) * 0x1.0p-53; }
 
  private:

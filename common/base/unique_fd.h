@@ -1,4 +1,4 @@
-// An owned file descriptor: closed once, moved, never copied.
+// An owned file descriptor: movable, not copyable, closed on destruction.
 #pragma once
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// Whether bytes of unknown origin are UTF-8, by RFC 3629. Pure.
+// Checks whether bytes are UTF-8 as defined by RFC 3629. Pure.
 #pragma once
 
 #include <cstddef>
@@ -6,14 +6,14 @@
 
 namespace trunkline {
 
-// Bytes of the sequence that `text`, which is not empty, starts with; 0 when it is malformed:
-// truncated, overlong, a surrogate, or beyond U+10FFFF.
+// Returns the length in bytes of the first sequence of `text`, which must not be empty, or 0 if the
+// sequence is malformed: truncated, overlong, a surrogate, or beyond U+10FFFF.
 size_t Utf8SequenceLength(std::string_view text);
 
 bool IsUtf8(std::string_view text);
 
-// The beginning of `text`, which is UTF-8, in at most `max_bytes` and without half a character: a
-// message with half a character in it is refused by whoever reads it.
+// Returns the longest prefix of `text` (valid UTF-8) that has at most `max_bytes` and ends between
+// characters, since parsers refuse messages with a truncated character.
 std::string_view Utf8Prefix(std::string_view text, size_t max_bytes);
 
 }  // namespace trunkline

@@ -13,8 +13,8 @@
 namespace trunkline {
 namespace {
 
-// Version 1 writes "no limit" as the largest page count times the page size (2^63 less a page,
-// whose size differs between machines). No machine has an exbibyte.
+// Version 1 expresses "no limit" as the largest page count times the page size, 2^63 less one page,
+// whose size depends on the machine. No machine has an exbibyte of memory.
 constexpr uint64_t kV1NoLimitBytes = uint64_t{1} << 60;
 
 absl::StatusOr<uint64_t> Number(absl::string_view file, absl::string_view text) {
@@ -25,7 +25,7 @@ absl::StatusOr<uint64_t> Number(absl::string_view file, absl::string_view text) 
   return value;
 }
 
-// The value of "key 123" in a file of such lines.
+// Returns the value of the line "key 123".
 absl::StatusOr<uint64_t> KeyedNumber(absl::string_view file, absl::string_view text,
                                      absl::string_view key) {
   for (absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -34,8 +34,8 @@ absl::StatusOr<uint64_t> KeyedNumber(absl::string_view file, absl::string_view t
   return absl::NotFoundError(absl::StrCat(file, ": no ", key));
 }
 
-// Version 1 writes the group's own pages as inactive_file, say, and those of its subtree, which is
-// what its usage counts, as total_inactive_file; version 2 has only inactive_file, of the subtree.
+// Version 1 reports the group's own pages as inactive_file, for example, and those of its subtree,
+// which its usage covers, as total_inactive_file. In version 2 inactive_file covers the subtree.
 absl::StatusOr<double> OfSubtree(absl::string_view memory_stat, absl::string_view version1,
                                  absl::string_view version2) {
   absl::StatusOr<uint64_t> bytes = KeyedNumber("memory.stat", memory_stat, version1);
@@ -62,7 +62,7 @@ absl::StatusOr<double> ParseCpuMax(absl::string_view cpu_max) {
     return absl::InvalidArgumentError("cpu.max: expected \"quota period\"");
   }
   if (fields[0] == "max") return kNoLimit;
-  // The kernel documents that a lone quota keeps the period, whose default is 100 ms.
+  // By the kernel's documentation a quota alone keeps the period, whose default is 100 ms.
   const absl::StatusOr<uint64_t> quota = Number("cpu.max", fields[0]);
   if (!quota.ok()) return quota.status();
   const absl::StatusOr<uint64_t> period =

@@ -21,7 +21,7 @@ constexpr size_t kFieldsAfterDash = 3;
 
 bool IsOctal(char c) { return c >= '0' && c <= '7'; }
 
-// Space, tab, newline and backslash are written as \040 and so on.
+// Decodes the octal escapes of space, tab, newline and backslash, such as \040.
 std::string Unescape(absl::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -38,13 +38,13 @@ std::string Unescape(absl::string_view text) {
   return out;
 }
 
-// Options of the hierarchy that are not controllers.
+// Returns whether a mount option names a controller.
 bool IsController(absl::string_view option) {
   return option != "rw" && option != "ro" && option.find('=') == absl::string_view::npos &&
          option != "xattr" && option != "clone_children" && option != "noprefix";
 }
 
-// Whether `path` is `prefix` or below it.
+// Returns whether `path` is `prefix` or below it.
 bool IsAtOrBelow(absl::string_view path, absl::string_view prefix) {
   prefix = absl::StripSuffix(prefix, "/");
   if (!absl::ConsumePrefix(&path, prefix)) return false;
@@ -101,7 +101,7 @@ absl::StatusOr<std::vector<CgroupMembership>> ParseCgroupMembership(
     for (absl::string_view name : absl::StrSplit(parts[1], ',', absl::SkipEmpty())) {
       if (!absl::StartsWith(name, "name=")) membership.controllers.emplace_back(name);
     }
-    // A group that was removed while a process was still in it.
+    // The kernel marks a group that was removed while it still had processes.
     membership.path = std::string(absl::StripSuffix(parts[2], " (deleted)"));
     memberships.push_back(std::move(membership));
   }

@@ -37,7 +37,7 @@ constexpr char kPlainText[] = "text/plain; charset=utf-8";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kPaths[] = "not found; the paths are /metrics, /healthz and /readyz\n";
 
-// What TaskQueue::enqueue returns: void in cpp-httplib 0.11 (Debian 12), bool in 0.18 (Debian 13),
+// The result of TaskQueue::enqueue: void in cpp-httplib 0.11 (Debian 12), bool in 0.18 (Debian 13),
 // where false would drop the connection.
 using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
 

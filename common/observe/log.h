@@ -1,8 +1,8 @@
-// Logs: spdlog behind two calls, text or one JSON object a line, to standard error.
+// Logs to standard error through spdlog, as text or as one JSON object per line.
 //
-// A message says what happened, to whom, and what follows: LogInfo("trunk to {} lost: {}; {} flows
-// reset", ...). Repeated events are logged at transitions only (up, down), never for each
-// connection. Thread-safe.
+// A message names the object, the event and the consequence: LogInfo("trunk to {} lost: {}; {}
+// flows reset", ...). Repeated events are logged at transitions only, never per connection.
+// Thread-safe.
 #pragma once
 
 #include <spdlog/spdlog.h>
@@ -13,7 +13,7 @@ namespace trunkline {
 
 enum class LogFormat { kText, kJson };
 
-// `program` is put into each line. Called once, from main, before threads start.
+// Every line contains `program`. Called once, by main, before threads start.
 void InitLog(const std::string& program, LogFormat format, spdlog::level::level_enum level);
 
 template <typename... Args>

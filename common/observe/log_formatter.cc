@@ -28,7 +28,7 @@ absl::string_view LevelName(spdlog::level::level_enum level) {
   }
 }
 
-// A line break in a message would let a peer forge a line.
+// Escapes control characters, since a line break in a message would let a peer forge a line.
 std::string OneLine(std::string_view message) {
   std::string line;
   line.reserve(message.size());

@@ -1,10 +1,10 @@
-// How a log line looks: one event is one line, whatever a peer put into the message.
+// Formats log lines: one event is one line, even if its message contains line breaks.
 //
 //   text  2026-01-02T03:04:05.678Z info trunkline-proxy: trunk to 10.0.0.7:7073 lost
 //   json
 //   {"time":"2026-01-02T03:04:05.678Z","level":"info","program":"trunkline-proxy","message":"..."}
 //
-// Immutable after construction; a sink calls it under its own lock.
+// Immutable after construction; called by a sink under the sink's lock.
 #pragma once
 
 #include <spdlog/formatter.h>

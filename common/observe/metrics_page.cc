@@ -18,7 +18,7 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 struct MetricsWriter::Families {
-  // Sorted, so that two scrapes list families in the same order.
+  // Sorted, so that all scrapes list families in the same order.
   std::map<std::string, MetricFamily> by_name;
 
   ClientMetric& Add(const std::string& name, const std::string& help, MetricType type,
@@ -83,7 +83,7 @@ void MetricsPage::Register(Collector collector) {
 
 std::string MetricsPage::Render() const {
   MetricsWriter writer;
-  writer.AddGauge("build_info", "The program and its version; always 1.",
+  writer.AddGauge("build_info", "The program and its version; always 1",
                   {{"program", program_}, {"version", kVersion}}, 1);
   AddProcessMetrics(writer);
   absl::MutexLock lock(&mutex_);

@@ -1,5 +1,5 @@
-// The /metrics page of a process: at scrape time collectors sum what the workers counted
-// (metrics.h) into families, which prometheus-cpp writes as text.
+// The /metrics page of a process. At scrape time, collectors sum the counters of the workers
+// (common/base/metrics.h) into metric families, which prometheus-cpp writes as text.
 #pragma once
 
 #include <functional>
@@ -16,8 +16,8 @@ namespace trunkline {
 
 using MetricLabels = std::vector<std::pair<std::string, std::string>>;
 
-// One scrape being written. Collectors add families in any order; the same family may be added to
-// from several. Names get the prefix "trunkline_". Confined to one thread.
+// Writes one scrape. Collectors add families in any order, and several may add to one family. Names
+// get the prefix "trunkline_". Confined to one thread.
 class MetricsWriter {
  public:
   MetricsWriter();
@@ -33,7 +33,7 @@ class MetricsWriter {
   // `name` must end in "_seconds".
   void AddHistogram(const std::string& name, const std::string& help, const MetricLabels& labels,
                     const LatencyHistogram::Values& values);
-  // Prometheus text format, families sorted by name.
+  // Returns the Prometheus text format, with families sorted by name.
   std::string Text() const;
 
  private:
@@ -46,7 +46,7 @@ class MetricsPage {
  public:
   using Collector = std::function<void(MetricsWriter&)>;
 
-  // Adds trunkline_build_info{program, version} and process metrics (CPU, memory, fds) by itself.
+  // The page always contains trunkline_build_info{program, version} and the metrics of the process.
   explicit MetricsPage(std::string program);
 
   void Register(Collector collector);

@@ -17,8 +17,8 @@
 namespace trunkline {
 namespace {
 
-// In /proc/self/stat, counted after the ")" that closes the program's name: proc(5) numbers
-// starttime 22.
+// Index of starttime in /proc/self/stat after the ")" that ends the program's name; proc(5) gives
+// it number 22.
 constexpr size_t kStartTimeAfterName = 19;
 
 std::optional<double> CpuSeconds() {
@@ -45,7 +45,7 @@ std::optional<double> OpenDescriptors() {
   int entries = 0;
   while (readdir(folder) != nullptr) ++entries;
   closedir(folder);
-  // ".", ".." and the folder's own descriptor.
+  // The entries include ".", ".." and the descriptor of the directory itself.
   return entries - 3;
 }
 
@@ -55,7 +55,7 @@ std::optional<double> DescriptorLimit() {
   return static_cast<double>(limit.rlim_cur);
 }
 
-// Seconds since 1970 at which the machine started.
+// Returns the boot time of the machine in seconds since 1970.
 std::optional<double> BootTime() {
   const auto stat = ReadFile("/proc/stat");
   if (!stat.ok()) return std::nullopt;
@@ -89,15 +89,16 @@ std::optional<double> StartTime() {
 
 void AddProcessMetrics(MetricsWriter& writer) {
   if (const auto v = CpuSeconds()) {
-    writer.AddCounter("process_cpu_seconds_total", "CPU time of this process.", {}, *v);
+    writer.AddCounter("process_cpu_seconds_total", "CPU time of this process", {}, *v);
   }
   const auto gauge = [&](const char* name, const char* help, std::optional<double> v) {
     if (v) writer.AddGauge(name, help, {}, *v);
   };
-  gauge("process_resident_memory_bytes", "Memory of this process that is in RAM.", ResidentBytes());
-  gauge("process_open_fds", "Open file descriptors.", OpenDescriptors());
-  gauge("process_max_fds", "File descriptors that may be open.", DescriptorLimit());
-  gauge("process_start_time_seconds", "When this process started, since 1970.", StartTime());
+  gauge("process_resident_memory_bytes", "Resident memory of this process", ResidentBytes());
+  gauge("process_open_fds", "File descriptors that this process has open", OpenDescriptors());
+  gauge("process_max_fds", "File descriptors that this process may open", DescriptorLimit());
+  gauge("process_start_time_seconds", "Start time of this process, in seconds since 1970",
+        StartTime());
 }
 
 }  // namespace trunkline

@@ -1,6 +1,5 @@
-// What the process itself costs: CPU, memory, descriptors. A value that cannot be read (no
-// descriptor is left to open /proc with) is left out of the scrape, since a zero would lie.
-// Thread-safe.
+// Metrics of the process: CPU, memory and descriptors. A value that cannot be read, for example for
+// lack of a descriptor to open /proc, is omitted, since a zero would be wrong. Thread-safe.
 #pragma once
 
 #include "common/observe/metrics_page.h"

@@ -30,7 +30,7 @@ struct Flags {
   bool check_config = false;
 };
 
-// The field `log` of `config`, or the defaults when the message has none.
+// Returns the field `log` of `config`, or its defaults if the message has no such field.
 v1::LogConfig LogConfigOf(const google::protobuf::Message& config) {
   const google::protobuf::FieldDescriptor* field = config.GetDescriptor()->FindFieldByName("log");
   if (field == nullptr || field->is_repeated() ||
@@ -62,13 +62,15 @@ void StartLog(const std::string& name, const google::protobuf::Message& config) 
   InitLog(name, format, LevelOf(log));
 }
 
-// A connection is a descriptor: the soft limit of 1024 that shells hand down is no limit anyone
-// chose.
+// Every connection needs a descriptor. The soft limit of 1024 is a default of shells that no
+// operator has chosen.
 void RaiseDescriptorLimit() {
   rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) LogWarn("cannot raise the file descriptor limit");
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+    LogWarn("cannot raise the file descriptor limit to {}; it stays lower and limits connections",
+            limit.rlim_max);
 }
 
 sigset_t StopSignals() {
@@ -86,11 +88,11 @@ void TakeSignals() {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
-// Unset: go on. CLI11 reports by exceptions, which end here.
+// Returns the exit code, or nullopt to continue. CLI11's exceptions are handled here.
 std::optional<int> ParseFlags(const std::string& name, const std::string& summary, int argc,
                               char** argv, Flags* flags) {
   CLI::App app(summary, name);
-  app.add_option("--config", flags->config_path, "The configuration file (YAML)")
+  app.add_option("--config", flags->config_path, "Configuration file (YAML)")
       ->required()
       ->type_name("FILE");
   app.add_flag("--check-config", flags->check_config, "Check the configuration file and exit");
@@ -143,7 +145,7 @@ void Program::WaitForStop() {
   int received = 0;
   sigwait(&signals, &received);
   LogInfo("{} received; stopping", received == SIGINT ? "SIGINT" : "SIGTERM");
-  // From here on a second one has its default effect.
+  // A second signal has its default effect.
   pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
 }
 

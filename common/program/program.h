@@ -1,14 +1,14 @@
-// What every program's main does first: flags, configuration, logs, limits, signals.
+// Starts a program: flags, configuration, logs, limits and signals.
 //
 //   ProxyConfig config;
-//   Program program("trunkline-proxy", "what it does in one line");
+//   Program program("trunkline-proxy", "A summary in one line.");
 //   if (auto exit_code = program.Start(argc, argv, &config)) return *exit_code;
 //   ... run ...
 //   program.WaitForStop();
 //
-// Flags: --config FILE, --check-config, --version, --help. Exit codes: 0 asked and answered, 2
-// wrong flags or configuration (every error on standard error), 1 anything else. Used by main
-// threads only.
+// Flags: --config FILE, --check-config, --version, --help. Exit codes: 0 for success, 2 for wrong
+// flags or a wrong configuration (all errors on standard error), 1 for any other failure. Used by
+// the main thread only, except RequestStop.
 #pragma once
 
 #include <functional>
@@ -28,18 +28,18 @@ class Program {
   Program(std::string name, std::string summary);
 
   // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor
-  // limit to the hard limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop. A set
-  // result is the exit code. Must be called before any thread is started. `check` looks at the
-  // loaded configuration as a whole, also under --check-config; its error lines are printed with
-  // the file's name and the exit code is 2.
+  // limit to the hard limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop.
+  // Returns the exit code if the program must exit. Called before any thread starts. `check`
+  // examines the whole configuration, with --check-config as well; its error lines are printed with
+  // the name of the file, and the exit code is 2.
   using Check = std::function<absl::Status()>;
   std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config,
                            const Check& check = nullptr);
 
-  // As SIGTERM does. From any thread.
+  // Stops the program like SIGTERM. Thread-safe.
   static void RequestStop();
 
-  // Returns at SIGTERM or SIGINT. A second one while stopping ends the process at once.
+  // Returns at SIGTERM or SIGINT. A second signal ends the process at once.
   void WaitForStop();
 
   // Logs why the program cannot run and returns its exit code.

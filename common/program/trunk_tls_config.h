@@ -1,4 +1,5 @@
-// TLS of trunks as a configuration file names it. Edge: reads files and the clock.
+// Loads the TLS credentials of trunks that a configuration file names. Edge: reads files and the
+// clock.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,7 @@
 
 namespace trunkline {
 
-// What the file's `trunk_tls` says; null where it says nothing: trunks are plain.
+// Loads the field `trunk_tls`. Returns null if it is absent, which makes trunks plaintext.
 template <typename Config>
 absl::StatusOr<std::shared_ptr<const TrunkTls>> LoadTrunkTls(const Config& config) {
   if (!config.has_trunk_tls()) return std::shared_ptr<const TrunkTls>();

@@ -14,7 +14,7 @@ namespace {
 
 using testing::HasSubstr;
 
-TEST(AtomicFileTest, WhatWasWrittenIsRead) {
+TEST(AtomicFileTest, WrittenContentIsReadBack) {
   test::ScratchFolder folder;
   std::string content(200'000, 'x');
   content[7] = '\0';
@@ -22,7 +22,7 @@ TEST(AtomicFileTest, WhatWasWrittenIsRead) {
   EXPECT_EQ(*ReadFile(folder.File("state")), content);
 }
 
-TEST(AtomicFileTest, ShorterContentReplacesAllOfTheOldAndLeavesNoTemporaryFile) {
+TEST(AtomicFileTest, ShorterContentReplacesTheOldAndLeavesNoTemporaryFile) {
   test::ScratchFolder folder;
   ASSERT_TRUE(WriteFileAtomically(folder.File("state"), "a long first version").ok());
   ASSERT_TRUE(WriteFileAtomically(folder.File("state"), "v2").ok());
@@ -40,7 +40,7 @@ TEST(AtomicFileTest, ReaderThatOpenedTheOldFileKeepsAllOfIt) {
   EXPECT_EQ(seen, "old");
 }
 
-TEST(AtomicFileTest, HalfWrittenFileOfACrashIsTakenOver) {
+TEST(AtomicFileTest, TemporaryFileOfACrashIsReused) {
   test::ScratchFolder folder;
   folder.Write("state.tmp", "half of a ver");
   ASSERT_TRUE(WriteFileAtomically(folder.File("state"), "whole").ok());

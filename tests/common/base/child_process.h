@@ -1,4 +1,4 @@
-// A program that a test starts, reads and stops. Its standard output and error are one stream.
+// A program that a test starts, reads and stops. Standard output and error are one stream.
 #pragma once
 
 #include <fcntl.h>
@@ -45,7 +45,7 @@ class ChildProcess {
 
   void Signal(int signal) { kill(pid_, signal); }
 
-  // Up to the end of the line; empty at the end of the output.
+  // Reads one line; returns "" at the end of the output.
   std::string ReadLine() {
     std::string line;
     char c;
@@ -53,7 +53,7 @@ class ChildProcess {
     return line;
   }
 
-  // The exit code (128 + signal as shells say it) and the rest of the output.
+  // Returns the exit code (128 + signal, as in shells) and the rest of the output.
   std::pair<int, std::string> Finish() {
     std::string rest;
     char piece[4096];

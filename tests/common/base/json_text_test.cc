@@ -22,7 +22,7 @@ TEST(JsonTextTest, QuotesBackslashesAndControlCharactersAreEscaped) {
 }
 
 TEST(JsonTextTest, Utf8IsKept) {
-  // Two, three and four bytes; the first and the last code point of each length.
+  // The first and last code points of two, three and four bytes.
   const std::string text =
       "\xc2\x80\xdf\xbf\xe0\xa0\x80\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf";
   EXPECT_EQ(Json(text), "\"" + text + "\"");

@@ -7,7 +7,7 @@
 namespace trunkline {
 namespace {
 
-// The bucket that a single recorded value lands in.
+// Returns the bucket that counts a single recorded value.
 size_t BucketOf(int64_t nanos) {
   LatencyHistogram histogram;
   histogram.Record(nanos);
@@ -19,7 +19,7 @@ size_t BucketOf(int64_t nanos) {
   return 0;
 }
 
-TEST(MetricsTest, CounterAndGaugeKeepWhatTheirWriterSaid) {
+TEST(MetricsTest, CounterAndGaugeReturnTheValueWritten) {
   Counter counter;
   counter.Add();
   counter.Add(41);
@@ -30,7 +30,7 @@ TEST(MetricsTest, CounterAndGaugeKeepWhatTheirWriterSaid) {
   EXPECT_EQ(gauge.Value(), -2);
 }
 
-TEST(MetricsTest, ValueOnABoundBelongsToThatBucket) {
+TEST(MetricsTest, ValueOnABoundBelongsToItsBucket) {
   for (size_t i = 0; i < LatencyHistogram::kBounds; ++i) {
     const int64_t bound = absl::ToInt64Nanoseconds(LatencyHistogram::Bound(i));
     EXPECT_EQ(BucketOf(bound), i);

@@ -1,4 +1,4 @@
-// Bytes that look like nothing: what is lost, doubled or moved among them shows.
+// Random bytes, among which lost, repeated and moved bytes are visible.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace trunkline::test {
 
-// The same for the same seed.
+// Equal seeds give equal bytes.
 inline std::string RandomBytes(size_t size, uint64_t seed) {
   FastRandom random(seed);
   std::string bytes(size, '\0');

@@ -1,4 +1,4 @@
-// A folder that a test may fill; gone with the object.
+// A temporary folder of a test, deleted with the object.
 #pragma once
 
 #include <stdlib.h>
@@ -24,7 +24,7 @@ class ScratchFolder {
 
   const std::string& path() const { return path_; }
   std::string File(const std::string& name) const { return path_ + "/" + name; }
-  // Makes the folders on the way. Returns the file's path.
+  // Creates missing folders. Returns the path of the file.
   std::string Write(const std::string& name, const std::string& content) const {
     std::filesystem::create_directories(std::filesystem::path(File(name)).parent_path());
     std::ofstream(File(name), std::ios::binary) << content;

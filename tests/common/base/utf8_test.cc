@@ -7,7 +7,7 @@
 namespace trunkline {
 namespace {
 
-TEST(Utf8PrefixTest, ShortTextStaysWhole) {
+TEST(Utf8PrefixTest, ShortTextIsUnchanged) {
   EXPECT_EQ(Utf8Prefix("", 0), "");
   EXPECT_EQ(Utf8Prefix("abc", 3), "abc");
   EXPECT_EQ(Utf8Prefix("\xc3\xa4", 2), "\xc3\xa4");
@@ -24,7 +24,7 @@ TEST(Utf8PrefixTest, LongTextIsCutBetweenCharacters) {
   }
 }
 
-TEST(Utf8PrefixTest, NothingButContinuationsEnds) {
+TEST(Utf8PrefixTest, TextOfContinuationBytesIsCutToNothing) {
   EXPECT_EQ(Utf8Prefix("\x80\x80\x80\x80", 3), "");
 }
 

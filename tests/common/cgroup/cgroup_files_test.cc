@@ -18,7 +18,7 @@ TEST(CgroupCpuTest, QuotaOfEitherVersionIsCores) {
                    0.5);
 }
 
-TEST(CgroupCpuTest, NoQuotaIsNoLimit) {
+TEST(CgroupCpuTest, MissingQuotaIsNoLimit) {
   EXPECT_EQ(*ParseCpuMax("max 100000\n"), kNoLimit);
   EXPECT_EQ(
       *ParseCfsQuota(Testdata(kV1Cpu + "cpu.cfs_quota_us"), Testdata(kV1Cpu + "cpu.cfs_period_us")),
@@ -38,22 +38,22 @@ TEST(CgroupCpuTest, UsageOfEitherVersionIsSeconds) {
   EXPECT_DOUBLE_EQ(*ParseCpuacctSeconds(Testdata(
                        "linux-6.18-hybrid/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage")),
                    1.569017240);
-  // Version 1 has a cpu.stat too, without usage.
+  // The cpu.stat of version 1 has no usage.
   EXPECT_TRUE(absl::IsNotFound(
       ParseCpuStatSeconds(Testdata(kV1Cpu + "tlrec/meterstore/cpu.stat")).status()));
 }
 
-TEST(CgroupMemoryTest, WordMaxAndTheHugeNumberOfVersion1AreNoLimit) {
+TEST(CgroupMemoryTest, MaxAndTheHugeNumberOfVersion1AreNoLimit) {
   EXPECT_EQ(*ParseMemoryLimit("max\n"), kNoLimit);
   EXPECT_EQ(
       *ParseMemoryLimit(Testdata("linux-6.18-hybrid/sys/fs/cgroup/memory/memory.limit_in_bytes")),
       kNoLimit);
-  // With pages of 64 KiB the kernel's number is another.
+  // With pages of 64 KiB the kernel writes another number.
   EXPECT_EQ(*ParseMemoryLimit("9223372036854710272\n"), kNoLimit);
   EXPECT_DOUBLE_EQ(*ParseMemoryLimit(Testdata(kV2Group + "memory.max")), 268435456.0);
 }
 
-TEST(CgroupMemoryTest, InactiveFileIsThatOfTheSubtree) {
+TEST(CgroupMemoryTest, InactiveFileCoversTheSubtree) {
   const std::string group = "linux-4.19-v1/sys/fs/cgroup/memory/system.slice/meterstore.service/";
   EXPECT_DOUBLE_EQ(*ParseInactiveFile(Testdata(group + "memory.stat")), 209715200.0);
   EXPECT_DOUBLE_EQ(*ParseInactiveFile(Testdata(
@@ -64,7 +64,7 @@ TEST(CgroupMemoryTest, InactiveFileIsThatOfTheSubtree) {
   EXPECT_FALSE(ParseInactiveFile("inactive_file x\n").ok());
 }
 
-TEST(CgroupMemoryTest, AnonymousMemoryIsThatOfTheSubtree) {
+TEST(CgroupMemoryTest, AnonymousMemoryCoversTheSubtree) {
   const std::string group = "linux-4.19-v1/sys/fs/cgroup/memory/system.slice/meterstore.service/";
   EXPECT_DOUBLE_EQ(*ParseAnonymous(Testdata(group + "memory.stat")), 419430400.0);
   EXPECT_DOUBLE_EQ(*ParseAnonymous("anon 12288\nfile 4096\n"), 12288.0);

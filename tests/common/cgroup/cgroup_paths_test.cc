@@ -22,7 +22,7 @@ std::vector<CgroupMembership> Membership(const std::string& tree, const std::str
   return memberships.value_or(std::vector<CgroupMembership>());
 }
 
-// The first mount of a controller below `below`; nullptr when there is none.
+// Returns the first mount of a controller below `below`, or nullptr.
 const CgroupMount* FindCgroupMount(const std::vector<CgroupMount>& mounts,
                                    const std::string& controller, const std::string& below) {
   const auto found = FindCgroupMounts(mounts, controller, below);
@@ -61,7 +61,7 @@ TEST(CgroupPathsTest, NamedHierarchyServesNoController) {
     }
   }
   const auto process = Membership("linux-6.1-v1", "109");
-  // Hierarchy 5 is name=systemd: its path must not be taken for that of version 2.
+  // Hierarchy 5 is name=systemd; its path must not pass for that of version 2.
   EXPECT_EQ(*FindCgroupPath(process, ""), "/");
 }
 
@@ -76,7 +76,7 @@ TEST(CgroupPathsTest, Version2Alone) {
   EXPECT_EQ(*CgroupDirectory(*mount, "/"), "/sys/fs/cgroup");
 }
 
-TEST(CgroupPathsTest, AnotherContainersGroupHasNoDirectoryByPathAlone) {
+TEST(CgroupPathsTest, PathOfAnotherContainersGroupHasNoDirectory) {
   const auto mounts = Mounts("linux-6.1-v2-sidecar");
   const auto server = Membership("linux-6.1-v2-sidecar", "99");
   const CgroupMount* host = FindCgroupMount(mounts, "", "/host");
@@ -85,14 +85,14 @@ TEST(CgroupPathsTest, AnotherContainersGroupHasNoDirectoryByPathAlone) {
   const std::string* path = FindCgroupPath(server, "");
   EXPECT_EQ(*path, std::string("/../docker-") + kContainerId + ".scope");
   EXPECT_EQ(CgroupDirectory(*host, *path), std::nullopt);
-  // The agent's own group is "/" in its namespace; under a mount that starts above it that is not
-  // the mount point.
+  // The agent's own group is "/" in its namespace, but not the mount point of a mount that starts
+  // above the group.
   EXPECT_EQ(CgroupDirectory(*host, "/"), std::nullopt);
   EXPECT_EQ(*CgroupDirectory(*FindCgroupMount(mounts, "", "/sys/fs/cgroup"), "/"),
             "/sys/fs/cgroup");
 }
 
-TEST(CgroupPathsTest, ContainerWithoutNamespaceShowsItsGroupAsTheMountsRoot) {
+TEST(CgroupPathsTest, ContainerWithoutNamespaceHasItsGroupAsMountRoot) {
   const CgroupMount mount{.v2 = false,
                           .controllers = {"memory"},
                           .root = "/docker/abc",
@@ -116,7 +116,7 @@ TEST(CgroupPathsTest, EscapedMountPointIsReadable) {
   EXPECT_EQ((*mounts)[0].mount_point, "/my groups");
 }
 
-TEST(CgroupPathsTest, LinesCutShortAreErrors) {
+TEST(CgroupPathsTest, TruncatedLinesAreErrors) {
   EXPECT_FALSE(ParseCgroupMounts("25 23 0:22 / /sys/fs/cgroup rw\n").ok());
   EXPECT_FALSE(ParseCgroupMounts("25 23 0:22 / - cgroup2 cgroup2 rw\n").ok());
   EXPECT_FALSE(ParseCgroupMounts("25 23 0:22 / /x rw - cgroup2 cgroup2\n").ok());
@@ -126,7 +126,7 @@ TEST(CgroupPathsTest, LinesCutShortAreErrors) {
   EXPECT_FALSE(ParseCgroupMembership("0::relative\n").ok());
 }
 
-TEST(CgroupPathsTest, PathMayHoldAColonAndARemovedGroupKeepsItsName) {
+TEST(CgroupPathsTest, PathMayContainAColonAndARemovedGroupKeepsItsName) {
   const auto memberships = ParseCgroupMembership("0::/user.slice/a:b (deleted)\n");
   ASSERT_TRUE(memberships.ok()) << memberships.status();
   EXPECT_EQ((*memberships)[0].path, "/user.slice/a:b");

@@ -43,7 +43,7 @@ TEST_F(AdminHttpTest, HealthIsOkWhileTheProcessLives) {
   EXPECT_EQ(answer->body, "ok\n");
 }
 
-TEST_F(AdminHttpTest, UnreadyProcessSaysWhy) {
+TEST_F(AdminHttpTest, UnreadyProcessReportsTheReason) {
   EXPECT_EQ(Get("/readyz")->status, 200);
   reason_ = "no snapshot yet";
   const auto answer = Get("/readyz");
@@ -64,7 +64,7 @@ TEST_F(AdminHttpTest, UnknownPathListsTheKnownOnes) {
   EXPECT_THAT(answer->body, HasSubstr("/metrics, /healthz and /readyz"));
 }
 
-TEST_F(AdminHttpTest, PortInUseIsRefusedByName) {
+TEST_F(AdminHttpTest, ErrorNamesThePortInUse) {
   const std::string address = absl::StrCat("127.0.0.1:", server_->port());
   const auto second = AdminHttp::Start(address, page_, [] { return ""; });
   ASSERT_FALSE(second.ok());

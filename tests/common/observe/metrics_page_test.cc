@@ -35,7 +35,7 @@ std::string FullPage() {
   return page.Render();
 }
 
-TEST(MetricsPageTest, BuildAndProcessAreThereUnasked) {
+TEST(MetricsPageTest, BuildInfoAndProcessMetricsAreAlwaysPresent) {
   const std::string page = MetricsPage("trunkline-test").Render();
   EXPECT_THAT(page,
               HasSubstr(std::string("trunkline_build_info{program=\"trunkline-test\",version=\"") +
@@ -47,7 +47,7 @@ TEST(MetricsPageTest, BuildAndProcessAreThereUnasked) {
   EXPECT_THAT(page, ContainsRegex("trunkline_process_start_time_seconds 1[0-9.e+]+"));
 }
 
-TEST(MetricsPageTest, FamilyOfSeveralAddsHasOneHead) {
+TEST(MetricsPageTest, FamilyOfSeveralSamplesHasOneHeader) {
   const std::string page = FullPage();
   const size_t head = page.find("# TYPE trunkline_flows_total counter\n");
   ASSERT_NE(head, std::string::npos);
@@ -77,7 +77,7 @@ TEST(MetricsPageTest, CollectorsRunAtEachScrape) {
   EXPECT_THAT(page.Render(), HasSubstr("trunkline_scrapes 2\n"));
 }
 
-TEST(MetricsPageTest, PromtoolFindsNothing) {
+TEST(MetricsPageTest, PromtoolAcceptsThePage) {
   if (system("command -v promtool >/dev/null 2>&1") != 0)
     GTEST_SKIP() << "promtool is not installed";
   test::ScratchFolder folder;

@@ -64,7 +64,7 @@ TEST_F(ProgramTest, UnknownFlagIsNamed) {
   EXPECT_THAT(output, HasSubstr("--frobnicate"));
 }
 
-TEST_F(ProgramTest, GoodConfigIsConfirmed) {
+TEST_F(ProgramTest, ValidConfigIsConfirmed) {
   const std::string path = GoodConfig();
   const auto [exit_code, output] = Run({"--check-config", "--config", path});
   EXPECT_EQ(exit_code, 0);
@@ -90,7 +90,7 @@ TEST_F(ProgramTest, MissingFileIsNamed) {
   EXPECT_THAT(output, HasSubstr(folder_.File("none.yaml")));
 }
 
-TEST_F(ProgramTest, StopSignalEndsItInOrder) {
+TEST_F(ProgramTest, StopSignalEndsTheProgramInOrder) {
   for (const int signal : {SIGTERM, SIGINT}) {
     ChildProcess program(Command({"--config", GoodConfig()}));
     EXPECT_EQ(program.ReadLine(), "id p1 descriptors raised");
@@ -101,7 +101,7 @@ TEST_F(ProgramTest, StopSignalEndsItInOrder) {
   }
 }
 
-TEST_F(ProgramTest, SecondStopSignalEndsItAtOnce) {
+TEST_F(ProgramTest, SecondStopSignalEndsTheProgramAtOnce) {
   ChildProcess program(Command({"--config", GoodConfig("hangs")}));
   program.ReadLine();
   program.Signal(SIGTERM);
@@ -117,7 +117,7 @@ TEST_F(ProgramTest, SoftDescriptorLimitIsRaised) {
   EXPECT_EQ(program.ReadLine(), "id p1 descriptors raised");
 }
 
-TEST_F(ProgramTest, LogFieldOfTheConfigIsObeyed) {
+TEST_F(ProgramTest, LogFieldOfTheConfigApplies) {
   ChildProcess program(
       Command({"--config", GoodConfig("p1", "log: {format: json, level: debug}\n")}));
   program.ReadLine();
@@ -129,7 +129,7 @@ TEST_F(ProgramTest, LogFieldOfTheConfigIsObeyed) {
 TEST_F(ProgramTest, FailureIsLoggedAndExitsWithOne) {
   const auto [exit_code, output] = Run({"--config", GoodConfig("fails")});
   EXPECT_EQ(exit_code, 1);
-  EXPECT_THAT(output, HasSubstr("error program-under-test: it failed as told"));
+  EXPECT_THAT(output, HasSubstr("error program-under-test: failed as configured"));
 }
 
 }  // namespace

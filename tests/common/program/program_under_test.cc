@@ -1,4 +1,4 @@
-// A main that starts, says what it was given, and stops. program_test runs it.
+// A program for program_test: starts, prints its id and stops.
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -13,7 +13,7 @@ int main(int argc, char** argv) {
   trunkline::v1::ProxyConfig config;
   trunkline::Program program("program-under-test", "Starts and stops.");
   if (auto exit_code = program.Start(argc, argv, &config)) return *exit_code;
-  if (config.proxy_id() == "fails") return program.Fail("it failed as told");
+  if (config.proxy_id() == "fails") return program.Fail("failed as configured");
 
   raise(SIGPIPE);
   rlimit limit;
