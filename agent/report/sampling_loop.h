@@ -29,8 +29,7 @@ class SamplingLoop {
   static constexpr absl::Duration kSlowPeriod = absl::Seconds(1);
   // Fast samples take one part in this many of the time, unless kLongestFastPeriod is too short.
   static constexpr int kTimeBetweenOverCost = 100;
-  // Crossings are detected and reported over this window, in which a 10 ms tick of /proc is only 2
-  // %.
+  // Crossings are detected and reported over this window, of which a 10 ms tick of /proc is 2%.
   static constexpr absl::Duration kCrossingWindow = absl::Milliseconds(500);
   // Regular reports cover at most this window, even if they are further apart.
   static constexpr absl::Duration kMaxWindow = RateWindow::kLongest;

@@ -55,8 +55,8 @@ uint64_t PortWatch::ChangeThatMatters(uint64_t in_use) const {
 }
 
 bool PortWatch::Due(MonotonicTime now) const {
-  if (!looked_at_.has_value()) return true;
-  const absl::Duration since = now - *looked_at_;
+  if (!dumped_at_.has_value()) return true;
+  const absl::Duration since = now - *dumped_at_;
   const auto reached = [&](const Pace& pace) {
     return since >= std::clamp(cost_ * pace.time_between_over_cost, kPeriod, pace.longest);
   };
@@ -68,8 +68,8 @@ bool PortWatch::Due(MonotonicTime now) const {
   return change >= ChangeThatMatters(*sockets_);
 }
 
-void PortWatch::Look(MonotonicTime now) {
-  looked_at_ = now;
+void PortWatch::Update(MonotonicTime now) {
+  dumped_at_ = now;
   sockets_ = SocketsInUse();
   absl::StatusOr<SocketDump> dump = dump_(ports_);
   cost_ = dump.ok() ? dump->cost : absl::ZeroDuration();
@@ -100,7 +100,7 @@ void PortWatch::Run() {
     sched_setscheduler(0, SCHED_IDLE, &none);
   }
   while (true) {
-    if (const MonotonicTime now = MonotonicNow(); Due(now)) Look(now);
+    if (const MonotonicTime now = MonotonicNow(); Due(now)) Update(now);
     absl::MutexLock lock(&mutex_);
     if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kPeriod)) return;
   }

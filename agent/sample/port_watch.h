@@ -46,8 +46,8 @@ class PortWatch {
   static constexpr Pace kChanged = {200, absl::Seconds(10)};
   static_assert(kChanged.time_between_over_cost < kCalm.time_between_over_cost &&
                 kPeriod <= kChanged.longest && kChanged.longest < kCalm.longest);
-  // The number of sockets has changed if it differs by an eighth of the smallest connection limit,
-  // which utilization refers to. Without limits, it must differ by a quarter and by 1,000.
+  // A dump is due early if the number of sockets changed by an eighth of the smallest connection
+  // limit, which utilization refers to. Without limits, by a quarter and by at least 1,000.
   static constexpr uint64_t kLimitOverChange = 8;
   static constexpr uint64_t kSocketsOverChange = 4;
   static constexpr uint64_t kFewSockets = 1000;
@@ -65,10 +65,10 @@ class PortWatch {
   void Start();
   void Stop();
 
-  // For the thread and for tests: whether the next dump is due.
+  // Returns whether the next dump is due. Called by the thread and by tests.
   bool Due(MonotonicTime now) const;
   // Dumps the sockets of every port. A failed dump keeps the last counts.
-  void Look(MonotonicTime now);
+  void Update(MonotonicTime now);
 
   // Returns nullopt before the first dump and for a port that is not watched.
   std::optional<PortCount> Latest(uint16_t port) const;
@@ -84,9 +84,9 @@ class PortWatch {
   std::vector<uint16_t> ports_;
   const uint64_t smallest_limit_;
   const Dump dump_;
-  // Confined to the thread that calls Due and Look.
+  // Confined to the thread that calls Due and Update.
   std::map<uint16_t, ConnectionBytes> bytes_;
-  std::optional<MonotonicTime> looked_at_;
+  std::optional<MonotonicTime> dumped_at_;
   absl::Duration cost_;
   std::optional<uint64_t> sockets_;
 

@@ -28,13 +28,13 @@ class PortWatchPaceTest : public ::testing::Test {
                 absl::StrCat("sockets: used 9\nTCP: inuse ", count - 100, " orphan 0 tw 4\n"));
     root_.Write("/proc/net/sockstat6", "TCP6: inuse 100\nUDP6: inuse 1\n");
   }
-  // Returns when the watch is due again after a dump at 0, within ten minutes.
-  int NextLook(absl::Duration cost) {
+  // Dumps at 0 s for `cost` and returns the second at which the next dump is due, at most 600.
+  int NextDump(absl::Duration cost) {
     dump_.cost = cost;
-    watch_.Look(At(0));
-    return NextTurn();
+    watch_.Update(At(0));
+    return NextDue();
   }
-  int NextTurn() {
+  int NextDue() {
     int second = 1;
     while (second < 600 && !watch_.Due(At(second))) ++second;
     return second;
@@ -50,35 +50,35 @@ class PortWatchPaceTest : public ::testing::Test {
 TEST_F(PortWatchPaceTest, ExpensiveDumpsAreRare) {
   HaveSockets(1000);
   EXPECT_TRUE(watch_.Due(At(0))) << "nothing is known yet";
-  EXPECT_EQ(NextLook(absl::ZeroDuration()), 1);
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10) << "10 ms each 10 s is a thousandth";
-  EXPECT_EQ(NextLook(absl::Seconds(1)), 60) << "a minute at the most";
+  EXPECT_EQ(NextDump(absl::ZeroDuration()), 1);
+  EXPECT_EQ(NextDump(absl::Milliseconds(10)), 10) << "10 ms every 10 s is a thousandth";
+  EXPECT_EQ(NextDump(absl::Seconds(1)), 60) << "one minute at most";
 }
 
 // Without this, a socket dump visited 131,000 sockets in TIME_WAIT every ten seconds although
 // nothing had changed.
 TEST_F(PortWatchPaceTest, ChangedNumberOfSocketsMakesADumpDueEarly) {
   HaveSockets(8000);
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  EXPECT_EQ(NextDump(absl::Milliseconds(10)), 10);
   HaveSockets(9999);
-  EXPECT_EQ(NextTurn(), 10) << "not a quarter";
+  EXPECT_EQ(NextDue(), 10) << "less than a quarter";
   HaveSockets(10000);
-  EXPECT_EQ(NextTurn(), 2) << "10 ms each 2 s is a two-hundredth";
+  EXPECT_EQ(NextDue(), 2) << "10 ms every 2 s is a two-hundredth";
   HaveSockets(6000);
-  EXPECT_EQ(NextTurn(), 2) << "fewer are a change as well";
+  EXPECT_EQ(NextDue(), 2) << "fewer are a change as well";
   HaveSockets(8000);
-  EXPECT_EQ(NextLook(absl::Seconds(1)), 60);
+  EXPECT_EQ(NextDump(absl::Seconds(1)), 60);
   HaveSockets(16000);
-  EXPECT_EQ(NextTurn(), 10) << "ten seconds at the most";
+  EXPECT_EQ(NextDue(), 10) << "ten seconds at most";
 }
 
 TEST_F(PortWatchPaceTest, ChangeOfFewSocketsIsIgnored) {
   HaveSockets(101);
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  EXPECT_EQ(NextDump(absl::Milliseconds(10)), 10);
   HaveSockets(1100);
-  EXPECT_EQ(NextTurn(), 10);
+  EXPECT_EQ(NextDue(), 10);
   HaveSockets(1101);
-  EXPECT_EQ(NextTurn(), 2);
+  EXPECT_EQ(NextDue(), 2);
 }
 
 // A server with a limit of 100 connections is full long before the host has 1,000 more sockets.
@@ -87,7 +87,7 @@ TEST_F(PortWatchPaceTest, ChangeIsRelativeToTheSmallestLimit) {
                     [this](const std::vector<uint16_t>&) { return dump_; });
   HaveSockets(8000);
   dump_.cost = absl::Milliseconds(10);
-  limited.Look(At(0));
+  limited.Update(At(0));
   HaveSockets(8011);
   EXPECT_FALSE(limited.Due(At(5)));
   HaveSockets(8012);
@@ -95,15 +95,15 @@ TEST_F(PortWatchPaceTest, ChangeIsRelativeToTheSmallestLimit) {
 }
 
 TEST_F(PortWatchPaceTest, HostWithoutSocketCountsCountsAsChanged) {
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 2);
+  EXPECT_EQ(NextDump(absl::Milliseconds(10)), 2);
   HaveSockets(1000);
-  EXPECT_EQ(NextTurn(), 2) << "it told nothing at the look";
+  EXPECT_EQ(NextDue(), 2) << "the first dump had no socket count to compare with";
 }
 
 TEST_F(PortWatchPaceTest, HostWithoutIpv6HasASocketCount) {
   HaveSockets(1000);
   root_.Remove("/proc/net/sockstat6");
-  EXPECT_EQ(NextLook(absl::Milliseconds(10)), 10);
+  EXPECT_EQ(NextDump(absl::Milliseconds(10)), 10);
 }
 
 // One dump covers all services, so that its cost does not grow with their number.
@@ -113,7 +113,7 @@ TEST(PortWatchTest, ManyServicesCostNoMoreThanOne) {
     asked.push_back(ports);
     return SocketDump{.cost = absl::Milliseconds(1), .ports = {}};
   });
-  watch.Look(At(0));
+  watch.Update(At(0));
   EXPECT_TRUE(watch.Due(At(1)));
   EXPECT_EQ(asked, (std::vector<std::vector<uint16_t>>{{2, 3, 4}}));
 }
@@ -123,13 +123,13 @@ TEST(PortWatchTest, BytesOfChangingSocketsAddUp) {
   dump.ports[kPort] = {.established = 1, .sockets = {{.cookie = 1, .sent_bytes = 100}}};
   PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
   EXPECT_FALSE(watch.Latest(kPort).has_value());
-  watch.Look(At(1));
+  watch.Update(At(1));
   EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "what was there before the start does not count";
   // The first socket grew by 50, and a second appeared with 20.
   dump.ports[kPort] = {
       .established = 2,
       .sockets = {{.cookie = 1, .sent_bytes = 150}, {.cookie = 2, .received_bytes = 20}}};
-  watch.Look(At(2));
+  watch.Update(At(2));
   EXPECT_EQ(watch.Latest(kPort)->bytes, 70u);
   EXPECT_EQ(watch.Latest(kPort)->established, 2u);
   EXPECT_EQ(watch.Latest(kPort)->at, At(2));
@@ -140,10 +140,10 @@ TEST(PortWatchTest, PortThatLostItsLastConnectionHasNone) {
   SocketDump dump;
   dump.ports[kPort].established = 3;
   PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
-  watch.Look(At(1));
+  watch.Update(At(1));
   EXPECT_EQ(watch.Latest(kPort)->established, 3u);
   dump.ports.clear();
-  watch.Look(At(2));
+  watch.Update(At(2));
   EXPECT_EQ(watch.Latest(kPort)->established, 0u);
 }
 
@@ -156,9 +156,9 @@ TEST(PortWatchTest, RefusedDumpKeepsTheLastCount) {
                     dump.ports[kPort].established = 7;
                     return dump;
                   });
-  watch.Look(At(1));
+  watch.Update(At(1));
   refused = true;
-  watch.Look(At(2));
+  watch.Update(At(2));
   EXPECT_TRUE(watch.Due(At(3)));
   EXPECT_EQ(watch.Latest(kPort)->established, 7u);
   EXPECT_EQ(watch.Latest(kPort)->at, At(1));
@@ -197,7 +197,7 @@ TEST(PortWatchTest, StopRestoresThePriorityOfADumpInFlight) {
 
 TEST(PortWatchTest, WithoutPortsThereAreNoDumps) {
   PortWatch watch(kHost, {}, kNoLimit, [](const std::vector<uint16_t>&) {
-    ADD_FAILURE() << "there is no port to ask for";
+    ADD_FAILURE() << "a dump without ports";
     return SocketDump();
   });
   watch.Start();
