@@ -1,5 +1,5 @@
-// When a load stream says something: what changed, at most every 50 ms a service, and every 2 s
-// what did not, so that the other end knows that it is still so.
+// When a load stream sends a report: a changed load at most every 50 ms per service, and an
+// unchanged one every 2 s, so that the proxy knows that it still holds.
 //
 // Pure. Externally synchronized.
 #pragma once
@@ -17,37 +17,39 @@ class LoadPacer {
  public:
   static constexpr absl::Duration kGap = absl::Milliseconds(kInbandReportGapMillis);
   static constexpr absl::Duration kRepeat = absl::Milliseconds(kInbandReportRepeatMillis);
-  // Thousandths of utilization that are no news: measured over half a second, it trembles more.
-  static constexpr uint32_t kNoNews = 10;
+  // Thousandths by which utilization must change to be reported: it is measured over half a second,
+  // which is noisier than that.
+  static constexpr uint32_t kMinChange = 10;
 
-  explicit LoadPacer(size_t services) : said_(services) {}
+  explicit LoadPacer(size_t services) : sent_(services) {}
 
-  // Whether `load` of the service should be said now; nothing counts as said by asking.
+  // Whether `load` of the service should be sent now. Does not count as sending it.
   bool Due(size_t service, const ServerLoad& load, MonotonicTime now) const {
-    const Said& last = said_[service];
+    const Sent& last = sent_[service];
     if (!last.ever) return true;
     const absl::Duration age = now - last.at;
-    return age >= kRepeat || (age >= kGap && IsNews(last.load, load));
+    return age >= kRepeat || (age >= kGap && Changed(last.load, load));
   }
-  void Say(size_t service, const ServerLoad& load, MonotonicTime now) {
-    said_[service] = {.ever = true, .load = load, .at = now};
+  void OnSent(size_t service, const ServerLoad& load, MonotonicTime now) {
+    sent_[service] = {.ever = true, .load = load, .at = now};
   }
 
  private:
-  struct Said {
+  struct Sent {
     bool ever = false;
     ServerLoad load;
     MonotonicTime at;
   };
 
-  static bool IsNews(const ServerLoad& was, const ServerLoad& is) {
+  static bool Changed(const ServerLoad& was, const ServerLoad& is) {
     const bool became_known =
         (was.utilization == ServerLoad::kUnknown) != (is.utilization == ServerLoad::kUnknown);
-    return was.active != is.active || became_known || was.utilization + kNoNews <= is.utilization ||
-           is.utilization + kNoNews <= was.utilization;
+    return was.active != is.active || became_known ||
+           was.utilization + kMinChange <= is.utilization ||
+           is.utilization + kMinChange <= was.utilization;
   }
 
-  std::vector<Said> said_;
+  std::vector<Sent> sent_;
 };
 
 }  // namespace trunkline

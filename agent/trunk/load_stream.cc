@@ -5,22 +5,22 @@
 namespace trunkline {
 namespace {
 
-constexpr int kStatusSpeaks = 200;
+constexpr int kStatusOk = 200;
 
 }  // namespace
 
 LoadStream::LoadStream(EventLoop& loop, const TrunkConnection& trunk,
                        const std::vector<LocalService>& services, const TrafficTable& traffic,
-                       Counter& words, Owner& owner)
+                       Counter& reports, Owner& owner)
     : loop_(loop),
       trunk_(trunk),
       services_(services),
       traffic_(traffic),
-      words_(words),
+      reports_(reports),
       owner_(owner),
       pacer_(services.size()) {}
 
-void LoadStream::OnHeaders(int) { session()->Respond(this, kStatusSpeaks); }
+void LoadStream::OnRequest(Http2ServerSession& session) { session.Respond(this, kStatusOk); }
 
 void LoadStream::Tick() {
   for (size_t i = 0; i < services_.size(); ++i) {
@@ -36,14 +36,14 @@ void LoadStream::End() {
 Http2Stream::Pull LoadStream::PullData(uint8_t* to, size_t capacity, size_t* size) {
   if (ending_) return Pull::kLast;
   for (size_t i = 0; i < services_.size(); ++i) {
-    // The peer's window is nearly full: the next tick goes on with those that were not said.
+    // No room for another line: the next tick continues with the services that are left.
     if (capacity - *size < kMaxLoadLineBytes) break;
     const ServerLoad load = traffic_.Load(i);
     if (!pacer_.Due(i, load, loop_.now())) continue;
-    pacer_.Say(i, load, loop_.now());
+    pacer_.OnSent(i, load, loop_.now());
     const size_t line = WriteInbandReport({services_[i].name, load}, to + *size);
     *size += line;
-    if (line > 0) words_.Add();
+    if (line > 0) reports_.Add();
   }
   return *size > 0 ? Pull::kMore : Pull::kNothing;
 }

@@ -8,15 +8,15 @@
 namespace trunkline {
 namespace {
 
-// The proxy ends idle flows; this only bounds what a proxy that never does leaves behind.
+// The proxy ends idle flows; this only bounds the streams of a proxy that never does.
 constexpr absl::Duration kIdleTimeout = absl::Hours(7 * 24);
-// A full accept queue empties at the server's pace; asking more often would only burn its CPU.
+// A full accept queue empties at the server's pace; dialing more often would only burn its CPU.
 constexpr absl::Duration kQueueFullWait = absl::Milliseconds(5);
 constexpr int kStatusConnected = 200;
 constexpr int kStatusNotConnected = 503;
 
-// A refused connect is ECONNREFUSED; these come only after the server had taken it.
-bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
+// A refused connect is ECONNREFUSED; these errors come only after the server accepted.
+bool AcceptedAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 }  // namespace
 
@@ -36,8 +36,10 @@ LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
   CountBytes(&traffic_.bytes_to_proxy, &traffic_.bytes_from_proxy);
 }
 
-// The stream is attached: it can be answered from here on.
-void LocalConnection::OnHeaders(int) { Connect(); }
+void LocalConnection::OnRequest(Http2ServerSession& session) {
+  answerer_ = &session;
+  Connect();
+}
 
 void LocalConnection::Connect() {
   if (done()) return;
@@ -48,7 +50,7 @@ void LocalConnection::Connect() {
       return;
     case ConnectState::kInProgress:
       connecting_ = std::move(result.fd);
-      loop().Add(connecting_.get(), EPOLLOUT | EPOLLET, this);
+      if (!loop().Add(connecting_.get(), EPOLLOUT | EPOLLET, this).ok()) return OnUnwatchable();
       loop().Arm(connect_timer_, deadline_ - loop().now());
       return;
     case ConnectState::kRetryLater:
@@ -71,7 +73,7 @@ void LocalConnection::OnEvents(uint32_t events) {
     return;
   }
   const int error = SocketError(connecting_.get());
-  if (error != 0 && !TakenAndReset(error)) {
+  if (error != 0 && !AcceptedAndReset(error)) {
     Refuse();
     return;
   }
@@ -79,8 +81,8 @@ void LocalConnection::OnEvents(uint32_t events) {
   OnConnected(std::move(connecting_));
 }
 
-// The client left while the connect was under way. If the server has taken it meanwhile, it gets
-// what the client had sent and sees it leave, as over a direct connection.
+// The client left during the connect. If the server has accepted meanwhile, it gets the client's
+// bytes and sees the client leave, as over a direct connection.
 void LocalConnection::OnClosed(uint32_t error_code) {
   if (connecting_ && IsConnected(connecting_.get())) Adopt(std::move(connecting_));
   StreamBridge::OnClosed(error_code);
@@ -90,7 +92,7 @@ void LocalConnection::OnConnected(UniqueFd fd) {
   connect_timer_.Cancel();
   traffic_.reachable.Set(1);
   traffic_.connect_latency.Record(loop().now().nanos() - started_.nanos());
-  session()->Respond(this, kStatusConnected);
+  answerer_->Respond(this, kStatusConnected);
   Adopt(std::move(fd));
 }
 
@@ -114,8 +116,14 @@ void LocalConnection::OnFlush() {
 void LocalConnection::Refuse() {
   traffic_.errors_connect.Add();
   traffic_.reachable.Set(0);
-  if (attached()) session()->Respond(this, kStatusNotConnected);
+  if (attached()) answerer_->Respond(this, kStatusNotConnected);
   Abort(End::kShutdown);
+}
+
+// This host is out of epoll watches: the server is not at fault, but another endpoint may do.
+void LocalConnection::OnUnwatchable() {
+  if (attached()) answerer_->Respond(this, kStatusNotConnected);
+  Abort(End::kUnwatchable);
 }
 
 void LocalConnection::OnLoadChanged(bool is_load) { traffic_.load_streams.Add(is_load ? 1 : -1); }
@@ -129,7 +137,8 @@ void LocalConnection::OnDone(End end) {
   if (is_load()) traffic_.load_streams.Add(-1);
   if (end == End::kClean) traffic_.successes.Add();
   if (end == End::kSocketReset) traffic_.errors_reset.Add();
-  owner_.OnConnectionGone(*this);
+  if (end == End::kUnwatchable) traffic_.errors_connect.Add();
+  owner_.OnConnectionGone(*this, end);
 }
 
 }  // namespace trunkline

@@ -1,9 +1,9 @@
-// One stream of a trunk, handed to the local server: connect, answer the proxy, carry bytes until
-// both sides ended.
+// One stream of a trunk, handed to the local server: connects, answers the proxy and carries bytes
+// until both sides ended.
 //
-// 200 goes back only once the server has taken the connection, 503 when it has not: that is what
-// makes a second try at another endpoint safe. A unix server whose accept queue is full is asked
-// again until the connect time-out.
+// The proxy gets 200 only after the server accepted the connection, and 503 if it did not; that
+// makes a retry at another endpoint safe. A unix server whose accept queue is full is dialed again
+// until the connect timeout.
 //
 // Confined to its worker's loop; owned by its TrunkWorker.
 #pragma once
@@ -12,6 +12,7 @@
 #include <string>
 
 #include "agent/sample/service_traffic.h"
+#include "common/http2/http2_server_session.h"
 #include "common/net/socket.h"
 #include "common/trunk/stream_bridge.h"
 
@@ -19,25 +20,25 @@ namespace trunkline {
 
 class LocalConnection final : public StreamBridge, private Flushable {
  public:
-  // Takes the object away when it is done.
   class Owner {
    public:
     virtual ~Owner() = default;
-    virtual void OnConnectionGone(LocalConnection& connection) = 0;
+    // The connection ended: retire it.
+    virtual void OnConnectionGone(LocalConnection& connection, End end) = 0;
   };
 
-  // References outlive the connection. `preface`: what the server gets before the client's bytes.
+  // References outlive the connection. The server gets `preface` before the client's bytes.
   LocalConnection(EventLoop& loop, const SocketAddress& target, absl::Duration connect_timeout,
                   std::string preface, ServiceTraffic& traffic, Owner& owner);
 
   size_t table_index = 0;  // the owner's
 
  private:
-  void OnHeaders(int status) override;
+  void OnRequest(Http2ServerSession& session) override;
   void OnClosed(uint32_t error_code) override;
   void OnEvents(uint32_t events) override;
   void OnDone(End end) override;
-  // Has all that came with the stream's headers been handed over?
+  // Runs when all bytes that came with the stream's headers have been handed over.
   void OnFlush() override;
   void OnLoadChanged(bool is_load) override;
 
@@ -45,11 +46,13 @@ class LocalConnection final : public StreamBridge, private Flushable {
   void OnConnected(UniqueFd fd);
   void Adopt(UniqueFd fd);
   void Refuse();
+  void OnUnwatchable();
 
   const SocketAddress& target_;
   const std::string preface_;
   ServiceTraffic& traffic_;
   Owner& owner_;
+  Http2ServerSession* answerer_ = nullptr;  // valid while attached()
   const MonotonicTime deadline_;
   const MonotonicTime started_;
   UniqueFd connecting_;

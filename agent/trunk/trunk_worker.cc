@@ -15,23 +15,24 @@
 namespace trunkline {
 namespace {
 
-// Trunks of one worker; a proxy worker opens at most a few each, so this is far above any sane
-// cluster.
+// Trunks of one worker. A proxy worker opens a few per agent, so no sane cluster comes close.
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
-// A proxy with wrong files dials again and again; its operator needs to read why once.
+// A proxy with wrong certificates redials for ever; its operator needs the reason only once.
 constexpr absl::Duration kTlsWarningInterval = absl::Seconds(10);
+constexpr absl::Duration kShortageWarningInterval = absl::Seconds(10);
 constexpr int kStatusUnknownService = 404;
 // Below the agent's own niceness; at -10 its passes got so short that p99 grew.
 constexpr int kNicenessBelowOwn = 4;
-// To a trunk that has its load stream, and one that is to end.
+// Refusals of a load stream: the trunk has one already, or is draining.
 constexpr int kStatusTooMany = 429;
-constexpr int kStatusEnding = 503;
+constexpr int kStatusDraining = 503;
 
-// Every flow of a server waits twice for the calling thread, and the server's threads once each: it
-// goes before them. Without the right to (CAP_SYS_NICE, RLIMIT_NICE) it stays as it is.
-void GoBeforeServers() {
-  // Linux: of this thread alone, and what it starts.
+// Every flow of a server waits for the calling thread twice and for the server's threads once, so
+// the calling thread gets priority over them. Without the right (CAP_SYS_NICE, RLIMIT_NICE) it
+// keeps its niceness.
+void RaisePriority() {
+  // On Linux this affects only the calling thread and the threads that it starts.
   errno = 0;
   const int own = getpriority(PRIO_PROCESS, 0);
   if (errno == 0) setpriority(PRIO_PROCESS, 0, own - kNicenessBelowOwn);
@@ -41,8 +42,8 @@ std::string_view HostOf(std::string_view authority) {
   return authority.substr(0, authority.rfind(':'));
 }
 
-// What tells the server of its client, if somebody wants that.
-std::string PrefaceFor(const LocalService& service, const ConnectFields& fields) {
+// The PROXY protocol header for the server; empty if neither the agent nor the stream asks for one.
+std::string ProxyHeaderFor(const LocalService& service, const ConnectFields& fields) {
   const ClientDescription client = ReadClient(fields);
   const bool always = service.proxy_protocol != ProxyVersion::kNone;
   return WriteProxyHeader(always ? service.proxy_protocol : client.version, client.addresses);
@@ -54,7 +55,8 @@ class TrunkWorker::Acceptor final : public EventHandler {
  public:
   Acceptor(TrunkWorker* worker, UniqueFd listener)
       : worker_(worker), listener_(std::move(listener)) {
-    worker_->loop_.Add(listener_.get(), EPOLLIN, this);
+    const absl::Status watched = worker_->loop_.Add(listener_.get(), EPOLLIN, this);
+    if (!watched.ok()) LogError("the agent accepts no trunks: {}", StdView(watched.message()));
   }
 
   void OnEvents(uint32_t) override {
@@ -65,14 +67,18 @@ class TrunkWorker::Acceptor final : public EventHandler {
     if (fd) {
       worker_->OnAccepted(std::move(fd));
     } else if (full || (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)) {
-      // Out of descriptors or room: peers wait in the kernel's queue.
-      worker_->loop_.Modify(listener_.get(), 0, this);
+      // Out of descriptors, or at the limit of trunks: peers wait in the kernel's accept queue.
+      Listen(0);
       worker_->loop_.Arm(pause_timer_, kAcceptPause);
     }
   }
 
  private:
-  void Resume() { worker_->loop_.Modify(listener_.get(), EPOLLIN, this); }
+  void Resume() { Listen(EPOLLIN); }
+  void Listen(uint32_t events) {
+    const absl::Status watched = worker_->loop_.Modify(listener_.get(), events, this);
+    if (!watched.ok()) worker_->WarnOfShortage(watched);
+  }
 
   TrunkWorker* const worker_;
   const UniqueFd listener_;
@@ -85,7 +91,7 @@ TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
     : options_(options), services_(services), targets_(targets), traffic_(traffic) {
   acceptor_ = std::make_unique<Acceptor>(this, std::move(listener));
   thread_ = std::thread([this] {
-    GoBeforeServers();
+    RaisePriority();
     loop_.Run();
   });
 }
@@ -107,7 +113,7 @@ void TrunkWorker::Drain() {
   });
 }
 
-// An event for the acceptor may be in the batch that is being handled.
+// The acceptor is retired, not deleted: this pass may hold an event for it.
 void TrunkWorker::StopAccepting() {
   accepting_ = false;
   if (acceptor_ != nullptr) loop_.Retire(std::move(acceptor_));
@@ -116,11 +122,11 @@ void TrunkWorker::StopAccepting() {
 void TrunkWorker::OnAccepted(UniqueFd fd) {
   counters_.trunks_accepted.Add();
   counters_.trunks.Add(1);
-  const TrunkConnection::Options options = {.session = {.role = Http2Session::Role::kServer,
-                                                        .max_streams = options_.max_streams,
-                                                        .window_budget = &windows_},
-                                            .offers_load = true,
-                                            .tls = options_.tls};
+  const TrunkConnection::Options options = {
+      .role = TrunkConnection::Role::kServer,
+      .session = {.max_streams = options_.max_streams, .window_budget = &windows_},
+      .offers_load = true,
+      .tls = options_.tls};
   TrunkConnection::Owner* const owner = this;
   trunks_.push_back(
       std::make_unique<TrunkConnection>(loop_, std::move(fd), options, owner, &counters_.trunk));
@@ -141,13 +147,17 @@ Http2Stream* TrunkWorker::OnConnect(TrunkConnection& trunk, std::string_view aut
   LocalConnection::Owner& owner = *this;
   auto connection = std::make_unique<LocalConnection>(
       loop_, targets_[index], options_.connect_timeout,
-      PrefaceFor(*service, trunk.session().connect_fields()), traffic, owner);
+      ProxyHeaderFor(*service, trunk.server_session().connect_fields()), traffic, owner);
   connection->table_index = connections_.size();
   connections_.push_back(std::move(connection));
   return connections_.back().get();
 }
 
-void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
+void TrunkWorker::OnConnectionGone(LocalConnection& connection, StreamBridge::End end) {
+  if (end == StreamBridge::End::kUnwatchable) {
+    WarnOfShortage(absl::ResourceExhaustedError(
+        "epoll cannot watch a connection to a local server; raise fs.epoll.max_user_watches"));
+  }
   const size_t index = connection.table_index;
   loop_.Retire(std::move(connections_[index]));
   if (index + 1 < connections_.size()) {
@@ -159,7 +169,7 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection) {
 
 Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
   if (!accepting_ || trunk.draining() || LoadStreamOf(trunk) != nullptr) {
-    *status = accepting_ && !trunk.draining() ? kStatusTooMany : kStatusEnding;
+    *status = accepting_ && !trunk.draining() ? kStatusTooMany : kStatusDraining;
     return nullptr;
   }
   LoadStream::Owner& owner = *this;
@@ -190,23 +200,35 @@ void TrunkWorker::OnLoadStreamGone(LoadStream& stream) {
   counters_.load_streams.Add(-1);
 }
 
-// Streams come from the proxy: which trunk to use is its business.
+// The proxy opens the streams, so it alone chooses between trunks.
 void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
   if (!trunk.draining()) return;
   if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
 }
 
-void TrunkWorker::WarnOfTls(const absl::Status& why) {
+void TrunkWorker::WarnOfTlsFailure(const absl::Status& why) {
   const uint64_t failures = counters_.trunk.tls_failures.Value();
   if (std::exchange(tls_failures_seen_, failures) == failures) return;
   if (loop_.now() < next_tls_warning_) return;
   next_tls_warning_ = loop_.now() + kTlsWarningInterval;
-  LogWarn("a trunk was refused: {}; {} so far", StdView(why.message()), failures);
+  LogWarn(
+      "trunk refused: TLS handshake failed: {}; {} failures so far, check the proxy's certificates",
+      StdView(why.message()), failures);
+}
+
+void TrunkWorker::WarnOfShortage(const absl::Status& why) {
+  if (loop_.now() < next_shortage_warning_) return;
+  next_shortage_warning_ = loop_.now() + kShortageWarningInterval;
+  LogWarn("this host is short of resources for trunks: {}", StdView(why.message()));
 }
 
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
-  if (!why.ok()) LogDebug("trunk ended: {}", StdView(why.message()));
-  WarnOfTls(why);
+  if (absl::IsResourceExhausted(why)) {
+    WarnOfShortage(why);
+  } else if (!why.ok()) {
+    LogDebug("trunk ended: {}", StdView(why.message()));
+  }
+  WarnOfTlsFailure(why);
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
   loop_.Retire(std::move(*it));

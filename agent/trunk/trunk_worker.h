@@ -1,10 +1,11 @@
-// One thread that ends trunks: its loop, its listening socket, its trunks and their local
+// One thread that terminates trunks: its loop, its listening socket, its trunks and their local
 // connections.
 //
-// A CONNECT names a service; one that is not configured is answered 404 and nothing is dialled: an
-// agent is never an open proxy. Thread-safe: the public calls, which post to the loop.
+// A CONNECT names a service. A service that is not configured is answered 404 and nothing is
+// dialed: an agent is never an open proxy.
 //
-// Where the system lets it, the thread runs at a niceness of 4 below the process's.
+// The public calls are thread-safe: they post to the loop. If the system allows it, the thread runs
+// at a niceness of 4 below the process's.
 #pragma once
 
 #include <memory>
@@ -29,7 +30,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
     size_t index = 0;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
-    const TrunkTls* tls = nullptr;  // outlives the worker; null: trunks are plain
+    const TrunkTls* tls = nullptr;  // outlives the worker; null: plain TCP
   };
   struct Counters {
     TrunkCounters trunk;
@@ -43,10 +44,10 @@ class TrunkWorker final : private TrunkConnection::Owner,
   // `services`, their resolved `targets` and `traffic` outlive the worker.
   TrunkWorker(Options options, UniqueFd listener, const std::vector<LocalService>& services,
               const std::vector<SocketAddress>& targets, TrafficTable& traffic);
-  // Stops at once.
+  // Resets all streams and joins the thread.
   ~TrunkWorker() override;
 
-  // Takes no new trunks and tells peers to open no more streams.
+  // Accepts no new trunks and tells peers to open no more streams.
   void Drain();
 
   const Counters& counters() const { return counters_; }
@@ -58,13 +59,14 @@ class TrunkWorker final : private TrunkConnection::Owner,
   Http2Stream* OnAskedForLoad(TrunkConnection& trunk, int* status) override;
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
-  void OnConnectionGone(LocalConnection& connection) override;
+  void OnConnectionGone(LocalConnection& connection, StreamBridge::End end) override;
   void OnLoadStreamGone(LoadStream& stream) override;
   void OnLoadTimer();
   LoadStream* LoadStreamOf(const TrunkConnection& trunk);
   void OnAccepted(UniqueFd fd);
   void StopAccepting();
-  void WarnOfTls(const absl::Status& why);
+  void WarnOfTlsFailure(const absl::Status& why);
+  void WarnOfShortage(const absl::Status& why);
 
   const Options options_;
   const std::vector<LocalService>& services_;
@@ -76,6 +78,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   bool accepting_ = true;
   uint64_t tls_failures_seen_ = 0;
   MonotonicTime next_tls_warning_;
+  MonotonicTime next_shortage_warning_;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
   std::vector<std::unique_ptr<LocalConnection>> connections_;

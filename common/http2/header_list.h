@@ -1,7 +1,6 @@
-// One header list while it is read: the few fields that the ends of a trunk act on.
+// The fields of one header list that the ends of a trunk act on, collected while it is read.
 //
-// Plain values; externally synchronized. What else a peer may say is nobody's business here, only
-// its size is counted.
+// Plain values; externally synchronized. Other fields are ignored, but count toward the size.
 #pragma once
 
 #include <charconv>
@@ -14,13 +13,13 @@ namespace trunkline {
 
 inline constexpr std::string_view kClientField = "trunkline-client";
 inline constexpr std::string_view kProxyProtocolField = "trunkline-proxy-protocol";
-// Of each side; a longer list costs its stream.
+// The limit that each side announces; a longer list resets its stream.
 inline constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
 
-// What a CONNECT may say of its client, beside where it goes; empty: nothing. See client_fields.h.
+// Fields by which a CONNECT describes its client; see client_fields.h. Empty: absent.
 struct ConnectFields {
-  std::string client;          // trunkline-client, another one for each stream
-  std::string proxy_protocol;  // trunkline-proxy-protocol, the same for many
+  std::string client;          // trunkline-client, different for each stream
+  std::string proxy_protocol;  // trunkline-proxy-protocol, the same for many streams
 };
 
 struct HeaderList {
@@ -31,7 +30,7 @@ struct HeaderList {
   int status = 0;
   size_t bytes = 0;
 
-  // Strings keep their room: most lists of a trunk are alike.
+  // Strings keep their capacity: most lists of a trunk are alike.
   void Clear() {
     method.clear();
     authority.clear();
@@ -42,7 +41,7 @@ struct HeaderList {
     bytes = 0;
   }
 
-  // False: the list is longer than we said we take (RFC 9113, 10.5.1); no more of it is looked at.
+  // Returns false if the list is longer than the announced limit (RFC 9113, 10.5.1).
   bool Add(std::string_view name, std::string_view value) {
     constexpr size_t kFieldOverheadBytes = 32;  // RFC 9113, 6.5.2
     bytes += name.size() + value.size() + kFieldOverheadBytes;

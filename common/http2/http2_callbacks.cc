@@ -27,8 +27,7 @@ int Http2Session::Callbacks::OnBeginHeaders(nghttp2_session*, const nghttp2_fram
                                             void* user_data) {
   Http2Session* self = Session(user_data);
   if (frame->hd.type == NGHTTP2_PUSH_PROMISE) {
-    // Switched off in our SETTINGS, which nghttp2 enforces only when the peer has acknowledged
-    // them.
+    // Our SETTINGS forbid it, but nghttp2 enforces them only once the peer has acknowledged them.
     self->EndWith(NGHTTP2_PROTOCOL_ERROR);
     return 0;
   }
@@ -57,8 +56,7 @@ int Http2Session::Callbacks::OnFrame(nghttp2_session*, const nghttp2_frame* fram
   const int32_t id = frame->hd.stream_id;
   switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-      if (frame->headers.cat == NGHTTP2_HCAT_REQUEST) self->OnRequest(id);
-      if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) self->OnLaterHeaders(id);
+      self->OnHeaders(id, frame->headers.cat);
       break;
     case NGHTTP2_GOAWAY:
       self->listener_->OnGoAway(frame->goaway.last_stream_id);
@@ -75,7 +73,7 @@ int Http2Session::Callbacks::OnFrame(nghttp2_session*, const nghttp2_frame* fram
       self->Charge(self->peer_resets_, 1);
       break;
     case NGHTTP2_DATA:
-      // One that ends its stream says something, once.
+      // An empty frame that ends its stream carries information, once.
       if (frame->hd.length == 0 && !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
         self->Charge(self->empty_frames_, 1);
       }
@@ -88,26 +86,24 @@ int Http2Session::Callbacks::OnFrame(nghttp2_session*, const nghttp2_frame* fram
   return 0;
 }
 
-// A refusal is the whole answer: RFC 9113, 8.1, lets the server end the request that is still
-// open. Submitted earlier, the reset would overtake the answer.
-int Http2Session::Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* frame,
+int Http2Session::Callbacks::OnFrameSent(nghttp2_session*, const nghttp2_frame* frame,
                                          void* user_data) {
   Http2Session* self = Session(user_data);
   const int32_t id = frame->hd.stream_id;
   if (frame->hd.type == NGHTTP2_GOAWAY) self->peer_error_ = frame->goaway.error_code;
   if (frame->hd.type == NGHTTP2_RST_STREAM) self->OnResetSent(id, frame->rst_stream.error_code);
-  const bool refusal = frame->hd.type == NGHTTP2_HEADERS &&
-                       (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) &&
-                       self->options_.role == Role::kServer;
-  const bool request_open = nghttp2_session_get_stream_remote_close(session, id) == 0;
-  if (refusal && request_open) self->resets_.emplace_back(id, NGHTTP2_NO_ERROR);
+  if (frame->hd.type == NGHTTP2_HEADERS) {
+    self->OnHeadersSent(id, (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0);
+  }
   return 0;
 }
 
 int Http2Session::Callbacks::OnDataChunk(nghttp2_session* session, uint8_t, int32_t id,
                                          const uint8_t* data, size_t size, void* user_data) {
-  nghttp2_session_consume_connection(session, size);
-  if (Http2Stream* stream = Session(user_data)->Find(id)) stream->OnData(data, size);
+  Http2Session* self = Session(user_data);
+  self->Require(nghttp2_session_consume_connection(session, size));
+  if (!self->status_.ok()) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if (Http2Stream* stream = self->Find(id)) stream->OnData(data, size);
   return 0;
 }
 

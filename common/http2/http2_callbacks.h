@@ -1,16 +1,24 @@
-// nghttp2's C functions of an Http2Session: what it hears of frames and streams becomes calls of
-// the session, here and nowhere else. No state, no threads of its own: confined to the session's
-// loop.
+// The C functions that nghttp2 calls for an Http2Session: they translate frames and stream events
+// into calls of the session. Stateless; confined to the session's loop.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
+
+#include <string_view>
 
 #include "common/http2/http2_session.h"
 
 namespace trunkline {
 
+// A header field whose name is a literal. nghttp2 copies the value.
+inline nghttp2_nv Http2Header(std::string_view name, std::string_view value, uint8_t flags = 0) {
+  return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
+          const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(value.data())), name.size(),
+          value.size(), static_cast<uint8_t>(NGHTTP2_NV_FLAG_NO_COPY_NAME | flags)};
+}
+
 struct Http2Session::Callbacks {
-  // All of them but Read, which goes with each source of DATA.
+  // Installs all of them except Read, which each source of DATA names.
   static void Install(nghttp2_session_callbacks* callbacks);
 
   // As nghttp2 documents them; `user_data` is the session.

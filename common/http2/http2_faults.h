@@ -1,7 +1,7 @@
-// What a peer of an Http2Session may do wrong or too often, and the error code for it.
+// Protocol errors and floods of a peer of an Http2Session, and the error codes for them.
 //
-// nghttp2 1.52 leaves floods that cost it no memory unbounded, and ends without a word, or with
-// INTERNAL_ERROR, where it bounds something. Values and pure functions; externally synchronized.
+// nghttp2 1.52 does not bound floods that cost it no memory, and where it bounds something it ends
+// silently or with INTERNAL_ERROR. Values and pure functions; externally synchronized.
 #pragma once
 
 #include <nghttp2/nghttp2.h>
@@ -11,14 +11,14 @@
 
 namespace trunkline {
 
-// What a peer may do at once, forgiven at a steady pace.
+// A token bucket: a burst that a peer may spend, refilled at a steady rate.
 class FrameAllowance {
  public:
   constexpr FrameAllowance(double burst, double per_second)
       : burst_(burst), per_second_(per_second) {}
 
   void Forgive(double seconds) { spent_ = std::max(0.0, spent_ - seconds * per_second_); }
-  // False: too much.
+  // Returns false if the peer exceeded its allowance.
   bool Spend(double cost) {
     spent_ += cost;
     return spent_ <= burst_;
@@ -30,26 +30,26 @@ class FrameAllowance {
   double spent_ = 0;
 };
 
-// Clients that abort are everyday life on a trunk that carries thousands; nghttp2's own limit (33 a
-// second) would take them for an attack. A peer that opens and resets faster than any proxy accepts
-// clients still is one.
+// Thousands of clients on a trunk abort every day; nghttp2's own limit of 33 per second would take
+// that for an attack. A peer that opens and resets streams faster than any proxy accepts clients
+// exceeds this one.
 inline constexpr FrameAllowance kResetAllowance{50'000, 20'000};
-// PING, SETTINGS, PRIORITY, DATA without bytes or end, and frames that earn their stream a reset:
-// they cost us work and carry nothing. A trunk sends a PING after seconds of silence; peers that
-// measure their round trip with PING send some hundreds a second.
+// PING, SETTINGS, PRIORITY, DATA without bytes or END_STREAM, and frames that reset their stream
+// cost work and carry nothing. A trunk sends a PING after seconds of silence; peers that measure
+// their round trip with PING send some hundreds per second.
 inline constexpr FrameAllowance kEmptyFrameAllowance{10'000, 1'000};
-// In such frames: the rest of a header list that is too long is decoded for nothing, up to 16 KiB a
-// frame.
+// The cost of a header list that is too long, in such frames: the rest of it is still decoded, up
+// to 16 KiB per frame.
 constexpr double kLongHeaderListCost = 100;
 
-// A stream's reset with this code says that the peer broke the protocol.
+// Returns true if resetting a stream with this code means that the peer violated the protocol.
 constexpr bool IsFault(uint32_t error_code) {
   return error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR ||
          error_code == NGHTTP2_STREAM_CLOSED || error_code == NGHTTP2_REFUSED_STREAM ||
          error_code == NGHTTP2_ENHANCE_YOUR_CALM;
 }
 
-// The code of the GOAWAY for an error of nghttp2 that it leaves us to tell the peer of.
+// The code of the GOAWAY for an error of nghttp2 that it does not report to the peer itself.
 constexpr uint32_t ErrorCodeOf(ssize_t error) {
   switch (error) {
     case NGHTTP2_ERR_FLOODED:

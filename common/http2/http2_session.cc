@@ -1,8 +1,10 @@
 #include "common/http2/http2_session.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/http2/http2_callbacks.h"
 
 namespace trunkline {
@@ -10,69 +12,82 @@ namespace {
 
 constexpr size_t kFrameHeadBytes = 9;
 constexpr size_t kQuantumBytes = 16 * 1024;  // a turn of the round robin: one full frame
-// Never the bottleneck of all streams together: bytes are taken off it as they arrive.
+// Large enough never to limit all streams together: bytes leave it as they arrive.
 constexpr int32_t kConnectionWindowBytes = 16 * 1024 * 1024;
-// Streams taken from the peer at a time. A stream of some 20 bytes costs a connect, which takes a
-// thousand times as long as parsing it: one read of a hostile peer could keep the loop from its
+// Requests accepted per call of Receive. A request of some 20 bytes costs a connect, which takes a
+// thousand times as long as parsing it: one read from a hostile peer could keep the loop from its
 // other trunks for a quarter of a second.
 constexpr size_t kRequestsPerReceive = 4;
-// Frames that wait to be written to a peer that does not read: an honest one has a few for each of
-// its streams, a hostile one earns answers and resets without end.
+// Frames queued for a peer that does not read. An honest peer has a few for each of its streams; a
+// hostile one provokes responses and resets without end.
 constexpr size_t kMaxQueuedFrames = 10'000;
 
-nghttp2_nv Header(std::string_view name, std::string_view value, uint8_t flags = 0) {
-  return {const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(name.data())),
-          const_cast<uint8_t*>(reinterpret_cast<const uint8_t*>(value.data())), name.size(),
-          value.size(), static_cast<uint8_t>(NGHTTP2_NV_FLAG_NO_COPY_NAME | flags)};
-}
+static_assert(StreamWindow::kMaxBytes < kConnectionWindowBytes,
+              "one unread stream must not close the connection's window");
+static_assert(kQuantumBytes <= StreamWindow::kInitialBytes);
 
 }  // namespace
 
-Http2Session::Http2Session(Options options, Listener* listener, OutputBuffer* output)
+Http2Session::Http2Session(const Options& options, Listener* listener, OutputBuffer* output)
     : options_(options),
       listener_(listener),
       output_(output),
       empty_frames_(kEmptyFrameAllowance),
-      peer_resets_(kResetAllowance) {
+      peer_resets_(kResetAllowance) {}
+
+void Http2Session::Start(Create create, nghttp2_settings_entry role_setting) {
   nghttp2_session_callbacks* callbacks = nullptr;
-  nghttp2_session_callbacks_new(&callbacks);
-  Callbacks::Install(callbacks);
   nghttp2_option* option = nullptr;
-  nghttp2_option_new(&option);
+  const bool allocated =
+      nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0;
+  TRUNKLINE_CHECK(allocated, "a failed allocation ends the process, as for operator new");
+  Callbacks::Install(callbacks);
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_no_closed_streams(option, 1);
-  // Ours is in its place, with the code that RFC 9113, 10.5 has for it.
+  // Replaced by kResetAllowance, whose error code is the one of RFC 9113, 10.5.
   nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, 1);
-  Start(callbacks, option);
+  const int created = create(&session_, callbacks, this, option, options_.memory);
+  TRUNKLINE_CHECK(created == 0, "a failed allocation ends the process, as for operator new");
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
-}
 
-void Http2Session::Start(nghttp2_session_callbacks* callbacks, nghttp2_option* option) {
   std::vector<nghttp2_settings_entry> settings = {
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, StreamWindow::kInitialBytes},
-      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderListBytes}};
-  if (options_.role == Role::kClient) {
-    nghttp2_session_client_new2(&session_, callbacks, this, option);
-    settings.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
-  } else {
-    nghttp2_session_server_new2(&session_, callbacks, this, option);
-    settings.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, options_.max_streams});
-  }
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, kMaxHeaderListBytes},
+      role_setting};
   if (options_.extension.value != 0) {
     settings.push_back({options_.extension.id, options_.extension.value});
   }
-  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size());
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindowBytes);
+  Require(nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), settings.size()));
+  Require(nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                                kConnectionWindowBytes));
 }
 
 Http2Session::~Http2Session() { nghttp2_session_del(session_); }
+
+void Http2Session::Fail(int code) {
+  if (!status_.ok()) return;
+  const std::string text = absl::StrCat("HTTP/2 session failed: ", nghttp2_strerror(code));
+  status_ =
+      code == NGHTTP2_ERR_NOMEM ? absl::ResourceExhaustedError(text) : absl::InternalError(text);
+  listener_->OnOutputWanted();
+}
+
+void Http2Session::FailIfFatal(int code) {
+  if (nghttp2_is_fatal(code)) Fail(code);
+}
+
+void Http2Session::Require(int code) {
+  FailIfFatal(code);
+  TRUNKLINE_CHECK(code == 0 || nghttp2_is_fatal(code), "nghttp2 accepts what a session submits");
+}
 
 Http2Stream* Http2Session::Find(int32_t id) const {
   return static_cast<Http2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
 }
 
 void Http2Session::Attach(Http2Stream* stream, int32_t id) {
+  TRUNKLINE_CHECK(!stream->attached(), "a stream belongs to one session at a time");
   stream->session_ = this;
   stream->stream_id_ = id;
   stream->ready_ = stream->pulled_once_ = stream->end_sent_ = stream->connected_ = false;
@@ -81,6 +96,8 @@ void Http2Session::Attach(Http2Stream* stream, int32_t id) {
 }
 
 void Http2Session::Detach(Http2Stream* stream) {
+  TRUNKLINE_CHECK(stream->session_ == this && streams_[stream->index_] == stream,
+                  "a session detaches its own streams");
   if (stream->ready_) {
     std::replace(ready_.begin(), ready_.end(), stream, static_cast<Http2Stream*>(nullptr));
     std::replace(serving_.begin(), serving_.end(), stream, static_cast<Http2Stream*>(nullptr));
@@ -93,92 +110,14 @@ void Http2Session::Detach(Http2Stream* stream) {
   stream->window_.Release(options_.window_budget);
 }
 
-absl::Status Http2Session::Connect(std::string_view authority, Http2Stream* stream,
-                                   const ConnectFields& fields) {
-  nghttp2_nv headers[4] = {Header(":method", "CONNECT"), Header(":authority", authority)};
-  size_t count = 2;
-  if (!fields.proxy_protocol.empty()) {
-    headers[count++] = Header(kProxyProtocolField, fields.proxy_protocol);
-  }
-  if (!fields.client.empty()) {
-    // Each client's address in HPACK's table would push out what streams share. The first one
-    // brings the name in, so that the others name it in a byte.
-    const bool named = std::exchange(client_named_, true);
-    headers[count++] = Header(kClientField, fields.client,
-                              named ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
-  }
-  const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
-  const int32_t id = nghttp2_submit_request(session_, nullptr, headers, count, &source, stream);
-  if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
-  OnOpened(stream, id);
-  return absl::OkStatus();
-}
-
-absl::Status Http2Session::Get(std::string_view path, Http2Stream* stream) {
-  const nghttp2_nv headers[] = {Header(":method", "GET"), Header(":scheme", "http"),
-                                Header(":authority", "trunkline"), Header(":path", path)};
-  const int32_t id =
-      nghttp2_submit_request(session_, nullptr, headers, std::size(headers), nullptr, stream);
-  if (id < 0) return absl::ResourceExhaustedError(nghttp2_strerror(id));
-  OnOpened(stream, id);
-  return absl::OkStatus();
-}
-
-void Http2Session::OnOpened(Http2Stream* stream, int32_t id) {
-  ++open_streams_;
-  Attach(stream, id);
-  listener_->OnOutputWanted();
-}
-
-bool Http2Session::IdsNearlySpent() const {
-  return nghttp2_session_get_next_stream_id(session_) >
-         static_cast<uint32_t>(options_.last_stream_id);
-}
-
-void Http2Session::OnRequest(int32_t id) {
-  int status = 405;
-  Http2Stream* stream = nullptr;
-  const HeaderList& list = header_list_;
-  if (list.method == "CONNECT") stream = listener_->OnConnect(list.authority, &status);
-  if (list.method == "GET") stream = listener_->OnGet(list.path, &status);
-  if (stream != nullptr) {
-    nghttp2_session_set_stream_user_data(session_, id, stream);
-    Attach(stream, id);
-    stream->connected_ = true;
-    stream->OnHeaders(0);
-    return;
-  }
-  const std::string text = absl::StrCat(status);
-  const nghttp2_nv header = Header(":status", text);
-  nghttp2_submit_response(session_, id, &header, 1, nullptr);
-}
-
-// Interim answers (1xx) come before the answer and are none. After a request, or the answer to it,
-// a CONNECT stream carries DATA only: RFC 9113, 8.5, makes even trailers an error of the stream.
-void Http2Session::OnLaterHeaders(int32_t id) {
-  constexpr int kFirstFinalStatus = 200;
-  Http2Stream* stream = Find(id);
-  if (stream == nullptr) return;
-  if (stream->connected_) {
-    ResetForFault(stream, NGHTTP2_PROTOCOL_ERROR);
-    return;
-  }
-  if (header_list_.status < kFirstFinalStatus) {
-    Charge(empty_frames_, 1);
-    return;
-  }
-  stream->connected_ = true;
-  stream->OnHeaders(header_list_.status);
-}
-
-// Few bytes can stand for many by HPACK's table.
+// HPACK's table lets few bytes expand into many.
 void Http2Session::OnLongHeaderList(int32_t id) {
-  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
+  Require(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM));
   Charge(empty_frames_, kLongHeaderListCost);
 }
 
-// A peer whose count of one window is wrong has lost count: the trunk ends, as RFC 9113, 6.9.2
-// wants it where SETTINGS make a window overflow, for which nghttp2 resets only the stream.
+// A peer that overflows one window has lost count, so the connection ends. RFC 9113, 6.9.2 demands
+// that where SETTINGS make a window overflow, but nghttp2 resets only the stream.
 void Http2Session::OnResetSent(int32_t id, uint32_t error_code) {
   const bool was_push = id % 2 == 0;
   if (was_push || IsFault(error_code)) Charge(empty_frames_, 1);
@@ -188,18 +127,6 @@ void Http2Session::OnResetSent(int32_t id, uint32_t error_code) {
 void Http2Session::ResetForFault(Http2Stream* stream, uint32_t error_code) {
   Abandon(stream, error_code);
   stream->OnClosed(error_code);
-}
-
-void Http2Session::Respond(Http2Stream* stream, int status) {
-  const std::string text = absl::StrCat(status);
-  const nghttp2_nv header = Header(":status", text);
-  const nghttp2_data_provider source{.source = {}, .read_callback = Callbacks::Read};
-  const bool good = status == 200;
-  nghttp2_submit_response(session_, stream->stream_id_, &header, 1, good ? &source : nullptr);
-  listener_->OnOutputWanted();
-  if (good) return;
-  nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
-  Detach(stream);
 }
 
 void Http2Session::OnSettings(const nghttp2_settings& settings) {
@@ -227,44 +154,45 @@ void Http2Session::Consume(Http2Stream* stream, size_t bytes, MonotonicTime now,
   const int32_t more =
       stream->window_.OnRead(bytes, waited, now, round_trip_, options_.window_budget);
   if (more == 0) return;
-  nghttp2_submit_window_update(session_, NGHTTP2_FLAG_NONE, stream->stream_id_, more);
+  Require(nghttp2_submit_window_update(session_, NGHTTP2_FLAG_NONE, stream->stream_id_, more));
   listener_->OnOutputWanted();
 }
 
-void Http2Session::Abandon(Http2Stream* stream, uint32_t error_code) {
-  nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
-  resets_.emplace_back(stream->stream_id_, error_code);
+void Http2Session::Release(Http2Stream* stream) {
+  // An error means that nghttp2 has forgotten the stream already.
+  FailIfFatal(nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr));
   Detach(stream);
+}
+
+void Http2Session::Abandon(Http2Stream* stream, uint32_t error_code) {
+  resets_.emplace_back(stream->stream_id_, error_code);
+  Release(stream);
   listener_->OnOutputWanted();
 }
 
 void Http2Session::CloseAll(uint32_t error_code) {
   while (!streams_.empty()) {
     Http2Stream* stream = streams_.back();
-    nghttp2_session_set_stream_user_data(session_, stream->stream_id_, nullptr);
-    Detach(stream);
+    Release(stream);
     stream->OnClosed(error_code);
   }
 }
 
 void Http2Session::Ping() {
-  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
-  listener_->OnOutputWanted();
-}
-
-void Http2Session::AnnounceShutdown() {
-  nghttp2_submit_shutdown_notice(session_);
+  Require(nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr));
   listener_->OnOutputWanted();
 }
 
 void Http2Session::GoAway(uint32_t error_code) {
-  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
-                        nghttp2_session_get_last_proc_stream_id(session_), error_code, nullptr, 0);
+  Require(nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE,
+                                nghttp2_session_get_last_proc_stream_id(session_), error_code,
+                                nullptr, 0));
   listener_->OnOutputWanted();
 }
 
 void Http2Session::EndWith(uint32_t error_code) {
-  nghttp2_session_terminate_session(session_, error_code);
+  if (!status_.ok()) return;
+  Require(nghttp2_session_terminate_session(session_, error_code));
 }
 
 void Http2Session::Charge(FrameAllowance& allowance, double cost) {
@@ -272,6 +200,7 @@ void Http2Session::Charge(FrameAllowance& allowance, double cost) {
 }
 
 absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTime now) {
+  if (!status_.ok()) return status_;
   const double seconds = absl::ToDoubleSeconds(now - std::exchange(forgiven_at_, now));
   empty_frames_.Forgive(seconds);
   peer_resets_.Forgive(seconds);
@@ -282,9 +211,12 @@ absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTi
     data = reinterpret_cast<const uint8_t*>(kept.data());
     size = kept.size();
   }
-  // The one that it stopped at is of this time.
+  // The request that ended the previous batch counts toward this one.
   requests_taken_ = TookEnough() ? 1 : 0;
   const ssize_t rc = nghttp2_session_mem_recv(session_, data, size);
+  // A callback fails only after it has set status_.
+  if (rc == NGHTTP2_ERR_NOMEM || rc == NGHTTP2_ERR_CALLBACK_FAILURE) Fail(static_cast<int>(rc));
+  if (!status_.ok()) return status_;
   if (rc < 0) {
     EndWith(ErrorCodeOf(rc));
     return absl::InvalidArgumentError(nghttp2_strerror(static_cast<int>(rc)));
@@ -294,7 +226,7 @@ absl::Status Http2Session::Receive(const uint8_t* data, size_t size, MonotonicTi
   }
   if (nghttp2_session_get_outbound_queue_size(session_) > kMaxQueuedFrames) {
     EndWith(NGHTTP2_ENHANCE_YOUR_CALM);
-    return absl::ResourceExhaustedError("the peer does not read what it makes us say");
+    return absl::ResourceExhaustedError("the peer provokes responses and does not read them");
   }
   return absl::OkStatus();
 }
@@ -313,7 +245,7 @@ ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
   uint8_t* place = output_->Reserve(kFrameHeadBytes + length) + kFrameHeadBytes;
   size_t size = 0;
   const Http2Stream::Pull result = stream->PullData(place, length, &size);
-  if (!stream->attached()) return NGHTTP2_ERR_DEFERRED;  // it left; its reset is under way
+  if (!stream->attached()) return NGHTTP2_ERR_DEFERRED;  // abandoned: its reset is queued
   switch (result) {
     case Http2Stream::Pull::kNothing:
       return NGHTTP2_ERR_DEFERRED;
@@ -333,7 +265,7 @@ ssize_t Http2Session::PullInto(int32_t id, size_t length, uint32_t* flags) {
   return static_cast<ssize_t>(size);
 }
 
-// The payload already lies behind the place of its frame header.
+// The payload is in the output buffer already, behind the room for its frame header.
 void Http2Session::PutHead(const uint8_t* head, size_t payload_size) {
   const size_t size = kFrameHeadBytes + payload_size;
   std::memcpy(output_->Reserve(size), head, kFrameHeadBytes);
@@ -344,21 +276,22 @@ bool Http2Session::SendFrames() {
   const uint8_t* frame = nullptr;
   while (true) {
     const ssize_t size = nghttp2_session_mem_send(session_, &frame);
-    if (size <= 0) return size == 0;
+    if (size < 0) Fail(static_cast<int>(size));
+    if (size <= 0 || !status_.ok()) return status_.ok();
     output_->Append(frame, static_cast<size_t>(size));
   }
 }
 
 void Http2Session::SendResets() {
   for (const auto& [id, code] : resets_) {
-    nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, code);
+    Require(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, code));
   }
   resets_.clear();
 }
 
 bool Http2Session::Produce(size_t high_water) {
   high_water_ = high_water;
-  while (true) {
+  while (status_.ok()) {
     SendResets();
     if (!SendFrames()) return false;
     if (!resets_.empty()) continue;
@@ -373,8 +306,10 @@ bool Http2Session::Produce(size_t high_water) {
     turn_bytes_ = 0;
     if (turn_ == nullptr) continue;
     turn_->ready_ = false;
-    nghttp2_session_resume_data(session_, turn_->stream_id_);
+    // A stream that was not answered yet has no data to resume; that error is expected.
+    FailIfFatal(nghttp2_session_resume_data(session_, turn_->stream_id_));
   }
+  return false;
 }
 
 bool Http2Session::WindowClosed(const Http2Stream* stream) const {

@@ -7,14 +7,36 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <string>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/net/socket.h"
 
 namespace trunkline {
 namespace {
 
 constexpr unsigned long kTimerSlackNanos = 5'000;
-// A sleep has a cost of its own, of some microseconds.
+// A sleep itself costs some microseconds.
 constexpr absl::Duration kShortestSleep = absl::Microseconds(20);
+
+absl::Status WatchError(int fd, int error) {
+  const std::string text =
+      absl::StrCat("epoll cannot watch descriptor ", fd, ": ", ErrorText(error));
+  switch (error) {
+    case ENOSPC:
+      return absl::ResourceExhaustedError(absl::StrCat(text, "; raise fs.epoll.max_user_watches"));
+    case ENOMEM:
+      return absl::ResourceExhaustedError(text);
+    case EEXIST:
+      return absl::AlreadyExistsError(text);
+    case ENOENT:
+      return absl::NotFoundError(text);
+    default:
+      return absl::InternalError(text);
+  }
+}
 
 }  // namespace
 
@@ -24,11 +46,15 @@ class EventLoop::Wakeup : public EventHandler {
   int fd() const { return fd_.get(); }
   void Wake() {
     const uint64_t one = 1;
-    [[maybe_unused]] const ssize_t n = write(fd_.get(), &one, sizeof one);
+    const ssize_t n = write(fd_.get(), &one, sizeof one);
+    // EAGAIN means that the counter is full: the loop has not seen earlier wake-ups, and will.
+    TRUNKLINE_CHECK(n == sizeof one || errno == EAGAIN, "a loop can always be woken");
   }
   void OnEvents(uint32_t) override {
     uint64_t count = 0;
-    [[maybe_unused]] const ssize_t n = read(fd_.get(), &count, sizeof count);
+    const ssize_t n = read(fd_.get(), &count, sizeof count);
+    // EAGAIN means that the event was a spurious one.
+    TRUNKLINE_CHECK(n == sizeof count || errno == EAGAIN, "a wake-up can always be read");
     loop_->RunPosted();
   }
 
@@ -43,34 +69,48 @@ EventLoop::EventLoop()
       timers_(now_),
       pacer_(now_),
       wakeup_(std::make_unique<Wakeup>(this)) {
-  Add(wakeup_->fd(), EPOLLIN, wakeup_.get());
+  TRUNKLINE_CHECK(epoll_, "the system has an epoll instance for each loop at start-up");
+  TRUNKLINE_CHECK(Add(wakeup_->fd(), EPOLLIN, wakeup_.get()).ok(),
+                  "the system has an eventfd and a watch for each loop at start-up");
 }
 
 EventLoop::~EventLoop() = default;
 
-bool EventLoop::Add(int fd, uint32_t events, EventHandler* handler) {
+absl::Status EventLoop::Control(int operation, int fd, uint32_t events, EventHandler* handler) {
   epoll_event event{.events = events, .data = {.ptr = handler}};
-  return epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+  if (epoll_ctl(epoll_.get(), operation, fd, &event) == 0) return absl::OkStatus();
+  return WatchError(fd, errno);
 }
 
-bool EventLoop::Modify(int fd, uint32_t events, EventHandler* handler) {
-  epoll_event event{.events = events, .data = {.ptr = handler}};
-  return epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, fd, &event) == 0;
+absl::Status EventLoop::Add(int fd, uint32_t events, EventHandler* handler) {
+  return Control(EPOLL_CTL_ADD, fd, events, handler);
 }
 
-void EventLoop::Remove(int fd) { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+absl::Status EventLoop::AddOrModify(int fd, uint32_t events, EventHandler* handler) {
+  absl::Status added = Add(fd, events, handler);
+  return absl::IsAlreadyExists(added) ? Modify(fd, events, handler) : added;
+}
+
+absl::Status EventLoop::Modify(int fd, uint32_t events, EventHandler* handler) {
+  return Control(EPOLL_CTL_MOD, fd, events, handler);
+}
+
+void EventLoop::Remove(int fd) {
+  const int rc = epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);
+  TRUNKLINE_CHECK(rc == 0 || errno == ENOENT, "only open descriptors are removed");
+}
 
 void EventLoop::Run() {
-  // The thread's waits end in time: the system adds 50 us if not told otherwise.
+  // By default the kernel ends a wait up to 50 us late.
   prctl(PR_SET_TIMERSLACK, kTimerSlackNanos);
   while (running_) {
-    Gather();
+    Coalesce();
     RunOnce(absl::InfiniteDuration());
   }
 }
 
-// Leaves what comes in alone for a moment, where the moment is not felt.
-void EventLoop::Gather() {
+// Sleeps before the next pass so that it finds more events, for a delay that flows do not notice.
+void EventLoop::Coalesce() {
   if (last_count_ >= kManyEvents || !flushes_.empty()) return;
   const absl::Duration gap = pacer_.Gap(now_);
   if (gap == absl::ZeroDuration()) return;
@@ -122,7 +162,7 @@ void EventLoop::CancelFlush(Flushable* flushable) {
   std::replace(flushing_.begin(), flushing_.end(), flushable, static_cast<Flushable*>(nullptr));
 }
 
-// What asks for a flush while flushing gets it in the next pass, which then does not wait.
+// A flush that is requested during this call runs in the next pass, which then does not wait.
 void EventLoop::RunFlushes() {
   flushing_.swap(flushes_);
   for (size_t i = 0; i < flushing_.size(); ++i) {

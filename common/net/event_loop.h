@@ -1,15 +1,17 @@
 // One thread's epoll loop: sockets, timers, work at the end of a pass, and closures from other
 // threads.
 //
-// A pass is: wait, run the handlers of ready descriptors and posted closures, fire timers, then run
-// each Flushable that asked for it once. Writers collect during the pass and flush at its end,
-// which is what puts the frames of many flows into one system call.
+// A pass waits, runs the handlers of ready descriptors and posted closures, fires timers, and then
+// runs each Flushable that requested a flush. Writers collect output during the pass and flush it
+// at the end, which puts the frames of many flows into one system call.
 //
-// Handlers are named to epoll by pointer. An event that was fetched before a handler closed another
-// one's descriptor would reach a dead object, so handlers are not deleted at once: Retire() keeps
-// them until the end of the pass.
+// epoll knows a handler by its pointer. A pass may hold an event for a handler that an earlier
+// handler of the same pass closed, so handlers must not be deleted at once: Retire() keeps them
+// until the end of the pass.
 //
-// Thread-safe: Post and Stop. Everything else is confined to the thread that calls Run.
+// Post and Stop are thread-safe. Everything else is confined to the thread that calls Run.
+// Constructing a loop without descriptors or memory for it aborts the process: loops are made at
+// start-up, and no program can do without.
 #pragma once
 
 #include <sys/epoll.h>
@@ -19,6 +21,7 @@
 #include <mutex>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
 #include "common/base/unique_fd.h"
@@ -30,12 +33,12 @@ namespace trunkline {
 class EventHandler {
  public:
   virtual ~EventHandler() = default;
-  // `events` is epoll's mask. May come once more in the pass in which the descriptor was closed:
-  // ignore it then.
+  // `events` is epoll's mask. A handler must ignore a call that arrives after it closed its
+  // descriptor in the same pass.
   virtual void OnEvents(uint32_t events) = 0;
 };
 
-// Something that wants to be called at the end of a pass.
+// An object that the loop calls at the end of each pass in which it requested a flush.
 class Flushable {
  public:
   virtual ~Flushable() = default;
@@ -57,23 +60,31 @@ class EventLoop {
 
   // Runs passes until Stop.
   void Run();
-  // One pass; waits at most `max_wait` for something to happen. For tests and for Run.
+  // Runs one pass, which waits at most `max_wait` for an event. For tests and for Run.
   void RunOnce(absl::Duration max_wait);
-  // Ends Run after the pass in which it is seen.
+  // Ends Run after the pass that processes this call.
   void Stop();
-  // Runs `work` on the loop's thread, in order. Not for a per-connection path: takes a lock.
+  // Runs `work` on the loop's thread, in order. Takes a lock: not for per-connection paths.
   void Post(std::function<void()> work);
 
-  // Registered descriptors are forgotten by epoll when they are closed. False (errno is set): out
-  // of epoll watches.
-  bool Add(int fd, uint32_t events, EventHandler* handler);
-  bool Modify(int fd, uint32_t events, EventHandler* handler);
+  // Watches `fd` for `events` and reports them to `handler`. Closing the descriptor ends the watch.
+  // RESOURCE_EXHAUSTED: the user's epoll watches (fs.epoll.max_user_watches) or the kernel's memory
+  // are used up; ALREADY_EXISTS: the loop watches `fd` already; INTERNAL: `fd` cannot be watched.
+  // After an error `handler` gets no events, so the caller must give the connection up.
+  [[nodiscard]] absl::Status Add(int fd, uint32_t events, EventHandler* handler);
+  // As Add, for a descriptor that may be watched already: then its events and handler change, and
+  // events that are pending are reported again.
+  [[nodiscard]] absl::Status AddOrModify(int fd, uint32_t events, EventHandler* handler);
+  // Changes the events and handler of a watched descriptor and reports pending events again.
+  // NOT_FOUND: the loop does not watch `fd`. Other errors as Add.
+  [[nodiscard]] absl::Status Modify(int fd, uint32_t events, EventHandler* handler);
+  // Ends the watch of an open descriptor, if there is one.
   void Remove(int fd);
 
-  // Before Run. Zero: it never waits for more to come in than there is.
+  // Call before Run. Zero disables event coalescing.
   void set_max_coalescing_delay(absl::Duration most) { pacer_.set_max_gap(most); }
-  // A flow that shares its way out with others ended after `life`: from this Run knows how long it
-  // may wait, as WakePacer says.
+  // A flow that shares its upstream connection ended after `life`. The coalescing delay follows
+  // these lifetimes; see WakePacer.
   void NoteFlowEnd(absl::Duration life) { pacer_.OnFlowEnded(now_, life); }
 
   // Records the time that each pass takes after its wait. `passes` outlives Run. Before Run.
@@ -82,8 +93,8 @@ class EventLoop {
   void Arm(Timer& timer, absl::Duration wait) { timers_.Arm(timer, now_ + wait); }
   void RequestFlush(Flushable* flushable);
   void CancelFlush(Flushable* flushable);
-  // Calls it last in each pass from here on, with no need to ask. There is one at most; it outlives
-  // the loop's last pass.
+  // Calls `flushable` last in every pass from now on, without a request. A loop has at most one; it
+  // must outlive the loop's last pass.
   void CallAfterPasses(Flushable* flushable) { after_pass_ = flushable; }
   // Deletes `object` at the end of the pass.
   template <typename T>
@@ -91,20 +102,22 @@ class EventLoop {
     retired_.push_back({object.release(), [](void* retired) { delete static_cast<T*>(retired); }});
   }
 
-  // When this pass began: good enough for time-outs and latencies, and free.
+  // The time at which this pass began: precise enough for timeouts and latencies, and free.
   MonotonicTime now() const { return now_; }
 
  private:
   class Wakeup;
+  absl::Status Control(int operation, int fd, uint32_t events, EventHandler* handler);
   void RunPosted();
   void RunFlushes();
-  void Gather();
+  void Coalesce();
   int WaitMillis(absl::Duration max_wait) const;
 
-  // Events of one pass: bounds how long timers and posted work wait, at some 8 us each.
+  // Events per pass: bounds how long timers and posted work wait, at some 8 us each.
   static constexpr int kMaxEvents = 128;
-  // A pass that had as many has gathered enough.
+  // After a pass with this many events the loop is batching without a delay.
   static constexpr int kManyEvents = 16;
+  static_assert(kManyEvents <= kMaxEvents);
 
   UniqueFd epoll_;
   MonotonicTime now_;
@@ -119,8 +132,8 @@ class EventLoop {
   std::vector<std::unique_ptr<void, void (*)(void*)>> retired_;
   bool running_ = true;
 
-  // A std::mutex, because ThreadSanitizer does not see inside the system's absl::Mutex, and
-  // everything that threads hand to a loop passes here.
+  // A std::mutex because ThreadSanitizer does not see inside the system's absl::Mutex, and threads
+  // hand data to a loop only here.
   std::mutex mutex_;
   std::vector<std::function<void()>> posted_;  // guarded by mutex_
 };

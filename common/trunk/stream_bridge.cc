@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "common/base/check.h"
 #include "common/net/socket.h"
 #include "common/trunk/trunk_connection.h"
 
@@ -11,7 +12,7 @@ namespace trunkline {
 namespace {
 
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
-// A broken socket's last bytes have this long to find a window.
+// How long the last bytes of a reset socket may wait for a window.
 constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
 
 }  // namespace
@@ -27,14 +28,14 @@ StreamBridge::StreamBridge(EventLoop& loop, SocketOf socket_of, absl::Duration i
 void StreamBridge::AdoptSocket(UniqueFd fd, bool try_read_now) {
   fd_ = std::move(fd);
   readable_ = try_read_now;
-  if (!try_read_now) Register();
+  if (!try_read_now) WatchReads();
 }
 
 void StreamBridge::SendFirst(std::string_view bytes) {
   const ssize_t n = Send(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   if (n == static_cast<ssize_t>(bytes.size())) return;
-  // Its peer has taken it and left: what that one said before is read as ever. The error is off the
-  // socket now, and its end would look like a clean one.
+  // The server took the connection and reset it: bytes that it sent before are still read. This
+  // send cleared the error, so the end of file that follows would look clean.
   if (n < 0 && !WouldBlock(errno)) return SetBroken();
   Abort(End::kSocketReset);
 }
@@ -47,13 +48,20 @@ ssize_t StreamBridge::Send(const uint8_t* data, size_t size) {
   return send(fd_.get(), data, size, MSG_NOSIGNAL);
 }
 
-void StreamBridge::Register() {
-  if (registered_) return;
-  registered_ = true;
-  const bool watched = loop_.Add(fd_.get(), kReadEvents, this) ||
-                       (errno == EEXIST && loop_.Modify(fd_.get(), kReadEvents, this));
-  if (!watched) Abort(End::kShutdown);
+// Returns false if the socket cannot be watched; then the bridge is done.
+bool StreamBridge::Watch(uint32_t events) {
+  // A subclass may have watched the socket while it connected.
+  const absl::Status watched = life_ == Life::kWatched ? loop_.Modify(fd_.get(), events, this)
+                                                       : loop_.AddOrModify(fd_.get(), events, this);
+  if (watched.ok()) {
+    life_ = Life::kWatched;
+    return true;
+  }
+  Abort(End::kUnwatchable);
+  return false;
 }
+
+bool StreamBridge::WatchReads() { return life_ != Life::kUnwatched || Watch(kReadEvents); }
 
 void StreamBridge::CountBytes(Counter* from_socket, Counter* to_socket) {
   from_socket_count_ = from_socket;
@@ -72,24 +80,23 @@ void StreamBridge::Carried(Counter* count, size_t bytes, bool to_server) {
   carried_bytes_ = true;
   if (count != nullptr) count->Add(bytes);
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
-  if (!broken_) loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), idle_timeout_));
+  if (!broken()) loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), idle_timeout_));
   OnLoadChanged(true);
 }
 
 Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* size) {
-  if (socket_broke_) return Pull::kAbort;
+  if (from_socket_ == FromSocket::kReset) return Pull::kAbort;
   while (readable_ && *size < capacity) {
     const ssize_t n = recv(fd_.get(), to + *size, capacity - *size, 0);
-    if (n == 0 && !broken_) {
-      fin_sent_ = true;
+    if (n == 0 && !broken()) {
+      from_socket_ = FromSocket::kClosed;
       if (*size > 0) CarriedFromSocket(*size);
       return Pull::kLast;
     }
     if (n < 0 && errno == EINTR) continue;
     if (n == 0 || (n < 0 && !WouldBlock(errno))) {
-      // Remembered: reading took the error off the socket, and the next end of file would look like
-      // a clean one.
-      socket_broke_ = true;
+      // The read cleared the socket's error, so the next end of file would look clean.
+      from_socket_ = FromSocket::kReset;
       return *size > 0 ? Pull::kMore : Pull::kAbort;
     }
     if (n < 0) {
@@ -97,27 +104,34 @@ Http2Stream::Pull StreamBridge::PullData(uint8_t* to, size_t capacity, size_t* s
       break;
     }
     *size += n;
-    // A short read emptied the socket, unless a FIN waits behind it.
-    if (*size < capacity) readable_ = fin_seen_;
+    // A short read emptied the socket, unless its end waits behind the bytes.
+    if (*size < capacity) readable_ = from_socket_ != FromSocket::kOpen;
   }
   if (*size > 0) CarriedFromSocket(*size);
-  Register();
+  if (!WatchReads()) return Pull::kNothing;
   return *size > 0 ? Pull::kMore : Pull::kNothing;
 }
 
 void StreamBridge::OnEvents(uint32_t events) {
-  if (!fd_ || done_) return;
-  if (events & EPOLLRDHUP) fin_seen_ = true;
+  if (!fd_ || done()) return;
+  if ((events & EPOLLRDHUP) && from_socket_ == FromSocket::kOpen) {
+    from_socket_ = FromSocket::kEndSeen;
+  }
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     readable_ = true;
-    // Before timers run: what has come but is not read is no silence.
+    // Events run before timers, so bytes that are there but not read never count as silence.
     activity_.OnSign(loop_.now());
     if (attached()) session()->Ready(this);
   }
   if ((events & EPOLLOUT) && unsent_ != nullptr) FlushToSocket();
-  if (done_ || !(events & EPOLLERR)) return;
-  // What came before the reset is still read, unless there is no window for it or nobody who would.
-  if (!attached() || fin_sent_ || session()->WindowClosed(this)) {
+  if (!done() && (events & EPOLLERR)) OnSocketError();
+}
+
+// Bytes that precede the reset are still read, unless the stream is over or has no window for them.
+void StreamBridge::OnSocketError() {
+  const bool deaf =
+      !attached() || from_socket_ == FromSocket::kClosed || session()->WindowClosed(this);
+  if (deaf) {
     Abort(End::kSocketReset);
   } else {
     SetBroken();
@@ -125,7 +139,8 @@ void StreamBridge::OnEvents(uint32_t events) {
 }
 
 void StreamBridge::SetBroken() {
-  broken_ = true;
+  TRUNKLINE_CHECK(from_socket_ != FromSocket::kClosed, "nothing is read after END_STREAM");
+  if (from_socket_ != FromSocket::kReset) from_socket_ = FromSocket::kResetSeen;
   loop_.Arm(idle_timer_, kBrokenGrace);
 }
 
@@ -150,13 +165,8 @@ void StreamBridge::OnData(const uint8_t* data, size_t size) {
 void StreamBridge::KeepForLater(const uint8_t* data, size_t size) {
   if (unsent_ == nullptr) {
     unsent_ = std::make_unique<OutputBuffer>();
-    if (fd_) {
-      registered_ = true;
-      // Registering anew reports EPOLLOUT even if the socket drained meanwhile.
-      if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
-        loop_.Add(fd_.get(), kReadEvents | EPOLLOUT, this);
-      }
-    }
+    // Asking again reports EPOLLOUT even if the socket drained meanwhile.
+    if (fd_ && !Watch(kReadEvents | EPOLLOUT)) return;
   }
   unsent_->Append(data, size);
   unsent_age_.Update(0, unsent_->size(), loop_.now());
@@ -167,7 +177,7 @@ void StreamBridge::FlushToSocket() {
   while (unsent_ != nullptr && !unsent_->empty()) {
     const ssize_t n = Send(unsent_->data(), unsent_->size());
     if (n < 0 && WouldBlock(errno)) {
-      loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this);
+      Watch(kReadEvents | EPOLLOUT);
       return;
     }
     if (n < 0) {
@@ -182,36 +192,38 @@ void StreamBridge::FlushToSocket() {
   }
   if (unsent_ != nullptr) {
     unsent_.reset();
-    loop_.Modify(fd_.get(), kReadEvents, this);
+    if (!Watch(kReadEvents)) return;
   }
-  if (stream_over_) {
-    Finish(End::kClean, /*with_reset=*/false);
-  } else if (peer_ended_) {
-    shutdown(fd_.get(), SHUT_WR);
+  switch (to_socket_) {
+    case ToSocket::kOpen:
+      return;
+    case ToSocket::kHalfClosed:
+      shutdown(fd_.get(), SHUT_WR);
+      return;
+    case ToSocket::kClosed:
+      return Finish(End::kClean, /*with_reset=*/false);
   }
 }
 
 void StreamBridge::OnEnd(bool closing) {
-  peer_ended_ = true;
-  // When the stream closes with this frame, close() says it without a shutdown before.
+  to_socket_ = ToSocket::kHalfClosed;
+  // If the stream closes with this frame, close() sends the FIN and saves the shutdown.
   if (!closing && fd_ && unsent_ == nullptr) shutdown(fd_.get(), SHUT_WR);
 }
 
 void StreamBridge::OnClosed(uint32_t error_code) {
-  if (error_code != NGHTTP2_NO_ERROR || !peer_ended_) {
+  if (error_code != NGHTTP2_NO_ERROR || to_socket_ != ToSocket::kHalfClosed) {
     const bool lost = error_code == TrunkConnection::kLostCode;
-    Finish(socket_broke_ ? End::kSocketReset
-           : lost        ? End::kStreamLost
-                         : End::kStreamReset,
-           /*with_reset=*/true);
+    const End end = lost ? End::kStreamLost : End::kStreamReset;
+    Finish(from_socket_ == FromSocket::kReset ? End::kSocketReset : end, /*with_reset=*/true);
     return;
   }
-  stream_over_ = true;
+  to_socket_ = ToSocket::kClosed;
   if (unsent_ == nullptr) Finish(End::kClean, /*with_reset=*/false);
 }
 
 void StreamBridge::Abort(End end) {
-  if (done_) return;
+  if (done()) return;
   if (attached()) {
     session()->Abandon(this, end == End::kSocketReset ? NGHTTP2_CONNECT_ERROR : NGHTTP2_CANCEL);
   }
@@ -219,13 +231,13 @@ void StreamBridge::Abort(End end) {
 }
 
 void StreamBridge::Finish(End end, bool with_reset) {
-  if (done_) return;
-  done_ = true;
+  if (done()) return;
+  life_ = Life::kDone;
   idle_timer_.Cancel();
   unsent_.reset();
   unsent_share_.Set(0);
   OnDone(end);
-  // Last: who sees the end finds it counted.
+  // The close comes last, so that an end that the peer sees is already counted.
   if (with_reset && fd_) {
     CloseWithReset(std::move(fd_));
   } else {
@@ -234,7 +246,7 @@ void StreamBridge::Finish(End end, bool with_reset) {
 }
 
 void StreamBridge::OnIdleTimer() {
-  if (broken_) {
+  if (broken()) {
     Abort(End::kSocketReset);
     return;
   }

@@ -2,8 +2,8 @@
 
 namespace trunkline {
 
-void TrunkCongestion::Look(MonotonicTime now, const Totals& totals) {
-  const double seconds = absl::ToDoubleSeconds(now - looked_at_);
+void TrunkCongestion::Measure(MonotonicTime now, const Totals& totals) {
+  const double seconds = absl::ToDoubleSeconds(now - measured_at_);
   const auto bytes = static_cast<double>(totals.bytes - last_.bytes);
   if (bytes > kBulkBytesPerSecond * seconds) bulk_until_ = now + kRemembered;
   const uint64_t resent = totals.resent - last_.resent;
@@ -11,12 +11,12 @@ void TrunkCongestion::Look(MonotonicTime now, const Totals& totals) {
   if (resent >= kLossyAtLeast && static_cast<double>(resent) > most) {
     lossy_until_ = now + kRemembered;
   }
-  looked_at_ = now;
+  measured_at_ = now;
   last_ = totals;
 }
 
 TrunkCongestion::Level TrunkCongestion::level(MonotonicTime now) const {
-  if (now >= behind_since_ + kBehindFor || now < lossy_until_) return Level::kHeldUp;
+  if (now >= behind_since_ + kBehindFor || now < lossy_until_) return Level::kBlocked;
   return now < bulk_until_ ? Level::kBulk : Level::kNone;
 }
 

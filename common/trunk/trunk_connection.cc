@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/net/socket.h"
 #include "common/trunk/load_offer.h"
 
@@ -13,19 +16,17 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-// Reads and writes of one trunk in a pass, so that its neighbours get their turn.
+// Reads and writes of one trunk per pass, so that other trunks get their turn.
 constexpr int kReadsPerPass = 8;
 constexpr int kWritesPerPass = 8;
-// Unsent bytes at which no more is pulled from clients: what the kernel does not take stays with
-// them.
+// Unsent bytes at which streams are no longer pulled: backpressure reaches the clients.
 constexpr size_t kHighWaterBytes = 256 * 1024;
-// On the way; an estimate.
+// An estimate of the payload per segment.
 constexpr size_t kSegmentBytes = 1448;
-// Between "open nothing more" and the GOAWAY that names the last stream: what was under way
-// arrives.
+// Between the shutdown notice and the GOAWAY that names the last stream: streams in flight arrive.
 constexpr absl::Duration kShutdownNotice = absl::Milliseconds(200);
 // How long a finished trunk waits for the peer to close. Closing at once with bytes unread would
-// make the kernel send a reset and drop what it had not sent yet: the tail of the last streams.
+// make the kernel send a reset and drop unsent bytes: the tail of the last streams.
 constexpr absl::Duration kLinger = absl::Seconds(1);
 
 // Bytes are parsed before the next read, so a thread needs one buffer for all its trunks.
@@ -34,10 +35,15 @@ uint8_t* ReadBuffer() {
   return buffer.data();
 }
 
-Http2Session::Options SessionOptions(const TrunkConnection::Options& options) {
+std::unique_ptr<Http2Session> NewSession(const TrunkConnection::Options& options,
+                                         Http2ServerSession::Listener* listener,
+                                         OutputBuffer* output) {
   Http2Session::Options session = options.session;
   session.extension = LoadOffer(options.offers_load);
-  return session;
+  if (options.role == TrunkConnection::Role::kServer) {
+    return std::make_unique<Http2ServerSession>(session, listener, output);
+  }
+  return std::make_unique<Http2ClientSession>(session, listener, output);
 }
 
 }  // namespace
@@ -48,32 +54,48 @@ TrunkConnection::TrunkConnection(EventLoop& loop, UniqueFd fd, const Options& op
       options_(options),
       owner_(owner),
       counters_(counters),
-      socket_(std::move(fd), options.tls, options.session.role == Http2Session::Role::kClient),
-      session_(SessionOptions(options), this, &output_),
+      socket_(std::move(fd), options.tls, options.role == Role::kClient),
+      session_(NewSession(options, this, &output_)),
       last_read_(loop.now()) {
   SetTrunkOptions(socket_.fd());
-  loop_.Add(socket_.fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
-  loop_.Arm(life_timer_, options_.up_timeout);
+  watched_ = loop_.Add(socket_.fd(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+  loop_.Arm(life_timer_, watched_.ok() ? options_.up_timeout : absl::ZeroDuration());
 }
 
 TrunkConnection::~TrunkConnection() { loop_.CancelFlush(this); }
 
+Http2ClientSession& TrunkConnection::client_session() {
+  TRUNKLINE_CHECK(options_.role == Role::kClient, "only the end that dialed opens streams");
+  return static_cast<Http2ClientSession&>(*session_);
+}
+
+Http2ServerSession& TrunkConnection::server_session() {
+  TRUNKLINE_CHECK(options_.role == Role::kServer, "only the end that accepted answers streams");
+  return static_cast<Http2ServerSession&>(*session_);
+}
+
+void TrunkConnection::Apply(TrunkEvent event) {
+  const std::optional<TrunkState> next = NextState(state_, event);
+  TRUNKLINE_CHECK(next.has_value(), "a trunk moves only as LIFECYCLE.md says");
+  state_ = *next;
+}
+
 void TrunkConnection::OnEvents(uint32_t events) {
-  if (state_ == State::kLost) return;
+  if (state_ == TrunkState::kLost) return;
   if (events & EPOLLOUT) {
     writable_ = true;
     loop_.RequestFlush(this);
   }
-  // The end and errors, too, are found by reading: what came before them is still there.
+  // Bytes may precede the end or an error, so both are handled by reading up to them.
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) end_seen_ = true;
   if (!Handshake()) return;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ReadAvailable();
 }
 
-// True: bytes of HTTP/2 may pass.
+// Returns true if the handshake is complete.
 bool TrunkConnection::Handshake() {
-  if (socket_.shaken()) return true;
-  // A dialled one that is not connected yet has nobody to talk to; its failure is an event.
+  if (socket_.handshake_complete()) return true;
+  // While it is still connecting there is no peer; a failure to connect arrives as an event.
   if (!writable_ && !end_seen_) return false;
   switch (socket_.Handshake()) {
     case TrunkSocket::Step::kLater:
@@ -85,7 +107,7 @@ bool TrunkConnection::Handshake() {
     case TrunkSocket::Step::kDone:
       break;
   }
-  // The peer's first words may have come with the end of the handshake.
+  // The peer's first frames may have arrived with the end of the handshake.
   read_pending_ = true;
   loop_.RequestFlush(this);
   return true;
@@ -94,73 +116,84 @@ bool TrunkConnection::Handshake() {
 void TrunkConnection::ReadAvailable() {
   read_pending_ = false;
   for (int i = 0; i < kReadsPerPass; ++i) {
-    if (session_.has_unread()) {
+    if (session_->has_unread()) {
       if (!Parse(0)) return;
-      if (!session_.has_unread()) continue;
+      if (!session_->has_unread()) continue;
       read_pending_ = true;
       return;
     }
     const ssize_t n = socket_.Read(ReadBuffer(), kReadBytes);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    if (n <= 0) {
-      // In TLS 1.3 a server judges its client when the client's side of the handshake is through.
-      const bool refused = n < 0 && state_ == State::kStarting && socket_.is_tls();
-      if (refused) counters_->tls_failures.Add();
-      const bool idle = state_ == State::kDraining && session_.open_streams() == 0;
-      const bool orderly = lingering_ || (n == 0 && (idle || session_.Finished()));
-      Close(orderly ? absl::OkStatus()
-                    : absl::UnavailableError(n == 0 ? "the peer closed it" : socket_.error()));
-      return;
-    }
-    counters_->reads.Add();
-    counters_->bytes_read.Add(n);
-    passed_.bytes += n;
-    last_read_ = loop_.now();
-    LookAtPath();
-    if (std::exchange(suspect_, false)) loop_.Arm(life_timer_, options_.ping_after);
+    if (n <= 0) return OnReadFailed(n);
+    OnBytesRead(static_cast<size_t>(n));
     if (!Parse(n)) return;
-    if (session_.has_unread()) break;
-    // A short read emptied the socket, unless its end waits behind: of that, epoll does not tell
-    // again.
+    if (session_->has_unread()) break;
+    // A short read emptied the socket, unless its end waits behind the bytes: epoll does not report
+    // that again.
     if (static_cast<size_t>(n) < kReadBytes && !end_seen_ && socket_.short_is_all()) return;
   }
   read_pending_ = true;
 }
 
-void TrunkConnection::LookAtPath() {
-  if (!congestion_.LookDue(last_read_)) return;
-  const TcpPath path = PathOf(socket_.fd());
-  // Windows of streams grow by it.
-  session_.set_round_trip(path.round_trip);
-  passed_.resent = path.resent_segments;
-  congestion_.Look(last_read_, passed_);
+void TrunkConnection::OnBytesRead(size_t size) {
+  counters_->reads.Add();
+  counters_->bytes_read.Add(size);
+  passed_.bytes += size;
+  last_read_ = loop_.now();
+  MeasurePath();
+  if (liveness_ != Liveness::kSuspect) return;
+  liveness_ = Liveness::kAlive;
+  if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
 }
 
-// The first bytes of the read buffer. False: the trunk is lost.
+// `result`: 0 at the end of file, else an error.
+void TrunkConnection::OnReadFailed(ssize_t result) {
+  const bool end_of_file = result == 0;
+  // In TLS 1.3 a server verifies its client after the client's side of the handshake is complete.
+  const bool refused = !end_of_file && state_ == TrunkState::kStarting && socket_.is_tls();
+  if (refused) counters_->tls_failures.Add();
+  const bool idle = draining() && session_->open_streams() == 0;
+  const bool orderly =
+      state_ == TrunkState::kClosing || (end_of_file && (idle || session_->Finished()));
+  Close(orderly ? absl::OkStatus()
+                : absl::UnavailableError(end_of_file ? "the peer closed it" : socket_.error()));
+}
+
+void TrunkConnection::MeasurePath() {
+  if (!congestion_.MeasurementDue(last_read_)) return;
+  const TcpPath path = PathOf(socket_.fd());
+  session_->set_round_trip(path.round_trip);
+  passed_.resent = path.resent_segments;
+  congestion_.Measure(last_read_, passed_);
+}
+
+// Parses the first `size` bytes of the read buffer. Returns false if the trunk is lost.
 bool TrunkConnection::Parse(size_t size) {
-  const absl::Status parsed = session_.Receive(ReadBuffer(), size, last_read_);
-  if (state_ == State::kLost) return false;
+  const absl::Status parsed = session_->Receive(ReadBuffer(), size, last_read_);
+  if (state_ == TrunkState::kLost) return false;
   loop_.RequestFlush(this);
   if (parsed.ok()) return true;
-  counters_->protocol_errors.Add();
-  session_.Produce(kHighWaterBytes);
+  if (session_->status().ok()) counters_->protocol_errors.Add();
+  session_->Produce(kHighWaterBytes);
   SendOutput();
   Close(parsed);
   return false;
 }
 
 void TrunkConnection::OnFlush() {
-  if (state_ == State::kLost) return;
-  if (!socket_.shaken()) return;
+  if (state_ == TrunkState::kLost) return;
+  if (!session_->status().ok()) return Close(session_->status());
+  if (!socket_.handshake_complete()) return;
   if (read_pending_) ReadAvailable();
-  if (state_ != State::kLost && writable_ && !lingering_) WriteAvailable();
-  if (state_ != State::kLost) NotifyUsability();
-  if (state_ != State::kLost) EndIfFinished();
+  if (state_ == TrunkState::kLost) return;
+  if (writable_ && state_ != TrunkState::kClosing) WriteAvailable();
+  ReportUsability();
+  if (state_ != TrunkState::kLost) EndIfFinished();
 }
 
 void TrunkConnection::WriteAvailable() {
   for (int i = 0; i < kWritesPerPass; ++i) {
-    const bool more = session_.Produce(kHighWaterBytes);
+    const bool more = session_->Produce(kHighWaterBytes);
     if (!more) congestion_.OnCaughtUp();
     if (output_.empty()) return;
     if (!SendOutput()) {
@@ -179,7 +212,7 @@ TrunkCongestion::Level TrunkConnection::congestion() const {
   return congestion_.level(loop_.now());
 }
 
-// False: the socket takes no more.
+// Returns false if the socket takes no more.
 bool TrunkConnection::SendOutput() {
   while (!output_.empty()) {
     const ssize_t n = socket_.Write(output_.data(), output_.size());
@@ -187,7 +220,8 @@ bool TrunkConnection::SendOutput() {
     if (n < 0) {
       writable_ = false;
       if (errno == EAGAIN) return false;
-      // Broken. What the peer said before that is read first; the end of it closes the trunk.
+      // The connection broke. Bytes that the peer sent before are read first; their end closes the
+      // trunk.
       read_pending_ = true;
       loop_.RequestFlush(this);
       return false;
@@ -215,98 +249,104 @@ Http2Stream* TrunkConnection::OnGet(std::string_view path, int* status) {
 }
 
 void TrunkConnection::OnSettings(uint32_t max_streams) {
-  const size_t own_limit = options_.session.max_streams;
-  max_streams_ = std::min<size_t>(max_streams, own_limit);
-  if (std::exchange(heard_, true)) return;
-  loop_.Arm(life_timer_, options_.ping_after);
-  if (state_ != State::kStarting) return;
-  state_ = State::kUp;
-  told_usable_ = usable();
+  max_streams_ = std::min<size_t>(max_streams, options_.session.max_streams);
+  if (state_ == TrunkState::kLost || liveness_ != Liveness::kUnheard) return;
+  liveness_ = Liveness::kAlive;
+  Apply(TrunkEvent::kSettings);
+  if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
+  if (state_ != TrunkState::kUp) return;
+  reported_usable_ = usable();
   owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnGoAway(int32_t) {
-  if (state_ == State::kDraining || state_ == State::kLost) return;
-  state_ = State::kDraining;
+  if (state_ == TrunkState::kLost) return;
+  const bool was_up = up();
+  Apply(TrunkEvent::kGoAway);
+  if (!was_up) return;
   peer_drains_ = true;
-  told_usable_ = false;
+  reported_usable_ = false;
   owner_->OnTrunkChanged(*this);
 }
 
-void TrunkConnection::NotifyUsability() {
-  if (state_ == State::kStarting || usable() == told_usable_) return;
-  told_usable_ = usable();
+void TrunkConnection::ReportUsability() {
+  if (state_ == TrunkState::kStarting || usable() == reported_usable_) return;
+  reported_usable_ = usable();
   owner_->OnTrunkChanged(*this);
 }
 
 void TrunkConnection::OnOutputWanted() { loop_.RequestFlush(this); }
 
 void TrunkConnection::OnLifeTimer() {
-  if (lingering_) {
-    Close(absl::OkStatus());
-    return;
+  if (!watched_.ok()) return Close(watched_);
+  if (state_ == TrunkState::kClosing) return Close(absl::OkStatus());
+  switch (liveness_) {
+    case Liveness::kUnheard:
+      return OnNeverUp();
+    case Liveness::kAlive:
+      return PingAfterSilence();
+    case Liveness::kSuspect:
+      counters_->ping_timeouts.Add();
+      return Close(absl::DeadlineExceededError(
+          absl::StrCat("no sign of life for ", absl::FormatDuration(loop_.now() - last_read_))));
   }
-  if (!heard_ && state_ == State::kDraining) {
-    Close(absl::OkStatus());
-    return;
-  }
-  if (!heard_) {
-    Close(absl::DeadlineExceededError(
-        absl::StrCat("no HTTP/2 answer within ", absl::FormatDuration(options_.up_timeout))));
-    return;
-  }
+}
+
+void TrunkConnection::OnNeverUp() {
+  if (draining()) return Close(absl::OkStatus());
+  Close(absl::DeadlineExceededError(
+      absl::StrCat("no HTTP/2 answer within ", absl::FormatDuration(options_.up_timeout))));
+}
+
+void TrunkConnection::PingAfterSilence() {
   const absl::Duration silence = loop_.now() - last_read_;
   if (silence < options_.ping_after) {
     loop_.Arm(life_timer_, options_.ping_after - silence);
     return;
   }
-  if (suspect_) {
-    counters_->ping_timeouts.Add();
-    Close(absl::DeadlineExceededError(
-        absl::StrCat("no sign of life for ", absl::FormatDuration(silence))));
-    return;
-  }
-  suspect_ = true;
-  session_.Ping();
+  liveness_ = Liveness::kSuspect;
+  session_->Ping();
   loop_.Arm(life_timer_, options_.ping_timeout);
 }
 
 void TrunkConnection::Drain() {
-  if (state_ == State::kLost || goaway_timer_.armed()) return;
-  state_ = State::kDraining;
-  // Nothing is under way; whose handshake is nearly through may still hear it in words.
-  if (!heard_) loop_.Arm(life_timer_, kLinger);
-  if (options_.session.role == Http2Session::Role::kClient) {
-    // Only clients open streams here, so nothing can be under way.
-    session_.GoAway(NGHTTP2_NO_ERROR);
+  if (state_ == TrunkState::kLost || goaway_timer_.armed()) return;
+  Apply(TrunkEvent::kDrain);
+  if (state_ == TrunkState::kClosing) return;
+  // No stream is in flight, but a peer whose handshake is nearly complete may still get the GOAWAY.
+  if (liveness_ == Liveness::kUnheard) loop_.Arm(life_timer_, kLinger);
+  if (options_.role == Role::kClient) {
+    // Only clients open streams on a trunk, so none can be in flight toward this end.
+    session_->GoAway(NGHTTP2_NO_ERROR);
     return;
   }
-  session_.AnnounceShutdown();
+  server_session().AnnounceShutdown();
   loop_.Arm(goaway_timer_, kShutdownNotice);
 }
 
-void TrunkConnection::OnGoAwayDue() { session_.GoAway(NGHTTP2_NO_ERROR); }
+void TrunkConnection::OnGoAwayDue() { session_->GoAway(NGHTTP2_NO_ERROR); }
 
 void TrunkConnection::EndIfFinished() {
-  if (lingering_ || !output_.empty() || !session_.Finished()) return;
-  if (session_.peer_error() != NGHTTP2_NO_ERROR) {
+  if (state_ == TrunkState::kClosing || !output_.empty() || !session_->Finished()) return;
+  if (session_->peer_error() != NGHTTP2_NO_ERROR) {
     counters_->protocol_errors.Add();
     Close(absl::InvalidArgumentError(
-        absl::StrCat("the peer broke HTTP/2: ", nghttp2_http2_strerror(session_.peer_error()))));
+        absl::StrCat("the peer broke HTTP/2: ", nghttp2_http2_strerror(session_->peer_error()))));
     return;
   }
-  lingering_ = true;
+  if (!draining()) return;
+  Apply(TrunkEvent::kFinished);
   socket_.ShutdownWrite();
   loop_.Arm(life_timer_, kLinger);
 }
 
 void TrunkConnection::Close(const absl::Status& why) {
-  if (state_ == State::kLost) return;
-  state_ = State::kLost;
+  if (state_ == TrunkState::kLost) return;
+  Apply(TrunkEvent::kClose);
   socket_.Close();
   life_timer_.Cancel();
   goaway_timer_.Cancel();
-  session_.CloseAll(kLostCode);
+  session_->CloseAll(kLostCode);
   owner_->OnTrunkLost(*this, why);
 }
 

@@ -1,29 +1,33 @@
-// One trunk: a long-lived TCP connection that carries HTTP/2 CONNECT streams, from either end.
+// One end of a trunk: a long-lived TCP connection that carries HTTP/2 CONNECT streams.
 //
-// Joins a socket and an Http2Session: reads into it, writes what it produces once a pass, watches
-// for life (any byte is life; a PING after silence; dead when nothing follows) and tells its owner
-// when it may be used, no longer, and is lost. It knows nothing of endpoints, retries or services.
+// Joins a socket and an Http2Session. It reads into the session and writes its output once per
+// pass; it sends a PING after silence and closes the trunk when nothing follows; and it tells its
+// owner when the trunk becomes usable, stops being usable, and is lost. It knows nothing of
+// endpoints, retries or services. LIFECYCLE.md has its states.
 //
 // Confined to its event loop. The owner holds it and gives it to EventLoop::Retire when it is lost.
-// When a trunk is lost every stream on it gets OnClosed(kLostCode) before the owner hears of it.
+// Every stream of a lost trunk gets OnClosed(kLostCode) before the owner is told.
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "common/http2/http2_session.h"
+#include "common/http2/http2_client_session.h"
+#include "common/http2/http2_server_session.h"
 #include "common/net/event_loop.h"
 #include "common/net/output_buffer.h"
 #include "common/trunk/trunk_congestion.h"
 #include "common/trunk/trunk_counters.h"
+#include "common/trunk/trunk_lifecycle.h"
 #include "common/trunk/trunk_socket.h"
 
 namespace trunkline {
 
 class TrunkConnection final : public EventHandler,
                               public Flushable,
-                              private Http2Session::Listener {
+                              private Http2ServerSession::Listener {
  public:
   // Streams of a lost trunk may have reached the server: this code never allows a retry.
   static constexpr uint32_t kLostCode = NGHTTP2_INTERNAL_ERROR;
@@ -31,60 +35,79 @@ class TrunkConnection final : public EventHandler,
   class Owner {
    public:
     virtual ~Owner() = default;
-    // Server role, as in Http2Session::Listener.
+    // For a trunk that was accepted, as in Http2ServerSession::Listener.
     virtual Http2Stream* OnConnect(TrunkConnection& trunk, std::string_view authority,
                                    int* status) = 0;
-    // Server role: the stream for a peer that asks for in-band load reports; see load_offer.h.
+    // For a trunk that was accepted: the stream for a peer that subscribes to in-band load reports;
+    // see load_offer.h.
     virtual Http2Stream* OnAskedForLoad(TrunkConnection& /*trunk*/, int* /*status*/) {
       return nullptr;
     }
-    // usable() or draining() changed: the peer has spoken HTTP/2, fell silent, is back, is at its
-    // limit of streams or below it again, or asked for no new ones.
+    // usable() or draining() changed: the trunk came up, the peer fell silent or is back, it
+    // reached its limit of streams or is below it again, or it wants no new streams.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
-    // Nothing is left of it but the object. `why` is OK after an orderly end.
+    // The trunk is closed. `why` is OK after an orderly end.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
   };
 
+  // The end that dialed opens streams; the end that accepted answers them.
+  enum class Role { kClient, kServer };
+
   struct Options {
-    // Its extension is the trunk's.
+    Role role = Role::kClient;
+    // The trunk sets its `extension`.
     Http2Session::Options session;
-    // Server role: says in SETTINGS that OnAskedForLoad gives a stream.
+    // For Role::kServer: announces in SETTINGS that OnAskedForLoad returns a stream.
     bool offers_load = false;
     absl::Duration ping_after = absl::Seconds(5);
     absl::Duration ping_timeout = absl::Seconds(5);
-    // From the dial (or accept) to the peer's first SETTINGS.
+    // From the dial or accept to the peer's first SETTINGS.
     absl::Duration up_timeout = absl::Seconds(3);
-    // Null: plain. Outlives the trunk.
+    // Null: plain TCP. Outlives the trunk.
     const TrunkTls* tls = nullptr;
   };
 
-  // `fd` may still be connecting. `owner` and `counters` outlive the trunk.
+  // `fd` may still be connecting. `owner` and `counters` outlive the trunk. If epoll cannot watch
+  // `fd`, the owner gets OnTrunkLost in the next pass.
   TrunkConnection(EventLoop& loop, UniqueFd fd, const Options& options, Owner* owner,
                   TrunkCounters* counters);
   ~TrunkConnection() override;
 
-  Http2Session& session() { return session_; }
-  // Streams may be opened: up, not draining, alive as far as is known, below the peer's limit.
+  Http2Session& session() { return *session_; }
+  // For a trunk of that role only.
+  Http2ClientSession& client_session();
+  Http2ServerSession& server_session();
+
+  TrunkState state() const { return state_; }
+  // A stream may be opened now: the trunk is up, its peer responsive and below its limit.
   bool usable() const {
-    return state_ == State::kUp && !suspect_ && session_.open_streams() < max_streams_;
+    return up() && liveness_ != Liveness::kSuspect && session_->open_streams() < max_streams_;
   }
-  // At once, as both sides allow; known when it is up.
+  // Concurrent streams that both sides allow; known when the trunk is up.
   size_t max_streams() const { return max_streams_; }
-  bool draining() const { return state_ == State::kDraining; }
-  // The peer asked for it.
+  bool up() const { return state_ == TrunkState::kUp; }
+  // No new streams: it ends, or has ended but for the close.
+  bool draining() const {
+    return state_ == TrunkState::kDraining || state_ == TrunkState::kPeerDraining ||
+           state_ == TrunkState::kClosing;
+  }
+  // The peer asked to drain before this end did.
   bool peer_drains() const { return peer_drains_; }
-  bool up() const { return state_ == State::kUp; }
   size_t unsent_bytes() const { return output_.size(); }
-  // How much better off new streams are elsewhere.
+  // How much better new streams would fare on another trunk.
   TrunkCongestion::Level congestion() const;
 
-  // No new streams either way; the trunk ends by itself when its streams have.
+  // Stops new streams in both directions; the trunk ends after its last stream.
   void Drain();
-  // Ends it now; streams get OnClosed.
+  // Ends the trunk now; its streams get OnClosed.
   void Close(const absl::Status& why);
 
  private:
-  enum class State { kStarting, kUp, kDraining, kLost };
+  enum class Liveness : uint8_t {
+    kUnheard,  // the peer's first SETTINGS are outstanding
+    kAlive,
+    kSuspect,  // a PING is out and nothing came yet
+  };
 
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
@@ -96,13 +119,18 @@ class TrunkConnection final : public EventHandler,
   void OnLifeTimer();
   void OnGoAwayDue();
 
+  void Apply(TrunkEvent event);
   bool Handshake();
   void ReadAvailable();
-  void LookAtPath();
+  void OnBytesRead(size_t size);
+  void OnReadFailed(ssize_t result);
+  void MeasurePath();
   bool Parse(size_t size);
   void WriteAvailable();
   bool SendOutput();
-  void NotifyUsability();
+  void OnNeverUp();
+  void PingAfterSilence();
+  void ReportUsability();
   void EndIfFinished();
 
   EventLoop& loop_;
@@ -112,20 +140,20 @@ class TrunkConnection final : public EventHandler,
 
   TrunkSocket socket_;
   OutputBuffer output_;
-  Http2Session session_;
-  State state_ = State::kStarting;
-  size_t max_streams_ = 1;
-  bool writable_ = false;
-  bool read_pending_ = false;  // a budget ran out with bytes left
-  bool end_seen_ = false;      // epoll saw the peer's FIN or an error
+  const std::unique_ptr<Http2Session> session_;
+  absl::Status watched_;  // of the socket, by epoll
+  TrunkState state_ = TrunkState::kStarting;
+  Liveness liveness_ = Liveness::kUnheard;
   bool peer_drains_ = false;
-  bool heard_ = false;        // the peer's first SETTINGS
-  bool suspect_ = false;      // a PING is out and nothing came yet
-  bool told_usable_ = false;  // what the owner was told last
-  bool lingering_ = false;    // all is said; waiting for the peer to close, too
+  bool reported_usable_ = false;  // what the owner was told last
+  size_t max_streams_ = 1;
+  // Readiness of the socket.
+  bool writable_ = false;
+  bool read_pending_ = false;  // the budget of a pass ran out with bytes left
+  bool end_seen_ = false;      // epoll saw the peer's FIN or an error
   MonotonicTime last_read_;
   TrunkCongestion congestion_;
-  TrunkCongestion::Totals passed_;  // resent: as the kernel said last
+  TrunkCongestion::Totals passed_;  // `resent` as of the last measurement
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};
 };

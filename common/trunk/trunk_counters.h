@@ -5,7 +5,7 @@
 
 namespace trunkline {
 
-// What trunks count; one set a worker, kept by its owner.
+// One set per worker, kept by its owner.
 struct TrunkCounters {
   Counter bytes_read;
   Counter bytes_written;

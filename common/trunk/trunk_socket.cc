@@ -26,7 +26,7 @@ int BioRead(BIO* bio, char* to, int size) {
   BIO_clear_retry_flags(bio);
   const ssize_t n = recv(BioFd(bio), to, static_cast<size_t>(size), 0);
   if (n < 0 && IsLater(errno)) BIO_set_retry_read(bio);
-  // The end of file is asked for by ctrl.
+  // OpenSSL asks for the end of file by BIO_CTRL_EOF.
   if (n == 0) BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
   return static_cast<int>(n);
 }
@@ -59,10 +59,10 @@ const BIO_METHOD* SocketMethod() {
 
 void TrunkSocket::Free::operator()(ssl_st* session) const { SSL_free(session); }
 
-TrunkSocket::TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialled)
+TrunkSocket::TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialed)
     : fd_(std::move(fd)), handshake_complete_(tls == nullptr) {
   if (tls == nullptr) return;
-  tls_.reset(tls->NewSession(dialled));
+  tls_.reset(tls->NewSession(dialed));
   BIO* const bio = BIO_new(SocketMethod());
   BIO_set_data(bio, &fd_);
   BIO_set_init(bio, 1);
@@ -76,15 +76,15 @@ TrunkSocket::Step TrunkSocket::Handshake() {
   ERR_clear_error();
   const int result = SSL_do_handshake(tls_.get());
   if (result <= 0) {
-    const ssize_t judged = Classify(result);
-    if (judged == 0) tls_error_ = "TLS: the peer closed it before the handshake was through";
-    return judged < 0 && IsLater(errno) ? Step::kLater : Step::kFailed;
+    const ssize_t classified = Classify(result);
+    if (classified == 0) tls_error_ = "TLS: the peer closed it during the handshake";
+    return classified < 0 && IsLater(errno) ? Step::kLater : Step::kFailed;
   }
   const unsigned char* protocol = nullptr;
   unsigned int size = 0;
   SSL_get0_alpn_selected(tls_.get(), &protocol, &size);
   if (std::string_view(reinterpret_cast<const char*>(protocol), size) != "h2") {
-    tls_error_ = "TLS: the peer does not say by ALPN that it speaks h2";
+    tls_error_ = "TLS: the peer does not offer h2 by ALPN";
     return Step::kFailed;
   }
   handshake_complete_ = true;
@@ -103,7 +103,7 @@ ssize_t TrunkSocket::Write(const uint8_t* data, size_t size) {
   return Classify(SSL_write(tls_.get(), data, static_cast<int>(std::min<size_t>(size, INT_MAX))));
 }
 
-// OpenSSL's results as a socket's.
+// Turns a result of OpenSSL into that of a socket call.
 ssize_t TrunkSocket::Classify(int result) {
   if (result > 0) return result;
   const int system_error = errno;

@@ -1,9 +1,8 @@
-// The bytes of a trunk: a TCP connection, plain or in TLS, read and written without blocking.
+// The byte stream of a trunk: a TCP connection, plain or in TLS, read and written without blocking.
 //
-// Keeps TLS's wants away from whoever reads and writes: one Handshake before all else, then Read
-// and Write that say "later" like a socket. A TLS record is at most 16 KiB, so a read that gives
-// less than was asked for does not mean that nothing is left, nor a write that the kernel is full;
-// see short_is_all().
+// Hides TLS's own needs to read and write. After Handshake is complete, Read and Write fail with
+// EAGAIN like a socket's. A TLS record holds at most 16 KiB, so a short read does not mean that the
+// socket is empty, nor a short write that the kernel is full; see short_is_all().
 //
 // Confined to its event loop. Owns the descriptor.
 #pragma once
@@ -24,26 +23,27 @@ class TrunkSocket {
  public:
   enum class Step { kDone, kLater, kFailed };
 
-  // `tls` null: plain. It outlives the socket.
-  TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialled);
+  // `tls` outlives the socket; null: plain TCP.
+  TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialed);
   ~TrunkSocket();
 
   int fd() const { return fd_.get(); }
-  // Called at each event until it is kDone; at once where the socket is plain. kFailed: error().
+  // Call at each event until it returns kDone; a plain socket does at once. After kFailed, error()
+  // has the reason.
   Step Handshake();
-  bool shaken() const { return handshake_complete_; }
+  bool handshake_complete() const { return handshake_complete_; }
 
-  // As recv and send: -1 with EAGAIN for later, with EPROTO for what error() has.
+  // As recv and send: -1 with EAGAIN if the call would block, with EPROTO for a TLS error.
   ssize_t Read(uint8_t* to, size_t size);
   ssize_t Write(const uint8_t* data, size_t size);
-  // A read that is not full emptied the socket, and a write that is not whole filled it.
+  // A short read emptied the socket, and a short write filled it.
   bool short_is_all() const { return tls_ == nullptr; }
-  // Nothing more is written; the peer's end of file.
+  // Sends the end of file; nothing may be written after it.
   void ShutdownWrite();
   bool is_tls() const { return tls_ != nullptr; }
   void Close() { fd_.Reset(); }
 
-  // What a Read, Write or Handshake failed with.
+  // The reason for which the last Read, Write or Handshake failed.
   std::string error() const;
 
  private:

@@ -25,11 +25,11 @@ using Context = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 using File = std::unique_ptr<FILE, decltype(&fclose)>;
 
-// What OpenSSL says of the last failure; the rest of its queue is forgotten.
+// OpenSSL's reason for the last failure. Clears the error queue.
 std::string Reason() {
   const char* const reason = ERR_reason_error_string(ERR_peek_last_error());
   ERR_clear_error();
-  return reason != nullptr ? reason : "not understood";
+  return reason != nullptr ? reason : "unknown reason";
 }
 
 // A peer that does not offer h2 gets an alert instead of a trunk.
@@ -58,7 +58,7 @@ class Loader {
     ERR_clear_error();
     Context context(SSL_CTX_new(TLS_method()), SSL_CTX_free);
     SetUp(context.get());
-    // All of them are looked at: each that is missing is told.
+    // Checks all three, so that the error names every missing one.
     const bool ca = Given("ca_file", files_.ca);
     const bool cert = Given("cert_file", files_.cert);
     const bool key = Given("key_file", files_.key);
@@ -74,14 +74,14 @@ class Loader {
   static void SetUp(SSL_CTX* context) {
     SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION);
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
-    // Trunks live for an hour: nothing is gained by resuming them.
+    // Trunks live for about an hour, so session resumption would gain nothing.
     SSL_CTX_set_num_tickets(context, 0);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-    // HTTP/2 knows itself whether its end was whole.
+    // HTTP/2 detects truncation itself.
     SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
-    // Output moves and grows while the kernel takes nothing.
+    // The output buffer moves and grows between attempts to write.
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    // Whole records in a read, and several: else each costs two system calls.
+    // A read takes several whole records; otherwise each record costs two system calls.
     SSL_CTX_set_read_ahead(context, 1);
     SSL_CTX_set_default_read_buffer_len(context, kReadBufferBytes);
     SSL_CTX_set_alpn_protos(context, kAlpn, sizeof kAlpn);
@@ -92,7 +92,7 @@ class Loader {
     errors_.push_back(absl::StrCat(field_, ".", which, ": ", path, ": ", what));
   }
 
-  // Readable at all; OpenSSL's own words for a missing file help nobody.
+  // Returns false if the file is missing or unreadable: OpenSSL's own message does not name it.
   bool Given(const char* which, const std::string& path) {
     if (path.empty()) {
       errors_.push_back(absl::StrCat(field_, ".", which, ": expected the path of a PEM file"));
@@ -105,12 +105,12 @@ class Loader {
 
   void UseCa(SSL_CTX* context) {
     if (SSL_CTX_load_verify_locations(context, files_.ca.c_str(), nullptr) == 1) {
-      // Tells peers which certificates are worth showing.
+      // Tells peers which certificates this end accepts.
       SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(files_.ca.c_str()));
       return;
     }
     Refuse("ca_file", files_.ca,
-           absl::StrCat("no certificate that can be read (", Reason(),
+           absl::StrCat("no certificate can be read from it (", Reason(),
                         "); expected the PEM of the CA that signs the trunks' certificates"));
   }
 
@@ -122,7 +122,7 @@ class Loader {
     if (certificate == nullptr ||
         SSL_CTX_use_certificate_chain_file(context, files_.cert.c_str()) != 1) {
       Refuse("cert_file", files_.cert,
-             absl::StrCat("no certificate that can be read (", Reason(),
+             absl::StrCat("no certificate can be read from it (", Reason(),
                           "); expected PEM, this program's own certificate first"));
       return false;
     }
@@ -140,7 +140,7 @@ class Loader {
   }
 
   void UseKey(SSL_CTX* context) {
-    // A passphrase cannot be asked for; without this OpenSSL would read one from the terminal.
+    // A daemon cannot ask for a passphrase; by default OpenSSL would read one from the terminal.
     SSL_CTX_set_default_passwd_cb(context, [](char*, int, int, void*) { return 0; });
     if (SSL_CTX_use_PrivateKey_file(context, files_.key.c_str(), SSL_FILETYPE_PEM) == 1) return;
     const unsigned long error = ERR_peek_last_error();
@@ -151,7 +151,7 @@ class Loader {
       return;
     }
     Refuse("key_file", files_.key,
-           absl::StrCat("no private key that can be read (", Reason(),
+           absl::StrCat("no private key can be read from it (", Reason(),
                         "); expected PEM without a passphrase"));
   }
 
@@ -173,9 +173,9 @@ absl::StatusOr<std::shared_ptr<const TrunkTls>> TrunkTls::Load(const std::string
 
 TrunkTls::~TrunkTls() { SSL_CTX_free(context_); }
 
-ssl_st* TrunkTls::NewSession(bool dialled) const {
+ssl_st* TrunkTls::NewSession(bool dialed) const {
   SSL* const session = SSL_new(context_);
-  if (dialled) {
+  if (dialed) {
     SSL_set_connect_state(session);
   } else {
     SSL_set_accept_state(session);

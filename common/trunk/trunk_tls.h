@@ -1,12 +1,12 @@
-// TLS for trunks: what both ends prove to each other, read once from three files.
+// TLS for trunks: the certificates by which both ends authenticate, read once from three files.
 //
-// TLS 1.3 and ALPN "h2" only. Each end shows a certificate and takes only those that the CA file
-// has signed, for the role that they are used in (clientAuth, serverAuth) where they name roles at
-// all. Names in certificates are not compared with addresses: an agent's address comes from the
-// controller, and whoever has a certificate of the trunks' CA belongs to the cluster. So that CA is
-// for trunks alone.
+// TLS 1.3 and ALPN "h2" only. Each end shows a certificate and accepts only certificates that the
+// CA file signed, for their role (clientAuth, serverAuth) if they name roles. Names in certificates
+// are not compared with addresses: an agent's address comes from the controller, and any holder of
+// a certificate of the trunks' CA belongs to the cluster. That CA must therefore serve trunks
+// alone.
 //
-// Thread-safe: immutable. Errors name the setting, the file, what is wrong with it and what to do.
+// Immutable; thread-safe. Errors name the setting, the file, the fault and the remedy.
 #pragma once
 
 #include <memory>
@@ -23,14 +23,13 @@ namespace trunkline {
 
 struct TlsFiles {
   std::string ca;    // PEM, one or more
-  std::string cert;  // PEM, with those between it and the CA behind it
-  std::string key;   // PEM, of the first in `cert`, without a passphrase
+  std::string cert;  // PEM, followed by any intermediate certificates
+  std::string key;   // PEM without a passphrase, for the first certificate in `cert`
 };
 
 class TrunkTls {
  public:
-  // INVALID_ARGUMENT: a line for each file that cannot be used. `field`: how messages call the
-  // setting.
+  // INVALID_ARGUMENT: one line for each unusable file. Messages call the setting `field`.
   static absl::StatusOr<std::shared_ptr<const TrunkTls>> Load(const std::string& field,
                                                               const TlsFiles& files,
                                                               absl::Time now);
@@ -38,8 +37,8 @@ class TrunkTls {
   TrunkTls(const TrunkTls&) = delete;
   TrunkTls& operator=(const TrunkTls&) = delete;
 
-  // A connection's state, of the end that dialled or the one that accepted. The caller frees it.
-  ssl_st* NewSession(bool dialled) const;
+  // The state of a connection that was dialed or accepted. The caller frees it.
+  ssl_st* NewSession(bool dialed) const;
 
  private:
   explicit TrunkTls(ssl_ctx_st* context) : context_(context) {}

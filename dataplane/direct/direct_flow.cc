@@ -58,10 +58,15 @@ bool DirectFlow::Start(EndpointState& endpoint) {
     case ConnectState::kConnected:
     case ConnectState::kInProgress:
       server_.fd = std::move(result.fd);
+      // Reports at once that it is writable if it is connected already.
+      if (!loop_.Add(server_.fd.get(), kWatched, &server_).ok()) {
+        server_.fd.Reset();
+        lease_.Reset();
+        router().worker().dialer.OnUnwatchable(*endpoint.endpoint().resolved);
+        return false;
+      }
       reserved_share_.Set(0);
       connection_share_.Set(1);
-      // Says at once that it is writable, where the connect is through already.
-      loop_.Add(server_.fd.get(), kWatched, &server_);
       return true;
     default:
       // As a refusal that takes a moment: this is called from the router, which does not expect the
@@ -81,6 +86,7 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
     if (error != 0) down_.source_broken = true;
     if (error == 0 && !(events & EPOLLOUT)) return;
     OnConnected();
+    if (done_) return;
   }
   ByteRelay& from = &side == &client_ ? up_ : down_;
   ByteRelay& to = &side == &client_ ? down_ : up_;
@@ -118,7 +124,7 @@ void DirectFlow::OnConnected() {
   // A client that waited for its server was not idle.
   activity_.OnSign(loop_.now());
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
-  loop_.Add(client_.fd.get(), kWatched, &client_);
+  if (!loop_.Add(client_.fd.get(), kWatched, &client_).ok()) Finish(FlowEnd::kUnwatchable);
 }
 
 // Its place at the endpoint is for whoever waits for it.

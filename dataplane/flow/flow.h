@@ -43,6 +43,7 @@ enum class FlowEnd {
   kSourceLimit,  // its source has as many clients as it may
   kBadHeader,    // what should have been a PROXY protocol header is none
   kMemory,       // memory was short, and much was kept for it
+  kUnwatchable,  // epoll could not watch its socket
 };
 
 class Flow : public PendingQueue<Flow>::Entry {

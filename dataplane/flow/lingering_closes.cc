@@ -33,7 +33,7 @@ class LingeringCloses::Socket final : public EventHandler {
   // Level-triggered: what one pass leaves, the next one finds.
   bool Watch(EventLoop& loop, absl::Duration patience) {
     loop.Arm(timer_, patience);
-    return loop.Add(fd_.get(), EPOLLIN | EPOLLRDHUP, this);
+    return loop.Add(fd_.get(), EPOLLIN | EPOLLRDHUP, this).ok();
   }
 
  private:

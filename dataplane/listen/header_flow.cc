@@ -27,8 +27,8 @@ HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
 void HeaderFlow::Begin() {
   Look();
   if (done_) return;
-  watched_ = loop_.Add(fd_.get(), kReadEvents, this);
-  if (!watched_) Shutdown();
+  watched_ = loop_.Add(fd_.get(), kReadEvents, this).ok();
+  if (!watched_) Finish(FlowEnd::kUnwatchable, /*with_reset=*/true);
 }
 
 void HeaderFlow::OnEvents(uint32_t events) {

@@ -4,6 +4,8 @@
 
 #include <cerrno>
 
+#include "common/base/absl_view.h"
+#include "common/observe/log.h"
 #include "dataplane/route/dialer.h"
 
 namespace trunkline {
@@ -18,7 +20,8 @@ constexpr absl::Duration kPause = absl::Milliseconds(20);
 
 Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
     : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
-  loop_.Add(socket_.get(), EPOLLIN, this);
+  const absl::Status watched = loop_.Add(socket_.get(), EPOLLIN, this);
+  if (!watched.ok()) LogError("a listener accepts no clients: {}", StdView(watched.message()));
 }
 
 void Listener::OnEvents(uint32_t) {
@@ -51,10 +54,15 @@ UniqueFd Listener::TakeSocket() {
 
 void Listener::Pause() {
   cell_->pauses.Add();
-  loop_.Modify(socket_.get(), 0, this);
+  Watch(0);
   loop_.Arm(pause_timer_, kPause);
 }
 
-void Listener::Resume() { loop_.Modify(socket_.get(), EPOLLIN, this); }
+void Listener::Resume() { Watch(EPOLLIN); }
+
+void Listener::Watch(uint32_t events) {
+  const absl::Status watched = loop_.AddOrModify(socket_.get(), events, this);
+  if (!watched.ok()) LogError("a listener is not watched: {}", StdView(watched.message()));
+}
 
 }  // namespace trunkline

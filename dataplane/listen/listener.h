@@ -37,6 +37,7 @@ class Listener final : public EventHandler {
   void OnEvents(uint32_t events) override;
   void Pause();
   void Resume();
+  void Watch(uint32_t events);
 
   EventLoop& loop_;
   UniqueFd socket_;

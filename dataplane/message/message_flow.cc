@@ -104,7 +104,9 @@ void MessageFlow::ReadClient() {
 void MessageFlow::Watch() {
   if (watched_) return;
   watched_ = true;
-  if (!loop_.Add(fd_.get(), kReadEvents, this)) Finish(FlowEnd::kShutdown, Closing::kReset);
+  if (!loop_.Add(fd_.get(), kReadEvents, this).ok()) {
+    Finish(FlowEnd::kUnwatchable, Closing::kReset);
+  }
 }
 
 void MessageFlow::Take(std::span<const uint8_t> bytes) {
@@ -368,8 +370,8 @@ void MessageFlow::HoldBack(bool first) {
   if (first) {
     watched_ = true;
     // Asking anew tells of room even if there is some meanwhile.
-    if (!loop_.Modify(fd_.get(), kReadEvents | EPOLLOUT, this)) {
-      loop_.Add(fd_.get(), kReadEvents | EPOLLOUT, this);
+    if (!loop_.AddOrModify(fd_.get(), kReadEvents | EPOLLOUT, this).ok()) {
+      return Finish(FlowEnd::kUnwatchable, Closing::kReset);
     }
   }
   // Asked each time: somebody may wait by now.
@@ -391,7 +393,9 @@ void MessageFlow::FlushClient() {
   }
   if (unsent_.bytes() < before) last_activity_ = loop_.now();
   if (sent == ReplyBacklog::Sent::kPart) return;
-  loop_.Modify(fd_.get(), kReadEvents, this);
+  if (!loop_.Modify(fd_.get(), kReadEvents, this).ok()) {
+    return Finish(FlowEnd::kUnwatchable, Closing::kReset);
+  }
   if (std::exchange(paused_, false) && connection_ != nullptr) connection_->Resume();
   loop_.RequestFlush(this);
 }

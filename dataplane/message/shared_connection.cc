@@ -75,7 +75,11 @@ SharedConnection::SharedConnection(EventLoop& loop, ConnectResult dial,
   fd_ = std::move(dial.fd);
   dial_error_ = dial.error;
   // Tells of itself even where the connect is through already.
-  if (fd_) loop_.Add(fd_.get(), EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this);
+  constexpr uint32_t kWatched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  if (fd_ && !loop_.Add(fd_.get(), kWatched, this).ok()) {
+    fd_.Reset();
+    dial_error_ = ENOSPC;
+  }
   loop_.Arm(timer_, fd_ ? options_.connect_timeout : absl::ZeroDuration());
 }
 

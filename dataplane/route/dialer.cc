@@ -16,7 +16,8 @@ constexpr absl::Duration kTellInterval = absl::Seconds(10);
 }  // namespace
 
 bool OutOfSockets(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == ENOSPC;  // no epoll watch
 }
 
 Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner)

@@ -11,6 +11,8 @@
 // Confined to its worker's loop.
 #pragma once
 
+#include <cerrno>
+
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "dataplane/stats/traffic_stats.h"
@@ -37,6 +39,8 @@ class Dialer {
 
   // As ConnectTo.
   ConnectResult Connect(const SocketAddress& target);
+  // epoll cannot watch a connection to `target`: this host's fault, as for Connect.
+  void OnUnwatchable(const SocketAddress& target) { OnLacking(ENOSPC, target); }
   // It failed, and the server has nothing to do with it.
   static bool IsOurFault(const ConnectResult& result);
   // Something was lacking a moment ago: who has waited in vain, has waited for that.

@@ -48,6 +48,9 @@ void CountFlowEnd(FlowEnd end, WorkerStats& stats, EndpointCell* cell, bool lack
     case FlowEnd::kMemory:
       stats.shed.Add();
       return;
+    case FlowEnd::kUnwatchable:
+      stats.no_socket.Add();
+      return;
   }
 }
 

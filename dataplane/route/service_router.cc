@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kMaxPending = 10'000;
 // One pick in this many is timed: a clock read costs as much as a pick.
 constexpr uint64_t kPicksPerTimedOne = 64;
+constexpr absl::Duration kWatchWarningInterval = absl::Seconds(10);
 // Endpoints that are joined in one pass of the loop. Each may dial, which costs 20 us.
 constexpr size_t kJoinsPerPass = 64;
 // Endpoints that are asked to take one flow before it waits. A service of more endpoints that are
@@ -415,11 +416,21 @@ void ServiceRouter::Release(Flow& flow) {
 void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
   EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
   CountFlowEnd(end, worker_.stats, cell, worker_.dialer.lacking());
+  if (end == FlowEnd::kUnwatchable) WarnOfUnwatchable();
   Release(flow);
   --clients_;
   worker_.stats.clients.Add(-1);
   listener_cell_->clients.Add(-1);
   owner_.OnFlowGone(flow);
+}
+
+void ServiceRouter::WarnOfUnwatchable() {
+  if (worker_.loop.now() < next_watch_warning_) return;
+  next_watch_warning_ = worker_.loop.now() + kWatchWarningInterval;
+  LogWarn(
+      "clients of service {} are reset because epoll cannot watch their sockets: raise "
+      "fs.epoll.max_user_watches or lower max_clients",
+      set_->service);
 }
 
 void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {

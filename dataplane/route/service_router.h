@@ -103,6 +103,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void OnInbandReport(Carrier& carrier, const InbandReport& report) override;
   void OnLoadUnknown(Carrier& carrier) override;
   void OnFlush() override;
+  void WarnOfUnwatchable();
   void OnEjectionTimer();
   void OnStaleTimer();
 
@@ -148,6 +149,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   bool awaits_all_ = false;                // every carrier was asked to notify
   size_t clients_ = 0;
   uint64_t picks_ = 0;
+  MonotonicTime next_watch_warning_;
   MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
   MemberTimer<ServiceRouter, &ServiceRouter::OnStaleTimer> stale_timer_{this};
 };

@@ -3,15 +3,15 @@
 namespace trunkline {
 namespace {
 
-// An agent says at most one line of 256 bytes for each service each 50 ms: enough for a hundred of
-// them, a second.
-constexpr FrameAllowance kWordBytesAllowance{1024 * 1024, 512 * 1024};
-constexpr int kStatusSpeaks = 200;
+// An agent sends at most one line of 256 bytes per service every 50 ms. This suffices for a hundred
+// services.
+constexpr FrameAllowance kReportBytesAllowance{1024 * 1024, 512 * 1024};
+constexpr int kStatusOk = 200;
 
 }  // namespace
 
 LoadSubscription::LoadSubscription(EventLoop& loop, const TrunkConnection& trunk, Owner& owner)
-    : loop_(loop), trunk_(trunk), owner_(owner), bytes_(kWordBytesAllowance) {
+    : loop_(loop), trunk_(trunk), owner_(owner), bytes_(kReportBytesAllowance) {
   forgiven_at_ = loop.now();
 }
 
@@ -19,8 +19,8 @@ void LoadSubscription::Cancel() {
   if (attached()) session()->Abandon(this, NGHTTP2_CANCEL);
 }
 
-void LoadSubscription::OnHeaders(int status) {
-  if (status != kStatusSpeaks) GiveUp(NGHTTP2_CANCEL, /*fault=*/false);
+void LoadSubscription::OnResponse(int status) {
+  if (status != kStatusOk) GiveUp(NGHTTP2_CANCEL, /*fault=*/false);
 }
 
 void LoadSubscription::OnData(const uint8_t* data, size_t size) {
@@ -32,8 +32,8 @@ void LoadSubscription::OnData(const uint8_t* data, size_t size) {
   }
   session()->Consume(this, size, now);
   std::span<const uint8_t> left(data, size);
-  InbandReport word;
-  while (reader_.Next(left, &word)) owner_.OnInbandReport(word);
+  InbandReport report;
+  while (reader_.Next(left, &report)) owner_.OnInbandReport(report);
   if (reader_.broken()) GiveUp(NGHTTP2_PROTOCOL_ERROR, /*fault=*/true);
 }
 

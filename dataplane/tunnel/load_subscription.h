@@ -1,8 +1,9 @@
-// A trunk's load stream from the proxy's side: asks for an agent's words and hands them on.
+// The proxy's side of a trunk's load stream: subscribes to an agent's in-band load reports and
+// passes them on.
 //
-// Ends for good when the agent refuses, says something that is no word, or more than anybody needs;
-// its trunk goes on without it. Confined to its worker's loop; owned by its TrunkPool, which
-// retires it when OnLoadEnded is called.
+// Ends for good if the agent refuses, sends an invalid report or exceeds its allowance of bytes;
+// its trunk goes on. Confined to its worker's loop; owned by its TrunkPool, which retires it when
+// OnLoadEnded is called.
 #pragma once
 
 #include "common/http2/http2_session.h"
@@ -18,22 +19,22 @@ class LoadSubscription final : public Http2Stream {
   class Owner {
    public:
     virtual ~Owner() = default;
-    virtual void OnInbandReport(const InbandReport& word) = 0;
-    // `fault`: what the agent said was not to be understood.
+    virtual void OnInbandReport(const InbandReport& report) = 0;
+    // `fault`: the agent sent an invalid report or too many bytes.
     virtual void OnLoadEnded(LoadSubscription& subscription, bool fault) = 0;
   };
 
-  // `trunk` is compared only.
+  // `trunk` is only compared.
   LoadSubscription(EventLoop& loop, const TrunkConnection& trunk, Owner& owner);
 
   bool is_of(const TrunkConnection& trunk) const { return &trunk_ == &trunk; }
-  // Nothing is called any more.
+  // Ends the stream; the owner gets no further calls.
   void Cancel();
 
  private:
-  // The request is whole with its HEADERS.
+  // The request has no body.
   Pull PullData(uint8_t*, size_t, size_t*) override { return Pull::kNothing; }
-  void OnHeaders(int status) override;
+  void OnResponse(int status) override;
   void OnData(const uint8_t* data, size_t size) override;
   void OnEnd(bool) override {}
   void OnClosed(uint32_t error_code) override;

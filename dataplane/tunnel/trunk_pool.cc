@@ -9,17 +9,16 @@
 namespace trunkline {
 namespace {
 
-// Dialling a dead agent costs one SYN; waiting much longer than this would keep a restarted one
-// idle.
+// Dialing a dead agent costs one SYN; a much longer wait would keep a restarted agent idle.
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
-// Beyond this many streams on the least busy trunk another one is worth its connection; or when it
-// is three quarters full, so that nobody has to wait for a dial.
+// From this many streams on the least busy trunk, another trunk is worth its connection; and so it
+// is when the trunk is three quarters full, so that no client waits for a dial.
 constexpr size_t kStreamsWorthAnotherTrunk = 256;
-// A trunk that ended sooner is replaced with backoff: its agent may be restarting in a loop.
-constexpr absl::Duration kLasted = absl::Seconds(1);
-// A load stream is one of those that the agent allows at once: not where they are few.
-constexpr size_t kStreamsToSpareOne = 16;
+// A trunk that was up for less is replaced with backoff: its agent may be restarting in a loop.
+constexpr absl::Duration kShortLife = absl::Seconds(1);
+// A load stream uses one of the agent's concurrent streams, so a trunk with fewer has none.
+constexpr size_t kMinStreamsForReports = 16;
 
 }  // namespace
 
@@ -38,20 +37,20 @@ TrunkPool::~TrunkPool() = default;
 void TrunkPool::OnUnused() {
   dial_timer_.Cancel();
   age_timer_.Cancel();
-  // Each Drain or Close may take its trunk out of the list.
+  // Each Drain or Close may remove its trunk from the list.
   std::vector<TrunkConnection*> ending;
   for (const auto& trunk : trunks_) ending.push_back(trunk.get());
   for (TrunkConnection* trunk : ending) {
     if (trunk == dialing_) {
       trunk->Close(absl::OkStatus());
     } else {
-      // Also one without streams: bytes of those that ended may still be on their way.
+      // Also a trunk without streams: the last bytes of ended ones may be in flight.
       Drain(*trunk);
     }
   }
 }
 
-// A load stream stays open for ever: its trunk would, too.
+// An open load stream would keep its trunk open for ever.
 void TrunkPool::Drain(TrunkConnection& trunk) {
   EndLoad(trunk);
   trunk.Drain();
@@ -67,19 +66,19 @@ bool TrunkPool::usable() const {
   return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
 }
 
-// What a new stream would wait behind: first what strains the trunk, then who is there. Those who
-// are not many yet wait for nobody, and where all of them are on one trunk, each pass reads and
-// writes that one alone, at both ends.
+// The cost of another stream, for comparison: first congestion, then the number of streams. Up to
+// StreamsWorthAnother streams cost nothing: they do not delay each other, and on one trunk they
+// share its reads and writes at both ends.
 std::pair<TrunkCongestion::Level, size_t> TrunkPool::Burden(TrunkConnection& trunk) {
-  return {trunk.congestion(), trunk.session().open_streams() / Enough(trunk)};
+  return {trunk.congestion(), trunk.session().open_streams() / StreamsWorthAnother(trunk)};
 }
 
-size_t TrunkPool::Enough(const TrunkConnection& trunk) {
+size_t TrunkPool::StreamsWorthAnother(const TrunkConnection& trunk) {
   const size_t most = trunk.max_streams();
   return std::min(kStreamsWorthAnotherTrunk, most - most / 4);
 }
 
-size_t TrunkPool::Current() const {
+size_t TrunkPool::CountCurrent() const {
   return std::count_if(trunks_.begin(), trunks_.end(),
                        [](const auto& t) { return !t->draining(); });
 }
@@ -87,18 +86,18 @@ size_t TrunkPool::Current() const {
 TrunkConnection* TrunkPool::Acquire() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
-    if (trunk->usable() && trunk->session().IdsNearlySpent()) Drain(*trunk);
+    if (trunk->usable() && trunk->client_session().IdsNearlySpent()) Drain(*trunk);
     if (!trunk->usable()) continue;
     if (best == nullptr || Burden(*trunk) < Burden(*best)) best = trunk.get();
   }
   const bool busy = best == nullptr || best->congestion() != TrunkCongestion::Level::kNone ||
-                    best->session().open_streams() >= Enough(*best);
+                    best->session().open_streams() >= StreamsWorthAnother(*best);
   if (busy) DialAnother();
   return best;
 }
 
 void TrunkPool::DialIfNeeded() {
-  // Who comes while all are full waits in line and asks for no trunk.
+  // Clients that arrive while all trunks are full are in the pending queue and call nothing here.
   bool room = false;
   for (const auto& trunk : trunks_) {
     room = room || (trunk->up() && trunk->session().open_streams() < trunk->max_streams());
@@ -107,13 +106,13 @@ void TrunkPool::DialIfNeeded() {
 }
 
 void TrunkPool::DialAnother() {
-  if (dialing_ == nullptr && Current() < options_.max_trunks && !dial_timer_.armed()) Dial();
+  if (dialing_ == nullptr && CountCurrent() < options_.max_trunks && !dial_timer_.armed()) Dial();
 }
 
 void TrunkPool::Dial() {
   if (dialing_ != nullptr || !has_target_ || !used()) return;
   ConnectResult result = dialer_.Connect(target_);
-  // Says nothing of the agent; the dialer asks again soon.
+  // The agent is not at fault; the dialer tries again soon.
   if (OutOfSockets(result.error)) return;
   stats_->dials.Add();
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
@@ -121,8 +120,8 @@ void TrunkPool::Dial() {
     return;
   }
   const TrunkConnection::Options options = {
-      .session = {.role = Http2Session::Role::kClient,
-                  .max_streams = options_.max_streams_per_trunk,
+      .role = TrunkConnection::Role::kClient,
+      .session = {.max_streams = options_.max_streams_per_trunk,
                   .last_stream_id = options_.last_stream_id,
                   .window_budget = options_.window_budget},
       .ping_after = options_.ping_after,
@@ -137,7 +136,7 @@ void TrunkPool::Dial() {
 
 void TrunkPool::DialLater(const std::string& why) {
   stats_->dial_failures.Add();
-  if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
+  if (!reported_down_) LogWarn("cannot connect a trunk to {}: {}; retrying", address_, why);
   reported_down_ = true;
   loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
 }
@@ -153,7 +152,7 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
     last_up_ = loop_.now();
     AskForLoad(trunk);
     stats_->trunks_up.Add();
-    if (reported_down_) LogInfo("trunk to {} is back", address_);
+    if (reported_down_) LogInfo("trunk to {} is up again", address_);
     reported_down_ = false;
     if (std::exchange(replacing_, false)) DrainOldest();
     if (!age_timer_.armed()) loop_.Arm(age_timer_, Age());
@@ -161,7 +160,7 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   if (trunk.draining()) {
     EndLoad(trunk);
     if (trunk.peer_drains()) {
-      LogInfo("agent {} asks for no new streams on a trunk", address_);
+      LogInfo("agent {} drains a trunk; opening another one", address_);
       Replace();
     }
   }
@@ -169,9 +168,9 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   NotifyUsers();
 }
 
-// A trunk that was up ends, and not because this pool wants it.
+// A trunk that was up ends, and this pool did not drain it.
 void TrunkPool::Replace() {
-  if (loop_.now() - last_up_ >= kLasted) {
+  if (loop_.now() - last_up_ >= kShortLife) {
     backoff_.Reset();
     DialIfNeeded();
   } else if (!dial_timer_.armed()) {
@@ -185,35 +184,35 @@ absl::Duration TrunkPool::JitteredAge(absl::Duration max_age, double uniform) {
 
 absl::Duration TrunkPool::Age() { return JitteredAge(options_.max_age, random_.Uniform()); }
 
-// One of them in each turn: with several trunks the turns come so much more often.
+// Each call replaces one trunk; with several trunks the timer fires that much more often.
 void TrunkPool::OnAgeTimer() {
   if (!used() || trunks_.empty()) return;
-  const size_t current = Current();
+  const size_t current = CountCurrent();
   loop_.Arm(age_timer_, Age() / static_cast<double>(std::max<size_t>(1, current)));
-  // Flows that do not end keep their trunks: those do not become more and more.
+  // Flows that do not end keep their draining trunks, whose number is limited.
   if (dial_timer_.armed() || trunks_.size() - current >= options_.max_trunks) return;
   if (HasSpare()) return DrainOldest();
   replacing_ = true;
   if (dialing_ == nullptr) Dial();
 }
 
-// Whether one less would do, and would for some time.
+// Returns true if one trunk less would suffice, and would for some time.
 bool TrunkPool::HasSpare() const {
   size_t up = 0;
   size_t streams = 0;
-  size_t enough = kStreamsWorthAnotherTrunk;
+  size_t limit = kStreamsWorthAnotherTrunk;
   for (const auto& trunk : trunks_) {
     if (!trunk->up()) continue;
     if (trunk->congestion() != TrunkCongestion::Level::kNone) return false;
     ++up;
-    enough = std::min(enough, Enough(*trunk));
+    limit = std::min(limit, StreamsWorthAnother(*trunk));
     streams += trunk->session().open_streams();
   }
-  // Half of what would make the rest ask for one more.
-  return up > 1 && streams < (up - 1) * enough / 2;
+  // Half the number of streams at which the remaining trunks would dial another one.
+  return up > 1 && streams < (up - 1) * limit / 2;
 }
 
-// They are in the order of their birth. The newest stays.
+// The trunks are in the order of their age. The newest stays.
 void TrunkPool::DrainOldest() {
   for (const auto& trunk : trunks_) {
     if (trunk.get() == trunks_.back().get()) return;
@@ -225,18 +224,18 @@ void TrunkPool::DrainOldest() {
 
 void TrunkPool::AskForLoad(TrunkConnection& trunk) {
   const bool worthwhile =
-      PeerOffersLoad(trunk.session()) && trunk.max_streams() >= kStreamsToSpareOne;
+      PeerOffersLoad(trunk.session()) && trunk.max_streams() >= kMinStreamsForReports;
   if (!worthwhile || !trunk.up()) return;
   LoadSubscription::Owner& owner = *this;
   auto subscription = std::make_unique<LoadSubscription>(loop_, trunk, owner);
-  if (!trunkline::AskForLoad(trunk.session(), subscription.get()).ok()) return;
+  if (!trunkline::AskForLoad(trunk.client_session(), subscription.get()).ok()) return;
   subscriptions_.push_back(std::move(subscription));
   stats_->load_subscriptions.Add(1);
 }
 
-void TrunkPool::OnInbandReport(const InbandReport& word) {
+void TrunkPool::OnInbandReport(const InbandReport& report) {
   stats_->inband_reports.Add();
-  NotifyInbandReport(word);
+  NotifyInbandReport(report);
 }
 
 void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
@@ -247,8 +246,7 @@ void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
   stats_->load_subscriptions.Add(-1);
   if (fault) {
     stats_->load_faults.Add();
-    LogWarn("agent {} says how loaded it is in a way that is not understood; not asked any more",
-            address_);
+    LogWarn("agent {} sends invalid in-band load reports; unsubscribed on this trunk", address_);
   }
   if (subscriptions_.empty()) NotifyLoadUnknown();
 }
@@ -274,7 +272,7 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
     DialLater(std::string(why.message()));
   } else {
     if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
-    // One that ended because it was drained here says nothing against its agent.
+    // A trunk that was drained here is no sign of a fault at the agent.
     if (why.ok() && !trunk.peer_drains()) {
       DialIfNeeded();
     } else {

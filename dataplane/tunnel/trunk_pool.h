@@ -1,12 +1,13 @@
-// The trunks of one worker to one agent: keeps one warm, opens more under load, replaces what is
-// draining or lost.
+// The trunks of one worker to one agent: keeps one warm, opens more under load, and replaces those
+// that drain or are lost.
 //
-// One dial at a time, with jittered backoff, also toward an agent whose trunks come up and end at
-// once; a fresh trunk counts only once its peer has spoken HTTP/2, so a host that accepts and is
-// frozen attracts nothing. It tells its users when usability changed; they decide what goes where.
+// It dials one trunk at a time, with jittered backoff, which also applies to an agent whose trunks
+// end soon after they come up. A new trunk counts only after its peer has spoken HTTP/2, so a host
+// that accepts connections but is frozen attracts no flows. The pool tells its users when its
+// usability changes; they choose the endpoints.
 //
-// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. One
-// that nobody uses any more drains its trunks.
+// Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool
+// without users drains its trunks.
 #pragma once
 
 #include <memory>
@@ -32,18 +33,18 @@ class TrunkPool final : public Carrier,
  public:
   struct Options {
     uint32_t max_streams_per_trunk = 1000;
-    // Draining ones come on top, as many again: those of flows that do not end.
+    // Draining trunks come on top, at most as many again: flows that do not end keep them.
     uint32_t max_trunks = 4;
     absl::Duration ping_after = absl::Seconds(5);
     absl::Duration ping_timeout = absl::Seconds(5);
-    // A trunk is replaced when its stream ids come this far; see Http2Session::Options.
+    // A trunk whose stream ids pass this is replaced; see Http2Session::Options.
     int32_t last_stream_id = 1 << 30;
-    // A trunk this old is replaced, give or take a fifth, new before old: connections that live for
-    // ever keep old paths, old keys and old mistakes of balancing.
+    // A trunk this old, give or take a fifth, is replaced after its successor is up. A connection
+    // that never ends would keep its network path, its keys and its share of the load for ever.
     absl::Duration max_age = absl::Minutes(45);
-    // What the windows of its streams may grow by; outlives the pool.
+    // The budget for window growth; outlives the pool.
     WindowBudget* window_budget = nullptr;
-    // Null: trunks are plain.
+    // Null: plain TCP.
     std::shared_ptr<const TrunkTls> tls;
   };
 
@@ -53,17 +54,17 @@ class TrunkPool final : public Carrier,
 
   void SetTarget(const SocketAddress& target) override;
   void DialAgain() override { DialIfNeeded(); }
-  // Some trunk takes a stream now.
+  // Returns true if some trunk accepts a stream now.
   bool usable() const override;
-  // The oldest of the least busy trunks that take a stream, or null. May dial another one in the
-  // background.
+  // Returns the oldest of the least busy trunks that accept a stream, or null. May dial another
+  // trunk in the background.
   TrunkConnection* Acquire();
   size_t trunks() const { return trunks_.size(); }
 
   bool idle() const override { return !used() && trunks_.empty(); }
 
-  // The age at which a trunk is replaced; `uniform` is from [0, 1). Those that came up together, as
-  // after an agent's restart, do not go together.
+  // The age at which a trunk is replaced; `uniform` is from [0, 1). The jitter keeps trunks that
+  // came up together, as after an agent's restart, from being replaced together.
   static absl::Duration JitteredAge(absl::Duration max_age, double uniform);
 
  private:
@@ -71,7 +72,7 @@ class TrunkPool final : public Carrier,
   void OnTrunkChanged(TrunkConnection& trunk) override;
   void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) override;
 
-  void OnInbandReport(const InbandReport& word) override;
+  void OnInbandReport(const InbandReport& report) override;
   void OnLoadEnded(LoadSubscription& subscription, bool fault) override;
   void AskForLoad(TrunkConnection& trunk);
   void Drain(TrunkConnection& trunk);
@@ -80,10 +81,10 @@ class TrunkPool final : public Carrier,
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
   static std::pair<TrunkCongestion::Level, size_t> Burden(TrunkConnection& trunk);
-  // Streams on it that make another one worth its connection.
-  static size_t Enough(const TrunkConnection& trunk);
-  // Those that carry what is new, or will: draining ones go on beside them.
-  size_t Current() const;
+  // The number of streams from which another trunk is worth its connection.
+  static size_t StreamsWorthAnother(const TrunkConnection& trunk);
+  // Trunks that are not draining.
+  size_t CountCurrent() const;
   absl::Duration Age();
   void Dial();
   void DialIfNeeded();
@@ -103,12 +104,13 @@ class TrunkPool final : public Carrier,
   Backoff backoff_;
   SocketAddress target_;
   bool has_target_ = false;
-  TrunkConnection* dialing_ = nullptr;  // the one that is not up yet
-  bool reported_down_ = false;          // logs say it once
+  TrunkConnection* dialing_ = nullptr;  // the trunk that is not up yet
+  bool reported_down_ = false;          // logged at the transition only
   MonotonicTime last_up_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;
-  std::vector<std::unique_ptr<LoadSubscription>> subscriptions_;  // of each that is up, at most one
-  // The oldest trunk leaves when the one that is dialled for it is up.
+  std::vector<std::unique_ptr<LoadSubscription>>
+      subscriptions_;  // at most one per trunk that is up
+  // The oldest trunk drains when the trunk that is being dialed is up.
   bool replacing_ = false;
   MemberTimer<TrunkPool, &TrunkPool::DialIfNeeded> dial_timer_{this};
   MemberTimer<TrunkPool, &TrunkPool::OnAgeTimer> age_timer_{this};

@@ -11,11 +11,11 @@
 namespace trunkline {
 namespace {
 
-// The copy that makes a second try possible; a client that sent more before the answer has one try.
+// The copy for a retry. A client that sent more before the response cannot be retried.
 constexpr size_t kMaxSentCopyBytes = 64 * 1024;
 constexpr int kStatusNotConnected = 503;
 
-// Agents say 200; a foreign end may use any other of this class (RFC 9110, 9.3.6).
+// Agents answer 200; other implementations may use any 2xx (RFC 9110, 9.3.6).
 bool IsSuccess(int status) { return status >= 200 && status < 300; }
 
 }  // namespace
@@ -41,7 +41,7 @@ bool TunnelFlow::Start(EndpointState& endpoint) {
   const ConnectFields fields = origin() == nullptr
                                    ? ConnectFields()
                                    : DescribeClient({set.send_proxy_protocol, origin()->addresses});
-  if (!trunk->session().Connect(set.authority, this, fields).ok()) return false;
+  if (!trunk->client_session().Connect(set.authority, this, fields).ok()) return false;
   CountBytes(&endpoint.cell->bytes_to_server, &endpoint.cell->bytes_to_client);
   return true;
 }
@@ -55,7 +55,7 @@ Http2Stream::Pull TunnelFlow::PullData(uint8_t* to, size_t capacity, size_t* siz
     return Pull::kMore;
   }
   const Pull result = StreamBridge::PullData(to, capacity, size);
-  if (!confirmed_ && *size > 0) Remember(to, *size);
+  if (!confirmed_ && !done() && *size > 0) Remember(to, *size);
   return result;
 }
 
@@ -81,7 +81,7 @@ void TunnelFlow::Forget() {
   copy_share_.Set(0);
 }
 
-void TunnelFlow::OnHeaders(int status) {
+void TunnelFlow::OnResponse(int status) {
   if (!IsSuccess(status)) {
     refused_ = true;
     if (status == kStatusNotConnected) router().OnConnectRefused(*this);
@@ -90,7 +90,7 @@ void TunnelFlow::OnHeaders(int status) {
     return;
   }
   confirmed_ = true;
-  // The answer may overtake the replay: nothing but HEADERS may be on its way yet.
+  // The response may overtake the replay, when only HEADERS have been sent.
   ForgetIfReplayed();
   router().OnConnected(*this);
   loop().Arm(connect_timer_, first_byte_timeout_);
@@ -143,6 +143,8 @@ FlowEnd TunnelFlow::EndOf(End end) const {
       return refused_ ? FlowEnd::kRefused : FlowEnd::kNoEndpoint;
     case End::kStreamLost:
       return FlowEnd::kTrunkLost;
+    case End::kUnwatchable:
+      return FlowEnd::kUnwatchable;
     case End::kTimeout:
       return endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout;
     case End::kShutdown:

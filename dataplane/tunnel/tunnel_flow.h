@@ -1,12 +1,10 @@
 // A client connection as a stream on a trunk: `tunnel` mode.
 //
-// Adds to StreamBridge what a client needs: an endpoint, a time-out for getting there, and a second
-// try elsewhere when it is certain that the first one reached no server. For that it keeps a copy
-// of what the client sent (at most 64 KiB) until the agent answers 200; after that nothing is ever
-// sent twice.
-//
-// Safe to retry: the agent says 503 (it could not connect), or the stream was refused or lies above
-// the last id of a GOAWAY. Not safe: a trunk that broke.
+// Adds to StreamBridge the endpoint, a connect timeout and retries. A flow is retried at another
+// endpoint only when it is certain that the first attempt reached no server: the agent answered 503
+// (it could not connect), the stream was refused, or its id is above the last id of a GOAWAY. A
+// lost trunk allows no retry. For a retry the flow keeps a copy of the client's bytes (at most 64
+// KiB) until the agent answers 200; after that nothing is sent twice.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -33,7 +31,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
 
  private:
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
-  void OnHeaders(int status) override;
+  void OnResponse(int status) override;
   void OnData(const uint8_t* data, size_t size) override;
   void OnClosed(uint32_t error_code) override;
   void OnDone(End end) override;
@@ -53,7 +51,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   bool replayable_ = true;
   std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
   GaugeShare copy_share_;
-  MonotonicTime copied_at_;  // its first byte
+  MonotonicTime copied_at_;  // of the copy's first byte
   size_t replayed_ = 0;
   MemberTimer<TunnelFlow, &TunnelFlow::OnConnectTimer> connect_timer_{this};
 };

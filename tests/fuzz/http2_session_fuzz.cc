@@ -18,7 +18,9 @@ namespace trunkline {
 namespace {
 
 using test::FuzzInput;
+using test::Http2Client;
 using test::Http2End;
+using test::Http2Server;
 using test::TestStream;
 
 constexpr uint8_t kClientRole = 1;
@@ -71,7 +73,7 @@ void Watch(TestStream& stream) {
 
 // What we do of our own will between two pieces of the peer's.
 void Act(Http2End& end, std::vector<TestStream*> streams, FastRandom& random) {
-  if (random.Next() % 16 == 0) end.session.Ping();
+  if (random.Next() % 16 == 0) end.base().Ping();
   std::erase_if(streams, [](const TestStream* stream) { return !stream->attached(); });
   if (streams.empty()) return;
   TestStream& stream = *streams[random.Next() % streams.size()];
@@ -100,16 +102,12 @@ void CheckAnswerSize(size_t answer, size_t heard, size_t own_data) {
 
 class Run {
  public:
-  Run(uint8_t mode, uint8_t seed)
-      : mode_(mode),
-        random_(seed),
-        end_({.role = (mode & kClientRole) != 0 ? Http2Session::Role::kClient
-                                                : Http2Session::Role::kServer,
-              .max_streams = 10}) {
-    end_.prepare = [this](TestStream& stream) {
+  Run(uint8_t mode, uint8_t seed) : mode_(mode), random_(seed) {
+    if ((mode & kClientRole) == 0) end_ = &server_;
+    end_->prepare = [this](TestStream& stream) {
       Prepare(stream);
       stream.on_headers = [this](TestStream& s) {
-        s.session()->Respond(&s, (mode_ & kRefuseOrSend) != 0 ? 503 : 200);
+        s.Respond((mode_ & kRefuseOrSend) != 0 ? 503 : 200);
       };
     };
     if ((mode & kClientRole) == 0) return;
@@ -118,9 +116,9 @@ class Run {
       opened_.push_back(std::make_unique<TestStream>());
       Prepare(*opened_.back());
       opened_.back()->source.assign((mode & kRefuseOrSend) != 0 ? 20'000 : 50, 'x');
-      EXPECT_TRUE(end_.session.Connect("db:1", opened_.back().get()).ok());
+      EXPECT_TRUE(client_.session.Connect("db:1", opened_.back().get()).ok());
     }
-    answer_ += end_.TakeOutput().size();
+    answer_ += end_->TakeOutput().size();
   }
 
   void Feed(const std::string& bytes) {
@@ -128,13 +126,13 @@ class Run {
     while (heard < bytes.size()) {
       const size_t most = size_t{1} << random_.Next() % 13;
       const size_t size = std::min<size_t>(1 + random_.Next() % most, bytes.size() - heard);
-      const bool good = end_.Give(bytes.substr(heard, size)).ok();
+      const bool good = end_->Give(bytes.substr(heard, size)).ok();
       heard += size;
       if (!good) break;
-      if (random_.Next() % 2 == 0) answer_ += end_.TakeOutput(64 * 1024).size();
-      Act(end_, Streams(), random_);
+      if (random_.Next() % 2 == 0) answer_ += end_->TakeOutput(64 * 1024).size();
+      Act(*end_, Streams(), random_);
     }
-    answer_ += end_.TakeOutput().size();
+    answer_ += end_->TakeOutput().size();
     Check(heard);
   }
 
@@ -146,14 +144,14 @@ class Run {
   std::vector<TestStream*> Streams() const {
     std::vector<TestStream*> streams;
     for (const auto& stream : opened_) streams.push_back(stream.get());
-    for (const auto& stream : end_.accepted) streams.push_back(stream.get());
+    for (const auto& stream : end_->accepted) streams.push_back(stream.get());
     return streams;
   }
 
   void Check(size_t heard) {
     constexpr size_t kFrameHead = 9;
-    EXPECT_LE(end_.session.open_streams(), opened_.size() + heard / kFrameHead) << "below zero?";
-    end_.session.CloseAll(NGHTTP2_INTERNAL_ERROR);
+    EXPECT_LE(end_->base().open_streams(), opened_.size() + heard / kFrameHead) << "below zero?";
+    end_->base().CloseAll(NGHTTP2_INTERNAL_ERROR);
     size_t received = 0;
     size_t own_data = 0;
     for (const TestStream* stream : Streams()) {
@@ -169,7 +167,9 @@ class Run {
 
   const uint8_t mode_;
   FastRandom random_;
-  Http2End end_;
+  Http2Client client_{{.max_streams = 10}};
+  Http2Server server_{{.max_streams = 10}};
+  Http2End* end_ = &client_;  // the one that is tested
   std::vector<std::unique_ptr<TestStream>> opened_;
   size_t answer_ = 0;
 };

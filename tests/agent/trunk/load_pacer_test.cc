@@ -13,7 +13,7 @@ class LoadPacerTest : public ::testing::Test {
   bool Say(const ServerLoad& load, absl::Duration at) {
     const MonotonicTime now = MonotonicTime() + absl::Hours(1) + at;
     const bool due = pacer_.Due(0, load, now);
-    if (due) pacer_.Say(0, load, now);
+    if (due) pacer_.OnSent(0, load, now);
     return due;
   }
 

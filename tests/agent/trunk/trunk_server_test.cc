@@ -62,7 +62,7 @@ class RawProxy {
  private:
   Peer peer_;
   std::vector<std::unique_ptr<TestStream>> streams_;
-  test::Http2End end_{{.role = Http2Session::Role::kClient, .extension = LoadOffer(false)}};
+  test::Http2Client end_{{.extension = LoadOffer(false)}};
 };
 
 class TrunkServerTest : public ::testing::Test {

@@ -10,15 +10,14 @@ namespace trunkline {
 namespace {
 
 using test::Frame;
-using test::Http2End;
+using test::Http2Client;
 using test::Http2Pair;
+using test::Http2Server;
 using test::ParseFrames;
 using test::RawFrame;
 using test::TestStream;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-using Role = Http2Session::Role;
 
 constexpr uint8_t kNoFlags = 0;
 constexpr uint8_t kEndHeaders = NGHTTP2_FLAG_END_HEADERS;
@@ -73,7 +72,7 @@ class Http2AbuseTest : public ::testing::Test {
     }
     return true;
   }
-  Http2End& server() { return pair_.server; }
+  Http2Server& server() { return pair_.server; }
 
   Http2Pair pair_;
 };
@@ -143,7 +142,7 @@ TEST_F(Http2AbuseTest, HeaderBlockOfEndlessContinuationsEndsInEnhanceYourCalm) {
 // A peer that has not acknowledged our SETTINGS may not know the limit: each stream above it earns
 // a reset.
 TEST(Http2AbuseFreshTest, ResetsForAPeerThatNeverReadsDoNotPileUp) {
-  Http2End server({.role = Role::kServer, .max_streams = 10});
+  Http2Server server({.max_streams = 10});
   ASSERT_TRUE(
       server.Give("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + RawFrame(NGHTTP2_SETTINGS, 0, 0)).ok());
   absl::Status status;
@@ -176,7 +175,7 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
 
 // Refused one by one as long as the peer may not know that push is off.
 TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
-  Http2End client({.role = Role::kClient});
+  Http2Client client;
   TestStream stream;
   ASSERT_TRUE(client.session.Connect("db:1", &stream).ok());
   client.TakeOutput();

@@ -10,8 +10,10 @@
 namespace trunkline {
 namespace {
 
+using test::Http2Client;
 using test::Http2End;
 using test::Http2Pair;
+using test::Http2Server;
 using test::TestStream;
 
 struct Conversation {
@@ -86,8 +88,8 @@ void Feed(Http2End& end, const std::string& bytes, FastRandom& random) {
     }
   }
   end.TakeOutput();
-  EXPECT_LT(end.session.open_streams(), 1000u) << "counted below zero?";
-  end.session.CloseAll(NGHTTP2_INTERNAL_ERROR);
+  EXPECT_LT(end.base().open_streams(), 1000u) << "counted below zero?";
+  end.base().CloseAll(NGHTTP2_INTERNAL_ERROR);
   for (const auto& stream : end.accepted) EXPECT_LE(stream->closes.size(), 1u);
 }
 
@@ -98,12 +100,10 @@ TEST(Http2FuzzTest, ServerSurvivesMutatedConversations) {
   for (uint64_t seed = 1; seed <= kRuns; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     FastRandom random(seed);
-    Http2End server({.role = Http2Session::Role::kServer, .max_streams = 10});
+    Http2Server server({.max_streams = 10});
     server.prepare = [&](TestStream& stream) {
       stream.consume = random.Next() % 2 == 0;
-      stream.on_headers = [&](TestStream& s) {
-        s.session()->Respond(&s, random.Next() % 4 == 0 ? 503 : 200);
-      };
+      stream.on_headers = [&](TestStream& s) { s.Respond(random.Next() % 4 == 0 ? 503 : 200); };
     };
     Feed(server, Mutate(good, random), random);
   }
@@ -115,7 +115,7 @@ TEST(Http2FuzzTest, ClientSurvivesMutatedConversations) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     FastRandom random(seed);
     std::vector<TestStream> streams(5);
-    Http2End client({.role = Http2Session::Role::kClient});
+    Http2Client client;
     for (TestStream& stream : streams) {
       stream.source = std::string(random.Next() % 100'000, 'x');
       ASSERT_TRUE(client.session.Connect("db:1", &stream).ok());
@@ -131,7 +131,7 @@ TEST(Http2FuzzTest, NoiseIsRefused) {
     FastRandom random(seed);
     std::string noise(1 + random.Next() % 500, '\0');
     for (char& c : noise) c = static_cast<char>(random.Next());
-    Http2End server({.role = Http2Session::Role::kServer});
+    Http2Server server;
     EXPECT_FALSE(server.Give(noise).ok()) << "seed " << seed << ": it has no preface";
     EXPECT_TRUE(server.accepted.empty());
   }

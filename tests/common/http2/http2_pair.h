@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "common/http2/http2_session.h"
+#include "common/http2/http2_client_session.h"
+#include "common/http2/http2_server_session.h"
 
 namespace trunkline::test {
 
@@ -48,6 +49,8 @@ class TestStream : public Http2Stream {
     session()->Ready(this);
   }
   using Http2Stream::session;
+  // Of a stream that a server accepted.
+  void Respond(int status) { server_->Respond(this, status); }
 
  private:
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override {
@@ -59,8 +62,13 @@ class TestStream : public Http2Stream {
     if (finish && pulled == source.size()) return Pull::kLast;
     return *size > 0 ? Pull::kMore : Pull::kNothing;
   }
-  void OnHeaders(int status) override {
+  void OnResponse(int status) override {
     headers.push_back(status);
+    on_headers(*this);
+  }
+  void OnRequest(Http2ServerSession& session) override {
+    server_ = &session;
+    headers.push_back(0);
     on_headers(*this);
   }
   void OnData(const uint8_t* data, size_t size) override {
@@ -77,6 +85,8 @@ class TestStream : public Http2Stream {
     closes.push_back(error_code);
     on_closed(*this);
   }
+
+  Http2ServerSession* server_ = nullptr;
 };
 
 struct Frame {
@@ -119,21 +129,20 @@ inline std::string RawFrame(uint8_t type, uint8_t flags, int32_t stream,
   return frame + payload;
 }
 
-class Http2End final : public Http2Session::Listener {
+// What both ends do; a subclass has the session.
+class Http2End : public Http2ServerSession::Listener {
  public:
-  explicit Http2End(Http2Session::Options options) : session(options, this, &output) {}
-
-  // Hands over what is ready, at most about `high_water` bytes.
+  // Returns what is ready, at most about `high_water` bytes.
   std::string TakeOutput(size_t high_water = 256 * 1024) {
-    more = session.Produce(high_water);
+    more = base().Produce(high_water);
     std::string bytes(reinterpret_cast<const char*>(output.data()), output.size());
     output.Consume(output.size());
     return bytes;
   }
   absl::Status Give(const std::string& bytes) {
     absl::Status status =
-        session.Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
-    while (status.ok() && session.has_unread()) status = session.Receive(nullptr, 0, now);
+        base().Receive(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), now);
+    while (status.ok() && base().has_unread()) status = base().Receive(nullptr, 0, now);
     return status;
   }
 
@@ -150,7 +159,7 @@ class Http2End final : public Http2Session::Listener {
   // 0: accept; else the answer.
   int refuse_with = 0;
   std::function<void(TestStream&)> prepare = [](TestStream& stream) {
-    stream.on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
+    stream.on_headers = [](TestStream& s) { s.Respond(200); };
   };
 
   Http2Stream* OnConnect(std::string_view authority, int* status) override {
@@ -171,7 +180,25 @@ class Http2End final : public Http2Session::Listener {
   void OnSettings(uint32_t max_streams) override { settings.push_back(max_streams); }
   void OnOutputWanted() override {}
 
-  Http2Session session;
+  virtual Http2Session& base() = 0;
+};
+
+class Http2Client final : public Http2End {
+ public:
+  explicit Http2Client(const Http2Session::Options& options = {})
+      : session(options, this, &output) {}
+  Http2Session& base() override { return session; }
+
+  Http2ClientSession session;
+};
+
+class Http2Server final : public Http2End {
+ public:
+  explicit Http2Server(const Http2Session::Options& options = {})
+      : session(options, this, &output) {}
+  Http2Session& base() override { return session; }
+
+  Http2ServerSession session;
 };
 
 class Http2Pair {
@@ -180,13 +207,9 @@ class Http2Pair {
   // `extension`: the server says it, the client knows its id.
   explicit Http2Pair(uint32_t max_streams = 1000, Http2Session::Options::Setting extension = {},
                      WindowBudget* window_budget = nullptr)
-      : client({.role = Http2Session::Role::kClient,
-                .max_streams = max_streams,
-                .extension = {.id = extension.id}}),
-        server({.role = Http2Session::Role::kServer,
-                .max_streams = max_streams,
-                .extension = extension,
-                .window_budget = window_budget}) {}
+      : client({.max_streams = max_streams, .extension = {.id = extension.id}}),
+        server(
+            {.max_streams = max_streams, .extension = extension, .window_budget = window_budget}) {}
 
   ~Http2Pair() {
     client.session.CloseAll(NGHTTP2_NO_ERROR);
@@ -228,8 +251,8 @@ class Http2Pair {
   }
   TestStream& far() { return *server.accepted.back(); }
 
-  Http2End client;
-  Http2End server;
+  Http2Client client;
+  Http2Server server;
   // Everything that was said so far.
   std::string to_server;
   std::string to_client;

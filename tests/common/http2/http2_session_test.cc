@@ -447,7 +447,7 @@ TEST_P(AbandonTest, StreamMayAbandonItselfInAnyCallback) {
     TestStream& near = pair.Make();
     if (on_server) {
       pair.server.prepare = [&](TestStream& stream) {
-        stream.on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
+        stream.on_headers = [](TestStream& s) { s.Respond(200); };
         arm(stream);
       };
     } else {
@@ -536,7 +536,7 @@ TEST(Http2SessionTest, PeerThatBreaksTheProtocolIsToldAndRemembered) {
 }
 
 TEST(Http2SessionTest, IdsAreNearlySpentAboveTheLastOne) {
-  test::Http2End client({.role = Http2Session::Role::kClient, .last_stream_id = 3});
+  test::Http2Client client({.last_stream_id = 3});
   TestStream first;
   TestStream second;
   ASSERT_TRUE(client.session.Connect("db:1", &first).ok());

@@ -151,10 +151,10 @@ TEST(EventLoopTest, StaleEventOfTheSameBatchReachesTheRetiredHandlerOnly) {
       newcomer_fd = UniqueFd(fcntl(fd.get(), F_DUPFD_CLOEXEC, number));
       ASSERT_EQ(newcomer_fd.get(), number) << "the number is used again";
       newcomer_peer = std::move(peer);
-      ASSERT_TRUE(loop.Add(newcomer_fd.get(), EPOLLIN, &newcomer));
+      ASSERT_TRUE(loop.Add(newcomer_fd.get(), EPOLLIN, &newcomer).ok());
     });
     sides[i].borrowed = sides[i].handler.get();
-    ASSERT_TRUE(loop.Add(sides[i].fd.get(), EPOLLIN, sides[i].handler.get()));
+    ASSERT_TRUE(loop.Add(sides[i].fd.get(), EPOLLIN, sides[i].handler.get()).ok());
     ASSERT_EQ(write(sides[i].peer.get(), "x", 1), 1);
   }
   loop.RunOnce(absl::Seconds(10));
@@ -248,10 +248,55 @@ TEST(EventLoopTest, EventsComeBeforeTimersSoThatAByteThatIsThereCountsAsLife) {
   // Due timers wait for the slot to pass.
   const MonotonicTime due = MonotonicNow() + absl::Nanoseconds(2 * TimerWheel::kSlotNanos);
   while (MonotonicNow() < due) std::this_thread::yield();
-  ASSERT_TRUE(loop.Add(fd.get(), EPOLLIN | EPOLLET, &handler));
+  ASSERT_TRUE(loop.Add(fd.get(), EPOLLIN | EPOLLET, &handler).ok());
   ASSERT_EQ(write(peer.get(), "x", 1), 1);
   loop.RunOnce(absl::Seconds(10));
   EXPECT_EQ(order, (std::vector<std::string>{"event", "timer"}));
+}
+
+TEST(EventLoopTest, DescriptorThatCannotBeWatchedIsAnErrorAndGetsNoEvents) {
+  EventLoop loop;
+  TestHandler handler;
+  int closed = -1;
+  {
+    const auto [fd, peer] = SocketPair();
+    closed = fd.get();
+  }
+  EXPECT_TRUE(absl::IsInternal(loop.Add(closed, EPOLLIN, &handler)));
+  EXPECT_TRUE(absl::IsInternal(loop.AddOrModify(closed, EPOLLIN, &handler)));
+  EXPECT_TRUE(absl::IsInternal(loop.Modify(closed, EPOLLIN, &handler)));
+  // epoll watches no regular files.
+  const UniqueFd file(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  const absl::Status refused = loop.Add(file.get(), EPOLLIN, &handler);
+  EXPECT_TRUE(absl::IsInternal(refused));
+  EXPECT_NE(refused.message().find("Operation not permitted"), absl::string_view::npos) << refused;
+  loop.RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(handler.calls, 0);
+}
+
+TEST(EventLoopTest, SecondWatchOfADescriptorIsAnErrorUnlessItMayModify) {
+  EventLoop loop;
+  const auto [fd, peer] = SocketPair();
+  TestHandler first;
+  TestHandler second;
+  EXPECT_TRUE(absl::IsNotFound(loop.Modify(fd.get(), EPOLLOUT, &first)));
+  ASSERT_TRUE(loop.AddOrModify(fd.get(), EPOLLOUT, &first).ok());
+  EXPECT_TRUE(absl::IsAlreadyExists(loop.Add(fd.get(), EPOLLOUT, &second)));
+  ASSERT_TRUE(loop.AddOrModify(fd.get(), EPOLLOUT, &second).ok());
+  loop.RunOnce(absl::Seconds(10));
+  EXPECT_EQ(first.calls, 0);
+  EXPECT_EQ(second.calls, 1);
+}
+
+TEST(EventLoopTest, RemovedDescriptorGetsNoEventsAndMayBeRemovedAgain) {
+  EventLoop loop;
+  const auto [fd, peer] = SocketPair();
+  TestHandler handler;
+  ASSERT_TRUE(loop.Add(fd.get(), EPOLLOUT, &handler).ok());
+  loop.Remove(fd.get());
+  loop.Remove(fd.get());
+  loop.RunOnce(absl::ZeroDuration());
+  EXPECT_EQ(handler.calls, 0);
 }
 
 TEST(EventLoopTest, StopFromAnotherThreadEndsAnIdleLoop) {

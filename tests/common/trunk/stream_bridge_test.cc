@@ -2,6 +2,7 @@
 // the other's FIN and RST, and what a stalled end costs.
 #include "common/trunk/stream_bridge.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,6 +35,7 @@ class TestBridge final : public StreamBridge {
   using StreamBridge::AdoptSocket;
   using StreamBridge::FlushToSocket;
   using StreamBridge::socket_fd;
+  using StreamBridge::unsent_bytes;
 
   std::vector<End> done;
   std::vector<bool> load_changes;
@@ -43,7 +45,7 @@ class TestBridge final : public StreamBridge {
  private:
   Counter from_socket_;
   Counter to_socket_;
-  void OnHeaders(int) override {}
+  void OnResponse(int) override {}
   void OnDone(End end) override { done.push_back(end); }
   void OnLoadChanged(bool is_load) override { load_changes.push_back(is_load); }
 };
@@ -301,6 +303,20 @@ TEST_F(StreamBridgeTest, AbortInsideTheSessionsCallbackIsTheLastThatIsHeard) {
   ASSERT_TRUE(RunUntilDone());
   for (int i = 0; i < 3; ++i) Step(absl::ZeroDuration());
   EXPECT_EQ(bridge_->done.size(), 1u);
+}
+
+TEST_F(StreamBridgeTest, SocketThatCannotBeWatchedEndsTheBridgeAndItsStream) {
+  bridge_ = std::make_unique<TestBridge>(loop_, absl::Hours(1));
+  ASSERT_TRUE(pair_.client.session.Connect("db:1", bridge_.get()).ok());
+  // epoll watches no regular files.
+  bridge_->AdoptSocket(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)),
+                       /*try_read_now=*/false);
+  EXPECT_THAT(bridge_->done, ElementsAre(StreamBridge::End::kUnwatchable));
+  EXPECT_FALSE(bridge_->attached());
+  EXPECT_EQ(bridge_->socket_fd(), -1) << "not closed";
+  EXPECT_EQ(bridge_->unsent_bytes(), 0u);
+  pair_.Pump();
+  EXPECT_THAT(pair_.server.authorities, IsEmpty()) << "abandoned before its request left";
 }
 
 }  // namespace

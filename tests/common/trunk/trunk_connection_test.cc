@@ -198,7 +198,7 @@ TEST_F(TrunkConnectionTest, PeerThatBreaksTheProtocolIsToldCountedAndLost) {
 
 TEST_F(TrunkConnectionTest, PeerThatDoesNotSpeakHttp2IsCountedAndLost) {
   auto [fd, peer] = TcpPair();
-  server_.Start(std::move(fd), {.session = {.role = Role::kServer}});
+  server_.Start(std::move(fd), {.role = Role::kServer});
   ASSERT_TRUE(peer.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
   ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
   EXPECT_EQ(server_.counters.protocol_errors.Value(), 1u);
@@ -250,8 +250,8 @@ TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
 TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
   auto pair = TcpPair(/*peers_receive_buffer=*/4096);
   Peer& peer = pair.second;
-  server_.Start(std::move(pair.first), {.session = {.role = Role::kServer}});
-  test::Http2End client({.role = Role::kClient});
+  server_.Start(std::move(pair.first), {.role = Role::kServer});
+  test::Http2Client client;
   TestStream near;
   near.finish = true;
   ASSERT_TRUE(client.session.Connect("db:1", &near).ok());
@@ -277,6 +277,14 @@ TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
   ASSERT_TRUE(client.Give(all).ok());
   EXPECT_EQ(near.received, tail);
   client.session.CloseAll(NGHTTP2_NO_ERROR);
+}
+
+TEST_F(TrunkConnectionTest, SocketThatCannotBeWatchedLosesTheTrunkWithItsReason) {
+  // epoll watches no regular files.
+  client_.Start(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)), {.role = Role::kClient});
+  EXPECT_FALSE(client_.lost) << "an owner does not know its trunk yet";
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(std::string(client_.lost_why.message()), testing::HasSubstr("epoll cannot watch"));
 }
 
 }  // namespace

@@ -7,9 +7,11 @@
 #include <map>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "common/http2/http2_session.h"
+#include "common/http2/http2_client_session.h"
+#include "common/http2/http2_server_session.h"
 #include "common/trunk/client_fields.h"
 #include "common/trunk/load_offer.h"
 
@@ -55,7 +57,7 @@ class TestStream : public Http2Stream {
     if (to_send.empty() && ends) return Pull::kLast;
     return *size > 0 ? Pull::kMore : Pull::kNothing;
   }
-  void OnHeaders(int s) override { status = s; }
+  void OnResponse(int s) override { status = s; }
   void OnData(const uint8_t* data, size_t size) override {
     received.append(reinterpret_cast<const char*>(data), size);
   }
@@ -66,13 +68,12 @@ class TestStream : public Http2Stream {
   }
 };
 
-class End : public Http2Session::Listener {
+// Either end of the connection that the page shows.
+template <typename Session>
+class End : public Http2ServerSession::Listener {
  public:
-  explicit End(Http2Session::Role role)
-      : session({.role = role,
-                 .max_streams = 1000,
-                 .extension = LoadOffer(role == Http2Session::Role::kServer)},
-                this, &output) {}
+  static constexpr bool kIsAgent = std::is_same_v<Session, Http2ServerSession>;
+  End() : session({.max_streams = 1000, .extension = LoadOffer(kIsAgent)}, this, &output) {}
 
   // What it has to write now.
   Bytes Written() {
@@ -87,7 +88,7 @@ class End : public Http2Session::Listener {
 
   Http2Stream* OnConnect(std::string_view authority, int*) override {
     asked_for = authority;
-    asked_with.push_back(session.connect_fields());
+    if constexpr (kIsAgent) asked_with.push_back(session.connect_fields());
     return streams_given++ == 0 ? &stream : &second_stream;
   }
   Http2Stream* OnGet(std::string_view path, int*) override {
@@ -104,12 +105,14 @@ class End : public Http2Session::Listener {
   size_t streams_given = 0;
   std::string asked_for;
   std::vector<ConnectFields> asked_with;
-  Http2Session session;
+  Session session;
 };
+using Proxy = End<Http2ClientSession>;
+using Agent = End<Http2ServerSession>;
 
 TEST(TrunkFormat, TheProxyWritesWhatThePageShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End proxy(Http2Session::Role::kClient);
+  Proxy proxy;
   EXPECT_EQ(proxy.Written(), examples["proxy preface"]);
   proxy.stream.to_send = "hello";
   ASSERT_TRUE(proxy.session.Connect("metering:9000", &proxy.stream).ok());
@@ -124,7 +127,7 @@ ConnectFields FieldsOf(std::string_view client) {
 
 TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End proxy(Http2Session::Role::kClient);
+  Proxy proxy;
   proxy.Written();
   ASSERT_TRUE(
       proxy.session.Connect("metering:9000", &proxy.stream, FieldsOf("192.0.2.1:50000")).ok());
@@ -136,7 +139,7 @@ TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
 
 TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End agent(Http2Session::Role::kServer);
+  Agent agent;
   agent.Read(examples["proxy preface"]);
   agent.Read(examples["proxy opens with addresses"]);
   ASSERT_EQ(agent.asked_with.size(), 2u);
@@ -151,7 +154,7 @@ TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
 
 TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End agent(Http2Session::Role::kServer);
+  Agent agent;
   EXPECT_EQ(agent.Written(), examples["agent preface"]);
   agent.Read(examples["proxy preface"]);
   agent.Read(examples["proxy opens"]);
@@ -168,7 +171,7 @@ TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
 
 TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End proxy(Http2Session::Role::kClient);
+  Proxy proxy;
   proxy.Written();
   proxy.Read(examples["agent preface"]);
   EXPECT_TRUE(PeerOffersLoad(proxy.session));
@@ -189,7 +192,7 @@ TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
 
 TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End agent(Http2Session::Role::kServer);
+  Agent agent;
   agent.Read(examples["proxy preface"]);
   agent.Written();
   agent.Read(examples["proxy asks for the load"]);
@@ -202,14 +205,14 @@ TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
 
 TEST(TrunkFormat, BothFinsAndAResetAreAsThePageShows) {
   std::map<std::string, Bytes> examples = ReadExamples();
-  End agent(Http2Session::Role::kServer);
+  Agent agent;
   agent.Read(examples["proxy preface"]);
   agent.Read(examples["proxy opens"]);
   agent.Read(examples["proxy ends"]);
   EXPECT_TRUE(agent.stream.peer_ended);
   EXPECT_FALSE(agent.stream.closed);
 
-  End other(Http2Session::Role::kServer);
+  Agent other;
   other.Read(examples["proxy preface"]);
   other.Read(examples["proxy opens"]);
   other.Read(examples["proxy resets"]);

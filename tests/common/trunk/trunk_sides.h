@@ -32,7 +32,7 @@ class TrunkSide final : public TrunkConnection::Owner {
 
   Http2Stream* OnConnect(TrunkConnection&, std::string_view, int*) override {
     accepted.push_back(std::make_unique<TestStream>());
-    accepted.back()->on_headers = [](TestStream& s) { s.session()->Respond(&s, 200); };
+    accepted.back()->on_headers = [](TestStream& s) { s.Respond(200); };
     return accepted.back().get();
   }
   void OnTrunkChanged(TrunkConnection& t) override {
@@ -61,7 +61,7 @@ class TrunkSide final : public TrunkConnection::Owner {
 
 class TrunkSidesTest : public ::testing::Test {
  protected:
-  using Role = Http2Session::Role;
+  using Role = TrunkConnection::Role;
 
   // One pass of the loop, which waits at most a moment.
   virtual void RunOnce() { loop_.RunOnce(absl::Milliseconds(50)); }
@@ -82,14 +82,14 @@ class TrunkSidesTest : public ::testing::Test {
     UniqueFd far(fcntl(peer.fd(), F_DUPFD_CLOEXEC, 0));
     fcntl(far.get(), F_SETFL, O_NONBLOCK);
     peer.Close();
-    client.session.role = Role::kClient;
-    server.session.role = Role::kServer;
+    client.role = Role::kClient;
+    server.role = Role::kServer;
     client_.Start(std::move(near), client);
     server_.Start(std::move(far), server);
   }
   TestStream& Open() {
     near_.push_back(std::make_unique<TestStream>());
-    EXPECT_TRUE(client_.trunk->session().Connect("db:1", near_.back().get()).ok());
+    EXPECT_TRUE(client_.trunk->client_session().Connect("db:1", near_.back().get()).ok());
     return *near_.back();
   }
 

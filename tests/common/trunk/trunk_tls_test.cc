@@ -113,8 +113,8 @@ class TrunkTlsTest : public test::TrunkSidesTest {
     near_wire_ = std::move(near_peer);
     far_wire_ = std::move(far_peer);
     relaying_ = true;
-    client_.Start(std::move(near), {.session = {.role = Role::kClient}, .up_timeout = kPatience});
-    server_.Start(std::move(far), {.session = {.role = Role::kServer}, .up_timeout = kPatience});
+    client_.Start(std::move(near), {.role = Role::kClient, .up_timeout = kPatience});
+    server_.Start(std::move(far), {.role = Role::kServer, .up_timeout = kPatience});
   }
   void StartGood() {
     Start(LoadTls(ours_.Issue("proxy")), LoadTls(ours_.Issue("agent")));
@@ -261,7 +261,7 @@ class RawClientTest : public TrunkTlsTest {
     server_.tls = LoadTls(ours_.Issue("agent"));
     auto [fd, peer] = TcpPair();
     peer_ = std::move(peer);
-    server_.Start(std::move(fd), {.session = {.role = Role::kServer}, .up_timeout = up_timeout});
+    server_.Start(std::move(fd), {.role = Role::kServer, .up_timeout = up_timeout});
   }
   // A handshake with `files`; false: it failed.
   bool Handshake(const TlsFiles& files, const std::string& alpn, int version = TLS1_3_VERSION) {
@@ -335,9 +335,9 @@ TEST_F(RawClientTest, ClientThatSaysNothingIsGivenUp) {
 TEST_F(RawClientTest, ClientThatSaysNothingHoldsUpNoDrain) {
   server_.tls = LoadTls(ours_.Issue("agent"));
   auto [fd, peer] = TcpPair();
-  server_.Start(std::move(fd), {.session = {.role = Role::kServer},
-                                .ping_after = absl::Hours(1),
-                                .up_timeout = absl::Hours(1)});
+  server_.Start(
+      std::move(fd),
+      {.role = Role::kServer, .ping_after = absl::Hours(1), .up_timeout = absl::Hours(1)});
   loop_.RunOnce(absl::ZeroDuration());
   server_.trunk->Drain();
   ASSERT_TRUE(RunUntil([&] { return server_.lost; }));

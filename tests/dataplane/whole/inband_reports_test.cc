@@ -15,8 +15,8 @@ namespace {
 
 using test::Eventually;
 using test::ExpectExchange;
-using test::Http2End;
 using test::Http2Pair;
+using test::Http2Server;
 using test::LocalServer;
 using test::Peer;
 using test::Tunnel;
@@ -170,7 +170,7 @@ TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   tunnel.Apply();
   Peer trunk = agent.Accept();
   ASSERT_TRUE(trunk);
-  Http2End end({.role = Http2Session::Role::kServer, .extension = LoadOffer(true)});
+  Http2Server end({.extension = LoadOffer(true)});
   end.known_path = kLoadPath;
   while (end.accepted.empty()) {
     ASSERT_TRUE(trunk.Send(end.TakeOutput()));
@@ -245,7 +245,7 @@ TEST_F(SubscriptionTest, ResetEndsItWithoutAFault) {
   pair_.server.prepare = [](test::TestStream& stream) {
     stream.on_headers = [](test::TestStream& s) {
       s.Abort();
-      s.session()->Respond(&s, 200);
+      s.Respond(200);
     };
   };
   Ask();

@@ -70,7 +70,7 @@ TEST(TunnelFailureTest, AgentAnswers404ToAServiceThatIsNotItsOwnAndDialsNothing)
   Peer trunk = test::ConnectPeer(
       {.host = "127.0.0.1", .port = static_cast<uint16_t>(tunnel.agent(0).port())});
   test::TestStream stream;
-  test::Http2End proxy({.role = Http2Session::Role::kClient});
+  test::Http2Client proxy;
   for (const char* authority : {"other:80", "127.0.0.1:22", "db2:1", "d:b:1"}) {
     stream.headers.clear();
     stream.closes.clear();
@@ -383,7 +383,7 @@ TEST(TunnelFailureTest, AgentThatComesUpAndGoesAtOnceIsDialledWithBackoff) {
   for (int i = 0; i < 5; ++i) {
     Peer trunk = fake_agent.Accept();
     ASSERT_TRUE(trunk);
-    test::Http2End agent({.role = Http2Session::Role::kServer});
+    test::Http2Server agent;
     ASSERT_TRUE(trunk.Send(agent.TakeOutput()));
     ASSERT_TRUE(Eventually([&] { return tunnel.worker().trunk.reads.Value() > uint64_t(i); }));
   }
