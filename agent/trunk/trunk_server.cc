@@ -1,19 +1,9 @@
 #include "agent/trunk/trunk_server.h"
 
-#include <thread>
-
 #include "absl/memory/memory.h"
-#include "common/base/clock.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
-namespace {
-
-constexpr absl::Duration kDrainPoll = absl::Milliseconds(20);
-// Peers must have had the time to hear that no more streams are wanted.
-constexpr absl::Duration kShortestDrain = absl::Milliseconds(500);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& options,
                                                                 TrafficTable& traffic) {
@@ -50,18 +40,25 @@ TrunkServer::TrunkServer(std::vector<LocalService> services, std::vector<SocketA
 TrunkServer::~TrunkServer() = default;
 
 void TrunkServer::Drain(absl::Duration timeout) {
-  for (const auto& worker : workers_) worker->Drain();
-  const auto active = [this] {
-    uint64_t sum = 0;
-    for (size_t i = 0; i < traffic_.services(); ++i) sum += traffic_.Totals(i).active_streams;
-    return sum;
-  };
-  const MonotonicTime start = MonotonicNow();
-  const auto shortest = std::min(timeout, kShortestDrain);
-  while (MonotonicNow() < start + timeout && (active() > 0 || MonotonicNow() < start + shortest)) {
-    std::this_thread::sleep_for(absl::ToChronoMilliseconds(kDrainPoll));
+  for (const auto& worker : workers_) {
+    worker->Drain([this] {
+      const std::lock_guard lock(mutex_);
+      ++drained_workers_;
+      worker_drained_.notify_one();
+    });
   }
-  if (active() > 0) LogWarn("{} streams did not end within the drain time-out; reset", active());
+  {
+    std::unique_lock lock(mutex_);
+    const bool drained =
+        worker_drained_.wait_for(lock, absl::ToChronoMilliseconds(timeout),
+                                 [this] { return drained_workers_ == workers_.size(); });
+    if (drained) return;
+  }
+  uint64_t active = 0;
+  for (size_t i = 0; i < traffic_.services(); ++i) active += traffic_.Totals(i).active_streams;
+  if (active == 0) return;
+  LogWarn("{} streams did not end within the drain timeout of {}; resetting them", active,
+          absl::FormatDuration(timeout));
 }
 
 void TrunkServer::Collect(MetricsWriter& writer) const {
@@ -87,21 +84,22 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
   const auto counter = [&](const char* name, const char* help, uint64_t value) {
     writer.AddCounter(name, help, {}, static_cast<double>(value));
   };
-  writer.AddGauge("agent_trunks", "Trunks open", {}, static_cast<double>(trunks));
+  writer.AddGauge("agent_trunks", "Trunks currently open", {}, static_cast<double>(trunks));
   counter("agent_trunks_accepted_total", "Trunks accepted", accepted);
   counter("agent_trunk_read_bytes_total", "Bytes read from trunks", sum.bytes_read.Value());
   counter("agent_trunk_written_bytes_total", "Bytes written to trunks", sum.bytes_written.Value());
-  counter("agent_trunk_ping_timeouts_total", "Trunks given up for silence",
-          sum.ping_timeouts.Value());
-  counter("agent_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
+  counter("agent_trunk_ping_timeouts_total",
+          "Trunks closed because the proxy did not answer a PING", sum.ping_timeouts.Value());
+  counter("agent_trunk_protocol_errors_total", "Trunks closed because the proxy violated HTTP/2",
           sum.protocol_errors.Value());
-  counter("agent_trunk_tls_failures_total", "TLS handshakes with proxies that failed",
+  counter("agent_trunk_tls_failures_total", "Failed TLS handshakes on the trunk port",
           sum.tls_failures.Value());
-  writer.AddGauge("agent_inband_subscribers", "Trunks on which proxies hear of the load", {},
-                  static_cast<double>(load_streams));
-  counter("agent_inband_reports_total", "Loads said on trunks, of one service each",
+  writer.AddGauge("agent_inband_subscribers", "Trunks currently subscribed to in-band load reports",
+                  {}, static_cast<double>(load_streams));
+  counter("agent_inband_reports_total", "In-band load reports sent, one per service and subscriber",
           inband_reports);
-  counter("agent_unknown_service_total", "Streams to a service that is not configured", unknown);
+  counter("agent_unknown_service_total",
+          "Streams refused because they named a service that is not configured", unknown);
 }
 
 }  // namespace trunkline

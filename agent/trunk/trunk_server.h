@@ -1,8 +1,10 @@
-// The agent's trunk port: workers that end proxies' trunks and hand the streams to local services.
-// Thread-safe.
+// The agent's trunk port: workers that terminate proxies' trunks and hand the streams to local
+// services. Thread-safe.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -22,18 +24,20 @@ class TrunkServer {
     std::vector<LocalService> services;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
-    // Null: trunks are plain.
+    // Null: plain TCP.
     std::shared_ptr<const TrunkTls> tls;
   };
 
-  // One worker a row of `traffic`, whose columns are the services; it outlives the server.
+  // Starts one worker per row of `traffic`, whose columns are the services. `traffic` outlives the
+  // server. Errors name the address and the remedy.
   static absl::StatusOr<std::unique_ptr<TrunkServer>> Start(const Options& options,
                                                             TrafficTable& traffic);
-  // Ends at once: streams are reset.
+  // Resets all streams.
   ~TrunkServer();
 
   int port() const { return port_; }
-  // No new trunks or streams; returns when the last stream ended or after `timeout`.
+  // Accepts no new trunks or streams. Returns when the last trunk has ended, which it does after
+  // its last stream, or after `timeout`. Call once; blocks.
   void Drain(absl::Duration timeout);
   void Collect(MetricsWriter& writer) const;
 
@@ -46,6 +50,11 @@ class TrunkServer {
   const std::shared_ptr<const TrunkTls> tls_;
   TrafficTable& traffic_;
   int port_ = 0;
+  // A std::mutex because ThreadSanitizer does not see inside the system's absl::Mutex.
+  std::mutex mutex_;
+  std::condition_variable worker_drained_;
+  size_t drained_workers_ = 0;  // guarded by mutex_
+  // Last: its threads use the fields above.
   std::vector<std::unique_ptr<TrunkWorker>> workers_;
 };
 

@@ -105,12 +105,19 @@ TrunkWorker::~TrunkWorker() {
   thread_.join();
 }
 
-void TrunkWorker::Drain() {
-  loop_.Post([this] {
+void TrunkWorker::Drain(std::function<void()> on_drained) {
+  loop_.Post([this, on_drained = std::move(on_drained)] {
+    on_drained_ = on_drained;
     StopAccepting();
     for (const auto& trunk : trunks_) trunk->Drain();
     for (const auto& stream : load_streams_) stream->End();
+    NotifyIfDrained();
   });
+}
+
+void TrunkWorker::NotifyIfDrained() {
+  if (on_drained_ == nullptr || !trunks_.empty() || !connections_.empty()) return;
+  std::exchange(on_drained_, nullptr)();
 }
 
 // The acceptor is retired, not deleted: this pass may hold an event for it.
@@ -165,6 +172,7 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection, StreamBridge::En
     connections_[index]->table_index = index;
   }
   connections_.pop_back();
+  NotifyIfDrained();
 }
 
 Http2Stream* TrunkWorker::OnAskedForLoad(TrunkConnection& trunk, int* status) {
@@ -234,6 +242,7 @@ void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   loop_.Retire(std::move(*it));
   trunks_.erase(it);
   counters_.trunks.Add(-1);
+  NotifyIfDrained();
 }
 
 }  // namespace trunkline

@@ -8,6 +8,7 @@
 // at a niceness of 4 below the process's.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -47,8 +48,9 @@ class TrunkWorker final : private TrunkConnection::Owner,
   // Resets all streams and joins the thread.
   ~TrunkWorker() override;
 
-  // Accepts no new trunks and tells peers to open no more streams.
-  void Drain();
+  // Accepts no new trunks and tells peers to open no more streams. Calls `on_drained` once, on the
+  // worker's thread, when the last trunk and its connections have ended.
+  void Drain(std::function<void()> on_drained);
 
   const Counters& counters() const { return counters_; }
 
@@ -65,6 +67,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   LoadStream* LoadStreamOf(const TrunkConnection& trunk);
   void OnAccepted(UniqueFd fd);
   void StopAccepting();
+  void NotifyIfDrained();
   void WarnOfTlsFailure(const absl::Status& why);
   void WarnOfShortage(const absl::Status& why);
 
@@ -76,6 +79,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   EventLoop loop_;
   WindowBudget windows_{StreamWindow::kBudgetBytes};
   bool accepting_ = true;
+  std::function<void()> on_drained_;  // null before Drain and after its call
   uint64_t tls_failures_seen_ = 0;
   MonotonicTime next_tls_warning_;
   MonotonicTime next_shortage_warning_;
