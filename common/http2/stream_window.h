@@ -1,15 +1,15 @@
-// How much of one stream may be on its way to us: a window that grows for a reader that keeps up.
+// A stream's receive window, which grows for a reader that keeps up.
 //
-// A fixed window is wrong for everybody: 64 KiB hold a stream to 64 KiB a round trip, and megabytes
-// for each of thousands of streams are memory that readers who stall will fill. So each stream
-// starts small, and when half of its window was read and given back in less than two round trips,
-// the window was the limit and doubles. A reader that stalls before that holds what the stream
-// started with; one that stalls later gives its growth up and gets none of the bytes back that it
-// then reads until the window is as it started. All growth together is bounded by a budget, and
-// goes back to it with that, or with the stream.
+// A fixed window suits no case: 64 KiB limit a stream to 64 KiB per round trip, and megabytes for
+// each of thousands of streams are memory that stalled readers would fill. So each stream starts
+// small. When half of its window was read and returned in less than two round trips, the window was
+// the limit and doubles. A reader that stalls before that holds the initial window. A reader that
+// stalls later loses the growth: the bytes that it reads then are not returned to the peer until
+// the window has its initial size. A budget bounds the growth of all windows together; growth
+// returns to it with those bytes, or with the end of the stream.
 //
 // The rule is that of quic-go and of Linux's receive buffer tuning (tcp_rcv_space_adjust): measure
-// what the application read in a round trip. Pure; confined to the loop of their session.
+// what the application reads per round trip. Pure; confined to the loop of its session.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@
 
 namespace trunkline {
 
-// Growth of all windows of one loop.
+// The growth that all windows of one loop may have together.
 class WindowBudget {
  public:
   explicit WindowBudget(int64_t bytes) : left_(bytes) {}
@@ -33,7 +33,7 @@ class WindowBudget {
   }
   void Give(int64_t bytes) { left_ += bytes; }
   int64_t left() const { return left_; }
-  // Whether it gives anything, however much is left.
+  // If false, Take fails however much is left.
   void set_may_grow(bool may_grow) { may_grow_ = may_grow; }
 
  private:
@@ -45,16 +45,16 @@ class StreamWindow {
  public:
   static constexpr int32_t kInitialBytes = 64 * 1024;
   static constexpr int32_t kMaxBytes = 4 * 1024 * 1024;
-  // Of one loop: sixteen streams at full size; below that, a stream's growth is as good as none.
+  // The budget of one loop: sixteen windows at full size.
   static constexpr int64_t kBudgetBytes = 64 * 1024 * 1024;
-  // A reader that has bytes and takes less than half a window of them in this time has stalled.
+  // A reader that reads less than half a window of waiting bytes in this time has stalled.
   static constexpr absl::Duration kStalledAfter = absl::Seconds(1);
+  static_assert(kMaxBytes % kInitialBytes == 0 && kBudgetBytes >= kMaxBytes);
 
   int32_t bytes() const { return bytes_; }
 
-  // `read` bytes were read; `waited`: they were here before, and the reader did not take them.
-  // What the peer may send beyond what it was told before; 0: it need not be told yet. `budget` may
-  // be null: the window never grows.
+  // `read` bytes were read; `waited`: they did not leave when they arrived. Returns the size of the
+  // WINDOW_UPDATE to send; 0: none yet. Without a `budget` the window never grows.
   int32_t OnRead(size_t read, bool waited, MonotonicTime now, absl::Duration round_trip,
                  WindowBudget* budget) {
     untold_ += static_cast<int32_t>(read);
@@ -65,7 +65,7 @@ class StreamWindow {
       GiveUpGrowth();
       Restart(now);
     } else if (since >= kStalledAfter && !half_read) {
-      Restart(now);  // it was only idle
+      Restart(now);  // the reader was only idle
       read_ = read;
     }
     PayBack(budget);
@@ -94,7 +94,7 @@ class StreamWindow {
     untold_ += more;
   }
   void GiveUpGrowth() { given_up_ += std::exchange(bytes_, kInitialBytes) - kInitialBytes; }
-  // What was granted cannot be taken back, so the peer is not told of as many bytes that are read.
+  // A granted window cannot shrink. Instead, that many bytes that are read are not returned.
   void PayBack(WindowBudget* budget) {
     const int32_t paid = std::min(given_up_, untold_);
     if (paid == 0) return;
@@ -104,10 +104,10 @@ class StreamWindow {
   }
 
   int32_t bytes_ = kInitialBytes;
-  int32_t given_up_ = 0;  // and not paid back yet
-  int32_t untold_ = 0;    // the peer may send as many, and does not know yet
+  int32_t given_up_ = 0;  // growth that was lost and is not paid back yet
+  int32_t untold_ = 0;    // bytes read and not yet returned by a WINDOW_UPDATE
   bool started_ = false;
-  size_t read_ = 0;  // since then
+  size_t read_ = 0;  // since since_
   MonotonicTime since_;
 };
 

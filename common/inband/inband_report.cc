@@ -3,12 +3,17 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <limits>
 
 namespace trunkline {
 namespace {
 
-// Two numbers, three separators.
-constexpr size_t kMaxRestBytes = 10 + 5 + 3;
+// Two numbers and three separators.
+constexpr size_t kActiveDigits = std::numeric_limits<uint32_t>::digits10 + 1;
+constexpr size_t kUtilizationDigits = 5;
+constexpr size_t kMaxRestBytes = kActiveDigits + kUtilizationDigits + 3;
+static_assert(ServerLoad::kMaxUtilization < 100'000, "it has kUtilizationDigits at most");
+static_assert(kMaxRestBytes < kMaxLoadLineBytes, "a line has room for a name");
 constexpr size_t kMaxNameBytes = kMaxLoadLineBytes - kMaxRestBytes;
 constexpr std::string_view kUnknownText = "-";
 
@@ -19,7 +24,7 @@ bool IsName(std::string_view name) {
          std::all_of(name.begin(), name.end(), IsNameByte);
 }
 
-// Up to the next space, which goes with it.
+// Takes the text up to the next space, and that space, off the front of `line`.
 std::string_view TakeField(std::string_view& line) {
   const size_t end = std::min(line.find(' '), line.size());
   const std::string_view field = line.substr(0, end);
@@ -35,47 +40,47 @@ bool ReadNumber(std::string_view text, uint32_t most, uint32_t* to) {
 
 }  // namespace
 
-size_t WriteInbandReport(const InbandReport& word, uint8_t* to) {
-  if (!IsName(word.service)) return 0;
+size_t WriteInbandReport(const InbandReport& report, uint8_t* to) {
+  if (!IsName(report.service)) return 0;
   char* const begin = reinterpret_cast<char*>(to);
   char* const end = begin + kMaxLoadLineBytes;
-  char* at = std::copy(word.service.begin(), word.service.end(), begin);
+  char* at = std::copy(report.service.begin(), report.service.end(), begin);
   *at++ = ' ';
-  at = std::to_chars(at, end, word.load.active).ptr;
+  at = std::to_chars(at, end, report.load.active).ptr;
   *at++ = ' ';
-  if (word.load.utilization > ServerLoad::kMaxUtilization) {
+  if (report.load.utilization > ServerLoad::kMaxUtilization) {
     at = std::copy(kUnknownText.begin(), kUnknownText.end(), at);
   } else {
-    at = std::to_chars(at, end, word.load.utilization).ptr;
+    at = std::to_chars(at, end, report.load.utilization).ptr;
   }
   *at++ = '\n';
   return static_cast<size_t>(at - begin);
 }
 
-bool InbandReportReader::Next(std::span<const uint8_t>& bytes, InbandReport* word) {
+bool InbandReportReader::Next(std::span<const uint8_t>& bytes, InbandReport* report) {
   if (broken_ || bytes.empty()) return false;
   const auto* const end = static_cast<const uint8_t*>(memchr(bytes.data(), '\n', bytes.size()));
   const size_t size = end == nullptr ? bytes.size() : static_cast<size_t>(end - bytes.data());
-  // With the LF that a line has or will have.
+  // One more byte for the LF that ends the line, now or later.
   broken_ = size_ + size + 1 > line_.size();
   if (broken_) return false;
   std::copy_n(bytes.begin(), size, line_.begin() + static_cast<ptrdiff_t>(size_));
   size_ += size;
   bytes = bytes.subspan(size + (end == nullptr ? 0 : 1));
   if (end == nullptr) return false;
-  broken_ = !Parse({line_.data(), size_}, word);
+  broken_ = !Parse({line_.data(), size_}, report);
   size_ = 0;
   return !broken_;
 }
 
-bool InbandReportReader::Parse(std::string_view line, InbandReport* word) {
-  word->service = TakeField(line);
-  if (!IsName(word->service)) return false;
-  if (!ReadNumber(TakeField(line), UINT32_MAX, &word->load.active)) return false;
+bool InbandReportReader::Parse(std::string_view line, InbandReport* report) {
+  report->service = TakeField(line);
+  if (!IsName(report->service)) return false;
+  if (!ReadNumber(TakeField(line), UINT32_MAX, &report->load.active)) return false;
   const std::string_view utilization = TakeField(line);
-  word->load.utilization = ServerLoad::kUnknown;
+  report->load.utilization = ServerLoad::kUnknown;
   return utilization == kUnknownText ||
-         ReadNumber(utilization, ServerLoad::kMaxUtilization, &word->load.utilization);
+         ReadNumber(utilization, ServerLoad::kMaxUtilization, &report->load.utilization);
 }
 
 }  // namespace trunkline

@@ -1,14 +1,15 @@
-// How loaded a server is, as its agent says it on a trunk: a line of text for each service.
+// The in-band load report: the load of a service as an agent sends it on a trunk, one line of text
+// per service.
 //
-// Weights are a second old when proxies use them. What a server has in flight changes in
-// milliseconds, and all proxies together cause it, so only its agent knows it. A line is
+// Weights are a second old when proxies use them. The requests in flight at a server change within
+// milliseconds and come from all proxies together, so only its agent knows them. A line is
 //
 //   service SP active SP utilization [SP more] LF      "metering 17 523"
 //
-// active: streams of the service that are load at present, of all proxies (see flow_activity.h);
-// utilization: in thousandths, "-" where it is not known; more: what later versions add. Text,
-// because 20 lines a second cost nothing and `curl` can show them. docs/trunk-format.md has the
-// rest.
+// active: streams of the service, of all proxies, that currently count as load (flow_activity.h);
+// utilization: in thousandths, "-" if unknown; more: additions of later versions. The format is
+// text because 20 lines per second cost nothing and `curl` can show them. docs/trunk-format.md has
+// the whole exchange.
 //
 // Pure; no allocation. Externally synchronized.
 #pragma once
@@ -21,19 +22,19 @@
 
 namespace trunkline {
 
-// What a proxy GETs to hear these lines.
+// The path that a proxy GETs to subscribe.
 inline constexpr std::string_view kLoadPath = "/trunkline.load";
-// How an agent says in its SETTINGS that it answers, and with which version. The number is of the
-// range that HTTP/2 leaves to experiments.
+// The setting by which an agent announces that it answers, and its version. The id is from the
+// range that HTTP/2 reserves for experiments.
 inline constexpr int32_t kOffersLoadSetting = 0xf001;
 inline constexpr uint32_t kLoadVersion = 1;
 
-// Of a load stream, a service: changes are said this far apart at least, and what does not change
-// is said again after this.
+// Per service on one load stream: the least time between reports, and the time after which an
+// unchanged load is reported again.
 inline constexpr int64_t kInbandReportGapMillis = 50;
 inline constexpr int64_t kInbandReportRepeatMillis = 2000;
 
-// With its LF. Longer names of services have no words.
+// The longest line, with its LF. A service whose name does not fit is not reported.
 inline constexpr size_t kMaxLoadLineBytes = 256;
 
 struct ServerLoad {
@@ -50,20 +51,21 @@ struct InbandReport {
   ServerLoad load;
 };
 
-// Its size; 0 where the service's name cannot stand in a line. `to` has kMaxLoadLineBytes.
-size_t WriteInbandReport(const InbandReport& word, uint8_t* to);
+// Writes a line to `to`, which has room for kMaxLoadLineBytes. Returns its size; 0 if the service's
+// name is too long or has bytes other than visible ASCII.
+size_t WriteInbandReport(const InbandReport& report, uint8_t* to);
 
-// Takes lines from bytes that come in any pieces.
+// Reads lines from bytes that arrive in any pieces.
 class InbandReportReader {
  public:
-  // Takes bytes off the front. True: `*word` is the next one, valid until the next call. False:
-  // more bytes are needed, or broken().
-  bool Next(std::span<const uint8_t>& bytes, InbandReport* word);
-  // What came is no line: there is nothing more to be read here.
+  // Consumes bytes from the front. Returns true if `*report` is the next report, valid until the
+  // next call; false if more bytes are needed or the reader is broken().
+  bool Next(std::span<const uint8_t>& bytes, InbandReport* report);
+  // The bytes were not a valid line. The reader reads nothing more.
   bool broken() const { return broken_; }
 
  private:
-  bool Parse(std::string_view line, InbandReport* word);
+  bool Parse(std::string_view line, InbandReport* report);
 
   std::array<char, kMaxLoadLineBytes> line_;
   size_t size_ = 0;

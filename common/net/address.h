@@ -1,4 +1,7 @@
-// "host:port" and "unix:/path" as values. Immutable; no name look-ups here (see socket.h).
+// An address as configuration writes it: "host:port" or "unix:/path".
+//
+// Immutable value. The host may be a name; ResolveAddress in socket.h looks it up. ip_port.h has
+// the compact form of an IP address, and docs/decisions.md says why the types are separate.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +25,7 @@ struct Address {
   friend bool operator==(const Address&, const Address&) = default;
 };
 
-// INVALID_ARGUMENT says what was expected: "host:port, [ipv6]:port or unix:/path".
+// INVALID_ARGUMENT names the text and the expected form: "host:port, [ipv6]:port or unix:/path".
 absl::StatusOr<Address> ParseAddress(std::string_view text);
 
 }  // namespace trunkline

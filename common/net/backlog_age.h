@@ -1,10 +1,9 @@
-// How long bytes that wait for a slow reader, or for the rest of a request, have waited.
+// The age of bytes that wait for a slow reader, or for the rest of a request.
 //
-// "It took something a moment ago" says little: who reads a byte a second takes something all the
-// time. The age of the oldest byte that waits says how long the reader needs for what is kept, and
-// is old for that one, young for a fast one, whatever both have waiting. About: a mark is followed
-// through the queue, not each byte, so the age is that of a byte behind the oldest, at most a
-// queue's length.
+// The time of the last progress says little: a client that reads 1 B/s always looks active. The age
+// of the oldest waiting byte shows how long the reader needs for the backlog, however large it is.
+// The age is approximate: it follows a mark through the queue instead of each byte, so it is that
+// of a byte at most one queue length behind the oldest.
 //
 // Pure; externally synchronized.
 #pragma once
@@ -17,7 +16,7 @@ namespace trunkline {
 
 class BacklogAge {
  public:
-  // `taken` bytes have left at the front since the last call; `waiting` are there now.
+  // `taken` bytes left the front of the queue since the last call; `waiting` bytes remain.
   void Update(size_t taken, size_t waiting, MonotonicTime now) {
     if (waiting > 0 && taken < marked_) {
       marked_ -= taken;
@@ -26,11 +25,11 @@ class BacklogAge {
     marked_ = waiting;
     since_ = now;
   }
-  // While bytes wait: when the marked ones came.
+  // The time at which the marked bytes arrived. Meaningless while no bytes wait.
   MonotonicTime since() const { return since_; }
 
  private:
-  size_t marked_ = 0;  // of those that wait, up to here they came by then
+  size_t marked_ = 0;  // this many waiting bytes had arrived by since_
   MonotonicTime since_;
 };
 

@@ -1,12 +1,12 @@
-// Whether a connection is load right now, or only open.
+// Whether an open connection is load or idle.
 //
-// Clients keep connections that they do not use: pools, devices between two readings. To count them
-// as in flight makes the server that holds most of them look busy, and a pick then avoids a server
-// that has nothing to do. So a connection counts from its beginning and whenever bytes pass, until
-// it has been quiet for a second, or for half a minute if the last bytes were for the server: then
-// it may be working on its answer, or the protocol may have none.
+// Clients keep connections that they do not use, such as pools, or devices between two readings.
+// Counting them as in flight would make the server that holds most of them look busy although it
+// has nothing to do. A connection counts as load from its beginning and whenever bytes pass, until
+// it has been quiet for a second, or for 30 s if the last bytes went to the server: it may be
+// working on a response.
 //
-// Values in, values out: the owner has the timer. Externally synchronized.
+// Pure: the owner has the timer. Externally synchronized.
 #pragma once
 
 #include <algorithm>
@@ -25,23 +25,24 @@ class FlowActivity {
   explicit FlowActivity(MonotonicTime now) : last_(now) {}
 
   bool counts() const { return counts_; }
-  // Bytes passed. True: it was quiet and counts again; ask Wait for the timer anew.
+  // Bytes passed. Returns true if the connection was idle and counts again; arm the timer with
+  // Wait.
   bool OnBytes(MonotonicTime now, bool to_server) {
     last_ = now;
     awaits_answer_ = to_server;
     return !std::exchange(counts_, true);
   }
-  // Something happened that is no passing of bytes: the silence begins anew.
+  // A sign of life without bytes: the silence starts over.
   void OnSign(MonotonicTime now) { last_ = now; }
-  // The timer fired. True: it was counted and does not count any more.
+  // The timer fired. Returns true if the connection stops counting as load.
   bool Settle(MonotonicTime now) {
     if (!counts_ || now - last_ < QuietAfter()) return false;
     counts_ = false;
     return true;
   }
-  // How long the timer should sleep: while the connection counts, a second at most, because an
-  // answer makes it quiet earlier; else until it has been idle for `idle_timeout`. Not above zero:
-  // it has.
+  // The delay for the timer. While the connection counts, it is at most a second, because a
+  // response shortens the quiet period; otherwise it lasts until the connection has been idle for
+  // `idle_timeout`. Zero or less: the idle timeout has passed.
   absl::Duration Wait(MonotonicTime now, absl::Duration idle_timeout) const {
     const absl::Duration silence = now - last_;
     const absl::Duration until_idle = idle_timeout - silence;

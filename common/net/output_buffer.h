@@ -1,8 +1,7 @@
-// Bytes on their way to one socket: appended in place, sent from the front, memory given back when
-// empty.
+// Bytes queued for one socket: appended in place, sent from the front; memory is freed when empty.
 //
-// Confined to its event loop. Grows as its writer asks; the writer bounds it (see
-// Http2Session::Produce).
+// Confined to its event loop. Unbounded by itself: its writer bounds it, as Http2Session::Produce
+// does.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +9,8 @@
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#include "common/base/check.h"
 
 namespace trunkline {
 
@@ -19,13 +20,16 @@ class OutputBuffer {
   bool empty() const { return begin_ == end_; }
   const uint8_t* data() const { return bytes_.data() + begin_; }
 
-  // Room for `size` more bytes at the returned address, valid until the next call; Commit says how
-  // many were written.
+  // Returns room for `size` more bytes, valid until the next call. Commit adds those that were
+  // written.
   uint8_t* Reserve(size_t size) {
     if (bytes_.size() - end_ < size) MakeRoom(size);
     return bytes_.data() + end_;
   }
-  void Commit(size_t size) { end_ += size; }
+  void Commit(size_t size) {
+    TRUNKLINE_CHECK(size <= bytes_.size() - end_, "only reserved room is committed");
+    end_ += size;
+  }
 
   void Append(const uint8_t* data, size_t size) {
     std::memcpy(Reserve(size), data, size);
@@ -33,11 +37,12 @@ class OutputBuffer {
   }
 
   void Consume(size_t size) {
+    TRUNKLINE_CHECK(size <= this->size(), "only buffered bytes are consumed");
     begin_ += size;
     if (begin_ == end_) begin_ = end_ = 0;
   }
 
-  // Gives memory back if the buffer is empty and larger than an ordinary pass needs.
+  // Frees the memory if the buffer is empty and larger than an ordinary pass needs.
   void Shrink() {
     if (empty() && bytes_.size() > kKeptBytes) std::vector<uint8_t>().swap(bytes_);
   }

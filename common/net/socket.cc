@@ -19,9 +19,9 @@
 namespace trunkline {
 namespace {
 
-// The kernel takes no more than this of what it cannot send yet: what a peer does not read stays
-// with us, where it is counted, and what is for a trunk, where it is scheduled. Without it a client
-// that stalls costs up to tcp_wmem (4 MiB).
+// The kernel accepts no more unsent bytes than this. The rest stays in user space, where a client's
+// bytes are counted and a trunk's are scheduled. Without it a stalled client costs up to tcp_wmem
+// (4 MiB).
 constexpr int kUnsentLowatBytes = 128 * 1024;
 constexpr int kTrunkUserTimeoutMillis = 10'000;
 constexpr int kListenBacklog = 4096;  // the kernel lowers it to net.core.somaxconn
@@ -68,8 +68,8 @@ SocketAddress UnixAddress(const std::string& path) {
   return result;
 }
 
-// SO_REUSEPORT would let a second process share the port without a word; a plain bind does not.
-absl::Status CheckNobodyListens(const Address& address, const SocketAddress& where) {
+// SO_REUSEPORT would let a second process share the port silently; a plain bind fails.
+absl::Status CheckPortFree(const Address& address, const SocketAddress& where) {
   UniqueFd probe = NewSocket(where.family());
   if (!probe) return ListenError(address, "open a socket for", errno);
   SetFlag(probe.get(), SOL_SOCKET, SO_REUSEADDR, 1);
@@ -78,8 +78,8 @@ absl::Status CheckNobodyListens(const Address& address, const SocketAddress& whe
   return absl::OkStatus();
 }
 
-// A socket file that nobody accepts on is left over from a crash. Connecting to any other file is
-// refused as well, so only a socket is ever removed.
+// A socket file that refuses connects is left over from a crash. Connecting to any other kind of
+// file is refused as well, so only a socket is ever removed.
 absl::Status RemoveStaleUnixSocket(const Address& address, const SocketAddress& where) {
   struct stat info;
   if (lstat(address.unix_path.c_str(), &info) != 0 || !S_ISSOCK(info.st_mode))
@@ -98,7 +98,7 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
   if (!address.is_unix()) {
     SetFlag(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     SetFlag(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-    // Accepted sockets inherit it.
+    // Accepted sockets inherit these options.
     SetFlag(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentLowatBytes);
     if (share) SetFlag(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
   }
@@ -107,14 +107,13 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
   return fd;
 }
 
-// One a worker.
 absl::StatusOr<std::vector<UniqueFd>> ListenTogether(const Address& address, SocketAddress where,
                                                      size_t count) {
   std::vector<UniqueFd> sockets;
   while (sockets.size() < count) {
     absl::StatusOr<UniqueFd> fd = Listen(address, where, /*share=*/true);
     if (!fd.ok()) return fd.status();
-    // The first one settles port 0 for the rest.
+    // The first socket resolves port 0 for the others.
     where.size = sizeof where.storage;
     getsockname(fd->get(), reinterpret_cast<sockaddr*>(&where.storage), &where.size);
     sockets.push_back(*std::move(fd));
@@ -127,8 +126,8 @@ ConnectResult Connect(UniqueFd fd, const SocketAddress& address) {
   if (connect(fd.get(), Raw(address), address.size) == 0) {
     return {.fd = std::move(fd), .state = ConnectState::kConnected};
   }
-  // Over loopback the answer is in by now: a connection that is there needs no event to say so. One
-  // that is not says why in its event; a second connect() would take the error off the socket.
+  // Over loopback the connect is settled by now, so an established connection needs no event. A
+  // failed one reports its error by an event; a second connect() would clear that error.
   if (errno == EINPROGRESS) {
     const bool settled = IsLoopback(address) && IsConnected(fd.get());
     return {.fd = std::move(fd),
@@ -202,7 +201,7 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
   absl::StatusOr<SocketAddress> where = ResolveAddress(address);
   if (!where.ok()) return where.status();
   if (address.port != 0) {
-    if (absl::Status free = CheckNobodyListens(address, *where); !free.ok()) return free;
+    if (absl::Status free = CheckPortFree(address, *where); !free.ok()) return free;
   }
   return ListenTogether(address, *where, count);
 }

@@ -1,7 +1,6 @@
-// Sockets, the raw calls in one place. All are non-blocking and close-on-exec.
+// Socket system calls. All sockets are non-blocking and close-on-exec.
 //
-// Errors are Status with the address and the system's word for what went wrong. Thread-safe: no
-// state.
+// Errors are a Status that names the address and the system's reason. Stateless; thread-safe.
 #pragma once
 
 #include <sys/socket.h>
@@ -18,44 +17,45 @@
 
 namespace trunkline {
 
-// Name look-up; blocks, so never on a worker's loop. The result is usable with Connect*.
+// A resolved address in the kernel's form, for Connect*. It keeps what the compact IpPort cannot:
+// an IPv6 scope id, and the path of a unix socket.
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t size = 0;
   int family() const { return storage.ss_family; }
   std::string ToString() const;
 };
+// Looks the host's name up. Blocks: never call it on a worker's loop.
 absl::StatusOr<SocketAddress> ResolveAddress(const Address& address);
 
 // TCP_NODELAY and SO_REUSEADDR are set and inherited by accepted sockets. A stale unix socket file
-// is replaced, a live one is an error. ALREADY_EXISTS: somebody listens there.
+// is replaced. ALREADY_EXISTS: another socket listens there.
 absl::StatusOr<UniqueFd> ListenOn(const Address& address);
 
-// `count` sockets on one TCP address, one a worker; the kernel spreads connections over them.
-// Another process that listens there is an error, though SO_REUSEPORT by itself would share with it
-// silently.
+// `count` sockets on one TCP address, one per worker; the kernel spreads connections over them.
+// ALREADY_EXISTS: another process listens there. SO_REUSEPORT alone would silently share with it.
 absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count);
 
-// As ListenOnShared, where this process listens on the port already, by sockets that it will close:
-// on 0.0.0.0, and now on 127.0.0.1. Both listen until then. What is not seen: another process of
-// the same user that shares ports, too.
+// As ListenOnShared, while this process listens on the port already with sockets that it will
+// close, for example on 0.0.0.0 and now on 127.0.0.1. Both listen until then. Does not detect
+// another process of the same user that also uses SO_REUSEPORT.
 absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count);
 
-// The port that a socket is bound to; 0 for a unix socket.
+// The port to which a socket is bound; 0 for a unix socket.
 int BoundPort(int fd);
 
-// Whom a TCP connection is with, and its own end. Not known: it is broken already, or not TCP.
+// The peer's and the local address of a TCP connection; unknown if it is broken or not TCP.
 IpPort PeerAddress(int fd);
 IpPort OwnAddress(int fd);
 
-// Of an errno: there is nothing to read, or no room to write to, yet.
+// An errno that means: nothing to read yet, or no room to write.
 inline bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 enum class ConnectState {
   kConnected,
-  kInProgress,  // wait for EPOLLOUT, then look at SocketError
+  kInProgress,  // wait for EPOLLOUT, then check SocketError
   kRetryLater,  // unix: the server's accept queue is full
-  kFailed,      // errno tells
+  kFailed,      // `error` has the errno
 };
 struct ConnectResult {
   UniqueFd fd;
@@ -64,39 +64,39 @@ struct ConnectResult {
 };
 ConnectResult ConnectTo(const SocketAddress& address);
 
-// As ConnectTo, for a caller that has bytes to send as a rule: over TCP the last acknowledgement of
-// the handshake goes out with them instead of before them, which saves a packet, and the server an
-// event. Where there are none after all, AcknowledgeConnect must be called: a server that speaks
-// first would wait a fifth of a second. Nagle's delay is not off: SetNoDelay before the second
-// send.
+// As ConnectTo, for a caller that usually has bytes to send: over TCP the last acknowledgement of
+// the handshake travels with them, which saves a packet, and an event at the server. A caller
+// without bytes must call AcknowledgeConnect; otherwise a server that speaks first waits 200 ms.
+// Nagle's delay is still on: call SetNoDelay before the second send.
 ConnectResult ConnectToSend(const SocketAddress& address);
 void AcknowledgeConnect(int fd);
 void SetNoDelay(int fd);
 
-// It has a peer: the connect is through, and no reset has ended it since.
+// Returns true if the connect is complete and no reset has ended the connection since.
 bool IsConnected(int fd);
 
-// SO_ERROR, cleared by reading; 0: none.
+// SO_ERROR, which reading clears; 0: none.
 int SocketError(int fd);
 
-// Closes with RST instead of FIN, so that the peer does not take a broken stream for a whole one.
+// Closes with RST instead of FIN, so that the peer does not take a broken stream for a complete
+// one.
 void CloseWithReset(UniqueFd fd);
 
-// What the kernel has of our bytes that the peer has not acknowledged; 0 where it does not say.
+// Sent bytes that the peer has not acknowledged; 0 if the kernel does not tell.
 size_t QueuedToSend(int fd);
 
-// What a long-lived connection between Trunkline's parts has: no Nagle delay, little unsent data in
-// the kernel (so that scheduling stays ours), and an end to unacknowledged silence.
+// Options of a long-lived connection between Trunkline's programs: no Nagle delay, little unsent
+// data in the kernel so that the program schedules it, and a timeout for unacknowledged data.
 void SetTrunkOptions(int fd);
 
-// What the kernel knows of the way of a TCP connection; all zero: it has none.
+// The kernel's measurements of a TCP connection; all zero for other sockets.
 struct TcpPath {
   absl::Duration round_trip;  // smoothed
   uint64_t resent_segments = 0;
 };
 TcpPath PathOf(int fd);
 
-// What errno said, as "Connection refused".
+// The text of an errno, such as "Connection refused".
 std::string ErrorText(int error);
 
 }  // namespace trunkline

@@ -29,7 +29,7 @@ void TimerWheel::Arm(Timer& timer, MonotonicTime deadline) {
 }
 
 void TimerWheel::Insert(Timer& timer) {
-  // Rounded up, so that the slot is passed only once the deadline is.
+  // Rounded up, so that a slot fires only after the deadline.
   const int64_t wanted = (timer.deadline_.nanos() / kSlotNanos) + 1;
   const int64_t slot = std::clamp(wanted, tick_ + 1, tick_ + static_cast<int64_t>(kSlots) - 1);
   Timer& head = heads_[slot % kSlots];
@@ -41,7 +41,7 @@ void TimerWheel::Insert(Timer& timer) {
 
 void TimerWheel::Advance(MonotonicTime now) {
   const int64_t target = now.nanos() / kSlotNanos;
-  // After a long stall one turn of the wheel passes every timer.
+  // After a long stall one turn of the wheel covers every timer.
   int64_t from = std::max(tick_ + 1, target - static_cast<int64_t>(kSlots) + 1);
   for (; from <= target; ++from) {
     tick_ = from;
@@ -53,7 +53,7 @@ void TimerWheel::Advance(MonotonicTime now) {
 void TimerWheel::FireSlot(size_t slot, MonotonicTime now) {
   Timer& head = heads_[slot];
   if (head.next_ == &head) return;
-  // Moved to a list of its own first: what OnTimer arms or cancels cannot disturb the walk.
+  // Moved to a separate list first, so that OnTimer may arm and cancel timers of this slot.
   Head due;
   due.next_ = head.next_;
   due.prev_ = head.prev_;

@@ -1,12 +1,12 @@
-// Timers for one event loop: O(1) to arm, re-arm and cancel, no allocation, so that every flow can
-// have one.
+// Timers for one event loop. Arming, re-arming and cancelling take O(1) and allocate nothing, so
+// every flow can have a timer.
 //
-// A wheel of 1024 slots of 8 ms. A deadline past the horizon (8 s) sits in the last slot it can and
-// is moved on when the wheel passes it. Timers fire late by up to one slot, never early. A timer
-// that is pushed back often (idle time-outs) should not be re-armed for each byte: let it fire,
-// look at the last activity, arm it anew.
+// A wheel of 1024 slots of 8 ms. A deadline past the horizon (8 s) sits in the last possible slot
+// and moves on when the wheel passes it. Timers fire up to one slot late, never early. Do not
+// re-arm a timer for each byte (idle timeouts): let it fire, check the last activity, and arm it
+// again.
 //
-// Confined to its event loop. A Timer is owned by the object that it wakes and disarms itself on
+// Confined to its event loop. A Timer belongs to the object that it wakes and disarms itself on
 // destruction.
 #pragma once
 
@@ -60,9 +60,9 @@ class TimerWheel {
 
   // Arms or re-arms.
   void Arm(Timer& timer, MonotonicTime deadline);
-  // Fires what is due. Timers may arm and cancel any timer from OnTimer.
+  // Fires all due timers. OnTimer may arm and cancel any timer.
   void Advance(MonotonicTime now);
-  // Nanoseconds from `now` until Advance may have something to do; -1: no timer is armed.
+  // Nanoseconds from `now` until a timer may be due; -1: no timer is armed.
   int64_t NanosToNext(MonotonicTime now) const;
 
  private:
@@ -73,7 +73,7 @@ class TimerWheel {
   void FireSlot(size_t slot, MonotonicTime now);
 
   std::array<Head, kSlots> heads_;
-  int64_t tick_;  // the slot number (not wrapped) that was fired last
+  int64_t tick_;  // the slot, not wrapped, that was fired last
 };
 
 }  // namespace trunkline

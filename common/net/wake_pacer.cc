@@ -5,8 +5,8 @@
 namespace trunkline {
 namespace {
 
-// Without an end for so long, what is known is of another time.
-constexpr absl::Duration kForgotten = absl::Milliseconds(10);
+// If no flow ended for this long, the averages are outdated.
+constexpr absl::Duration kOutdatedAfter = absl::Milliseconds(10);
 constexpr double kMaxInterval = 1e9;
 
 double Nanos(absl::Duration duration) {
@@ -24,8 +24,8 @@ void WakePacer::OnFlowEnded(MonotonicTime now, absl::Duration life) {
 
 absl::Duration WakePacer::Gap(MonotonicTime now) const {
   const double gap = std::min(mean_life_ / kLifeShare, Nanos(max_gap_));
-  const bool few = gap <= mean_interval_ / kLooks || Nanos(max_gap_) <= mean_interval_;
-  if (few || now - last_end_ > kForgotten) return absl::ZeroDuration();
+  const bool few = gap <= mean_interval_ / kPassesPerFlow || Nanos(max_gap_) <= mean_interval_;
+  if (few || now - last_end_ > kOutdatedAfter) return absl::ZeroDuration();
   return absl::Nanoseconds(static_cast<int64_t>(gap));
 }
 

@@ -1,21 +1,23 @@
-// How long an event loop may leave what has come in alone, so that it finds more at once.
+// Event coalescing: how long an event loop may sleep before a pass so that it finds more events.
 //
-// A pass of a loop has costs that do not depend on how much it does: the thread wakes, each shared
-// connection is read once and written once, and the other end wakes for what was written. A loop
-// that is not saturated wakes for almost every event, and pays them for each; a saturated one pays
-// them for many flows together, and so do its servers. Network cards solve the same by interrupt
-// moderation.
+// A pass has costs that do not depend on the number of events: the thread wakes, each shared
+// connection is read and written once, and its other end wakes for what was written. A saturated
+// loop shares these costs among many flows, and so do its servers; a loop that is not saturated
+// wakes for almost every event and pays them for each. Network cards solve the same problem by
+// interrupt moderation.
 //
-// The wait must not be felt. A flow that lives for L, from accept to close, is looked at about
-// three times; where no look is later than L/8, and half of that on average, its life grows by a
-// fifth, of which the passes that are saved give back more: who wakes a sleeping loop on another
-// core pays for that as well, and those are the servers and agents that the flow waits for. Where
-// flows live shortly, as on an idle machine, nothing waits. A wait is worth its while only where it
-// brings at least one more look a pass: by Little's law where three flows or more are under way at
-// a time. Flows that are kept, however busy, do not end, and make nothing wait; beside others they
-// wait only where thousands of those end a second, one within the longest gap.
+// The delay must stay unnoticed. A flow that lives for L, from accept to close, is processed about
+// three times. With a delay of at most L/8, and half of that on average, L grows by a fifth, most
+// of which the saved passes give back: waking a sleeping loop on another core costs CPU as well, in
+// the servers and agents that the flow waits for. Where flows are short, as on an idle machine,
+// there is no delay.
 //
-// Confined to its loop's thread. Pure: time comes in.
+// A delay pays only where it brings at least one more event per pass: by Little's law, with three
+// or more flows in flight at a time. Kept connections do not end, so they cause no delay, however
+// busy; beside short flows they are delayed only where thousands of those end per second, at least
+// one within the longest delay.
+//
+// Confined to its loop's thread. Pure: the caller passes the time.
 #pragma once
 
 #include "common/base/clock.h"
@@ -24,27 +26,26 @@ namespace trunkline {
 
 class WakePacer {
  public:
-  // Of a flow's life.
+  // The delay is at most 1/kLifeShare of a flow's life.
   static constexpr int kLifeShare = 8;
-  // At a flow, from its accept to its end.
-  static constexpr int kLooks = 3;
-  // Also the most that a flow that is kept waits beside very many that end, for each look.
+  // Passes that process a flow, from its accept to its end.
+  static constexpr int kPassesPerFlow = 3;
+  // Also the longest delay per pass of a kept connection beside very many short flows.
   static constexpr absl::Duration kMaxGap = absl::Microseconds(250);
-  // Means follow the last so many flows.
+  // The averages cover about this many flows.
   static constexpr int kMemory = 64;
-  // One flow that lived longer than this counts as this, so that it does not speak for many.
+  // A longer life counts as this one, so that one long flow does not dominate the average.
   static constexpr absl::Duration kMaxLife = absl::Milliseconds(20);
 
   explicit WakePacer(MonotonicTime now) : last_end_(now) {}
 
-  // Zero: no gaps.
+  // Zero disables the delay.
   void set_max_gap(absl::Duration most) { max_gap_ = most; }
 
   // A flow ended after `life`.
   void OnFlowEnded(MonotonicTime now, absl::Duration life);
 
-  // The time from the beginning of a pass to that of the next one, if there is less to do; zero:
-  // none.
+  // The least time between the beginnings of two passes; zero: no delay.
   absl::Duration Gap(MonotonicTime now) const;
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string_view>
 
@@ -18,7 +19,7 @@ constexpr ProxyHeaderStep kIsBroken = {.state = ProxyHeaderState::kBroken};
 
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kUnknownLine = "PROXY UNKNOWN\r\n";
-// Anything may follow until the line ends.
+// Any text may follow until the end of the line.
 constexpr std::string_view kUnknownWords = "PROXY UNKNOWN ";
 
 struct TextFamily {
@@ -38,16 +39,20 @@ constexpr uint8_t kTcpOverIpv4 = 0x11;
 constexpr uint8_t kTcpOverIpv6 = 0x21;
 constexpr uint8_t kLastFamily = 3;    // unix
 constexpr uint8_t kLastProtocol = 2;  // datagrams
-// Two addresses and, of IP, two ports; by family.
+// Two addresses and, for IP, two ports; indexed by family.
 constexpr size_t kAddressBytes[] = {0, 12, 36, 216};
+static_assert(std::size(kAddressBytes) == kLastFamily + 1);
+static_assert(kHeadBytes + kAddressBytes[kLastFamily] <= kMaxProxyHeaderBytes);
+static_assert(kHeadBytes + kAddressBytes[2] <= kMaxProxyLineBytes, "what is written fits");
+static_assert(kSignature.size() + 4 == kHeadBytes);
 
-// One is the beginning of the other, and the shorter may still become it.
+// Returns true if one is a prefix of the other: the shorter may still grow into the longer.
 bool Agrees(std::string_view bytes, std::string_view with) {
   const size_t common = std::min(bytes.size(), with.size());
   return bytes.substr(0, common) == with.substr(0, common);
 }
 
-// The text up to the next blank, which goes as well. None: there is no blank.
+// Takes the text up to the next blank, and that blank, off the front. None if there is no blank.
 std::optional<std::string_view> NextWord(std::string_view& line) {
   const size_t blank = line.find(' ');
   if (blank == line.npos) return std::nullopt;
@@ -93,7 +98,7 @@ ProxyHeaderStep ReadLine(std::string_view bytes) {
 
 uint16_t ReadNumber(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
 
-// The block of two addresses and two ports.
+// Reads a block of two addresses and two ports.
 ProxyAddresses ReadBlock(const uint8_t* at, Family family) {
   const size_t size = family == Family::kIpv4 ? 4 : 16;
   ProxyAddresses addresses;
@@ -119,7 +124,7 @@ ProxyHeaderStep ReadBinary(std::span<const uint8_t> bytes) {
   const uint8_t protocol = bytes[kFamilyAt] & 0x0f;
   const bool allowed =
       family <= kLastFamily && protocol <= kLastProtocol && length >= kAddressBytes[family];
-  // Of LOCAL, everything but the length is to be ignored.
+  // A receiver of LOCAL must ignore everything but the length.
   if (!local && !allowed) return kIsBroken;
   if (kHeadBytes + length > kMaxProxyHeaderBytes) return kIsBroken;
   if (bytes.size() < kHeadBytes + length) return kNeedsMore;
@@ -163,7 +168,7 @@ std::string WriteBinary(const ProxyAddresses& addresses) {
   return header;
 }
 
-// Of one family, or none at all.
+// Returns both addresses in one family, or none.
 ProxyAddresses Paired(const ProxyAddresses& addresses) {
   if (!addresses.source.known() || !addresses.destination.known()) return {};
   if (addresses.source.family == addresses.destination.family) return addresses;

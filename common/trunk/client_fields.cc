@@ -12,9 +12,9 @@ namespace {
 constexpr std::string_view kVersion1 = "v1";
 constexpr std::string_view kVersion2 = "v2";
 
-ProxyVersion ReadVersion(std::string_view word) {
-  if (word == kVersion1) return ProxyVersion::kV1;
-  return word == kVersion2 ? ProxyVersion::kV2 : ProxyVersion::kNone;
+ProxyVersion ReadVersion(std::string_view text) {
+  if (text == kVersion1) return ProxyVersion::kV1;
+  return text == kVersion2 ? ProxyVersion::kV2 : ProxyVersion::kNone;
 }
 
 }  // namespace
@@ -28,12 +28,12 @@ ConnectFields DescribeClient(const ClientDescription& client) {
 }
 
 ClientDescription ReadClient(const ConnectFields& fields) {
-  const std::string_view wish = fields.proxy_protocol;
-  const size_t blank = wish.find(' ');
-  if (blank == wish.npos) return {};
+  const std::string_view field = fields.proxy_protocol;
+  const size_t blank = field.find(' ');
+  if (blank == field.npos) return {};
   const std::optional<IpPort> source = ParseIpPort(fields.client);
-  const std::optional<IpPort> destination = ParseIpPort(wish.substr(blank + 1));
-  ClientDescription client = {.version = ReadVersion(wish.substr(0, blank))};
+  const std::optional<IpPort> destination = ParseIpPort(field.substr(blank + 1));
+  ClientDescription client = {.version = ReadVersion(field.substr(0, blank))};
   if (source && destination) client.addresses = {*source, *destination};
   return client;
 }
