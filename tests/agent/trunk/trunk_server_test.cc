@@ -1,4 +1,4 @@
-// The agent's trunk port, with the test as the proxy that calls and as the local server behind it.
+// The agent's trunk port, with the test as the proxy and as the local server.
 #include "agent/trunk/trunk_server.h"
 
 #include <gmock/gmock.h>
@@ -43,7 +43,7 @@ class RawProxy {
     return *streams_.back();
   }
   bool offers_load() const { return PeerOffersLoad(end_.session); }
-  // Talks to the agent until `condition` holds or the trunk ends.
+  // Exchanges bytes with the agent until `condition` holds or the trunk ends.
   template <typename Condition>
   [[nodiscard]] bool RunUntil(Condition condition) {
     const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
@@ -76,7 +76,7 @@ class TrunkServerTest : public ::testing::Test {
     ASSERT_TRUE(server.ok()) << server.status();
     server_ = *std::move(server);
   }
-  // A local server of the test.
+  // The test's local server.
   void StartWithLocalServer() {
     auto listener = ListenOn({.host = "127.0.0.1", .port = 0});
     ASSERT_TRUE(listener.ok());
@@ -145,7 +145,7 @@ TEST_F(TrunkServerTest, ServerWhoseQueueStaysFullIsAnswered503AfterTheConnectTim
 
 int OwnNiceness() { return getpriority(PRIO_PROCESS, 0); }
 
-// What a thread of this process may go down to: 4 below its own, or nothing.
+// The niceness that a thread of this process may have: 4 below its own, or its own.
 int NicenessAllowed() {
   int niceness = 0;
   std::thread([&] {
@@ -164,8 +164,7 @@ std::vector<int> NicenessOfOtherThreads() {
   return all;
 }
 
-// Beside a busy server each stream waited for that server's threads, on its way in and again on its
-// way back.
+// Beside a busy server each stream would wait for that server's threads in both directions.
 TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays) {
   const int own = OwnNiceness();
   StartWithLocalServer();
@@ -180,7 +179,7 @@ TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays
 TEST_F(TrunkServerTest, CountsWhatBecameOfStreams) {
   StartWithLocalServer();
   RawProxy proxy(server_->port());
-  // One that ends well.
+  // A stream that ends cleanly.
   TestStream& good = proxy.Open();
   good.source = "12345";
   good.finish = true;
@@ -191,13 +190,13 @@ TEST_F(TrunkServerTest, CountsWhatBecameOfStreams) {
   EXPECT_EQ(Totals().active_streams, 1u);
   server.Close();
   ASSERT_TRUE(proxy.RunUntil([&] { return !good.closes.empty(); }));
-  // One that the server breaks.
+  // A stream that the server resets.
   TestStream& broken = proxy.Open();
   ASSERT_TRUE(proxy.RunUntil([&] { return !broken.headers.empty(); }));
   Accept().Reset();
   ASSERT_TRUE(proxy.RunUntil([&] { return !broken.closes.empty(); }));
   EXPECT_THAT(broken.closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
-  // One that finds nobody.
+  // A stream whose server refuses the connect.
   local_.Reset();
   TestStream& refused = proxy.Open();
   ASSERT_TRUE(proxy.RunUntil([&] { return !refused.closes.empty(); }));

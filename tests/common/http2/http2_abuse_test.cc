@@ -1,6 +1,5 @@
-// A peer that spends our work or our memory on frames that carry nothing: it is told
-// ENHANCE_YOUR_CALM, and one that is merely busy is not. What breaks the protocol on one stream
-// costs that stream only.
+// A peer that floods a session with frames that carry nothing gets ENHANCE_YOUR_CALM; a busy peer
+// does not. A protocol error on one stream ends that stream only.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -61,7 +60,7 @@ class Http2AbuseTest : public ::testing::Test {
  protected:
   Http2AbuseTest() { pair_.Pump(); }
 
-  // One after the other, what the server says taken between, as by a peer that reads. False: it
+  // Sends frames one by one and reads the server's output after each. Returns false if the server
   // ended the session.
   bool GiveInPieces(const std::string& piece, int times) {
     constexpr int kTogether = 500;
@@ -108,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, FloodTest,
                                                                       std::string(5, '\0'))}),
                          [](const auto& info) { return info.param.name; });
 
-// What every short client of a busy proxy leaves: its FIN after its bytes.
+// Every short client of a busy proxy sends its FIN after its bytes.
 TEST_F(Http2AbuseTest, StreamsThatEndInAnEmptyFrameAreNoFlood) {
   for (int i = 0; i < 2 * kEmptyFrameBurst; ++i) {
     TestStream& stream = pair_.Open();
@@ -139,8 +138,8 @@ TEST_F(Http2AbuseTest, HeaderBlockOfEndlessContinuationsEndsInEnhanceYourCalm) {
   EXPECT_THAT(server().authorities, IsEmpty());
 }
 
-// A peer that has not acknowledged our SETTINGS may not know the limit: each stream above it earns
-// a reset.
+// A peer that has not acknowledged the SETTINGS may not know the limit, so each stream above it is
+// reset.
 TEST(Http2AbuseFreshTest, ResetsForAPeerThatNeverReadsDoNotPileUp) {
   Http2Server server({.max_streams = 10});
   ASSERT_TRUE(
@@ -157,8 +156,7 @@ TEST(Http2AbuseFreshTest, ResetsForAPeerThatNeverReadsDoNotPileUp) {
   server.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
-// Streams that are opened and broken at once make the server say RST_STREAM: the peer needs none of
-// its own.
+// Streams with an immediate protocol error make the server send RST_STREAM; the peer sends none.
 TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
   int32_t id = 1;
   for (; id < 100'000 && server().session.peer_error() == 0; id += 2) {
@@ -173,7 +171,7 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
   EXPECT_EQ(server().session.open_streams(), 0u);
 }
 
-// Refused one by one as long as the peer may not know that push is off.
+// Pushes are refused one by one while the peer may not know that push is disabled.
 TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
   Http2Client client;
   TestStream stream;
@@ -193,7 +191,7 @@ TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
   client.session.CloseAll(NGHTTP2_INTERNAL_ERROR);
 }
 
-// Each costs a connect: the others of the loop get their turn between.
+// Each request costs a connect, so other connections of the loop get their turn in between.
 TEST_F(Http2AbuseTest, StreamsOfOneReadAreTakenAFewAtATime) {
   constexpr size_t kAtATime = 4;
   constexpr int32_t kStreams = 100;
@@ -304,7 +302,7 @@ TEST_F(Http2AbuseTest, WindowThatSettingsMakeOverflowEndsTheTrunk) {
   EXPECT_EQ(server().session.peer_error(), static_cast<uint32_t>(NGHTTP2_FLOW_CONTROL_ERROR));
 }
 
-// What nobody reads any more is still taken off the connection's window: 16 MiB, twice.
+// Data of an abandoned stream still leaves the connection's window: 16 MiB, twice.
 TEST_F(Http2AbuseTest, DataOfRefusedStreamsGivesTheConnectionsWindowBack) {
   pair_.server.refuse_with = 404;
   const std::string data(16 * 1024, 'd');

@@ -1,6 +1,6 @@
 // Hostile bytes against a session: a recorded conversation, cut, flipped and spliced by a seeded
-// generator. What must hold: no crash, no callback after the last one, every accepted stream hears
-// of its end at most once.
+// generator. There must be no crash and no callback after OnClosed, which every accepted stream
+// gets at most once.
 #include <gtest/gtest.h>
 
 #include "common/base/random.h"
@@ -57,12 +57,12 @@ std::string Mutate(std::string bytes, FastRandom& random) {
       case 1:  // a byte flipped
         if (!bytes.empty()) bytes[place()] ^= static_cast<char>(1 << random.Next() % 8);
         break;
-      case 2: {  // a piece said twice
+      case 2: {  // a repeated piece
         const std::string piece = bytes.substr(place(), random.Next() % 60);
         bytes.insert(place(), piece);
         break;
       }
-      case 3:  // a piece left out
+      case 3:  // a missing piece
         bytes.erase(place(), random.Next() % 30);
         break;
       case 4: {  // garbage
@@ -76,7 +76,7 @@ std::string Mutate(std::string bytes, FastRandom& random) {
   return bytes;
 }
 
-// In pieces of random size, with output taken between, as a socket would.
+// Feeds bytes in pieces of random size and takes output in between, as a socket would.
 void Feed(Http2End& end, const std::string& bytes, FastRandom& random) {
   for (size_t at = 0; at < bytes.size();) {
     const size_t size = std::min<size_t>(1 + random.Next() % 3000, bytes.size() - at);

@@ -100,7 +100,7 @@ class Conversation {
   }
 
  private:
-  // Until neither end has anything to say, or one failed.
+  // Runs until neither end has output, or one failed.
   void Pump() {
     while (client.session.status().ok() && server.session.status().ok()) {
       const std::string up = client.TakeOutput();
@@ -125,7 +125,7 @@ void FailAtEachAllocation(bool at_client) {
       talk.Run();
       if (!memory.exhausted()) break;
       EXPECT_TRUE(absl::IsResourceExhausted(session.status())) << limit << session.status();
-      // It does nothing more, and says so.
+      // A failed session does nothing more.
       EXPECT_FALSE(session.Produce(1 << 20));
       EXPECT_EQ(session.Receive(nullptr, 0, MonotonicTime()), session.status());
       talk.client.session.CloseAll(NGHTTP2_INTERNAL_ERROR);

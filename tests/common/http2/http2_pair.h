@@ -1,5 +1,5 @@
-// A client session and a server session joined in memory: what one produces the other receives,
-// byte for byte.
+// A client session and a server session joined in memory: each receives the bytes that the other
+// produces.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -17,7 +17,7 @@
 
 namespace trunkline::test {
 
-// Sends what it is told, remembers what it hears.
+// Sends the bytes of `source` and records all callbacks.
 class TestStream : public Http2Stream {
  public:
   // To send.
@@ -25,13 +25,13 @@ class TestStream : public Http2Stream {
   size_t pulled = 0;
   bool finish = false;  // END_STREAM after the source
   bool abort = false;
-  // Heard.
+  // Recorded.
   std::vector<int> headers;
   std::string received;
   int ends = 0;
   bool end_was_closing = false;
   std::vector<uint32_t> closes;
-  // Gives windows back at once.
+  // Consumes received bytes at once.
   bool consume = true;
   std::function<void(TestStream&)> on_headers = [](TestStream&) {};
   std::function<void(TestStream&)> on_data = [](TestStream&) {};
@@ -97,7 +97,7 @@ struct Frame {
   std::string payload;
 };
 
-// Whole frames of `bytes`; a client's preface is skipped.
+// Parses the complete frames in `bytes`; skips a client's preface.
 inline std::vector<Frame> ParseFrames(std::string bytes) {
   constexpr size_t kPreface = 24;
   if (bytes.rfind("PRI ", 0) == 0) bytes.erase(0, kPreface);
@@ -156,7 +156,7 @@ class Http2End : public Http2ServerSession::Listener {
   std::vector<std::string> gets;      // paths
   // The streams that it accepted, in order.
   std::deque<std::unique_ptr<TestStream>> accepted;
-  // 0: accept; else the answer.
+  // 0: accept; otherwise the status of the refusal.
   int refuse_with = 0;
   std::function<void(TestStream&)> prepare = [](TestStream& stream) {
     stream.on_headers = [](TestStream& s) { s.Respond(200); };
@@ -203,8 +203,8 @@ class Http2Server final : public Http2End {
 
 class Http2Pair {
  public:
-  // `window_budget`: of the server, whose windows grow with it.
-  // `extension`: the server says it, the client knows its id.
+  // The server announces `extension` and grows its windows by `window_budget`; the client knows the
+  // id of the extension.
   explicit Http2Pair(uint32_t max_streams = 1000, Http2Session::Options::Setting extension = {},
                      WindowBudget* window_budget = nullptr)
       : client({.max_streams = max_streams, .extension = {.id = extension.id}}),
@@ -216,7 +216,7 @@ class Http2Pair {
     server.session.CloseAll(NGHTTP2_NO_ERROR);
   }
 
-  // Until neither side has anything to say.
+  // Runs until neither side has output.
   void Pump() {
     while (true) {
       const std::string up = client.TakeOutput();
@@ -234,7 +234,7 @@ class Http2Pair {
     made_.push_back(std::make_unique<TestStream>());
     return *made_.back();
   }
-  // Asked for; nothing is sent yet.
+  // Opens a stream; sends nothing yet.
   TestStream& Start(const std::string& authority = "db:5432") {
     TestStream& stream = Make();
     Connect(stream, authority);
@@ -243,7 +243,7 @@ class Http2Pair {
   void Connect(TestStream& stream, const std::string& authority = "db:5432") {
     EXPECT_TRUE(client.session.Connect(authority, &stream).ok());
   }
-  // Asked for and pumped through.
+  // Opens a stream and pumps.
   TestStream& Open(const std::string& authority = "db:5432") {
     TestStream& stream = Start(authority);
     Pump();
@@ -253,7 +253,7 @@ class Http2Pair {
 
   Http2Client client;
   Http2Server server;
-  // Everything that was said so far.
+  // All bytes so far.
   std::string to_server;
   std::string to_client;
 

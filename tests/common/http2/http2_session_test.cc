@@ -142,7 +142,7 @@ TEST_P(RefusalTest, StreamThatIsRefusedLaterIsNoLongerTheServers) {
 
 INSTANTIATE_TEST_SUITE_P(Statuses, RefusalTest, ::testing::Values(404, 405, 503));
 
-// A request of another method, as a lost HTTP client would send it.
+// An HTTP client that reaches the port by mistake sends another method.
 TEST(Http2SessionTest, RequestThatIsNoConnectIsAnswered405) {
   Http2Pair pair;
   pair.Pump();
@@ -185,7 +185,7 @@ TEST(Http2SessionTest, PeerThatSaysNothingOfAnExtensionHasNone) {
   EXPECT_EQ(pair.client.session.peer_extension(), 0u);
 }
 
-// As an agent of an older version does it, and any web server.
+// An agent of an older version and any web server refuse it.
 TEST(Http2SessionTest, RefusedGetIsARefusalAndTheTrunkGoesOn) {
   Http2Pair pair;
   pair.server.refuse_with = 404;
@@ -198,7 +198,7 @@ TEST(Http2SessionTest, RefusedGetIsARefusalAndTheTrunkGoesOn) {
   EXPECT_THAT(pair.Open().headers, ElementsAre(200));
 }
 
-// A foreign agent may say "100 Continue" or "103" first; that is no refusal.
+// Another implementation may send "100 Continue" or "103" first; that is no refusal.
 TEST(Http2SessionTest, InterimAnswerIsNotTheAnswer) {
   Http2Pair pair;
   pair.server.prepare = [](TestStream&) {};
@@ -220,7 +220,7 @@ TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndTheOthersGoOn)
   Http2Pair pair;
   TestStream& first = pair.Open();
   TestStream& late = pair.Start();
-  const std::string request = pair.client.TakeOutput();  // under way
+  const std::string request = pair.client.TakeOutput();  // in flight
   pair.server.session.GoAway(NGHTTP2_NO_ERROR);
   ASSERT_TRUE(pair.client.Give(pair.server.TakeOutput()).ok());
   EXPECT_THAT(pair.client.goaways, ElementsAre(first.stream_id()));
@@ -261,7 +261,7 @@ TEST(Http2SessionTest, UnreadStreamStopsAtItsWindowAndTheOthersProceed) {
   pair.Pump();
   EXPECT_EQ(unread.received.size(), kStreamWindow);
   EXPECT_TRUE(pair.client.session.WindowClosed(&stalled));
-  // More than the windows of all: the connection is not what holds them.
+  // More than all stream windows together: the connection's window must not be the limit.
   for (int i = 0; i < 20; ++i) {
     TestStream& live = pair.Open();
     live.Send(std::string(2'000'000, 'l'), /*last=*/true);
@@ -282,7 +282,7 @@ TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
   pair.server.session.set_round_trip(absl::Seconds(1));
   TestStream& near = pair.Open();
   TestStream& far = pair.far();
-  // Several windows of the widest.
+  // Several times the largest window.
   std::string much;
   much.resize(30'000'000, 'x');
   near.Send(much);
@@ -290,14 +290,14 @@ TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
   ASSERT_EQ(far.received.size(), much.size());
   EXPECT_EQ(budget.left(),
             StreamWindow::kBudgetBytes - StreamWindow::kMaxBytes + StreamWindow::kInitialBytes);
-  // It stalls, and the peer may fill what it was granted.
+  // The reader stalls, and the peer may fill the granted window.
   far.consume = false;
   far.received.clear();
   near.Send(much);
   pair.Pump();
   const size_t kept = far.received.size();
   EXPECT_GT(kept, static_cast<size_t>(StreamWindow::kMaxBytes) / 2);
-  // Then it reads a little at a time: nothing comes before all but an ordinary window has left.
+  // Then it reads a little at a time: the peer sends nothing until only an initial window is left.
   MonotonicTime now = MonotonicTime() + absl::Seconds(10);
   size_t read = 0;
   for (; read + kStreamWindow < kept; read += 1000) {
@@ -307,7 +307,7 @@ TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
     pair.Pump();
   }
   EXPECT_EQ(budget.left(), StreamWindow::kBudgetBytes);
-  // And from there on an ordinary window.
+  // From there on it has an initial window.
   for (int i = 0; i < 1000; ++i) {
     pair.server.session.Consume(&far, 1000, now, /*waited=*/true);
     now = now + absl::Milliseconds(200);
@@ -419,7 +419,7 @@ TEST(Http2SessionTest, CloseAllTellsEveryStreamOnce) {
   Http2Pair pair;
   std::vector<TestStream*> streams;
   for (int i = 0; i < 10; ++i) streams.push_back(&pair.Open());
-  // The first to hear of it abandons one of the others: that one hears nothing.
+  // The first stream that is closed abandons another one, which then gets no OnClosed.
   TestStream* abandoned = streams[0];
   streams[9]->on_closed = [&](TestStream&) {
     pair.client.session.Abandon(abandoned, NGHTTP2_CANCEL);
@@ -453,7 +453,7 @@ TEST_P(AbandonTest, StreamMayAbandonItselfInAnyCallback) {
     } else {
       arm(near);
     }
-    // More than a frame, so that a pull fills all it is given.
+    // More than a frame, so that a pull fills its buffer.
     near.source = std::string(100'000, 'q');
     near.finish = true;
     pair.Connect(near);

@@ -10,7 +10,7 @@ constexpr size_t kHalf = StreamWindow::kInitialBytes / 2;
 
 class StreamWindowTest : public ::testing::Test {
  protected:
-  // Half a window is read `after` the half before it. True: the window has grown.
+  // Reads half a window `after` the previous half. Returns true if the window grew.
   bool ReadHalf(absl::Duration after) {
     now_ = now_ + after;
     return Read(window_, window_.bytes() / 2, &budget_);
@@ -20,14 +20,14 @@ class StreamWindowTest : public ::testing::Test {
     window.OnRead(bytes, /*waited=*/false, now_, kRoundTrip, budget);
     return window.bytes() > before;
   }
-  // To its full size.
+  // Grows the window to its full size.
   void Grow() {
     ReadHalf(absl::ZeroDuration());
     while (ReadHalf(kRoundTrip)) {
     }
     ASSERT_EQ(window_.bytes(), StreamWindow::kMaxBytes);
   }
-  // Of what waits, `after` the last time; what the peer is told.
+  // Reads waiting bytes `after` the last read. Returns the WINDOW_UPDATE.
   int32_t ReadWaiting(size_t bytes, absl::Duration after) {
     now_ = now_ + after;
     return window_.OnRead(bytes, /*waited=*/true, now_, kRoundTrip, &budget_);
@@ -104,7 +104,7 @@ TEST_F(StreamWindowTest, StalledReaderGivesItsGrowthUpAndBackAsItReads) {
   EXPECT_EQ(ReadWaiting(1000, StreamWindow::kStalledAfter), 0);
   EXPECT_EQ(window_.bytes(), StreamWindow::kInitialBytes);
   EXPECT_EQ(budget_.left(), left + 1000) << "what the peer was granted may still come";
-  // It may have sent all of the window.
+  // The peer may have sent the whole window.
   int32_t told = 0;
   for (int32_t unread = StreamWindow::kMaxBytes - 1000; unread > 0; unread -= 1000) {
     told += ReadWaiting(std::min(unread, 1000), kRoundTrip / 5);
@@ -121,7 +121,7 @@ TEST_F(StreamWindowTest, StalledReaderGivesItsGrowthUpAndBackAsItReads) {
 TEST_F(StreamWindowTest, WindowThatWasGivenUpGrowsAgainForAReaderThatKeepsUp) {
   Grow();
   ReadWaiting(1000, StreamWindow::kStalledAfter);
-  // All that was granted comes first.
+  // The granted bytes come first.
   int halves = 1;
   while (halves < 1000 && !ReadHalf(kRoundTrip)) ++halves;
   EXPECT_EQ(window_.bytes(), 2 * StreamWindow::kInitialBytes);

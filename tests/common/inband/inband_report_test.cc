@@ -24,7 +24,7 @@ struct Heard {
   friend bool operator==(const Heard&, const Heard&) = default;
 };
 
-// Everything that `reader` takes from `bytes`, in pieces of `piece`.
+// All reports that `reader` reads from `bytes` in pieces of `piece` bytes.
 std::vector<Heard> Read(InbandReportReader& reader, const std::string& bytes,
                         size_t piece = 10'000) {
   std::vector<Heard> heard;

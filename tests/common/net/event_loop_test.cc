@@ -124,7 +124,7 @@ TEST(EventLoopTest, HandlerRetiredByADestructorIsDeletedToo) {
   EXPECT_TRUE(inner_deleted);
 }
 
-// Both sockets are readable in one batch; whoever comes first closes the other one and reuses its
+// Both sockets are readable in one pass. The first handler closes the other's socket and reuses its
 // number.
 TEST(EventLoopTest, StaleEventOfTheSameBatchReachesTheRetiredHandlerOnly) {
   EventLoop loop;

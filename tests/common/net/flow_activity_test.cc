@@ -10,7 +10,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(1);
 
 MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_start; }
 
-// As an owner's timer does it, until `end`.
+// Runs the timer as an owner does, until `end`.
 void RunTimer(FlowActivity& activity, MonotonicTime& now, MonotonicTime end) {
   while (now + activity.Wait(now, kIdle) <= end) {
     now = now + activity.Wait(now, kIdle);

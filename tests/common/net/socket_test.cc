@@ -102,7 +102,7 @@ TEST(SocketTest, LiveUnixSocketIsRefusedAndGoesOn) {
   EXPECT_EQ(ConnectTo(ResolveAddress(address).value()).state, ConnectState::kConnected);
 }
 
-// connect() to a file that is no socket says "refused", too.
+// connect() to a file that is no socket fails with ECONNREFUSED as well.
 TEST(SocketTest, OrdinaryFileInTheWayIsNotDeleted) {
   test::ScratchFolder folder;
   const std::string path = folder.Write("precious", "data");
@@ -145,7 +145,7 @@ TEST(SocketTest, UnixServerWithAFullQueueSaysRetryLater) {
   EXPECT_EQ(results.back().state, ConnectState::kRetryLater);
 }
 
-// A server that speaks first would wait for the client's first bytes, which never come.
+// Without the acknowledgement a server that speaks first would wait for bytes that never come.
 TEST(SocketTest, ConnectThatSendsNothingIsAcknowledgedWhenAskedTo) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
@@ -160,8 +160,8 @@ TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
   const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
-  // The kernel waits 200 ms for bytes: a machine that stops us for so long does not stop us each
-  // time.
+  // The kernel waits 200 ms for bytes. The machine may stop the test for that long once, but not in
+  // every attempt.
   constexpr int kTries = 20;
   bool acknowledged_alone = true;
   for (int i = 0; i < kTries && acknowledged_alone; ++i) {

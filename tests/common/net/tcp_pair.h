@@ -1,5 +1,4 @@
-// Two ends of one loopback connection, and what a test asks of the far end. Reads and writes wait,
-// but never for ever.
+// Two ends of one loopback connection, with blocking calls that time out for the test's end.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +23,7 @@ inline bool WaitFor(int fd, short events, int millis = kPatienceMillis) {
   return poll(&wait, 1, millis) == 1;
 }
 
-// What ends a stream of bytes, as its reader sees it.
+// How a stream of bytes ends, as its reader sees it.
 enum class Ending { kFin, kReset, kNone };
 
 inline std::ostream& operator<<(std::ostream& out, Ending ending) {
@@ -40,7 +39,7 @@ class Peer {
   int fd() const { return fd_.get(); }
   explicit operator bool() const { return static_cast<bool>(fd_); }
 
-  // False: the connection broke or nothing was taken for long.
+  // Returns false if the connection broke or the peer read nothing for long.
   bool Send(const std::string& bytes) {
     for (size_t sent = 0; sent < bytes.size();) {
       const ssize_t n =
@@ -51,22 +50,22 @@ class Peer {
     }
     return true;
   }
-  // What the kernel takes without a wait.
+  // Sends the bytes that the kernel accepts without blocking.
   size_t SendWhatFits(const std::string& bytes) {
     const ssize_t n = send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     send_failed_ = n < 0 && errno != EAGAIN;
     return n > 0 ? static_cast<size_t>(n) : 0;
   }
-  // The last SendWhatFits met a broken connection.
+  // The last SendWhatFits found the connection broken.
   bool send_failed() const { return send_failed_; }
-  // Up to `size` bytes, fewer at an end.
+  // Reads up to `size` bytes; fewer at the end.
   std::string Read(size_t size) {
     std::string bytes;
     while (bytes.size() < size && ReadSome(bytes, size - bytes.size())) {
     }
     return bytes;
   }
-  // Everything to the end; `ending` tells which.
+  // Reads everything up to the end; ending() says which.
   std::string ReadToEnd(int millis = kPatienceMillis) {
     std::string bytes;
     while (ReadSome(bytes, 1 << 16, millis)) {
@@ -107,7 +106,7 @@ class Peer {
   bool send_failed_ = false;
 };
 
-// Connected within the patience of a test, or empty.
+// Connects within kPatienceMillis; empty if that fails.
 inline Peer ConnectPeer(const Address& address, int receive_buffer = 0) {
   const auto where = ResolveAddress(address);
   if (!where.ok()) return Peer();
@@ -126,7 +125,7 @@ inline Peer AcceptPeer(int listener, int millis = kPatienceMillis) {
   return Peer(UniqueFd(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC)));
 }
 
-// A port of 127.0.0.1 that refuses connects, and that nobody else gets while this lives.
+// A port of 127.0.0.1 that refuses connects and stays reserved while this object lives.
 class RefusingPort {
  public:
   RefusingPort() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {

@@ -34,7 +34,7 @@ class TimerWheelTest : public ::testing::Test {
   MonotonicTime start_ = MonotonicTime::FromNanos(1'000'000'007'654'321);
   TimerWheel wheel_{start_};
 
-  // Steps of half a slot; returns when `timer` fired, or Infinite after `limit`.
+  // Advances by half slots. Returns the time at which `timer` fired; Infinite after `limit`.
   MonotonicTime AdvanceUntilFired(const TestTimer& timer, absl::Duration limit) {
     const int before = timer.fired;
     for (MonotonicTime now = start_; now <= start_ + limit; now = now + kSlot / 2) {
@@ -225,7 +225,7 @@ class WheelAgainstMap {
     ASSERT_NE(known, deadlines_.end()) << "timer " << i << " fired without being armed";
     ASSERT_LE(known->second, now_) << "timer " << i << " fired early";
     deadlines_.erase(known);
-    // Callbacks meddle, too.
+    // Callbacks arm and cancel timers as well.
     if (random_.Uniform() < 0.3) Arm(random_.Next() % kTimers);
   }
 

@@ -45,7 +45,7 @@ TEST_F(WakePacerTest, WhereFewerThanThreeAreUnderWayNothingWaits) {
   EXPECT_GT(Gap(), absl::ZeroDuration());
 }
 
-// A Redis client in a loop takes a fraction of the longest gap for a request.
+// A request of a Redis client in a loop takes a fraction of the longest delay.
 TEST_F(WakePacerTest, FlowsThatAreKeptDoNotWaitForAFewThatEnd) {
   Flows(kMany, absl::Microseconds(260), absl::Milliseconds(40));
   EXPECT_EQ(Gap(), absl::ZeroDuration());

@@ -1,4 +1,4 @@
-// Byte-exact headers after the specification's own figures, every cut of each, and what is none.
+// Byte-exact headers after the specification's figures, every prefix of each, and invalid ones.
 #include "common/proxy_protocol/proxy_header.h"
 
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ const std::string kSignature = Hex("0D 0A 0D 0A 00 0D 0A 51 55 49 54 0A");
 
 struct Golden {
   std::string header;
-  std::string source;  // empty: it names none
+  std::string source;  // empty: unknown
   std::string destination;
 };
 
@@ -66,7 +66,7 @@ const std::vector<Golden>& Goldens() {
       {kSignature + Hex("21 21 00 24  20010DB8000000000000000000000001"
                         "20010DB8000000000000000000000002  DC04 01BB"),
        "[2001:db8::1]:56324", "[2001:db8::2]:443"},
-      // Behind the addresses: TLVs, here a padding of two bytes and a checksum that nobody checks.
+      // Behind the addresses: TLVs, here a padding of two bytes and an unchecked checksum.
       {kSignature + Hex("21 11 00 18  C0A80001 C0A8000B  DC04 01BB  04 0002 0000 03 0004 00000000"),
        "192.168.0.1:56324", "192.168.0.11:443"},
       // LOCAL: the family is to be ignored, and so is what follows.
@@ -183,7 +183,7 @@ TEST(ProxyHeaderTest, BinaryHeadersThatTheSpecificationDoesNotAllowAreBroken) {
            "21 21 0023"s,  //
            "21 22 0023"s,  //
            "21 31 00D7"s,  //
-           "21 11 0FF1"s,  // a byte longer than we take
+           "21 11 0FF1"s,  // a byte above the limit
            "21 00 FFFF"s,  //
            "20 00 FFFF"s,  //
        }) {

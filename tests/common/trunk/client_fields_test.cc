@@ -1,4 +1,4 @@
-// The client's addresses as fields of its stream's CONNECT, and what they cost on a trunk.
+// The client's addresses as fields of its stream's CONNECT, and their cost on a trunk.
 #include "common/trunk/client_fields.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
-// A bridge between a real socket and a stream of a session pair in memory: what each end sees of
-// the other's FIN and RST, and what a stalled end costs.
+// A bridge between a real socket and a stream of a session pair in memory: FIN and RST in both
+// directions, and the cost of a stalled end.
 #include "common/trunk/stream_bridge.h"
 
 #include <fcntl.h>
@@ -24,7 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 constexpr size_t kStreamWindow = 64 * 1024;
-// Above the segment size of loopback, else every read waits for a window probe.
+// Above the segment size of loopback; otherwise every read waits for a window probe.
 constexpr int kReceiveBuffer = 256 * 1024;
 
 class TestBridge final : public StreamBridge {
@@ -52,7 +52,7 @@ class TestBridge final : public StreamBridge {
 
 class StreamBridgeTest : public ::testing::Test {
  protected:
-  // `peers_receive_buffer` 0: the kernel's choice.
+  // `peers_receive_buffer` 0: the kernel's default.
   void Start(absl::Duration idle = absl::Hours(1), int peers_receive_buffer = 0) {
     bridge_ = std::make_unique<TestBridge>(loop_, idle);
     auto [fd, peer] = TcpPair(peers_receive_buffer);
@@ -163,7 +163,7 @@ TEST_F(StreamBridgeTest, LostTrunkIsAResetNeverAFin) {
   EXPECT_THAT(bridge_->done, ElementsAre(StreamBridge::End::kStreamLost));
 }
 
-// Nothing is read from the socket any more, so only epoll can tell.
+// The socket is not read any more, so only epoll can report the reset.
 TEST_F(StreamBridgeTest, ResetAfterAHalfCloseIsPassedOnAtOnce) {
   Start();
   peer_.ShutdownWrite();
@@ -211,7 +211,7 @@ TEST_F(StreamBridgeTest, SocketWhoseStreamHasNoWindowIsNotRead) {
   EXPECT_EQ(far().received.size(), kStreamWindow);
   EXPECT_EQ(bridge_->bytes_from_socket(), kStreamWindow)
       << "the rest stays with the client's kernel";
-  // The reader wakes up: nothing is lost.
+  // The reader resumes and loses nothing.
   far().consume = true;
   pair_.server.session.Consume(&far(), kStreamWindow, MonotonicTime());
   ASSERT_TRUE(RunUntil([&] { return far().received.size() == sent; }));
@@ -227,7 +227,7 @@ TEST_F(StreamBridgeTest, PeerThatDoesNotReadCostsOneWindowAndGetsEverythingLater
     for (int i = 0; i < 5; ++i) Step(absl::ZeroDuration());
   }
   ASSERT_LT(far().pulled, all.size()) << "the kernel took it all: send more";
-  // What left the far end is in the kernel's buffers of this connection, or kept by the bridge.
+  // Bytes that left the far end are in the kernel's buffers or buffered by the bridge.
   const size_t kept = far().pulled - bridge_->bytes_to_socket();
   EXPECT_GT(kept, 0u);
   EXPECT_LE(kept, kStreamWindow);
@@ -245,8 +245,8 @@ TEST_F(StreamBridgeTest, BytesThatTheSocketHasNotTakenSurviveTheCleanEndOfTheStr
   Start(absl::Hours(1), kReceiveBuffer);
   peer_.ShutdownWrite();
   ASSERT_TRUE(RunUntil([&] { return far().ends == 1; }));
-  // As much as fits without a window coming back, then one window more: the end of the stream
-  // overtakes the reader.
+  // As much as fits without a WINDOW_UPDATE, then one window more: the end of the stream arrives
+  // before the reader has read.
   std::string all;
   do {
     all += RandomBytes(kStreamWindow / 2, all.size());
@@ -286,7 +286,7 @@ TEST_F(StreamBridgeTest, BytesPutTheIdleTimeOutOff) {
   const MonotonicTime start = MonotonicNow();
   MonotonicTime last = start;
   while (MonotonicNow() - start < 2 * idle) {
-    last = MonotonicNow();  // before it is heard of, however long that takes
+    last = MonotonicNow();  // before the bridge sees it, however long that takes
     ASSERT_TRUE(peer_.Send("x"));
     Step(absl::Milliseconds(5));
     ASSERT_THAT(bridge_->done, IsEmpty());

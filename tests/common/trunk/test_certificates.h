@@ -1,4 +1,4 @@
-// Certificates made on the spot: a CA, and what it signs, as PEM files in a scratch folder.
+// Generated certificates: a CA and certificates that it signs, as PEM files in a scratch folder.
 #pragma once
 
 #include <gtest/gtest.h>

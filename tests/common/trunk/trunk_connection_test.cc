@@ -116,7 +116,7 @@ TEST_F(TrunkConnectionTest, EndBehindTheLastBytesIsNoticedAtOnce) {
   EXPECT_FALSE(client_.lost_why.ok());
 }
 
-// The sign of life ends the wait for it: the next silence counts from there.
+// A sign of life restarts the timer for silence.
 TEST_F(TrunkConnectionTest, AnsweredPingDoesNotDelayTheNextOne) {
   StartWithRawServer({.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Minutes(1)});
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
@@ -244,9 +244,9 @@ TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
   EXPECT_TRUE(client_.lost_why.ok());
 }
 
-// The peer reads late, and speaks once more at the very moment in which the trunk has nothing left
-// to do. A close with that unread would be a reset, and the kernel would throw away what the peer
-// has not fetched yet.
+// The peer reads late, and sends once more at the moment in which the trunk has finished. Closing
+// with those bytes unread would be a reset, and the kernel would drop the bytes that the peer has
+// not read yet.
 TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
   auto pair = TcpPair(/*peers_receive_buffer=*/4096);
   Peer& peer = pair.second;

@@ -1,5 +1,5 @@
-// docs/trunk-format.md shows a stream byte by byte; this test reads the page and holds both ends to
-// it.
+// docs/trunk-format.md shows a stream byte by byte; this test reads the page and checks both ends
+// against it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -75,7 +75,7 @@ class End : public Http2ServerSession::Listener {
   static constexpr bool kIsAgent = std::is_same_v<Session, Http2ServerSession>;
   End() : session({.max_streams = 1000, .extension = LoadOffer(kIsAgent)}, this, &output) {}
 
-  // What it has to write now.
+  // Takes the output.
   Bytes Written() {
     session.Produce(1 << 20);
     Bytes bytes(output.data(), output.data() + output.size());

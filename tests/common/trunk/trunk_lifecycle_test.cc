@@ -97,7 +97,7 @@ class TrunkTransitionTest : public test::TrunkSidesTest {
     raw_ = std::move(raw);
     server_.Start(std::move(fd), {.role = Role::kServer, .up_timeout = absl::Seconds(30)});
   }
-  // Writes what the peer has to say and waits until the trunk has read it.
+  // Writes the peer's output and waits until the trunk has read it.
   void Tell() {
     const std::string bytes = peer_.TakeOutput();
     const uint64_t before = server_.counters.bytes_read.Value();

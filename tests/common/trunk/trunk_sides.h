@@ -14,7 +14,7 @@
 
 namespace trunkline::test {
 
-// Keeps a trunk as an owner does, remembers what it is told, and answers 200 to each stream.
+// Owns a trunk, records its callbacks, and answers 200 to each stream.
 class TrunkSide final : public TrunkConnection::Owner {
  public:
   explicit TrunkSide(EventLoop& loop) : loop_(loop) {}
@@ -46,7 +46,7 @@ class TrunkSide final : public TrunkConnection::Owner {
     loop_.Retire(std::move(trunk));
   }
 
-  // From the next Start on; null: plain.
+  // Used from the next Start on; null: plain TCP.
   std::shared_ptr<const TrunkTls> tls;
   TrunkCounters counters;
   std::unique_ptr<TrunkConnection> trunk;
@@ -63,7 +63,7 @@ class TrunkSidesTest : public ::testing::Test {
  protected:
   using Role = TrunkConnection::Role;
 
-  // One pass of the loop, which waits at most a moment.
+  // Runs one pass of the loop, which waits at most 50 ms.
   virtual void RunOnce() { loop_.RunOnce(absl::Milliseconds(50)); }
 
   // Runs the loop until `condition` holds.

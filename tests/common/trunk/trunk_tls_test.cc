@@ -1,4 +1,4 @@
-// Trunks in TLS: what both ends accept of each other, and that nothing else changes.
+// Trunks in TLS: which peers each end accepts, and that nothing else changes.
 #include "common/trunk/trunk_tls.h"
 
 #include <fcntl.h>
@@ -99,13 +99,13 @@ class TrunkTlsTest : public test::TrunkSidesTest {
     Relay();
     loop_.RunOnce(absl::Milliseconds(relaying_ ? 1 : 20));
   }
-  // Null: plain.
+  // Null: plain TCP.
   void Start(std::shared_ptr<const TrunkTls> client, std::shared_ptr<const TrunkTls> server) {
     client_.tls = std::move(client);
     server_.tls = std::move(server);
     Join({.up_timeout = kPatience}, {.up_timeout = kPatience});
   }
-  // The same, with the test on the wire between them: bytes travel in pieces of any size.
+  // As Join, but the test relays the bytes in pieces of any size.
   void StartRelayed() {
     client_.tls = server_.tls = LoadTls(ours_.Issue("both"));
     auto [near, near_peer] = TcpPair();
@@ -123,7 +123,7 @@ class TrunkTlsTest : public test::TrunkSidesTest {
   }
   void ExpectRefused() {
     ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
-    // Neither was ever up.
+    // Neither end came up.
     EXPECT_THAT(client_.log, ElementsAre("lost"));
     EXPECT_THAT(server_.log, ElementsAre("lost"));
     EXPECT_FALSE(client_.lost_why.ok());
@@ -213,7 +213,7 @@ TEST_F(TrunkTlsTest, DrainEndsInAnOrderlyWay) {
 
 TEST_F(TrunkTlsTest, AgentOfAnotherCaIsRefused) {
   TlsFiles strange = theirs_.Issue("agent");
-  strange.ca = ours_.CaFile();  // it would take us
+  strange.ca = ours_.CaFile();  // it would accept ours
   Start(LoadTls(ours_.Issue("proxy")), LoadTls(strange));
   ExpectRefused();
   EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("certificate verify failed"));
@@ -226,7 +226,7 @@ TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
   strange.ca = ours_.CaFile();
   Start(LoadTls(strange), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
-  // Each at its end: the client hears of it when its own side of the handshake is through.
+  // The client learns of the failure after its own side of the handshake is complete.
   EXPECT_EQ(client_.counters.tls_failures.Value(), 1u);
   EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate verify failed"));
@@ -254,7 +254,7 @@ TEST_F(TrunkTlsTest, TlsProxyAtAPlainPortGetsAnEnd) {
   ExpectRefused();
 }
 
-// A client that the test plays, in OpenSSL's own way.
+// A client of the test, by OpenSSL's own API.
 class RawClientTest : public TrunkTlsTest {
  protected:
   void StartServer(absl::Duration up_timeout = kPatience) {
@@ -263,7 +263,7 @@ class RawClientTest : public TrunkTlsTest {
     peer_ = std::move(peer);
     server_.Start(std::move(fd), {.role = Role::kServer, .up_timeout = up_timeout});
   }
-  // A handshake with `files`; false: it failed.
+  // Handshakes with `files`. Returns false if that failed.
   bool Handshake(const TlsFiles& files, const std::string& alpn, int version = TLS1_3_VERSION) {
     const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_method()),
                                                                     SSL_CTX_free);
@@ -279,7 +279,7 @@ class RawClientTest : public TrunkTlsTest {
     SSL_set_fd(ssl.get(), peer_.fd());
     char byte = 0;
     int result = 0;
-    // Whether the server takes us is known only from its first byte.
+    // Only the server's first byte shows that it accepted the client.
     const bool ended = RunUntil([&] {
       result = SSL_connect(ssl.get());
       if (result == 1) result = SSL_read(ssl.get(), &byte, 1);
