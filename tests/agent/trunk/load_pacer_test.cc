@@ -20,19 +20,19 @@ class LoadPacerTest : public ::testing::Test {
   LoadPacer pacer_{2};
 };
 
-TEST_F(LoadPacerTest, FirstWordIsSaidAtOnce) {
+TEST_F(LoadPacerTest, FirstReportIsSentAtOnce) {
   EXPECT_TRUE(SendIfDue({}, absl::ZeroDuration()));
   EXPECT_TRUE(pacer_.Due(1, {}, MonotonicTime())) << "each service has its own";
 }
 
-TEST_F(LoadPacerTest, ChangesAreSaidFiftyMillisecondsApart) {
+TEST_F(LoadPacerTest, ChangesAreSentFiftyMillisecondsApart) {
   SendIfDue({.active = 1}, absl::ZeroDuration());
   EXPECT_FALSE(SendIfDue({.active = 2}, LoadPacer::kGap - kTick));
   EXPECT_TRUE(SendIfDue({.active = 2}, LoadPacer::kGap));
 }
 
 // 10 s of a load that changes every millisecond.
-TEST_F(LoadPacerTest, RestlessServerSaysTwentyWordsASecond) {
+TEST_F(LoadPacerTest, ChangingLoadIsSentTwentyTimesPerSecond) {
   int sent = 0;
   for (int i = 0; i < 10'000; ++i)
     sent += SendIfDue({.active = static_cast<uint32_t>(i)}, i * kTick);

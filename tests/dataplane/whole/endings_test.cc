@@ -1,6 +1,6 @@
-// How one end of a connection leaves, as the other end sees it: through the proxy it must look as
-// over plain TCP. Each case is played twice, over a direct connection and through the proxy, and
-// the two records are compared; in every mode that carries bytes as they are.
+// The end of a connection as the other end sees it: through the proxy it must look as over plain
+// TCP. Each case runs over a direct connection and through the proxy, and the two records are
+// compared, in every mode that carries bytes unchanged.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,10 +26,10 @@ enum class When { kBeforeData, kWithData, kAfterData };
 struct Record {
   std::string other_read;
   Ending other_ending = Ending::kNone;
-  bool other_broke = false;  // after it sent to the one that left
+  bool other_broke = false;  // after it sent to the end that left
   std::string leaver_read;
   Ending leaver_ending = Ending::kNone;
-  bool leaver_broke = false;  // when it speaks again after it was given up
+  bool leaver_broke = false;  // when it sends again after the timeout
 
   friend bool operator==(const Record&, const Record&) = default;
   friend std::ostream& operator<<(std::ostream& out, const Record& r) {
@@ -42,11 +42,11 @@ struct Record {
 const std::string kData(3000, 'd');
 const std::string kReply(2000, 'r');
 
-// A peer that falls silent is given up: by the proxy after this long, which is more than a busy
-// machine takes for what comes before the silence.
+// The proxy's timeout for a silent peer. It is longer than a busy machine takes for the bytes
+// before the silence.
 constexpr absl::Duration kProxyGivesUpAfter = absl::Seconds(1);
 
-// Over plain TCP: what `peer` sends is not taken, and its kernel breaks the connection in time.
+// Over plain TCP: bytes of `peer` are not read, and its kernel resets the connection in time.
 void GiveUpSilence(Peer& peer) {
   const int millis = 200;
   setsockopt(peer.fd(), IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, sizeof millis);
@@ -58,7 +58,7 @@ void GiveUpSilence(Peer& peer) {
 void RecordTimeOut(Peer& leaver, Peer& other, Record& record) {
   record.other_read = other.ReadToEnd();
   record.other_ending = other.ending();
-  // Over plain TCP it learns of it when it speaks.
+  // Over plain TCP it learns of the reset when it sends.
   leaver.Send("still there?");
   record.leaver_broke = test::WaitFor(leaver.fd(), 0);
 }
@@ -84,7 +84,7 @@ Record Play(Peer client, Peer server, Leave leave, Who who, When when, bool plai
   if (leave == Leave::kReset) return record;
   EXPECT_TRUE(other.Send(kReply));
   if (leave == Leave::kFin) {
-    // Nobody takes the reply: that comes back as a reset.
+    // The reply is not read and comes back as a reset.
     record.other_broke = test::WaitFor(other.fd(), 0);
     return record;
   }

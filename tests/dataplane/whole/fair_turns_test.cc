@@ -1,7 +1,7 @@
 // Small messages beside bulk on one trunk that is never empty, through proxy and agent over real
-// sockets. The test sits on the trunk as a relay that decides when bytes pass, so that the trunk is
-// backlogged whatever the machine, and counts the bytes of bulk before each small message: bytes do
-// not depend on how fast anything runs.
+// sockets. The test relays the trunk and decides when bytes pass, so that the trunk is backlogged
+// on any machine, and counts the bytes of bulk before each small message: bytes do not depend on
+// speed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -23,24 +23,24 @@ constexpr size_t kBulk = 32;
 constexpr size_t kSmall = 50;
 // Several segments of loopback: with fewer the kernel waits for a window of a whole one.
 constexpr int kReceiveBuffer = 256 * 1024;
-// A trunk is backlogged when this much waits at the relay.
+// A trunk is backlogged if the relay has this many bytes waiting.
 constexpr size_t kBacklog = 32 * 1024;
 
-// What a message may find before it. A turn of each bulk stream (16 KiB) ...
+// The bytes that may precede a message: a turn of each bulk stream (16 KiB) ...
 constexpr size_t kTurns = kBulk * 16 * 1024;
-// ... what was ready before it came: the trunk's output buffer with the turn that filled it, what
-// the kernel takes unsent (128 KiB and one segment of 64 KiB), the relay's receive buffer, which
-// the kernel doubles, and the piece that the relay works on.
+// ... the bytes that were ready before it: the trunk's output buffer with the turn that filled it,
+// what the kernel takes unsent (128 KiB and one segment of 64 KiB), the relay's receive buffer,
+// which the kernel doubles, and the piece that the relay works on.
 constexpr size_t kReadyBefore = (256 + 16 + 128 + 64 + 16) * 1024 + 2 * kReceiveBuffer;
 // And now and then the writes of a pass, where the sender was in the middle of one.
 constexpr size_t kPass = 8 * 256 * 1024;
-// Enough to tell that a message is starved.
+// The limit from which a message counts as starved.
 constexpr size_t kEndless = 64 << 20;
 
 constexpr char kBulkByte = 'b';
 constexpr char kSmallByte = 's';
 
-// Finds frames in the bytes of one direction, in whatever pieces these come.
+// Finds frames in the bytes of one direction, which may arrive in any pieces.
 class FrameTap {
  public:
   // Counts DATA of bulk streams up to here, and DATA of small ones.
@@ -77,7 +77,7 @@ struct Lane {
   Peer* to;
   FrameTap tap;
 
-  // A piece of what is there.
+  // Relays a piece of the waiting bytes.
   void Move() {
     char piece[16 * 1024];
     const ssize_t n = recv(from->fd(), piece, sizeof piece, MSG_DONTWAIT);
@@ -94,7 +94,7 @@ struct Pair {
   Peer server;
 };
 
-// Fills both directions of all pairs, and empties them, until it is told to stop.
+// Fills and empties both directions of all pairs until it is stopped.
 void Pour(const std::vector<Pair>& pairs, const std::atomic<bool>& stop) {
   const std::string bulk(64 * 1024, kBulkByte);
   std::string sink(64 * 1024, 0);
@@ -134,7 +134,8 @@ class FairTurnsTest : public ::testing::Test {
     if (pouring_.joinable()) pouring_.join();
   }
 
-  // Lets bytes pass on `lanes` until `condition` holds; false: not within the patience of a test.
+  // Lets bytes pass on `lanes` until `condition` holds. Returns false if the test's deadline
+  // passes.
   bool Pass(const std::vector<Lane*>& lanes, const std::function<bool()>& condition) {
     return test::Eventually([&] {
       for (bool moved = true; moved && !condition();) {

@@ -1,5 +1,5 @@
-// Many clients that do as little as they can: read nothing, say nothing, say it byte by byte, come
-// and go. Others are served beside them, and what they cost is bounded.
+// Many clients that read nothing, send nothing, send byte by byte, or connect and leave. Other
+// clients are served beside them, and their cost is bounded.
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -30,10 +30,10 @@ class StalledReadersTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
   static constexpr size_t kStalled = 500;
   static constexpr size_t kLive = 200;
-  // More than a stalled reader's kernel and the proxy take.
+  // More than a stalled reader's kernel and the proxy buffer.
   static constexpr size_t kReplyBytes = 160 * 1024;
-  // Of the kernel: so little that no stalled reader looks like a fast one at first, whose window
-  // would grow.
+  // The kernel's buffer: so small that no stalled reader looks like a fast one at first, whose
+  // window would grow.
   static constexpr int kReceiveBuffer = 8 * 1024;
   static constexpr int kSendBuffer = 4 * 1024;
   // A stream's window in tunnel mode, a read's buffer in direct mode.
@@ -70,7 +70,7 @@ TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
     stalled.push_back(Connect(kReceiveBuffer));
     ASSERT_TRUE(stalled[i].server.Send(all.substr(i, kReplyBytes)));
   }
-  // Something is kept for each, and then nothing moves.
+  // The proxy buffers bytes for each, and then nothing moves.
   int64_t before = -1;
   EXPECT_TRUE(Eventually([&] {
     const int64_t now = buffered();
@@ -82,7 +82,7 @@ TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
     }
     EXPECT_LE(buffered(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
   }
-  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  // A client that resumes has lost nothing. Few do: with such buffers each takes 100 ms.
   constexpr size_t kWakesUp = 50;
   for (size_t i = 0; i < kStalled; ++i) {
     if (i % kWakesUp != 0) stalled[i].client.Reset();
@@ -109,13 +109,13 @@ TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
 INSTANTIATE_TEST_SUITE_P(Modes, StalledReadersTest, ::testing::ValuesIn(test::kByteModes),
                          test::kNameOfMode);
 
-// In message mode: readers that stall have asked, on the few connections that all share.
+// In message mode, stalled readers have requests on the few shared connections.
 class StalledAskersTest : public ::testing::Test {
  protected:
   static constexpr size_t kStalled = 500;
   static constexpr size_t kLive = 200;
-  // Of a reply, more than the kernel takes. A few ask for so many at once that their server would
-  // wait for them, were they alone, and for so few that they need not be given up.
+  // The size of a reply, more than the kernel buffers. A few clients request so many at once that
+  // their server alone would wait for them, and so few that the proxy need not reset them.
   static constexpr size_t kStalledReplyBytes = 50'000;
   static constexpr size_t kGreedyOneIn = 10;
   static constexpr size_t kGreedyAsksFor = 7;
@@ -137,7 +137,7 @@ class StalledAskersTest : public ::testing::Test {
 
   Asker Connect(int receive_buffer = 0) { return {tunnel_.Connect(receive_buffer), "", ""}; }
 
-  // A question says how long its answer is, which repeats it: no two are alike.
+  // A request names the size of its reply, which repeats it: no two are alike.
   void Ask(Asker& asker, size_t reply_bytes, size_t times = 1) {
     std::string questions;
     for (size_t i = 0; i < times; ++i) {
@@ -155,7 +155,7 @@ class StalledAskersTest : public ::testing::Test {
     return answer;
   }
 
-  // What the server's ends can do without a wait.
+  // Serves what the server's ends can without blocking.
   void Serve() {
     while (local_.Knocked(0)) servers_.push_back({local_.Accept(), "", ""});
     for (ServerEnd& end : servers_) {
@@ -167,7 +167,7 @@ class StalledAskersTest : public ::testing::Test {
       end.answers.erase(0, end.peer.SendWhatFits(end.answers));
     }
   }
-  // Everybody reads, and gets what it asked for.
+  // Every client reads and gets its replies.
   void ExpectAnswered(const std::vector<Asker*>& askers) {
     const auto answered = [&] {
       Serve();
@@ -211,7 +211,7 @@ TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
     stalled.push_back(Connect(kReceiveBuffer));
     Ask(stalled.back(), kStalledReplyBytes, i % kGreedyOneIn == 0 ? kGreedyAsksFor : 1);
   }
-  // While their replies come, and when all that they do not take is with the proxy.
+  // While their replies arrive, and when the proxy buffers all unread bytes.
   ExpectLiveOnesGoOn();
   uint64_t before = 0;
   EXPECT_TRUE(Eventually([&] {
@@ -223,7 +223,7 @@ TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
   ExpectLiveOnesGoOn();
   EXPECT_LE(servers_.size(), MessageService().max_shared);
   EXPECT_EQ(tunnel_.worker().slow_readers.Value(), 0u);
-  // Whoever wakes up has missed nothing. Few do: with such buffers each takes a tenth of a second.
+  // A client that resumes has lost nothing. Few do: with such buffers each takes 100 ms.
   constexpr size_t kWakesUp = 49;
   for (size_t i = 0; i < kStalled; ++i) {
     if (i % kWakesUp != 0) stalled[i].peer.Reset();
@@ -236,7 +236,7 @@ TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
   EXPECT_TRUE(Eventually([&] { return buffered() == 0; })) << buffered();
 }
 
-// Sends back what comes, on each of its connections.
+// Echoes bytes on each of its connections.
 class EchoServer {
  public:
   EchoServer() : epoll_(epoll_create1(EPOLL_CLOEXEC)), stop_(eventfd(0, EFD_CLOEXEC)) {
@@ -284,7 +284,7 @@ class EchoServer {
 
 class FloodTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
-  // With an impatient proxy behind another one, or none before it.
+  // With a proxy of short timeouts behind another one, or alone.
   void Start(bool accept_proxy_protocol, FlowLimits limits = {}) {
     tunnel_ = std::make_unique<Tunnel>(
         InMode(GetParam(), test::Introduced(accept_proxy_protocol, {.limits = limits})));
@@ -374,7 +374,7 @@ TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
   live.Close();
   ExpectNobodyLeft();
   EXPECT_TRUE(Eventually([&] { return tunnel_->cell(0).active.Value() == 0; }));
-  // All were seen, but those that were reset in the kernel's queue.
+  // All were counted, except those that were reset in the kernel's queue.
   EXPECT_LE(tunnel_->listener().accepted.Value(), kComers + 1);
 }
 

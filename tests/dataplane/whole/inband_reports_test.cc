@@ -1,4 +1,4 @@
-// What proxies hear of each other's load: two data planes and real agents between them, in one
+// In-band load reports show each proxy the other one's load: two data planes and real agents in one
 // process.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ using ::testing::IsEmpty;
 
 constexpr int64_t kUnknown = EndpointCell::kUnknown;
 
-// Clients that wait for an answer: load, for longer than a test takes.
+// Clients that wait for a response: they count as load for longer than a test takes.
 std::vector<Peer> AskWithoutAnswer(Tunnel& proxy, int clients) {
   std::vector<Peer> asking;
   for (int i = 0; i < clients; ++i) {
@@ -54,12 +54,12 @@ TEST(InbandReportsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
   const std::vector<Peer> load = AskWithoutAnswer(one, kLoad);
   std::vector<std::vector<Peer>> clients;
   for (int i = 0; i <= kPicks; ++i) {
-    // Each pick with words that know of all before.
+    // Each pick uses reports that include all flows before it.
     ASSERT_TRUE(Eventually([&] { return Said(other, busy) + Said(other, free) == kLoad + i; }));
     if (i < kPicks) clients.push_back(AskWithoutAnswer(other, 1));
   }
-  // The busy one is picked when both draws are it: of 16 times 4, and the seed is fixed. By its own
-  // flows alone this proxy would give it half.
+  // The busy endpoint is picked only when both draws hit it: 4 times of 16; the seed is fixed. By
+  // its own flows alone this proxy would give it half.
   EXPECT_LE(other.cell(busy).flows.Value(), 6u);
   EXPECT_EQ(other.cell(busy).flows.Value() + other.cell(free).flows.Value(), uint64_t{kPicks});
 }
@@ -73,7 +73,7 @@ TEST(InbandReportsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
   for (int i = 0; i < 10; ++i) clients.push_back(tunnel.Connect());
   std::vector<Peer> servers;
   for (int i = 0; i < 10; ++i) servers.push_back(local.Accept());
-  // All are load for a second, at both ends.
+  // All flows count as load for a second, at both ends.
   ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).load.Value() == 0; }));
   ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
   EXPECT_EQ(tunnel.cell(agent).active.Value(), 10);
@@ -123,7 +123,7 @@ TEST(InbandReportsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
 TEST(InbandReportsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
   LocalServer local;
   Tunnel::Options options;
-  // Each flow spends what a trunk may have of ids.
+  // Each flow uses up the stream ids of a trunk.
   options.trunks.last_stream_id = 3;
   Tunnel tunnel(options);
   tunnel.AddAgent(local.address());
@@ -160,7 +160,7 @@ TEST(InbandReportsTest, EndpointThatLeavesIsForgotten) {
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 1; }));
 }
 
-// An agent that says one word and falls silent on a trunk that lives.
+// An agent that sends one report and then none, on a trunk that stays alive.
 TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   LocalServer agent;
   Tunnel::Options options;
@@ -187,7 +187,7 @@ TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   end.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
-// A proxy's load stream to an agent that the test plays.
+// A proxy's load stream; the test is the agent.
 class SubscriptionTest : public ::testing::Test,
                          public LoadSubscription::Owner,
                          public TrunkConnection::Owner {

@@ -1,5 +1,4 @@
-// One way through a proxy for tests that hold in every mode: a client, the proxy, a server that the
-// test plays.
+// A client, the proxy and the test as the server, for tests that hold in every mode.
 #pragma once
 
 #include <memory>
@@ -22,7 +21,7 @@ inline constexpr auto kNameOfMode = [](const auto& info) { return NameOf(info.pa
 
 inline constexpr ForwardingMode kAllModes[] = {ForwardingMode::kTunnel, ForwardingMode::kDirect,
                                                ForwardingMode::kMessage};
-// Those that carry a client's bytes whatever they mean.
+// The modes that carry a client's bytes without interpreting them.
 inline constexpr ForwardingMode kByteModes[] = {ForwardingMode::kTunnel, ForwardingMode::kDirect};
 
 // `options` for a service in `mode`; in message mode requests end with a line feed.
@@ -40,7 +39,7 @@ inline Tunnel::Options InMode(ForwardingMode mode, Tunnel::Options options = {})
   return options;
 }
 
-// `options` for a service whose clients introduce themselves by a PROXY header, or do not.
+// `options` for a service whose clients send a PROXY protocol header, or do not.
 inline Tunnel::Options Introduced(bool by_header, Tunnel::Options options) {
   options.adapt = [by_header, adapt = options.adapt](EndpointSet& set) {
     set.accept_proxy_protocol = by_header;
@@ -49,7 +48,7 @@ inline Tunnel::Options Introduced(bool by_header, Tunnel::Options options) {
   return options;
 }
 
-// Puts `server` behind the proxy, which is in service afterwards.
+// Puts `server` behind the proxy, which serves it when this returns.
 inline void Serve(Tunnel& tunnel, ForwardingMode mode, const LocalServer& server) {
   if (mode == ForwardingMode::kTunnel) {
     tunnel.AddAgent(server.address());
@@ -60,7 +59,7 @@ inline void Serve(Tunnel& tunnel, ForwardingMode mode, const LocalServer& server
   }
 }
 
-// As another proxy would introduce a client at `source`.
+// The header that another proxy would send for a client at `source`.
 inline std::string HeaderFrom(const std::string& source, ProxyVersion version = ProxyVersion::kV1) {
   const IpPort from = ParseIpPort(source).value();
   const bool ipv4 = from.family == IpPort::Family::kIpv4;

@@ -1,4 +1,4 @@
-// How many trunks a worker has to an agent: as many as their streams need, within the bound.
+// The number of trunks from a worker to an agent: as many as the streams need, within the bound.
 #include "dataplane/tunnel/trunk_pool.h"
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ class TrunkPoolTest : public ::testing::Test {
     tunnel_->AddAgent(server_.address());
     tunnel_->Start();
   }
-  // A client that has its server, and stays.
+  // A client that is connected to its server and stays.
   void Join() {
     Peer client = tunnel_->Connect();
     Peer server = server_.Accept();
@@ -48,7 +48,7 @@ class TrunkPoolTest : public ::testing::Test {
     servers_.clear();
     ASSERT_TRUE(Eventually([&] { return tunnel_->clients() == 0; }));
   }
-  // With those that drain.
+  // Including draining trunks.
   int64_t trunks() { return tunnel_->worker().trunks.Value(); }
 
   LocalServer server_;
@@ -57,7 +57,7 @@ class TrunkPoolTest : public ::testing::Test {
   std::vector<Peer> servers_;
 };
 
-// Counts of streams at which something changes: 255 fit besides the one on which the load is said.
+// Numbers of streams at which the pool reacts: 255 fit beside the load stream.
 constexpr size_t kOneTrunkCarries = 255;
 
 TEST_F(TrunkPoolTest, OneTrunkDoesUntilItsStreamsAreMany) {
@@ -70,8 +70,8 @@ TEST_F(TrunkPoolTest, OneTrunkDoesUntilItsStreamsAreMany) {
   EXPECT_EQ(trunks(), 2) << "those that come take the one with fewer streams";
 }
 
-// After a burst each pass of both loops wrote to all trunks, and read all, though few flows were
-// left: they were spread.
+// After a burst the few flows left must not stay spread: each pass of both loops would then read
+// and write all trunks.
 TEST_F(TrunkPoolTest, FewFlowsStayTogetherThoughThereAreMoreTrunks) {
   constexpr size_t kStreamsOfALife = 100;
   Start({.max_streams_per_trunk = 10,
@@ -79,7 +79,7 @@ TEST_F(TrunkPoolTest, FewFlowsStayTogetherThoughThereAreMoreTrunks) {
          .max_age = absl::Hours(1)});
   while (tunnel_->worker().trunks_up.Value() < 2 && !HasFailure()) Join();
   EveryoneLeaves();
-  // Only a trunk that gets all of them uses up its stream ids so soon, and is given up.
+  // Only a trunk that gets all streams uses its stream ids up so soon and is replaced.
   for (size_t i = 0; i < kStreamsOfALife / 2 && trunks() == 2; ++i) {
     Join(2);
     EveryoneLeaves();
@@ -104,8 +104,8 @@ TEST_F(TrunkPoolTest, NoMoreTrunksThanTheBoundAndWhoDoesNotFitWaits) {
   EXPECT_EQ(trunks(), 3);
 }
 
-// A trunk that drains carries nothing new, and took a place all the same: after some replacements
-// those who came found no trunk.
+// A draining trunk takes no new streams, so it must not count toward the limit: after some
+// replacements new clients would find no trunk.
 TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
   constexpr size_t kEach = 10;
   constexpr int32_t kStreamsOfALife = 12;
@@ -113,7 +113,7 @@ TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
          .max_trunks = 2,
          .last_stream_id = 2 * kStreamsOfALife,
          .max_age = absl::Hours(1)});
-  // One that never leaves on each of two trunks that have had their streams.
+  // A client that never leaves on each of two trunks whose stream ids are used up.
   for (uint64_t trunk = 1; trunk <= 2 && !HasFailure(); ++trunk) {
     Join();
     while (tunnel_->worker().trunks_up.Value() == trunk && !HasFailure()) {
@@ -123,12 +123,12 @@ TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
       servers_.pop_back();
     }
   }
-  // More than a third one carries.
+  // More than a third trunk carries.
   Join(kEach + 3);
   EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
 }
 
-// Each ageing left one more behind, as long as flows live; and the more there were, the more often.
+// Each replacement used to leave one more draining trunk, ever more often, as long as flows lived.
 TEST_F(TrunkPoolTest, FlowsThatDoNotEndDoNotMakeTrunksMoreAndMore) {
   constexpr uint32_t kMost = 2;
   constexpr absl::Duration kAge = absl::Milliseconds(20);
@@ -139,18 +139,18 @@ TEST_F(TrunkPoolTest, FlowsThatDoNotEndDoNotMakeTrunksMoreAndMore) {
     ASSERT_LE(trunks(), 2 * kMost + 1) << "as many that drain, and one that is dialled";
   }
   EXPECT_GE(trunks(), kMost) << "they drain";
-  // Ageing waits for those that drain, and goes on when they have.
+  // Replacement pauses while too many trunks drain, and resumes afterwards.
   const uint64_t generations = tunnel_->worker().trunks_up.Value();
   EveryoneLeaves();
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() >= generations + 3; }));
 }
 
-// All workers of all proxies dial an agent that comes back within one second, and would all come
-// again within the same one, 45 minutes later.
+// All workers of all proxies dial a returning agent within one second. Without jitter they would
+// all replace their trunks within one second, 45 minutes later.
 TEST(TrunkAgeTest, TrunksThatCameTogetherAreReplacedApart) {
   constexpr absl::Duration kAge = absl::Minutes(45);
   constexpr int kWorkers = 100;
-  std::map<int64_t, int> replaced_in;  // by the minute
+  std::map<int64_t, int> replaced_in;  // per minute
   for (uint64_t seed = 0; seed < kWorkers; ++seed) {
     FastRandom random(seed);
     const absl::Duration age = TrunkPool::JitteredAge(kAge, random.Uniform());

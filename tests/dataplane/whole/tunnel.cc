@@ -12,7 +12,7 @@
 namespace trunkline::test {
 
 Tunnel::Tunnel(Options options) : options_(std::move(options)), stats_(options_.workers) {
-  signal(SIGPIPE, SIG_IGN);  // as programs do from their start
+  signal(SIGPIPE, SIG_IGN);  // as every program does at its start
   MemoryGuard::Source memory;
   if (options_.memory != nullptr) {
     memory = {.read = [this] { return options_.memory(stats_); }, .give_back = [] {}};
@@ -93,7 +93,7 @@ Address Tunnel::listening() const {
   return ParseAddress(data_plane_->Listening().at(kService)).value();
 }
 
-// Accepted sockets have the buffers of their listener, which is somewhere in this process.
+// Accepted sockets inherit the buffers of their listener, which is some descriptor of this process.
 void Tunnel::LimitSendBuffers(int bytes) const {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);

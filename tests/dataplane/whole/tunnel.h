@@ -1,6 +1,5 @@
-// A whole tunnel in one process: a proxy's data plane, agents with real trunk ports, and servers
-// that a test plays itself. Everything listens on loopback, port 0. Waits are for events, with a
-// deadline.
+// A whole tunnel in one process: a proxy's data plane, agents with real trunk ports, and the test
+// as the servers. Everything listens on loopback, port 0. Waits are for events, with a deadline.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,13 +23,13 @@ class Tunnel {
     size_t max_clients = 1000;
     DescriptorPlan descriptors;
     FlowLimits limits;
-    // What the proxy takes its memory for; null: there is no budget.
+    // The proxy's memory measurement; null: no budget.
     std::function<MemoryReading(const TrafficStats&)> memory;
     TrunkPool::Options trunks;
     uint32_t agent_max_streams = 1000;
-    // What agents tell their servers, whatever the service says.
+    // The PROXY protocol version that agents send, whatever the service says.
     ProxyVersion agent_proxy_protocol = ProxyVersion::kNone;
-    // Changes what tables say of the service.
+    // Changes the service in each table.
     std::function<void(EndpointSet&)> adapt = [](EndpointSet&) {};
   };
 
@@ -40,9 +39,10 @@ class Tunnel {
   Tunnel() : Tunnel(Options()) {}
   ~Tunnel();
 
-  // An endpoint whose agent hands streams to `target`. In the table from the next Apply on.
+  // Adds an endpoint whose agent hands streams to `target`. It is in the table after the next
+  // Apply.
   size_t AddAgent(const Address& target, double weight = 1);
-  // An endpoint at an address that the test answers itself.
+  // Adds an endpoint at an address where the test itself accepts trunks.
   size_t AddEndpoint(const Address& trunk_address, double weight = 1);
   void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
@@ -50,20 +50,20 @@ class Tunnel {
   TrunkServer& agent(size_t endpoint) { return *endpoints_[endpoint].agent; }
   TrafficTable& traffic(size_t endpoint) { return *endpoints_[endpoint].traffic; }
   const Address& trunk_address(size_t endpoint) const { return endpoints_[endpoint].trunk_address; }
-  // As if its process had been killed. Nobody gets its port.
+  // Ends the agent as if its process had been killed. Its port stays reserved.
   void Kill(size_t endpoint) {
     HoldPort(endpoints_[endpoint].trunk_address.port);
     endpoints_[endpoint].agent.reset();
   }
 
   void Apply();
-  // Apply, then wait until every agent has a trunk from every worker.
+  // Applies the table and waits until every agent has a trunk from every worker.
   void Start();
 
   Peer Connect(int receive_buffer = 0) const { return ConnectPeer(listening(), receive_buffer); }
   Address listening() const;
-  // Clients that come from now on: the kernel takes no more than about this for each of them, so
-  // that what they do not read stays with the proxy.
+  // For clients that arrive from now on, the kernel buffers about this many bytes, so that bytes
+  // that they do not read stay in the proxy.
   void LimitSendBuffers(int bytes) const;
 
   const EndpointCell& cell(size_t endpoint) const { return endpoints_[endpoint].stats->cells()[0]; }

@@ -1,4 +1,4 @@
-// What clients see when endpoints refuse, drain, die or come back.
+// Clients' view of endpoints that refuse, drain, die or return.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -108,7 +108,7 @@ TEST(TunnelFailureTest, DrainedAgentKeepsItsFlowsAndGetsNoNewOnes) {
     tunnel.agent(first).Drain(absl::Minutes(1));
     drained = true;
   });
-  // From the moment the proxy has heard of it, everybody goes to the second one.
+  // Once the proxy knows of it, all clients go to the second endpoint.
   const uint64_t before = tunnel.cell(first).flows.Value();
   uint64_t to_first = 0;
   int to_second_in_row = 0;
@@ -128,7 +128,7 @@ TEST(TunnelFailureTest, DrainedAgentKeepsItsFlowsAndGetsNoNewOnes) {
   }
   EXPECT_EQ(tunnel.cell(first).flows.Value(), before + to_first);
   EXPECT_EQ(tunnel.cell(second).flows.Value() > 0, true);
-  // The old ones go on, both ways, and end as they like.
+  // Open flows go on in both directions until they end.
   for (size_t i = 0; i < clients.size(); ++i) {
     ExpectExchange(clients[i], servers[i], "during", "during");
   }
@@ -146,7 +146,7 @@ TEST(TunnelFailureTest, DrainedAgentKeepsItsFlowsAndGetsNoNewOnes) {
   EXPECT_EQ(tunnel.worker().server_reset.Value() + tunnel.worker().trunk_lost.Value(), 0u);
 }
 
-// A trunk's age is nobody's business but its own.
+// Clients do not notice the replacement of an old trunk.
 TEST(TunnelFailureTest, OldTrunkIsReplacedNewBeforeOldAndItsFlowsFinishOnIt) {
   LocalServer local;
   Tunnel::Options options;
@@ -160,7 +160,7 @@ TEST(TunnelFailureTest, OldTrunkIsReplacedNewBeforeOldAndItsFlowsFinishOnIt) {
   ASSERT_EQ(old_server.Read(1), "x");
   constexpr uint64_t kGenerations = 4;
   while (tunnel.worker().trunks_up.Value() < kGenerations) {
-    // A client that comes at any time finds a trunk at once.
+    // A client that arrives at any time finds a trunk at once.
     Peer client = tunnel.Connect();
     ASSERT_TRUE(client.Send("y"));
     Peer server = local.Accept();
@@ -202,7 +202,7 @@ TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
   EXPECT_EQ(tunnel.cell(first).trunk_losses.Value(), lost_flows);
 }
 
-// A server that got the bytes may have acted on them.
+// A server that received the bytes may have acted on them.
 TEST(TunnelFailureTest, FlowOfALostTrunkIsNeverTriedElsewhere) {
   LocalServer first_server;
   LocalServer second_server;
@@ -249,7 +249,7 @@ TEST(TunnelFailureTest, FlowsOfAnEndpointThatLeftTheTableRunOn) {
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 1; })) << "its trunk ends";
 }
 
-// The endpoint left and came back while a flow of its first life was still open.
+// The endpoint left the table and returned while a flow from before was still open.
 TEST(TunnelFailureTest, EndpointThatComesBackCountsItsOldFlowsToo) {
   LocalServer local;
   Tunnel tunnel;
@@ -326,11 +326,11 @@ TEST(TunnelFailureTest, ProxyThatStopsResetsWhatIsOpen) {
   EXPECT_EQ(server.ending(), Ending::kReset);
 }
 
-// Nobody is there at this instant, but a worker in the middle of its pass takes who waits: that one
-// was reset a moment later.
+// No client is connected at this instant, but a worker in the middle of its pass may accept a
+// waiting one, which used to be reset a moment later.
 TEST(TunnelFailureTest, DrainDoesNotTakeABusyWorkerForAnEmptyOne) {
   LocalServer local;
-  // Outlive the tunnel, whose worker waits in its look at memory.
+  // They outlive the tunnel, whose worker blocks in its memory measurement.
   std::atomic<bool> busy = false;
   std::atomic<bool> stuck = false;
   Tunnel::Options options;
@@ -373,7 +373,7 @@ TEST(TunnelFailureTest, DrainedProxyTakesNobodyAndWaitsForTheLastFlow) {
   EXPECT_EQ(tunnel.clients(), 0);
 }
 
-// Speaks just enough HTTP/2 to come up, and goes.
+// Speaks just enough HTTP/2 to come up, then closes.
 TEST(TunnelFailureTest, AgentThatComesUpAndGoesAtOnceIsDialledWithBackoff) {
   LocalServer fake_agent;
   Tunnel tunnel;
