@@ -21,7 +21,8 @@ constexpr unsigned long kTimerSlackNanos = 5'000;
 // A sleep itself costs some microseconds.
 constexpr absl::Duration kShortestSleep = absl::Microseconds(20);
 
-absl::Status WatchError(int fd, int error) {
+absl::Status WatchStatus(int fd, int error) {
+  if (error == 0) return absl::OkStatus();
   const std::string text =
       absl::StrCat("epoll cannot watch descriptor ", fd, ": ", ErrorText(error));
   switch (error) {
@@ -76,23 +77,24 @@ EventLoop::EventLoop()
 
 EventLoop::~EventLoop() = default;
 
-absl::Status EventLoop::Control(int operation, int fd, uint32_t events, EventHandler* handler) {
+int EventLoop::Control(int operation, int fd, uint32_t events, EventHandler* handler) {
   epoll_event event{.events = events, .data = {.ptr = handler}};
-  if (epoll_ctl(epoll_.get(), operation, fd, &event) == 0) return absl::OkStatus();
-  return WatchError(fd, errno);
+  return epoll_ctl(epoll_.get(), operation, fd, &event) == 0 ? 0 : errno;
 }
 
 absl::Status EventLoop::Add(int fd, uint32_t events, EventHandler* handler) {
-  return Control(EPOLL_CTL_ADD, fd, events, handler);
+  return WatchStatus(fd, Control(EPOLL_CTL_ADD, fd, events, handler));
 }
 
 absl::Status EventLoop::AddOrModify(int fd, uint32_t events, EventHandler* handler) {
-  absl::Status added = Add(fd, events, handler);
-  return absl::IsAlreadyExists(added) ? Modify(fd, events, handler) : added;
+  // Not by Add's status: it would allocate, on a path of every connection.
+  int error = Control(EPOLL_CTL_ADD, fd, events, handler);
+  if (error == EEXIST) error = Control(EPOLL_CTL_MOD, fd, events, handler);
+  return WatchStatus(fd, error);
 }
 
 absl::Status EventLoop::Modify(int fd, uint32_t events, EventHandler* handler) {
-  return Control(EPOLL_CTL_MOD, fd, events, handler);
+  return WatchStatus(fd, Control(EPOLL_CTL_MOD, fd, events, handler));
 }
 
 void EventLoop::Remove(int fd) {

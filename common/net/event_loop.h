@@ -107,7 +107,8 @@ class EventLoop {
 
  private:
   class Wakeup;
-  absl::Status Control(int operation, int fd, uint32_t events, EventHandler* handler);
+  // Returns an errno; 0: none.
+  [[nodiscard]] int Control(int operation, int fd, uint32_t events, EventHandler* handler);
   void RunPosted();
   void RunFlushes();
   void Coalesce();
