@@ -219,9 +219,8 @@ void TrunkWorker::WarnOfTlsFailure(const absl::Status& why) {
   if (std::exchange(tls_failures_seen_, failures) == failures) return;
   if (loop_.now() < next_tls_warning_) return;
   next_tls_warning_ = loop_.now() + kTlsWarningInterval;
-  LogWarn(
-      "trunk refused: TLS handshake failed: {}; {} failures so far, check the proxy's certificates",
-      StdView(why.message()), failures);
+  LogWarn("a trunk was refused: {}; {} so far; check the proxy's certificates",
+          StdView(why.message()), failures);
 }
 
 void TrunkWorker::WarnOfShortage(const absl::Status& why) {

@@ -136,7 +136,7 @@ void TrunkPool::Dial() {
 
 void TrunkPool::DialLater(const std::string& why) {
   stats_->dial_failures.Add();
-  if (!reported_down_) LogWarn("cannot connect a trunk to {}: {}; retrying", address_, why);
+  if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
   reported_down_ = true;
   loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
 }
@@ -160,7 +160,7 @@ void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   if (trunk.draining()) {
     EndLoad(trunk);
     if (trunk.peer_drains()) {
-      LogInfo("agent {} drains a trunk; opening another one", address_);
+      LogInfo("agent {} asks for no new streams on a trunk; opening another one", address_);
       Replace();
     }
   }
