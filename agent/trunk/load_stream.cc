@@ -6,6 +6,8 @@ namespace trunkline {
 namespace {
 
 constexpr int kStatusOk = 200;
+constexpr size_t kFrameBytes = 16 * 1024;
+static_assert(kMaxLoadLineBytes <= kFrameBytes, "a frame without room for a line would stay empty");
 
 }  // namespace
 

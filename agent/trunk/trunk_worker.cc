@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/base/absl_view.h"
+#include "common/base/check.h"
 #include "common/observe/log.h"
 #include "common/trunk/client_fields.h"
 
@@ -166,6 +167,8 @@ void TrunkWorker::OnConnectionGone(LocalConnection& connection, StreamBridge::En
         "epoll cannot watch a connection to a local server; raise fs.epoll.max_user_watches"));
   }
   const size_t index = connection.table_index;
+  TRUNKLINE_CHECK(index < connections_.size() && connections_[index].get() == &connection,
+                  "a worker loses its own connections, each once");
   loop_.Retire(std::move(connections_[index]));
   if (index + 1 < connections_.size()) {
     connections_[index] = std::move(connections_.back());
@@ -203,6 +206,7 @@ void TrunkWorker::OnLoadTimer() {
 void TrunkWorker::OnLoadStreamGone(LoadStream& stream) {
   const auto it = std::find_if(load_streams_.begin(), load_streams_.end(),
                                [&](const auto& owned) { return owned.get() == &stream; });
+  TRUNKLINE_CHECK(it != load_streams_.end(), "a worker loses its own load streams, each once");
   loop_.Retire(std::move(*it));
   load_streams_.erase(it);
   counters_.load_streams.Add(-1);
@@ -238,6 +242,7 @@ void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   WarnOfTlsFailure(why);
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
+  TRUNKLINE_CHECK(it != trunks_.end(), "a worker loses its own trunks, each once");
   loop_.Retire(std::move(*it));
   trunks_.erase(it);
   counters_.trunks.Add(-1);

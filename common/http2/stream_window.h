@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "common/base/check.h"
 #include "common/base/clock.h"
 
 namespace trunkline {
@@ -100,6 +101,7 @@ class StreamWindow {
     if (paid == 0) return;
     given_up_ -= paid;
     untold_ -= paid;
+    TRUNKLINE_CHECK(given_up_ >= 0 && untold_ >= 0, "no more is paid back than was granted");
     if (budget != nullptr) budget->Give(paid);
   }
 

@@ -21,6 +21,9 @@ constexpr int kReadsPerPass = 8;
 constexpr int kWritesPerPass = 8;
 // Unsent bytes at which streams are no longer pulled: backpressure reaches the clients.
 constexpr size_t kHighWaterBytes = 256 * 1024;
+// RFC 9113, 4.2: the largest frame that a peer may send by default, with its head.
+constexpr size_t kLargestFrameBytes = 16 * 1024 + 9;
+static_assert(kReadBytes >= kLargestFrameBytes && kHighWaterBytes >= kLargestFrameBytes);
 // An estimate of the payload per segment.
 constexpr size_t kSegmentBytes = 1448;
 // Between the shutdown notice and the GOAWAY that names the last stream: streams in flight arrive.

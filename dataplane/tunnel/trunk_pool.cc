@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/absl_view.h"
+#include "common/base/check.h"
 #include "common/observe/log.h"
 #include "common/trunk/load_offer.h"
 
@@ -241,6 +242,7 @@ void TrunkPool::OnInbandReport(const InbandReport& report) {
 void TrunkPool::OnLoadEnded(LoadSubscription& subscription, bool fault) {
   const auto it = std::find_if(subscriptions_.begin(), subscriptions_.end(),
                                [&](const auto& owned) { return owned.get() == &subscription; });
+  TRUNKLINE_CHECK(it != subscriptions_.end(), "a pool ends its own subscriptions, each once");
   loop_.Retire(std::move(*it));
   subscriptions_.erase(it);
   stats_->load_subscriptions.Add(-1);
@@ -262,6 +264,7 @@ void TrunkPool::EndLoad(const TrunkConnection& trunk) {
 void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
+  TRUNKLINE_CHECK(it != trunks_.end(), "a pool loses its own trunks, each once");
   loop_.Retire(std::move(*it));
   trunks_.erase(it);
   stats_->trunks.Add(-1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/base/check.h"
 #include "common/net/socket.h"
 #include "common/trunk/client_fields.h"
 #include "dataplane/route/service_router.h"
@@ -47,6 +48,7 @@ bool TunnelFlow::Start(EndpointState& endpoint) {
 }
 
 Http2Stream::Pull TunnelFlow::PullData(uint8_t* to, size_t capacity, size_t* size) {
+  TRUNKLINE_CHECK(replayed_ <= sent_copy_.size(), "a replay sends only what was copied");
   if (replayed_ < sent_copy_.size()) {
     *size = std::min(capacity, sent_copy_.size() - replayed_);
     std::memcpy(to, sent_copy_.data() + replayed_, *size);
