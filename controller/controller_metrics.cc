@@ -13,25 +13,29 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
   const RegisteredEndpoint& endpoint = reason.endpoint;
   const MetricLabels labels = {{"service", endpoint.key.service},
                                {"endpoint", endpoint.key.endpoint_id}};
-  writer.AddGauge("controller_endpoint_weight", "Weight as published, relative to a mean of 1.",
+  writer.AddGauge("controller_endpoint_weight",
+                  "Published weight of the endpoint, relative to a mean of 1 in its service",
                   labels, reason.weight);
-  writer.AddGauge("controller_endpoint_capacity", "Learned capacity, relative to a mean of 1.",
+  writer.AddGauge("controller_endpoint_capacity",
+                  "Learned capacity of the endpoint, relative to a mean of 1 in its service",
                   labels, reason.load.capacity);
   MetricLabels state = labels;
   state.emplace_back("state", endpoint.draining ? "draining" : StateName(endpoint.state));
-  writer.AddGauge("controller_endpoint_state", "1 for the state that the endpoint is in.", state,
-                  1);
+  writer.AddGauge("controller_endpoint_state", "1 for the state that the endpoint is in", state, 1);
   writer.AddGauge("controller_endpoint_ejecting_proxies",
-                  "Connected proxies that have taken the endpoint out for a time.", labels,
+                  "Connected proxies of which a worker currently ejects the endpoint", labels,
                   verdict.ejected_by);
-  writer.AddCounter("controller_endpoint_proxy_errors_total",
-                    "Flows that failed at the endpoint, as proxies report them.", labels,
-                    static_cast<double>(verdict.errors));
+  writer.AddCounter(
+      "controller_endpoint_proxy_errors_total",
+      "Refused connects, resets and lost flows at the endpoint, as reported by proxies", labels,
+      static_cast<double>(verdict.errors));
   if (!endpoint.load.has_value()) return;
-  writer.AddGauge("controller_endpoint_utilization_ratio",
-                  "Largest utilization among the endpoint's resources, of its last report.", labels,
-                  Utilization(*endpoint.load));
-  writer.AddGauge("controller_endpoint_report_age_seconds", "Time since the last report.", labels,
+  writer.AddGauge(
+      "controller_endpoint_utilization_ratio",
+      "Largest utilization among the endpoint's resources (1 is full), from its last load report",
+      labels, Utilization(*endpoint.load));
+  writer.AddGauge("controller_endpoint_report_age_seconds",
+                  "Time since the endpoint's last load report in seconds", labels,
                   absl::ToDoubleSeconds(*reason.report_age));
 }
 
@@ -41,11 +45,13 @@ void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
   size_t written = 0, omitted = 0;
   for (const ServiceReason& service : view.services) {
     const MetricLabels labels = {{"service", service.spec.name}};
-    writer.AddGauge("controller_service_endpoints", "Endpoints of the service that are known.",
-                    labels, static_cast<double>(service.endpoints.size()));
-    writer.AddGauge("controller_service_frozen",
-                    "1 while weights are held because most reports are missing.", labels,
-                    service.load.frozen() ? 1 : 0);
+    writer.AddGauge("controller_service_endpoints",
+                    "Endpoints of the service that the controller knows", labels,
+                    static_cast<double>(service.endpoints.size()));
+    writer.AddGauge(
+        "controller_service_frozen",
+        "1 while the service's weights are frozen because most load reports are missing", labels,
+        service.load.frozen() ? 1 : 0);
     for (const EndpointReason& reason : service.endpoints) {
       if (written == kMaxEndpointSeries) {
         ++omitted;
@@ -58,7 +64,7 @@ void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
     }
   }
   writer.AddGauge("controller_endpoints_without_series",
-                  "Endpoints left out of this page to bound its size.", {},
+                  "Endpoints that are left out of this page to bound its size", {},
                   static_cast<double>(omitted));
 }
 
@@ -70,7 +76,7 @@ void CollectReports(const ReportCounts& counts, MetricsWriter& writer) {
                                                       {"too_frequent", counts.too_frequent},
                                                       {"overflow", counts.overflow}};
   for (const auto& [result, count] : results) {
-    writer.AddCounter("controller_reports_total", "Load reports by what became of them.",
+    writer.AddCounter("controller_reports_total", "Load reports received, by result",
                       {{"result", result}}, static_cast<double>(count));
   }
 }
@@ -81,21 +87,22 @@ void CollectControllerMetrics(ControlLoop& loop, ProxyTable& proxies, MetricsWri
   const std::shared_ptr<const ControllerView> view = loop.view();
   CollectEndpoints(*view, proxies, writer);
   CollectReports(loop.report_counts(), writer);
-  writer.AddGauge("controller_snapshot_epoch", "Epoch of the published snapshot.", {},
+  writer.AddGauge("controller_snapshot_epoch", "Epoch of the published snapshot", {},
                   static_cast<double>(view->snapshot->id.epoch));
-  writer.AddGauge("controller_snapshot_version", "Version of the published snapshot.", {},
+  writer.AddGauge("controller_snapshot_version", "Version of the published snapshot", {},
                   static_cast<double>(view->snapshot->id.version));
-  writer.AddGauge("controller_connected_agents", "Agents with a live stream.", {},
+  writer.AddGauge("controller_connected_agents", "Agents currently connected", {},
                   static_cast<double>(view->connected_agents));
-  writer.AddGauge("controller_connected_proxies", "Proxies with a live stream.", {},
+  writer.AddGauge("controller_connected_proxies", "Proxies currently connected", {},
                   static_cast<double>(proxies.connected()));
-  writer.AddCounter("controller_snapshot_nacks_total", "Snapshots that proxies refused.", {},
+  writer.AddCounter("controller_snapshot_nacks_total", "Snapshots that proxies refused", {},
                     static_cast<double>(proxies.nacks()));
-  writer.AddCounter("controller_state_write_failures_total",
-                    "Times that the state file could not be written.", {},
+  writer.AddCounter("controller_state_write_failures_total", "Failed writes of the state file", {},
                     static_cast<double>(loop.state_write_failures()));
-  writer.AddHistogram("controller_tick_duration_seconds",
-                      "Time to age, learn, weigh and publish once.", {}, loop.tick_durations());
+  writer.AddHistogram(
+      "controller_tick_duration_seconds",
+      "Time of one control loop tick in seconds: age reports, learn, weigh and publish", {},
+      loop.tick_durations());
 }
 
 }  // namespace trunkline

@@ -284,9 +284,10 @@ std::string DataPlane::NotReady() const {
 
 void DataPlane::Collect(MetricsWriter& writer) const {
   absl::MutexLock lock(&mutex_);
-  writer.AddGauge("proxy_listeners_missing",
-                  "Services that do not listen where the snapshot says: the port is taken", {},
-                  static_cast<double>(missing_.size()));
+  writer.AddGauge(
+      "proxy_listeners_missing",
+      "Services without a listener at their address in the snapshot, because it is in use", {},
+      static_cast<double>(missing_.size()));
 }
 
 }  // namespace trunkline

@@ -48,7 +48,7 @@ double Sum(const EndpointStats& endpoint, CellGauge gauge) {
   return static_cast<double>(sum);
 }
 
-// What any worker heard; EndpointCell::kUnknown: none did.
+// The largest value that a worker knows; EndpointCell::kUnknown if none knows any.
 int64_t Heard(const EndpointStats& endpoint, CellGauge gauge) {
   int64_t most = EndpointCell::kUnknown;
   for (const EndpointCell& cell : endpoint.cells()) most = std::max(most, (cell.*gauge).Value());
@@ -75,78 +75,92 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
                  {"memory", &WorkerStats::shed}};
   for (const auto& item : kCauses) {
     writer.AddCounter("proxy_flow_errors_total",
-                      "Client connections that did not end well, by cause", {{"cause", item.cause}},
-                      static_cast<double>(Sum(stats, item.counter)));
+                      "Client connections that ended with an error, by cause",
+                      {{"cause", item.cause}}, static_cast<double>(Sum(stats, item.counter)));
   }
 }
 
-// What this machine lacked for a connection, whoever was to be at its other end.
+// Shortages of this machine, which no endpoint is to blame for.
 void CollectShortages(const TrafficStats& stats, MetricsWriter& writer) {
-  const auto counter = [&](const char* lacking, WorkerCounter which) {
+  const auto counter = [&](const char* resource, WorkerCounter which) {
     writer.AddCounter("proxy_connect_shortages_total",
-                      "Connects that were not made because this machine lacked something for them",
-                      {{"lacking", lacking}}, static_cast<double>(Sum(stats, which)));
+                      "Upstream connects that failed because this machine lacked a resource: a "
+                      "socket (descriptor or memory) or a port",
+                      {{"resource", resource}}, static_cast<double>(Sum(stats, which)));
   };
   counter("socket", &WorkerStats::socket_shortages);
   counter("port", &WorkerStats::port_shortages);
-  writer.AddGauge("proxy_socket_exhausted_workers",
-                  "Workers without descriptors or memory for a connection: new clients wait", {},
-                  static_cast<double>(SumGauge(stats, &WorkerStats::sockets_short)));
+  writer.AddGauge(
+      "proxy_socket_exhausted_workers",
+      "Workers that lack a descriptor or memory for an upstream connection; above 0, the "
+      "proxy accepts no new clients",
+      {}, static_cast<double>(SumGauge(stats, &WorkerStats::sockets_short)));
 }
 
 void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, WorkerCounter which) {
     writer.AddCounter(name, help, {}, static_cast<double>(Sum(stats, which)));
   };
-  counter("proxy_trunk_dials_total", "Trunks dialled", &WorkerStats::dials);
-  counter("proxy_trunk_dial_failures_total", "Trunks that did not come up",
+  counter("proxy_trunk_dials_total", "Trunk connections attempted", &WorkerStats::dials);
+  counter("proxy_trunk_dial_failures_total",
+          "Trunk connections that failed before their handshake was complete",
           &WorkerStats::dial_failures);
-  counter("proxy_inband_reports_total", "Loads of a service's server heard on trunks",
+  counter("proxy_inband_reports_total",
+          "In-band load reports received on trunks, one per service and line",
           &WorkerStats::inband_reports);
   counter("proxy_inband_report_errors_total",
-          "Load streams given up because they were not understood", &WorkerStats::load_faults);
-  writer.AddGauge("proxy_inband_subscriptions", "Trunks whose agent was asked for its load", {},
+          "Streams of in-band load reports closed because a report was malformed or too many came",
+          &WorkerStats::load_faults);
+  writer.AddGauge("proxy_inband_subscriptions",
+                  "Trunks currently subscribed to in-band load reports", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::load_subscriptions)));
-  counter("proxy_retries_total", "Flows tried again at another endpoint", &WorkerStats::retries);
+  counter("proxy_retries_total",
+          "Retries of flows and requests, at another endpoint where there is one",
+          &WorkerStats::retries);
   const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
     writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
   };
-  trunk("proxy_trunk_read_bytes_total", "Bytes read from trunks", &TrunkCounters::bytes_read);
-  trunk("proxy_trunk_written_bytes_total", "Bytes written to trunks",
+  trunk("proxy_trunk_read_bytes_total", "Bytes read from trunk sockets",
+        &TrunkCounters::bytes_read);
+  trunk("proxy_trunk_written_bytes_total", "Bytes written to trunk sockets",
         &TrunkCounters::bytes_written);
-  trunk("proxy_trunk_reads_total", "Reads of trunk sockets", &TrunkCounters::reads);
-  trunk("proxy_trunk_writes_total", "Writes of trunk sockets", &TrunkCounters::writes);
-  trunk("proxy_trunk_ping_timeouts_total", "Trunks given up for silence",
+  trunk("proxy_trunk_reads_total", "Read calls on trunk sockets", &TrunkCounters::reads);
+  trunk("proxy_trunk_writes_total", "Write calls on trunk sockets", &TrunkCounters::writes);
+  trunk("proxy_trunk_ping_timeouts_total", "Trunks closed because a PING was not answered in time",
         &TrunkCounters::ping_timeouts);
   trunk("proxy_trunk_tls_failures_total", "TLS handshakes with agents that failed",
         &TrunkCounters::tls_failures);
-  trunk("proxy_trunk_protocol_errors_total", "Trunks that broke HTTP/2",
+  trunk("proxy_trunk_protocol_errors_total", "Trunks closed because the agent violated HTTP/2",
         &TrunkCounters::protocol_errors);
-  writer.AddGauge("proxy_trunks", "Trunks open", {},
+  writer.AddGauge("proxy_trunks", "Trunks currently open or connecting", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
-  writer.AddGauge("proxy_direct_connections", "Connections to servers that are one client's own",
-                  {}, static_cast<double>(SumGauge(stats, &WorkerStats::direct_connections)));
+  writer.AddGauge("proxy_dedicated_connections",
+                  "Upstream connections currently open that serve one client only", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::direct_connections)));
   writer.AddGauge("proxy_to_client_buffered_bytes",
-                  "Bytes kept for clients that have not taken them yet", {},
+                  "Bytes buffered for clients that have not read them yet", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::to_client_buffered_bytes)));
-  writer.AddGauge("proxy_from_client_buffered_bytes",
-                  "Bytes of clients that cannot go on yet: requests that are not whole or wait, "
-                  "bytes that a server does not take or has not accepted yet",
-                  {},
-                  static_cast<double>(SumGauge(stats, &WorkerStats::from_client_buffered_bytes)));
+  writer.AddGauge(
+      "proxy_from_client_buffered_bytes",
+      "Bytes buffered from clients: incomplete or pending requests, bytes that a server "
+      "has not taken yet, and copies for a retry",
+      {}, static_cast<double>(SumGauge(stats, &WorkerStats::from_client_buffered_bytes)));
   writer.AddGauge("proxy_memory_paused_workers",
-                  "Workers that take no new client because memory is short", {},
+                  "Workers that accept no new clients because memory is short", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::memory_full)));
-  writer.AddGauge("proxy_workers", "Worker threads", {},
+  writer.AddGauge("proxy_workers", "Worker threads of the proxy", {},
                   static_cast<double>(stats.workers().size()));
-  writer.AddHistogram("proxy_pick_latency_seconds", "Time to pick an endpoint, one pick in 64", {},
+  writer.AddHistogram("proxy_pick_latency_seconds",
+                      "Time to pick an endpoint in seconds, of one pick in 64", {},
                       SumHistogram(stats, &WorkerStats::pick_latency));
   writer.AddHistogram("proxy_loop_pass_seconds",
-                      "Duration of one pass of a worker's event loop, without the wait before it",
-                      {}, SumHistogram(stats, &WorkerStats::loop_passes));
-  writer.AddHistogram("proxy_connect_latency_seconds",
-                      "From accept to the agent's word that the server is connected", {},
-                      SumHistogram(stats, &WorkerStats::connect_latency));
+                      "Time of one pass of a worker's event loop in seconds, without its wait", {},
+                      SumHistogram(stats, &WorkerStats::loop_passes));
+  writer.AddHistogram(
+      "proxy_connect_latency_seconds",
+      "Time from a client's accept to a connected server in seconds, in tunnel and direct "
+      "mode",
+      {}, SumHistogram(stats, &WorkerStats::connect_latency));
 }
 
 void CollectShared(const TrafficStats& stats, MetricsWriter& writer) {
@@ -155,25 +169,30 @@ void CollectShared(const TrafficStats& stats, MetricsWriter& writer) {
     for (const WorkerStats& worker : stats.workers()) sum += (worker.shared.*which).Value();
     writer.AddCounter(name, help, {}, static_cast<double>(sum));
   };
-  writer.AddGauge("proxy_shared_connections", "Shared connections to servers open", {},
+  writer.AddGauge("proxy_shared_connections",
+                  "Shared upstream connections currently open or connecting", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::shared_connections)));
   counter("proxy_shared_requests_total", "Requests sent on shared connections",
           &SharedCounters::requests);
-  counter("proxy_shared_replies_total", "Replies that came back", &SharedCounters::replies);
-  counter("proxy_shared_replies_discarded_total", "Replies whose client had left",
+  counter("proxy_shared_replies_total", "Replies received on shared connections",
+          &SharedCounters::replies);
+  counter("proxy_shared_replies_discarded_total", "Replies discarded because their client had left",
           &SharedCounters::replies_discarded);
-  counter("proxy_shared_replies_unmatched_total", "Replies with an id that nobody waited for",
+  counter("proxy_shared_replies_unmatched_total",
+          "Replies discarded because no request in flight had their id",
           &SharedCounters::replies_unmatched);
   counter("proxy_shared_requests_retried_total",
-          "Requests sent again because their connection ended before they were answered",
+          "Requests sent again because their shared connection ended before their reply",
           &SharedCounters::resent);
-  counter("proxy_shared_reply_timeouts_total", "Times that no reply came in time",
+  counter("proxy_shared_reply_timeouts_total",
+          "Times that no byte of a reply arrived on a shared connection within reply_timeout",
           &SharedCounters::reply_timeouts);
   counter("proxy_shared_protocol_errors_total",
-          "Shared connections closed for bytes that were no reply",
+          "Shared connections closed because the server sent bytes that are not a valid reply",
           &SharedCounters::protocol_errors);
-  counter("proxy_shared_reads_total", "Reads of shared connections", &SharedCounters::reads);
-  counter("proxy_shared_writes_total", "Writes of shared connections", &SharedCounters::writes);
+  counter("proxy_shared_reads_total", "Read calls on shared connections", &SharedCounters::reads);
+  counter("proxy_shared_writes_total", "Write calls on shared connections",
+          &SharedCounters::writes);
   counter("proxy_shared_read_bytes_total", "Bytes read from shared connections",
           &SharedCounters::bytes_read);
   counter("proxy_shared_written_bytes_total", "Bytes written to shared connections",
@@ -192,9 +211,13 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
   }
   writer.AddCounter("proxy_clients_accepted_total", "Client connections accepted", labels,
                     static_cast<double>(accepted));
-  writer.AddCounter("proxy_listener_pauses_total", "Times that a listener waited for room", labels,
-                    static_cast<double>(pauses));
-  writer.AddGauge("proxy_clients", "Client connections open", labels, static_cast<double>(clients));
+  writer.AddCounter(
+      "proxy_listener_pauses_total",
+      "Times that a listener stopped accepting because clients, descriptors or memory were "
+      "at their limit",
+      labels, static_cast<double>(pauses));
+  writer.AddGauge("proxy_clients", "Client connections currently open", labels,
+                  static_cast<double>(clients));
 }
 
 void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
@@ -202,47 +225,55 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, CellCounter which) {
     writer.AddCounter(name, help, labels, Sum(endpoint, which));
   };
-  counter("proxy_endpoint_flows_total", "Flows given to the endpoint; requests, in message mode",
+  counter("proxy_endpoint_flows_total", "Flows assigned to the endpoint; in message mode, requests",
           &EndpointCell::flows);
-  counter("proxy_endpoint_connect_refused_total", "Flows that the endpoint's server did not take",
+  counter("proxy_endpoint_connect_refused_total",
+          "Upstream connects that failed at the endpoint's server, in tunnel and direct mode; each "
+          "retry counts",
           &EndpointCell::connect_refused);
-  counter("proxy_endpoint_resets_total", "Flows that the endpoint's server broke",
+  counter("proxy_endpoint_resets_total", "Flows that the endpoint's server reset",
           &EndpointCell::resets);
-  counter("proxy_endpoint_trunk_losses_total",
-          "Flows that went down with their trunk or shared connection",
+  counter("proxy_endpoint_lost_flows_total",
+          "Flows at the endpoint that were lost with their trunk or shared connection",
           &EndpointCell::trunk_losses);
-  counter("proxy_endpoint_sent_bytes_total", "Bytes to the server", &EndpointCell::bytes_to_server);
-  counter("proxy_endpoint_received_bytes_total", "Bytes from the server",
+  counter("proxy_endpoint_sent_bytes_total", "Bytes sent to the endpoint's server",
+          &EndpointCell::bytes_to_server);
+  counter("proxy_endpoint_received_bytes_total", "Bytes received from the endpoint's server",
           &EndpointCell::bytes_to_client);
   writer.AddGauge("proxy_endpoint_active_flows",
-                  "Flows open at the endpoint, or requests under way", labels,
-                  Sum(endpoint, &EndpointCell::active));
-  writer.AddGauge("proxy_endpoint_load_flows",
-                  "Those of them that are load: bytes pass or are awaited", labels,
-                  Sum(endpoint, &EndpointCell::load));
+                  "Flows currently open at the endpoint; in message mode, requests in flight",
+                  labels, Sum(endpoint, &EndpointCell::active));
+  writer.AddGauge(
+      "proxy_endpoint_load_flows",
+      "Flows currently at the endpoint that count as load: bytes pass or an answer is awaited",
+      labels, Sum(endpoint, &EndpointCell::load));
   if (const int64_t all = Heard(endpoint, &EndpointCell::server_active); all >= 0) {
-    writer.AddGauge("proxy_endpoint_server_load_streams",
-                    "Streams of all proxies that are load, as the endpoint's agent says on trunks",
-                    labels, static_cast<double>(all));
+    writer.AddGauge(
+        "proxy_endpoint_server_load_streams",
+        "Streams of all proxies that count as load at the endpoint's server, by the last in-band "
+        "load report",
+        labels, static_cast<double>(all));
   }
   if (const int64_t used = Heard(endpoint, &EndpointCell::server_utilization); used >= 0) {
-    writer.AddGauge("proxy_endpoint_server_utilization",
-                    "Utilization of the server, as the endpoint's agent says on trunks", labels,
-                    static_cast<double>(used) / 1000);
+    writer.AddGauge(
+        "proxy_endpoint_server_utilization_ratio",
+        "Utilization of the endpoint's server (1 is full), by the last in-band load report", labels,
+        static_cast<double>(used) / 1000);
   }
   writer.AddGauge("proxy_endpoint_ejecting_workers",
-                  "Workers that leave the endpoint alone for a time", labels,
+                  "Workers that currently eject the endpoint after refused connects", labels,
                   Sum(endpoint, &EndpointCell::ejected));
 }
 
-void CollectReading(const char* of, const std::optional<MemoryReading>& reading,
+void CollectReading(const char* scope, const std::optional<MemoryReading>& reading,
                     MetricsWriter& writer) {
   if (!reading) return;
-  writer.AddGauge("proxy_memory_used_bytes", "Memory in use, as it is held against a limit",
-                  {{"of", of}}, static_cast<double>(reading->used_bytes));
+  writer.AddGauge("proxy_memory_used_bytes", "Memory in use in bytes, as compared with the budget",
+                  {{"scope", scope}}, static_cast<double>(reading->used_bytes));
   writer.AddGauge("proxy_memory_budget_bytes",
-                  "What may be used: clients are reset at 95 %, none taken at 98 %", {{"of", of}},
-                  static_cast<double>(reading->budget_bytes));
+                  "Memory budget in bytes: at 95 % of it clients are reset, at 98 % no new clients "
+                  "are accepted",
+                  {{"scope", scope}}, static_cast<double>(reading->budget_bytes));
 }
 
 }  // namespace

@@ -363,22 +363,29 @@ std::string DiscoverySubscriber::NotReady() const {
 
 void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
   absl::MutexLock lock(&mutex_);
-  writer.AddGauge("proxy_controller_connected", "1: subscribed to a controller", {}, connected_);
-  writer.AddGauge("proxy_snapshot_epoch", "Epoch of the snapshot in service", {},
+  writer.AddGauge("proxy_controller_connected",
+                  "1 while the proxy is subscribed to a controller, else 0", {}, connected_);
+  writer.AddGauge("proxy_snapshot_epoch", "Epoch of the snapshot that the proxy uses", {},
                   static_cast<double>(snapshot_->id().epoch()));
-  writer.AddGauge("proxy_snapshot_version", "Version of the snapshot in service", {},
+  writer.AddGauge("proxy_snapshot_version", "Version of the snapshot that the proxy uses", {},
                   static_cast<double>(snapshot_->id().version()));
-  writer.AddGauge("proxy_snapshot_age_seconds", "Since the controller was last heard of", {},
-                  absl::ToDoubleSeconds(MonotonicNow() - last_heard_));
-  writer.AddCounter("proxy_snapshots_applied_total", "Snapshots acknowledged", {},
-                    static_cast<double>(acks_));
-  writer.AddCounter("proxy_snapshots_rejected_total", "Snapshots refused", {},
+  writer.AddGauge(
+      "proxy_snapshot_age_seconds",
+      "Time since the controller's last message in seconds; an unchanged cluster sends none", {},
+      absl::ToDoubleSeconds(MonotonicNow() - last_heard_));
+  writer.AddCounter(
+      "proxy_snapshots_applied_total",
+      "Controller messages accepted: snapshots, deltas, and notices that the snapshot is current",
+      {}, static_cast<double>(acks_));
+  writer.AddCounter("proxy_snapshots_rejected_total",
+                    "Snapshots that the proxy could not use; it keeps the last good one", {},
                     static_cast<double>(nacks_));
   for (const v1::Service& service : snapshot_->services()) {
     for (const v1::Endpoint& endpoint : service.endpoints()) {
-      writer.AddGauge("proxy_endpoint_weight", "Weight of the endpoint in the last snapshot",
-                      {{"service", service.name()}, {"endpoint", endpoint.endpoint_id()}},
-                      endpoint.weight());
+      writer.AddGauge(
+          "proxy_endpoint_weight",
+          "Weight of the endpoint in the last snapshot, relative to a mean of 1 in its service",
+          {{"service", service.name()}, {"endpoint", endpoint.endpoint_id()}}, endpoint.weight());
     }
   }
 }

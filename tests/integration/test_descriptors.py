@@ -173,6 +173,6 @@ def test_out_of_descriptors_those_who_are_in_wait_as_well(cluster, servers, desc
         print(f"{way}: {len(clients.answered)} of {_CLIENTS} answered with {_LOWERED} descriptors")
         serve_all(proxy, question, clients, old_client)
         if way in ("direct", "dedicated"):
-            assert proxy.metric("proxy_connect_shortages_total", lacking="socket") > 0
+            assert proxy.metric("proxy_connect_shortages_total", resource="socket") > 0
     finally:
         clients.close()

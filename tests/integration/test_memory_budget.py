@@ -153,8 +153,8 @@ def test_stalled_readers_pay_and_live_clients_do_not(cluster, make_proxy, mode):
     print(f"{mode}: {len(stalled)} stalled, {gone:.0f} of them reset; resident {proxy.resident_bytes() / _MIB:.1f} MiB, "
           f"budget {budget / _MIB:.1f} MiB, before {steady / _MIB:.1f} MiB")
     assert gone < 0.6 * len(stalled), "no more than it takes"
-    assert proxy.metric("proxy_memory_used_bytes", of="process") <= budget
-    assert proxy.metric("proxy_memory_budget_bytes", of="process") == budget
+    assert proxy.metric("proxy_memory_used_bytes", scope="process") <= budget
+    assert proxy.metric("proxy_memory_budget_bytes", scope="process") == budget
     # Who comes now is served.
     with proxy.connect("bulk") as client:
         assert_answer(client, 1000)

@@ -56,7 +56,7 @@ def test_promtool_has_nothing_to_say(running):
 
 
 def test_load_that_agents_say_on_trunks_is_shown(running):
-    for family in ["proxy_endpoint_server_load_streams", "proxy_endpoint_server_utilization"]:
+    for family in ["proxy_endpoint_server_load_streams", "proxy_endpoint_server_utilization_ratio"]:
         eventually(f"{family} is there", lambda family=family: f"# TYPE trunkline_{family} " in
                    http_get(running.proxies[0].http_port, "/metrics")[1])
 
