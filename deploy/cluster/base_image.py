@@ -1,4 +1,4 @@
-"""The image that all others are built on: pulled, or made from Debian's packages where nothing can be pulled."""
+"""Provides the base image: pulls it, or makes it from Debian's packages where it cannot be pulled."""
 
 import os
 import re
@@ -10,7 +10,7 @@ PULLED = "debian:bookworm-slim"
 MADE = "trunkline-base:bookworm"
 RELEASE = "bookworm"
 PULL_SECONDS = 300
-# A base needs none of these; they are half of its size.
+# A base image needs none of these, and they are half of its size.
 LEFT_OUT = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/info",
             "usr/share/locale")
 
@@ -20,7 +20,7 @@ class BaseImageError(Exception):
 
 
 def ensure():
-    """The name of a base image that this engine has, after pulling or making one if need be."""
+    """Returns the name of a base image that this engine has; pulls or makes one if necessary."""
     named = os.environ.get("TRUNKLINE_BASE")
     if named:
         return named
@@ -43,7 +43,7 @@ def make():
     site = [sources[RELEASE]] if RELEASE in sources else []
     with tempfile.TemporaryDirectory(prefix="trunkline-base-") as root:
         os.chmod(root, 0o755)  # it becomes the image's /
-        # In a mount namespace of its own: what it mounts below root is gone when it ends, however it ends.
+        # Its mounts below root are in a mount namespace of their own, so they vanish however it ends.
         result = subprocess.run(
             ["unshare", "--mount", "debootstrap", "--variant=minbase", RELEASE, root, *site],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -61,7 +61,7 @@ def make():
 
 
 def package_sources():
-    """Suite -> site, from where this machine itself has them, when it runs the same release."""
+    """Returns {suite: site} of this machine's own package sources, if it runs the same release."""
     sources = {}
     listing = subprocess.run(["apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)",
                               "Created-By: Packages", "Origin: Debian"], stdout=subprocess.PIPE, text=True).stdout
@@ -73,7 +73,7 @@ def package_sources():
 
 
 def package_settings():
-    """This machine's way to its mirror: proxies, and what it accepts as fresh."""
+    """Returns this machine's apt settings for its mirror: proxies, and the accepted age of indexes."""
     settings = subprocess.run(["apt-config", "dump"], stdout=subprocess.PIPE, text=True).stdout
     return [line for line in settings.splitlines() if re.match(r"Acquire::(https?|Check-\w[\w-]*)\b.*\".+\"", line)]
 

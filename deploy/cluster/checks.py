@@ -1,4 +1,4 @@
-"""What the cluster's test asks of a running cluster. Each check returns what it found, or raises CheckFailed."""
+"""The checks of the cluster's test. Each one returns a text with what it found, or raises CheckFailed."""
 
 import json
 import re
@@ -7,14 +7,14 @@ import urllib.parse
 import urllib.request
 
 SERVICE = "metering"
-# In the order of the CPU that compose.yaml gives them.
+# Ordered by their CPU limits in compose.yaml, the largest first.
 SERVERS = ("server-1", "server-2", "server-3")
 PROXIES = ("proxy-1", "proxy-2")
 TARGETS = {"controller": 1, "proxy": 2, "agent": 3, "prometheus": 1}
 RUNNING = {"controller", "prometheus", *PROXIES, *SERVERS, "agent-1", "agent-2", "agent-3"}
 HTTP_SECONDS = 5
 POLL_SECONDS = 0.5
-# Weights of servers with 0.4, 0.2 and 0.1 of a core: each at least this many times the next, and for so long.
+# The servers have 0.4, 0.2 and 0.1 of a core. Each weight must be this many times the next one, for this long.
 WEIGHT_RATIO = 1.25
 WEIGHT_HOLDS_SECONDS = 5
 
@@ -24,7 +24,7 @@ class CheckFailed(Exception):
 
 
 def eventually(seconds, attempt):
-    """The first result of `attempt` that raises nothing; its last complaint when there is none in time."""
+    """Returns the first result of `attempt` that raises nothing; after `seconds`, raises its last error."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -84,13 +84,13 @@ def controller(cluster, *command):
 
 
 def weights(cluster):
-    """Endpoint id -> what trunkctl says of its weight."""
+    """Returns {endpoint id: its row of `trunkctl weights`}."""
     table = controller(cluster, "weights", SERVICE)
     return {item["endpoint_id"]: item for service in table["services"] for item in service["endpoints"]}
 
 
 def weights_follow_cpu(cluster):
-    """Looks several times: an order that comes and goes is none."""
+    """Checks repeatedly, because the order must be stable."""
     until = time.monotonic() + WEIGHT_HOLDS_SECONDS
     while True:
         found = weights(cluster)
@@ -104,7 +104,7 @@ def weights_follow_cpu(cluster):
 
 
 def cpu_is_the_servers(cluster):
-    """Agents measure their servers' cgroups, with the servers' quotas, not their own."""
+    """Agents must measure their servers' cgroups with the servers' quotas, not their own."""
     endpoints = controller(cluster, "endpoints", SERVICE)["endpoints"]
     cores = {item["weight"]["endpoint_id"]: item["cores"] for item in endpoints}
     if [round(cores.get(name, 0), 3) for name in SERVERS] != [0.4, 0.2, 0.1]:
@@ -125,8 +125,8 @@ def endpoint_is_fresh(cluster, name):
 def server_is_reachable(cluster, name):
     for item in controller(cluster, "endpoints", SERVICE)["endpoints"]:
         if item["weight"]["endpoint_id"] == name and item["reachable"]:
-            return f"{name} takes connections"
-    raise CheckFailed(f"{name} takes no connections")
+            return f"{name} accepts connections"
+    raise CheckFailed(f"{name} accepts no connections")
 
 
 def proxy_is_connected(cluster, name):
@@ -145,11 +145,11 @@ def everyone_is_connected(cluster):
 
 
 def acknowledged(cluster):
-    """Readings acknowledged so far, by the collectors' last progress line."""
+    """Returns the readings acknowledged so far, from the collectors' last progress line."""
     log = cluster.docker("logs", "--tail", "5", cluster.container("collectors"))
     counts = re.findall(r"acknowledged\s+(\d+)", log)
     if not counts:
-        raise CheckFailed(f"the collectors say: {log.strip() or 'nothing'}")
+        raise CheckFailed(f"no progress line in the collectors' log: {log.strip() or 'it is empty'}")
     return int(counts[-1])
 
 

@@ -1,4 +1,4 @@
-"""deploy/compose test: a cluster of its own is brought up, broken under load, asked what was lost, and taken down."""
+"""deploy/compose test: starts a cluster, breaks its parts under load, checks that nothing was lost, and stops it."""
 
 import os
 import time
@@ -6,19 +6,18 @@ import time
 import checks
 import project
 
-# Empty: free ports, so that nothing collides.
+# Empty values take free ports, so that nothing collides.
 PORTS = {"PROXY_1_PORT": "", "PROXY_2_PORT": "", "CONTROLLER_PORT": "", "PROMETHEUS_PORT": ""}
 DATA = "/var/lib/metering"
-# The servers have 0.7 cores; a reading costs them 1.6 ms and what it takes to store it. So the load fits on what is
-# left when the second server is down, too. A run is twice as long as it takes weights to settle and four programs to be
-# killed and come back.
+# The servers have 0.7 cores; a reading costs 1.6 ms and the time to store it. So the load also fits when the second server
+# is down. A run is twice as long as weights need to settle and four programs need to be killed and to come back.
 LOAD_SECONDS = 150
 LOAD = f"--no-burst --rate 100 --seconds {LOAD_SECONDS} --acked {DATA}/acked"
 STARTED_SECONDS = 60
 SETTLED_SECONDS = 90
 BACK_SECONDS = 60
 FINISHED_SECONDS = LOAD_SECONDS + 60
-# Readings that must get through while something is down: three seconds' worth.
+# Readings that must be acknowledged while a program is down: those of three seconds.
 MEANWHILE_READINGS = 300
 MEANWHILE_SECONDS = 30
 LOG_LINES = "15"
@@ -30,7 +29,7 @@ class Test:
         self.started = time.monotonic()
 
     def check(self, sentence, attempt, seconds=0):
-        """One line a check. The first failure ends the test, for what follows builds on it."""
+        """Prints one line per check. The first failure ends the test, because later checks depend on earlier ones."""
         try:
             found = checks.eventually(seconds, attempt)
         except Exception as failure:
@@ -76,7 +75,7 @@ class Test:
         self.check(f"{service} is back", is_back, BACK_SECONDS)
 
     def store_is_whole(self):
-        """In a container of the collectors' image, which holds storecheck, with the servers' and collectors' files."""
+        """Runs storecheck in a container of the collectors' image, with the servers' and collectors' files."""
         return self.cluster.docker(
             "run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--entrypoint=storecheck",
             "--volume", f"{self.cluster.name}_readings:/readings", "--volume", f"{self.cluster.name}_collected:{DATA}",
@@ -89,7 +88,7 @@ class Test:
 
 
 def run(base_image, before_teardown):
-    """The exit code. `before_teardown` is called when nothing may interrupt any more."""
+    """Returns the exit code. Calls `before_teardown` before it stops the cluster, which nothing may interrupt."""
     cluster = project.Project(f"trunkline-test-{os.getpid()}", base_image, {**PORTS, "COLLECTORS_FLAGS": LOAD})
     test = Test(cluster)
     passed = False

@@ -1,9 +1,9 @@
-"""A Docker engine to work with: the one that runs, else one of our own.
+"""Finds a running Docker engine, or starts one of our own.
 
-Ours keeps to itself, so that starting and stopping it leaves the machine as it was: its own socket and data, no default
-bridge, and no firewall rule (rules switch connection tracking on for the whole machine, which every benchmark feels).
-It needs no rules: containers reach each other over their bridge, published ports go through Docker's user-space proxy,
-and images are built in the host's network.
+Starting and stopping ours leaves the machine as it was: it has its own socket and data, no default bridge, and no firewall
+rule (rules switch on connection tracking for the whole machine, which distorts every benchmark). It needs no rules:
+containers reach each other over their bridge, published ports go through Docker's user-space proxy, and images are built
+in the host's network.
 """
 
 import os
@@ -25,12 +25,12 @@ class EngineError(Exception):
 
 
 def answers():
-    """Whether an engine answers where DOCKER_HOST, or its absence, points to."""
+    """Returns whether an engine answers at DOCKER_HOST, or at the default address if that is unset."""
     return subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def our_pid():
-    """The process id of our engine, None when it does not run."""
+    """Returns the process id of our engine, or None if it does not run."""
     try:
         with open(PID_FILE) as file:
             pid = int(file.read())
@@ -41,7 +41,7 @@ def our_pid():
 
 
 def use():
-    """Points this process at an engine that runs; False when there is none."""
+    """Points this process at a running engine. Returns False if there is none."""
     if answers():
         return True
     if not our_pid():
@@ -62,7 +62,7 @@ def start():
              "--exec-root", RUN, "--bridge=none", "--iptables=false", "--ip6tables=false",
              "--ip-forward=false", "--ip-masq=false"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True)  # a Ctrl-C is for us, who stop it last
+            start_new_session=True)  # a Ctrl-C must reach this process only, which stops the engine last
     os.environ["DOCKER_HOST"] = SOCKET
     try:
         wait_until_it_answers(process, log_path)
@@ -83,7 +83,7 @@ def wait_until_it_answers(process, log_path):
 
 
 def stop():
-    """Stops our engine if it runs; waits until it is gone. What it built stays for the next time."""
+    """Stops our engine if it runs, and waits for its end. Its images stay for the next time."""
     pid = our_pid()
     if not pid:
         return
@@ -94,7 +94,7 @@ def stop():
         time.sleep(0.1)
     if our_pid():
         raise EngineError(f"dockerd (process {pid}) does not stop; see {DATA}/engine.log")
-    # The one thing that an engine leaves behind.
+    # An engine leaves only this mount behind.
     subprocess.run(["umount", f"{RUN}/netns/default"], stderr=subprocess.DEVNULL)
     shutil.rmtree(RUN, ignore_errors=True)
 
@@ -103,4 +103,4 @@ def reap(pid):
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
-        pass  # started by an earlier run: not ours to wait for
+        pass  # started by an earlier run, so not a child of this process

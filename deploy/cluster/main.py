@@ -11,8 +11,8 @@ import project
 USAGE = """usage: compose up | down | test
 
 up    builds the images and starts the cluster; starts an engine of our own where none runs
-down  stops the cluster and forgets its data; stops the engine if `up` started it
-test  brings a cluster of its own up, breaks it under load, and takes it down; exit code 0: every check held
+down  stops the cluster and deletes its data; stops the engine if `up` started it
+test  starts a cluster of its own, breaks it under load, and stops it; exits with 0 if every check held
 """
 NAME = "trunkline"
 
@@ -25,13 +25,13 @@ def up():
     cluster.compose("up", "--detach", quiet=False)
     print("\nThe cluster runs, on 127.0.0.1: proxies on 9001 and 9002, the controller's gRPC on 7070, Prometheus on 9090.")
     if engine.our_pid():
-        print(f"Its engine is ours: export DOCKER_HOST={engine.SOCKET}")
+        print(f"It runs on an engine of its own; to use it: export DOCKER_HOST={engine.SOCKET}")
     return 0
 
 
 def down():
     if not engine.use():
-        print("no engine runs, so no cluster does")
+        print("no Docker engine runs, so there is no cluster to stop")
         return 0
     project.Project(NAME, base_image.PULLED).down()
     engine.stop()
@@ -52,7 +52,7 @@ def test():
 
 
 def ignore_signals():
-    """From here on everything is being taken down, and nothing may interrupt that."""
+    """Ignores signals while everything is being stopped, so that nothing interrupts that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

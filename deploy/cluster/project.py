@@ -1,4 +1,4 @@
-"""One running copy of compose.yaml, driven through whichever Compose the machine has."""
+"""Drives one running copy of compose.yaml through the Compose that the machine has."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def compose_command():
 
 
 class Project:
-    """Thread-safe: no state but what it was made with."""
+    """One Compose project. Thread-safe: it has no state that changes."""
 
     def __init__(self, name, base_image, settings=None):
         self.name = name
@@ -27,7 +27,7 @@ class Project:
         self._environment = {**os.environ, "TRUNKLINE_BASE": base_image, **(settings or {})}
 
     def compose(self, *arguments, quiet=True, profile=None):
-        """What the command printed; raises CommandFailed with all of it."""
+        """Returns the output of the command; raises CommandFailed with the output if it fails."""
         profiles = ["--profile", profile] if profile else []
         return self._run([*self._compose, *profiles, *arguments], quiet)
 
@@ -39,7 +39,7 @@ class Project:
         self.compose("build", quiet=quiet, profile=profile)
 
     def container(self, service):
-        """The id of a service's container, running or not."""
+        """Returns the id of a service's container, running or not."""
         ids = self.docker("ps", "--all", "--quiet", "--no-trunc",
                           "--filter", f"label=com.docker.compose.project={self.name}",
                           "--filter", f"label=com.docker.compose.service={service}").split()
@@ -48,7 +48,7 @@ class Project:
         return ids[0]
 
     def containers(self):
-        """Service -> what `docker inspect` says, of every container there is."""
+        """Returns {service: output of `docker inspect`} of every container."""
         ids = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}").split()
         details = json.loads(self.docker("inspect", *ids)) if ids else []
         return {item["Config"]["Labels"]["com.docker.compose.service"]: item for item in details}
@@ -57,14 +57,14 @@ class Project:
         return self.docker("exec", self.container(service), *command)
 
     def published(self, service, port):
-        """host:port where a service's port is reached; a restart can change it."""
+        """Returns the host:port at which a service's port is published; a restart can change it."""
         return self.docker("port", self.container(service), f"{port}/tcp").split()[0]
 
     def down(self):
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", str(STOP_SECONDS), profile="load")
 
     def left_behind(self):
-        """Containers, networks and volumes that still bear the project's name."""
+        """Returns the containers, networks and volumes that still belong to the project."""
         label = f"label=com.docker.compose.project={self.name}"
         return [f"{kind} {name}"
                 for kind, command in (("container", ["ps", "--all", "--format", "{{.Names}}"]),
@@ -82,7 +82,7 @@ class Project:
 
 
 def make_readable():
-    """Containers do not run as the files' owner: what is mounted must be readable whatever the checkout's umask was."""
+    """Makes mounted files readable for all, because containers do not run as their owner."""
     for folder in MOUNTED:
         for entry in os.scandir(os.path.join(FOLDER, folder)):
             os.chmod(entry.path, os.stat(entry.path).st_mode | 0o444)
