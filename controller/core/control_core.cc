@@ -24,7 +24,7 @@ void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
     if (stages == stages_.end()) continue;
     const std::string& id = old.key.endpoint_id;
     stages->second.limiter.Restore(id, old.weight);
-    // As the registry counts: one that never reported has not begun, and nothing was learned of it.
+    // The registry counts incarnations in the same way. Without a report there is nothing learned.
     const bool reported = !old.agent_boot_id.empty();
     stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.slow_start_seconds), now);
     if (reported) stages->second.model.Restore(id, old.capacity, old.theta);
@@ -52,7 +52,7 @@ bool ControlCore::Tick(MonotonicTime now) {
 void ControlCore::TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now) {
   std::vector<WeightedEndpoint> weighted;
   for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
-    // Proxies cannot reach it, so it takes no part.
+    // Proxies cannot reach an endpoint without an address.
     if (endpoint->address.empty()) continue;
     weighted.push_back({endpoint, stages.limiter.accepted(endpoint->key.endpoint_id)});
   }
@@ -102,7 +102,7 @@ std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const
       EndpointReason& reason = service.endpoints.emplace_back();
       reason.endpoint = *endpoint;
       if (endpoint->load.has_value()) reason.report_age = now - endpoint->reported_at;
-      // Endpoints may have gone or come since the last tick; the next one weighs the newcomers.
+      // Endpoints may have left or joined since the last tick; the next tick weighs the new ones.
       while (position < stages.proposed.size() &&
              stages.proposed[position].endpoint_id < endpoint->key.endpoint_id) {
         ++position;

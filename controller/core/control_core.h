@@ -1,11 +1,11 @@
-// The pure stages in their order, for all services: reports, operators' words and time in;
-// snapshots and reasons out.
+// Composes the pure stages for all services: turns load reports, operators' orders and time into
+// snapshots and explanations.
 //
 //   endpoint_registry -> load_model -> weight_policy -> weight_limiter -> snapshot_publisher
 //
-// The production control loop and a simulator drive this very object; it knows no thread, no socket
-// and no file. After a restart it starts from the stored state: the stored weights are published at
-// once and held until reports are back.
+// The control loop and the simulation tests drive the same object; it uses no threads, sockets or
+// files. After a restart it publishes the stored weights at once and keeps them until reports
+// arrive.
 //
 // Pure: takes `now`, reads no clock. Externally synchronized. Errors are those of EndpointRegistry.
 #pragma once
@@ -28,15 +28,15 @@
 
 namespace trunkline {
 
-// One endpoint with everything that made its weight; values of one tick.
+// One endpoint with every term of its weight, as of one tick.
 struct EndpointReason {
   RegisteredEndpoint endpoint;
   LoadEstimate load;
   ProposedWeight proposed;
-  // As published.
+  // The published weight.
   double weight = 0;
   double share = 0;
-  // Since the last report; unset: none yet.
+  // Time since the last report; unset before the first.
   std::optional<absl::Duration> report_age;
 };
 
@@ -48,10 +48,10 @@ struct ServiceReason {
   std::vector<EndpointReason> endpoints;
 };
 
-// Immutable once built: what queries answer from.
+// The state that queries are answered from. Immutable once built.
 struct ControllerView {
   std::shared_ptr<const ClusterSnapshot> snapshot;
-  // Oldest first, `snapshot` last: bases for deltas.
+  // Possible bases of deltas, oldest first; `snapshot` is the last.
   std::deque<std::shared_ptr<const ClusterSnapshot>> history;
   // Sorted by name.
   std::vector<ServiceReason> services;
@@ -64,24 +64,24 @@ class ControlCore {
     std::vector<ServiceSpec> services;
     absl::Duration report_interval = absl::Seconds(1);
     absl::Duration slow_start = absl::Seconds(30);
-    // Of the first snapshot.
+    // Id of the first snapshot.
     SnapshotVersion first;
     std::optional<StoredState> stored;
   };
 
-  // The first snapshot is published before this returns.
+  // Publishes the first snapshot.
   ControlCore(const Options& options, MonotonicTime now);
 
   EndpointRegistry& registry() { return registry_; }
   const EndpointRegistry& registry() const { return registry_; }
   const SnapshotPublisher& publisher() const { return publisher_; }
 
-  // Ages, learns, weighs, publishes. True: there is a new snapshot.
+  // Runs all stages. Returns true if it published a new snapshot.
   bool Tick(MonotonicTime now);
   void RiseAbove(const SnapshotVersion& seen) { publisher_.RiseAbove(seen); }
 
   std::shared_ptr<const ControllerView> View(MonotonicTime now) const;
-  // Without `orderly`, which only an orderly stop may say.
+  // Leaves `orderly` false; only an orderly stop sets it.
   StoredState Export() const;
 
  private:
@@ -91,7 +91,7 @@ class ControlCore {
     WeightPolicy policy;
     WeightLimiter limiter;
     std::vector<ProposedWeight> proposed;
-    // What the last snapshot says, for the once-a-second rule of capacities.
+    // As in the last snapshot; changes of capacities alone are published once per kPublishInterval.
     SnapshotService published;
     MonotonicTime described_at;
   };

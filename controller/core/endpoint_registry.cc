@@ -9,7 +9,7 @@
 namespace trunkline {
 namespace {
 
-// Names in an error message: enough to see the typing mistake, not a page.
+// An error lists this many names: enough to recognise a typing error.
 constexpr size_t kNamesInError = 20;
 
 template <typename Map>
@@ -53,8 +53,7 @@ void EndpointRegistry::Restore(const StoredState& stored, MonotonicTime now) {
     if (!specs_.contains(old.key.service) || size_ >= kMaxEndpoints) continue;
     RegisteredEndpoint* found = FindMutable(old.key);
     RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(old.key);
-    // Where it was last seen is nearer to the truth than what the configuration expected before it
-    // was seen.
+    // The last known address is more likely to be current than the configured one.
     const bool same_mode = old.mode == specs_.at(old.key.service).mode;
     if (!old.address.empty() && same_mode) endpoint.address = old.address;
     endpoint.agent_id = old.agent_id;
@@ -62,7 +61,8 @@ void EndpointRegistry::Restore(const StoredState& stored, MonotonicTime now) {
     endpoint.server_boot_id = old.server_boot_id;
     endpoint.cores = old.cores;
     if (endpoint.operator_capacity == 0) endpoint.operator_capacity = old.operator_capacity;
-    if (old.agent_boot_id.empty()) continue;  // it had never reported: still EXPECTED
+    if (old.agent_boot_id.empty())
+      continue;  // without a report before the restart, it is still EXPECTED
     endpoint.restored = true;
     endpoint.reported_at = now;
     endpoint.state = EndpointCondition::kStale;
@@ -74,7 +74,7 @@ absl::Status EndpointRegistry::CheckAnnouncement(const AnnouncedAgent& agent) co
   if (agent.endpoints.empty() || agent.endpoints.size() > kMaxEndpointsPerAgent) {
     return absl::InvalidArgumentError(
         absl::StrCat("announcement.endpoints of agent ", agent.agent_id, ": expected 1 to ",
-                     kMaxEndpointsPerAgent, ", got ", agent.endpoints.size()));
+                     kMaxEndpointsPerAgent, "; got ", agent.endpoints.size()));
   }
   size_t added = 0;
   for (const AnnouncedEndpoint& announced : agent.endpoints) {
@@ -142,7 +142,7 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
   if (endpoint.agent_id != agent.agent_id || endpoint.agent_boot_id != agent.boot_id) {
     BeginIncarnation(endpoint);
   }
-  // An agent that knows no such address of its server leaves the configured one.
+  // Without an address from the agent, the configured one stays.
   const bool by_trunk = specs_.at(announced.key.service).mode == ForwardingMode::kTunnel;
   const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
   if (!address.empty() && endpoint.address != address) {
@@ -181,7 +181,7 @@ absl::StatusOr<EndpointRegistry::Verdict> EndpointRegistry::Report(
   agent.seq = seq;
   for (const ReportedLoad& load : loads) {
     RegisteredEndpoint* endpoint = FindMutable(load.key);
-    // Another agent took it over while this one was silent.
+    // Another agent took the endpoint over while this one was silent.
     if (endpoint == nullptr || endpoint->agent_id != named->second) continue;
     TakeLoad(*endpoint, load, now);
   }
@@ -297,8 +297,7 @@ void EndpointRegistry::AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) c
   if (!endpoint.load.has_value() && !endpoint.restored) return;
   const absl::Duration silent = now - endpoint.reported_at;
   if (silent > report_interval_ * kStaleIntervals) {
-    // What the file restored was silent because the controller was away: its first report is
-    // believed.
+    // A restored endpoint was silent only because the controller was down, so one report suffices.
     if (endpoint.state == EndpointCondition::kFresh) endpoint.reports_needed = kReportsToReturn;
     endpoint.state = silent > report_interval_ * kExpiredIntervals ? EndpointCondition::kExpired
                                                                    : EndpointCondition::kStale;

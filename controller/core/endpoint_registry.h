@@ -1,21 +1,19 @@
-// Who exists, who speaks for it, and how long ago it was heard: reports and time in, endpoint
-// states out.
+// Keeps the endpoints of all services, the agent of each, and the age of its last report.
 //
-// It decides nothing about weights and nothing about liveness: a silent endpoint becomes STALE,
-// then EXPIRED, and stays known, because an agent that lost its way to the controller says nothing
-// about the server behind it. Only an orderly leave (or a day of silence of an endpoint that nobody
-// configured) takes an endpoint out.
+// Silence does not remove an endpoint: it becomes STALE, then EXPIRED, because an agent without a
+// connection to the controller says nothing about its server. Only an orderly leave removes an
+// endpoint, or a day of silence if it is not in the configuration.
 //
 //   EXPECTED --report--> FRESH --3 intervals--> STALE --10 intervals--> EXPIRED
 //                          ^------- 3 reports in a row (1 after a start) -----'
 //
-// An endpoint belongs to the agent that announced it; another agent gets it only once the holder
-// fell silent. A new boot id, a new server process or a server that became reachable again begins a
-// new incarnation: what was learned about how it does now is void, what was learned about its
-// capacity is not.
+// An endpoint belongs to the agent that announced it; another agent can take it over only after the
+// owner has fallen silent. A new boot id, a new server process or a server that is reachable again
+// begins a new incarnation, which drops the correction for current load but keeps the learned
+// capacity.
 //
-// Pure: takes `now`, reads no clock. Externally synchronized (the control loop). Errors are
-// absl::Status that name the field, the value and what is known instead.
+// Pure: takes `now`, reads no clock. Externally synchronized (by the control loop). Errors name the
+// field, the value and the known alternatives.
 #pragma once
 
 #include <cstdint>
@@ -35,34 +33,34 @@ namespace trunkline {
 
 enum class EndpointCondition { kExpected, kFresh, kStale, kExpired };
 
-// One stream of one agent; never reused within a process.
+// Identifies one stream of one agent; not reused within a process.
 using AgentSession = uint64_t;
 constexpr AgentSession kNoSession = 0;
 
 struct RegisteredEndpoint {
   EndpointKey key;
   EndpointCondition state = EndpointCondition::kExpected;
-  // host:port of the agent's trunk port or, by the service's mode, of the server; empty: nobody
-  // said yet, so proxies are not told of it.
+  // host:port of the agent's trunk port or, depending on the service's mode, of the server. Empty
+  // while unknown; proxies do not get such an endpoint.
   std::string address;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;
-  // The operator's relative capacity (configuration before announcement); 0: none given.
+  // Relative capacity from the configuration, else from the announcement; 0 if neither has one.
   double operator_capacity = 0;
   double cores = 0;
-  // In the configuration: it stays known when its agent leaves.
+  // The configuration names the endpoint, so it stays known when its agent leaves.
   bool configured = false;
   bool draining = false;
   std::optional<double> pin;
-  // The newest accepted report and when it came; unset: none in this incarnation of the controller.
+  // The last accepted report; unset before the first one since the start of the controller.
   std::optional<ReportedLoad> load;
   MonotonicTime reported_at;
-  // Grows with each accepted report: the load model uses each once.
+  // Grows with each accepted report, so that the load model uses each report once.
   uint64_t report_serial = 0;
   // Grows with each start of agent or server.
   uint64_t incarnation = 0;
-  // From the state file, no report since.
+  // From the state file, without a report since.
   bool restored = false;
   int reports_in_row = 0;
   int reports_needed = 1;
@@ -70,55 +68,55 @@ struct RegisteredEndpoint {
 
 class EndpointRegistry {
  public:
-  // In report intervals since the last report.
+  // Age of the last report in report intervals.
   static constexpr int kStaleIntervals = 3;
   static constexpr int kExpiredIntervals = 10;
-  // A silent endpoint that speaks again must do so this often before it is believed.
+  // An endpoint is fresh again after this many reports in a row.
   static constexpr int kReportsToReturn = 3;
-  // Twice the fleet that one controller is built for (10,000 agents); a flood of made-up ids ends
-  // here.
+  // Twice the fleet that one controller is built for (10,000 agents). Bounds a flood of invented
+  // ids.
   static constexpr size_t kMaxEndpoints = 20000;
   static constexpr size_t kMaxEndpointsPerAgent = 64;
-  // Drains and pins, present endpoints or not.
+  // Bounds the drains and pins, which may be for absent endpoints.
   static constexpr size_t kMaxAdminStates = 20000;
-  // An endpoint nobody configured and nobody heard of for this long was taken away without a word.
+  // An endpoint that is not in the configuration is removed after this much silence.
   static constexpr absl::Duration kForgetAfter = absl::Hours(24);
 
   EndpointRegistry(const std::vector<ServiceSpec>& services, absl::Duration report_interval);
 
-  // Takes over what the state file knows of services that are still configured. Those endpoints are
-  // STALE from `now` on.
+  // Restores the endpoints, drains and pins of services that are still configured. The endpoints
+  // are STALE from `now` on.
   void Restore(const StoredState& stored, MonotonicTime now);
 
   struct Announced {
-    // The stream that this one replaces; to be ended with ABORTED.
+    // The stream that this one replaces; the caller ends it with ABORTED.
     AgentSession replaced = kNoSession;
   };
   absl::StatusOr<Announced> Announce(AgentSession session, const AnnouncedAgent& agent,
                                      MonotonicTime now);
 
   enum class Verdict { kAccepted, kOldSequence, kUnknownSession };
-  // INVALID_ARGUMENT: an endpoint that the session did not announce.
+  // Returns INVALID_ARGUMENT if the session did not announce one of the endpoints.
   absl::StatusOr<Verdict> Report(AgentSession session, uint64_t seq,
                                  const std::vector<ReportedLoad>& loads, MonotonicTime now);
 
-  // Orderly: the agent's endpoints go at once (configured ones with an address wait as EXPECTED).
-  // The agent's id; empty: the session is not, or no longer, an agent's.
+  // Removes the agent's endpoints at once; configured ones with an address become EXPECTED. Returns
+  // the agent's id, or an empty string if the session belongs to no agent.
   std::string Leave(AgentSession session);
-  // Anything else: the endpoints age.
+  // Ends the session without an orderly leave; its endpoints age.
   void Disconnect(AgentSession session);
 
-  // NOT_FOUND names the endpoints or services that exist.
+  // Both return NOT_FOUND with the known endpoints or services.
   absl::Status SetDraining(const EndpointKey& key, bool draining);
   absl::Status SetPin(const EndpointKey& key, std::optional<double> pin);
 
   void Age(MonotonicTime now);
 
-  // Sorted by endpoint id; valid until the next call that is not const. Empty for an unknown
-  // service.
+  // Returns the endpoints sorted by id, or none for an unknown service. The pointers are valid
+  // until the next non-const call.
   std::vector<const RegisteredEndpoint*> EndpointsOf(const std::string& service) const;
   absl::StatusOr<const RegisteredEndpoint*> Find(const EndpointKey& key) const;
-  // Endpoints of a live session, for its directives.
+  // Returns the endpoints of a live session, for the orders to its agent.
   std::vector<const RegisteredEndpoint*> EndpointsOfSession(AgentSession session) const;
   // Grows when membership, an address or an administrative state changes.
   uint64_t generation() const { return generation_; }

@@ -9,7 +9,7 @@
 namespace trunkline {
 namespace {
 
-// 0: there are none.
+// Returns 0 for an empty list.
 double Median(std::vector<double> values) {
   if (values.empty()) return 0;
   auto middle = values.begin() + values.size() / 2;
@@ -97,8 +97,8 @@ void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
   }
 }
 
-// What was learned for a core holds; how the server does now was measured against the old ones. An
-// operator's word on capacity does not mean cores.
+// Keeps the learned capacity per core and drops theta, which was measured with the old cores. An
+// operator's figure does not depend on cores.
 void LoadModel::FollowCores(const RegisteredEndpoint& endpoint, Entry& entry) {
   if (endpoint.cores <= 0) return;
   const double before = std::exchange(entry.cores, endpoint.cores);
@@ -111,7 +111,7 @@ void LoadModel::FollowCores(const RegisteredEndpoint& endpoint, Entry& entry) {
 bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {
   auto entry = entries_.find(endpoint.key.endpoint_id);
   if (entry == entries_.end()) return true;
-  // A guess gives way as soon as its agent says something better.
+  // A guess gives way to the first figure of the operator or agent.
   return !entry->second.learned &&
          entry->second.estimate.capacity_source == CapacitySource::kMedian;
 }
@@ -159,7 +159,7 @@ bool LoadModel::RecallDeparted(const std::string& endpoint_id, LoadEstimate& est
 
 void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
                               LoadEstimate& estimate) {
-  // The very first has capacity 1, whatever its unit; those after it are read in its units.
+  // The first endpoint has capacity 1, whatever its unit; later ones are converted to its units.
   const bool first = units.median == 0;
   const bool by_operator = endpoint.operator_capacity > 0 && (first || units.per_operator_unit > 0);
   const bool by_cores = endpoint.cores > 0 && (first || units.per_core > 0);
@@ -221,17 +221,17 @@ void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, Mon
   const double percent = 100 * silent / all;
   service_.freeze_reason =
       restored ? absl::StrFormat(
-                     "weights held since the controller's restart: reports of %.0f %% of the "
-                     "capacity are not back yet",
+                     "weights frozen since the controller's restart: %.0f %% of the capacity has "
+                     "not reported yet",
                      percent)
                : absl::StrFormat(
-                     "weights frozen: %.0f %% of the capacity has not reported for 3 intervals, "
-                     "which looks like a fault between the agents and the controller",
-                     percent);
+                     "weights frozen: %.0f %% of the capacity has not reported for %d intervals, "
+                     "which suggests a fault between the agents and the controller",
+                     percent, EndpointRegistry::kStaleIntervals);
 }
 
 void LoadModel::UseReport(const RegisteredEndpoint& endpoint, Entry& entry) {
-  // A report speaks for the time since the one before, but not for a silence.
+  // A report covers the time since the previous one, but not a silence.
   const absl::Duration dt = entry.report_used_at.has_value()
                                 ? std::min(endpoint.reported_at - *entry.report_used_at,
                                            report_interval_ * EndpointRegistry::kStaleIntervals)
@@ -262,7 +262,7 @@ void LoadModel::Observe(absl::Duration dt, Entry& entry) {
   LoadEstimate& estimate = entry.estimate;
   estimate.effective_utilization = estimate.utilization + estimate.error_share;
   const double k = service_.work_per_capacity;
-  // No work anywhere says nothing about anyone.
+  // Without traffic there is no signal, so expected equals observed.
   estimate.expected_utilization =
       k > 0 ? estimate.work / (estimate.capacity * k) : estimate.effective_utilization;
   estimate.observed = std::clamp(std::log((estimate.expected_utilization + kNoiseUtilization) /
@@ -287,7 +287,7 @@ void LoadModel::Normalise() {
     entry.estimate.capacity =
         std::clamp(entry.estimate.capacity / mean, kMinCapacity, kMaxCapacity);
   }
-  // Those that left keep their relation to those that stay.
+  // Endpoints that left keep their ratio to those that stay.
   for (auto& [id, capacity] : departed_) {
     capacity = std::clamp(capacity / mean, kMinCapacity, kMaxCapacity);
   }

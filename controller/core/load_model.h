@@ -1,19 +1,17 @@
-// What each endpoint of one service can do, estimated from what it did: states and time in,
-// smoothed load out.
+// Estimates the capacity of each endpoint of one service from its reported work and utilization.
 //
-// Utilization alone is a bad guide: a weight that follows idle per cent is a loop whose gain grows
-// without bound as the server fills, and it rings. Work over utilization *measures capacity*,
-// whatever the weights were, so it hardly minds delay. The model splits that measurement in two: P,
-// learned slowly and kept for good (how big the server is), and theta, learned in seconds and
-// forgotten on restart (how it does now). docs/weights.md has the derivation and a worked example.
+// A weight that follows idle CPU is a control loop whose gain grows without bound as the server
+// fills, so it oscillates. Work over utilization instead measures capacity, whatever the weights
+// were, and tolerates delay. The model splits the measurement into P, the size of the server, which
+// it learns slowly and keeps, and theta, the correction for current load, which it learns within
+// seconds and drops on a restart. docs/weights.md has the derivation and a worked example.
 //
-// It does not decide a weight, knows no bounds between endpoints and no administrative state except
-// that a draining endpoint holds no capacity. More than half of the capacity silent at once says
-// more about the controller's network than about the servers: then it freezes everything and says
-// so, for a while.
+// The model decides no weights and compares no bounds. If more than half of a service's capacity
+// stops reporting at once, the controller's network is a likelier cause than the servers, so the
+// model freezes all estimates for a limited time.
 //
-// Pure; one object a service; externally synchronized (the control loop). Cannot fail: reports were
-// validated before.
+// Pure; one object per service; externally synchronized (by the control loop). Has no errors,
+// because its input is validated.
 #pragma once
 
 #include <deque>
@@ -27,19 +25,19 @@
 
 namespace trunkline {
 
-// The largest of the report's resource shares.
+// Returns the largest utilization among the report's resources.
 double Utilization(const ReportedLoad& load);
 
-// Work a second in streams: those that ended well, and their bytes at kBytesPerStream a stream. A
-// tunnel sees no requests, so long streams count by what they carried. Moving 64 KiB costs about
-// the CPU of opening and closing a connection (some tens of microseconds), so neither kind of
+// Returns the work per second in streams: streams that ended well, plus bytes at kBytesPerStream.
+// A tunnel sees no requests, so long streams count by their bytes. Moving 64 KiB costs about as
+// much CPU time as opening and closing a connection (some tens of microseconds), so neither kind of
 // traffic hides the other. Only the ratio between a service's endpoints matters.
 constexpr double kBytesPerStream = 64 * 1024;
 double Work(const ReportedLoad& load);
 
 enum class CapacitySource { kOperator, kCores, kMedian, kStored };
 
-// The terms of docs/weights.md for one endpoint, as of its last report used.
+// The terms of docs/weights.md for one endpoint, as of the last report that the model used.
 struct LoadEstimate {
   double utilization = 0;            // u
   double effective_utilization = 0;  // u_eff
@@ -55,12 +53,12 @@ struct LoadEstimate {
 struct ServiceLoad {
   double work_per_capacity = 0;  // k
   double mean_utilization = 0;   // ubar
-  // Set: nothing moves, and why.
+  // Why the estimates are frozen; empty if they are not.
   std::string freeze_reason;
   bool frozen() const { return !freeze_reason.empty(); }
 };
 
-// An endpoint and the weight that proxies use for it now.
+// An endpoint and its published weight.
 struct WeightedEndpoint {
   const RegisteredEndpoint* endpoint;
   double weight;
@@ -68,33 +66,32 @@ struct WeightedEndpoint {
 
 class LoadModel {
  public:
-  // Utilization that is noise; low load falls back to P.
+  // Added to utilizations, so that the noise of an idle server does not move theta.
   static constexpr double kNoiseUtilization = 0.03;
-  // No single report claims more than 20 times faster or slower.
+  // Bounds one observation to 20 times faster or slower.
   static constexpr double kMaxObservation = 2.995732273553991;  // ln 20
   static constexpr double kMaxAlpha = 0.5;
   static constexpr absl::Duration kSmoothing = absl::Seconds(3);
   static constexpr double kDeadband = 0.01;
-  // One step: halve at most, rise by a quarter at most.
+  // One step at most halves the weight or raises it by a quarter.
   static constexpr double kMaxFall = -0.6931471805599453;  // ln 0.5
   static constexpr double kMaxRise = 0.22314355131420976;  // ln 1.25
-  // Above this utilization a second moves 1 % of theta into P.
+  // Above this utilization, 1 % of theta moves into P per second.
   static constexpr double kLearnAbove = 0.3;
   static constexpr double kLearnPerSecond = 0.01;
-  // An error share is believed from this many events on, and for this long.
+  // An error share needs this many events, and expires after kErrorMemory.
   static constexpr double kMinErrorEvents = 20;
   static constexpr absl::Duration kErrorMemory = absl::Seconds(30);
   static constexpr absl::Duration kExpiredHalfLife = absl::Seconds(30);
-  // Capacity stays within these multiples of the mean, so that a broken sensor cannot drive it to
-  // zero.
+  // Bounds on capacity relative to the mean, so that a broken sensor cannot drive it to zero.
   static constexpr double kMinCapacity = 0.001;
   static constexpr double kMaxCapacity = 1000;
-  // Silent for longer than expiry plus this: the loss is permanent, the rest may move again.
+  // An endpoint that is silent for this long after expiry counts as lost, which ends the freeze.
   static constexpr absl::Duration kFreezeAtMost = absl::Minutes(5);
-  // The same for endpoints of the state file: agents are back within their reconnect backoff or not
-  // at all.
+  // The same for endpoints of the state file, whose agents return within their reconnect backoff or
+  // not at all.
   static constexpr absl::Duration kRestartGrace = absl::Seconds(5);
-  // Endpoints that left and may come back; the oldest is forgotten first.
+  // Endpoints that left and may return; the model forgets the oldest first.
   static constexpr size_t kMaxDeparted = 1024;
 
   explicit LoadModel(absl::Duration report_interval) : report_interval_(report_interval) {}
@@ -105,7 +102,7 @@ class LoadModel {
   void Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
 
   const ServiceLoad& service() const { return service_; }
-  // Of an endpoint of the last Tick.
+  // The endpoint must have been in the last Tick.
   const LoadEstimate& estimate(const std::string& endpoint_id) const {
     return entries_.at(endpoint_id).estimate;
   }
@@ -115,7 +112,7 @@ class LoadModel {
   struct Entry {
     LoadEstimate estimate;
     bool learned = false;
-    // As last seen; 0: never.
+    // The last reported cores; 0 before the first report of them.
     double cores = 0;
     uint64_t incarnation = 0;
     uint64_t report_serial = 0;
@@ -127,8 +124,8 @@ class LoadModel {
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  // How much capacity an operator's unit, a core or any endpoint has, as the known ones taught; 0:
-  // not known.
+  // Median capacity per unit of an operator's figure, per core and per endpoint, over the known
+  // endpoints; 0 if unknown.
   struct CapacityUnits {
     double per_operator_unit = 0;
     double per_core = 0;
@@ -137,7 +134,8 @@ class LoadModel {
   CapacityUnits MeasureUnits(const std::vector<WeightedEndpoint>& endpoints) const;
   bool NeedsCapacity(const RegisteredEndpoint& endpoint) const;
   void StartCapacities(const std::vector<WeightedEndpoint>& endpoints);
-  // Another limit, or the first true one of a server that started after its agent.
+  // Scales the capacity when the cores change, or when a server that started after its agent first
+  // reports them.
   static void FollowCores(const RegisteredEndpoint& endpoint, Entry& entry);
   static void StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
                             LoadEstimate& estimate);

@@ -1,9 +1,9 @@
-// What an agent says, as plain values: the controller's pure stages read these and never a protobuf
-// message.
+// Load reports and announcements as plain values, so that the controller's pure stages do not
+// depend on protobuf.
 //
-// wire.h turns the messages into these and is the one place that validates them, so every number
-// here is finite and not negative. Immutable values; no owner, no errors. Rates are per second,
-// shares are 0..1 (above 1: overrun).
+// controller/wire/report.h validates the messages and converts them, so every number here is finite
+// and not negative. Rates are per second. Utilizations are 0 to 1, and above 1 while a limit is
+// exceeded.
 #pragma once
 
 #include <compare>
@@ -13,7 +13,7 @@
 
 namespace trunkline {
 
-// Names one endpoint of one service.
+// Identifies one endpoint of one service.
 struct EndpointKey {
   std::string service;
   std::string endpoint_id;
@@ -22,7 +22,7 @@ struct EndpointKey {
   friend auto operator<=>(const EndpointKey&, const EndpointKey&) = default;
 };
 
-// Full state of one endpoint at one moment.
+// The full state of one endpoint at one moment.
 struct ReportedLoad {
   EndpointKey key;
   double cpu_utilization = 0;
@@ -35,33 +35,33 @@ struct ReportedLoad {
   uint32_t active_streams = 0;
   double successes_per_second = 0;
   double errors_per_second = 0;
-  // The largest of the application's own metrics and its name; empty: it gives none.
+  // The largest of the application's own metrics, and its name; the name is empty if there is none.
   double named_utilization = 0;
   std::string named_metric;
-  // The local server takes connections.
+  // The local server accepts connections.
   bool reachable = true;
-  // Empty: unknown.
+  // Empty if unknown.
   std::string server_boot_id;
-  // 0: as before.
+  // 0 if the report does not repeat it; the previous value applies.
   double cores = 0;
 };
 
 struct AnnouncedEndpoint {
   EndpointKey key;
-  // Relative capacity in the operator's words; 0: none given.
+  // Relative capacity that the operator assigns; 0 if none.
   double capacity_hint = 0;
   double cores = 0;
   std::string server_boot_id;
-  // host:port at which proxies reach the server itself; empty: they cannot.
+  // host:port at which proxies reach the server itself; empty if they cannot.
   std::string server_address;
 };
 
 struct AnnouncedAgent {
   std::string agent_id;
-  // New at each start of the agent.
+  // Changes at each start of the agent.
   std::string boot_id;
   std::string version;
-  // host:port at which trunks end.
+  // host:port of the agent's trunk port.
   std::string trunk_address;
   std::vector<AnnouncedEndpoint> endpoints;
 };

@@ -1,9 +1,9 @@
-// The proxies that are or were here lately, and what they say of the traffic they carry: for
-// operators and metrics.
+// Records the proxies and their traffic reports, for operators and metrics; weights do not depend
+// on it.
 //
-// It steers nothing. A proxy stays listed for kKeepAfterDisconnect, so that one that just vanished
-// is seen as such. Thread-safe; takes `now`. Bounded by kMaxProxies: the longest gone makes room,
-// and when all are connected a new one is not listed.
+// A proxy stays listed for kKeepAfterDisconnect after its stream ends, so that operators see its
+// loss. The table holds up to kMaxProxies: a new proxy replaces the one that has been gone longest,
+// and is not listed if all are connected. Thread-safe; takes `now`.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ struct ProxyTraffic {
     bool ejected = false;
   };
   std::vector<Endpoint> endpoints;
-  // Why services have no listener there; empty: they have.
+  // Services whose listeners the proxy cannot open, with the reasons; empty if it can open all.
   std::string listeners_missing;
 };
 
@@ -39,23 +39,23 @@ struct ProxyRecord {
   uint32_t workers = 0;
   bool connected = false;
   SnapshotVersion acked;
-  // Of its last NACK; empty after the next ACK.
+  // The error of the last NACK; empty after the next ACK.
   std::string last_error;
   MonotonicTime last_seen;
   ProxyTraffic traffic;
 };
 
-// What the proxies together say of one endpoint.
+// The reports of all proxies about one endpoint.
 struct EndpointVerdict {
-  uint64_t errors = 0;  // since the controller's start
-  int ejected_by = 0;   // connected proxies
+  uint64_t errors = 0;  // since the start of the controller
+  int ejected_by = 0;   // number of connected proxies that eject it
 };
 
 class ProxyTable {
  public:
   static constexpr size_t kMaxProxies = 1000;
   static constexpr absl::Duration kKeepAfterDisconnect = absl::Minutes(5);
-  // Endpoints whose errors are summed; as many as the registry holds.
+  // Bounds the endpoints with error counts; equals the limit of the registry.
   static constexpr size_t kMaxEndpoints = 20000;
 
   void Connect(const std::string& proxy_id, const std::string& version, uint32_t workers,
@@ -65,7 +65,7 @@ class ProxyTable {
              MonotonicTime now);
   void Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now);
 
-  // Sorted by id, without those gone for long.
+  // Returns the proxies sorted by id.
   std::vector<ProxyRecord> List(MonotonicTime now);
   std::map<EndpointKey, EndpointVerdict> Verdicts() const;
   size_t connected() const;

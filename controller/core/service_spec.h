@@ -1,5 +1,5 @@
-// What the operator configured of one service, as plain values for the pure stages (wire.h reads
-// them from the configuration message). Immutable after the start of the controller.
+// The configuration of one service as plain values for the pure stages; controller/wire/config.h
+// reads them from the configuration message. Immutable after the start of the controller.
 #pragma once
 
 #include <cstdint>
@@ -15,17 +15,17 @@ namespace trunkline {
 
 enum class PolicyKind { kAdaptive, kStatic, kRoundRobin };
 
-// Unset: the proxy's default.
+// The proxy's default applies to an unset limit, and to max_clients 0.
 struct FlowLimitSpec {
   std::optional<absl::Duration> connect_timeout;
   std::optional<absl::Duration> idle_timeout;
   std::optional<absl::Duration> first_byte_timeout;
   uint32_t max_clients = 0;
-  uint32_t max_clients_per_source = 0;  // 0: no limit
+  uint32_t max_clients_per_source = 0;  // 0 for no limit
   friend bool operator==(const FlowLimitSpec&, const FlowLimitSpec&) = default;
 };
 
-// Whom proxies take for the client, and whether its server hears of it.
+// How proxies learn a client's address, and how the servers do.
 struct ProxyProtocolSpec {
   bool accept = false;
   ProxyVersion send = ProxyVersion::kNone;
@@ -34,9 +34,9 @@ struct ProxyProtocolSpec {
 
 struct EndpointHintSpec {
   std::string endpoint_id;
-  // The operator's relative capacity; 0: none given.
+  // Relative capacity that the operator assigns; 0 if none.
   double weight = 0;
-  // Empty: known only once its agent announces it.
+  // Empty if only its agent knows the address.
   std::string address;
 };
 
@@ -46,8 +46,8 @@ struct ServiceSpec {
   ForwardingMode mode = ForwardingMode::kTunnel;
   PolicyKind policy = PolicyKind::kAdaptive;
   FlowLimitSpec limits;
-  // The message of that name, serialized: the controller passes it on and reads nothing in it.
-  // Empty but in mode kMessage.
+  // The serialized MessageOptions, which the controller passes on without reading them. Empty in
+  // modes other than kMessage.
   std::string message_options;
   ProxyProtocolSpec proxy_protocol;
   std::vector<EndpointHintSpec> endpoints;

@@ -74,7 +74,7 @@ void SnapshotPublisher::RiseAbove(const SnapshotVersion& seen) {
   if (current_ == nullptr || seen <= current_->id) return;
   auto snapshot = std::make_shared<ClusterSnapshot>(*current_);
   snapshot->id = next_ = {seen.epoch + 1, 1};
-  // Deltas never cross an epoch.
+  // A delta does not cross epochs.
   history_.clear();
   Keep(std::move(snapshot));
 }

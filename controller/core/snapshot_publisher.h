@@ -1,13 +1,11 @@
-// The newest immutable description of everything that proxies need, versioned, and the way from an
-// older one.
+// Publishes versioned snapshots of everything that proxies need, and computes deltas between them.
 //
-// A version exists only where the content differs from the version before: a proxy that holds the
-// newest version needs nothing, and an idle cluster sends nothing. The last few versions are kept
-// so that a proxy that missed some gets what changed; one that missed more gets everything. There
-// is no queue of versions to anyone: the latest wins.
+// Each version differs in content from the previous one, so an idle cluster sends nothing. The
+// publisher keeps the last few versions as bases for deltas; a proxy with an older version gets the
+// whole snapshot. No versions are queued: the newest replaces all earlier ones.
 //
-// Pure; the publisher is externally synchronized (the control loop); snapshots are immutable and
-// shared. Cannot fail.
+// Pure. The publisher is externally synchronized (by the control loop); snapshots are immutable and
+// shared. Has no errors.
 #pragma once
 
 #include <compare>
@@ -43,7 +41,7 @@ struct SnapshotService {
   ForwardingMode mode = ForwardingMode::kTunnel;
   std::string listen;
   FlowLimitSpec limits;
-  std::string message_options;  // see ServiceSpec
+  std::string message_options;  // as in ServiceSpec
   ProxyProtocolSpec proxy_protocol;
   // Sorted by endpoint id.
   std::vector<SnapshotEndpoint> endpoints;
@@ -52,7 +50,7 @@ struct SnapshotService {
 
 struct ClusterSnapshot {
   SnapshotVersion id;
-  // Sorted by name; shared with earlier snapshots where nothing changed.
+  // Sorted by name; unchanged services are shared with earlier snapshots.
   std::vector<std::shared_ptr<const SnapshotService>> services;
 };
 
@@ -64,33 +62,35 @@ struct ClusterDelta {
 };
 
 ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target);
-// nullopt: the delta does not begin where `base` stands.
+// Returns nullopt if `delta` is for another base.
 std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterDelta& delta);
 
-// The id of the first snapshot after a start. After an orderly stop the epoch goes on. After a
-// crash, proxies may hold versions that the state file does not know, so the epoch grows; without a
-// state file it is the wall clock's seconds, which is larger than any before.
+// Returns the id of the first snapshot after a start. After an orderly stop the epoch continues.
+// After a crash, proxies may hold versions that the state file does not know, so the epoch grows.
+// Without a state file it is the wall clock in seconds, which exceeds all earlier epochs.
 SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t unix_seconds);
 
 class SnapshotPublisher {
  public:
-  // Versions a proxy may be behind and still get a delta: some seconds of an unquiet cluster.
+  // A proxy that is at most this many versions behind gets a delta. Covers some seconds of a
+  // cluster with frequent changes.
   static constexpr size_t kHistory = 16;
 
   // The first snapshot published is (epoch, first_version).
   SnapshotPublisher(uint64_t epoch, uint64_t first_version)
       : next_{epoch, first_version == 0 ? 1 : first_version} {}
 
-  // `services` sorted by name. True: there is a new version.
+  // `services` must be sorted by name. Returns true if they make a new version.
   bool Publish(std::vector<SnapshotService> services);
 
-  // Proxies hold `seen`, which is newer than anything of ours: our state was lost and the clock
-  // that names epochs was set back. The current content is published again in an epoch above it.
+  // Publishes the current content again in an epoch above `seen`, if a proxy holds `seen` and it is
+  // newer than any version of this publisher. That happens when the state was lost and the clock
+  // was set back.
   void RiseAbove(const SnapshotVersion& seen);
 
   // Null before the first Publish.
   const std::shared_ptr<const ClusterSnapshot>& current() const { return current_; }
-  // Oldest first, the current one included.
+  // Oldest first; includes the current one.
   const std::deque<std::shared_ptr<const ClusterSnapshot>>& history() const { return history_; }
 
  private:

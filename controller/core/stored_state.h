@@ -1,9 +1,9 @@
-// What outlives a restart of the controller, as plain values.
+// The state that survives a restart of the controller, as plain values.
 //
-// The pure stages fill it and start from it; state_store.h keeps it in a file. It holds everything
-// that reports do not bring back by themselves: learned capacities, the operator's drains and pins,
-// and the weights last published, so that a restarted controller serves what proxies already hold.
-// Ages are not kept: a monotonic time means nothing in the next process.
+// The pure stages export it and start from it; controller/loop/state_store.h keeps it in a file. It
+// contains everything that load reports do not restore: learned capacities, drains and pins, and
+// the last published weights, so that a restarted controller serves the weights that proxies hold.
+// It contains no points in time, because a monotonic clock means nothing to the next process.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace trunkline {
 struct StoredEndpoint {
   EndpointKey key;
   std::string address;
-  // What the address is for.
+  // The forwarding mode that the address belongs to.
   ForwardingMode mode = ForwardingMode::kTunnel;
   std::string agent_id;
   std::string agent_boot_id;
@@ -30,7 +30,7 @@ struct StoredEndpoint {
   double capacity = 1;
   double theta = 0;
   double slow_start_seconds = 0;
-  // As last published.
+  // The last published weight.
   double weight = 0;
 };
 
@@ -40,7 +40,7 @@ struct StoredAdmin {
   std::optional<double> pin;
 };
 
-// Learned of an endpoint that left.
+// The learned capacity of an endpoint that left.
 struct StoredCapacity {
   EndpointKey key;
   double capacity = 1;
@@ -49,7 +49,7 @@ struct StoredCapacity {
 struct StoredState {
   uint64_t epoch = 0;
   uint64_t version = 0;
-  // Written by an orderly stop: `version` is the last that any proxy can have seen.
+  // An orderly stop wrote the state, so no proxy can hold a version above `version`.
   bool orderly = false;
   std::vector<StoredEndpoint> endpoints;
   std::vector<StoredAdmin> admin;

@@ -1,9 +1,9 @@
-// What one proxy gets next: nothing, "up to date", a delta or everything.
+// Decides the next response to one proxy: none, "up to date", a delta or the whole snapshot.
 //
-// The protocol's rules without its transport: the latest version only, the next only after the ACK
-// or NACK of the one before; after a NACK everything, but not before there is something newer than
-// what was refused, so that a proxy that refuses is not asked in a circle. Pure; externally
-// synchronized (its stream). Cannot fail.
+// Implements the rules of discovery.proto without the transport. It sends only the newest version,
+// and only after the ACK or NACK of the previous response. After a NACK it waits for a newer
+// version and sends it whole, so that a proxy does not refuse the same snapshot in a loop. Pure;
+// externally synchronized (by the stream). Has no errors.
 #pragma once
 
 #include <deque>
@@ -21,17 +21,18 @@ class Subscription {
   struct Response {
     Kind kind = Kind::kNothing;
     uint64_t nonce = 0;
-    // Of kDelta.
+    // Set for kDelta.
     SnapshotPtr base;
   };
   enum class AckVerdict { kApplied, kRefused, kIgnored };
 
-  // `have`: what the proxy says that it holds; zeros: nothing.
+  // `have` is the snapshot that the proxy holds; {0, 0} if none.
   explicit Subscription(SnapshotVersion have) : have_(have) {}
 
-  // What to send now; the response counts as sent. `history` holds `current`.
+  // Returns the response to send now and counts it as sent. `history` must contain `current`.
   Response Next(const SnapshotPtr& current, const std::deque<SnapshotPtr>& history);
-  // `have`: what the proxy holds after the response with `nonce`; `refused`: a NACK.
+  // `have` is the snapshot that the proxy holds after the response with `nonce`; `refused` is true
+  // for a NACK.
   AckVerdict OnAck(uint64_t nonce, SnapshotVersion have, bool refused);
 
   SnapshotVersion have() const { return have_; }
@@ -41,7 +42,7 @@ class Subscription {
   bool greeted_ = false;
   bool everything_ = false;
   uint64_t next_nonce_ = 1;
-  // 0: none outstanding.
+  // The nonce without an ACK or NACK yet; 0 if there is none.
   uint64_t outstanding_ = 0;
   SnapshotVersion sent_;
   SnapshotVersion refused_;

@@ -74,8 +74,8 @@ std::map<std::string, double> WeightLimiter::Normalise(
 void WeightLimiter::CapStale(const std::vector<ProposedWeight>& proposed,
                              std::map<std::string, double>& weights) const {
   std::set<std::string> capped;
-  // Each round caps at least one more, since the others' gain may lift another stale one over its
-  // cap.
+  // Each round caps at least one more endpoint, because the gain of the others may lift another
+  // stale endpoint above its cap.
   for (size_t round = 0; round < proposed.size(); ++round) {
     const size_t before = capped.size();
     for (const ProposedWeight& one : proposed) {
@@ -110,7 +110,7 @@ void WeightLimiter::HoldFrozen(const std::vector<ProposedWeight>& proposed,
   for (auto& [id, weight] : weights) {
     auto standing = standings_.find(id);
     const bool hold = standing != standings_.end() && standing->second == Standing::kNormal;
-    // A newcomer gets its proposed relation to those that are held.
+    // A new endpoint keeps its proposed ratio to the frozen ones.
     weight = hold ? accepted(id) : weight * held / proposed_of_held;
   }
 }

@@ -1,13 +1,13 @@
-// From proposed to accepted weights of one service: bounded, comparable, calm.
+// Turns the proposed weights of one service into accepted ones: bounded, normalised and free of
+// noise.
 //
-// A proposal may be wrong in ways that no model sees (a lying sensor, a unit mistake), so no
-// endpoint gets less than 1/50 of the mean, which keeps it observable, nor more than 10 times the
-// mean. The accepted weights of endpoints that take part have mean 1; a stale one is never raised,
-// and the others take what it would have gained. Quantising to three digits and the publish rule
-// keep proxies from being told about noise.
+// A proposal may be wrong in ways that no model detects, such as a broken sensor or a unit mistake.
+// So no endpoint gets less than 1/50 of the mean, which keeps it observable, nor more than 10 times
+// the mean. Accepted weights have mean 1 over the endpoints in normal service; a stale endpoint
+// does not rise, and the others share its gain. Rounding to three digits and the publish rule keep
+// noise from the proxies.
 //
-// It knows no load and no time constants of it. Pure; one object a service; externally synchronized
-// (the control loop). Cannot fail.
+// Pure; one object per service; externally synchronized (by the control loop). Has no errors.
 #pragma once
 
 #include <map>
@@ -21,19 +21,19 @@ namespace trunkline {
 
 class WeightLimiter {
  public:
-  // Times the mean.
+  // Multiples of the mean.
   static constexpr double kFloor = 0.02;
   static constexpr double kCeiling = 10;
-  // A change of some weight by more than this goes out at once ...
+  // A change of any weight by more than this ratio is published at once ...
   static constexpr double kPublishRatio = 0.02;
-  // ... and any other within this.
+  // ... and any other change within this time.
   static constexpr absl::Duration kPublishInterval = absl::Seconds(1);
 
-  // What is accepted before the first Tick: weights of the state file.
+  // Sets an accepted weight from the state file; call before the first Tick.
   void Restore(const std::string& endpoint_id, double weight);
 
-  // True: accepted() is not what it was. `frozen` keeps the weights of everyone who has one;
-  // administrative states, unreachable servers and newcomers count all the same.
+  // Returns true if accepted() changed. `frozen` keeps the existing weights of endpoints in normal
+  // service; administrative states, unreachable servers and new endpoints still take effect.
   bool Tick(const std::vector<ProposedWeight>& proposed, bool frozen, MonotonicTime now);
 
   const std::map<std::string, double>& accepted() const { return accepted_; }
@@ -41,13 +41,13 @@ class WeightLimiter {
     auto found = accepted_.find(endpoint_id);
     return found == accepted_.end() ? 0 : found->second;
   }
-  // The mean of the values proposed by those that take part, for `explain`; 0: none takes part.
+  // Mean of the proposals of the endpoints in normal service, for `explain`; 0 if there are none.
   double mean_proposed() const { return mean_proposed_; }
 
   static double Quantise(double weight);
 
  private:
-  // How an endpoint's weight comes about; a change of it is published at once.
+  // The rule that decides an endpoint's weight; a change of it is published at once.
   enum class Standing { kNormal, kUnreachable, kDraining, kPinned };
   static Standing StandingOf(const ProposedWeight& proposed);
 

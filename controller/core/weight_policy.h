@@ -1,16 +1,17 @@
-// From load to proposed weights: what each endpoint of one service should get, before any bound
-// between endpoints.
+// Proposes a weight for each endpoint of one service from its load, before weight_limiter.h applies
+// bounds between endpoints.
 //
-//   adaptive     P * exp(theta) * memory * ramp          static   the operator's figure * ramp
-//   round_robin  1 * ramp
+//   adaptive     P * exp(theta) * memory * slow_start
+//   static       the operator's figure * slow_start
+//   round_robin  1 * slow_start
 //
-// Memory is a barrier and not a term of load: half-full memory says nothing, nearly full memory
-// ends in a kill. A ramp protects a cold server (caches, connection pools, just-in-time compilers)
-// and advances only while the server keeps up; it is off when all are new, because then there is
-// nobody else to carry the load. Drains, pins and unreachable servers are passed on as such:
-// weight_limiter.h knows what they mean for the others.
+// Memory is a barrier, not a measure of load: half-full memory is harmless, and nearly full memory
+// ends with the server being killed. Slow start protects a cold server (caches, connection pools,
+// just-in-time compilers) and advances only while the server keeps up. It is off if all endpoints
+// are new, because no other endpoint could take the load. Drains, pins and unreachable servers pass
+// through to weight_limiter.h, which decides their effect on the other endpoints.
 //
-// Pure; one object a service; externally synchronized (the control loop). Cannot fail.
+// Pure; one object per service; externally synchronized (by the control loop). Has no errors.
 #pragma once
 
 #include <map>
@@ -26,27 +27,27 @@ namespace trunkline {
 
 struct ProposedWeight {
   std::string endpoint_id;
-  double base = 1;    // P*exp(theta), or what the policy says instead
-  double memory = 1;  // barrier factor
+  double base = 1;    // P*exp(theta), or the figure of another policy
+  double memory = 1;  // falls as the memory fills
   double slow_start = 1;
-  double value = 1;  // base * memory * ramp
-  // Administrative states; a drain wins over a pin.
+  double value = 1;  // base * memory * slow_start
+  // Administrative states; a drain overrides a pin.
   bool draining = false;
   std::optional<double> pin;
-  // The local server takes connections; if not, the floor.
+  // False if the agent cannot connect to the server, which gets the floor.
   bool reachable = true;
-  // False for a stale endpoint: nobody knows that it could take more.
+  // False for a stale endpoint, which may be unable to serve more.
   bool may_rise = true;
 };
 
 class WeightPolicy {
  public:
-  // Memory shares between which the factor falls from 1 to kMemoryFloor.
+  // Memory utilizations between which the factor falls from 1 to kMemoryFloor.
   static constexpr double kMemoryFree = 0.85;
   static constexpr double kMemoryFull = 0.97;
   static constexpr double kMemoryFloor = 0.05;
   static constexpr double kSlowStartFloor = 0.1;
-  // A ramping endpoint busier than the mean by this much waits.
+  // Slow start pauses while the endpoint is busier than the mean by this much.
   static constexpr double kSlowStartMargin = 0.1;
 
   WeightPolicy(PolicyKind kind, absl::Duration slow_start) : kind_(kind), slow_start_(slow_start) {}
@@ -64,14 +65,14 @@ class WeightPolicy {
   struct SlowStart {
     uint64_t incarnation = 0;
     absl::Duration progress;
-    // Time spent fresh in this incarnation.
+    // Time in state kFresh in this incarnation.
     absl::Duration age;
     MonotonicTime ticked_at;
     bool begun = false;
   };
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
-  // Has served for a whole slow_start, serves now and will go on.
+  // Returns true for an endpoint that has finished slow start, serves now and is not draining.
   bool Established(const RegisteredEndpoint& endpoint) const;
   void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
   double SlowStartFactor(const std::string& endpoint_id) const;

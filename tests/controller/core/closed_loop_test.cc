@@ -1,6 +1,6 @@
-// The loop closed over a fluid model of servers: arrivals split by the published weights,
-// utilization follows from true capacities that nobody tells the controller. Seeded noise; the real
-// ControlCore on virtual time.
+// Closes the loop between ControlCore and a fluid model of servers in virtual time: the published
+// weights split the arrivals, and utilization follows from true capacities that the controller does
+// not know. The noise is seeded.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,15 +15,15 @@ namespace {
 
 struct FluidServer {
   std::string id;
-  // Streams a second at full utilization.
+  // Streams per second at full utilization.
   double capacity;
-  // Share of its CPU that somebody else takes.
+  // Share of the CPU that other programs use.
   double stolen = 0;
 };
 
 struct Outcome {
-  // Over the last minute: the largest mean utilization over the mean of all, and the widest swing
-  // of one.
+  // Over the last minute: the largest mean utilization over the mean of all servers, and the widest
+  // swing of one server.
   double max_over_mean = 0;
   double swing = 0;
 };
@@ -44,7 +44,8 @@ class FluidCluster {
     }
   }
 
-  // `arrivals` streams a second for `seconds`; reports each second, ticks each half.
+  // Runs `seconds` with `arrivals` streams per second; reports every second, ticks every half
+  // second.
   Outcome Run(double arrivals, int seconds) {
     std::vector<std::vector<double>> seen(servers_.size());
     for (int half = 0; half < 2 * seconds; ++half) {
@@ -154,7 +155,7 @@ TEST_P(ClosedLoopTest, NoisyNeighbourIsEvaded) {
 }
 
 TEST_P(ClosedLoopTest, RoundRobinOverloadsTheSmallest) {
-  // What the model is for: the same servers, the same load, equal weights.
+  // The comparison: the same servers and load with equal weights.
   FluidCluster cluster(FourTwoOneOne(), PolicyKind::kRoundRobin, seed_);
   EXPECT_GT(cluster.Run(8000 * 0.45, 90).max_over_mean, 1.4);
 }

@@ -40,7 +40,7 @@ class ControlCoreTest : public testing::Test {
     }
     return nullptr;
   }
-  // "a" does twice the work of "b" for as much CPU, each second of [from, to).
+  // In each second of [from, to), "a" does twice the work of "b" with the same CPU time.
   void RunTwoToOne(int from, int to) {
     for (int at = from; at < to; ++at) {
       Say("a", at, 0.5, 200);
@@ -62,7 +62,7 @@ TEST_F(ControlCoreTest, ServiceWithoutEndpointsIsPublishedAtOnce) {
   EXPECT_EQ(core_->publisher().current()->services.size(), 1u);
 }
 
-TEST_F(ControlCoreTest, ConfiguredEndpointWithoutAnAddressIsNotForProxies) {
+TEST_F(ControlCoreTest, ConfiguredEndpointWithoutAnAddressIsNotInTheSnapshot) {
   services_ = {Service("db", {{"known", 1, "10.0.0.9:7073"}, {"later", 5, ""}})};
   Start({});
   ASSERT_NE(Published("known"), nullptr);
@@ -79,7 +79,7 @@ TEST_F(ControlCoreTest, QuietClusterTakesNoVersions) {
     Say("b", at, 0.2);
     core_->Tick(At(at));
   }
-  // One for the empty service, one for the two that came.
+  // The first is for the empty service, the second for the two endpoints.
   EXPECT_EQ(core_->publisher().current()->id.version, 2u);
 }
 
@@ -90,7 +90,7 @@ TEST_F(ControlCoreTest, WeightsFollowMeasuredCapacity) {
   EXPECT_NEAR(Published("a")->weight / Published("b")->weight, 2, 0.2);
 }
 
-TEST_F(ControlCoreTest, ExpiredEndpointStaysForTheProxiesToJudge) {
+TEST_F(ControlCoreTest, ExpiredEndpointStaysInTheSnapshot) {
   Join("a", 0);
   Join("b", 0);
   RunTwoToOne(0, 5);
@@ -138,8 +138,8 @@ TEST_F(ControlCoreTest, RestartServesTheStoredWeightsUntilReportsAreBack) {
   EXPECT_EQ(core_->publisher().current()->id, (SnapshotVersion{1000, stored.version + 1}));
   EXPECT_EQ(Published("a")->weight, a);
   EXPECT_EQ(Published("b")->weight, b);
-  // Only the smaller is back, in trouble: it holds less than half of the capacity, so nothing
-  // moves.
+  // Only the smaller endpoint reports, overloaded. It has less than half of the capacity, so the
+  // weights stay frozen.
   Join("b", 1001);
   for (int at = 1001; at < 1008; ++at) {
     Say("b", at, 0.99, 5);
@@ -147,7 +147,7 @@ TEST_F(ControlCoreTest, RestartServesTheStoredWeightsUntilReportsAreBack) {
     EXPECT_EQ(Published("b")->weight, b) << "at " << at;
   }
   EXPECT_THAT(core_->View(At(1008))->services[0].load.freeze_reason, HasSubstr("restart"));
-  // With the larger back weights move again.
+  // When the larger endpoint reports, the freeze ends.
   Join("a", 1008);
   for (int at = 1008; at < 1020; ++at) {
     Say("a", at, 0.5, 200);

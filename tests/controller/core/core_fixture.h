@@ -1,4 +1,4 @@
-// Verbs for tests of the pure stages: a clock that the test moves, agents that announce and report.
+// Helpers for tests of the pure stages: a virtual clock, and agents that announce and report.
 #pragma once
 
 #include <string>

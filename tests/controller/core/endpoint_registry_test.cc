@@ -13,7 +13,7 @@ using Verdict = EndpointRegistry::Verdict;
 
 class EndpointRegistryTest : public testing::Test {
  protected:
-  // Announces `id` as both agent and endpoint.
+  // Announces an agent and an endpoint with the same id.
   absl::Status Join(AgentSession session, const AnnouncedAgent& agent, double at) {
     return registry_.Announce(session, agent, At(at)).status();
   }
@@ -72,7 +72,7 @@ TEST_F(EndpointRegistryTest, SilenceMakesStaleAfterThreeAndExpiredAfterTenInterv
   EXPECT_EQ(StateAt("a", 10.1), EndpointCondition::kExpired);
 }
 
-TEST_F(EndpointRegistryTest, StaleEndpointIsBelievedOnlyAfterThreeReports) {
+TEST_F(EndpointRegistryTest, StaleEndpointIsFreshAfterThreeReports) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   Say(1, 1, Load("a"), 0);
   ASSERT_EQ(StateAt("a", 5), EndpointCondition::kStale);
@@ -144,7 +144,7 @@ TEST_F(EndpointRegistryTest, EndpointOfASilentAgentGoesToTheNextThatAnnouncesIt)
   heir.endpoints[0].key.endpoint_id = "a";
   ASSERT_TRUE(Join(2, heir, 5).ok());
   EXPECT_EQ(Get("a").agent_id, "heir");
-  // The old holder's late words are no longer about this endpoint.
+  // Late reports of the previous owner do not affect the endpoint.
   Say(1, 2, Load("a", 0.99), 5);
   EXPECT_NE(Get("a").load->cpu_utilization, 0.99);
 }
@@ -178,7 +178,7 @@ TEST_F(EndpointRegistryTest, RestartOfTheServerUnderARunningAgentBeginsAnIncarna
   EXPECT_EQ(Get("a").incarnation, first + 1);
 }
 
-// Its agent started first and could only name the host's.
+// The agent started first and could only report the host's cores.
 TEST_F(EndpointRegistryTest, CoresOfALaterReportTakeThePlaceOfTheAnnouncedOnes) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   const double announced = Get("a").cores;
@@ -188,7 +188,7 @@ TEST_F(EndpointRegistryTest, CoresOfALaterReportTakeThePlaceOfTheAnnouncedOnes) 
   EXPECT_EQ(Get("a").cores, announced / 20);
   load.cores = 0;
   Say(1, 2, load, 1);
-  EXPECT_EQ(Get("a").cores, announced / 20) << "an older agent says nothing of them";
+  EXPECT_EQ(Get("a").cores, announced / 20) << "an older agent does not report them";
 }
 
 TEST_F(EndpointRegistryTest, ServerThatIsReachableAgainBeginsAnIncarnation) {
@@ -204,7 +204,7 @@ TEST_F(EndpointRegistryTest, ServerThatIsReachableAgainBeginsAnIncarnation) {
   EXPECT_EQ(Get("a").incarnation, first + 1);
 }
 
-TEST_F(EndpointRegistryTest, NewBootOfASilentAgentIsBelievedAtOnce) {
+TEST_F(EndpointRegistryTest, NewBootOfASilentAgentIsFreshAtOnce) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   Say(1, 1, Load("a"), 0);
   ASSERT_EQ(StateAt("a", 20), EndpointCondition::kExpired);
@@ -254,7 +254,7 @@ TEST_F(EndpointRegistryTest, UnconfiguredEndpointIsForgottenAfterADayOfSilence) 
   EXPECT_FALSE(registry_.Find({"db", "a"}).ok());
 }
 
-TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleAndItsFirstReportIsBelieved) {
+TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleUntilItsFirstReport) {
   StoredState stored;
   stored.endpoints.push_back(
       {.key = {"db", "a"}, .address = "10.0.0.1:7073", .agent_id = "a", .agent_boot_id = "boot-1"});

@@ -19,7 +19,7 @@ using testing::HasSubstr;
 
 constexpr double kSecondAlpha = 0.28346868942621073;  // 1 - exp(-1/3)
 
-// The lines "name = number" of the marked block; one line may hold several.
+// Reads the lines "name = number" of the marked block; a line may hold several.
 std::map<std::string, double> ReadWorkedExample() {
   std::ifstream file(TRUNKLINE_SOURCE_DIR "/docs/weights.md");
   std::stringstream whole;
@@ -36,7 +36,7 @@ std::map<std::string, double> ReadWorkedExample() {
   return values;
 }
 
-// Endpoints as the registry would show them; Tick hands them to the model with equal weights.
+// Endpoints as the registry returns them; Tick passes them to the model with equal weights.
 class LoadModelTest : public testing::Test {
  protected:
   RegisteredEndpoint& Add(const std::string& id, double cores = 1) {
@@ -59,7 +59,7 @@ class LoadModelTest : public testing::Test {
     for (const auto& [id, endpoint] : endpoints_) weighted.push_back({&endpoint, 1.0});
     model_.Tick(weighted, At(at));
   }
-  // Both report each second from `from` on, n times; "a" does twice the work of "b" at the same
+  // Both report n times, every second from `from` on; "a" does twice the work of "b" at the same
   // utilization.
   void RunTwoToOne(int n, double from, double cpu = 0.2) {
     for (int i = 0; i < n; ++i) {
@@ -110,7 +110,7 @@ TEST_F(LoadModelTest, FirstServerWhoseCoresWereTheHostsIsNotTheUnitOfTheOthers) 
   EXPECT_NEAR(Of("b").capacity / Of("a").capacity, 4, 1e-9);
 }
 
-TEST_F(LoadModelTest, CoresThatChangeLeaveTheOperatorsWordOnCapacity) {
+TEST_F(LoadModelTest, ChangedCoresKeepTheOperatorsCapacity) {
   Add("a", 2).operator_capacity = 3;
   Add("b", 2).operator_capacity = 1;
   Tick(0);
@@ -127,7 +127,7 @@ TEST_F(LoadModelTest, LongStreamsCountByTheirBytes) {
   EXPECT_EQ(Work(load), 15);
 }
 
-// The block of docs/weights.md: its inputs go in, every other number in it must come out.
+// Feeds the inputs in the block of docs/weights.md to the model and compares all other numbers.
 TEST_F(LoadModelTest, WorkedExampleOfTheDocument) {
   std::map<std::string, double> example = ReadWorkedExample();
   ASSERT_EQ(example.size(), 16u);
@@ -170,7 +170,7 @@ TEST_F(LoadModelTest, LowLoadFallsBackToCapacity) {
   Add("a");
   Add("b");
   for (int i = 0; i < 60; ++i) {
-    // Noise: the one uses four times the CPU of the other for the same trickle.
+    // Noise: one server uses four times the CPU of the other for the same little work.
     Report("a", Load("a", 0.001, 1), i);
     Report("b", Load("b", 0.004, 1), i);
     Tick(i);
@@ -180,7 +180,7 @@ TEST_F(LoadModelTest, LowLoadFallsBackToCapacity) {
   EXPECT_LT(Of("a").theta - Of("b").theta, 0.15);
 }
 
-TEST_F(LoadModelTest, NoWorkAnywhereSaysNothing) {
+TEST_F(LoadModelTest, WithoutTrafficNothingIsLearned) {
   Add("a");
   Add("b");
   for (int i = 0; i < 30; ++i) {
@@ -278,7 +278,7 @@ TEST_F(LoadModelTest, FailuresCountAsUtilizationFromTwentyEventsOn) {
   Report("a", failing, 0);
   Report("b", Load("b", 0.2, 100), 0);
   Tick(0);
-  EXPECT_EQ(Of("a").effective_utilization, 0.2) << "18 events prove nothing";
+  EXPECT_EQ(Of("a").effective_utilization, 0.2) << "18 events are too few";
   Report("a", failing, 1);
   Tick(1);
   EXPECT_NEAR(Of("a").effective_utilization, 0.7, 1e-9);
@@ -313,7 +313,7 @@ TEST_F(LoadModelTest, FirstReportAfterASilenceTeachesForThreeIntervalsAtMost) {
   EXPECT_LT(Of("a").capacity, std::exp(theta * 0.04)) << "four minutes would move all of it";
 }
 
-TEST_F(LoadModelTest, SilenceOfADrainingEndpointFreezesNobody) {
+TEST_F(LoadModelTest, SilenceOfADrainingEndpointDoesNotFreezeWeights) {
   Add("a");
   Add("b");
   Add("c");

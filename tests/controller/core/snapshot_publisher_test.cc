@@ -65,7 +65,7 @@ TEST(SnapshotPublisherTest, HistoryIsBounded) {
   EXPECT_EQ(publisher.history().back(), publisher.current());
 }
 
-TEST(SnapshotPublisherTest, ProxyThatKnowsMoreThanWeDoLiftsTheEpoch) {
+TEST(SnapshotPublisherTest, NewerVersionAtAProxyRaisesTheEpoch) {
   SnapshotPublisher publisher(100, 1);
   publisher.Publish({Named("db")});
   publisher.RiseAbove({99, 1000});

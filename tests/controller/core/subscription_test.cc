@@ -10,7 +10,7 @@ using AckVerdict = Subscription::AckVerdict;
 
 class SubscriptionTest : public testing::Test {
  protected:
-  // The newest version, as the publisher would hold it.
+  // The newest version, as in the publisher.
   void Publish(uint64_t version, uint64_t epoch = 1) {
     auto snapshot = std::make_shared<ClusterSnapshot>();
     snapshot->id = {epoch, version};
@@ -52,7 +52,7 @@ TEST_F(SubscriptionTest, ProxyOfAnotherEpochGetsEverything) {
   EXPECT_EQ(Next().kind, Kind::kSnapshot);
 }
 
-TEST_F(SubscriptionTest, NothingGoesOutBeforeTheAnswerToTheLastResponse) {
+TEST_F(SubscriptionTest, NextResponseWaitsForTheAck) {
   Publish(1);
   const auto first = Next();
   Publish(2);
@@ -73,7 +73,7 @@ TEST_F(SubscriptionTest, AckOfAnotherNonceIsIgnored) {
   EXPECT_EQ(Next().kind, Kind::kNothing);
 }
 
-TEST_F(SubscriptionTest, RefusedVersionIsNotOfferedInACircle) {
+TEST_F(SubscriptionTest, RefusedVersionIsNotOfferedAgain) {
   Publish(1);
   const auto first = Next();
   EXPECT_EQ(subscription_.OnAck(first.nonce, {0, 0}, true), AckVerdict::kRefused);

@@ -49,8 +49,8 @@ TEST_F(WeightLimiterTest, HugeProposalIsCutToTenTimesTheMean) {
   for (int i = 0; i < 99; ++i) Propose("s" + std::to_string(i), 1);
   Propose("liar", 1e6);
   Tick(0);
-  // Without the cut the liar has all but nothing of the 100 shares; 99 are lifted to the floor, so
-  // 10 / 11.98 of the sum.
+  // Without the ceiling the wrong proposal would take nearly all of the 100 shares; the other 99
+  // rise to the floor, so 10 / 11.98 of the sum.
   EXPECT_NEAR(Of("liar"), 100 * 10 / (10 + 99 * 0.02), 0.5);
 }
 
@@ -109,7 +109,7 @@ TEST_F(WeightLimiterTest, DrainedEndpointHasNoWeightAndNoPartInTheMean) {
   EXPECT_EQ(Of("b"), 0);
 }
 
-TEST_F(WeightLimiterTest, PinIsTheOperatorsWordWithoutBounds) {
+TEST_F(WeightLimiterTest, PinnedWeightIsNotBounded) {
   Propose("a", 1);
   Propose("b", 1).pin = 500;
   Tick(0);

@@ -34,7 +34,7 @@ class WeightPolicyTest : public testing::Test {
     ADD_FAILURE() << "no proposal for " << id;
     return {};
   }
-  // "old" has served for longer than a slow_start.
+  // "old" has finished slow start.
   void Establish() {
     Add("old");
     TickFor("old", 0);
@@ -61,7 +61,7 @@ TEST_F(WeightPolicyTest, SlowStartIsOffWhenAllAreNew) {
   Add("a");
   EXPECT_EQ(TickFor("a", 0).slow_start, 1);
   Add("b");
-  EXPECT_EQ(TickFor("b", 20).slow_start, 1) << "nobody has served for a whole ramp yet";
+  EXPECT_EQ(TickFor("b", 20).slow_start, 1) << "no endpoint has finished slow start";
   EXPECT_EQ(TickFor("b", 31).slow_start, 1);
 }
 
@@ -118,7 +118,7 @@ TEST_F(WeightPolicyTest, NewcomerThatReplacesADrainingServerDoesNotStartSlowly) 
   Establish();
   endpoints_["old"].draining = true;
   Add("new");
-  EXPECT_EQ(TickFor("new", 40).slow_start, 1) << "nobody else carries the load";
+  EXPECT_EQ(TickFor("new", 40).slow_start, 1) << "no other endpoint carries the load";
 }
 
 TEST_F(WeightPolicyTest, RestartedServerStartsSlowlyAgain) {
