@@ -1,42 +1,32 @@
 #include "agent/agent_settings.h"
 
-#include <algorithm>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/config/durations.h"
+#include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
 
 namespace trunkline {
 namespace {
 
 constexpr char kDefaultTrunkListen[] = "127.0.0.1:7073";
-// The controller's limits. Names appear in tables, metric labels and URLs.
-constexpr size_t kMaxNameLength = 128;
+// The controller's limit of services for one agent.
 constexpr int kMaxServices = 64;
-
-absl::Duration ToDuration(const google::protobuf::Duration& value) {
-  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
-}
 
 CpuChoice ToChoice(v1::CpuSource source) {
   switch (source) {
-    case v1::CPU_CGROUP:
+    case v1::CPU_SOURCE_CGROUP:
       return CpuChoice::kCgroup;
-    case v1::CPU_PROCESSES:
+    case v1::CPU_SOURCE_PROCESSES:
       return CpuChoice::kProcesses;
-    case v1::CPU_HOST:
+    case v1::CPU_SOURCE_HOST:
       return CpuChoice::kHost;
     default:
       return CpuChoice::kAuto;
   }
-}
-
-bool IsName(const std::string& name) {
-  return !name.empty() && name.size() <= kMaxNameLength &&
-         std::all_of(name.begin(), name.end(),
-                     [](char c) { return c > ' ' && c < 127 && c != '/'; });
 }
 
 bool IsWildcard(const Address& address) {
@@ -64,10 +54,8 @@ class Reader {
 
  private:
   void CheckName(const std::string& field, const std::string& name) {
-    if (IsName(name)) return;
-    errors_.push_back(absl::StrCat(field, ": expected 1 to ", kMaxNameLength,
-                                   " printable characters other than blanks and slashes; got \"",
-                                   name, "\""));
+    const absl::Status checked = trunkline::CheckName(field, name);
+    if (!checked.ok()) errors_.emplace_back(checked.message());
   }
 
   Address ReadAddress(const std::string& field, const std::string& text, bool unix_allowed) {
@@ -106,9 +94,10 @@ class Reader {
     }
     settings_.nic = config_.nic();
     settings_.nic_bits_per_second = config_.nic_bits_per_second();
-    if (config_.has_drain_timeout()) settings_.drain_timeout = ToDuration(config_.drain_timeout());
+    if (config_.has_drain_timeout())
+      settings_.drain_timeout = ReadDuration(config_.drain_timeout());
     if (config_.has_connect_timeout()) {
-      settings_.connect_timeout = ToDuration(config_.connect_timeout());
+      settings_.connect_timeout = ReadDuration(config_.connect_timeout());
     }
   }
 
@@ -159,8 +148,7 @@ class Reader {
       errors_.push_back(where + ".pid: expected pid or pid_file; got both");
     }
     if (cpu.choice == CpuChoice::kProcesses && !named && !service.target.is_unix()) {
-      errors_.push_back(where +
-                        ".cpu_source: CPU_PROCESSES with a TCP target needs pid or pid_file");
+      errors_.push_back(where + ".cpu_source: processes with a TCP target needs pid or pid_file");
     }
   }
 

@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/config/durations.h"
 #include "common/observe/log.h"
 #include "common/program/trunk_tls_config.h"
 #include "dataplane/limits/descriptor_plan.h"
@@ -22,7 +23,7 @@ constexpr rlim_t kMostDescriptors = rlim_t{1} << 30;
 
 absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
   if (!present) return otherwise;
-  return absl::Seconds(value.seconds()) + absl::Nanoseconds(value.nanos());
+  return ReadDuration(value);
 }
 
 size_t WorkerCount(const v1::ProxyConfig& config) {

@@ -3,21 +3,13 @@
 #include <chrono>
 #include <iostream>
 
+#include "common/grpc/controller_channel.h"
+
 namespace trunkline {
-namespace {
-
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  // http_proxy is for the web; a controller is on the private network.
-  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
-}
-
-}  // namespace
 
 ControllerClient::ControllerClient(const std::string& address)
     : address_(address),
-      channel_(NewChannel(address)),
+      channel_(NewControllerChannel(address)),
       weights_(v1::WeightService::NewStub(channel_)),
       admin_(v1::AdminService::NewStub(channel_)) {}
 
@@ -40,8 +32,8 @@ int ControllerClient::Explain(const grpc::Status& status) const {
     case grpc::StatusCode::DEADLINE_EXCEEDED:
       std::cerr << "trunkctl: no controller answers at " << address_ << " ("
                 << status.error_message() << ").\n"
-                << "Name another address with --controller HOST:PORT or in TRUNKLINE_CONTROLLER, "
-                   "or start one:\n"
+                << "Set another address with --controller HOST:PORT or TRUNKLINE_CONTROLLER, or "
+                   "start a controller:\n"
                 << "  trunkline-controller --config controller.yaml\n";
       return kNoAnswer;
     default:

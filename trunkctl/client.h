@@ -1,7 +1,5 @@
-// trunkctl's side of the controller's gRPC: one channel, calls with a deadline, errors an operator
-// can act on.
-//
-// Confined to the main thread. Exit codes are the interface for scripts: see ExitCode.
+// trunkctl's gRPC client of the controller: one channel, calls with a deadline, and errors with a
+// remedy. Confined to the main thread.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -15,11 +13,12 @@
 
 namespace trunkline {
 
+// Scripts depend on these exit codes.
 enum ExitCode {
   kOk = 0,
-  // The controller answered and said no.
+  // The controller refused the call.
   kRefused = 1,
-  // Wrong flags, or a configuration file that is wrong.
+  // The command line or a configuration file is wrong.
   kUsage = 2,
   // No controller answered.
   kNoAnswer = 3,
@@ -27,8 +26,8 @@ enum ExitCode {
 
 class ControllerClient {
  public:
-  // A controller on the same network answers in milliseconds; an operator waits no longer than
-  // this.
+  // A controller on the same network answers within milliseconds, and an operator should not wait
+  // longer for an error.
   static constexpr std::chrono::seconds kDeadline{3};
 
   explicit ControllerClient(const std::string& address);
@@ -36,11 +35,12 @@ class ControllerClient {
   v1::WeightService::Stub& weights() { return *weights_; }
   v1::AdminService::Stub& admin() { return *admin_; }
 
-  // Gives the context its deadline and runs the call; what went wrong is printed to standard error.
+  // Runs `call` with a context that has the deadline. Prints any error to standard error. Returns
+  // the exit code.
   int Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
-  // For streams, which have no deadline: the connection itself has one.
+  // Connects within the deadline, before a stream, which has none. Returns the exit code.
   int Connect() const;
-  // Prints `status`; its exit code.
+  // Prints `status` unless it is OK, and returns its exit code.
   int Explain(const grpc::Status& status) const;
 
  private:

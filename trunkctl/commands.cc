@@ -26,35 +26,50 @@ std::string Json(const google::protobuf::Message& message, bool one_line) {
   return text;
 }
 
-// Calls and prints the answer.
+template <typename Message>
+void Print(const Output& output, const Message& message) {
+  std::cout << (output.json ? Json(message, /*one_line=*/false) : Render(message));
+}
+
+// Makes the call into `*response` and returns the exit code.
+template <typename Response, typename Rpc>
+int Fetch(ControllerClient& client, Response* response, const Rpc& rpc) {
+  return client.Call([&](grpc::ClientContext* context) { return rpc(context, response); });
+}
+
+// Makes the call and prints the response.
 template <typename Response, typename Rpc>
 int Show(ControllerClient& client, const Output& output, const Rpc& rpc) {
   Response response;
-  const int code =
-      client.Call([&](grpc::ClientContext* context) { return rpc(context, &response); });
-  if (code != kOk) return code;
-  std::cout << (output.json ? Json(response, /*one_line=*/false) : Render(response));
-  return kOk;
+  const int code = Fetch(client, &response, rpc);
+  if (code == kOk) Print(output, response);
+  return code;
 }
 
-// Calls and prints since when the order holds.
-template <typename Rpc>
+// Makes the call and prints the first snapshot that contains the order.
+template <typename Response, typename Rpc>
 int Order(ControllerClient& client, const Output& output, const std::string& what, const Rpc& rpc) {
-  v1::AdminResponse response;
-  const int code =
-      client.Call([&](grpc::ClientContext* context) { return rpc(context, &response); });
+  Response response;
+  const int code = Fetch(client, &response, rpc);
   if (code != kOk) return code;
   if (output.json) {
     std::cout << Json(response, /*one_line=*/false);
   } else {
-    std::cout << what << " from snapshot " << Render(response.id()) << " on\n";
+    std::cout << what << " from snapshot " << Render(response.snapshot_id()) << " on\n";
   }
   return kOk;
 }
 
 template <typename Request>
-std::string NameOf(const Request& request) {
-  return absl::StrCat(request.service(), "/", request.endpoint_id());
+Request RequestFor(const EndpointName& endpoint) {
+  Request request;
+  request.set_service(endpoint.service);
+  request.set_endpoint_id(endpoint.endpoint_id);
+  return request;
+}
+
+std::string NameOf(const EndpointName& endpoint) {
+  return absl::StrCat(endpoint.service, "/", endpoint.endpoint_id);
 }
 
 }  // namespace
@@ -62,9 +77,12 @@ std::string NameOf(const Request& request) {
 int ShowWeights(ControllerClient& client, const Output& output, const std::string& service) {
   v1::GetWeightsRequest request;
   request.set_service(service);
-  return Show<v1::WeightTable>(client, output, [&](auto* context, auto* response) {
-    return client.weights().GetWeights(context, request, response);
+  v1::GetWeightsResponse response;
+  const int code = Fetch(client, &response, [&](auto* context, auto* out) {
+    return client.weights().GetWeights(context, request, out);
   });
+  if (code == kOk) Print(output, response.table());
+  return code;
 }
 
 int ShowEndpoints(ControllerClient& client, const Output& output, const std::string& service) {
@@ -88,27 +106,34 @@ int ShowProxies(ControllerClient& client, const Output& output) {
 }
 
 int ShowSnapshot(ControllerClient& client, const Output& output) {
-  return Show<v1::Snapshot>(client, output, [&](auto* context, auto* response) {
-    return client.admin().GetSnapshot(context, {}, response);
+  v1::GetSnapshotResponse response;
+  const int code = Fetch(client, &response, [&](auto* context, auto* out) {
+    return client.admin().GetSnapshot(context, {}, out);
   });
+  if (code == kOk) Print(output, response.snapshot());
+  return code;
 }
 
-int ExplainEndpoint(ControllerClient& client, const Output& output,
-                    const v1::ExplainWeightRequest& request) {
-  return Show<v1::Explanation>(client, output, [&](auto* context, auto* response) {
-    return client.weights().ExplainWeight(context, request, response);
+int ExplainEndpoint(ControllerClient& client, const Output& output, const EndpointName& endpoint) {
+  const auto request = RequestFor<v1::ExplainWeightRequest>(endpoint);
+  v1::ExplainWeightResponse response;
+  const int code = Fetch(client, &response, [&](auto* context, auto* out) {
+    return client.weights().ExplainWeight(context, request, out);
   });
+  if (code == kOk) Print(output, response.explanation());
+  return code;
 }
 
 int WatchWeights(ControllerClient& client, const Output& output, const std::string& service,
                  int count) {
   if (const int code = client.Connect(); code != kOk) return code;
   grpc::ClientContext context;
-  v1::GetWeightsRequest request;
+  v1::WatchWeightsRequest request;
   request.set_service(service);
   const auto stream = client.weights().WatchWeights(&context, request);
-  v1::WeightTable table;
-  for (int seen = 1; stream->Read(&table); ++seen) {
+  v1::WatchWeightsResponse response;
+  for (int seen = 1; stream->Read(&response); ++seen) {
+    const v1::WeightTable& table = response.table();
     std::cout << (output.json ? Json(table, /*one_line=*/true) : Render(table) + "\n")
               << std::flush;
     if (seen != count) continue;
@@ -119,32 +144,40 @@ int WatchWeights(ControllerClient& client, const Output& output, const std::stri
   return client.Explain(stream->Finish());
 }
 
-int Drain(ControllerClient& client, const Output& output, const v1::EndpointRequest& request) {
-  return Order(client, output, NameOf(request) + " takes no new flows",
-               [&](auto* context, auto* response) {
-                 return client.admin().Drain(context, request, response);
-               });
+int Drain(ControllerClient& client, const Output& output, const EndpointName& endpoint) {
+  const auto request = RequestFor<v1::DrainRequest>(endpoint);
+  return Order<v1::DrainResponse>(client, output, NameOf(endpoint) + " takes no new flows",
+                                  [&](auto* context, auto* response) {
+                                    return client.admin().Drain(context, request, response);
+                                  });
 }
 
-int Undrain(ControllerClient& client, const Output& output, const v1::EndpointRequest& request) {
-  return Order(client, output, NameOf(request) + " takes new flows",
-               [&](auto* context, auto* response) {
-                 return client.admin().Undrain(context, request, response);
-               });
+int Undrain(ControllerClient& client, const Output& output, const EndpointName& endpoint) {
+  const auto request = RequestFor<v1::UndrainRequest>(endpoint);
+  return Order<v1::UndrainResponse>(client, output, NameOf(endpoint) + " takes new flows",
+                                    [&](auto* context, auto* response) {
+                                      return client.admin().Undrain(context, request, response);
+                                    });
 }
 
-int Pin(ControllerClient& client, const Output& output, const v1::PinRequest& request) {
-  return Order(client, output, absl::StrCat(NameOf(request), " has the weight ", request.weight()),
-               [&](auto* context, auto* response) {
-                 return client.admin().Pin(context, request, response);
-               });
+int Pin(ControllerClient& client, const Output& output, const EndpointName& endpoint,
+        double weight) {
+  auto request = RequestFor<v1::PinRequest>(endpoint);
+  request.set_weight(weight);
+  return Order<v1::PinResponse>(client, output,
+                                absl::StrCat(NameOf(endpoint), " has the weight ", weight),
+                                [&](auto* context, auto* response) {
+                                  return client.admin().Pin(context, request, response);
+                                });
 }
 
-int Unpin(ControllerClient& client, const Output& output, const v1::EndpointRequest& request) {
-  return Order(client, output, NameOf(request) + " has its service's weights again",
-               [&](auto* context, auto* response) {
-                 return client.admin().Unpin(context, request, response);
-               });
+int Unpin(ControllerClient& client, const Output& output, const EndpointName& endpoint) {
+  const auto request = RequestFor<v1::UnpinRequest>(endpoint);
+  return Order<v1::UnpinResponse>(client, output,
+                                  NameOf(endpoint) + " has the weight of its service's policy",
+                                  [&](auto* context, auto* response) {
+                                    return client.admin().Unpin(context, request, response);
+                                  });
 }
 
 int CheckFile(const std::string& path, const std::string& kind) {

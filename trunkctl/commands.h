@@ -1,5 +1,6 @@
-// trunkctl's commands: one call each, its answer as a table or as JSON. Every function returns the
-// exit code; what goes wrong is printed to standard error. Confined to the main thread.
+// The commands of trunkctl. Each function makes one call, prints the response as a table or as JSON
+// to standard output and any error to standard error, and returns the exit code. Confined to the
+// main thread.
 #pragma once
 
 #include <string>
@@ -12,23 +13,30 @@ struct Output {
   bool json = false;
 };
 
+struct EndpointName {
+  std::string service;
+  std::string endpoint_id;
+};
+
+// An empty `service` selects all services.
 int ShowWeights(ControllerClient& client, const Output& output, const std::string& service);
 int ShowEndpoints(ControllerClient& client, const Output& output, const std::string& service);
 int ShowServices(ControllerClient& client, const Output& output);
 int ShowProxies(ControllerClient& client, const Output& output);
 int ShowSnapshot(ControllerClient& client, const Output& output);
-int ExplainEndpoint(ControllerClient& client, const Output& output,
-                    const v1::ExplainWeightRequest& request);
-// A table at once and at each change; `count` of them, 0: until interrupted.
+int ExplainEndpoint(ControllerClient& client, const Output& output, const EndpointName& endpoint);
+// Prints the current weights, then the weights after each change, until it has printed `count`
+// tables; with count 0, until it is interrupted.
 int WatchWeights(ControllerClient& client, const Output& output, const std::string& service,
                  int count);
 
-int Drain(ControllerClient& client, const Output& output, const v1::EndpointRequest& request);
-int Undrain(ControllerClient& client, const Output& output, const v1::EndpointRequest& request);
-int Pin(ControllerClient& client, const Output& output, const v1::PinRequest& request);
-int Unpin(ControllerClient& client, const Output& output, const v1::EndpointRequest& request);
+int Drain(ControllerClient& client, const Output& output, const EndpointName& endpoint);
+int Undrain(ControllerClient& client, const Output& output, const EndpointName& endpoint);
+int Pin(ControllerClient& client, const Output& output, const EndpointName& endpoint,
+        double weight);
+int Unpin(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 
-// Asks no controller. `kind`: controller, proxy or agent.
+// Checks a configuration file without a controller. `kind` is controller, proxy or agent.
 int CheckFile(const std::string& path, const std::string& kind);
 
 }  // namespace trunkline

@@ -1,9 +1,11 @@
 #include "trunkctl/render.h"
 
-#include "absl/strings/ascii.h"
+#include <google/protobuf/descriptor.h>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "common/config/config_values.h"
 #include "trunkctl/text_table.h"
 
 namespace trunkline {
@@ -15,8 +17,12 @@ std::string Number(double value) { return absl::StrFormat("%.3g", value); }
 std::string Percent(double share) { return absl::StrFormat("%.1f%%", 100 * share); }
 std::string Rate(double value) { return absl::StrFormat("%.1f", value); }
 
-std::string Age(double seconds) {
-  return seconds < 0 ? "never" : absl::StrFormat("%.1fs", seconds);
+std::string Age(double seconds) { return absl::StrFormat("%.1fs", seconds); }
+
+// Message is EndpointWeight or Explanation.
+template <typename Message>
+std::string ReportAge(const Message& message) {
+  return message.has_report_age_seconds() ? Age(message.report_age_seconds()) : "never";
 }
 
 std::string Bytes(double value) {
@@ -31,12 +37,22 @@ std::string Bytes(double value) {
 
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : text; }
 
+// A value that only a newer controller knows appears as its number.
+std::string EnumText(const google::protobuf::EnumDescriptor& type, int value) {
+  const google::protobuf::EnumValueDescriptor* known = type.FindValueByNumber(value);
+  return known != nullptr ? ShortName(*known) : absl::StrCat(value);
+}
+
 std::string State(v1::EndpointState state) {
-  return absl::AsciiStrToLower(v1::EndpointState_Name(state));
+  return EnumText(*v1::EndpointState_descriptor(), state);
 }
 
 std::string Policy(v1::WeightPolicy policy) {
-  return absl::AsciiStrToLower(v1::WeightPolicy_Name(policy));
+  return EnumText(*v1::WeightPolicy_descriptor(), policy);
+}
+
+std::string Mode(v1::ForwardingMode mode) {
+  return EnumText(*v1::ForwardingMode_descriptor(), mode);
 }
 
 std::string Flags(const v1::EndpointWeight& endpoint) {
@@ -72,7 +88,7 @@ std::string Render(const v1::WeightTable& table) {
                    Percent(endpoint.utilization()), Percent(endpoint.cpu_utilization()),
                    Percent(endpoint.memory_utilization()), Number(endpoint.capacity()),
                    absl::StrCat(endpoint.active_streams()), State(endpoint.state()),
-                   Age(endpoint.report_age_seconds()), Flags(endpoint)});
+                   ReportAge(endpoint), Flags(endpoint)});
     }
     text += rows.Text();
   }
@@ -98,7 +114,7 @@ std::string Render(const v1::ListEndpointsResponse& response) {
                   {"FLAGS"}});
   for (const v1::ListEndpointsResponse::Item& item : response.endpoints()) {
     const v1::EndpointWeight& weight = item.weight();
-    const bool reported = weight.report_age_seconds() >= 0;
+    const bool reported = weight.has_report_age_seconds();
     rows.AddRow({item.service(), weight.endpoint_id(), OrDash(weight.address()),
                  OrDash(item.agent_id()), State(weight.state()), Number(weight.weight()),
                  Percent(weight.utilization()), Number(item.cores()), OrDash(item.cpu_source()),
@@ -114,9 +130,8 @@ std::string Render(const v1::ListServicesResponse& response) {
   TextTable rows(
       {{"SERVICE"}, {"LISTEN"}, {"MODE"}, {"POLICY"}, {"ENDPOINTS", kRight}, {"FRESH", kRight}});
   for (const v1::ListServicesResponse::Item& item : response.services()) {
-    rows.AddRow({item.name(), item.listen(), absl::AsciiStrToLower(v1::CarryMode_Name(item.mode())),
-                 Policy(item.policy()), absl::StrCat(item.endpoints()),
-                 absl::StrCat(item.fresh_endpoints())});
+    rows.AddRow({item.name(), item.listen(), Mode(item.mode()), Policy(item.policy()),
+                 absl::StrCat(item.endpoints()), absl::StrCat(item.fresh_endpoints())});
   }
   return rows.Text();
 }
@@ -142,11 +157,11 @@ std::string Render(const v1::ListProxiesResponse& response) {
 }
 
 std::string Render(const v1::Explanation& explanation) {
-  std::string text = absl::StrCat(
-      explanation.service(), "/", explanation.endpoint_id(), "  weight ",
-      Number(explanation.weight()), "  policy ", Policy(explanation.policy()), "  state ",
-      State(explanation.state()), "  report ", Age(explanation.report_age_seconds()), "  snapshot ",
-      Render(explanation.id()), "\n");
+  std::string text =
+      absl::StrCat(explanation.service(), "/", explanation.endpoint_id(), "  weight ",
+                   Number(explanation.weight()), "  policy ", Policy(explanation.policy()),
+                   "  state ", State(explanation.state()), "  report ", ReportAge(explanation),
+                   "  snapshot ", Render(explanation.id()), "\n");
   for (const std::string& notice : explanation.notices())
     absl::StrAppend(&text, "! ", notice, "\n");
   TextTable rows({{"TERM"}, {"VALUE", kRight}, {"UNIT"}, {"MEANING"}});
@@ -161,8 +176,7 @@ std::string Render(const v1::Snapshot& snapshot) {
   std::string text = absl::StrCat("snapshot ", Render(snapshot.id()), "\n");
   for (const v1::Service& service : snapshot.services()) {
     absl::StrAppend(&text, "\nservice ", service.name(), "  listens on ",
-                    service.listener().address(), "  mode ",
-                    absl::AsciiStrToLower(v1::CarryMode_Name(service.mode())), "\n");
+                    service.listener().address(), "  mode ", Mode(service.mode()), "\n");
     TextTable rows(
         {{"ENDPOINT"}, {"ADDRESS"}, {"WEIGHT", kRight}, {"CAPACITY", kRight}, {"DRAINING"}});
     for (const v1::Endpoint& endpoint : service.endpoints()) {

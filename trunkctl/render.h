@@ -1,4 +1,4 @@
-// The controller's answers as text for people; --json has its own way. Pure: messages in, text out.
+// Formats the controller's responses as text for people. Pure. Thread-safe; keeps no state.
 #pragma once
 
 #include <string>
@@ -15,7 +15,7 @@ std::string Render(const v1::ListServicesResponse& response);
 std::string Render(const v1::ListProxiesResponse& response);
 std::string Render(const v1::Explanation& explanation);
 std::string Render(const v1::Snapshot& snapshot);
-// "1795407794/12".
+// Returns "EPOCH/VERSION", for example "1795407794/12".
 std::string Render(const v1::SnapshotId& id);
 
 }  // namespace trunkline

@@ -1,4 +1,4 @@
-// Rows of text as aligned columns. Pure; a value that one thread builds and prints.
+// Formats rows of text as aligned columns. Pure; externally synchronized.
 #pragma once
 
 #include <string>
@@ -16,10 +16,10 @@ class TextTable {
 
   explicit TextTable(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  // As many cells as there are columns.
+  // `cells` must have one cell per column.
   void AddRow(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
 
-  // Two blanks between columns, none at the end of a line.
+  // Separates columns by two spaces and leaves no trailing spaces.
   std::string Text() const;
 
  private:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/config/durations.h"
+
 namespace trunkline {
 namespace {
 
@@ -15,7 +17,7 @@ void SetAnnouncement(const AgentIdentity& identity, const std::vector<LoadSample
     v1::EndpointAnnouncement& endpoint = *announcement.add_endpoints();
     endpoint.set_service(sample.service);
     endpoint.set_endpoint_id(sample.endpoint_id);
-    endpoint.set_capacity_hint(sample.capacity_hint);
+    if (sample.capacity_hint > 0) endpoint.set_capacity_hint(sample.capacity_hint);
     endpoint.set_cores(sample.cores);
     endpoint.set_server_boot_id(sample.server_boot_id);
     endpoint.set_server_address(sample.server_address);
@@ -35,7 +37,7 @@ void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
   load.set_connection_utilization(sample.connection_utilization);
   load.set_bytes_per_second(sample.bytes_per_second);
   load.set_nic_bytes_per_second(sample.nic_bytes_per_second);
-  load.set_nic_utilization(sample.nic_utilization);
+  if (sample.nic_utilization > 0) load.set_nic_utilization(sample.nic_utilization);
   load.set_active_streams(sample.active_streams);
   load.set_successes_per_second(sample.successes_per_second);
   load.set_errors_per_second(sample.errors_per_second);
@@ -47,20 +49,19 @@ void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
 
 }  // namespace
 
-v1::LoadReport BuildLoadReport(const AgentIdentity& identity, uint64_t seq, bool announce,
-                               const std::vector<LoadSample>& samples) {
-  v1::LoadReport report;
+v1::ReportLoadRequest BuildLoadReport(const AgentIdentity& identity, uint64_t seq, bool announce,
+                                      const std::vector<LoadSample>& samples) {
+  v1::ReportLoadRequest report;
   report.set_seq(seq);
   if (announce) SetAnnouncement(identity, samples, *report.mutable_announcement());
   for (const LoadSample& sample : samples) SetLoad(sample, *report.add_endpoints());
   return report;
 }
 
-Directive ReadDirective(const v1::AgentDirective& directive) {
+Directive ReadDirective(const v1::ReportLoadResponse& directive) {
   Directive result;
   if (directive.has_report_interval()) {
-    const absl::Duration interval = absl::Seconds(directive.report_interval().seconds()) +
-                                    absl::Nanoseconds(directive.report_interval().nanos());
+    const absl::Duration interval = ReadDuration(directive.report_interval());
     // An older controller leaves the field unset, which reads as zero.
     if (interval > absl::ZeroDuration()) {
       result.report_interval = std::clamp(interval, kMinReportInterval, kMaxReportInterval);

@@ -25,8 +25,8 @@ struct AgentIdentity {
 
 // Builds a full-state report. `announce` adds the identity and the endpoints, as the first report
 // of a stream must.
-v1::LoadReport BuildLoadReport(const AgentIdentity& identity, uint64_t seq, bool announce,
-                               const std::vector<LoadSample>& samples);
+v1::ReportLoadRequest BuildLoadReport(const AgentIdentity& identity, uint64_t seq, bool announce,
+                                      const std::vector<LoadSample>& samples);
 
 // Report intervals are clamped to this range, so that a mistake of the controller neither silences
 // the agent nor floods the controller.
@@ -45,6 +45,6 @@ struct Directive {
   std::vector<EndpointState> endpoints;
 };
 
-Directive ReadDirective(const v1::AgentDirective& directive);
+Directive ReadDirective(const v1::ReportLoadResponse& directive);
 
 }  // namespace trunkline

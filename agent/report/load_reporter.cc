@@ -2,52 +2,20 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <random>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/backoff.h"
 #include "common/base/clock.h"
-#include "common/base/random.h"
+#include "common/grpc/controller_channel.h"
+#include "common/grpc/reconnect_delay.h"
 #include "common/observe/log.h"
 #include "trunkline/v1/load_report.grpc.pb.h"
 
 namespace trunkline {
 namespace {
 
-// Backoff of the channel between failed connects, and of the reporter between ended streams.
-constexpr int kFirstReconnectMs = 250;
-constexpr int kMaxReconnectMs = 10'000;
-constexpr Backoff::Options kStreamBackoff = {.initial = absl::Milliseconds(kFirstReconnectMs),
-                                             .max = absl::Milliseconds(kMaxReconnectMs),
-                                             .factor = 2.0};
-// Limits one connect including handshakes, by an option that gRPC names minimum reconnect backoff.
-// A much shorter limit would prevent TLS from connecting.
-constexpr int kConnectMs = 5'000;
-// A frozen or unreachable controller is detected after the sum of both. The server permits one ping
-// per period.
-constexpr int kKeepaliveMs = 10'000;
-constexpr int kKeepaliveTimeoutMs = 5'000;
-// A directive lists only the agent's few endpoints.
-constexpr int kMaxDirectiveBytes = 1 << 20;
-// A stream that lasted this long was a success and resets the backoff.
+// A stream that lasted this long was a success and resets the delay.
 constexpr absl::Duration kStableStream = absl::Seconds(10);
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, kFirstReconnectMs);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kMaxReconnectMs);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectMs);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // Ignores the environment's web proxy: the controller is reached directly.
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  // Otherwise channels with equal arguments in one process would share a connection and its limits.
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  args.SetMaxReceiveMessageSize(kMaxDirectiveBytes);
-  return grpc::CreateCustomChannel(controller, grpc::InsecureChannelCredentials(), args);
-}
 
 }  // namespace
 
@@ -61,9 +29,9 @@ class LoadReporter::Stream {
     context_.set_wait_for_ready(true);
   }
 
-  void Open() { stream_ = stub_->Report(&context_); }
-  bool Write(const v1::LoadReport& report) { return stream_->Write(report); }
-  bool Read(v1::AgentDirective* directive) { return stream_->Read(directive); }
+  void Open() { stream_ = stub_->ReportLoad(&context_); }
+  bool Write(const v1::ReportLoadRequest& report) { return stream_->Write(report); }
+  bool Read(v1::ReportLoadResponse* directive) { return stream_->Read(directive); }
   void WritesDone() { stream_->WritesDone(); }
   grpc::Status Finish() { return stream_->Finish(); }
   void Cancel() { context_.TryCancel(); }
@@ -76,7 +44,7 @@ class LoadReporter::Stream {
  private:
   const std::unique_ptr<v1::LoadReportingService::Stub> stub_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::LoadReport, v1::AgentDirective>> stream_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ReportLoadRequest, v1::ReportLoadResponse>> stream_;
 };
 
 LoadReporter::LoadReporter(Options options) : options_(std::move(options)) {
@@ -110,9 +78,8 @@ LoadReporter::Status LoadReporter::status() const {
 }
 
 void LoadReporter::WriteLoop() {
-  const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.controller);
-  Backoff backoff(kStreamBackoff);
-  FastRandom random(std::random_device{}());
+  const std::shared_ptr<grpc::Channel> channel = NewControllerChannel(options_.controller);
+  ReconnectDelay delay;
   LogInfo("controller {}: connecting", options_.controller);
   const auto has_work = [this]()
                             ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return has_new_ || stopping_; };
@@ -132,8 +99,8 @@ void LoadReporter::WriteLoop() {
     // The next stream repeats the last samples.
     has_new_ = !latest_.empty();
     if (stopping_) break;
-    if (MonotonicNow() - start >= kStableStream) backoff.Reset();
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff.Next(random.Uniform()));
+    if (MonotonicNow() - start >= kStableStream) delay.Reset();
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), delay.Next());
   }
   absl::MutexLock lock(&mutex_);
   finished_ = true;
@@ -186,7 +153,7 @@ bool LoadReporter::AwaitSamples(Stream& stream, std::vector<LoadSample>* samples
 
 bool LoadReporter::Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce,
                         bool leaving) {
-  v1::LoadReport report = BuildLoadReport(options_.identity, ++seq_, announce, samples);
+  v1::ReportLoadRequest report = BuildLoadReport(options_.identity, ++seq_, announce, samples);
   report.set_leaving(leaving);
   if (!stream.Write(report)) return false;
   absl::MutexLock lock(&mutex_);
@@ -196,7 +163,7 @@ bool LoadReporter::Send(Stream& stream, const std::vector<LoadSample>& samples, 
 }
 
 void LoadReporter::ReadDirectives(Stream& stream) {
-  v1::AgentDirective message;
+  v1::ReportLoadResponse message;
   while (stream.Read(&message)) {
     const Directive directive = ReadDirective(message);
     {

@@ -21,9 +21,10 @@
 namespace trunkline {
 namespace {
 
-// Far beyond any configuration; keeps a wrong path (a log, a disk image) from filling memory.
+// Far above any configuration. Keeps the wrong file, such as a log or a disk image, from filling
+// memory.
 constexpr size_t kMaxConfigBytes = 4 * 1024 * 1024;
-// Nobody reads more at once.
+// More errors than an operator can use at once would only hide the first ones.
 constexpr size_t kMaxErrors = 100;
 
 absl::Status ErrorLines(absl::string_view name, const std::vector<ConfigError>& errors) {
@@ -37,7 +38,8 @@ absl::Status ErrorLines(absl::string_view name, const std::vector<ConfigError>& 
   return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
 }
 
-// yaml-cpp's own words for a tab ("illegal map value") help nobody.
+// Finds tabs first, because yaml-cpp's error for them ("illegal map value") does not name the
+// cause.
 std::vector<ConfigError> TabsInIndentation(absl::string_view yaml) {
   std::vector<ConfigError> errors;
   int number = 0;
@@ -51,7 +53,7 @@ std::vector<ConfigError> TabsInIndentation(absl::string_view yaml) {
   return errors;
 }
 
-// Where documents begin, as yaml-cpp sees it.
+// Records the lines at which yaml-cpp begins a document.
 class DocumentStarts : public YAML::EventHandler {
  public:
   std::vector<int> lines;  // 1 is the first
@@ -71,9 +73,9 @@ class DocumentStarts : public YAML::EventHandler {
   void OnMapEnd() override {}
 };
 
-// A second document is an error. At a token that can begin no value, such as a stray comma,
-// yaml-cpp 0.7 begins empty documents without end, and its LoadAll keeps them all: so only two are
-// asked for.
+// Refuses a second document. At a token that cannot begin a value, such as a stray comma, yaml-cpp
+// 0.7 produces empty documents without end, and its LoadAll keeps them all; so this function asks
+// for two at most.
 std::vector<ConfigError> MoreThanOneDocument(const std::string& yaml) {
   DocumentStarts starts;
   std::istringstream stream(yaml);
@@ -91,9 +93,9 @@ std::vector<ConfigError> MoreThanOneDocument(const std::string& yaml) {
   return {{line, "not YAML: no value can begin here (a stray comma or bracket?)"}};
 }
 
-// The one document of the text. yaml-cpp reports by exceptions, which end here. A quotation that is
-// never closed it finds only in a text without a line break at the end; else it would silently
-// swallow the rest of the file.
+// Parses the one document of the text and turns yaml-cpp's exceptions into errors. yaml-cpp detects
+// an unclosed quotation only in text without a final line break; otherwise the quotation would
+// silently swallow the rest of the file.
 std::vector<ConfigError> ParseTree(absl::string_view yaml, YAML::Node* root) {
   try {
     const std::string text(absl::StripTrailingAsciiWhitespace(yaml));

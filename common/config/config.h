@@ -1,11 +1,12 @@
-// Configuration files: YAML mapped onto a protobuf message, which is the one schema.
+// Reads configuration files: YAML, mapped onto a protobuf message that is its schema.
 //
-// Each YAML key is a field name. Durations are "500ms", "3s", "1h30m"; integers of fields that end
-// in `_bytes` also take "64KiB"; enums take their names in any case, without the prefix. Rules
-// (required, min, max, address form) are the (trunkline.v1.rule) options of the fields. A file is
-// wrong as a whole or right as a whole: every error found is reported, one line each, as
+// Each YAML key is a field name. Durations are written "500ms", "3s" or "1h30m"; integers of fields
+// that end in `_bytes` may have a unit ("64KiB"); enum values are written in any case, with or
+// without their prefix ("tunnel"). The (trunkline.v1.rule) options of the fields say which values
+// are valid. A file is accepted or rejected as a whole, with one line for each error, so that an
+// operator can correct all of them at once:
 //     agent.yaml:12: services[0].target: expected host:port, for example 127.0.0.1:9000; got "x"
-// so that an operator mends the file in one go. Thread-safe: no state.
+// Thread-safe; keeps no state.
 #pragma once
 
 #include <string>
@@ -19,11 +20,11 @@ class Message;
 
 namespace trunkline {
 
-// Reads `path` into `*message`, which is cleared first. INVALID_ARGUMENT carries the error lines;
-// NOT_FOUND or PERMISSION_DENIED when the file cannot be read.
+// Reads the file into `*message`, which it clears first. Returns INVALID_ARGUMENT with the error
+// lines, or NOT_FOUND or PERMISSION_DENIED if it cannot read the file.
 absl::Status LoadConfigFile(const std::string& path, google::protobuf::Message* message);
 
-// The same for text in memory; `name` stands for the file in errors.
+// Does the same for text in memory. `name` is the file name in errors.
 absl::Status ParseConfig(std::string_view yaml, std::string_view name,
                          google::protobuf::Message* message);
 

@@ -1,7 +1,6 @@
 #include "common/config/config_reader.h"
 
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/duration.pb.h>
 #include <google/protobuf/message.h>
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "common/base/utf8.h"
 #include "common/config/config_schema.h"
 #include "common/config/config_values.h"
+#include "common/config/durations.h"
 #include "common/net/address.h"
 
 namespace trunkline {
@@ -24,10 +24,10 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-// What an error shows of a value.
+// Errors show this much of a value.
 constexpr size_t kMaxShownText = 80;
 
-// yaml-cpp has no position for a value that is not there ("key:"): then the key's line.
+// yaml-cpp has no position for a missing value ("key:"); the key's line stands in for it.
 int LineOf(const YAML::Node& node, int otherwise) {
   if (node.IsNull() || node.Mark().is_null()) return otherwise;
   return node.Mark().line + 1;
@@ -54,7 +54,8 @@ std::string Join(const std::string& path, const std::string& name) {
   return path.empty() ? name : absl::StrCat(path, ".", name);
 }
 
-// Setting and appending differ by name only throughout protobuf's reflection.
+// Reflection has separate functions to set a singular field and to append to a repeated one; the
+// Put functions choose by the field.
 void PutInteger(Message* message, const FieldDescriptor& field, absl::int128 value) {
   const Reflection& to = *message->GetReflection();
   const bool add = field.is_repeated();
@@ -127,7 +128,7 @@ std::string UnknownField(const std::string& key, const Message& message) {
   return absl::StrCat("unknown field; expected one of ", absl::StrJoin(names, ", "));
 }
 
-// The name of another field that is set where only one may be.
+// The name of the field that is already set in the same oneof; empty if there is none.
 std::string OneofInUse(const Message& message, const FieldDescriptor& field) {
   const auto* oneof = field.real_containing_oneof();
   if (oneof == nullptr) return "";
@@ -168,7 +169,7 @@ void ConfigReader::ReadFields(const YAML::Node& map, const Place& place, Message
     } else if (field == nullptr) {
       Report(Place{at.path, key_line}, UnknownField(key, *message));
     } else if (const std::string other = OneofInUse(*message, *field); !other.empty()) {
-      Report(Place{at.path, key_line}, absl::StrCat("expected only one of it and ", other));
+      Report(Place{at.path, key_line}, absl::StrCat("expected only one of this field and ", other));
     } else {
       given.push_back(key);
       ReadField(value, at, *field, message);
@@ -312,9 +313,7 @@ void ConfigReader::ReadDuration(const std::string& text, const Place& place,
     return ReportUnexpected(place, field, Describe(YAML::Node(text)));
   }
   google::protobuf::Duration duration;
-  absl::Duration rest = *value;
-  duration.set_seconds(absl::IDivDuration(rest, absl::Seconds(1), &rest));
-  duration.set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
+  WriteDuration(*value, &duration);
   PutMessage(message, field)->CopyFrom(duration);
 }
 
@@ -322,11 +321,11 @@ void ConfigReader::ReadText(const std::string& text, const Place& place,
                             const FieldDescriptor& field, Message* message) {
   const v1::FieldRule& rule = RuleOf(field);
   const bool has_control = std::any_of(text.begin(), text.end(), absl::ascii_iscntrl);
-  if (has_control && !rule.control_characters()) {
+  if (has_control && !rule.allow_control_characters()) {
     return Report(place, "expected text without control characters");
   }
   if (!IsUtf8(text)) return Report(place, "expected UTF-8 text");
-  // Empty is how an operator says "the default" of a field that has one.
+  // Empty text means the default, so it is valid unless the field is required.
   const bool missing = rule.required() && text.empty();
   const bool malformed = rule.address() && !text.empty() && !ParseAddress(text).ok();
   if (missing || malformed) return ReportUnexpected(place, field, Describe(YAML::Node(text)));

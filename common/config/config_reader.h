@@ -1,5 +1,5 @@
-// A parsed YAML tree into a protobuf message, field by field, collecting every error instead of
-// stopping at the first. Confined to one thread; one use.
+// Reads a parsed YAML tree into a protobuf message and collects every error instead of stopping at
+// the first. Confined to one thread; reads one tree.
 #pragma once
 
 #include <yaml-cpp/yaml.h>
@@ -23,17 +23,17 @@ struct ConfigError {
 
 class ConfigReader {
  public:
-  // `root` is a map.
+  // `root` must be a map.
   void Read(const YAML::Node& root, google::protobuf::Message* message);
 
-  // In the order of the file.
+  // Returns the errors in the order of the file.
   std::vector<ConfigError> TakeErrors();
 
  private:
   using FieldDescriptor = google::protobuf::FieldDescriptor;
   using Message = google::protobuf::Message;
 
-  // Where a value stands: "services[0].listen", line 12.
+  // The position of a value: "services[0].listen", line 12.
   struct Place {
     std::string path;
     int line;
@@ -46,7 +46,7 @@ class ConfigReader {
                 Message* message);
   void ReadMap(const YAML::Node& value, const Place& place, const FieldDescriptor& field,
                Message* message);
-  // One value: sets a singular field, appends to a repeated one.
+  // Sets a singular field or appends to a repeated one.
   void ReadValue(const YAML::Node& value, const Place& place, const FieldDescriptor& field,
                  Message* message);
   void ReadMessage(const YAML::Node& value, const Place& place, const FieldDescriptor& field,

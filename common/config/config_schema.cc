@@ -8,6 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "common/config/config_values.h"
 
@@ -32,64 +33,18 @@ bool IsInteger(const FieldDescriptor& field) {
          field.cpp_type() == FieldDescriptor::CPPTYPE_INT64;
 }
 
-std::string BoundText(const FieldDescriptor& field, double bound) {
-  if (IsDurationField(field)) return absl::FormatDuration(absl::Seconds(bound));
-  if (IsInteger(field)) return absl::StrCat(static_cast<int64_t>(bound));
-  return absl::StrCat(bound);
-}
-
-// " from 1 to 64", or nothing.
+// " from 1 to 64", or empty for a field without bounds.
 std::string BoundsText(const FieldDescriptor& field) {
   const v1::FieldRule& rule = RuleOf(field);
-  if (rule.max() != 0) {
-    return absl::StrCat(" from ", BoundText(field, rule.min()), " to ",
-                        BoundText(field, rule.max()));
-  }
-  if (rule.min() != 0) return absl::StrCat(" of at least ", BoundText(field, rule.min()));
-  return IsUnsigned(field) ? " of at least 0" : "";
+  const std::string min = FormatNumber(field, rule.min());
+  if (rule.has_max()) return absl::StrCat(" from ", min, " to ", FormatNumber(field, rule.max()));
+  return rule.has_min() || IsUnsigned(field) ? absl::StrCat(" of at least ", min) : "";
 }
 
-}  // namespace
-
-const v1::FieldRule& RuleOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(v1::rule);
-}
-
-bool IsDurationField(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type() == google::protobuf::Duration::descriptor();
-}
-
-bool IsByteSizeField(const FieldDescriptor& field) {
-  return IsInteger(field) && absl::EndsWith(field.name(), "_bytes");
-}
-
-bool WithinBounds(const v1::FieldRule& rule, double value) {
-  if (rule.min() == 0 && rule.max() == 0) return true;
-  return value >= rule.min() && (rule.max() == 0 || value <= rule.max());
-}
-
-bool FitsType(const FieldDescriptor& field, absl::int128 value) {
-  switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_INT32:
-      return Fits<int32_t>(value);
-    case FieldDescriptor::CPPTYPE_INT64:
-      return Fits<int64_t>(value);
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return Fits<uint32_t>(value);
-    default:
-      return Fits<uint64_t>(value);
-  }
-}
-
-bool FitsType(const FieldDescriptor& field, double value) {
-  return field.cpp_type() != FieldDescriptor::CPPTYPE_FLOAT ||
-         std::abs(value) <= std::numeric_limits<float>::max();
-}
-
-std::string Expectation(const FieldDescriptor& field) {
+// The valid values, without the default.
+std::string ValuesText(const FieldDescriptor& field) {
   const v1::FieldRule& rule = RuleOf(field);
-  if (!rule.doc().empty()) return rule.doc();
+  if (!rule.expected().empty()) return rule.expected();
   if (IsDurationField(field)) {
     return absl::StrCat("a duration", BoundsText(field), ", for example 500ms, 3s or 1h30m");
   }
@@ -110,6 +65,55 @@ std::string Expectation(const FieldDescriptor& field) {
     default:
       return rule.address() ? "host:port, [ipv6]:port or unix:/path" : "text";
   }
+}
+
+}  // namespace
+
+const v1::FieldRule& RuleOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::rule);
+}
+
+bool IsDurationField(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type() == google::protobuf::Duration::descriptor();
+}
+
+bool IsByteSizeField(const FieldDescriptor& field) {
+  return IsInteger(field) && absl::EndsWith(field.name(), "_bytes");
+}
+
+bool WithinBounds(const v1::FieldRule& rule, double value) {
+  return (!rule.has_min() || value >= rule.min()) && (!rule.has_max() || value <= rule.max());
+}
+
+bool FitsType(const FieldDescriptor& field, absl::int128 value) {
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return Fits<int32_t>(value);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return Fits<int64_t>(value);
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return Fits<uint32_t>(value);
+    default:
+      return Fits<uint64_t>(value);
+  }
+}
+
+bool FitsType(const FieldDescriptor& field, double value) {
+  return field.cpp_type() != FieldDescriptor::CPPTYPE_FLOAT ||
+         std::abs(value) <= std::numeric_limits<float>::max();
+}
+
+std::string FormatNumber(const FieldDescriptor& field, double value) {
+  if (IsDurationField(field)) return absl::FormatDuration(absl::Seconds(value));
+  if (IsInteger(field)) return absl::StrFormat("%.0f", value);
+  return absl::StrCat(value);
+}
+
+std::string Expectation(const FieldDescriptor& field) {
+  const std::string& default_value = RuleOf(field).default_value();
+  const std::string values = ValuesText(field);
+  return default_value.empty() ? values : absl::StrCat(values, " (default ", default_value, ")");
 }
 
 }  // namespace trunkline

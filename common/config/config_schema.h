@@ -1,5 +1,5 @@
-// What the (trunkline.v1.rule) options and the types of configuration fields say, as values and as
-// words. Pure; no YAML.
+// Interprets the (trunkline.v1.rule) options and the types of configuration fields. Pure, without
+// YAML. Thread-safe; keeps no state.
 #pragma once
 
 #include <string>
@@ -17,17 +17,20 @@ const v1::FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field);
 
 bool IsDurationField(const google::protobuf::FieldDescriptor& field);
 
-// "64KiB" is taken: an integer whose name ends in "_bytes".
+// Returns true for an integer whose name ends in "_bytes"; its text may have a unit ("64KiB").
 bool IsByteSizeField(const google::protobuf::FieldDescriptor& field);
 
-// Of the rule alone; for a duration, seconds.
+// Compares with the bounds of the rule. `value` is in seconds for a duration.
 bool WithinBounds(const v1::FieldRule& rule, double value);
 
-// Of the field's type.
+// Compares with the range of the field's type.
 bool FitsType(const google::protobuf::FieldDescriptor& field, absl::int128 value);
 bool FitsType(const google::protobuf::FieldDescriptor& field, double value);
 
-// What follows "expected": the rule's doc, else the type with its bounds.
+// Formats a value or bound of the field: "64", or "1m30s" for 90 seconds of a duration field.
+std::string FormatNumber(const google::protobuf::FieldDescriptor& field, double value);
+
+// Describes the valid values and the default, to follow "expected" in an error.
 std::string Expectation(const google::protobuf::FieldDescriptor& field);
 
 }  // namespace trunkline

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 
 namespace trunkline {
 namespace {
@@ -22,7 +23,7 @@ struct SizeUnit {
   double bytes;
 };
 
-// Longer names first: "KiB" ends in "B" too.
+// The longer names come first, because "KiB" also ends in "B".
 constexpr SizeUnit kSizeUnits[] = {
     {"KiB", 1024.0},
     {"MiB", 1024.0 * 1024},
@@ -34,14 +35,16 @@ constexpr SizeUnit kSizeUnits[] = {
     {"TB", 1e12},
     {"B", 1.0},
 };
-// Doubles are exact below this; no configured size comes near.
+// Below this limit a double represents every integer exactly.
 constexpr double kMaxSizeBytes = 9007199254740992.0;
 
-// A misspelt word longer than this is not worth comparing.
+// Bounds the time to compare a misspelt name, which comes from the file.
 constexpr size_t kMaxComparedName = 64;
 
+constexpr absl::string_view kUnspecified = "UNSPECIFIED";
+
 bool IsUnspecified(const EnumValueDescriptor& value) {
-  return value.number() == 0 && absl::EndsWith(value.name(), "UNSPECIFIED");
+  return value.number() == 0 && absl::EndsWith(value.name(), kUnspecified);
 }
 
 std::vector<const EnumValueDescriptor*> ValuesOf(const EnumDescriptor& type) {
@@ -52,20 +55,17 @@ std::vector<const EnumValueDescriptor*> ValuesOf(const EnumDescriptor& type) {
   return values;
 }
 
-// Of {CPU_AUTO, CPU_HOST}: 4. Of a single name nothing can be told.
-size_t SharedPrefix(const std::vector<const EnumValueDescriptor*>& values) {
-  if (values.size() < 2) return 0;
-  absl::string_view shared = values.front()->name();
-  for (const EnumValueDescriptor* value : values) {
-    const absl::string_view name = value->name();
-    const auto differs = std::mismatch(shared.begin(), shared.end(), name.begin(), name.end());
-    shared = shared.substr(0, static_cast<size_t>(differs.first - shared.begin()));
-  }
-  const size_t underscore = shared.rfind('_');
-  return underscore == shared.npos ? 0 : underscore + 1;
+// The name without the enum's prefix, which the zero value shows: SPEED_UNSPECIFIED has "SPEED_".
+absl::string_view WithoutPrefix(const EnumValueDescriptor& value) {
+  const EnumDescriptor& type = *value.type();
+  absl::string_view name = value.name();
+  const EnumValueDescriptor* zero = type.FindValueByNumber(0);
+  if (zero == nullptr || !IsUnspecified(*zero)) return name;
+  absl::ConsumePrefix(&name, absl::StripSuffix(zero->name(), kUnspecified));
+  return name;
 }
 
-// Insertions, deletions and replacements that lead from one to the other.
+// The Levenshtein distance: insertions, deletions and replacements that turn `a` into `b`.
 size_t EditDistance(absl::string_view a, absl::string_view b) {
   a = a.substr(0, kMaxComparedName);
   b = b.substr(0, kMaxComparedName);
@@ -132,23 +132,20 @@ std::optional<absl::Duration> ParseConfigDuration(absl::string_view text) {
 }
 
 const EnumValueDescriptor* FindEnumValue(const EnumDescriptor& type, absl::string_view text) {
-  const std::vector<const EnumValueDescriptor*> values = ValuesOf(type);
-  const size_t prefix = SharedPrefix(values);
-  for (const EnumValueDescriptor* value : values) {
-    const absl::string_view name = value->name();
-    if (absl::EqualsIgnoreCase(name, text)) return value;
-    if (absl::EqualsIgnoreCase(name.substr(prefix), text)) return value;
+  for (const EnumValueDescriptor* value : ValuesOf(type)) {
+    if (absl::EqualsIgnoreCase(value->name(), text)) return value;
+    if (absl::EqualsIgnoreCase(WithoutPrefix(*value), text)) return value;
   }
   return nullptr;
 }
 
+std::string ShortName(const EnumValueDescriptor& value) {
+  return absl::AsciiStrToLower(WithoutPrefix(value));
+}
+
 std::string EnumChoices(const EnumDescriptor& type) {
-  const std::vector<const EnumValueDescriptor*> values = ValuesOf(type);
-  const size_t prefix = SharedPrefix(values);
   std::vector<std::string> names;
-  for (const EnumValueDescriptor* value : values) {
-    names.push_back(absl::AsciiStrToLower(absl::string_view(value->name()).substr(prefix)));
-  }
+  for (const EnumValueDescriptor* value : ValuesOf(type)) names.push_back(ShortName(*value));
   if (names.size() < 2) return absl::StrJoin(names, "");
   const std::string last = names.back();
   names.pop_back();
@@ -156,7 +153,7 @@ std::string EnumChoices(const EnumDescriptor& type) {
 }
 
 std::string NearestName(absl::string_view name, const std::vector<std::string>& names) {
-  // More changes than this make it another word.
+  // A name with more changes than this is a different word, not a typing error.
   size_t nearest_distance = name.size() / 3 + 2;
   std::string nearest;
   for (const std::string& candidate : names) {

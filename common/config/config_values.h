@@ -1,5 +1,6 @@
-// The scalars of a configuration file: text to value, with the words that say what was expected.
-// Pure; no YAML.
+// Converts the scalars of a configuration file from text, and names values for messages to an
+// operator. Pure, without YAML. Thread-safe; keeps no state. The parsers return nullopt for
+// malformed text.
 #pragma once
 
 #include <optional>
@@ -17,30 +18,34 @@ class EnumValueDescriptor;
 
 namespace trunkline {
 
-// "12", "-3". Wide enough for every integer of protobuf, so that bounds are checked in one place.
+// Parses "12" or "-3". An int128 holds every protobuf integer, so one function checks all bounds.
 std::optional<absl::int128> ParseInteger(absl::string_view text);
 
-// "4096", "64KiB", "1.5GiB", "10MB": whole bytes only.
+// Parses "4096", "64KiB", "1.5GiB" or "10MB" into whole bytes.
 std::optional<absl::int128> ParseByteSize(absl::string_view text);
 
-// Finite numbers.
+// Parses a finite number.
 std::optional<double> ParseNumber(absl::string_view text);
 
-// "true" or "false", in any case.
+// Parses "true" or "false" in any case.
 std::optional<bool> ParseBool(absl::string_view text);
 
-// "500ms", "3s", "1h30m", "0"; finite and not negative.
+// Parses "500ms", "3s", "1h30m" or "0" into a finite duration of at least zero.
 std::optional<absl::Duration> ParseConfigDuration(absl::string_view text);
 
-// By name, in any case, with or without the prefix that all names of the enum share. Null: no such
-// value, or the one that means "unspecified".
+// Finds a value by name, in any case, with or without the enum's prefix: "tunnel", "TUNNEL" and
+// "FORWARDING_MODE_TUNNEL" are the same. Returns null for an unknown name and for the unspecified
+// value.
 const google::protobuf::EnumValueDescriptor* FindEnumValue(
     const google::protobuf::EnumDescriptor& type, absl::string_view text);
 
-// "adaptive, static or round_robin".
+// Returns the name without the enum's prefix in lower case: "tunnel".
+std::string ShortName(const google::protobuf::EnumValueDescriptor& value);
+
+// Lists the short names: "adaptive, static or round_robin".
 std::string EnumChoices(const google::protobuf::EnumDescriptor& type);
 
-// The nearest of `names` to a misspelt `name`; empty when none is near.
+// Returns the element of `names` most similar to a misspelt `name`; empty if none is similar.
 std::string NearestName(absl::string_view name, const std::vector<std::string>& names);
 
 }  // namespace trunkline

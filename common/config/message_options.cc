@@ -3,16 +3,17 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/rule_check.h"
 
 namespace trunkline {
 namespace {
 
 constexpr size_t kMaxDelimiterBytes = 16;
-// As many as the commands of a large protocol, and longer than their names.
+// Enough for the commands of a large protocol.
 constexpr int kMaxSharedPrefixes = 64;
 constexpr size_t kMaxSharedPrefixBytes = 32;
 
-absl::Status Unexpected(const char* field, const char* expected, uint64_t got) {
+absl::Status Unexpected(const char* field, const std::string& expected, uint64_t got) {
   return absl::InvalidArgumentError(
       absl::StrCat("message.", field, ": expected ", expected, "; got ", got));
 }
@@ -28,29 +29,31 @@ absl::Status CheckLengthField(const v1::LengthFieldCodec& codec) {
     default:
       return Unexpected("length_field.length", "1, 2, 3, 4 or 8", codec.length());
   }
+  if (!codec.has_id_length()) return absl::OkStatus();
   switch (codec.id_length()) {
-    case 0:
     case 2:
     case 4:
     case 8:
       return absl::OkStatus();
     default:
-      return Unexpected("length_field.id_length", "0, 2, 4 or 8", codec.id_length());
+      return Unexpected("length_field.id_length", "2, 4 or 8", codec.id_length());
   }
 }
 
 absl::Status CheckDelimiter(const v1::DelimiterCodec& codec) {
   const size_t size = codec.delimiter().size();
   if (size < 1 || size > kMaxDelimiterBytes) {
-    return Unexpected("delimiter.delimiter", "1 to 16 bytes", size);
+    return Unexpected("delimiter.delimiter", absl::StrCat("1 to ", kMaxDelimiterBytes, " bytes"),
+                      size);
   }
   if (codec.shared_prefixes_size() > kMaxSharedPrefixes) {
-    return Unexpected("delimiter.shared_prefixes", "at most 64",
+    return Unexpected("delimiter.shared_prefixes", absl::StrCat("at most ", kMaxSharedPrefixes),
                       static_cast<uint64_t>(codec.shared_prefixes_size()));
   }
   for (const std::string& prefix : codec.shared_prefixes()) {
     if (prefix.empty() || prefix.size() > kMaxSharedPrefixBytes) {
-      return Unexpected("delimiter.shared_prefixes", "1 to 32 bytes each", prefix.size());
+      return Unexpected("delimiter.shared_prefixes",
+                        absl::StrCat("1 to ", kMaxSharedPrefixBytes, " bytes each"), prefix.size());
     }
   }
   return absl::OkStatus();
@@ -59,6 +62,7 @@ absl::Status CheckDelimiter(const v1::DelimiterCodec& codec) {
 }  // namespace
 
 absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
+  if (absl::Status checked = CheckRules(options, "message"); !checked.ok()) return checked;
   switch (options.codec_case()) {
     case v1::MessageOptions::kLengthField:
       return CheckLengthField(options.length_field());

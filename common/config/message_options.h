@@ -1,5 +1,5 @@
-// What must fit together in the options of a service in `message` mode: the controller says it of a
-// configuration, the proxy of a snapshot. Thread-safe: no state.
+// Validates the options of a service in message mode, for the controller's configuration and the
+// proxy's snapshots alike. Thread-safe; keeps no state.
 #pragma once
 
 #include "absl/status/status.h"
@@ -7,7 +7,7 @@
 
 namespace trunkline {
 
-// INVALID_ARGUMENT names the field below `message`, what was expected and what is there.
+// Returns INVALID_ARGUMENT with the field below `message`, the valid values and the value.
 absl::Status CheckMessageOptions(const v1::MessageOptions& options);
 
 }  // namespace trunkline

@@ -1,5 +1,4 @@
-// The PROXY protocol's version as configuration and snapshots carry it. Pure; header only, so that
-// each process's wire code can have it without linking the others'.
+// Converts the PROXY protocol version of configurations and snapshots. Thread-safe; keeps no state.
 #pragma once
 
 #include <optional>
@@ -9,9 +8,10 @@
 
 namespace trunkline {
 
-// None: a version that this program does not know, from a newer one.
+// Returns nullopt for a version that only newer programs know.
 inline std::optional<ProxyVersion> ReadProxyVersion(v1::ProxyProtocol version) {
   switch (version) {
+    case v1::PROXY_PROTOCOL_UNSPECIFIED:
     case v1::PROXY_PROTOCOL_NONE:
       return ProxyVersion::kNone;
     case v1::PROXY_PROTOCOL_V1:

@@ -44,11 +44,11 @@ v1::LogConfig LogConfigOf(const google::protobuf::Message& config) {
 
 spdlog::level::level_enum LevelOf(const v1::LogConfig& log) {
   switch (log.level()) {
-    case v1::LogConfig::DEBUG:
+    case v1::LogConfig::LEVEL_DEBUG:
       return spdlog::level::debug;
-    case v1::LogConfig::WARN:
+    case v1::LogConfig::LEVEL_WARN:
       return spdlog::level::warn;
-    case v1::LogConfig::ERROR:
+    case v1::LogConfig::LEVEL_ERROR:
       return spdlog::level::err;
     default:
       return spdlog::level::info;
@@ -58,7 +58,7 @@ spdlog::level::level_enum LevelOf(const v1::LogConfig& log) {
 void StartLog(const std::string& name, const google::protobuf::Message& config) {
   const v1::LogConfig log = LogConfigOf(config);
   const LogFormat format =
-      log.format() == v1::LogConfig::JSON ? LogFormat::kJson : LogFormat::kText;
+      log.format() == v1::LogConfig::FORMAT_JSON ? LogFormat::kJson : LogFormat::kText;
   InitLog(name, format, LevelOf(log));
 }
 

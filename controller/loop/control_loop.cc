@@ -8,7 +8,7 @@ namespace {
 
 std::string Text(const absl::Status& status) { return std::string(status.message()); }
 
-// What a watcher would see as a change; loads move all the time and are read on demand.
+// Ignores loads, which change all the time and are read on demand.
 bool LooksTheSame(const ControllerView& a, const ControllerView& b) {
   if (a.snapshot != b.snapshot || a.services.size() != b.services.size()) return false;
   for (size_t i = 0; i < a.services.size(); ++i) {
@@ -32,7 +32,8 @@ void LogTransitions(const ControllerView& before, const ControllerView& now) {
     const std::string& is = now.services[i].load.freeze_reason;
     if (was.empty() == is.empty()) continue;
     if (is.empty()) {
-      LogInfo("service {}: weights move again", now.services[i].spec.name);
+      LogInfo("service {}: enough reports arrive; weights are no longer frozen",
+              now.services[i].spec.name);
     } else {
       LogWarn("service {}: {}", now.services[i].spec.name, is);
     }
@@ -51,7 +52,7 @@ ControlLoop::ControlLoop(const Options& options)
 ControlLoop::~ControlLoop() { Stop(); }
 
 absl::Status ControlLoop::Start() {
-  // From now on the file says that proxies may see more than it knows.
+  // From now on the file states that proxies may hold newer versions.
   absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
   for (const ViewListener& listener : listeners_) listener(view());
   thread_ = std::thread([this] { Run(); });
@@ -91,7 +92,8 @@ void ControlLoop::Run() {
     next_tick = now + tick_interval_;
   }
   if (absl::Status saved = Save(MonotonicNow(), /*orderly=*/true); !saved.ok()) {
-    LogError("state file: {}", Text(saved));
+    LogError("state file not written at the stop, so the next start begins a new epoch: {}",
+             Text(saved));
   }
 }
 
@@ -134,8 +136,8 @@ void ControlLoop::Announce(AgentSession session, AnnouncedAgent agent, AgentStre
                 absl::AbortedError(absl::StrCat("another stream of agent ", agent.agent_id,
                                                 " replaces this one")));
     }
-    LogInfo("agent {} {} announced {} endpoints, trunks at {}", agent.agent_id, agent.version,
-            agent.endpoints.size(), agent.trunk_address);
+    LogInfo("agent {} (version {}) announced {} endpoints; its trunk port is {}", agent.agent_id,
+            agent.version, agent.endpoints.size(), agent.trunk_address);
     AgentStream& stream = streams_[session];
     stream.hooks = hooks;
     DirectAgent(session, stream);
@@ -176,7 +178,7 @@ void ControlLoop::Leave(AgentSession session) {
   Post([this, session] {
     const std::string agent_id = core_.registry().Leave(session);
     if (agent_id.empty()) return;
-    LogInfo("agent {} left in order; its endpoints leave with it", agent_id);
+    LogInfo("agent {} stopped in an orderly way; its endpoints leave at once", agent_id);
     tick_now_ = true;
   });
 }
@@ -197,7 +199,7 @@ void ControlLoop::EndStream(AgentSession session, const absl::Status& status) {
 }
 
 void ControlLoop::DirectAgents() {
-  // Orders depend on membership and administrative states only.
+  // Orders depend only on the set of endpoints and on administrative states.
   if (directed_generation_ == core_.registry().generation()) return;
   directed_generation_ = core_.registry().generation();
   for (auto& [session, stream] : streams_) DirectAgent(session, stream);
@@ -239,8 +241,8 @@ void ControlLoop::FinishAdmin(const absl::Status& applied, const AdminDone& done
   const SnapshotVersion version = core_.publisher().current()->id;
   if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
     done(absl::InternalError(
-        absl::StrCat("it holds from snapshot ", version.epoch, "/", version.version,
-                     " on, but will be lost at a restart of the controller: ", saved.message())));
+        absl::StrCat("the order is in effect from snapshot ", version.epoch, "/", version.version,
+                     " on, but a restart of the controller will lose it: ", saved.message())));
     return;
   }
   done(version);
@@ -252,9 +254,10 @@ void ControlLoop::ProxyHolds(SnapshotVersion version) {
     const SnapshotVersion ours = core_.publisher().current()->id;
     if (version <= ours) return;
     LogWarn(
-        "a proxy holds snapshot {}/{}, newer than ours {}/{}: the state file is older than what "
-        "was published, or "
-        "the clock was set back; going on in epoch {}",
+        "a proxy holds snapshot {}/{}, which is newer than {}/{} of this controller: the state "
+        "file "
+        "is older than the last published snapshot, or the clock was set back; continuing in epoch "
+        "{}",
         version.epoch, version.version, ours.epoch, ours.version, version.epoch + 1);
     core_.RiseAbove(version);
     tick_now_ = true;
@@ -280,9 +283,12 @@ void ControlLoop::SaveIfDue(MonotonicTime now) {
   if (now - save_tried_at_ < kSaveInterval) return;
   if (!published && now - saved_at_ < kSaveDriftInterval) return;
   const absl::Status saved = Save(now, /*orderly=*/false);
-  // Logged at transitions: a full disk stays full for a while.
-  if (!saved.ok() && !save_failing_) LogError("state file: {}", Text(saved));
-  if (saved.ok() && save_failing_) LogInfo("state file: written again");
+  // Logs transitions only, because a full disk stays full for a while.
+  if (!saved.ok() && !save_failing_) {
+    LogError("state file not written, so a restart loses recent changes; retrying: {}",
+             Text(saved));
+  }
+  if (saved.ok() && save_failing_) LogInfo("state file is written again");
   save_failing_ = !saved.ok();
 }
 

@@ -1,16 +1,15 @@
-// The one thread that owns the pure stages: messages in through a bounded mailbox, views and
-// callbacks out.
+// Runs the pure stages on one thread.
 //
-// gRPC's reactions run on many threads and must not block; the stages want one writer and time in
-// order. So every word from outside is posted here, applied in order, and every half second
-// (tick_interval) the stages run. What queries need is an immutable ControllerView, swapped whole;
-// nobody outside ever touches the registry.
+// gRPC calls back on many threads, which must not block; the stages need one writer and ordered
+// time. So every call from outside becomes a task of this loop, which applies the tasks in order
+// and runs the stages every tick_interval. Queries read an immutable ControllerView, which the loop
+// replaces as a whole.
 //
-// Reports beyond kMaxQueuedReports are dropped and counted: a report is full state, so the next one
-// makes up for it. Everything else that is posted is bounded by the streams and calls that exist.
+// The loop drops and counts reports beyond kMaxQueuedReports; a report is full state, so the next
+// one replaces it. The number of live streams and calls bounds the other tasks.
 //
-// Thread-safe. Callbacks run on the loop's thread and must not block; Stop() runs what is queued,
-// then saves the state and joins. It must outlive all services that post to it.
+// Thread-safe. Callbacks run on the loop's thread and must not block. Stop() runs the queued tasks,
+// saves the state and joins the thread. The loop must outlive the services that use it.
 #pragma once
 
 #include <atomic>
@@ -33,7 +32,7 @@
 
 namespace trunkline {
 
-// What an agent is told.
+// Directions to an agent.
 struct AgentOrders {
   absl::Duration report_interval;
   struct Endpoint {
@@ -45,13 +44,13 @@ struct AgentOrders {
   friend bool operator==(const AgentOrders&, const AgentOrders&) = default;
 };
 
-// The loop's handle on an agent's stream.
+// Callbacks to an agent's stream.
 struct AgentStreamHooks {
   std::function<void(const AgentOrders&)> direct;
   std::function<void(const absl::Status&)> end;
 };
 
-// What became of reports; any thread counts.
+// Load reports by result. Any thread may count.
 struct ReportCounts {
   std::atomic<uint64_t> accepted{0};
   std::atomic<uint64_t> old_sequence{0};
@@ -63,47 +62,48 @@ struct ReportCounts {
 
 class ControlLoop {
  public:
-  // Ten seconds of reports of the largest fleet; beyond this the loop is not behind but stuck.
+  // Ten seconds of reports of the largest fleet. A longer queue means that the loop is stuck.
   static constexpr size_t kMaxQueuedReports = 100000;
-  // The state file is written at most this often, and at once after an operator's word ...
+  // The loop writes the state file at most this often, and at once after an operator's order ...
   static constexpr absl::Duration kSaveInterval = absl::Seconds(1);
-  // ... and this often when only learned capacities moved.
+  // ... and this often if only learned capacities changed.
   static constexpr absl::Duration kSaveDriftInterval = absl::Seconds(10);
 
   struct Options {
     ControlCore::Options core;
     absl::Duration tick_interval = absl::Milliseconds(500);
-    // Null: nothing survives a restart. Outlives the loop.
+    // Null if there is no state file. Must outlive the loop.
     const StateStore* store = nullptr;
   };
   using ViewListener = std::function<void(const std::shared_ptr<const ControllerView>&)>;
   using AdminDone = std::function<void(absl::StatusOr<SnapshotVersion>)>;
 
-  // The first view is there when this returns; the thread starts with Start().
+  // Creates the first view; Start() starts the thread.
   explicit ControlLoop(const Options& options);
   ~ControlLoop();
 
-  // Called on the loop's thread when the snapshot, an endpoint's state or a notice changed. Before
-  // Start() only.
+  // The loop calls `listener` on its thread when the snapshot, an endpoint's state or a notice has
+  // changed. Call before Start().
   void Subscribe(ViewListener listener) { listeners_.push_back(std::move(listener)); }
-  // The thread runs in any case; an error says that the state file cannot be written, better now
-  // than at the first drain.
+  // Starts the thread and writes the state file. Returns an error if it cannot write, so that the
+  // operator learns of it before the first drain; the thread runs nevertheless.
   absl::Status Start();
   void Stop();
 
-  // Agents. `hooks.end` is called when the announcement is refused or another stream replaces this
-  // one.
+  // For agents' streams. The loop calls `hooks.end` if it refuses the announcement or another
+  // stream replaces this one.
   AgentSession NewSession() { return next_session_.fetch_add(1); }
   void Announce(AgentSession session, AnnouncedAgent agent, AgentStreamHooks hooks);
   void Report(AgentSession session, uint64_t seq, std::vector<ReportedLoad> loads);
   void Leave(AgentSession session);
   void StreamEnded(AgentSession session, bool orderly);
 
-  // Operators. `done` gets the first snapshot in which the word holds.
+  // For operators. `done` gets the first snapshot that contains the order.
   void SetDraining(EndpointKey key, bool draining, AdminDone done);
   void SetPin(EndpointKey key, std::optional<double> pin, AdminDone done);
 
-  // A proxy says that it holds this; the epoch rises above it when it is newer than ours.
+  // For a proxy that holds `version`. If that is newer than the controller's, the loop publishes in
+  // an epoch above it.
   void ProxyHolds(SnapshotVersion version);
 
   std::shared_ptr<const ControllerView> view() const;
@@ -141,7 +141,7 @@ class ControlLoop {
   // Confined to the loop's thread.
   ControlCore core_;
   std::map<AgentSession, AgentStream> streams_;
-  // What was applied changes who is there: the stages run before the next wait.
+  // A task changed the set of endpoints, so the stages run before the next wait.
   bool tick_now_ = false;
   uint64_t directed_generation_ = 0;
   SnapshotVersion saved_version_;

@@ -16,7 +16,7 @@ namespace {
 constexpr char kHeading[] =
     "# Trunkline controller state, written by the controller. Edit only while it is stopped.\n";
 
-// Keeps the first error; the rest follow from it.
+// Keeps the first error only, because it causes the others.
 class FirstError : public google::protobuf::io::ErrorCollector {
  public:
   void AddError(int line, int column, const std::string& message) override {
@@ -31,18 +31,22 @@ class FirstError : public google::protobuf::io::ErrorCollector {
 absl::Status Broken(const std::string& name, const std::string& what) {
   return absl::DataLossError(absl::StrCat(
       name, ":", what,
-      ". The controller does not start over a state file that it cannot read. Put a good copy "
-      "back, or move the file away to start without learned capacities, drains and pins"));
+      ". The controller does not start with a state file that it cannot read. Restore a good copy, "
+      "or move the file away to start without learned capacities, drains and pins"));
 }
+
+// Far above any capacity, weight, core count or slow start in seconds.
+constexpr double kMaxNumber = 1e6;
+constexpr double kMaxTheta = 100;
 
 bool Sane(double value, double max) { return std::isfinite(value) && value >= 0 && value <= max; }
 
-// The stages trust these numbers as if they had learned them.
+// The stages use these numbers without further checks.
 bool Sane(const v1::ControllerState::Endpoint& endpoint) {
-  return Sane(endpoint.capacity(), 1e6) && endpoint.capacity() > 0 &&
-         Sane(std::abs(endpoint.theta()), 100) && Sane(endpoint.slow_start_seconds(), 1e6) &&
-         Sane(endpoint.weight(), 1e6) && Sane(endpoint.cores(), 1e6) &&
-         Sane(endpoint.operator_capacity(), 1e6);
+  return Sane(endpoint.capacity(), kMaxNumber) && endpoint.capacity() > 0 &&
+         Sane(std::abs(endpoint.theta()), kMaxTheta) &&
+         Sane(endpoint.slow_start_seconds(), kMaxNumber) && Sane(endpoint.weight(), kMaxNumber) &&
+         Sane(endpoint.cores(), kMaxNumber) && Sane(endpoint.operator_capacity(), kMaxNumber);
 }
 
 StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
@@ -69,7 +73,7 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
   out->set_agent_boot_id(endpoint.agent_boot_id);
   out->set_server_boot_id(endpoint.server_boot_id);
   out->set_cores(endpoint.cores);
-  out->set_operator_capacity(endpoint.operator_capacity);
+  if (endpoint.operator_capacity > 0) out->set_operator_capacity(endpoint.operator_capacity);
   out->set_capacity(endpoint.capacity);
   out->set_theta(endpoint.theta);
   out->set_slow_start_seconds(endpoint.slow_start_seconds);
@@ -92,7 +96,7 @@ std::string StateStore::ToText(const StoredState& state) {
     out->set_service(admin.key.service);
     out->set_endpoint_id(admin.key.endpoint_id);
     out->set_draining(admin.draining);
-    out->set_pinned_weight(admin.pin.value_or(0));
+    if (admin.pin.has_value()) out->set_pinned_weight(*admin.pin);
   }
   for (const StoredCapacity& departed : state.departed) {
     v1::ControllerState::Departed* out = message.add_departed();
@@ -113,9 +117,9 @@ absl::StatusOr<StoredState> StateStore::FromText(const std::string& text, const 
   parser.RecordErrorsTo(&error);
   if (!parser.ParseFromString(text, &message)) return Broken(name, error.text());
   if (message.format() != kFormat) {
-    return Broken(name, absl::StrCat(" format: expected ", kFormat, ", got ", message.format()));
+    return Broken(name, absl::StrCat(" format: expected ", kFormat, "; got ", message.format()));
   }
-  if (!message.complete()) return Broken(name, " the end is missing: the file was cut");
+  if (!message.complete()) return Broken(name, " the end is missing: the file is truncated");
   if (message.snapshot().epoch() == 0) return Broken(name, " snapshot.epoch is missing");
   StoredState state;
   state.epoch = message.snapshot().epoch();
@@ -129,15 +133,17 @@ absl::StatusOr<StoredState> StateStore::FromText(const std::string& text, const 
     state.endpoints.push_back(ReadEndpoint(endpoint));
   }
   for (const v1::ControllerState::Admin& admin : message.admin()) {
-    if (!Sane(admin.pinned_weight(), 1e6)) {
+    const bool is_sane = Sane(admin.pinned_weight(), kMaxNumber) &&
+                         admin.has_pinned_weight() == (admin.pinned_weight() > 0);
+    if (!is_sane) {
       return Broken(name, absl::StrCat(" pinned_weight of ", admin.service(), "/",
                                        admin.endpoint_id(), " is out of range"));
     }
     state.admin.push_back({{admin.service(), admin.endpoint_id()}, admin.draining(), {}});
-    if (admin.pinned_weight() > 0) state.admin.back().pin = admin.pinned_weight();
+    if (admin.has_pinned_weight()) state.admin.back().pin = admin.pinned_weight();
   }
   for (const v1::ControllerState::Departed& departed : message.departed()) {
-    if (!Sane(departed.capacity(), 1e6)) continue;
+    if (!Sane(departed.capacity(), kMaxNumber)) continue;
     state.departed.push_back({{departed.service(), departed.endpoint_id()}, departed.capacity()});
   }
   return state;

@@ -1,9 +1,8 @@
-// The controller's state file: read once at the start, replaced whole whenever what it holds
-// changed.
+// The controller's state file: read once at the start, replaced atomically after each change.
 //
-// A file that cannot be understood is an error and stays untouched: starting empty over it would
-// throw learned capacities and an operator's drains away in silence. Externally synchronized (main,
-// then the control loop). Errors name the file and say what to do.
+// A file that it cannot read is an error and stays untouched, because an empty start would silently
+// discard learned capacities and an operator's drains. Errors name the file and the remedy.
+// Externally synchronized (by main, then by the control loop).
 #pragma once
 
 #include <cstdint>
@@ -19,19 +18,19 @@ namespace trunkline {
 
 class StateStore {
  public:
-  // Of the file's layout; another one is refused.
+  // Version of the file's format; Load refuses any other.
   static constexpr uint32_t kFormat = 1;
 
   explicit StateStore(std::string path) : path_(std::move(path)) {}
 
-  // nullopt: there is no file yet.
+  // Returns nullopt if there is no file, and DATA_LOSS if it cannot be read as a state file.
   absl::StatusOr<std::optional<StoredState>> Load() const;
   absl::Status Save(const StoredState& state) const;
 
   const std::string& path() const { return path_; }
 
   static std::string ToText(const StoredState& state);
-  // `name` stands for the file in errors.
+  // `name` is the file name in errors.
   static absl::StatusOr<StoredState> FromText(const std::string& text, const std::string& name);
 
  private:

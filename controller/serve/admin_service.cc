@@ -1,9 +1,11 @@
 #include "controller/serve/admin_service.h"
 
-#include <cmath>
+#include <google/protobuf/descriptor.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/config/config_schema.h"
 #include "controller/serve/server_stream.h"
 #include "controller/wire/snapshot.h"
 #include "controller/wire/view.h"
@@ -20,11 +22,25 @@ ServerUnaryReactor* Finished(grpc::CallbackServerContext* context, const absl::S
 }
 
 // The reactor and the response live until Finish.
-ControlLoop::AdminDone FinishLater(ServerUnaryReactor* reactor, v1::AdminResponse* response) {
+template <typename Response>
+ControlLoop::AdminDone FinishLater(ServerUnaryReactor* reactor, Response* response) {
   return [reactor, response](absl::StatusOr<SnapshotVersion> id) {
-    if (id.ok()) WriteSnapshotId(*id, response->mutable_id());
+    if (id.ok()) WriteSnapshotId(*id, response->mutable_snapshot_id());
     reactor->Finish(ToGrpc(id.status()));
   };
+}
+
+template <typename Request>
+EndpointKey KeyOf(const Request& request) {
+  return {request.service(), request.endpoint_id()};
+}
+
+absl::Status CheckPin(const v1::PinRequest& request) {
+  const auto& field =
+      *v1::PinRequest::descriptor()->FindFieldByNumber(v1::PinRequest::kWeightFieldNumber);
+  if (WithinBounds(RuleOf(field), request.weight())) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("weight: expected ", Expectation(field), "; got ", request.weight()));
 }
 
 void WriteProxy(const ProxyRecord& proxy, MonotonicTime now, v1::ListProxiesResponse::Item* out) {
@@ -68,47 +84,38 @@ ServerUnaryReactor* AdminService::ListProxies(Context* context, const v1::ListPr
   return Finished(context, absl::OkStatus());
 }
 
-ServerUnaryReactor* AdminService::Drain(Context* context, const v1::EndpointRequest* request,
-                                        v1::AdminResponse* response) {
+ServerUnaryReactor* AdminService::Drain(Context* context, const v1::DrainRequest* request,
+                                        v1::DrainResponse* response) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.SetDraining({request->service(), request->endpoint_id()}, true,
-                    FinishLater(reactor, response));
+  loop_.SetDraining(KeyOf(*request), true, FinishLater(reactor, response));
   return reactor;
 }
 
-ServerUnaryReactor* AdminService::Undrain(Context* context, const v1::EndpointRequest* request,
-                                          v1::AdminResponse* response) {
+ServerUnaryReactor* AdminService::Undrain(Context* context, const v1::UndrainRequest* request,
+                                          v1::UndrainResponse* response) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.SetDraining({request->service(), request->endpoint_id()}, false,
-                    FinishLater(reactor, response));
+  loop_.SetDraining(KeyOf(*request), false, FinishLater(reactor, response));
   return reactor;
 }
 
 ServerUnaryReactor* AdminService::Pin(Context* context, const v1::PinRequest* request,
-                                      v1::AdminResponse* response) {
-  const double weight = request->weight();
-  if (!std::isfinite(weight) || weight < kMinPin || weight > kMaxPin) {
-    return Finished(
-        context, absl::InvalidArgumentError(absl::StrCat("weight: expected a number from ", kMinPin,
-                                                         " to ", kMaxPin, ", got ", weight)));
-  }
+                                      v1::PinResponse* response) {
+  if (absl::Status checked = CheckPin(*request); !checked.ok()) return Finished(context, checked);
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.SetPin({request->service(), request->endpoint_id()}, weight,
-               FinishLater(reactor, response));
+  loop_.SetPin(KeyOf(*request), request->weight(), FinishLater(reactor, response));
   return reactor;
 }
 
-ServerUnaryReactor* AdminService::Unpin(Context* context, const v1::EndpointRequest* request,
-                                        v1::AdminResponse* response) {
+ServerUnaryReactor* AdminService::Unpin(Context* context, const v1::UnpinRequest* request,
+                                        v1::UnpinResponse* response) {
   ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.SetPin({request->service(), request->endpoint_id()}, std::nullopt,
-               FinishLater(reactor, response));
+  loop_.SetPin(KeyOf(*request), std::nullopt, FinishLater(reactor, response));
   return reactor;
 }
 
 ServerUnaryReactor* AdminService::GetSnapshot(Context* context, const v1::GetSnapshotRequest*,
-                                              v1::Snapshot* response) {
-  WriteSnapshot(*loop_.view()->snapshot, response);
+                                              v1::GetSnapshotResponse* response) {
+  WriteSnapshot(*loop_.view()->snapshot, response->mutable_snapshot());
   return Finished(context, absl::OkStatus());
 }
 

@@ -1,8 +1,8 @@
-// Operators' lists and orders: what exists, drain, undrain, pin, unpin.
+// Serves operators: lists of services, endpoints and proxies; drain, undrain, pin and unpin.
 //
-// An order is answered once the snapshot in which it holds is published and the state file knows
-// it. Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it; calls in
-// progress are finished by the loop.
+// Answers an order once the first snapshot with it is published and the state file contains it.
+// Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it; the loop
+// finishes calls in progress.
 #pragma once
 
 #include "controller/core/proxy_table.h"
@@ -13,9 +13,6 @@ namespace trunkline {
 
 class AdminService : public v1::AdminService::CallbackService {
  public:
-  static constexpr double kMinPin = 0.001;
-  static constexpr double kMaxPin = 10000;
-
   AdminService(ControlLoop& loop, ProxyTable& proxies) : loop_(loop), proxies_(proxies) {}
 
   using Context = grpc::CallbackServerContext;
@@ -25,16 +22,16 @@ class AdminService : public v1::AdminService::CallbackService {
                                           v1::ListEndpointsResponse* response) override;
   grpc::ServerUnaryReactor* ListProxies(Context* context, const v1::ListProxiesRequest* request,
                                         v1::ListProxiesResponse* response) override;
-  grpc::ServerUnaryReactor* Drain(Context* context, const v1::EndpointRequest* request,
-                                  v1::AdminResponse* response) override;
-  grpc::ServerUnaryReactor* Undrain(Context* context, const v1::EndpointRequest* request,
-                                    v1::AdminResponse* response) override;
+  grpc::ServerUnaryReactor* Drain(Context* context, const v1::DrainRequest* request,
+                                  v1::DrainResponse* response) override;
+  grpc::ServerUnaryReactor* Undrain(Context* context, const v1::UndrainRequest* request,
+                                    v1::UndrainResponse* response) override;
   grpc::ServerUnaryReactor* Pin(Context* context, const v1::PinRequest* request,
-                                v1::AdminResponse* response) override;
-  grpc::ServerUnaryReactor* Unpin(Context* context, const v1::EndpointRequest* request,
-                                  v1::AdminResponse* response) override;
+                                v1::PinResponse* response) override;
+  grpc::ServerUnaryReactor* Unpin(Context* context, const v1::UnpinRequest* request,
+                                  v1::UnpinResponse* response) override;
   grpc::ServerUnaryReactor* GetSnapshot(Context* context, const v1::GetSnapshotRequest* request,
-                                        v1::Snapshot* response) override;
+                                        v1::GetSnapshotResponse* response) override;
 
  private:
   ControlLoop& loop_;

@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/base/utf8.h"
+#include "common/config/names.h"
 #include "common/observe/log.h"
-#include "controller/wire/report.h"
 #include "controller/wire/snapshot.h"
 
 namespace trunkline {
@@ -16,9 +16,10 @@ namespace {
 
 using Reactor = grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>;
 
-// An epoch is a start time in seconds, lifted at most by restarts: one this far ahead is not ours.
+// An epoch is a start time in seconds plus the number of crashes. One this far in the future cannot
+// come from this controller.
 constexpr absl::Duration kMaxEpochAhead = absl::Hours(24 * 366);
-// A proxy's words in a log line and a table.
+// Log lines and tables show this much of a proxy's error.
 constexpr size_t kMaxErrorLength = 1000;
 
 absl::Status CheckHello(const v1::Hello& hello) {
@@ -28,7 +29,7 @@ absl::Status CheckHello(const v1::Hello& hello) {
   if (hello.have().epoch() > latest) {
     return absl::InvalidArgumentError(
         absl::StrCat("hello.have.epoch of proxy ", hello.proxy_id(),
-                     ": expected an epoch of this controller, at most ", latest, ", got ",
+                     ": expected an epoch of this controller, at most ", latest, "; got ",
                      hello.have().epoch(), "; remove the proxy's snapshot file"));
   }
   return absl::OkStatus();
@@ -78,7 +79,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
   void OnClosed() override {
     if (proxy_id_.empty() || !service_.Exit(proxy_id_, this)) return;
     service_.proxies().Disconnect(proxy_id_, MonotonicNow());
-    LogInfo("proxy {} is gone", proxy_id_);
+    LogInfo("proxy {} disconnected", proxy_id_);
   }
 
   bool NextMessage(v1::SubscribeResponse* out) override {
@@ -90,7 +91,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     if (proxy_id_.empty() != in_.has_hello()) {
       return absl::InvalidArgumentError(
           absl::StrCat("subscribe request", proxy_id_.empty() ? "" : " of proxy ", proxy_id_,
-                       ": expected hello first and only once"));
+                       ": expected a hello as the first message, and only one"));
     }
     switch (in_.message_case()) {
       case v1::SubscribeRequest::kHello:
@@ -104,7 +105,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
       case v1::SubscribeRequest::MESSAGE_NOT_SET:
         break;
     }
-    // Of a newer proxy: what we do not know we do not need.
+    // A newer proxy may send other messages; ignore them.
     return absl::OkStatus();
   }
 
@@ -115,8 +116,8 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     service_.proxies().Connect(proxy_id_, std::string(Utf8Prefix(hello.version(), kMaxNameLength)),
                                hello.workers(), have, MonotonicNow());
     service_.Enter(proxy_id_, shared_from_this());
-    LogInfo("proxy {} {} subscribed, holding {}/{}", proxy_id_, hello.version(), have.epoch,
-            have.version);
+    LogInfo("proxy {} (version {}) subscribed; it holds snapshot {}/{}", proxy_id_, hello.version(),
+            have.epoch, have.version);
     {
       absl::MutexLock lock(&subscription_mutex_);
       subscription_.emplace(have);
@@ -131,12 +132,14 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     Subscription::AckVerdict verdict;
     {
       absl::MutexLock lock(&subscription_mutex_);
-      verdict = subscription_->OnAck(ack.nonce(), have, !ack.error().empty());
+      verdict = subscription_->OnAck(ack.nonce(), have, ack.has_error());
     }
     if (verdict == Subscription::AckVerdict::kIgnored) return;
-    const std::string error(Utf8Prefix(ack.error(), kMaxErrorLength));
+    std::string error(Utf8Prefix(ack.error(), kMaxErrorLength));
     if (verdict == Subscription::AckVerdict::kRefused) {
-      LogWarn("proxy {} refused a snapshot and keeps {}/{}: {}", proxy_id_, have.epoch,
+      // An empty error in the table would look like an ACK.
+      if (error.empty()) error = "the proxy gave no reason";
+      LogWarn("proxy {} refused a snapshot and continues with {}/{}: {}", proxy_id_, have.epoch,
               have.version, error);
     }
     service_.proxies().Acked(proxy_id_, have, error, MonotonicNow());
@@ -144,7 +147,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
   }
 
   DiscoveryService& service_;
-  // Of gRPC's read reaction, one at a time.
+  // Used only by gRPC's read callbacks, which do not overlap.
   v1::SubscribeRequest in_;
   std::string proxy_id_;
 

@@ -1,10 +1,10 @@
-// Proxies' streams: snapshots down, ACKs and traffic reports up.
+// Serves proxies' streams: sends snapshots, receives ACKs and traffic reports.
 //
-// Which response a proxy gets is subscription.h's decision; here is the transport. A snapshot is
-// turned into its message once a version, whatever the number of proxies.
+// Subscription decides on each response; this is the transport. The service converts a snapshot to
+// its message once per version, whatever the number of proxies.
 //
-// Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it. Shutdown()
-// before the server's.
+// Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it. Call
+// Shutdown() before the server's.
 #pragma once
 
 #include <deque>
@@ -25,10 +25,10 @@ namespace trunkline {
 class DiscoveryService : public v1::DiscoveryService::CallbackService {
  public:
   static constexpr size_t kMaxStreams = ProxyTable::kMaxProxies;
-  // Endpoints in one traffic report; more are cut off.
+  // Ignores the endpoints of a traffic report beyond this number.
   static constexpr int kMaxTrafficEndpoints = 20000;
 
-  // Subscribes to the loop; before its Start().
+  // Subscribes to the loop; construct before its Start().
   DiscoveryService(ControlLoop& loop, ProxyTable& proxies);
 
   grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>* Subscribe(
@@ -39,11 +39,11 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   // For the streams.
   ControlLoop& loop() { return loop_; }
   ProxyTable& proxies() { return proxies_; }
-  // Ends the stream that served this proxy before.
+  // Makes `stream` the proxy's stream and ends the previous one.
   void Enter(const std::string& proxy_id, const std::shared_ptr<LiveStream>& stream);
-  // True: no other stream took the proxy over.
+  // Returns true if `stream` was the proxy's stream, and forgets it.
   bool Exit(const std::string& proxy_id, const LiveStream* stream);
-  // Fills in what `subscription` says is next; false: nothing.
+  // Fills in the next response of `subscription`. Returns false if there is none.
   bool NextResponse(Subscription& subscription, v1::SubscribeResponse* out);
 
  private:
@@ -57,7 +57,7 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   std::map<std::string, std::weak_ptr<LiveStream>> by_proxy_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const ClusterSnapshot> current_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<const ClusterSnapshot>> history_ ABSL_GUARDED_BY(mutex_);
-  // Of current_, made when first asked for.
+  // The message of current_; null until it is needed.
   std::unique_ptr<v1::Snapshot> message_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -13,7 +13,7 @@ GrpcServer::GrpcServer(ControlLoop& loop, ProxyTable& proxies)
 
 absl::Status GrpcServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
-  // A reference to the plugin, so that the linker keeps its library.
+  // The call makes the linker keep the plugin's library.
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   const auto millis = [](absl::Duration d) {
     return static_cast<int>(absl::ToInt64Milliseconds(d));
@@ -27,8 +27,8 @@ absl::Status GrpcServer::Start(const std::string& listen) {
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              millis(kMinPingInterval));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  builder.SetMaxReceiveMessageSize(kMaxClientMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxControllerMessageBytes);
   builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(&reporting_);
   builder.RegisterService(&discovery_);
@@ -38,7 +38,7 @@ absl::Status GrpcServer::Start(const std::string& listen) {
   if (server_ == nullptr || port_ == 0) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", listen,
-                     " for gRPC. Is another controller running there? Stop it, or set "
+                     " for gRPC; another controller may be using the address. Stop it, or set "
                      "grpc_listen to another address"));
   }
   return absl::OkStatus();

@@ -1,8 +1,8 @@
-// The controller's gRPC side as a whole: its four services, health and reflection on one port.
+// The controller's gRPC server: its four services, health checks and reflection on one port.
 //
-// The port is this process's alone: SO_REUSEPORT is off, since gRPC would otherwise let two
-// controllers share a port in silence. Thread-safe. Borrows the loop and the table, which outlive
-// it; created before the loop's Start().
+// Turns SO_REUSEPORT off, because gRPC would otherwise let two controllers silently share a port.
+// Thread-safe. Borrows the loop and the table, which outlive it. Construct it before the loop's
+// Start().
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/grpc/controller_channel.h"
 #include "controller/core/proxy_table.h"
 #include "controller/loop/control_loop.h"
 #include "controller/serve/admin_service.h"
@@ -22,23 +23,20 @@ namespace trunkline {
 
 class GrpcServer {
  public:
-  // A full snapshot of the largest fleet is about 1 MiB.
-  static constexpr int kMaxMessageBytes = 4 << 20;
   static constexpr int kMaxMetadataBytes = 16 << 10;
-  // A dead peer is known after 15 s; agents and proxies ping as often.
-  static constexpr absl::Duration kKeepaliveTime = absl::Seconds(10);
-  static constexpr absl::Duration kKeepaliveTimeout = absl::Seconds(5);
-  // Peers may ping twice as often before they are told to calm down.
+  // gRPC closes connections that send PINGs more often. Half of kKeepaliveTime, the interval of the
+  // clients.
   static constexpr absl::Duration kMinPingInterval = absl::Seconds(5);
-  // Calls in progress at a stop.
+  // Calls in progress may take this long at a stop.
   static constexpr absl::Duration kShutdownTimeout = absl::Seconds(2);
 
   GrpcServer(ControlLoop& loop, ProxyTable& proxies);
   ~GrpcServer() { Shutdown(); }
 
-  // UNAVAILABLE names the address; port 0 takes a free one.
+  // Listens on `listen`, host:port; port 0 selects a free port. Returns UNAVAILABLE with the
+  // address if it cannot.
   absl::Status Start(const std::string& listen);
-  // Ends every stream, then the server.
+  // Ends every stream, then stops the server. Idempotent.
   void Shutdown();
 
   int port() const { return port_; }

@@ -2,16 +2,16 @@
 
 #include <utility>
 
+#include "common/config/durations.h"
 #include "common/observe/log.h"
 #include "controller/wire/report.h"
-#include "controller/wire/time.h"
 
 namespace trunkline {
 namespace {
 
-using Reactor = grpc::ServerBidiReactor<v1::LoadReport, v1::AgentDirective>;
+using Reactor = grpc::ServerBidiReactor<v1::ReportLoadRequest, v1::ReportLoadResponse>;
 
-class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
+class AgentReportStream : public ServerStream<Reactor, v1::ReportLoadResponse> {
  public:
   AgentReportStream(StreamRegistry& registry, ControlLoop& loop,
                     grpc::CallbackServerContext* context)
@@ -19,7 +19,8 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
 
   void OnReadDone(bool ok) override {
     if (!ok) {
-      // A half-close, the end of the connection, or the echo of our own End; OnClosed tells which.
+      // The agent half-closed, the connection ended, or this is the effect of our own End; OnClosed
+      // distinguishes them.
       half_closed_ = End(absl::OkStatus());
       return;
     }
@@ -32,7 +33,7 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
     ReadNext(&in_);
   }
 
-  // From the control loop.
+  // Called by the control loop.
   void Direct(const AgentOrders& orders) {
     {
       absl::MutexLock lock(&orders_mutex_);
@@ -45,16 +46,16 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
   void OnOpen() override { ReadNext(&in_); }
 
   void OnClosed() override {
-    // gRPC knows by now whether our status reached the agent or the agent was gone before.
+    // gRPC knows by now whether the status reached the agent.
     loop_.StreamEnded(session_, half_closed_ && !context_->IsCancelled());
   }
 
-  bool NextMessage(v1::AgentDirective* out) override {
+  bool NextMessage(v1::ReportLoadResponse* out) override {
     absl::MutexLock lock(&orders_mutex_);
     if (!orders_.has_value()) return false;
     WriteDuration(orders_->report_interval, out->mutable_report_interval());
     for (const AgentOrders::Endpoint& endpoint : orders_->endpoints) {
-      v1::AgentDirective::EndpointState* state = out->add_endpoints();
+      v1::ReportLoadResponse::EndpointAdminState* state = out->add_endpoints();
       state->set_service(endpoint.key.service);
       state->set_endpoint_id(endpoint.key.endpoint_id);
       state->set_draining(endpoint.draining);
@@ -67,7 +68,7 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
     const bool first = agent_id_.empty();
     if (first && !in_.has_announcement()) {
       return absl::InvalidArgumentError(
-          "load report: announcement: expected in the first report of a stream, got none");
+          "load report: announcement: expected in the first report of a stream; got none");
     }
     if (!first) in_.clear_announcement();
     absl::StatusOr<ValidReport> report = ReadLoadReport(in_, agent_id_);
@@ -107,8 +108,8 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
   ControlLoop& loop_;
   grpc::CallbackServerContext* const context_;
   const AgentSession session_;
-  // Of gRPC's read reaction, one at a time.
-  v1::LoadReport in_;
+  // Used only by gRPC's read callbacks, which do not overlap.
+  v1::ReportLoadRequest in_;
   std::string agent_id_;
   MonotonicTime window_began_;
   int reports_in_window_ = 0;
@@ -120,7 +121,7 @@ class AgentReportStream : public ServerStream<Reactor, v1::AgentDirective> {
 
 }  // namespace
 
-Reactor* LoadReportingService::Report(grpc::CallbackServerContext* context) {
+Reactor* LoadReportingService::ReportLoad(grpc::CallbackServerContext* context) {
   auto stream = std::make_shared<AgentReportStream>(streams_, loop_, context);
   stream->Open();
   return stream.get();

@@ -1,11 +1,12 @@
-// Agents' streams: reports in, validated and posted to the control loop; directives out.
+// Serves agents' streams: validates load reports, passes them to the control loop, and sends
+// directions back.
 //
-// It holds no state of an agent beyond its stream. A report that is wrong ends the stream with the
-// field's name; reports that come faster than kMaxReportsPerSecond are dropped and counted, so one
-// mad agent starves nobody.
+// An invalid report ends the stream with an error that names the field. The service drops and
+// counts reports beyond kMaxReportsPerSecond per agent, so one broken agent cannot starve the
+// others.
 //
-// Thread-safe (gRPC's callback API). Borrows the loop, which outlives it. Shutdown() before the
-// server's.
+// Thread-safe (gRPC's callback API). Borrows the loop, which outlives it. Call Shutdown() before
+// the server's.
 #pragma once
 
 #include "controller/loop/control_loop.h"
@@ -18,12 +19,13 @@ class LoadReportingService : public v1::LoadReportingService::CallbackService {
  public:
   // Twice the fleet that one controller is built for.
   static constexpr size_t kMaxAgents = 20000;
-  // An agent sends one a second, and at most ten where load crosses its thresholds.
+  // An agent sends one per report interval, and at most ten per second while its load crosses the
+  // thresholds.
   static constexpr int kMaxReportsPerSecond = 20;
 
   explicit LoadReportingService(ControlLoop& loop) : loop_(loop), streams_(kMaxAgents) {}
 
-  grpc::ServerBidiReactor<v1::LoadReport, v1::AgentDirective>* Report(
+  grpc::ServerBidiReactor<v1::ReportLoadRequest, v1::ReportLoadResponse>* ReportLoad(
       grpc::CallbackServerContext* context) override;
 
   void Shutdown() { streams_.EndAll(absl::UnavailableError("the controller is stopping")); }

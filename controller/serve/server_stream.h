@@ -1,16 +1,14 @@
-// What every long stream of the controller has in common, so that gRPC's rules are obeyed in one
-// place.
+// The base of the controller's long-lived streams, which follows the rules of gRPC's reactors.
 //
-// One read and one write in flight; Finish exactly once, never while a write is out, also after a
-// cancel; nothing started after Finish; the object lives until OnDone and until the last one that
-// still points at it lets go. A server cannot shut down while a reactor is unfinished, so each
-// stream is in a StreamRegistry, which ends them all.
+// At most one read and one write are in flight. Finish is called exactly once, never during a
+// write, even after a cancel; nothing starts after Finish. The object lives until OnDone and until
+// its last shared_ptr is gone. A server cannot shut down while a reactor is unfinished, so a
+// StreamRegistry holds all streams and can end them.
 //
-// Outbound there is no queue: when the stream can take a message the subclass is asked for the
-// newest one, so a slow peer skips what is outdated and costs no memory.
+// There is no send queue. When the stream can send, it asks the subclass for the newest message, so
+// a slow peer skips outdated ones and costs no memory.
 //
-// Thread-safe. Subclasses' NextMessage runs under the stream's mutex and must not call back into
-// the stream.
+// Thread-safe. NextMessage runs under the stream's mutex and must not call the stream.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -31,22 +29,23 @@ inline grpc::Status ToGrpc(const absl::Status& status) {
   return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
 }
 
-// A stream that others may end or wake. Thread-safe.
+// The interface to end or wake a stream. Thread-safe.
 class LiveStream {
  public:
   virtual ~LiveStream() = default;
-  // Finishes with `status` as soon as gRPC allows. The first call counts and returns true.
+  // Finishes with `status` as soon as gRPC allows. The first call decides the status and returns
+  // true.
   virtual bool End(const absl::Status& status) = 0;
-  // There may be something new to send.
+  // Makes the stream ask for a message to send.
   virtual void Wake() = 0;
 };
 
-// Streams of one service. Thread-safe.
+// The live streams of one service. Thread-safe.
 class StreamRegistry {
  public:
   explicit StreamRegistry(size_t max_streams) : max_streams_(max_streams) {}
 
-  // False: closing, or too many; the stream must end.
+  // Returns false, and the stream must end, after EndAll or if there are too many streams.
   bool Add(const std::shared_ptr<LiveStream>& stream) {
     absl::MutexLock lock(&mutex_);
     if (closing_ || streams_.size() >= max_streams_) return false;
@@ -60,7 +59,7 @@ class StreamRegistry {
   void WakeAll() {
     for (const auto& stream : All()) stream->Wake();
   }
-  // From now on nothing is added.
+  // Ends all streams and refuses new ones.
   void EndAll(const absl::Status& status) {
     {
       absl::MutexLock lock(&mutex_);
@@ -87,7 +86,7 @@ class StreamRegistry {
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// The half that writes; Reactor is ServerBidiReactor or ServerWriteReactor.
+// Implements sending. Reactor is a ServerBidiReactor or a ServerWriteReactor.
 template <typename Reactor, typename Out>
 class ServerStream : public Reactor,
                      public LiveStream,
@@ -95,14 +94,14 @@ class ServerStream : public Reactor,
  public:
   explicit ServerStream(StreamRegistry& registry) : registry_(registry) {}
 
-  // Once, right after make_shared: the reactor keeps itself alive until OnDone.
+  // Call once, right after make_shared. The reactor keeps itself alive until OnDone.
   void Open() {
     self_ = this->shared_from_this();
     if (registry_.Add(self_)) {
       OnOpen();
     } else {
       End(absl::UnavailableError(
-          "the controller is stopping, or has too many streams of this kind"));
+          "the controller is stopping, or has too many streams of this kind; retry later"));
     }
   }
 
@@ -138,18 +137,18 @@ class ServerStream : public Reactor,
   void OnDone() override {
     OnClosed();
     registry_.Remove(this);
-    // The last thing: this may delete the object.
+    // Must be the last statement, because it may delete the object.
     std::shared_ptr<LiveStream> self = std::move(self_);
   }
 
  protected:
   // Starts reading and writing.
   virtual void OnOpen() = 0;
-  // The newest message, if there is one to send now.
+  // Fills in the newest message. Returns false if there is nothing to send.
   virtual bool NextMessage(Out* out) = 0;
   virtual void OnClosed() = 0;
 
-  // Sends what there is to send, if a message can go out now.
+  // Sends the next message, if the stream can send now.
   void Pump() {
     absl::MutexLock lock(&mutex_);
     if (finished_ || write_in_flight_ || pending_end_.has_value()) return;

@@ -8,9 +8,9 @@
 namespace trunkline {
 namespace {
 
-using WriteReactor = grpc::ServerWriteReactor<v1::WeightTable>;
+using WriteReactor = grpc::ServerWriteReactor<v1::WatchWeightsResponse>;
 
-class WatchStream : public ServerStream<WriteReactor, v1::WeightTable> {
+class WatchStream : public ServerStream<WriteReactor, v1::WatchWeightsResponse> {
  public:
   WatchStream(StreamRegistry& registry, ControlLoop& loop, std::string service)
       : ServerStream(registry), loop_(loop), service_(std::move(service)) {}
@@ -24,11 +24,11 @@ class WatchStream : public ServerStream<WriteReactor, v1::WeightTable> {
   void OnOpen() override { Wake(); }
   void OnClosed() override {}
 
-  bool NextMessage(v1::WeightTable* out) override {
+  bool NextMessage(v1::WatchWeightsResponse* out) override {
     if (!dirty_.exchange(false)) return false;
     absl::StatusOr<v1::WeightTable> table = WriteWeightTable(*loop_.view(), service_);
     if (!table.ok()) return false;
-    *out = *std::move(table);
+    *out->mutable_table() = *std::move(table);
     return true;
   }
 
@@ -37,12 +37,13 @@ class WatchStream : public ServerStream<WriteReactor, v1::WeightTable> {
   std::atomic<bool> dirty_{false};
 };
 
-template <typename Response>
+// Finishes the call with the answer's status, and moves the answer to `out` if there is one.
+template <typename Message>
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context,
-                                 absl::StatusOr<Response> answer, Response* response) {
+                                 absl::StatusOr<Message> answer, Message* out) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const absl::Status status = answer.status();
-  if (answer.ok()) *response = *std::move(answer);
+  if (answer.ok()) *out = *std::move(answer);
   reactor->Finish(ToGrpc(status));
   return reactor;
 }
@@ -55,12 +56,13 @@ WeightService::WeightService(ControlLoop& loop) : loop_(loop), streams_(kMaxWatc
 
 grpc::ServerUnaryReactor* WeightService::GetWeights(grpc::CallbackServerContext* context,
                                                     const v1::GetWeightsRequest* request,
-                                                    v1::WeightTable* response) {
-  return Answer(context, WriteWeightTable(*loop_.view(), request->service()), response);
+                                                    v1::GetWeightsResponse* response) {
+  return Answer(context, WriteWeightTable(*loop_.view(), request->service()),
+                response->mutable_table());
 }
 
-grpc::ServerWriteReactor<v1::WeightTable>* WeightService::WatchWeights(
-    grpc::CallbackServerContext*, const v1::GetWeightsRequest* request) {
+WriteReactor* WeightService::WatchWeights(grpc::CallbackServerContext*,
+                                          const v1::WatchWeightsRequest* request) {
   auto stream = std::make_shared<WatchStream>(streams_, loop_, request->service());
   const absl::Status known = WriteWeightTable(*loop_.view(), request->service()).status();
   if (!known.ok()) stream->End(known);
@@ -70,10 +72,10 @@ grpc::ServerWriteReactor<v1::WeightTable>* WeightService::WatchWeights(
 
 grpc::ServerUnaryReactor* WeightService::ExplainWeight(grpc::CallbackServerContext* context,
                                                        const v1::ExplainWeightRequest* request,
-                                                       v1::Explanation* response) {
+                                                       v1::ExplainWeightResponse* response) {
   return Answer(context,
                 WriteExplanation(*loop_.view(), {request->service(), request->endpoint_id()}),
-                response);
+                response->mutable_explanation());
 }
 
 }  // namespace trunkline

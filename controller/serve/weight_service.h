@@ -1,8 +1,7 @@
-// Anyone's questions about weights: get, watch, explain. Answers come from the newest view, never
-// from the stages.
+// Answers questions about weights from the newest published view: get, watch, explain.
 //
-// Thread-safe (gRPC's callback API). Borrows the loop, which outlives it. Shutdown() before the
-// server's.
+// Thread-safe (gRPC's callback API). Borrows the loop, which outlives it. Call Shutdown() before
+// the server's.
 #pragma once
 
 #include <memory>
@@ -15,20 +14,20 @@ namespace trunkline {
 
 class WeightService : public v1::WeightService::CallbackService {
  public:
-  // People and dashboards; each costs a table a change.
+  // Enough for operators and dashboards; each one costs a table per change.
   static constexpr size_t kMaxWatchers = 200;
 
-  // Subscribes to the loop; before its Start().
+  // Subscribes to the loop; construct before its Start().
   explicit WeightService(ControlLoop& loop);
 
   grpc::ServerUnaryReactor* GetWeights(grpc::CallbackServerContext* context,
                                        const v1::GetWeightsRequest* request,
-                                       v1::WeightTable* response) override;
-  grpc::ServerWriteReactor<v1::WeightTable>* WatchWeights(
-      grpc::CallbackServerContext* context, const v1::GetWeightsRequest* request) override;
+                                       v1::GetWeightsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchWeightsResponse>* WatchWeights(
+      grpc::CallbackServerContext* context, const v1::WatchWeightsRequest* request) override;
   grpc::ServerUnaryReactor* ExplainWeight(grpc::CallbackServerContext* context,
                                           const v1::ExplainWeightRequest* request,
-                                          v1::Explanation* response) override;
+                                          v1::ExplainWeightResponse* response) override;
 
   void Shutdown() { streams_.EndAll(absl::UnavailableError("the controller is stopping")); }
 

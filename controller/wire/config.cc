@@ -7,19 +7,19 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/config/durations.h"
 #include "common/config/message_options.h"
 #include "common/config/proxy_version_wire.h"
 #include "controller/wire/snapshot.h"
-#include "controller/wire/time.h"
 
 namespace trunkline {
 namespace {
 
 PolicyKind ReadPolicy(v1::WeightPolicy policy) {
   switch (policy) {
-    case v1::STATIC:
+    case v1::WEIGHT_POLICY_STATIC:
       return PolicyKind::kStatic;
-    case v1::ROUND_ROBIN:
+    case v1::WEIGHT_POLICY_ROUND_ROBIN:
       return PolicyKind::kRoundRobin;
     default:
       return PolicyKind::kAdaptive;
@@ -50,7 +50,7 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
     spec.message_options = config.message().SerializeAsString();
   }
   spec.proxy_protocol.accept = config.accept_proxy_protocol();
-  // The file's enums are names of this program's own schema.
+  // The loader accepts only versions that this program knows.
   spec.proxy_protocol.send = *ReadProxyVersion(config.send_proxy_protocol());
   for (const v1::EndpointHint& hint : config.endpoints()) {
     spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
@@ -59,11 +59,11 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
 }
 
 absl::Status CheckMode(const v1::ServiceConfig& service) {
-  if (service.mode() == v1::MESSAGE) {
-    // A header speaks for a whole connection, and a shared one carries requests of many clients.
-    // The few clients with a connection of their own get none either: a server takes headers from
-    // all or from nobody.
-    if (service.send_proxy_protocol() != v1::PROXY_PROTOCOL_NONE) {
+  if (service.mode() == v1::FORWARDING_MODE_MESSAGE) {
+    // A header names one client for a whole connection, but a shared connection carries requests of
+    // many. Exclusive connections get none either, because a server expects headers on all
+    // connections or on none.
+    if (ReadProxyVersion(service.send_proxy_protocol()) != ProxyVersion::kNone) {
       return absl::InvalidArgumentError(
           "send_proxy_protocol: expected only with mode: tunnel or mode: direct, because in mode: "
           "message clients share the server's connections; remove it or change the mode");
@@ -83,15 +83,15 @@ std::vector<std::string> FindMisfits(const v1::ControllerConfig& config) {
     const std::string where = absl::StrCat("services[", i, "]");
     if (!names.insert(service.name()).second) {
       errors.push_back(absl::StrCat(where,
-                                    ".name: expected a name of its own; an earlier service is \"",
-                                    service.name(), "\" as well"));
+                                    ".name: expected a unique name; an earlier service is also \"",
+                                    service.name(), "\""));
     }
-    // Port 0 takes a free one each time.
+    // Port 0 selects a different free port each time.
     const bool any_port = absl::EndsWith(service.listen(), ":0");
     if (!any_port && !listens.insert(service.listen()).second) {
       errors.push_back(
-          absl::StrCat(where, ".listen: expected an address of its own; an earlier service has ",
-                       service.listen(), " as well"));
+          absl::StrCat(where, ".listen: expected a unique address; an earlier service also has ",
+                       service.listen()));
     }
     if (absl::Status fits = CheckMode(service); !fits.ok()) {
       errors.push_back(absl::StrCat(where, ".", fits.message()));
@@ -102,7 +102,7 @@ std::vector<std::string> FindMisfits(const v1::ControllerConfig& config) {
       if (endpoints.insert(id).second) continue;
       errors.push_back(absl::StrCat(
           where, ".endpoints[", j,
-          "].endpoint_id: expected an id of its own; an earlier endpoint is \"", id, "\" as well"));
+          "].endpoint_id: expected a unique id; an earlier endpoint is also \"", id, "\""));
     }
   }
   return errors;

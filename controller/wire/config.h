@@ -1,8 +1,8 @@
-// The controller's configuration message to the plain values of the stages. Thread-safe: no state.
+// Converts the controller's configuration message to the plain values of the stages.
 //
-// The YAML loader has checked each field by its own rule (common/config/config.h); here stands what
-// no single field knows: names that must be unique. INVALID_ARGUMENT carries one line for each
-// error found, in the form "services[2].name: ...".
+// The YAML loader checks each field by its rule (common/config/config.h); this checks conditions
+// between fields, such as unique names. Returns INVALID_ARGUMENT with one line for each error, in
+// the form "services[2].name: ...". Thread-safe; keeps no state.
 #pragma once
 
 #include <vector>
@@ -17,7 +17,7 @@ namespace trunkline {
 struct ControllerSettings {
   std::string grpc_listen = "127.0.0.1:7070";
   std::string admin_listen = "127.0.0.1:7071";
-  // Empty: nothing survives a restart.
+  // Empty if learned state is not kept across restarts.
   std::string state_file;
   std::vector<ServiceSpec> services;
   absl::Duration report_interval = absl::Seconds(1);

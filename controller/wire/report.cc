@@ -8,13 +8,14 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/utf8.h"
+#include "common/config/names.h"
 #include "common/net/address.h"
 #include "controller/core/endpoint_registry.h"
 
 namespace trunkline {
 namespace {
 
-// A share of 1000 or a rate of 1e15 is a unit mistake and not a load.
+// A utilization of 1000 or a rate of 1e15 is a unit mistake.
 constexpr double kMaxShare = 1000;
 constexpr double kMaxRate = 1e15;
 constexpr double kMaxCores = 100000;
@@ -23,7 +24,7 @@ constexpr double kMaxHint = 100000;
 absl::Status CheckNumber(std::string_view field, double value, double max) {
   if (std::isfinite(value) && value >= 0 && value <= max) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat(AbslView(field), ": expected a number from 0 to ", max, ", got ", value));
+      absl::StrCat(AbslView(field), ": expected a number from 0 to ", max, "; got ", value));
 }
 
 struct NumberRule {
@@ -52,7 +53,7 @@ absl::Status CheckLoad(const v1::EndpointLoad& load) {
   }
   if (load.named_utilization_size() > kMaxNamedMetrics) {
     return absl::InvalidArgumentError(absl::StrCat("named_utilization: expected at most ",
-                                                   kMaxNamedMetrics, " metrics, got ",
+                                                   kMaxNamedMetrics, " metrics; got ",
                                                    load.named_utilization_size()));
   }
   for (const auto& [name, value] : load.named_utilization()) {
@@ -99,13 +100,13 @@ absl::StatusOr<AnnouncedEndpoint> ReadEndpoint(const v1::EndpointAnnouncement& e
     return cores;
   }
   if (endpoint.cores() == 0) {
-    return absl::InvalidArgumentError("cores: expected the cores that the server may use, got 0");
+    return absl::InvalidArgumentError("cores: expected the cores that the server may use; got 0");
   }
   if (!endpoint.server_address().empty()) {
     absl::StatusOr<Address> address = ParseAddress(endpoint.server_address());
     if (!address.ok() || address->is_unix()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("server_address: expected host:port, got \"",
+          absl::StrCat("server_address: expected host:port; got \"",
                        absl::CEscape(endpoint.server_address().substr(0, kMaxNameLength)), "\""));
     }
   }
@@ -124,7 +125,7 @@ absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& ann
   absl::StatusOr<Address> address = ParseAddress(announcement.trunk_address());
   if (!address.ok() || address->is_unix()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("announcement.trunk_address: expected host:port, got \"",
+        absl::StrCat("announcement.trunk_address: expected host:port; got \"",
                      absl::CEscape(announcement.trunk_address().substr(0, kMaxNameLength)), "\""));
   }
   AnnouncedAgent agent{announcement.agent_id(),
@@ -144,14 +145,14 @@ absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& ann
     if (twice) {
       return absl::InvalidArgumentError(absl::StrCat("announcement.endpoints[", i,
                                                      "]: ", endpoint->key.ToString(),
-                                                     " stands twice in the announcement"));
+                                                     " appears twice in the announcement"));
     }
     agent.endpoints.push_back(*std::move(endpoint));
   }
   return agent;
 }
 
-absl::StatusOr<ValidReport> Read(const v1::LoadReport& report) {
+absl::StatusOr<ValidReport> Read(const v1::ReportLoadRequest& report) {
   ValidReport result;
   if (report.has_announcement()) {
     absl::StatusOr<AnnouncedAgent> agent = ReadAnnouncement(report.announcement());
@@ -161,7 +162,7 @@ absl::StatusOr<ValidReport> Read(const v1::LoadReport& report) {
   if (static_cast<size_t>(report.endpoints_size()) > EndpointRegistry::kMaxEndpointsPerAgent) {
     return absl::InvalidArgumentError(absl::StrCat("endpoints: expected at most ",
                                                    EndpointRegistry::kMaxEndpointsPerAgent,
-                                                   ", got ", report.endpoints_size()));
+                                                   "; got ", report.endpoints_size()));
   }
   for (int i = 0; i < report.endpoints_size(); ++i) {
     absl::StatusOr<ReportedLoad> load = ReadLoad(report.endpoints(i));
@@ -178,17 +179,7 @@ absl::StatusOr<ValidReport> Read(const v1::LoadReport& report) {
 
 }  // namespace
 
-absl::Status CheckName(std::string_view field, const std::string& name) {
-  const bool printable =
-      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 127 && c != '/'; });
-  if (!name.empty() && name.size() <= kMaxNameLength && printable) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(AbslView(field), ": expected 1 to ", kMaxNameLength,
-                   " printable characters without blanks and slashes, got \"",
-                   absl::CEscape(name.substr(0, kMaxNameLength)), "\""));
-}
-
-absl::StatusOr<ValidReport> ReadLoadReport(const v1::LoadReport& report,
+absl::StatusOr<ValidReport> ReadLoadReport(const v1::ReportLoadRequest& report,
                                            const std::string& agent_id) {
   absl::StatusOr<ValidReport> result = Read(report);
   if (result.ok()) return result;

@@ -1,14 +1,12 @@
-// Load reports from the wire to plain values, validated once, here.
+// Validates load reports and converts them to plain values.
 //
-// Past this point every number is finite and within reason, every name is printable and of bounded
-// length. An error is INVALID_ARGUMENT and names the agent, the field, what was expected and what
-// came; the stream ends with it. Unknown services and endpoints are the registry's business.
-// Thread-safe: no state.
+// In the result, every number is finite and plausible, and every name is printable and of bounded
+// length. Errors are INVALID_ARGUMENT and name the agent, the field, the valid values and the
+// value. EndpointRegistry checks services and endpoints. Thread-safe; keeps no state.
 #pragma once
 
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -24,16 +22,11 @@ struct ValidReport {
   bool leaving = false;
 };
 
-// Names become metric labels and table cells.
-constexpr size_t kMaxNameLength = 128;
-// An application's own metrics in one report.
+// Bounds the application's own metrics in one report.
 constexpr int kMaxNamedMetrics = 32;
 
-// `agent_id` as announced, for errors; empty while it is not known.
-absl::StatusOr<ValidReport> ReadLoadReport(const v1::LoadReport& report,
+// `agent_id` appears in errors; empty before the announcement.
+absl::StatusOr<ValidReport> ReadLoadReport(const v1::ReportLoadRequest& report,
                                            const std::string& agent_id);
-
-// Names of agents, proxies, services and endpoints.
-absl::Status CheckName(std::string_view field, const std::string& name);
 
 }  // namespace trunkline

@@ -1,20 +1,23 @@
 #include "controller/wire/snapshot.h"
 
+#include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
-#include "controller/wire/time.h"
 
 namespace trunkline {
 namespace {
 
 void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
-  if (limits.connect_timeout)
+  if (limits.connect_timeout) {
     WriteDuration(*limits.connect_timeout, out->mutable_connect_timeout());
+  }
   if (limits.idle_timeout) WriteDuration(*limits.idle_timeout, out->mutable_idle_timeout());
   if (limits.first_byte_timeout) {
     WriteDuration(*limits.first_byte_timeout, out->mutable_first_byte_timeout());
   }
-  out->set_max_clients(limits.max_clients);
-  out->set_max_clients_per_source(limits.max_clients_per_source);
+  if (limits.max_clients > 0) out->set_max_clients(limits.max_clients);
+  if (limits.max_clients_per_source > 0) {
+    out->set_max_clients_per_source(limits.max_clients_per_source);
+  }
 }
 
 void WriteService(const SnapshotService& service, v1::Service* out) {
@@ -39,23 +42,23 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
 
 }  // namespace
 
-v1::CarryMode WriteMode(ForwardingMode kind) {
+v1::ForwardingMode WriteMode(ForwardingMode kind) {
   switch (kind) {
     case ForwardingMode::kTunnel:
-      return v1::TUNNEL;
+      return v1::FORWARDING_MODE_TUNNEL;
     case ForwardingMode::kMessage:
-      return v1::MESSAGE;
+      return v1::FORWARDING_MODE_MESSAGE;
     case ForwardingMode::kDirect:
-      return v1::DIRECT;
+      return v1::FORWARDING_MODE_DIRECT;
   }
-  return v1::CARRY_MODE_UNSPECIFIED;
+  return v1::FORWARDING_MODE_UNSPECIFIED;
 }
 
-ForwardingMode ReadMode(v1::CarryMode mode) {
+ForwardingMode ReadMode(v1::ForwardingMode mode) {
   switch (mode) {
-    case v1::MESSAGE:
+    case v1::FORWARDING_MODE_MESSAGE:
       return ForwardingMode::kMessage;
-    case v1::DIRECT:
+    case v1::FORWARDING_MODE_DIRECT:
       return ForwardingMode::kDirect;
     default:
       return ForwardingMode::kTunnel;

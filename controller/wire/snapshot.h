@@ -1,5 +1,5 @@
-// Snapshots from plain values to the wire, for proxies and operators. Thread-safe: no state; cannot
-// fail.
+// Converts snapshots from plain values to messages, for proxies and operators. Thread-safe; keeps
+// no state; has no errors.
 #pragma once
 
 #include "controller/core/snapshot_publisher.h"
@@ -7,8 +7,8 @@
 
 namespace trunkline {
 
-ForwardingMode ReadMode(v1::CarryMode mode);
-v1::CarryMode WriteMode(ForwardingMode kind);
+ForwardingMode ReadMode(v1::ForwardingMode mode);
+v1::ForwardingMode WriteMode(ForwardingMode kind);
 SnapshotVersion ReadSnapshotId(const v1::SnapshotId& id);
 void WriteSnapshotId(const SnapshotVersion& id, v1::SnapshotId* out);
 void WriteSnapshot(const ClusterSnapshot& snapshot, v1::Snapshot* out);

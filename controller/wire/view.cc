@@ -14,13 +14,13 @@ namespace {
 v1::EndpointState WriteState(EndpointCondition state) {
   switch (state) {
     case EndpointCondition::kExpected:
-      return v1::EXPECTED;
+      return v1::ENDPOINT_STATE_EXPECTED;
     case EndpointCondition::kFresh:
-      return v1::FRESH;
+      return v1::ENDPOINT_STATE_FRESH;
     case EndpointCondition::kStale:
-      return v1::STALE;
+      return v1::ENDPOINT_STATE_STALE;
     case EndpointCondition::kExpired:
-      return v1::EXPIRED;
+      return v1::ENDPOINT_STATE_EXPIRED;
   }
   return v1::ENDPOINT_STATE_UNSPECIFIED;
 }
@@ -28,17 +28,21 @@ v1::EndpointState WriteState(EndpointCondition state) {
 v1::WeightPolicy WritePolicy(PolicyKind kind) {
   switch (kind) {
     case PolicyKind::kAdaptive:
-      return v1::ADAPTIVE;
+      return v1::WEIGHT_POLICY_ADAPTIVE;
     case PolicyKind::kStatic:
-      return v1::STATIC;
+      return v1::WEIGHT_POLICY_STATIC;
     case PolicyKind::kRoundRobin:
-      return v1::ROUND_ROBIN;
+      return v1::WEIGHT_POLICY_ROUND_ROBIN;
   }
   return v1::WEIGHT_POLICY_UNSPECIFIED;
 }
 
-double ReportAge(const EndpointReason& reason) {
-  return reason.report_age.has_value() ? absl::ToDoubleSeconds(*reason.report_age) : -1;
+// Message is EndpointWeight or Explanation; the field stays unset before the first report.
+template <typename Message>
+void WriteReportAge(const EndpointReason& reason, Message* out) {
+  if (reason.report_age.has_value()) {
+    out->set_report_age_seconds(absl::ToDoubleSeconds(*reason.report_age));
+  }
 }
 
 void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
@@ -49,7 +53,7 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
   out->set_share(reason.share);
   out->set_capacity(reason.load.capacity);
   out->set_state(WriteState(endpoint.state));
-  out->set_report_age_seconds(ReportAge(reason));
+  WriteReportAge(reason, out);
   out->set_draining(endpoint.draining);
   out->set_pinned(endpoint.pin.has_value());
   if (!endpoint.load.has_value()) return;
@@ -67,7 +71,8 @@ absl::Status NoSuchService(const ControllerView& view, const std::string& servic
                                           names.empty() ? "none" : absl::StrJoin(names, ", ")));
 }
 
-// Those that `service` names; an unknown name is an error.
+// Selects the service of that name, or all services for an empty name. Returns NOT_FOUND for an
+// unknown name.
 absl::StatusOr<std::vector<const ServiceReason*>> Select(const ControllerView& view,
                                                          const std::string& service) {
   std::vector<const ServiceReason*> selected;
@@ -83,11 +88,11 @@ const char* SourceOf(CapacitySource source) {
     case CapacitySource::kOperator:
       return "the operator's figure";
     case CapacitySource::kCores:
-      return "its cores";
+      return "the server's cores";
     case CapacitySource::kMedian:
-      return "the median of the others";
+      return "the median of the other endpoints";
     case CapacitySource::kStored:
-      return "the state file or its last stay";
+      return "the state file or the endpoint's previous stay";
   }
   return "";
 }
@@ -110,64 +115,99 @@ class TermWriter {
 
 void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
   terms.Add("cpu", load.cpu_utilization, "",
-            absl::StrCat("CPU over what the server may use, from ", load.cpu_source));
+            absl::StrCat("CPU time over the server's limit, from ", load.cpu_source));
   terms.Add("connections", load.connection_utilization, "",
             absl::StrCat(load.connections, " established connections over their limit"));
-  terms.Add("nic", load.nic_utilization, "", "network throughput over the link's speed");
+  terms.Add("nic", load.nic_utilization, "", "network throughput over the link speed");
   terms.Add("named", load.named_utilization, "",
             load.named_metric.empty()
-                ? "the application gives no metric of its own"
+                ? "the application reports no metric of its own"
                 : absl::StrCat("the application's metric ", load.named_metric));
-  terms.Add("u", Utilization(load), "", "utilization: the largest of the four above");
+  terms.Add("u", Utilization(load), "", "utilization: the largest of the terms above");
 }
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
   const LoadEstimate& load = reason.load;
   terms.Add("r", load.work, "streams/s",
-            absl::StrFormat("work: %.1f streams/s ended well, and %.0f bytes/s at 64 KiB a stream",
+            absl::StrFormat("work: %.1f streams/s that ended well, plus %.0f bytes/s at %g KiB per "
+                            "stream",
                             reason.endpoint.load->successes_per_second,
-                            reason.endpoint.load->bytes_per_second));
-  terms.Add("e", load.error_share, "", "share of failed streams, from 20 events on");
+                            reason.endpoint.load->bytes_per_second, kBytesPerStream / 1024));
+  terms.Add("e", load.error_share, "",
+            absl::StrFormat("share of failed streams, measured over at least %g streams",
+                            LoadModel::kMinErrorEvents));
   terms.Add("u_eff", load.effective_utilization, "",
-            "u and the share of failures: a server that fails fast is not idle");
-  terms.Add(
-      "k", service.load.work_per_capacity, "streams/s",
-      "work that one unit of capacity did at full utilization, over the service's fresh endpoints");
+            "u plus the share of failures: a server that fails fast is not idle");
+  terms.Add("k", service.load.work_per_capacity, "streams/s",
+            "work of one unit of capacity at full utilization, over the service's fresh endpoints");
   terms.Add("ubar", service.load.mean_utilization, "",
-            "mean utilization of the fresh endpoints by weight");
+            "mean utilization of the fresh endpoints, by weight");
   terms.Add("expected_u", load.expected_utilization, "",
-            "r/(P*k): the utilization that this work would cause were P exact");
+            "r/(P*k): the utilization that this work would cause if P were exact");
   terms.Add("obs", load.observed, "ln",
-            "ln((expected_u + 0.03)/(u_eff + 0.03)), at most +-ln 20: above 0, it does better than "
-            "P says");
+            absl::StrFormat("ln((expected_u + %1$g)/(u_eff + %1$g)), at most +-ln %2$g; above 0, "
+                            "the endpoint does better than P says",
+                            LoadModel::kNoiseUtilization, std::exp(LoadModel::kMaxObservation)));
+}
+
+std::string ExplainMemory(const RegisteredEndpoint& endpoint) {
+  return absl::StrFormat("1 up to %g of the memory limit, falling to %g at %g; now at %.2f",
+                         WeightPolicy::kMemoryFree, WeightPolicy::kMemoryFloor,
+                         WeightPolicy::kMemoryFull,
+                         endpoint.load.has_value() ? endpoint.load->memory_utilization : 0.0);
+}
+
+void ExplainBase(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
+  if (service.spec.policy == PolicyKind::kAdaptive) {
+    terms.Add(
+        "P", reason.load.capacity, "mean 1",
+        absl::StrCat("learned capacity, initially from ", SourceOf(reason.load.capacity_source)));
+    terms.Add("theta", reason.load.theta, "ln",
+              absl::StrFormat("correction for current load, smoothed and bounded per step: a "
+                              "factor of %.3f",
+                              std::exp(reason.load.theta)));
+    terms.Add("memory", reason.proposed.memory, "", ExplainMemory(reason.endpoint));
+    return;
+  }
+  terms.Add("configured", reason.proposed.base, "",
+            service.spec.policy == PolicyKind::kStatic ? "the operator's figure (policy static)"
+                                                       : "equal weights (policy round_robin)");
 }
 
 void ExplainFactors(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
   const RegisteredEndpoint& endpoint = reason.endpoint;
-  const ProposedWeight& proposed = reason.proposed;
-  if (service.spec.policy == PolicyKind::kAdaptive) {
-    terms.Add("P", reason.load.capacity, "mean 1",
-              absl::StrCat("learned capacity, begun from ", SourceOf(reason.load.capacity_source)));
-    terms.Add("theta", reason.load.theta, "ln",
-              absl::StrFormat("how it does now, smoothed and step-bounded: a factor of %.3f",
-                              std::exp(reason.load.theta)));
-    terms.Add("memory", proposed.memory, "",
-              absl::StrFormat("1 below 0.85 of the memory limit, 0.05 from 0.97 on; now at %.2f",
-                              endpoint.load.has_value() ? endpoint.load->memory_utilization : 0.0));
-  } else {
-    terms.Add("configured", proposed.base, "",
-              service.spec.policy == PolicyKind::kStatic ? "the operator's figure (policy static)"
-                                                         : "1 for everyone (policy round_robin)");
-  }
-  terms.Add("slow_start", proposed.slow_start, "",
-            "0.1 growing to 1 after a start, while it keeps up with the others");
+  ExplainBase(service, reason, terms);
+  terms.Add("slow_start", reason.proposed.slow_start, "",
+            absl::StrFormat("slow start: grows from %g to 1 while the endpoint is not busier than "
+                            "the others",
+                            WeightPolicy::kSlowStartFloor));
   terms.Add("admin", endpoint.draining ? 0 : 1, "",
             endpoint.draining ? "draining: no new flows" : "in service");
-  terms.Add("proposed", proposed.value, "", "the product of the factors");
+  terms.Add("proposed", reason.proposed.value, "", "the product of the factors");
   terms.Add("mean", service.mean_proposed, "",
-            "mean of the proposals of those that take part: accepted weights have mean 1");
+            "mean of the proposals of the endpoints in service; published weights have mean 1");
   terms.Add("accepted", reason.weight, "mean 1",
-            "as published: within 0.02 and 10 of the mean, three digits, never raised while stale");
+            absl::StrFormat("published weight: within %g and %g of the mean, three digits, not "
+                            "raised while stale",
+                            WeightLimiter::kFloor, WeightLimiter::kCeiling));
+}
+
+// Empty for a fresh endpoint.
+std::string StateNotice(EndpointCondition state) {
+  switch (state) {
+    case EndpointCondition::kExpected:
+      return "expected: configured, no report yet";
+    case EndpointCondition::kStale:
+      return absl::StrFormat("stale: no report for %d intervals; the weight does not rise",
+                             EndpointRegistry::kStaleIntervals);
+    case EndpointCondition::kExpired:
+      return absl::StrFormat(
+          "expired: no report for %d intervals; the weight relaxes toward learned capacity",
+          EndpointRegistry::kExpiredIntervals);
+    case EndpointCondition::kFresh:
+      break;
+  }
+  return "";
 }
 
 void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
@@ -175,34 +215,21 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   const RegisteredEndpoint& endpoint = reason.endpoint;
   if (service.load.frozen()) out->add_notices(service.load.freeze_reason);
   if (endpoint.address.empty()) {
-    out->add_notices("no address yet: proxies learn of it when its agent reports");
+    out->add_notices("no address: proxies get the endpoint when its agent reports");
   }
-  switch (endpoint.state) {
-    case EndpointCondition::kExpected:
-      out->add_notices("expected: configured, no report yet");
-      break;
-    case EndpointCondition::kStale:
-      out->add_notices("stale: no report for 3 intervals; the weight is not raised");
-      break;
-    case EndpointCondition::kExpired:
-      out->add_notices(
-          "expired: no report for 10 intervals; the weight relaxes to learned capacity");
-      break;
-    case EndpointCondition::kFresh:
-      break;
-  }
-  if (endpoint.draining) out->add_notices("draining: an operator takes it out of service");
+  if (std::string notice = StateNotice(endpoint.state); !notice.empty()) out->add_notices(notice);
+  if (endpoint.draining) out->add_notices("draining: an operator stopped new flows");
   if (endpoint.pin.has_value()) {
     out->add_notices(absl::StrFormat("pinned: an operator set the weight to %g", *endpoint.pin));
   }
   if (!reason.proposed.reachable) {
     out->add_notices(
-        "unreachable: the agent cannot connect to the local server; the weight is the floor (0.02 "
-        "of "
-        "the mean), so that proxies notice when it is back");
+        absl::StrFormat("unreachable: the agent cannot connect to the local server; the weight is "
+                        "the floor (%g of the mean), which lets proxies detect its return",
+                        WeightLimiter::kFloor));
   }
   if (reason.proposed.slow_start < 1) {
-    out->add_notices(absl::StrFormat("ramping: at %.0f %%", 100 * reason.proposed.slow_start));
+    out->add_notices(absl::StrFormat("slow start: at %.0f %%", 100 * reason.proposed.slow_start));
   }
 }
 
@@ -300,7 +327,7 @@ absl::StatusOr<v1::Explanation> WriteExplanation(const ControllerView& view,
     explanation.set_policy(WritePolicy(service.spec.policy));
     explanation.set_weight(reason.weight);
     explanation.set_state(WriteState(reason.endpoint.state));
-    explanation.set_report_age_seconds(ReportAge(reason));
+    WriteReportAge(reason, &explanation);
     TermWriter terms(&explanation);
     if (reason.endpoint.load.has_value()) {
       ExplainUtilization(*reason.endpoint.load, terms);

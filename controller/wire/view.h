@@ -1,9 +1,8 @@
-// What the control loop sees, to the answers that people and programs get: weights, endpoints,
-// explanations.
+// Converts a view of the control loop to responses: weights, endpoints, services, explanations.
 //
-// A weight that nobody can explain is a weight that nobody trusts: every term of docs/weights.md is
-// in an explanation, in the order in which it is computed. Thread-safe: no state. NOT_FOUND names
-// what exists.
+// An explanation contains every term of docs/weights.md in the order of the computation, because
+// operators do not trust a weight that they cannot derive. Errors are NOT_FOUND and name the known
+// services or endpoints. Thread-safe; keeps no state.
 #pragma once
 
 #include <string>
@@ -15,7 +14,7 @@
 
 namespace trunkline {
 
-// Empty `service`: all.
+// An empty `service` selects all services.
 absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
                                                  const std::string& service);
 absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& view,
@@ -23,7 +22,7 @@ absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& v
 v1::ListServicesResponse WriteServices(const ControllerView& view);
 absl::StatusOr<v1::Explanation> WriteExplanation(const ControllerView& view,
                                                  const EndpointKey& key);
-// "fresh", for metrics labels and tables.
+// Returns "fresh" and the like, for metric labels.
 const char* StateName(EndpointCondition state);
 
 }  // namespace trunkline

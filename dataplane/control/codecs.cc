@@ -2,7 +2,6 @@
 
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/config/message_options.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
@@ -23,7 +22,7 @@ LengthFieldOptions ReadLengthField(const v1::LengthFieldCodec& from, uint64_t ma
       .byte_order = from.little_endian() ? ByteOrder::kLittle : ByteOrder::kBig,
       .length_adjustment = from.adjustment(),
       .max_message_bytes = max_message_bytes};
-  if (from.id_length() > 0)
+  if (from.has_id_length())
     options.id = IdField{.offset = from.id_offset(), .size = from.id_length()};
   return options;
 }
@@ -36,7 +35,7 @@ DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_mess
 
 MadeCodec Make(const v1::MessageOptions& from) {
   const uint64_t max =
-      from.max_message_bytes() > 0 ? from.max_message_bytes() : kDefaultMaxMessageBytes;
+      from.has_max_message_bytes() ? from.max_message_bytes() : kDefaultMaxMessageBytes;
   switch (from.codec_case()) {
     case v1::MessageOptions::kLengthField:
       return NewLengthFieldCodec(ReadLengthField(from.length_field(), max));
@@ -58,11 +57,6 @@ MadeCodec Make(const v1::MessageOptions& from) {
 
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options) {
   if (absl::Status fits = CheckMessageOptions(options); !fits.ok()) return fits;
-  if (options.max_message_bytes() > kLargestMaxMessageBytes) {
-    return absl::InvalidArgumentError(absl::StrCat("message.max_message_bytes: expected at most ",
-                                                   kLargestMaxMessageBytes, "; got ",
-                                                   options.max_message_bytes()));
-  }
   MadeCodec made = Make(options);
   if (!made.ok()) return made.status();
   return std::shared_ptr<const Codec>(*std::move(made));

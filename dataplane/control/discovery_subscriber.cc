@@ -2,14 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 
-#include <random>
-
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
-#include "common/base/backoff.h"
-#include "common/base/random.h"
 #include "common/base/version.h"
+#include "common/grpc/controller_channel.h"
+#include "common/grpc/reconnect_delay.h"
 #include "common/observe/log.h"
 #include "dataplane/control/snapshot_wire.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
@@ -22,27 +20,9 @@ constexpr absl::Duration kReportInterval = absl::Seconds(1);
 constexpr int kReportsPerRefresh = 5;
 // A successor whose saved snapshot is of no use asks the controller for this long.
 constexpr absl::Duration kReadyTimeout = absl::Seconds(30);
-constexpr Backoff::Options kReconnect = {
-    .initial = absl::Milliseconds(250), .max = absl::Seconds(10), .factor = 2.0};
-// A snapshot of 100,000 endpoints has some 10 MiB.
-constexpr int kMaxMessageBytes = 32 * 1024 * 1024;
 // Weights move twice a second; a proxy that starts from a file this old corrects itself within a
 // second of reaching its controller.
 constexpr absl::Duration kSaveInterval = absl::Seconds(5);
-
-std::shared_ptr<grpc::Channel> MakeChannel(const std::string& controller) {
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 250);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 10'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // The controller is reached directly, whatever the environment says of a web proxy.
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  return grpc::CreateCustomChannel(controller, grpc::InsecureChannelCredentials(), args);
-}
 
 std::optional<SocketAddress> Lookup(const Address& address) {
   const absl::StatusOr<SocketAddress> found = ResolveAddress(address);
@@ -210,9 +190,8 @@ bool DiscoverySubscriber::OnlyWeightsMoved() const {
 }
 
 void DiscoverySubscriber::ReadLoop() {
-  const std::shared_ptr<grpc::Channel> channel = MakeChannel(options_.controller);
-  Backoff backoff(kReconnect);
-  FastRandom random(std::random_device{}());
+  const std::shared_ptr<grpc::Channel> channel = NewControllerChannel(options_.controller);
+  ReconnectDelay delay;
   while (!stopping()) {
     auto stream = std::make_shared<Stream>(channel);
     v1::SubscribeRequest hello;
@@ -223,7 +202,7 @@ void DiscoverySubscriber::ReadLoop() {
       hello.mutable_hello()->set_proxy_id(options_.proxy_id);
       hello.mutable_hello()->set_version(kVersion);
       hello.mutable_hello()->set_workers(stats_.workers().size());
-      *hello.mutable_hello()->mutable_have() = snapshot_->id();
+      if (snapshot_->has_id()) *hello.mutable_hello()->mutable_have() = snapshot_->id();
     }
     stream->Write(hello);
     v1::SubscribeResponse response;
@@ -241,9 +220,9 @@ void DiscoverySubscriber::ReadLoop() {
         connected_ = true;
         ++(taken.ok() ? acks_ : nacks_);
         refusal_ = std::string(taken.message());
-        *ack.mutable_ack()->mutable_have() = snapshot_->id();
+        if (snapshot_->has_id()) *ack.mutable_ack()->mutable_have() = snapshot_->id();
       }
-      backoff.Reset();
+      delay.Reset();
       stream->Write(ack);
     }
     bool was_connected = false;
@@ -259,7 +238,7 @@ void DiscoverySubscriber::ReadLoop() {
       LogWarn("controller {} is away ({}); working on with the last snapshot", options_.controller,
               end.error_message());
     }
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), backoff.Next(random.Uniform()));
+    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), delay.Next());
   }
 }
 

@@ -13,7 +13,10 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/config/config_values.h"
+#include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
+#include "common/config/rule_check.h"
 #include "dataplane/control/codecs.h"
 
 namespace trunkline {
@@ -28,10 +31,6 @@ constexpr int kMaxEndpoints = 100'000;
 constexpr double kMaxWeight = 1e18;
 // Of a protocol that has one request at a time on a connection: as many requests as go at once.
 constexpr size_t kExclusiveConnections = 64;
-// What the configuration allows (service.proto).
-constexpr uint32_t kMaxInFlight = 65536;
-constexpr uint32_t kMaxSharedConnections = 1024;
-constexpr uint32_t kMaxConnections = 65536;
 
 std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
   return {id.epoch(), id.version()};
@@ -39,31 +38,22 @@ std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
 
 std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
-// None of the time-outs may be nothing, which would reset every client, or longer than this: what
-// the configuration allows.
-constexpr absl::Duration kLongestTimeout = absl::Hours(7 * 24);
-
-absl::Status ReadTimeout(const std::string& service, const char* field,
-                         const google::protobuf::Duration& from, bool present, absl::Duration* to) {
-  if (!present) return absl::OkStatus();
-  *to = absl::Seconds(from.seconds()) + absl::Nanoseconds(from.nanos());
-  if (*to > absl::ZeroDuration() && *to <= kLongestTimeout) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("service ", service, ": ", field, " must be more than 0 and at most ",
-                   absl::FormatDuration(kLongestTimeout), "; got ", absl::FormatDuration(*to)));
+absl::Status InService(const std::string& service, const absl::Status& error) {
+  return absl::InvalidArgumentError(absl::StrCat("service ", service, ": ", error.message()));
 }
 
+// The rules in service.proto exclude a timeout of zero, which would reset every client.
 absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::FlowLimits& from) {
+  if (const absl::Status checked = CheckRules(from, "limits"); !checked.ok()) {
+    return InService(service, checked);
+  }
   FlowLimits limits;
-  absl::Status read;
-  read.Update(ReadTimeout(service, "limits.connect_timeout", from.connect_timeout(),
-                          from.has_connect_timeout(), &limits.connect_timeout));
-  read.Update(ReadTimeout(service, "limits.idle_timeout", from.idle_timeout(),
-                          from.has_idle_timeout(), &limits.idle_timeout));
-  read.Update(ReadTimeout(service, "limits.first_byte_timeout", from.first_byte_timeout(),
-                          from.has_first_byte_timeout(), &limits.first_byte_timeout));
-  if (!read.ok()) return read;
-  if (from.max_clients() > 0) limits.max_clients = from.max_clients();
+  if (from.has_connect_timeout()) limits.connect_timeout = ReadDuration(from.connect_timeout());
+  if (from.has_idle_timeout()) limits.idle_timeout = ReadDuration(from.idle_timeout());
+  if (from.has_first_byte_timeout()) {
+    limits.first_byte_timeout = ReadDuration(from.first_byte_timeout());
+  }
+  if (from.has_max_clients()) limits.max_clients = from.max_clients();
   limits.max_clients_per_source = from.max_clients_per_source();
   return limits;
 }
@@ -167,42 +157,22 @@ absl::Status ReadEndpoints(const v1::Service& from, const EndpointSet* previous,
   return absl::OkStatus();
 }
 
-// 0 stands for what is there already.
-template <typename Count>
-absl::Status ReadCount(const std::string& service, const char* field, uint32_t from, uint32_t most,
-                       Count* to) {
-  if (from > 0) *to = from;
-  if (from <= most) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("service ", service, ": ", field, " must be at most ", most, "; got ", from));
-}
-
 absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::string& service,
                                                                   const v1::MessageOptions& from,
                                                                   const FlowLimits& limits) {
   absl::StatusOr<std::shared_ptr<const Codec>> codec = MakeCodec(from);
-  if (!codec.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("service ", service, ": ", codec.status().message()));
-  }
+  if (!codec.ok()) return InService(service, codec.status());
   auto message = std::make_shared<MessageService>();
   SharedConnectionOptions& connection = message->connection;
   connection.codec = *std::move(codec);
   connection.idempotent = from.idempotent();
   connection.connect_timeout = limits.connect_timeout;
   if (connection.codec->one_at_a_time()) message->max_shared = kExclusiveConnections;
-  absl::Status read;
-  read.Update(ReadTimeout(service, "message.reply_timeout", from.reply_timeout(),
-                          from.has_reply_timeout(), &connection.reply_timeout));
-  read.Update(ReadTimeout(service, "message.idle_timeout", from.idle_timeout(),
-                          from.has_idle_timeout(), &connection.idle_timeout));
-  read.Update(ReadCount(service, "message.max_in_flight", from.max_in_flight(), kMaxInFlight,
-                        &connection.max_in_flight));
-  read.Update(ReadCount(service, "message.shared_connections", from.shared_connections(),
-                        kMaxSharedConnections, &message->max_shared));
-  read.Update(ReadCount(service, "message.max_connections", from.max_connections(), kMaxConnections,
-                        &message->max_connections));
-  if (!read.ok()) return read;
+  if (from.has_reply_timeout()) connection.reply_timeout = ReadDuration(from.reply_timeout());
+  if (from.has_idle_timeout()) connection.idle_timeout = ReadDuration(from.idle_timeout());
+  if (from.has_max_in_flight()) connection.max_in_flight = from.max_in_flight();
+  if (from.has_shared_connections()) message->max_shared = from.shared_connections();
+  if (from.has_max_connections()) message->max_connections = from.max_connections();
   return message;
 }
 
@@ -210,12 +180,12 @@ absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
   set.forwarding_key = absl::StrCat(from.mode(), from.message().SerializeAsString(), "/",
                                     absl::FormatDuration(set.limits.connect_timeout));
   switch (from.mode()) {
-    case v1::TUNNEL:
+    case v1::FORWARDING_MODE_TUNNEL:
       return absl::OkStatus();
-    case v1::DIRECT:
+    case v1::FORWARDING_MODE_DIRECT:
       set.mode = ForwardingMode::kDirect;
       return absl::OkStatus();
-    case v1::MESSAGE: {
+    case v1::FORWARDING_MODE_MESSAGE: {
       set.mode = ForwardingMode::kMessage;
       auto message = ReadMessage(from.name(), from.message(), set.limits);
       if (!message.ok()) return message.status();
@@ -223,9 +193,9 @@ absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
       return absl::OkStatus();
     }
     default:
-      return absl::InvalidArgumentError(
-          absl::StrCat("service ", from.name(), ": mode ", v1::CarryMode_Name(from.mode()),
-                       " is not known to this proxy; expected TUNNEL, MESSAGE or DIRECT"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "service ", from.name(), ": mode ", v1::ForwardingMode_Name(from.mode()),
+          " is not known to this proxy; expected ", EnumChoices(*v1::ForwardingMode_descriptor())));
   }
 }
 
@@ -240,7 +210,7 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
   // Whose address would stand on a connection that clients share?
   if (*send != ProxyVersion::kNone && set.mode == ForwardingMode::kMessage) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "service ", from.name(), ": send_proxy_protocol does not go with mode MESSAGE"));
+        "service ", from.name(), ": send_proxy_protocol is not possible in message mode"));
   }
   set.send_proxy_protocol = *send;
   return absl::OkStatus();

@@ -117,7 +117,7 @@ def cpu_is_the_servers(cluster):
 
 def endpoint_is_fresh(cluster, name):
     item = weights(cluster).get(name)
-    if not item or item["state"] != "FRESH":
+    if not item or item["state"] != "ENDPOINT_STATE_FRESH":
         raise CheckFailed(f"{name} is {item['state'] if item else 'unknown'}")
     return f"{name} reports"
 

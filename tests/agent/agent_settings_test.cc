@@ -48,7 +48,7 @@ TEST(AgentSettingsTest, ConfiguredValuesAreRead) {
   const auto settings = Read(
       "trunk_listen: 0.0.0.0:1\ntrunk_advertise: m1.example:1\ncgroup_root: /host\nworkers: 3\n"
       "drain_timeout: 1500ms\n",
-      "target: 127.0.0.1:9000\n    endpoint_id: e\n    cpu_source: CPU_PROCESSES\n    pid: 7\n"
+      "target: 127.0.0.1:9000\n    endpoint_id: e\n    cpu_source: processes\n    pid: 7\n"
       "    cpu_limit_cores: 1.5\n    max_connections: 100\n    capacity_hint: 4\n"
       "    send_proxy_protocol: v2");
   ASSERT_TRUE(settings.ok()) << settings.status();
@@ -72,9 +72,9 @@ TEST(AgentSettingsTest, WildcardTrunkListenNeedsTrunkAdvertise) {
 }
 
 TEST(AgentSettingsTest, ProcessesOfATcpTargetMustBeNamed) {
-  EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: CPU_PROCESSES")),
+  EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: processes")),
               HasSubstr("services[0].cpu_source"));
-  EXPECT_TRUE(Read("", "target: unix:/run/s\n    cpu_source: CPU_PROCESSES").ok())
+  EXPECT_TRUE(Read("", "target: unix:/run/s\n    cpu_source: processes").ok())
       << "the kernel names the process of a unix socket";
 }
 

@@ -23,7 +23,7 @@ class MetricsTest : public ServiceTest {
 TEST_F(MetricsTest, EndpointHasItsSeriesAndLosesThemWhenItLeaves) {
   TestAgent agent(channel_, "a");
   agent.Join(0.5);
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   const std::string labels = "{service=\"db\",endpoint=\"a\"}";
   std::string page = Page();
   EXPECT_THAT(page, HasSubstr("trunkline_controller_endpoint_weight" + labels + " 1"));

@@ -1,5 +1,5 @@
-// A real program with its output: started, waited for, ended by its own id. Nothing sleeps: waiting
-// is reading its standard error.
+// Runs a program as a child process and captures its output. Waits by reading standard error,
+// without sleeping.
 #pragma once
 
 #include <fcntl.h>
@@ -52,7 +52,7 @@ class ProgramUnderTest {
 
   void Kill(int signal) const { kill(pid_, signal); }
 
-  // Reads everything; the exit code, or minus the signal.
+  // Reads all output. Returns the exit code, or the negative signal number.
   int Wait() {
     while (ReadSome()) {
     }
@@ -62,7 +62,7 @@ class ProgramUnderTest {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   }
 
-  // What follows `mark` on its line of standard error, waiting for it.
+  // Waits for a line of standard error with `mark` and returns the text after it.
   std::string AwaitErr(const std::string& mark) {
     for (;;) {
       const size_t at = err_text_.find(mark);
@@ -82,7 +82,7 @@ class ProgramUnderTest {
  private:
   static constexpr int kPatienceMs = 20000;
 
-  // False at the end of both, and after a silence that no healthy program keeps.
+  // Returns false at the end of both streams, or after a timeout.
   bool ReadSome() {
     pollfd polled[] = {{out_done_ ? -1 : out_, POLLIN, 0}, {err_done_ ? -1 : err_, POLLIN, 0}};
     if (out_done_ && err_done_) return false;

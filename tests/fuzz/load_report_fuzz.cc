@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "common/base/utf8.h"
+#include "common/config/names.h"
 #include "controller/core/control_core.h"
 #include "controller/wire/report.h"
 #include "controller/wire/snapshot.h"
@@ -77,7 +78,7 @@ ControlCore::Options CoreOptions() {
 // As LoadReportingService takes a stream: the first report announces, later ones do not.
 class AgentStream {
  public:
-  void Take(v1::LoadReport message) {
+  void Take(v1::ReportLoadRequest message) {
     if (!agent_id_.empty()) message.clear_announcement();
     const absl::StatusOr<ValidReport> report = ReadLoadReport(message, agent_id_);
     if (!report.ok()) {
@@ -115,6 +116,7 @@ class AgentStream {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace trunkline;
   AgentStream stream;
-  for (const auto& report : test::ReadMessages<v1::LoadReport>({data, size})) stream.Take(report);
+  for (const auto& report : test::ReadMessages<v1::ReportLoadRequest>({data, size}))
+    stream.Take(report);
   return 0;
 }

@@ -85,7 +85,7 @@ def test_weights_stay_until_reports_are_back(cluster, proxies):
     for agent in cluster.agents:
         agent.send(signal.SIGCONT)
     eventually("both report again", lambda: all(
-        endpoint["weight"]["state"] == "FRESH"
+        endpoint["weight"]["state"] == "ENDPOINT_STATE_FRESH"
         for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]), 30)
     assert weights(cluster) == pytest.approx(before, rel=0.1)
     cluster.wait_ready()

@@ -98,7 +98,7 @@ def test_junk_on_every_port_harms_nobody(cluster, ports):
     for program in cluster.processes:
         assert http_get(program.http_port, "/healthz")[0] == 200
         assert program.ready()
-    assert cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "FRESH"
+    assert cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH"
     for client in thrown:
         client.close()
     assert_echo(kept, b"still here")

@@ -28,7 +28,7 @@ def weights(cluster):
 
 
 def test_lists(cluster, proxy):
-    eventually("both report", lambda: all(e["state"] == "FRESH" for e in weights(cluster).values()))
+    eventually("both report", lambda: all(e["state"] == "ENDPOINT_STATE_FRESH" for e in weights(cluster).values()))
     table = weights(cluster)
     assert sorted(table) == ["a", "b"]
     assert sum(endpoint["share"] for endpoint in table.values()) == pytest.approx(1, abs=0.01)
@@ -37,7 +37,7 @@ def test_lists(cluster, proxy):
         ("echo", "a", True), ("echo", "b", True)]
     assert endpoints[0]["weight"]["address"] == f"127.0.0.1:{cluster.agents[0].trunk_port}"
     service, = cluster.ctl_json("services")["services"]
-    assert (service["name"], service["mode"], service["endpoints"]) == ("echo", "TUNNEL", 2)
+    assert (service["name"], service["mode"], service["endpoints"]) == ("echo", "FORWARDING_MODE_TUNNEL", 2)
     eventually("the proxy has reported", lambda: cluster.ctl_json("proxies")["proxies"][0]["trunks"] >= 4)
     listed, = cluster.ctl_json("proxies")["proxies"]
     assert (listed["proxy_id"], listed["connected"], listed["workers"]) == ("p", True, 2)
@@ -64,7 +64,7 @@ def test_tables_are_readable(cluster, proxy):
 
 
 def test_explain_multiplies_up_to_the_weight(cluster, proxy):
-    eventually("both report", lambda: all(e["state"] == "FRESH" for e in weights(cluster).values()))
+    eventually("both report", lambda: all(e["state"] == "ENDPOINT_STATE_FRESH" for e in weights(cluster).values()))
     explanation = cluster.ctl_json("explain", "echo", "a")
     terms = {term["name"]: term for term in explanation["terms"]}
     assert {"P", "theta", "memory", "slow_start", "admin"} <= set(terms)

@@ -16,6 +16,7 @@ ARROWS = pathlib.Path(__file__).with_name("arrows.txt")
 # Header -> the files that may include it; all others stay free of that library.
 LIBRARIES = [
     ("gRPC", r"grpc(pp)?/|trunkline/v1/.*\.grpc\.pb\.h$", [
+        "common/grpc/*",
         "agent/report/load_reporter.*",
         "controller/serve/*_service.*",
         "controller/serve/grpc_server.*",

@@ -71,7 +71,7 @@ class CgroupV1Limit:
         return int(_read(f"{self._folders['cpuacct']}/cpuacct.usage")) / 1e9
 
     def agent_settings(self):
-        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+        return {"cpu_source": "cgroup", "cgroup_path": self._path}
 
     def remove(self):
         for folder in self._folders.values():
@@ -97,7 +97,7 @@ class CgroupV2Limit:
         return 0.0
 
     def agent_settings(self):
-        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+        return {"cpu_source": "cgroup", "cgroup_path": self._path}
 
     def remove(self):
         _remove_folder(self._folder)

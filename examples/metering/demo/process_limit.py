@@ -48,7 +48,7 @@ class ProcessLimit:
             return self._used
 
     def agent_settings(self):
-        return {"cpu_source": "CPU_PROCESSES", "cpu_limit_cores": self.cores}
+        return {"cpu_source": "processes", "cpu_limit_cores": self.cores}
 
     def remove(self):
         self._ended.set()

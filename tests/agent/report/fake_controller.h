@@ -24,7 +24,7 @@ class FakeController final : public v1::LoadReportingService::Service {
  public:
   struct Received {
     int stream = 0;
-    v1::LoadReport report;
+    v1::ReportLoadRequest report;
   };
 
   // Port 0 selects a free port.
@@ -54,7 +54,7 @@ class FakeController final : public v1::LoadReportingService::Service {
   }
 
   // Sets the first directive of each stream.
-  void set_directive(v1::AgentDirective directive) {
+  void set_directive(v1::ReportLoadResponse directive) {
     absl::MutexLock lock(&mutex_);
     directive_ = std::move(directive);
   }
@@ -108,11 +108,11 @@ class FakeController final : public v1::LoadReportingService::Service {
   }
 
  private:
-  using ReportStream = grpc::ServerReaderWriter<v1::AgentDirective, v1::LoadReport>;
+  using ReportStream = grpc::ServerReaderWriter<v1::ReportLoadResponse, v1::ReportLoadRequest>;
 
-  grpc::Status Report(grpc::ServerContext* context, ReportStream* stream) override {
+  grpc::Status ReportLoad(grpc::ServerContext* context, ReportStream* stream) override {
     int number = 0;
-    v1::AgentDirective directive;
+    v1::ReportLoadResponse directive;
     {
       absl::MutexLock lock(&mutex_);
       if (refusals_ > 0) {
@@ -124,7 +124,7 @@ class FakeController final : public v1::LoadReportingService::Service {
       contexts_.push_back(context);
       mutex_.Await(absl::Condition(&reads_));
     }
-    v1::LoadReport report;
+    v1::ReportLoadRequest report;
     bool first = true;
     while (stream->Read(&report)) {
       {
@@ -140,7 +140,7 @@ class FakeController final : public v1::LoadReportingService::Service {
   }
 
   absl::Mutex mutex_;
-  v1::AgentDirective directive_ ABSL_GUARDED_BY(mutex_);
+  v1::ReportLoadResponse directive_ ABSL_GUARDED_BY(mutex_);
   bool reads_ ABSL_GUARDED_BY(mutex_) = true;
   int refusals_ ABSL_GUARDED_BY(mutex_) = 0;
   grpc::Status refusal_ ABSL_GUARDED_BY(mutex_);

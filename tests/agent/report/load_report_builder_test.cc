@@ -36,7 +36,7 @@ LoadSample Sample() {
 }
 
 TEST(LoadReportBuilderTest, EveryValueIsInItsField) {
-  const v1::LoadReport report = BuildLoadReport(kIdentity, 42, false, {Sample()});
+  const v1::ReportLoadRequest report = BuildLoadReport(kIdentity, 42, false, {Sample()});
   EXPECT_EQ(report.seq(), 42u);
   EXPECT_FALSE(report.leaving());
   ASSERT_EQ(report.endpoints_size(), 1);
@@ -86,7 +86,7 @@ TEST(LoadReportBuilderTest, UtilizationIsTheLargestExceptMemory) {
 }
 
 Directive WithInterval(int64_t seconds, int32_t nanos) {
-  v1::AgentDirective message;
+  v1::ReportLoadResponse message;
   message.mutable_report_interval()->set_seconds(seconds);
   message.mutable_report_interval()->set_nanos(nanos);
   return ReadDirective(message);
@@ -99,7 +99,7 @@ TEST(ReadDirectiveTest, IntervalIsClampedToItsBounds) {
 }
 
 TEST(ReadDirectiveTest, AbsentOrNegativeIntervalChangesNothing) {
-  EXPECT_EQ(ReadDirective(v1::AgentDirective()).report_interval, std::nullopt);
+  EXPECT_EQ(ReadDirective(v1::ReportLoadResponse()).report_interval, std::nullopt);
   EXPECT_EQ(WithInterval(0, 0).report_interval, std::nullopt);
   EXPECT_EQ(WithInterval(-5, 0).report_interval, std::nullopt);
 }

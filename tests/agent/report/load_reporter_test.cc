@@ -47,14 +47,14 @@ TEST_F(LoadReporterTest, OnlyTheFirstReportOfAStreamAnnounces) {
   FakeController controller;
   const auto reporter = Reporter(controller.address());
   reporter->Offer(Samples(1));
-  const v1::LoadReport first = controller.AwaitCount(1)[0].report;
+  const v1::ReportLoadRequest first = controller.AwaitCount(1)[0].report;
   EXPECT_EQ(first.seq(), 1u);
   EXPECT_EQ(first.announcement().agent_id(), "m1");
   EXPECT_EQ(first.announcement().trunk_address(), "h:7073");
   ASSERT_EQ(first.announcement().endpoints_size(), 1);
   EXPECT_DOUBLE_EQ(first.announcement().endpoints(0).cores(), 2);
   reporter->Offer(Samples(2));
-  const v1::LoadReport second = controller.AwaitCount(2)[1].report;
+  const v1::ReportLoadRequest second = controller.AwaitCount(2)[1].report;
   EXPECT_EQ(second.seq(), 2u);
   EXPECT_FALSE(second.has_announcement());
   EXPECT_EQ(second.endpoints(0).active_streams(), 2u);
@@ -69,7 +69,7 @@ TEST_F(LoadReporterTest, NothingIsSentBeforeTheFirstSamples) {
 
 TEST_F(LoadReporterTest, DirectiveIsPassedOnAndKept) {
   FakeController controller;
-  v1::AgentDirective directive;
+  v1::ReportLoadResponse directive;
   directive.mutable_report_interval()->set_seconds(3);
   auto& endpoint = *directive.add_endpoints();
   endpoint.set_service("metering");
@@ -95,7 +95,7 @@ TEST_F(LoadReporterTest, ReturningControllerGetsAnAnnouncementAgain) {
   controller->Kill();
   controller = std::make_unique<FakeController>(port);
   // Without new samples the last ones are repeated.
-  const v1::LoadReport again = controller->AwaitCount(1)[0].report;
+  const v1::ReportLoadRequest again = controller->AwaitCount(1)[0].report;
   EXPECT_EQ(again.announcement().boot_id(), "b");
   EXPECT_EQ(again.endpoints(0).active_streams(), 1u);
   EXPECT_GT(again.seq(), 1u) << "the sequence belongs to the boot id, not to the stream";
@@ -192,7 +192,7 @@ class ReportingTest : public LoadReporterTest {
 };
 
 TEST_F(ReportingTest, DirectiveShortensTheInterval) {
-  v1::AgentDirective directive;
+  v1::ReportLoadResponse directive;
   directive.mutable_report_interval()->set_nanos(100'000'000);
   controller_.set_directive(directive);
   LoadSampler sampler = Sampler();
@@ -224,15 +224,15 @@ TEST_F(ReportingTest, HotServerIsReportedAtOnce) {
       {.controller = controller_.address(), .identity = {.agent_id = "m1"}, .on_directive = {}});
   loop.Start([&](std::vector<LoadSample> samples) { reporter.Offer(std::move(samples)); },
              [](const std::vector<LoadSample>&) {});
-  const v1::LoadReport first = controller_.AwaitCount(1)[0].report;
+  const v1::ReportLoadRequest first = controller_.AwaitCount(1)[0].report;
   EXPECT_LT(first.endpoints(0).cpu_utilization(), 0.9);
   EXPECT_DOUBLE_EQ(first.announcement().endpoints(0).cores(), 0.5);
   // Fifty seconds of CPU within half a second, of half a core.
   SetCpuSeconds(150);
-  const v1::LoadReport hot = controller_.AwaitCount(2)[1].report;
+  const v1::ReportLoadRequest hot = controller_.AwaitCount(2)[1].report;
   EXPECT_GE(hot.endpoints(0).cpu_utilization(), 0.9);
   // Half a second later it has cooled down.
-  const v1::LoadReport cool = controller_.AwaitCount(3)[2].report;
+  const v1::ReportLoadRequest cool = controller_.AwaitCount(3)[2].report;
   EXPECT_LE(cool.endpoints(0).cpu_utilization(), 0.8);
   loop.Stop();
   reporter.Stop(kPatience);

@@ -1,4 +1,4 @@
-// Wrong configuration files: each error says the line, the field and what was expected.
+// Tests that errors in a configuration file name the line, the field and the valid values.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -45,7 +45,7 @@ TEST(ConfigValuesTest, DurationsHaveUnitsAndEnd) {
   }
 }
 
-TEST(ConfigValuesTest, EnumsAreFoundByNameInAnyCaseWithAndWithoutPrefix) {
+TEST(ConfigValuesTest, FindsEnumValueByNameInAnyCaseWithAndWithoutPrefix) {
   const auto& speed = *test::Speed_descriptor();
   for (const char* text : {"SPEED_VERY_FAST", "very_fast", "Very_Fast"}) {
     ASSERT_NE(FindEnumValue(speed, text), nullptr) << text;
@@ -61,8 +61,14 @@ TEST(ConfigValuesTest, EnumsAreFoundByNameInAnyCaseWithAndWithoutPrefix) {
 TEST(ConfigValuesTest, EnumsOfTheRealConfigurationHaveNaturalNames) {
   EXPECT_EQ(EnumChoices(*v1::WeightPolicy_descriptor()), "adaptive, static or round_robin");
   EXPECT_EQ(EnumChoices(*v1::CpuSource_descriptor()), "auto, cgroup, processes or host");
-  EXPECT_EQ(EnumChoices(*v1::CarryMode_descriptor()), "tunnel, message or direct");
+  EXPECT_EQ(EnumChoices(*v1::ForwardingMode_descriptor()), "tunnel, message or direct");
+  EXPECT_EQ(EnumChoices(*v1::ProxyProtocol_descriptor()), "v1, v2 or none");
   EXPECT_EQ(EnumChoices(*v1::LogConfig::Format_descriptor()), "text or json");
+  for (const char* text : {"tunnel", "TUNNEL", "FORWARDING_MODE_TUNNEL"}) {
+    const auto* mode = FindEnumValue(*v1::ForwardingMode_descriptor(), text);
+    ASSERT_NE(mode, nullptr) << text;
+    EXPECT_EQ(ShortName(*mode), "tunnel");
+  }
 }
 
 TEST(ConfigValuesTest, NearestNameIsOneTypingErrorAway) {

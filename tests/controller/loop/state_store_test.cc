@@ -101,7 +101,7 @@ TEST_F(StateStoreTest, FileOfANewerFormatIsRefused) {
   std::string text = StateStore::ToText(Full());
   text.replace(text.find("format: 1"), 9, "format: 2");
   EXPECT_THAT(StateStore::FromText(text, "state").status().message(),
-              HasSubstr("expected 1, got 2"));
+              HasSubstr("expected 1; got 2"));
 }
 
 TEST_F(StateStoreTest, NumberThatCannotHaveBeenLearnedIsRefused) {

@@ -1,4 +1,4 @@
-// Each arrow of the sequence in discovery.proto, and each rule below it.
+// Tests each step of the sequence in discovery.proto and each rule below it.
 #include <gmock/gmock.h>
 
 #include "tests/controller/serve/service_fixture.h"
@@ -18,19 +18,22 @@ class DiscoveryTest : public ServiceTest {
     services_[1].listen = "127.0.0.1:9001";
     StartController();
   }
-  // A change that every snapshot shows.
+  // Makes a change that appears in the next snapshot and returns its id.
   v1::SnapshotId Change() {
     drained_ = !drained_;
     grpc::ClientContext context;
     context.set_deadline(Deadline());
-    v1::EndpointRequest request;
-    request.set_service("db");
-    request.set_endpoint_id("a");
-    v1::AdminResponse response;
-    const grpc::Status status = drained_ ? admin_->Drain(&context, request, &response)
-                                         : admin_->Undrain(&context, request, &response);
+    if (drained_) {
+      v1::DrainResponse response;
+      const grpc::Status status = admin_->Drain(&context, Named<v1::DrainRequest>("a"), &response);
+      EXPECT_TRUE(status.ok()) << status.error_message();
+      return response.snapshot_id();
+    }
+    v1::UndrainResponse response;
+    const grpc::Status status =
+        admin_->Undrain(&context, Named<v1::UndrainRequest>("a"), &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
-    return response.id();
+    return response.snapshot_id();
   }
   v1::ListProxiesResponse ListProxies() {
     grpc::ClientContext context;
@@ -63,7 +66,7 @@ TEST_F(DiscoveryTest, ProxyWithNothingGetsEverything) {
   ASSERT_EQ(response.snapshot().services_size(), 2);
   const v1::Service& db = response.snapshot().services(0);
   EXPECT_EQ(db.name(), "db");
-  EXPECT_EQ(db.mode(), v1::TUNNEL);
+  EXPECT_EQ(db.mode(), v1::FORWARDING_MODE_TUNNEL);
   EXPECT_EQ(db.listener().address(), "127.0.0.1:9000");
   ASSERT_EQ(db.endpoints_size(), 2);
   EXPECT_EQ(db.endpoints(0).endpoint_id(), "a");
@@ -164,9 +167,18 @@ TEST_F(DiscoveryTest, LongNackIsCutBetweenCharacters) {
   std::string error(999, 'x');
   for (int i = 0; i < 10; ++i) error += "\xc3\xa4";
   proxy.Ack(first.nonce(), {}, error);
-  // Half a character in the list would make it unreadable for everyone who asks.
+  // Half a character would make the whole list invalid for every client.
   EXPECT_EQ(WaitForProxy([](const auto& p) { return !p.last_error().empty(); }).last_error(),
             std::string(999, 'x'));
+}
+
+TEST_F(DiscoveryTest, NackWithoutAReasonIsStillANack) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  const v1::SubscribeResponse first = proxy.Next();
+  proxy.Ack(first.nonce(), {}, "");
+  EXPECT_EQ(WaitForProxy([](const auto& p) { return !p.last_error().empty(); }).last_error(),
+            "the proxy gave no reason");
 }
 
 TEST_F(DiscoveryTest, AckOfANonceThatIsNotOutstandingIsIgnored) {
@@ -175,7 +187,7 @@ TEST_F(DiscoveryTest, AckOfANonceThatIsNotOutstandingIsIgnored) {
   const v1::SubscribeResponse first = proxy.Next();
   v1::SnapshotId invented;
   invented.set_epoch(77);
-  proxy.Ack(first.nonce() + 5, invented, "");
+  proxy.Ack(first.nonce() + 5, invented, std::nullopt);
   proxy.Ack(first);
   Change();
   EXPECT_TRUE(proxy.Next().has_delta());
@@ -224,7 +236,7 @@ TEST_F(DiscoveryTest, ProxyThatLeftIsListedAsDisconnected) {
   WaitForProxy([](const auto& p) { return !p.connected(); });
 }
 
-TEST_F(DiscoveryTest, AnythingBeforeHelloIsRefused) {
+TEST_F(DiscoveryTest, MessageBeforeHelloIsRefused) {
   TestProxy proxy(channel_);
   proxy.Traffic({});
   const grpc::Status status = proxy.Status();
@@ -251,7 +263,7 @@ TEST_F(DiscoveryTest, ProxyThatKnowsANewerEpochGetsOneAboveIt) {
   proxy.Hello("p1", 5000, 8);
   v1::SubscribeResponse response = proxy.Next();
   if (response.snapshot().id().epoch() < 5000) {
-    // It was asked before the epoch rose; a proxy refuses what is older than its own.
+    // The request came before the new epoch; a proxy refuses an older snapshot than its own.
     v1::SnapshotId own;
     own.set_epoch(5000);
     own.set_version(8);

@@ -1,4 +1,4 @@
-// Each arrow of the sequence in load_report.proto, and each rule below it.
+// Tests each step of the sequence in load_report.proto and each rule below it.
 #include <gmock/gmock.h>
 
 #include <limits>
@@ -15,18 +15,18 @@ class LoadReportingTest : public ServiceTest {};
 
 TEST_F(LoadReportingTest, FirstReportIsAnsweredWithADirectiveAtOnce) {
   TestAgent agent(channel_, "a");
-  const v1::AgentDirective directive = agent.Join();
+  const v1::ReportLoadResponse directive = agent.Join();
   EXPECT_EQ(directive.report_interval().seconds(), 30);
   ASSERT_EQ(directive.endpoints_size(), 1);
   EXPECT_EQ(directive.endpoints(0).endpoint_id(), "a");
   EXPECT_FALSE(directive.endpoints(0).draining());
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
 }
 
 TEST_F(LoadReportingTest, LaterReportsMoveTheUtilization) {
   TestAgent agent(channel_, "a");
   agent.Join(0.5);
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   EXPECT_EQ(Find(GetWeights(), "a")->utilization(), 0.5);
   ASSERT_TRUE(agent.Say(0.75));
   const auto deadline = Deadline();
@@ -39,7 +39,7 @@ TEST_F(LoadReportingTest, DirectiveFollowsWhenAnAdminStateChanges) {
   TestAgent agent(channel_, "a");
   agent.Join();
   ASSERT_TRUE(Drain("a").ok());
-  const v1::AgentDirective directive = agent.NextDirective();
+  const v1::ReportLoadResponse directive = agent.NextDirective();
   ASSERT_EQ(directive.endpoints_size(), 1);
   EXPECT_TRUE(directive.endpoints(0).draining());
 }
@@ -47,7 +47,7 @@ TEST_F(LoadReportingTest, DirectiveFollowsWhenAnAdminStateChanges) {
 TEST_F(LoadReportingTest, HalfCloseMakesTheEndpointLeaveAtOnce) {
   TestAgent agent(channel_, "a");
   agent.Join();
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   agent.HalfClose();
   EXPECT_TRUE(agent.Status().ok());
   WaitUntilGone("a");
@@ -56,8 +56,8 @@ TEST_F(LoadReportingTest, HalfCloseMakesTheEndpointLeaveAtOnce) {
 TEST_F(LoadReportingTest, LeavingReportMakesTheEndpointLeaveAtOnce) {
   TestAgent agent(channel_, "a");
   agent.Join();
-  WaitForState("a", v1::FRESH);
-  v1::LoadReport last;
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
+  v1::ReportLoadRequest last;
   last.set_seq(9);
   last.set_leaving(true);
   ASSERT_TRUE(agent.Write(last));
@@ -71,15 +71,15 @@ TEST_F(LoadReportingTest, BrokenStreamLetsTheEndpointAge) {
   TestAgent agent(channel_, "a");
   agent.Join();
   agent.Break();
-  // Ten intervals; leaving would show as gone instead.
-  WaitForState("a", v1::EXPIRED);
+  // The endpoint expires after ten intervals; an orderly leave would remove it.
+  WaitForState("a", v1::ENDPOINT_STATE_EXPIRED);
   EXPECT_EQ(loop_->view()->connected_agents, 0u);
 }
 
-TEST_F(LoadReportingTest, StoppingControllerIsNoAgentsFarewell) {
+TEST_F(LoadReportingTest, StopOfTheControllerRemovesNoEndpoints) {
   TestAgent agent(channel_, "a");
   agent.Join();
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   server_->Shutdown();
   EXPECT_EQ(agent.Status().error_code(), StatusCode::UNAVAILABLE);
   loop_->Stop();
@@ -123,7 +123,7 @@ TEST_F(LoadReportingTest, NameWithABlankIsRefused) {
 TEST_F(LoadReportingTest, ReportOfAnotherEndpointIsRefused) {
   TestAgent agent(channel_, "a");
   agent.Join();
-  v1::LoadReport report;
+  v1::ReportLoadRequest report;
   report.set_seq(7);
   report.add_endpoints()->set_service("db");
   report.mutable_endpoints(0)->set_endpoint_id("b");
@@ -139,16 +139,16 @@ TEST_F(LoadReportingTest, SecondStreamOfAnAgentReplacesTheFirst) {
   TestAgent second(channel_, "a");
   second.Join(0.7);
   EXPECT_EQ(first.Status().error_code(), StatusCode::ABORTED);
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   EXPECT_EQ(loop_->view()->connected_agents, 1u) << "the first one's end is not the second one's";
 }
 
 TEST_F(LoadReportingTest, EndpointOfAReportingAgentIsRefusedToAnother) {
   TestAgent holder(channel_, "a");
   holder.Join();
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
   TestAgent thief(channel_, "thief");
-  v1::LoadReport report = thief.Announcement();
+  v1::ReportLoadRequest report = thief.Announcement();
   report.mutable_announcement()->mutable_endpoints(0)->set_endpoint_id("a");
   thief.Write(report);
   const grpc::Status status = thief.Status();
@@ -167,19 +167,19 @@ TEST_F(LoadReportingTest, ReportsThatComeTooFastAreDroppedAndCounted) {
 
 TEST_F(LoadReportingTest, OldSequenceIsDroppedAndCounted) {
   TestAgent agent(channel_, "a");
-  v1::LoadReport report = agent.WithLoad(agent.Announcement(), 0.5);
+  v1::ReportLoadRequest report = agent.WithLoad(agent.Announcement(), 0.5);
   ASSERT_TRUE(agent.Write(report));
   ASSERT_TRUE(agent.Write(report));
   agent.HalfClose();
   EXPECT_TRUE(agent.Status().ok());
-  // No table tells: the agent may have come and gone between two of them.
+  // Weight tables cannot show it: the agent may have come and gone between two of them.
   EXPECT_TRUE(Eventually([&] { return loop_->report_counts().old_sequence == 1; }));
   EXPECT_EQ(loop_->report_counts().accepted, 1u);
 }
 
-TEST_F(LoadReportingTest, OversizedMessageEndsTheStreamAndHarmsNobody) {
+TEST_F(LoadReportingTest, OversizedMessageEndsOnlyItsStream) {
   TestAgent agent(channel_, "a");
-  v1::LoadReport report = agent.Announcement();
+  v1::ReportLoadRequest report = agent.Announcement();
   report.mutable_announcement()->set_version(std::string(5 << 20, 'x'));
   agent.Write(report);
   EXPECT_EQ(agent.Status().error_code(), StatusCode::RESOURCE_EXHAUSTED);

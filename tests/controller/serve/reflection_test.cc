@@ -1,5 +1,4 @@
-// What grpcurl does: learn the service from the running server and call it, with nothing compiled
-// in.
+// Learns the services from the running server by reflection and calls one, as grpcurl does.
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
@@ -35,7 +34,7 @@ std::string FromBytes(const grpc::ByteBuffer& bytes) {
 
 class ReflectionTest : public ServiceTest {
  protected:
-  // A unary call by its path; the answer's bytes.
+  // Makes a unary call by its path and returns the bytes of the response.
   std::string Call(const std::string& path, const Message& request) {
     grpc::ClientContext context;
     context.set_deadline(Deadline());
@@ -75,7 +74,7 @@ class ReflectionTest : public ServiceTest {
     return response;
   }
 
-  // Into `pool`, with everything that the file imports.
+  // Adds the file and its imports to `pool`.
   void Import(const std::string& symbol, google::protobuf::DescriptorPool* pool) {
     ReflectionRequest request;
     request.set_file_containing_symbol(symbol);
@@ -124,10 +123,10 @@ TEST_F(ReflectionTest, AllServicesAreListed) {
                                      "trunkline.v1.AdminService", "grpc.health.v1.Health"}));
 }
 
-TEST_F(ReflectionTest, GetWeightsCanBeCalledByWhatReflectionTells) {
+TEST_F(ReflectionTest, GetWeightsCanBeCalledThroughReflection) {
   TestAgent agent(channel_, "a");
   agent.Join(0.25);
-  WaitForState("a", v1::FRESH);
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
 
   google::protobuf::DescriptorPool pool;
   Import("trunkline.v1.WeightService", &pool);

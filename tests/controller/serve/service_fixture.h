@@ -1,8 +1,8 @@
-// A whole controller in this process on a free port, and clients that speak its protocols one word
-// at a time.
+// A whole controller in the test process on a free port, and clients that send one message at a
+// time.
 //
-// Nothing here waits for a time: a test waits by reading a stream, or for a count, under a deadline
-// that only a broken controller reaches.
+// Tests wait by reading a stream or for a count, not for a time; the deadline exceeds any delay of
+// a working controller.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -33,18 +33,18 @@ inline std::chrono::system_clock::time_point Deadline() {
   return std::chrono::system_clock::now() + kPatience;
 }
 
-// One agent with one endpoint of service "db", named like the agent.
+// One agent with one endpoint of service "db", whose id is that of the agent.
 class TestAgent {
  public:
   TestAgent(const std::shared_ptr<grpc::Channel>& channel, std::string id)
       : id_(std::move(id)), stub_(v1::LoadReportingService::NewStub(channel)) {
     context_.set_deadline(Deadline());
-    stream_ = stub_->Report(&context_);
+    stream_ = stub_->ReportLoad(&context_);
   }
 
-  v1::LoadReport Announcement(const std::string& service = "db",
-                              const std::string& boot = "boot-1") const {
-    v1::LoadReport report;
+  v1::ReportLoadRequest Announcement(const std::string& service = "db",
+                                     const std::string& boot = "boot-1") const {
+    v1::ReportLoadRequest report;
     v1::AgentAnnouncement* announcement = report.mutable_announcement();
     announcement->set_agent_id(id_);
     announcement->set_boot_id(boot);
@@ -56,7 +56,7 @@ class TestAgent {
     endpoint->set_cores(1);
     return report;
   }
-  v1::LoadReport WithLoad(v1::LoadReport report, double cpu, double successes = 100) {
+  v1::ReportLoadRequest WithLoad(v1::ReportLoadRequest report, double cpu, double successes = 100) {
     report.set_seq(++seq_);
     v1::EndpointLoad* load = report.add_endpoints();
     load->set_service("db");
@@ -68,28 +68,28 @@ class TestAgent {
     return report;
   }
 
-  bool Write(const v1::LoadReport& report) { return stream_->Write(report); }
-  // Announces and reports once; the directive that comes back.
-  v1::AgentDirective Join(double cpu = 0.5) {
+  bool Write(const v1::ReportLoadRequest& report) { return stream_->Write(report); }
+  // Announces and reports once, and returns the response.
+  v1::ReportLoadResponse Join(double cpu = 0.5) {
     EXPECT_TRUE(Write(WithLoad(Announcement(), cpu)));
     return NextDirective();
   }
   bool Say(double cpu, double successes = 100) { return Write(WithLoad({}, cpu, successes)); }
-  v1::AgentDirective NextDirective() {
-    v1::AgentDirective directive;
+  v1::ReportLoadResponse NextDirective() {
+    v1::ReportLoadResponse directive;
     EXPECT_TRUE(stream_->Read(&directive)) << "the stream of " << id_ << " ended";
     return directive;
   }
   void HalfClose() { stream_->WritesDone(); }
-  // Breaks the stream without a word.
+  // Cancels the stream, without an orderly end.
   void Break() {
     context_.TryCancel();
     stream_->Finish();
     finished_ = true;
   }
-  // Reads to the end.
+  // Reads to the end of the stream and returns its status.
   grpc::Status Status() {
-    v1::AgentDirective directive;
+    v1::ReportLoadResponse directive;
     while (stream_->Read(&directive)) {
     }
     finished_ = true;
@@ -103,7 +103,7 @@ class TestAgent {
   const std::string id_;
   std::unique_ptr<v1::LoadReportingService::Stub> stub_;
   grpc::ClientContext context_;
-  std::unique_ptr<grpc::ClientReaderWriter<v1::LoadReport, v1::AgentDirective>> stream_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::ReportLoadRequest, v1::ReportLoadResponse>> stream_;
   uint64_t seq_ = 0;
   bool finished_ = false;
 };
@@ -132,13 +132,14 @@ class TestProxy {
   }
   void Ack(const v1::SubscribeResponse& response) {
     Ack(response.nonce(), response.has_delta() ? response.delta().id() : response.snapshot().id(),
-        "");
+        std::nullopt);
   }
-  void Ack(uint64_t nonce, const v1::SnapshotId& have, const std::string& error) {
+  // Sends a NACK if there is an error.
+  void Ack(uint64_t nonce, const v1::SnapshotId& have, const std::optional<std::string>& error) {
     v1::SubscribeRequest request;
     request.mutable_ack()->set_nonce(nonce);
     *request.mutable_ack()->mutable_have() = have;
-    request.mutable_ack()->set_error(error);
+    if (error) request.mutable_ack()->set_error(*error);
     EXPECT_TRUE(stream_->Write(request));
   }
   void Traffic(const v1::TrafficReport& traffic) {
@@ -202,31 +203,39 @@ class ServiceTest : public testing::Test {
                                      grpc::InsecureChannelCredentials(), arguments);
   }
 
+  // Names an endpoint of service "db" in a request that has such fields.
+  template <typename Request>
+  static Request Named(const std::string& id) {
+    Request request;
+    request.set_service("db");
+    request.set_endpoint_id(id);
+    return request;
+  }
   v1::WeightTable GetWeights(const std::string& service = "") {
     grpc::ClientContext context;
     context.set_deadline(Deadline());
     v1::GetWeightsRequest request;
     request.set_service(service);
-    v1::WeightTable table;
-    const grpc::Status status = weights_->GetWeights(&context, request, &table);
+    v1::GetWeightsResponse response;
+    const grpc::Status status = weights_->GetWeights(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
-    return table;
+    return response.table();
   }
 
-  // Watches until `holds`; the table in which it did.
+  // Watches the weights until `holds` returns true, and returns that table.
   v1::WeightTable WaitFor(const std::function<bool(const v1::WeightTable&)>& holds) {
     grpc::ClientContext context;
     context.set_deadline(Deadline());
-    auto stream = weights_->WatchWeights(&context, v1::GetWeightsRequest());
-    v1::WeightTable table;
+    auto stream = weights_->WatchWeights(&context, v1::WatchWeightsRequest());
+    v1::WatchWeightsResponse response;
     bool found = false;
-    while (!found && stream->Read(&table)) found = holds(table);
-    EXPECT_TRUE(found) << "last seen: " << table.ShortDebugString();
+    while (!found && stream->Read(&response)) found = holds(response.table());
+    EXPECT_TRUE(found) << "last seen: " << response.ShortDebugString();
     context.TryCancel();
     stream->Finish();
-    return table;
+    return response.table();
   }
-  // For what no table tells. False after the patience of a call.
+  // Polls for a condition that no weight table shows. Returns false after the deadline.
   static bool Eventually(const std::function<bool()>& condition) {
     const auto deadline = Deadline();
     while (!condition()) {
@@ -252,18 +261,16 @@ class ServiceTest : public testing::Test {
   void WaitUntilGone(const std::string& id) {
     WaitFor([&](const v1::WeightTable& table) { return Find(table, id) == nullptr; });
   }
-  grpc::Status Drain(const std::string& id, v1::AdminResponse* response = nullptr) {
+  grpc::Status Drain(const std::string& id, v1::DrainResponse* response = nullptr) {
     grpc::ClientContext context;
     context.set_deadline(Deadline());
-    v1::EndpointRequest request;
-    request.set_service("db");
-    request.set_endpoint_id(id);
-    v1::AdminResponse unused;
-    return admin_->Drain(&context, request, response != nullptr ? response : &unused);
+    v1::DrainResponse unused;
+    return admin_->Drain(&context, Named<v1::DrainRequest>(id),
+                         response != nullptr ? response : &unused);
   }
 
   std::vector<ServiceSpec> services_ = {Service("db")};
-  // Long, so that nothing ages while a busy machine takes its time.
+  // Long, so that nothing ages on a busy machine.
   absl::Duration report_interval_ = absl::Seconds(30);
   SnapshotVersion first_ = {1000, 1};
   std::optional<StoredState> stored_;

@@ -1,4 +1,4 @@
-// Each arrow of the sequences in weights.proto and admin.proto.
+// Tests each step of the sequences in weights.proto and admin.proto.
 #include <gmock/gmock.h>
 
 #include "tests/controller/serve/service_fixture.h"
@@ -11,12 +11,6 @@ using testing::HasSubstr;
 
 class WeightsAndAdminTest : public ServiceTest {
  protected:
-  v1::EndpointRequest Named(const std::string& id, const std::string& service = "db") {
-    v1::EndpointRequest request;
-    request.set_service(service);
-    request.set_endpoint_id(id);
-    return request;
-  }
   template <typename Call>
   grpc::Status Timed(const Call& call) {
     grpc::ClientContext context;
@@ -24,25 +18,31 @@ class WeightsAndAdminTest : public ServiceTest {
     return call(&context);
   }
   v1::Snapshot GetSnapshot() {
-    v1::Snapshot snapshot;
-    EXPECT_TRUE(Timed([&](auto* c) { return admin_->GetSnapshot(c, {}, &snapshot); }).ok());
-    return snapshot;
+    v1::GetSnapshotResponse response;
+    EXPECT_TRUE(Timed([&](auto* c) { return admin_->GetSnapshot(c, {}, &response); }).ok());
+    return response.snapshot();
   }
   grpc::Status Pin(const std::string& id, double weight) {
-    v1::PinRequest request;
-    request.set_service("db");
-    request.set_endpoint_id(id);
+    auto request = Named<v1::PinRequest>(id);
     request.set_weight(weight);
-    v1::AdminResponse response;
+    v1::PinResponse response;
     return Timed([&](auto* c) { return admin_->Pin(c, request, &response); });
+  }
+  v1::Explanation Explain(const std::string& id) {
+    v1::ExplainWeightResponse response;
+    const grpc::Status status = Timed([&](auto* c) {
+      return weights_->ExplainWeight(c, Named<v1::ExplainWeightRequest>(id), &response);
+    });
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response.explanation();
   }
   void JoinBoth() {
     a_.emplace(channel_, "a");
     b_.emplace(channel_, "b");
     a_->Join();
     b_->Join();
-    WaitForState("a", v1::FRESH);
-    WaitForState("b", v1::FRESH);
+    WaitForState("a", v1::ENDPOINT_STATE_FRESH);
+    WaitForState("b", v1::ENDPOINT_STATE_FRESH);
   }
   std::optional<TestAgent> a_, b_;
 };
@@ -63,9 +63,9 @@ TEST_F(WeightsAndAdminTest, GetWeightsAnswersOfTheNewestSnapshot) {
 TEST_F(WeightsAndAdminTest, GetWeightsOfAnUnknownServiceNamesTheKnownOnes) {
   v1::GetWeightsRequest request;
   request.set_service("web");
-  v1::WeightTable table;
+  v1::GetWeightsResponse response;
   const grpc::Status status =
-      Timed([&](auto* c) { return weights_->GetWeights(c, request, &table); });
+      Timed([&](auto* c) { return weights_->GetWeights(c, request, &response); });
   EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
   EXPECT_THAT(status.error_message(), HasSubstr("known services: db"));
 }
@@ -74,13 +74,13 @@ TEST_F(WeightsAndAdminTest, WatchSendsTheNewestAtOnceThenEachChange) {
   JoinBoth();
   grpc::ClientContext context;
   context.set_deadline(Deadline());
-  auto stream = weights_->WatchWeights(&context, v1::GetWeightsRequest());
-  v1::WeightTable table;
-  ASSERT_TRUE(stream->Read(&table));
-  EXPECT_FALSE(Find(table, "a")->draining());
+  auto stream = weights_->WatchWeights(&context, v1::WatchWeightsRequest());
+  v1::WatchWeightsResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_FALSE(Find(response.table(), "a")->draining());
   ASSERT_TRUE(Drain("a").ok());
-  ASSERT_TRUE(stream->Read(&table));
-  EXPECT_TRUE(Find(table, "a")->draining());
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_TRUE(Find(response.table(), "a")->draining());
   context.TryCancel();
   EXPECT_EQ(stream->Finish().error_code(), StatusCode::CANCELLED);
 }
@@ -88,22 +88,17 @@ TEST_F(WeightsAndAdminTest, WatchSendsTheNewestAtOnceThenEachChange) {
 TEST_F(WeightsAndAdminTest, WatchOfAnUnknownServiceIsRefused) {
   grpc::ClientContext context;
   context.set_deadline(Deadline());
-  v1::GetWeightsRequest request;
+  v1::WatchWeightsRequest request;
   request.set_service("web");
   auto stream = weights_->WatchWeights(&context, request);
-  v1::WeightTable table;
-  EXPECT_FALSE(stream->Read(&table));
+  v1::WatchWeightsResponse response;
+  EXPECT_FALSE(stream->Read(&response));
   EXPECT_EQ(stream->Finish().error_code(), StatusCode::NOT_FOUND);
 }
 
 TEST_F(WeightsAndAdminTest, ExplainHoldsEveryTermOfTheWeight) {
   JoinBoth();
-  v1::ExplainWeightRequest request;
-  request.set_service("db");
-  request.set_endpoint_id("a");
-  v1::Explanation explanation;
-  ASSERT_TRUE(
-      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); }).ok());
+  const v1::Explanation explanation = Explain("a");
   std::map<std::string, double> terms;
   for (const v1::Explanation::Term& term : explanation.terms()) {
     terms[term.name()] = term.value();
@@ -120,38 +115,31 @@ TEST_F(WeightsAndAdminTest, ExplainHoldsEveryTermOfTheWeight) {
 
 TEST_F(WeightsAndAdminTest, ExplainOfAnUnknownEndpointNamesTheKnownOnes) {
   JoinBoth();
-  v1::ExplainWeightRequest request;
-  request.set_service("db");
-  request.set_endpoint_id("x");
-  v1::Explanation explanation;
-  const grpc::Status status =
-      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); });
+  v1::ExplainWeightResponse response;
+  const grpc::Status status = Timed([&](auto* c) {
+    return weights_->ExplainWeight(c, Named<v1::ExplainWeightRequest>("x"), &response);
+  });
   EXPECT_EQ(status.error_code(), StatusCode::NOT_FOUND);
   EXPECT_THAT(status.error_message(), HasSubstr("a, b"));
 }
 
 TEST_F(WeightsAndAdminTest, UnreachableServerIsExplainedAsSuch) {
   JoinBoth();
-  v1::LoadReport report = a_->WithLoad({}, 0.0, 0);
+  v1::ReportLoadRequest report = a_->WithLoad({}, 0.0, 0);
   report.mutable_endpoints(0)->set_reachable(false);
   ASSERT_TRUE(a_->Write(report));
   WaitFor([](const v1::WeightTable& table) { return Find(table, "a")->weight() == 0.02; });
-  v1::ExplainWeightRequest request;
-  request.set_service("db");
-  request.set_endpoint_id("a");
-  v1::Explanation explanation;
-  ASSERT_TRUE(
-      Timed([&](auto* c) { return weights_->ExplainWeight(c, request, &explanation); }).ok());
+  const v1::Explanation explanation = Explain("a");
   ASSERT_EQ(explanation.notices_size(), 1);
   EXPECT_THAT(explanation.notices(0), HasSubstr("unreachable"));
 }
 
-TEST_F(WeightsAndAdminTest, DrainIsAnsweredWithTheSnapshotInWhichItHolds) {
+TEST_F(WeightsAndAdminTest, DrainReturnsTheFirstSnapshotWithIt) {
   JoinBoth();
-  v1::AdminResponse response;
+  v1::DrainResponse response;
   ASSERT_TRUE(Drain("a", &response).ok());
   const v1::Snapshot snapshot = GetSnapshot();
-  EXPECT_EQ(snapshot.id().version(), response.id().version());
+  EXPECT_EQ(snapshot.id().version(), response.snapshot_id().version());
   EXPECT_TRUE(snapshot.services(0).endpoints(0).draining());
   EXPECT_EQ(snapshot.services(0).endpoints(0).weight(), 0);
 }
@@ -159,8 +147,10 @@ TEST_F(WeightsAndAdminTest, DrainIsAnsweredWithTheSnapshotInWhichItHolds) {
 TEST_F(WeightsAndAdminTest, UndrainTakesTheEndpointBack) {
   JoinBoth();
   ASSERT_TRUE(Drain("a").ok());
-  v1::AdminResponse response;
-  ASSERT_TRUE(Timed([&](auto* c) { return admin_->Undrain(c, Named("a"), &response); }).ok());
+  v1::UndrainResponse response;
+  ASSERT_TRUE(Timed([&](auto* c) {
+                return admin_->Undrain(c, Named<v1::UndrainRequest>("a"), &response);
+              }).ok());
   EXPECT_FALSE(GetSnapshot().services(0).endpoints(0).draining());
   EXPECT_GT(GetSnapshot().services(0).endpoints(0).weight(), 0);
 }
@@ -170,8 +160,10 @@ TEST_F(WeightsAndAdminTest, PinAndUnpinSetAndReleaseTheWeight) {
   ASSERT_TRUE(Pin("a", 3.5).ok());
   EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 3.5);
   EXPECT_TRUE(Find(GetWeights(), "a")->pinned());
-  v1::AdminResponse response;
-  ASSERT_TRUE(Timed([&](auto* c) { return admin_->Unpin(c, Named("a"), &response); }).ok());
+  v1::UnpinResponse response;
+  ASSERT_TRUE(Timed([&](auto* c) {
+                return admin_->Unpin(c, Named<v1::UnpinRequest>("a"), &response);
+              }).ok());
   EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 1);
 }
 

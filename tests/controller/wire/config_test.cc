@@ -1,10 +1,13 @@
-// What the configuration says of clients' addresses, as the controller reads it and hands it on.
+// Tests that the configuration of clients' addresses reaches proxies.
 #include "controller/wire/config.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "common/config/config.h"
+#include "common/config/config_schema.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/wire/snapshot.h"
 
@@ -22,7 +25,7 @@ absl::StatusOr<ControllerSettings> Read(const std::string& service) {
   return ReadControllerConfig(config);
 }
 
-TEST(WireConfigTest, WhatAServiceSaysOfItsClientsReachesProxies) {
+TEST(WireConfigTest, ProxyProtocolAndSourceLimitReachProxies) {
   const auto settings = Read(
       "    mode: direct\n    accept_proxy_protocol: true\n    send_proxy_protocol: v2\n"
       "    limits: {max_clients_per_source: 20}\n");
@@ -38,14 +41,39 @@ TEST(WireConfigTest, WhatAServiceSaysOfItsClientsReachesProxies) {
   EXPECT_EQ(written.services(0).limits().max_clients_per_source(), 20u);
 }
 
-TEST(WireConfigTest, ServiceThatSaysNothingAsksForNothing) {
+TEST(WireConfigTest, DefaultsAreNoProxyProtocolAndNoSourceLimit) {
   const auto settings = Read("");
   ASSERT_TRUE(settings.ok()) << settings.status();
   EXPECT_EQ(settings->services.at(0).proxy_protocol, ProxyProtocolSpec());
   EXPECT_EQ(settings->services.at(0).limits.max_clients_per_source, 0u);
 }
 
-TEST(WireConfigTest, HeaderOnConnectionsThatClientsShareIsRefused) {
+// The top-level fields of `type` that have a default, as YAML.
+std::string DefaultsAsYaml(const google::protobuf::Descriptor& type) {
+  std::string yaml;
+  for (int i = 0; i < type.field_count(); ++i) {
+    const std::string& value = RuleOf(*type.field(i)).default_value();
+    if (!value.empty()) absl::StrAppend(&yaml, type.field(i)->name(), ": ", value, "\n");
+  }
+  return yaml;
+}
+
+TEST(WireConfigTest, DocumentedDefaultsAreThoseInEffect) {
+  v1::ControllerConfig config;
+  const absl::Status parsed =
+      ParseConfig(DefaultsAsYaml(*v1::ControllerConfig::descriptor()), "controller.yaml", &config);
+  ASSERT_TRUE(parsed.ok()) << parsed;
+  const auto documented = ReadControllerConfig(config);
+  ASSERT_TRUE(documented.ok()) << documented.status();
+  const ControllerSettings in_effect = *ReadControllerConfig({});
+  EXPECT_EQ(documented->grpc_listen, in_effect.grpc_listen);
+  EXPECT_EQ(documented->admin_listen, in_effect.admin_listen);
+  EXPECT_EQ(documented->report_interval, in_effect.report_interval);
+  EXPECT_EQ(documented->tick_interval, in_effect.tick_interval);
+  EXPECT_EQ(documented->slow_start, in_effect.slow_start);
+}
+
+TEST(WireConfigTest, SendProxyProtocolIsRefusedInMessageMode) {
   const std::string message = "    mode: message\n    message: {redis: {}}\n";
   const auto refused = Read(message + "    send_proxy_protocol: v1\n");
   EXPECT_TRUE(absl::IsInvalidArgument(refused.status()));

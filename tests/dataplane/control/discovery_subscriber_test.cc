@@ -27,11 +27,12 @@ v1::SubscribeResponse Response(const std::string& text) {
 
 // Version `version` of a snapshot with one service.
 v1::SubscribeResponse Whole(uint64_t nonce, uint64_t version, const std::string& service = "db") {
-  return Response(absl::StrCat("nonce: ", nonce, " snapshot { id { epoch: 1 version: ", version,
-                               " } services { name: '", service,
-                               "' mode: TUNNEL listener { address: '127.0.0.1:0' } endpoints { "
-                               "endpoint_id: 'a' address: '127.0.0.1:7073' weight: ",
-                               version, " } } }"));
+  return Response(
+      absl::StrCat("nonce: ", nonce, " snapshot { id { epoch: 1 version: ", version,
+                   " } services { name: '", service,
+                   "' mode: FORWARDING_MODE_TUNNEL listener { address: '127.0.0.1:0' } endpoints { "
+                   "endpoint_id: 'a' address: '127.0.0.1:7073' weight: ",
+                   version, " } } }"));
 }
 
 class DiscoveryTest : public ::testing::Test {
@@ -126,7 +127,7 @@ TEST_F(DiscoveryTest, DeltaChangesWhatIsThereAndIsAcknowledged) {
   Deliver(*subscription, Whole(1, 3));
   const v1::Ack ack = Deliver(*subscription, Response(R"(nonce: 2 delta {
     base { epoch: 1 version: 3 } id { epoch: 1 version: 4 }
-    services { name: 'cache' mode: TUNNEL listener { address: '127.0.0.1:0' } } })"));
+    services { name: 'cache' mode: FORWARDING_MODE_TUNNEL listener { address: '127.0.0.1:0' } } })"));
   EXPECT_EQ(ack.error(), "");
   EXPECT_EQ(ack.have().version(), 4u);
   absl::MutexLock lock(&mutex_);

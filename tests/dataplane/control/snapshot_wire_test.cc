@@ -26,9 +26,9 @@ v1::SubscribeResponse Response(const std::string& text) {
 
 const char kHeld[] = R"(
   id { epoch: 3 version: 7 }
-  services { name: "cache" mode: TUNNEL listener { address: "0.0.0.0:6379" } }
+  services { name: "cache" mode: FORWARDING_MODE_TUNNEL listener { address: "0.0.0.0:6379" } }
   services {
-    name: "db" mode: TUNNEL listener { address: "0.0.0.0:5432" }
+    name: "db" mode: FORWARDING_MODE_TUNNEL listener { address: "0.0.0.0:5432" }
     endpoints { endpoint_id: "a" address: "10.0.0.1:7073" weight: 2 capacity: 4 }
     endpoints { endpoint_id: "b" address: "10.0.0.2:7073" weight: 1 capacity: 4 }
   })";
@@ -139,7 +139,7 @@ class RoutingTableTest : public ::testing::Test {
 
 TEST_F(RoutingTableTest, CarriesEverythingOver) {
   const auto table = Build(R"(id { epoch: 3 version: 7 }
-    services { name: "db" mode: TUNNEL listener { address: "0.0.0.0:5432" }
+    services { name: "db" mode: FORWARDING_MODE_TUNNEL listener { address: "0.0.0.0:5432" }
       limits { connect_timeout { seconds: 1 nanos: 500000000 } idle_timeout { seconds: 60 }
                first_byte_timeout { seconds: 5 } max_clients: 77 max_clients_per_source: 7 }
       accept_proxy_protocol: true send_proxy_protocol: PROXY_PROTOCOL_V2
@@ -174,13 +174,13 @@ TEST_F(RoutingTableTest, UnsetLimitsTakeTheirDefaults) {
 TEST_F(RoutingTableTest, HeaderThatNoConnectionCouldCarryIsRefused) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   v1::Service& service = *snapshot.mutable_services(0);
-  service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(3));
+  service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(9));
   const auto refusal = [&] { return Build(snapshot).status().ToString(); };
-  EXPECT_THAT(refusal(), ::testing::HasSubstr("send_proxy_protocol 3 is not known"));
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("send_proxy_protocol 9 is not known"));
   service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1);
-  service.set_mode(v1::MESSAGE);
+  service.set_mode(v1::FORWARDING_MODE_MESSAGE);
   service.mutable_message()->mutable_redis();
-  EXPECT_THAT(refusal(), ::testing::HasSubstr("does not go with mode MESSAGE"));
+  EXPECT_THAT(refusal(), ::testing::HasSubstr("is not possible in message mode"));
   service.set_accept_proxy_protocol(true);
   service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_NONE);
   EXPECT_TRUE(Build(snapshot).ok());
@@ -202,17 +202,24 @@ TEST_F(RoutingTableTest, NameThatDoesNotResolveIsNoError) {
 
 TEST_F(RoutingTableTest, MessageOptionsThatNoConfigurationHasAreRefused) {
   const std::pair<const char*, const char*> cases[] = {
-      {"reply_timeout { seconds: 0 }", "message.reply_timeout must be more than 0"},
+      {"reply_timeout { seconds: 0 }",
+       "message.reply_timeout: expected a duration from 10ms to 1h"},
       {"reply_timeout { seconds: -3 }", "got -3s"},
       {"idle_timeout { seconds: 9223372036854775807 }", "message.idle_timeout"},
-      {"max_in_flight: 65537", "message.max_in_flight must be at most 65536; got 65537"},
-      {"shared_connections: 1025", "message.shared_connections must be at most 1024"},
-      {"max_connections: 65537", "message.max_connections must be at most 65536"},
-      {"max_message_bytes: 67108865", "message.max_message_bytes: expected at most 67108864"},
+      {"max_in_flight: 65537",
+       "message.max_in_flight: expected a whole number from 1 to 65536 (default 256); got 65537"},
+      {"shared_connections: 1025",
+       "message.shared_connections: expected a whole number from 1 to 1024"},
+      {"max_connections: 65537",
+       "message.max_connections: expected a whole number from 1 to 65536"},
+      {"max_message_bytes: 67108865",
+       "message.max_message_bytes: expected a size in bytes from 16 to 67108864"},
   };
   for (const auto& [option, words] : cases) {
-    const std::string mode = std::string("mode: MESSAGE message { redis {} ") + option + " }";
-    EXPECT_THAT(Refusal("mode: TUNNEL", mode), AllOf(HasSubstr("service cache"), HasSubstr(words)));
+    const std::string mode =
+        std::string("mode: FORWARDING_MODE_MESSAGE message { redis {} ") + option + " }";
+    EXPECT_THAT(Refusal("mode: FORWARDING_MODE_TUNNEL", mode),
+                AllOf(HasSubstr("service cache"), HasSubstr(words)));
   }
 }
 
@@ -238,8 +245,8 @@ TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
   EXPECT_THAT(Refusal("name: \"db\"", "name: 'cache'"),
               AllOf(HasSubstr("cache"), HasSubstr("twice")));
   EXPECT_THAT(Refusal("name: \"db\"", ""), HasSubstr("name"));
-  EXPECT_THAT(Refusal("name: \"db\" mode: TUNNEL", "name: 'db'"),
-              AllOf(HasSubstr("db"), HasSubstr("mode"), HasSubstr("TUNNEL")));
+  EXPECT_THAT(Refusal("name: \"db\" mode: FORWARDING_MODE_TUNNEL", "name: 'db'"),
+              AllOf(HasSubstr("db"), HasSubstr("mode"), HasSubstr("tunnel")));
   EXPECT_THAT(Refusal("0.0.0.0:5432", "unix:/x"),
               AllOf(HasSubstr("db"), HasSubstr("listener.address"), HasSubstr("unix:/x")));
   EXPECT_THAT(Refusal("0.0.0.0:5432", "0.0.0.0:6379"),

@@ -1,4 +1,4 @@
-// Protobuf's durations and absl's. Thread-safe: no state; cannot fail.
+// Conversion between google.protobuf.Duration and absl::Duration. Thread-safe; keeps no state.
 #pragma once
 
 #include <google/protobuf/duration.pb.h>

@@ -1,0 +1,101 @@
+#include "trunkctl/command_line.h"
+
+#include <google/protobuf/descriptor.h>
+
+#include <CLI/CLI.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/version.h"
+#include "common/config/config_schema.h"
+#include "trunkline/v1/admin.pb.h"
+
+namespace trunkline {
+namespace {
+
+CLI::App* AddForService(CLI::App& app, CommandLine& line, const std::string& name,
+                        const std::string& summary) {
+  CLI::App* command = app.add_subcommand(name, summary);
+  command->add_option("SERVICE", line.service, "Name of one service (default: all)");
+  return command;
+}
+
+CLI::App* AddForEndpoint(CLI::App& app, CommandLine& line, const std::string& name,
+                         const std::string& summary) {
+  CLI::App* command = app.add_subcommand(name, summary);
+  command->add_option("SERVICE", line.service, "Name of the service")->required();
+  command->add_option("ENDPOINT", line.endpoint_id, "Id of the endpoint")->required();
+  return command;
+}
+
+std::string PinHelp() {
+  const auto* weight =
+      v1::PinRequest::descriptor()->FindFieldByNumber(v1::PinRequest::kWeightFieldNumber);
+  return absl::StrCat("The weight, ", Expectation(*weight),
+                      "; the other endpoints of the service have mean 1");
+}
+
+void AddCommon(CLI::App& app, CommandLine& line) {
+  app.fallthrough();
+  app.require_subcommand(1);
+  app.set_version_flag("--version", absl::StrCat("trunkctl ", kVersion));
+  app.add_option("--controller", line.controller, "Address of the controller's gRPC server")
+      ->envname("TRUNKLINE_CONTROLLER")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
+  app.add_flag("--json", line.output.json, "Print JSON instead of tables");
+  app.footer(
+      "Exit codes: 0 success, 1 the controller refused the call, 2 the command line or the\n"
+      "configuration file is wrong, 3 no controller answered.");
+}
+
+void AddQuestions(CLI::App& app, CommandLine& line) {
+  AddForService(app, line, "weights", "Show the weight, utilization and state of endpoints");
+  AddForService(app, line, "endpoints", "Show endpoints with their agents and reported load");
+  app.add_subcommand("services", "Show the configured services");
+  app.add_subcommand("proxies", "Show proxies with their snapshots and traffic");
+  AddForService(app, line, "watch", "Show the weights now and after each change")
+      ->add_option("--count", line.count, "Stop after this many tables (0: do not stop)")
+      ->check(CLI::NonNegativeNumber);
+  AddForEndpoint(app, line, "explain", "Show every term of a weight");
+  app.add_subcommand("snapshot", "Show the newest snapshot for the proxies");
+}
+
+void AddOrders(CLI::App& app, CommandLine& line) {
+  AddForEndpoint(app, line, "drain", "Stop new flows to an endpoint; flows in flight finish");
+  AddForEndpoint(app, line, "undrain", "Send new flows to a drained endpoint again");
+  AddForEndpoint(app, line, "pin", "Fix an endpoint's weight")
+      ->add_option("WEIGHT", line.weight, PinHelp())
+      ->required();
+  AddForEndpoint(app, line, "unpin", "Return a pinned weight to the service's policy");
+}
+
+void AddCheck(CLI::App& app, CommandLine& line) {
+  CLI::App* check = app.add_subcommand("check", "Check a configuration file, without a controller");
+  check->add_option("FILE", line.file, "Path of the YAML file")->required();
+  check->add_option("KIND", line.kind, "controller, proxy or agent")
+      ->required()
+      ->check(CLI::IsMember({"controller", "proxy", "agent"}));
+}
+
+}  // namespace
+
+absl::StatusOr<CommandLine> ReadCommandLine(int argc, char** argv) {
+  CommandLine line;
+  CLI::App app("Queries and administers a Trunkline controller.", "trunkctl");
+  AddCommon(app, line);
+  AddQuestions(app, line);
+  AddOrders(app, line);
+  AddCheck(app, line);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& answer) {  // --help, --version
+    app.exit(answer);
+    return CommandLine{};
+  } catch (const CLI::ParseError& error) {
+    return absl::InvalidArgumentError(error.what());
+  }
+  line.command = app.get_subcommands().front()->get_name();
+  return line;
+}
+
+}  // namespace trunkline
