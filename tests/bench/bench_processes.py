@@ -1,6 +1,5 @@
 """What benchmarks share: processes on chosen cores, their CPU time, free ports, statistics."""
 
-import contextlib
 import os
 import pathlib
 import signal
@@ -10,15 +9,24 @@ import time
 import urllib.request
 
 
-def free_ports(names):
-    """A port of its own for each name: all are held until the last one is found, or two could be the same."""
-    with contextlib.ExitStack() as held:
-        ports = {}
-        for name in names:
-            holder = held.enter_context(socket.socket())
-            holder.bind(("127.0.0.1", 0))
-            ports[name] = holder.getsockname()[1]
-        return ports
+# The reservations of this process; the kernel drops them when it ends.
+_reservations = []
+
+
+def reserve_ports(names):
+    """Returns a port for each name that no other program is given until the benchmark ends.
+
+    The ports stay bound, without listening. The programs that are compared set SO_REUSEADDR, so they may listen on them.
+    """
+    ports = {}
+    for name in names:
+        reservation = socket.socket()
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reservation.bind(("127.0.0.1", 0))
+        _reservations.append(reservation)
+        ports[name] = reservation.getsockname()[1]
+    return ports
 
 
 def cpu_seconds(pid):

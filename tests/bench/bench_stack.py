@@ -10,7 +10,7 @@ import subprocess
 import sys
 import venv
 
-from bench_processes import Processes, accepts, bin_dir, free_ports, http_ok, metric
+from bench_processes import Processes, accepts, bin_dir, http_ok, metric, reserve_ports
 
 BOTH_CORES = "0,1"
 MAX_CLIENTS = 16000
@@ -131,7 +131,7 @@ class Stack:
         self.tls = tls
         names = ["haproxy", "haproxy_bulk", "haproxy_splice_bulk", "haproxy_paced_bulk", "haproxy_sink", "nginx", "nginx_bulk", "envoy", "envoy_bulk",
                  "server", "server_bulk", "server_paced_bulk", "server_sink", "grpc", "controller_http", "trunk", "agent_http", "proxy_http", *SERVICES]
-        self.ports = free_ports(names)
+        self.ports = reserve_ports(names)
         self.pids = {}
 
     def config(self, name, text):

@@ -20,7 +20,8 @@ import tempfile
 import urllib.error
 import urllib.request
 
-from processes import Process, port_that_lasts, run
+from ports import reserve_port
+from processes import Process, run
 from waiting import eventually
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ class Program(Process):
 
 class Controller(Program):
     def __init__(self, folder, services):
-        self.grpc_port = port_that_lasts()
+        self.grpc_port = reserve_port()
         super().__init__(folder, "controller", "trunkline-controller", {
             "grpc_listen": f"127.0.0.1:{self.grpc_port}",
             "admin_listen": "127.0.0.1:0",
@@ -106,7 +107,7 @@ class Controller(Program):
 
 class Agent(Program):
     def __init__(self, folder, name, controller, targets, **config):
-        self.trunk_port = port_that_lasts()
+        self.trunk_port = reserve_port()
         self.services = list(targets)
         super().__init__(folder, name, "trunkline-agent", {
             "agent_id": name,

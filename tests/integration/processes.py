@@ -5,7 +5,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 
 import pytest
@@ -13,29 +12,9 @@ import pytest
 from waiting import SLOWNESS, eventually
 
 _SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
-# Below the range from which the kernel takes ports for connections, so that a program which is started again finds its port
-# free whatever other connections came and went meanwhile.
-_FIRST_EPHEMERAL_PORT = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
 # A child that outlives a test which was ended by force is ended as well.
 _END_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 _LOG_TAIL_LINES = 60
-
-
-def port_that_lasts():
-    """A free port of 127.0.0.1 for a program that must find it again after a restart."""
-    for _ in range(1000):
-        port = 10_000 + int.from_bytes(os.urandom(4), "big") % (_FIRST_EPHEMERAL_PORT - 10_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
-    raise AssertionError("no free port found")
 
 
 def tool(name, *folders):

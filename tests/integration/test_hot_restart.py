@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from cluster import BIN_DIR
-from processes import port_that_lasts
+from ports import reserve_port
 from traffic import assert_echo
 from waiting import eventually
 
@@ -22,20 +22,20 @@ LOAD_SECONDS = 60 + 20 * RESTARTS
 @pytest.fixture
 def proxy(cluster):
     """A proxy that can be replaced, with the same server behind a service of each mode."""
-    server = port_that_lasts()
+    server = reserve_port()
     echo = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{server}"])
     echo.start()
     echo.wait_for_line("listening")
     endpoint = {"endpoint_id": "server", "address": f"127.0.0.1:{server}"}
     cluster.add_controller({
-        "tunnel": {"mode": "tunnel", "listen": f"127.0.0.1:{port_that_lasts()}"},
-        "message": {"mode": "message", "listen": f"127.0.0.1:{port_that_lasts()}",
+        "tunnel": {"mode": "tunnel", "listen": f"127.0.0.1:{reserve_port()}"},
+        "message": {"mode": "message", "listen": f"127.0.0.1:{reserve_port()}",
                     "message": {"length_field": {"length": 4}}, "endpoints": [endpoint]},
-        "direct": {"mode": "direct", "listen": f"127.0.0.1:{port_that_lasts()}", "endpoints": [endpoint]},
+        "direct": {"mode": "direct", "listen": f"127.0.0.1:{reserve_port()}", "endpoints": [endpoint]},
     })
     cluster.add_agent("a", {"tunnel": f"127.0.0.1:{server}"})
     first = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")), drain_timeout="20s",
-                              admin_listen=f"127.0.0.1:{port_that_lasts()}")
+                              admin_listen=f"127.0.0.1:{reserve_port()}")
     cluster.start()
     return first
 

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from cluster import BIN_DIR
-from processes import port_that_lasts
+from ports import reserve_port
 from waiting import SANITIZER, SLOWNESS, eventually
 
 _CLIENTS = 2_000 if SANITIZER else 10_000
@@ -68,7 +68,7 @@ def test_ten_thousand_idle_clients(cluster, descriptors):
     cluster.add_controller({"echo": {"limits": limits}})
     for i in range(_ENDPOINTS):
         echo_socket = cluster.path(f"echo{i}.sock")
-        cluster.add_process(f"echo{i}", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{port_that_lasts()}",
+        cluster.add_process(f"echo{i}", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{reserve_port()}",
                                          "--listen", f"unix:{echo_socket}"]).start()
         cluster.add_agent(f"a{i}", {"echo": f"unix:{echo_socket}"})
     proxy = cluster.add_proxy()

@@ -10,6 +10,7 @@ import pytest
 from cluster import http_get
 from servers import EchoServer
 from traffic import ask_many, assert_echo, read_line
+from waiting import eventually
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -98,7 +99,8 @@ def test_junk_on_every_port_harms_nobody(cluster, ports):
     for program in cluster.processes:
         assert http_get(program.http_port, "/healthz")[0] == 200
         assert program.ready()
-    assert cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH"
+    eventually("the agent reports",
+               lambda: cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH")
     for client in thrown:
         client.close()
     assert_echo(kept, b"still here")

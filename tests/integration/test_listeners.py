@@ -5,14 +5,14 @@ import socket
 import pytest
 
 from cluster import BIN_DIR, http_get
-from processes import port_that_lasts
+from ports import reserve_port
 from traffic import assert_echo
 from waiting import eventually
 
 
 @pytest.fixture
 def endpoint(cluster):
-    address = f"127.0.0.1:{port_that_lasts()}"
+    address = f"127.0.0.1:{reserve_port()}"
     server = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", address]).start()
     server.wait_for_line("listening")
     return {"endpoint_id": "server", "address": address}
@@ -29,7 +29,7 @@ def start(cluster, endpoint):
         cluster.add_controller({})
         cluster.controller.config["services"] = services(listens)
         proxy = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")),
-                                  admin_listen=f"127.0.0.1:{port_that_lasts()}")
+                                  admin_listen=f"127.0.0.1:{reserve_port()}")
         cluster.controller.start()
         return proxy
 
@@ -70,7 +70,7 @@ def last_error(cluster):
 
 
 def test_changed_and_renamed_listeners_are_followed(cluster, start):
-    port = port_that_lasts()
+    port = reserve_port()
     proxy = start({"db": f"0.0.0.0:{port}"})
     proxy.start()
     eventually("it is ready", proxy.ready)
@@ -91,7 +91,7 @@ def test_changed_and_renamed_listeners_are_followed(cluster, start):
 
 
 def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
-    old, new, other = port_that_lasts(), port_that_lasts(), port_that_lasts()
+    old, new, other = reserve_port(), reserve_port(), reserve_port()
     proxy = start({"db": f"127.0.0.1:{old}"})
     proxy.start()
     eventually("it is ready", proxy.ready)
@@ -116,7 +116,7 @@ def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
 
 
 def test_proxy_that_starts_while_its_port_is_taken_listens_once_it_is_free(cluster, start):
-    port = port_that_lasts()
+    port = reserve_port()
     proxy = start({"db": f"127.0.0.1:{port}"})
     with taken(port):
         proxy.start()

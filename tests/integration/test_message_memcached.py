@@ -11,7 +11,8 @@ import pytest
 
 from cluster import message_service
 from crowd import Crowd
-from processes import port_that_lasts, tool
+from ports import reserve_port
+from processes import tool
 from traffic import read_exactly
 from waiting import SANITIZER, SLOWNESS, eventually
 
@@ -31,7 +32,7 @@ class Memcached:
     """One server, reached directly and through a proxy: its services `lines` (text) and `frames` (binary)."""
 
     def __init__(self, cluster):
-        self.port = port_that_lasts()
+        self.port = reserve_port()
         cluster.add_process("memcached", [
             tool("memcached"), "-l", "127.0.0.1", "-p", self.port, "-U", 0, "-u", "root"]).start()
         # Not its own client, which leaves a server alone for seconds that has refused it.

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from cluster import BIN_DIR, message_service
-from processes import port_that_lasts, run
+from ports import reserve_port
+from processes import run
 from waiting import SANITIZER, eventually
 
 _WORKERS = 2
@@ -33,7 +34,7 @@ class Tier:
         cluster.start()
 
     def _start_store(self, cluster, name):
-        address = f"127.0.0.1:{port_that_lasts()}"
+        address = f"127.0.0.1:{reserve_port()}"
         store = cluster.add_process(name, [
             BIN_DIR / "meterstore", "--database", self._database, "--listen", address, "--cost", "0.2ms-1ms"])
         store.address = address

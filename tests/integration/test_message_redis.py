@@ -9,7 +9,8 @@ import redis
 
 from cluster import message_service
 from crowd import Crowd
-from processes import port_that_lasts, run, tool
+from ports import reserve_port
+from processes import run, tool
 from waiting import SANITIZER, SLOWNESS, eventually
 
 _WORKERS = 2
@@ -19,7 +20,7 @@ _PATIENCE_SECONDS = 30 * SLOWNESS
 
 class RedisServer:
     def __init__(self, cluster, name):
-        self.port = port_that_lasts()
+        self.port = reserve_port()
         self.process = cluster.add_process(name, [
             tool("redis-server"), "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
             "--daemonize", "no", "--dir", cluster.folder])

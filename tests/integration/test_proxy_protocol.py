@@ -10,7 +10,8 @@ import socket
 
 import pytest
 
-from processes import port_that_lasts, tool
+from ports import reserve_port
+from processes import tool
 from servers import EchoServer
 from waiting import eventually
 
@@ -121,7 +122,7 @@ class Chain:
     def __init__(self, cluster, servers):
         self.cluster = cluster
         user = "user root;" if os.geteuid() == 0 else ""
-        ports = {name: port_that_lasts() for name in ("haproxy", "nginx", "plain")}
+        ports = {name: reserve_port() for name in ("haproxy", "nginx", "plain")}
         self._start("haproxy-behind", [tool("haproxy"), "-db", "-f"],
                     _HAPROXY_BEHIND.format(port=ports["haproxy"]), [ports["haproxy"]])
         self._start("nginx-behind", [tool("nginx"), "-e", "stderr", "-c"],
@@ -145,7 +146,7 @@ class Chain:
         eventually(f"{name} listens", lambda: all(map(_listens, ports)))
 
     def _pair(self, kind, service):
-        self._before[kind, service] = port_that_lasts()
+        self._before[kind, service] = reserve_port()
         return {"port": self._before[kind, service], "target": self.proxy.port(service)}
 
     def _start_haproxy_before(self):

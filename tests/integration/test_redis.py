@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from processes import port_that_lasts, run, tool
+from ports import reserve_port
+from processes import run, tool
 from traffic import read_exactly, read_line
 from waiting import SANITIZER, eventually
 
@@ -13,7 +14,7 @@ from waiting import SANITIZER, eventually
 def redis(cluster):
     """(proxy, direct): a proxy with the services redis-unix and redis-tcp, and redis-cli's options for going around it."""
     socket_path = cluster.path("redis.sock")
-    port = port_that_lasts()
+    port = reserve_port()
     cluster.add_process("redis-server", [
         tool("redis-server"), "--port", port, "--bind", "127.0.0.1", "--unixsocket", socket_path,
         "--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", cluster.folder]).start()

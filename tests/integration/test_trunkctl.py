@@ -5,7 +5,8 @@ import json
 import pytest
 
 from cluster import BIN_DIR
-from processes import port_that_lasts, run
+from ports import reserve_port
+from processes import run
 from servers import EchoServer
 from traffic import ask_many, assert_echo, read_line
 from waiting import eventually
@@ -131,7 +132,7 @@ def test_refusals_name_what_exists(cluster, proxy):
 
 
 def test_no_controller_is_exit_code_3_and_says_what_to_do(cluster):
-    address = f"127.0.0.1:{port_that_lasts()}"
+    address = f"127.0.0.1:{reserve_port()}"
     for command in (["weights"], ["drain", "echo", "a"], ["watch"]):
         result = run([BIN_DIR / "trunkctl", "--controller", address, *command], check=False)
         assert result.returncode == 3, result

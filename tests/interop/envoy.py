@@ -82,7 +82,8 @@ class Envoy(Process):
     @property
     def port(self):
         """Of its listener."""
-        (listener,) = json.loads(self._admin("/listeners?format=json"))["listener_statuses"]
+        # The list is empty until Envoy has read its configuration; eventually() waits out the IndexError.
+        listener = json.loads(self._admin("/listeners?format=json")).get("listener_statuses", [])[0]
         return listener["local_address"]["socket_address"]["port_value"]
 
     def counter(self, name):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import socket
 import time
 import urllib.error
@@ -23,30 +22,27 @@ COST_FLAGS = ["--cost", "0.5ms-2ms", "--upload-factor", "10", "--tail", "1%:10ms
 SLOW_START = "4s"
 DRAIN = "1s"  # at the end, nothing is left to wait for
 START_SECONDS = 15
-# Below the range that the system gives to outgoing connections, which the collectors use up by the thousand.
-_PORTS = range(20_000, 32_000)
 
+class ReservedPorts:
+    """Picks free ports that no other program is given while the demo runs.
 
-class PortPicker:
-    def __init__(self):
-        self._taken = set()
+    Each port stays bound, without listening, until the demo's process ends: the kernel then neither uses it for one of
+    the collectors' many connections nor hands it to another program. Trunkline's listeners set SO_REUSEADDR, so they
+    may listen on it.
+    """
 
-    def pick(self, hosts=("127.0.0.1",)):
-        while True:
-            port = random.choice(_PORTS)
-            if port not in self._taken and all(_is_free(host, port) for host in hosts):
-                self._taken.add(port)
-                return port
+    def __init__(self) -> None:
+        self._reservations: list[socket.socket] = []
 
-
-def _is_free(host, port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+    def pick(self) -> int:
+        reservation = socket.socket()
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # All addresses: both proxies listen on the same port, at different addresses of 127.0.0.0/8.
+        reservation.bind(("0.0.0.0", 0))
+        self._reservations.append(reservation)
+        port: int = reservation.getsockname()[1]
+        return port
 
 
 class Proxy:
@@ -65,11 +61,11 @@ class Server:
 class Cluster:
     def __init__(self, bin_folder, folder, children, limits, total_cores):
         self._bin, self._folder, self._children = bin_folder, folder, children
-        ports = PortPicker()
+        self._ports = ports = ReservedPorts()
         self.database = os.path.join(folder, "readings.db")
         self.grpc = f"127.0.0.1:{ports.pick()}"
         self.controller_admin_port = ports.pick()
-        self.listen_ports = {ADAPTIVE: ports.pick(PROXY_HOSTS), ROUND_ROBIN: ports.pick(PROXY_HOSTS)}
+        self.listen_ports = {ADAPTIVE: ports.pick(), ROUND_ROBIN: ports.pick()}
         self.proxies = [Proxy(f"proxy-{i + 1}", host, ports.pick())
                         for i, host in enumerate(PROXY_HOSTS)]
         self.servers = [Server(name, share * total_cores, ports, folder)

@@ -1,0 +1,23 @@
+"""Ports for programs under test that must know their port before they start, or find it again after a restart."""
+
+import socket
+
+# The reservations of this process; the kernel drops them when it ends.
+_reservations: list[socket.socket] = []
+
+
+def reserve_port() -> int:
+    """Returns a TCP port that no other program on this machine is given until this process ends.
+
+    The port stays bound, without listening, so the kernel neither picks it for an outgoing connection nor returns it
+    for another bind to port 0. A listener joins the reservation with SO_REUSEADDR or SO_REUSEPORT, which every server
+    here sets. Until one listens, connects are refused.
+    """
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # All addresses, because some tests listen on several addresses of 127.0.0.0/8.
+    reservation.bind(("0.0.0.0", 0))
+    _reservations.append(reservation)
+    port: int = reservation.getsockname()[1]
+    return port
