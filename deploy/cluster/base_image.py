@@ -1,99 +1,59 @@
-"""Provides the base image: pulls it, or makes it from Debian's packages where it cannot be pulled."""
+"""The image that all others are built on: pulled, or made from Debian's packages where nothing can be pulled.
+
+TRUNKLINE_BASE names an image to use instead; TRUNKLINE_DEBIAN names the Debian release, bookworm (the default) or trixie.
+"""
 
 import os
-import re
-import shutil
+import pathlib
 import subprocess
 import tempfile
 
-PULLED = "debian:bookworm-slim"
-MADE = "trunkline-base:bookworm"
-RELEASE = "bookworm"
+RELEASES = ("bookworm", "trixie")
+DEFAULT = f"debian:{RELEASES[0]}-slim"
 PULL_SECONDS = 300
-# A base image needs none of these, and they are half of its size.
-LEFT_OUT = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/info",
-            "usr/share/locale")
+DEBIAN_ROOT = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "debian_root"
 
 
 class BaseImageError(Exception):
-    pass
+    """Says why there is no base image."""
 
 
-def ensure():
-    """Returns the name of a base image that this engine has; pulls or makes one if necessary."""
+def ensure() -> str:
+    """Returns the name of a base image that this engine has, after pulling or making one if need be."""
     named = os.environ.get("TRUNKLINE_BASE")
     if named:
         return named
-    for image in (PULLED, MADE):
-        if quiet("docker", "image", "inspect", image):
+    release = os.environ.get("TRUNKLINE_DEBIAN") or RELEASES[0]
+    if release not in RELEASES:
+        raise BaseImageError(f'TRUNKLINE_DEBIAN is "{release}"; it can be {" or ".join(RELEASES)}')
+    pulled, made = f"debian:{release}-slim", f"trunkline-base:{release}"
+    for image in (pulled, made):
+        if succeeds("docker", "image", "inspect", image):
             return image
-    print(f"pulling {PULLED} ...", flush=True)
-    if quiet("docker", "pull", PULLED, timeout=PULL_SECONDS):
-        return PULLED
-    print(f"cannot be pulled; making {MADE} from Debian's packages ...", flush=True)
-    make()
-    return MADE
+    print(f"pulling {pulled} ...", flush=True)
+    if succeeds("docker", "pull", pulled, timeout=PULL_SECONDS):
+        return pulled
+    print(f"{pulled} cannot be pulled; making {made} from Debian's packages ...", flush=True)
+    make(release, made)
+    return made
 
 
-def make():
-    if os.geteuid() != 0 or not shutil.which("debootstrap"):
-        raise BaseImageError(f"{PULLED} cannot be pulled, and only root can make one (apt-get install debootstrap)")
-    sources = package_sources()
-    # A machine of another release leaves the choice of a mirror to debootstrap.
-    site = [sources[RELEASE]] if RELEASE in sources else []
+def make(release: str, image: str) -> None:
     with tempfile.TemporaryDirectory(prefix="trunkline-base-") as root:
         os.chmod(root, 0o755)  # it becomes the image's /
-        # Its mounts below root are in a mount namespace of their own, so they vanish however it ends.
-        result = subprocess.run(
-            ["unshare", "--mount", "debootstrap", "--variant=minbase", RELEASE, root, *site],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        result = subprocess.run([DEBIAN_ROOT, release, root], stderr=subprocess.PIPE, text=True, check=False)
         if result.returncode != 0:
-            raise BaseImageError("debootstrap failed:\n" + result.stdout[-2000:])
-        if sources:
-            write(root, "etc/apt/sources.list", [f"deb {url} {suite} main" for suite, url in sources.items()])
-        write(root, "etc/apt/apt.conf.d/80host", package_settings())
-        for path in LEFT_OUT:
-            empty(os.path.join(root, path))
+            raise BaseImageError(result.stderr.strip())
         archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
-        imported = subprocess.run(["docker", "import", "-", MADE], stdin=archive.stdout, stdout=subprocess.DEVNULL)
+        imported = subprocess.run(["docker", "import", "-", image], stdin=archive.stdout, stdout=subprocess.DEVNULL,
+                                  check=False)
         if archive.wait() != 0 or imported.returncode != 0:
             raise BaseImageError(f"docker import of {root} failed")
 
 
-def package_sources():
-    """Returns {suite: site} of this machine's own package sources, if it runs the same release."""
-    sources = {}
-    listing = subprocess.run(["apt-get", "indextargets", "--format", "$(CODENAME) $(SITE)",
-                              "Created-By: Packages", "Origin: Debian"], stdout=subprocess.PIPE, text=True).stdout
-    for line in listing.splitlines():
-        suite, _, site = line.partition(" ")
-        if suite in (RELEASE, f"{RELEASE}-updates", f"{RELEASE}-security"):
-            sources[suite] = site
-    return sources
-
-
-def package_settings():
-    """Returns this machine's apt settings for its mirror: proxies, and the accepted age of indexes."""
-    settings = subprocess.run(["apt-config", "dump"], stdout=subprocess.PIPE, text=True).stdout
-    return [line for line in settings.splitlines() if re.match(r"Acquire::(https?|Check-\w[\w-]*)\b.*\".+\"", line)]
-
-
-def write(root, path, lines):
-    with open(os.path.join(root, path), "w") as file:
-        file.write("".join(line + "\n" for line in lines))
-
-
-def empty(folder):
-    for entry in os.scandir(folder) if os.path.isdir(folder) else ():
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.unlink(entry.path)
-
-
-def quiet(*command, timeout=None):
+def succeeds(*command: str, timeout: float | None = None) -> bool:
     try:
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=timeout).returncode == 0
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout,
+                              check=False).returncode == 0
     except subprocess.TimeoutExpired:
         return False

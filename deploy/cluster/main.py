@@ -33,7 +33,8 @@ def down():
     if not engine.use():
         print("no Docker engine runs, so there is no cluster to stop")
         return 0
-    project.Project(NAME, base_image.PULLED).down()
+    # Compose wants a name for the base image, though nothing is built here.
+    project.Project(NAME, base_image.DEFAULT).down()
     engine.stop()
     return 0
 

@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "fuzz", "lint", "fmt"]
+COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "distro", "fuzz", "lint", "fmt"]
 
 
 def dev(*arguments):
@@ -25,6 +25,8 @@ class Dev(unittest.TestCase):
         for arguments, word in ((["frobnicate"], '"frobnicate"'), (["build", "fastest"], '"fastest"'),
                                 (["bench"], '""'), (["bench", "../integration"], '"../integration"'),
                                 (["setup", "everything"], '"everything"'),
+                                (["test", "--repeat"], '""'), (["test", "--repeat", "often"], '"often"'),
+                                (["distro"], '""'), (["distro", "potato"], '"potato"'),
                                 (["fuzz", "nothing", "60"], '"nothing"'), (["fuzz", "../fuzz/config", "60"], '"../fuzz/config"'),
                                 (["fuzz", "config"], '""'), (["fuzz", "config", "soon"], '"soon"'),
                                 (["fuzz", "config", "0"], '"0"')):
@@ -40,7 +42,7 @@ class Dev(unittest.TestCase):
         self.assertEqual(targets, sorted(path.name for path in (ROOT / "tests/fuzz/corpus").iterdir() if path.is_dir()))
 
     def test_every_package_group_is_a_list_of_names(self):
-        for group in ("build", "test", "bench", "docker", "lint", "fuzz"):
+        for group in ("build", "test", "bench", "docker", "lint", "distro", "fuzz"):
             done = subprocess.run([ROOT / "scripts/packages", group], capture_output=True, text=True, check=True)
             self.assertRegex(done.stdout, r"\A([a-z0-9][a-z0-9.+-]+\n)+\Z")
 
