@@ -45,15 +45,20 @@ def make(release: str, image: str) -> None:
         if result.returncode != 0:
             raise BaseImageError(result.stderr.strip())
         archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
-        imported = subprocess.run(["docker", "import", "-", image], stdin=archive.stdout, stdout=subprocess.DEVNULL,
-                                  check=False)
+        imported = subprocess.run(
+            ["docker", "import", "-", image], stdin=archive.stdout, stdout=subprocess.DEVNULL, check=False
+        )
         if archive.wait() != 0 or imported.returncode != 0:
             raise BaseImageError(f"docker import of {root} failed")
 
 
 def succeeds(*command: str, timeout: float | None = None) -> bool:
     try:
-        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout,
-                              check=False).returncode == 0
+        return (
+            subprocess.run(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=timeout, check=False
+            ).returncode
+            == 0
+        )
     except subprocess.TimeoutExpired:
         return False

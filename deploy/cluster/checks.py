@@ -5,6 +5,12 @@ import re
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from project import Project
+
+T = TypeVar("T")
 
 SERVICE = "metering"
 # Ordered by their CPU limits in compose.yaml, the largest first.
@@ -23,8 +29,8 @@ class CheckFailed(Exception):
     pass
 
 
-def eventually(seconds, attempt):
-    """Returns the first result of `attempt` that raises nothing; after `seconds`, raises its last error."""
+def eventually(seconds: float, attempt: Callable[[], T]) -> T:
+    """The first result of `attempt` that raises nothing; its last complaint when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -35,25 +41,30 @@ def eventually(seconds, attempt):
         time.sleep(POLL_SECONDS)
 
 
-def containers_are_confined(cluster):
+def containers_are_confined(cluster: Project) -> str:
     containers = cluster.containers()
     missing = RUNNING - {name for name, item in containers.items() if item["State"]["Running"]}
     if missing:
         raise CheckFailed(f"not running: {', '.join(sorted(missing))}")
     for name, item in containers.items():
         host = item["HostConfig"]
-        wrong = [what for what, holds in (
-            ("runs as root", item["Config"]["User"] not in ("", "root", "0")),
-            ("has a writable root", host["ReadonlyRootfs"]),
-            ("keeps capabilities", host["CapDrop"] == ["ALL"] and not host["CapAdd"]),
-            ("may gain privileges", "no-new-privileges:true" in host["SecurityOpt"]),
-            ("has no healthcheck", "Healthcheck" in item["Config"])) if not holds]
+        wrong = [
+            what
+            for what, holds in (
+                ("runs as root", item["Config"]["User"] not in ("", "root", "0")),
+                ("has a writable root", host["ReadonlyRootfs"]),
+                ("keeps capabilities", host["CapDrop"] == ["ALL"] and not host["CapAdd"]),
+                ("may gain privileges", "no-new-privileges:true" in host["SecurityOpt"]),
+                ("has no healthcheck", "Healthcheck" in item["Config"]),
+            )
+            if not holds
+        ]
         if wrong:
             raise CheckFailed(f"{name} {', '.join(wrong)}")
     return f"{len(containers)} containers"
 
 
-def containers_are_healthy(cluster):
+def containers_are_healthy(cluster: Project) -> str:
     health = {name: item["State"]["Health"]["Status"] for name, item in cluster.containers().items() if name in RUNNING}
     ill = [f"{name} is {status}" for name, status in health.items() if status != "healthy"]
     if ill:
@@ -61,15 +72,15 @@ def containers_are_healthy(cluster):
     return f"{len(health)} containers"
 
 
-def ask_prometheus(cluster, path, **parameters):
+def ask_prometheus(cluster: Project, path: str, **parameters: Any) -> Any:
     url = f"http://{cluster.published('prometheus', 9090)}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
     with urllib.request.urlopen(url, timeout=HTTP_SECONDS) as answer:
         return json.load(answer)["data"]
 
 
-def targets_are_up(cluster):
+def targets_are_up(cluster: Project) -> str:
     targets = ask_prometheus(cluster, "targets", state="active")["activeTargets"]
-    up = {}
+    up: dict[str, int] = {}
     for target in targets:
         if target["health"] != "up":
             raise CheckFailed(f"{target['scrapeUrl']} is {target['health']}: {target['lastError']}")
@@ -79,18 +90,18 @@ def targets_are_up(cluster):
     return f"{len(targets)} targets"
 
 
-def controller(cluster, *command):
+def controller(cluster: Project, *command: str) -> Any:
     return json.loads(cluster.execute("controller", "trunkctl", "--json", *command))
 
 
-def weights(cluster):
-    """Returns {endpoint id: its row of `trunkctl weights`}."""
+def weights(cluster: Project) -> dict[str, Any]:
+    """Endpoint id -> what trunkctl says of its weight."""
     table = controller(cluster, "weights", SERVICE)
     return {item["endpoint_id"]: item for service in table["services"] for item in service["endpoints"]}
 
 
-def weights_follow_cpu(cluster):
-    """Checks repeatedly, because the order must be stable."""
+def weights_follow_cpu(cluster: Project) -> str:
+    """Looks several times: an order that comes and goes is none."""
     until = time.monotonic() + WEIGHT_HOLDS_SECONDS
     while True:
         found = weights(cluster)
@@ -103,8 +114,8 @@ def weights_follow_cpu(cluster):
         time.sleep(POLL_SECONDS)
 
 
-def cpu_is_the_servers(cluster):
-    """Agents must measure their servers' cgroups with the servers' quotas, not their own."""
+def cpu_is_the_servers(cluster: Project) -> str:
+    """Agents measure their servers' cgroups, with the servers' quotas, not their own."""
     endpoints = controller(cluster, "endpoints", SERVICE)["endpoints"]
     cores = {item["weight"]["endpoint_id"]: item["cores"] for item in endpoints}
     if [round(cores.get(name, 0), 3) for name in SERVERS] != [0.4, 0.2, 0.1]:
@@ -115,28 +126,28 @@ def cpu_is_the_servers(cluster):
     return f"{cores}, from {', '.join(sorted(sources))}"
 
 
-def endpoint_is_fresh(cluster, name):
+def endpoint_is_fresh(cluster: Project, name: str) -> str:
     item = weights(cluster).get(name)
     if not item or item["state"] != "ENDPOINT_STATE_FRESH":
         raise CheckFailed(f"{name} is {item['state'] if item else 'unknown'}")
     return f"{name} reports"
 
 
-def server_is_reachable(cluster, name):
+def server_is_reachable(cluster: Project, name: str) -> str:
     for item in controller(cluster, "endpoints", SERVICE)["endpoints"]:
         if item["weight"]["endpoint_id"] == name and item["reachable"]:
             return f"{name} accepts connections"
     raise CheckFailed(f"{name} accepts no connections")
 
 
-def proxy_is_connected(cluster, name):
+def proxy_is_connected(cluster: Project, name: str) -> str:
     for item in controller(cluster, "proxies")["proxies"]:
         if item["proxy_id"] == name and item["connected"] and not item["last_error"]:
             return f"{name} holds snapshot {item['acked']['epoch']}/{item['acked']['version']}"
     raise CheckFailed(f"{name} is not connected to the controller")
 
 
-def everyone_is_connected(cluster):
+def everyone_is_connected(cluster: Project) -> str:
     for name in PROXIES:
         proxy_is_connected(cluster, name)
     for name in SERVERS:
@@ -144,8 +155,8 @@ def everyone_is_connected(cluster):
     return f"{len(PROXIES)} proxies subscribe and {len(SERVERS)} agents report"
 
 
-def acknowledged(cluster):
-    """Returns the readings acknowledged so far, from the collectors' last progress line."""
+def acknowledged(cluster: Project) -> int:
+    """Readings acknowledged so far, by the collectors' last progress line."""
     log = cluster.docker("logs", "--tail", "5", cluster.container("collectors"))
     counts = re.findall(r"acknowledged\s+(\d+)", log)
     if not counts:
@@ -153,14 +164,14 @@ def acknowledged(cluster):
     return int(counts[-1])
 
 
-def more_acknowledged(cluster, before, wanted):
+def more_acknowledged(cluster: Project, before: int, wanted: int) -> str:
     now = acknowledged(cluster)
     if now < before + wanted:
         raise CheckFailed(f"{now - before} readings acknowledged, {wanted} expected")
     return f"{now - before} readings acknowledged"
 
 
-def collectors_finished(cluster):
+def collectors_finished(cluster: Project) -> str:
     state = cluster.containers()["collectors"]["State"]
     if state["Running"]:
         raise CheckFailed("the collectors still run")

@@ -2,9 +2,11 @@
 
 import os
 import time
+from collections.abc import Callable
 
 import checks
 import project
+from project import Project
 
 # Empty values take free ports, so that nothing collides.
 PORTS = {"PROXY_1_PORT": "", "PROXY_2_PORT": "", "CONTROLLER_PORT": "", "PROMETHEUS_PORT": ""}
@@ -24,23 +26,23 @@ LOG_LINES = "15"
 
 
 class Test:
-    def __init__(self, cluster):
+    def __init__(self, cluster: Project) -> None:
         self.cluster = cluster
         self.started = time.monotonic()
 
-    def check(self, sentence, attempt, seconds=0):
-        """Prints one line per check. The first failure ends the test, because later checks depend on earlier ones."""
+    def check(self, sentence: str, attempt: Callable[[], str], seconds: float = 0) -> None:
+        """One line a check. The first failure ends the test, for what follows builds on it."""
         try:
             found = checks.eventually(seconds, attempt)
         except Exception as failure:
             raise checks.CheckFailed(f"{sentence}: {failure}") from failure
         self.say("ok", f"{sentence}: {found}")
 
-    def say(self, verdict, text):
+    def say(self, verdict: str, text: str) -> None:
         indented = text.replace("\n", "\n" + " " * 15)
         print(f"{verdict:<4} {time.monotonic() - self.started:6.1f} s  {indented}", flush=True)
 
-    def run(self):
+    def run(self) -> None:
         cluster = self.cluster
         self.say("", "building the images (the first time takes minutes)")
         cluster.build(quiet=True, profile="load")
@@ -52,43 +54,66 @@ class Test:
         cluster.compose("up", "--detach", "--no-recreate", "collectors", profile="load")
         self.check("weights follow the CPU limits", lambda: checks.weights_follow_cpu(cluster), SETTLED_SECONDS)
         for service, is_back in (
-                ("proxy-1", lambda: checks.proxy_is_connected(cluster, "proxy-1")),
-                ("agent-2", lambda: checks.endpoint_is_fresh(cluster, "server-2")),
-                ("server-2", lambda: checks.server_is_reachable(cluster, "server-2")),
-                ("controller", lambda: checks.everyone_is_connected(cluster))):
+            ("proxy-1", lambda: checks.proxy_is_connected(cluster, "proxy-1")),
+            ("agent-2", lambda: checks.endpoint_is_fresh(cluster, "server-2")),
+            ("server-2", lambda: checks.server_is_reachable(cluster, "server-2")),
+            ("controller", lambda: checks.everyone_is_connected(cluster)),
+        ):
             self.break_one(service, is_back)
         self.check("weights follow the CPU limits again", lambda: checks.weights_follow_cpu(cluster), SETTLED_SECONDS)
 
-        self.check("the collectors get every reading acknowledged", lambda: checks.collectors_finished(cluster),
-                   FINISHED_SECONDS)
+        self.check(
+            "the collectors get every reading acknowledged",
+            lambda: checks.collectors_finished(cluster),
+            FINISHED_SECONDS,
+        )
         self.check("every acknowledged reading is stored once", self.store_is_whole)
         self.check("Prometheus still scrapes every process", lambda: checks.targets_are_up(cluster), STARTED_SECONDS)
         self.check("every container is healthy", lambda: checks.containers_are_healthy(cluster), STARTED_SECONDS)
 
-    def break_one(self, service, is_back):
+    def break_one(self, service: str, is_back: Callable[[], str]) -> None:
         cluster = self.cluster
         cluster.docker("kill", cluster.container(service))
         before = checks.acknowledged(cluster)
-        self.check(f"{service} is killed, the load goes on",
-                   lambda: checks.more_acknowledged(cluster, before, MEANWHILE_READINGS), MEANWHILE_SECONDS)
+        self.check(
+            f"{service} is killed, the load goes on",
+            lambda: checks.more_acknowledged(cluster, before, MEANWHILE_READINGS),
+            MEANWHILE_SECONDS,
+        )
         cluster.docker("start", cluster.container(service))
         self.check(f"{service} is back", is_back, BACK_SECONDS)
 
-    def store_is_whole(self):
-        """Runs storecheck in a container of the collectors' image, with the servers' and collectors' files."""
+    def store_is_whole(self) -> str:
+        """In a container of the collectors' image, which holds storecheck, with the servers' and collectors' files."""
         return self.cluster.docker(
-            "run", "--rm", "--network=none", "--read-only", "--cap-drop=ALL", "--entrypoint=storecheck",
-            "--volume", f"{self.cluster.name}_readings:/readings", "--volume", f"{self.cluster.name}_collected:{DATA}",
-            "trunkline/collectors", "--acked", f"{DATA}/acked", "--db", "/readings/readings.db").strip()
+            "run",
+            "--rm",
+            "--network=none",
+            "--read-only",
+            "--cap-drop=ALL",
+            "--entrypoint=storecheck",
+            "--volume",
+            f"{self.cluster.name}_readings:/readings",
+            "--volume",
+            f"{self.cluster.name}_collected:{DATA}",
+            "trunkline/collectors",
+            "--acked",
+            f"{DATA}/acked",
+            "--db",
+            "/readings/readings.db",
+        ).strip()
 
-    def show_logs(self):
+    def show_logs(self) -> None:
         for name, item in sorted(self.cluster.containers().items()):
-            print(f"--- {name} ({item['State']['Status']})\n"
-                  + self.cluster.docker("logs", "--tail", LOG_LINES, item["Id"]), flush=True)
+            print(
+                f"--- {name} ({item['State']['Status']})\n"
+                + self.cluster.docker("logs", "--tail", LOG_LINES, item["Id"]),
+                flush=True,
+            )
 
 
-def run(base_image, before_teardown):
-    """Returns the exit code. Calls `before_teardown` before it stops the cluster, which nothing may interrupt."""
+def run(base_image: str, before_teardown: Callable[[], None]) -> int:
+    """The exit code. `before_teardown` is called when nothing may interrupt any more."""
     cluster = project.Project(f"trunkline-test-{os.getpid()}", base_image, {**PORTS, "COLLECTORS_FLAGS": LOAD})
     test = Test(cluster)
     passed = False

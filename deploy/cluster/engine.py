@@ -6,6 +6,7 @@ containers reach each other over their bridge, published ports go through Docker
 in the host's network.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -24,13 +25,13 @@ class EngineError(Exception):
     pass
 
 
-def answers():
-    """Returns whether an engine answers at DOCKER_HOST, or at the default address if that is unset."""
+def answers() -> bool:
+    """Whether an engine answers where DOCKER_HOST, or its absence, points to."""
     return subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
-def our_pid():
-    """Returns the process id of our engine, or None if it does not run."""
+def our_pid() -> int | None:
+    """The process id of our engine, None when it does not run."""
     try:
         with open(PID_FILE) as file:
             pid = int(file.read())
@@ -40,8 +41,8 @@ def our_pid():
         return None
 
 
-def use():
-    """Points this process at a running engine. Returns False if there is none."""
+def use() -> bool:
+    """Points this process at an engine that runs; False when there is none."""
     if answers():
         return True
     if not our_pid():
@@ -50,7 +51,7 @@ def use():
     return answers()
 
 
-def start():
+def start() -> None:
     """Starts our engine and points this process at it."""
     if os.geteuid() != 0 or not shutil.which("dockerd"):
         raise EngineError("no Docker engine answers, and only root can start one (apt-get install docker.io)")
@@ -58,11 +59,27 @@ def start():
     log_path = os.path.join(DATA, "engine.log")
     with open(log_path, "wb") as log:
         process = subprocess.Popen(
-            ["dockerd", "--host", SOCKET, "--pidfile", PID_FILE, "--data-root", f"{DATA}/data",
-             "--exec-root", RUN, "--bridge=none", "--iptables=false", "--ip6tables=false",
-             "--ip-forward=false", "--ip-masq=false"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True)  # a Ctrl-C must reach this process only, which stops the engine last
+            [
+                "dockerd",
+                "--host",
+                SOCKET,
+                "--pidfile",
+                PID_FILE,
+                "--data-root",
+                f"{DATA}/data",
+                "--exec-root",
+                RUN,
+                "--bridge=none",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--ip-forward=false",
+                "--ip-masq=false",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )  # a Ctrl-C is for us, who stop it last
     os.environ["DOCKER_HOST"] = SOCKET
     try:
         wait_until_it_answers(process, log_path)
@@ -72,7 +89,7 @@ def start():
         raise
 
 
-def wait_until_it_answers(process, log_path):
+def wait_until_it_answers(process: subprocess.Popen[bytes], log_path: str) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not answers():
         if process.poll() is not None:
@@ -82,8 +99,8 @@ def wait_until_it_answers(process, log_path):
         time.sleep(0.2)
 
 
-def stop():
-    """Stops our engine if it runs, and waits for its end. Its images stay for the next time."""
+def stop() -> None:
+    """Stops our engine if it runs; waits until it is gone. What it built stays for the next time."""
     pid = our_pid()
     if not pid:
         return
@@ -99,8 +116,7 @@ def stop():
     shutil.rmtree(RUN, ignore_errors=True)
 
 
-def reap(pid):
-    try:
+def reap(pid: int) -> None:
+    # An engine that an earlier run started is not our child.
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # started by an earlier run, so not a child of this process

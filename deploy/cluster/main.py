@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from typing import Never
 
 import base_image
 import cluster_test
@@ -17,19 +18,21 @@ test  starts a cluster of its own, breaks it under load, and stops it; exits wit
 NAME = "trunkline"
 
 
-def up():
+def up() -> int:
     if not engine.use():
         engine.start()
     cluster = project.Project(NAME, base_image.ensure())
     cluster.build(quiet=False)
     cluster.compose("up", "--detach", quiet=False)
-    print("\nThe cluster runs, on 127.0.0.1: proxies on 9001 and 9002, the controller's gRPC on 7070, Prometheus on 9090.")
+    print(
+        "\nThe cluster runs, on 127.0.0.1: proxies on 9001 and 9002, the controller's gRPC on 7070, Prometheus on 9090."
+    )
     if engine.our_pid():
         print(f"It runs on an engine of its own; to use it: export DOCKER_HOST={engine.SOCKET}")
     return 0
 
 
-def down():
+def down() -> int:
     if not engine.use():
         print("no Docker engine runs, so there is no cluster to stop")
         return 0
@@ -39,7 +42,7 @@ def down():
     return 0
 
 
-def test():
+def test() -> int:
     ours = not engine.use()
     try:
         if ours:
@@ -52,17 +55,17 @@ def test():
             engine.stop()
 
 
-def ignore_signals():
-    """Ignores signals while everything is being stopped, so that nothing interrupts that."""
+def ignore_signals() -> None:
+    """From here on everything is being taken down, and nothing may interrupt that."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 
 
-def raise_interrupt(number, frame):
+def raise_interrupt(number: int, frame: object) -> Never:
     raise KeyboardInterrupt
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     commands = {"up": up, "down": down, "test": test}
     if arguments in (["-h"], ["--help"], ["help"]):
         print(USAGE, end="")

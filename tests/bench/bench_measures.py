@@ -1,10 +1,14 @@
 """What `./dev bench dataplane` measures of one program each, in the unit of its row."""
 
+import argparse
 import json
 import subprocess
 import time
+from collections.abc import Callable
+from typing import Any
 
-from bench_processes import busy_share, connection_tables, core_times, cpu_seconds, median, resident_bytes
+from bench_processes import Result, busy_share, connection_tables, core_times, cpu_seconds, median, resident_bytes
+from bench_stack import Stack
 
 # Ports in TIME_WAIT are not taken again for a second; this lets a full table of them drain between pairs.
 SETTLE_SECONDS = 1.0
@@ -30,32 +34,44 @@ class Failed(Exception):
 
 
 class Bench:
-    def __init__(self, stack, options):
+    def __init__(self, stack: Stack, options: argparse.Namespace) -> None:
         self.stack = stack
         self.options = options
         self.knee = 0.0
 
-    def command(self, kind, port, **flags):
-        words = ["taskset", "-c", self.stack.other_cores, self.stack.bin / "bench_load", kind, "--target", f"127.0.0.1:{port}"]
+    def command(self, kind: str, port: int, **flags: Any) -> list[str]:
+        words = [
+            "taskset",
+            "-c",
+            self.stack.other_cores,
+            self.stack.bin / "bench_load",
+            kind,
+            "--target",
+            f"127.0.0.1:{port}",
+        ]
         for flag, value in {"seconds": self.options.seconds, "parallel": PARALLEL, **flags}.items():
             words += [f"--{flag}", value]
         return [str(word) for word in words]
 
-    def generator(self, kind, port, **flags):
+    def generator(self, kind: str, port: str, **flags: Any) -> subprocess.Popen[str]:
         """One that runs beside others, until its standard input ends or it is stopped."""
-        return subprocess.Popen(self.command(kind, self.stack.ports[port], **flags), stdin=subprocess.PIPE,
-                                stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.command(kind, self.stack.ports[port], **flags),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
-    def load(self, kind, port, **flags):
+    def load(self, kind: str, port: int, **flags: Any) -> Result:
         done = subprocess.run(self.command(kind, port, **flags), capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise Failed(f"{kind}: the generator failed: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
-    def cpu(self, names):
+    def cpu(self, names: list[str]) -> float:
         return sum(cpu_seconds(self.stack.pids[name]) for name in names)
 
-    def cost(self, kind, port, names, per="done", **flags):
+    def cost(self, kind: str, port: str, names: list[str], per: str = "done", **flags: Any) -> float:
         """CPU seconds of the named processes for each request, connection or byte."""
         before = self.cpu(names)
         result = self.load(kind, self.stack.ports[port], **flags)
@@ -64,29 +80,32 @@ class Bench:
             raise Failed(f"{kind} through {port}: {result['errors']} failed, {result['done']} did not")
         return used / result[per]
 
-    def short(self, port, names):
+    def short(self, port: str, names: list[str]) -> float:
         return self.cost("short", port, names) * 1e6
 
-    def kept(self, port, names):
+    def kept(self, port: str, names: list[str]) -> float:
         return self.cost("kept", port, names) * 1e6
 
-    def bulk_cost(self, port, names):
+    def bulk_cost(self, port: str, names: list[str]) -> float:
         return self.cost("bulk", port, names, per="bytes", parallel=2, bytes=FETCH_BYTES) * GIB
 
-    def throughput(self, port, names):
+    def throughput(self, port: str, names: list[str]) -> float:
         result = self.load("bulk", self.stack.ports[port], parallel=1, bytes=FETCH_BYTES)
         return result["bytes"] / result["seconds"] / 1e6
 
-    def idle_bytes(self, port, names):
+    def idle_bytes(self, port: str, names: list[str]) -> float:
         """Resident memory for each client that is connected and silent."""
         return self.beside_idle(port, names, IDLE_CLIENTS, lambda: None)[0]
 
-    def beside_idle(self, port, names, clients, measure, empty=0):
+    def beside_idle(
+        self, port: str, names: list[str], clients: int, measure: Callable[[], float | None], empty: int = 0
+    ) -> tuple[float, float | None]:
         """Bytes for each of so many idle clients, and what `measure` finds meanwhile. `empty`: what the process had before,
         if not what it has now; it keeps what it frees."""
         pid = self.stack.pids[names[0]]
         before = empty or resident_bytes(pid)
         with self.generator("idle", port, parallel=clients, seconds=20) as holder:
+            assert holder.stdin and holder.stdout  # both are pipes
             try:
                 connected = json.loads(holder.stdout.readline() or '{"connected": 0}')["connected"]
                 time.sleep(0.5)  # the proxy accepts the last of them
@@ -99,7 +118,7 @@ class Bench:
             raise Failed(f"idle: {connected} of {clients} connected to {port}")
         return held / clients, found
 
-    def find_knee(self):
+    def find_knee(self) -> float:
         """Short connections a second that HAProxy can do, once TIME_WAIT holds as many sockets as ever: on a host under load it
         does, and what a connection costs depends on it."""
         if not self.knee:
@@ -110,23 +129,25 @@ class Bench:
             self.knee = median([self.closed_loop_rate("haproxy") for _ in range(self.options.pairs)])
         return self.knee
 
-    def closed_loop_rate(self, port):
+    def closed_loop_rate(self, port: str) -> float:
         rate = self.load("short", self.stack.ports[port])["done"] / self.options.seconds
         time.sleep(SETTLE_SECONDS)
         return rate
 
-    def latency(self, port, share):
+    def latency(self, port: str, share: float) -> Result:
         """Open loop, at a share of what HAProxy can do; counted from the intended time. What failed is in the percentiles, as
         slow as nothing that was answered; more than 0.1 % of it is no latency any more."""
-        result = self.load("open", self.stack.ports[port], seconds=2 * self.options.seconds, rate=self.find_knee() * share)
+        result = self.load(
+            "open", self.stack.ports[port], seconds=2 * self.options.seconds, rate=self.find_knee() * share
+        )
         if result["errors"] > result["done"] / 1000:
             raise Failed(f"open loop through {port}: {result['errors']} of {result['done']} failed")
         return result
 
-    def p99(self, port, _):
+    def p99(self, port: str, _: list[str]) -> float:
         return self.latency(port, KNEE_SHARE)["p99_us"]
 
-    def small_beside_bulk(self, port, _):
+    def small_beside_bulk(self, port: str, _: list[str]) -> float:
         """How many times as long the p99 of many small flows is while one flow of the same trunks is bulk."""
         alone = self.small(port)["p99_us"]
         bulk = "haproxy_paced_bulk" if port == "haproxy" else f"{port}_paced_bulk"
@@ -138,22 +159,29 @@ class Bench:
             running.terminate()
         return beside / alone
 
-    def small_load(self, port):
-        return self.load("paced", self.stack.ports[port], seconds=2 * self.options.seconds, parallel=SMALL_FLOWS,
-                         rate=SMALL_REQUESTS_PER_SECOND)
+    def small_load(self, port: str) -> Result:
+        return self.load(
+            "paced",
+            self.stack.ports[port],
+            seconds=2 * self.options.seconds,
+            parallel=SMALL_FLOWS,
+            rate=SMALL_REQUESTS_PER_SECOND,
+        )
 
-    def small(self, port):
+    def small(self, port: str) -> Result:
         result = self.small_load(port)
         if result["errors"]:
             raise Failed(f"small flows through {port}: {result['errors']} of {result['done']} failed")
         return result
 
-    def small_beside_full_bulk(self, port, way):
+    def small_beside_full_bulk(self, port: str, way: str) -> Result:
         """Small flows while others of the same trunks move all they can; what these moved, and who had CPU to spare. What is
         not answered is in the percentiles, as the slowest."""
         kind, suffix = BULK_WAYS[way]
         seconds = 20 * self.options.seconds  # longer than what is measured beside it; it is ended before
-        with self.generator(kind, f"{port}_{suffix}", parallel=BULK_FLOWS, bytes=FETCH_BYTES, seconds=seconds) as running:
+        with self.generator(
+            kind, f"{port}_{suffix}", parallel=BULK_FLOWS, bytes=FETCH_BYTES, seconds=seconds
+        ) as running:
             try:
                 before = core_times()
                 small = self.small_load(port)
@@ -162,7 +190,10 @@ class Bench:
                     raise Failed(f"{way} through {port} ended beside its small flows")
             finally:
                 running.terminate()
+            assert running.stdout  # a pipe
             bulk = json.loads(running.stdout.read())
-        cores = {name: busy_share(before, after, int(core)) for name, core in
-                 (("proxy_core", self.stack.proxy_cores), ("other_core", self.stack.other_cores))}
+        cores = {
+            name: busy_share(before, after, int(core))
+            for name, core in (("proxy_core", self.stack.proxy_cores), ("other_core", self.stack.other_cores))
+        }
         return {**small, "bulk_mb_per_second": bulk["bytes"] / bulk["seconds"] / 1e6, **cores}

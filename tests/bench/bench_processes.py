@@ -7,13 +7,19 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
+# What the load generator printed, or a row of the results, by name.
+Result = dict[str, Any]
+# Seconds of work, and of all, by the number of a core.
+CoreTimes = dict[int, tuple[float, float]]
 
 # The reservations of this process; the kernel drops them when it ends.
-_reservations = []
+_reservations: list[socket.socket] = []
 
 
-def reserve_ports(names):
+def reserve_ports(names: Iterable[str]) -> dict[str, int]:
     """Returns a port for each name that no other program is given until the benchmark ends.
 
     The ports stay bound, without listening. The programs that are compared set SO_REUSEADDR, so they may listen on them.
@@ -29,7 +35,7 @@ def reserve_ports(names):
     return ports
 
 
-def cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
     """CPU time of all threads of a process, in seconds, by the scheduler's nanosecond clock."""
     total = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
@@ -37,24 +43,24 @@ def cpu_seconds(pid):
     return total / 1e9
 
 
-def median(values):
+def median(values: Iterable[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def core_times():
+def core_times() -> CoreTimes:
     """Of each core by its number: seconds of work, and in all."""
-    times = {}
+    times: CoreTimes = {}
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
-        name, *ticks = line.split()
+        name, *columns = line.split()
         if name.startswith("cpu") and name != "cpu":
-            ticks = [int(tick) for tick in ticks[:8]]  # those of guests are in the first two as well
+            ticks = [int(tick) for tick in columns[:8]]  # those of guests are in the first two as well
             times[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4], sum(ticks))
     return times
 
 
-def busy_share(before, after, core):
+def busy_share(before: CoreTimes, after: CoreTimes, core: int) -> float:
     """Of what the core could do between two core_times(); whoever used it."""
     work, total = (after[core][i] - before[core][i] for i in (0, 1))
     return work / total if total else 0.0
@@ -63,15 +69,15 @@ def busy_share(before, after, core):
 class Processes:
     """Starts processes in a folder of its own and ends every one of them, by its id, when left."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.folder = pathlib.Path(folder)
-        self.running = {}
-        self.dispensable = set()
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.dispensable: set[str] = set()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for process in reversed(list(self.running.values())):
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -82,29 +88,32 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def start(self, name, command, core):
-        log = open(self.folder / f"{name}.log", "wb")
-        self.running[name] = subprocess.Popen(
-            ["taskset", "-c", str(core)] + [str(c) for c in command],
-            stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    def start(self, name: str, command: Iterable[object], core: int | str) -> int:
+        with open(self.folder / f"{name}.log", "wb") as log:
+            self.running[name] = subprocess.Popen(
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
         return self.running[name].pid
 
-    def log(self, name):
+    def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def may_end(self, name):
+    def may_end(self, name: str) -> None:
         """Its end does not end the benchmark."""
         self.dispensable.add(name)
 
-    def is_alive(self, name):
+    def is_alive(self, name: str) -> bool:
         return name in self.running and self.running[name].poll() is None
 
-    def check_alive(self):
+    def check_alive(self) -> None:
         for name, process in self.running.items():
             if process.poll() is not None and name not in self.dispensable:
                 raise SystemExit(f"{name} ended with {process.returncode}:\n{self.log(name)}")
 
-    def wait_for(self, what, condition, seconds=20):
+    def wait_for(self, what: str, condition: Callable[[], bool], seconds: float = 20) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self.check_alive()
@@ -114,12 +123,12 @@ class Processes:
         raise SystemExit(f"{what} did not happen within {seconds} s")
 
 
-def accepts(port):
+def accepts(port: int) -> bool:
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def http_ok(url):
+def http_ok(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1) as reply:
             return reply.status == 200
@@ -127,19 +136,19 @@ def http_ok(url):
         return False
 
 
-def metrics_page(url):
+def metrics_page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=30) as reply:
         return reply.read().decode()
 
 
-def metric(url, name):
+def metric(url: str, name: str) -> float:
     for line in metrics_page(url).splitlines():
         if line.startswith(name + " "):
             return float(line.split()[1])
     return 0.0
 
 
-def connection_tables():
+def connection_tables() -> tuple[int, int]:
     """TIME_WAIT and conntrack entries: a full table stalls short connections for seconds."""
     time_wait = 0
     for line in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
@@ -149,12 +158,12 @@ def connection_tables():
     return time_wait, int(conntrack.read_text()) if conntrack.exists() else 0
 
 
-def bin_dir():
+def bin_dir() -> pathlib.Path:
     root = pathlib.Path(__file__).resolve().parents[2]
     return pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", root / "build" / "bin"))
 
 
-def resident_bytes(pid):
+def resident_bytes(pid: int) -> int:
     for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024

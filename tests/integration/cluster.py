@@ -16,13 +16,20 @@ import pathlib
 import re
 import shutil
 import socket
+import subprocess
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from typing import Any, Self, TypeVar
 
 from ports import reserve_port
 from processes import Process, run
 from waiting import eventually
+
+# A configuration file, or a part of one: what JSON holds.
+Config = dict[str, Any]
+P = TypeVar("P", bound=Process)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", ROOT / "build" / "bin"))
@@ -32,7 +39,7 @@ _METRIC_LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-def http_get(port, path, seconds=10):
+def http_get(port: int | str, path: str, seconds: float = 10) -> tuple[int, str]:
     """(status, body) of a GET to 127.0.0.1."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as reply:
@@ -41,7 +48,7 @@ def http_get(port, path, seconds=10):
         return reply.code, reply.read().decode()
 
 
-def message_service(codec, *addresses, **options):
+def message_service(codec: Config, *addresses: object, **options: Any) -> Config:
     """A ServiceConfig in `message` mode: `codec` as a MessageOptions names it, servers by their addresses, no agent."""
     return {
         "mode": "message",
@@ -53,12 +60,12 @@ def message_service(codec, *addresses, **options):
 class Program(Process):
     """One of Trunkline's processes: its configuration file is written anew at each start."""
 
-    def __init__(self, folder, name, binary, config):
+    def __init__(self, folder: pathlib.Path, name: str, binary: str, config: Config) -> None:
         self.config_path = pathlib.Path(folder) / f"{name}.yaml"
         super().__init__(folder, name, [BIN_DIR / binary, "--config", self.config_path])
         self.config = config
 
-    def start(self):
+    def start(self) -> Self:
         # JSON is YAML.
         self.config_path.write_text(json.dumps(self.config, indent=2) + "\n")
         super().start()
@@ -66,84 +73,106 @@ class Program(Process):
         return self
 
     @property
-    def http_port(self):
+    def http_port(self) -> int:
         return int(self.wait_for_line(r"http on \S+:(\d+)").group(1))
 
-    def ready(self):
+    def ready(self) -> bool:
         return http_get(self.http_port, "/readyz")[0] == 200
 
-    def metric(self, name, **labels):
+    def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of trunkline_`name` that have these labels; LookupError when there are none."""
         found = []
         for line in http_get(self.http_port, "/metrics")[1].splitlines():
             match = _METRIC_LINE.match(line)
-            if match and match.group(1) == "trunkline_" + name:
-                if labels.items() <= dict(_LABEL.findall(match.group(2) or "")).items():
-                    found.append(float(match.group(3)))
+            if match is None or match.group(1) != "trunkline_" + name:
+                continue
+            if labels.items() <= dict(_LABEL.findall(match.group(2) or "")).items():
+                found.append(float(match.group(3)))
         if not found:
             raise LookupError(f"{self.name} has no trunkline_{name} with {labels}")
         return sum(found)
 
 
 class Controller(Program):
-    def __init__(self, folder, services):
+    def __init__(self, folder: pathlib.Path, services: dict[str, Config]) -> None:
         self.grpc_port = reserve_port()
-        super().__init__(folder, "controller", "trunkline-controller", {
-            "grpc_listen": f"127.0.0.1:{self.grpc_port}",
-            "admin_listen": "127.0.0.1:0",
-            "state_file": str(pathlib.Path(folder) / "controller.state"),
-            # Several times the pace of the defaults; the rules between them are the same.
-            "report_interval": "250ms",
-            "tick_interval": "125ms",
-            "slow_start": "1s",
-            "services": [{"name": name, "listen": "127.0.0.1:0", "mode": "tunnel", **config}
-                         for name, config in services.items()],
-        })
+        super().__init__(
+            folder,
+            "controller",
+            "trunkline-controller",
+            {
+                "grpc_listen": f"127.0.0.1:{self.grpc_port}",
+                "admin_listen": "127.0.0.1:0",
+                "state_file": str(pathlib.Path(folder) / "controller.state"),
+                # Several times the pace of the defaults; the rules between them are the same.
+                "report_interval": "250ms",
+                "tick_interval": "125ms",
+                "slow_start": "1s",
+                "services": [
+                    {"name": name, "listen": "127.0.0.1:0", "mode": "tunnel", **config}
+                    for name, config in services.items()
+                ],
+            },
+        )
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"127.0.0.1:{self.grpc_port}"
 
 
 class Agent(Program):
-    def __init__(self, folder, name, controller, targets, **config):
+    def __init__(
+        self, folder: pathlib.Path, name: str, controller: str, targets: dict[str, Any], **config: Any
+    ) -> None:
         self.trunk_port = reserve_port()
         self.services = list(targets)
-        super().__init__(folder, name, "trunkline-agent", {
-            "agent_id": name,
-            "controller": controller,
-            "trunk_listen": f"127.0.0.1:{self.trunk_port}",
-            "admin_listen": "127.0.0.1:0",
-            "drain_timeout": "1s",
-            "services": [{"service": service, **(target if isinstance(target, dict) else {"target": target})}
-                         for service, target in targets.items()],
-            **config,
-        })
+        super().__init__(
+            folder,
+            name,
+            "trunkline-agent",
+            {
+                "agent_id": name,
+                "controller": controller,
+                "trunk_listen": f"127.0.0.1:{self.trunk_port}",
+                "admin_listen": "127.0.0.1:0",
+                "drain_timeout": "1s",
+                "services": [
+                    {"service": service, **(target if isinstance(target, dict) else {"target": target})}
+                    for service, target in targets.items()
+                ],
+                **config,
+            },
+        )
 
 
 class Proxy(Program):
-    def __init__(self, folder, name, controller, **config):
-        super().__init__(folder, name, "trunkline-proxy", {
-            "proxy_id": name,
-            "controller": controller,
-            "admin_listen": "127.0.0.1:0",
-            "workers": 2,
-            "snapshot_file": str(pathlib.Path(folder) / f"{name}.snapshot"),
-            "drain_timeout": "1s",
-            "ping_after": "1s",
-            "ping_timeout": "2s",
-            **config,
-        })
+    def __init__(self, folder: pathlib.Path, name: str, controller: str, **config: Any) -> None:
+        super().__init__(
+            folder,
+            name,
+            "trunkline-proxy",
+            {
+                "proxy_id": name,
+                "controller": controller,
+                "admin_listen": "127.0.0.1:0",
+                "workers": 2,
+                "snapshot_file": str(pathlib.Path(folder) / f"{name}.snapshot"),
+                "drain_timeout": "1s",
+                "ping_after": "1s",
+                "ping_timeout": "2s",
+                **config,
+            },
+        )
 
-    def port(self, service):
+    def port(self, service: str) -> int:
         """Where it listens for the service's clients."""
         return int(self.wait_for_line(rf"service {service} on \S+:(\d+)").group(1))
 
-    def connect(self, service, seconds=30):
+    def connect(self, service: str, seconds: float = 30) -> socket.socket:
         """A client of the service; every wait on it is bounded."""
         return socket.create_connection(("127.0.0.1", self.port(service)), timeout=seconds)
 
-    def has_trunks_to(self, agents):
+    def has_trunks_to(self, agents: list[Agent]) -> bool:
         """A trunk from every worker to every one of them, and every endpoint has weight."""
         for agent in agents:
             for service in agent.services:
@@ -153,63 +182,72 @@ class Proxy(Program):
 
 
 class Cluster:
-    def __init__(self):
+    def __init__(self) -> None:
         # Unix sockets live here: their paths must be short. Servers that run as another user pass through it.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trunkline-"))
         self.folder.chmod(0o755)
-        self.processes = []
-        self.controller = None
-        self.agents = []
-        self.proxies = []
+        self.processes: list[Process] = []
+        self._controller: Controller | None = None
+        self.agents: list[Agent] = []
+        self.proxies: list[Proxy] = []
 
-    def path(self, name):
+    def path(self, name: str) -> pathlib.Path:
         return self.folder / name
 
-    def add_controller(self, services, **config):
+    @property
+    def controller(self) -> Controller:
+        assert self._controller is not None, "the cluster has no controller: add_controller comes first"
+        return self._controller
+
+    def add_controller(self, services: dict[str, Config], **config: Any) -> Controller:
         """`services`: a ServiceConfig by name, without name and listen."""
-        self.controller = self.add(Controller(self.folder, services))
+        self._controller = self.add(Controller(self.folder, services))
         self.controller.config.update(config)
         return self.controller
 
-    def add_agent(self, name, targets, **config):
+    def add_agent(self, name: str, targets: dict[str, Any], **config: Any) -> Agent:
         """`targets`: what serves each service, an address or an AgentServiceConfig without the service's name."""
         self.agents.append(self.add(Agent(self.folder, name, self.controller.address, targets, **config)))
         return self.agents[-1]
 
-    def add_proxy(self, name="p", **config):
+    def add_proxy(self, name: str = "p", **config: Any) -> Proxy:
         self.proxies.append(self.add(Proxy(self.folder, name, self.controller.address, **config)))
         return self.proxies[-1]
 
-    def add_process(self, name, command, **options):
+    def add_process(self, name: str, command: Sequence[object], **options: Any) -> Process:
         """A server or client of the test, ended with the cluster."""
         return self.add(Process(self.folder, name, command, **options))
 
-    def add(self, process):
+    def add(self, process: P) -> P:
         """Any process, ended with the cluster."""
         self.processes.append(process)
         return process
 
-    def start(self):
+    def start(self) -> Self:
         for program in [self.controller, *self.agents, *self.proxies]:
             program.start()
         self.wait_ready()
         return self
 
-    def wait_ready(self, seconds=30):
+    def wait_ready(self, seconds: float = 30) -> None:
         for proxy in self.proxies:
             eventually(f"{proxy.name} is ready", proxy.ready, seconds)
-            eventually(f"{proxy.name} has trunks to all agents",
-                       lambda proxy=proxy: proxy.has_trunks_to(self.agents), seconds)
+            eventually(f"{proxy.name} has trunks to all agents", lambda: proxy.has_trunks_to(self.agents), seconds)
 
-    def ctl(self, *arguments, check=True, seconds=20):
+    @property
+    def programs(self) -> list[Program]:
+        return [process for process in self.processes if isinstance(process, Program)]
+
+    def ctl(self, *arguments: str, check: bool = True, seconds: float = 20) -> subprocess.CompletedProcess[str]:
         """trunkctl against the cluster's controller."""
-        return run([BIN_DIR / "trunkctl", "--controller", self.controller.address, *arguments],
-                   seconds=seconds, check=check)
+        return run(
+            [BIN_DIR / "trunkctl", "--controller", self.controller.address, *arguments], seconds=seconds, check=check
+        )
 
-    def ctl_json(self, *arguments):
+    def ctl_json(self, *arguments: str) -> Any:
         return json.loads(self.ctl("--json", *arguments).stdout)
 
-    def close(self):
+    def close(self) -> list[str]:
         """Ends everything; returns what was wrong with how it ended."""
         problems = []
         for process in reversed(self.processes):
@@ -227,8 +265,8 @@ class Cluster:
                 problems.append(report)
         return problems
 
-    def logs(self):
+    def logs(self) -> list[tuple[str, str]]:
         return [(process.name, process.log_tail()) for process in self.processes]
 
-    def remove(self):
+    def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,6 +1,7 @@
 """Many clients at once: each a thread, and what one of them raises fails the test."""
 
 import threading
+from collections.abc import Callable
 
 from waiting import SLOWNESS
 
@@ -10,19 +11,19 @@ _PATIENCE_SECONDS = 60
 class Crowd:
     """`count` threads, each of which calls `work(number)` once. `join` waits for all and brings up what they raised."""
 
-    def __init__(self, count, work):
-        self._failures = []
+    def __init__(self, count: int, work: Callable[[int], object]) -> None:
+        self._failures: list[BaseException] = []
         self._threads = [threading.Thread(target=self._run, args=(work, i), daemon=True) for i in range(count)]
         for thread in self._threads:
             thread.start()
 
-    def _run(self, work, number):
+    def _run(self, work: Callable[[int], object], number: int) -> None:
         try:
             work(number)
-        except BaseException as failure:  # pylint: disable=broad-except
+        except BaseException as failure:
             self._failures.append(failure)
 
-    def join(self):
+    def join(self) -> None:
         for thread in self._threads:
             thread.join(_PATIENCE_SECONDS * SLOWNESS)
             assert not thread.is_alive(), "a client hangs"

@@ -1,16 +1,22 @@
-"""Fixtures of tests that run real processes; a conftest.py takes them in. What fails is shown with the logs of every process of its cluster."""
+"""Fixtures of tests that run real processes; a conftest.py imports them.
+
+A failed test's report includes the end of the log of every process of its cluster.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
 from cluster import Cluster
-from servers import EchoServer
+from servers import Closable, S, ServerStarter
 
 _CLUSTER = pytest.StashKey[Cluster]()
-_LOGS = pytest.StashKey[list]()
+_LOGS = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture
-def cluster(request):
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """An empty cluster; ended, judged and removed after the test."""
     cluster = Cluster()
     request.node.stash[_CLUSTER] = cluster
@@ -22,13 +28,14 @@ def cluster(request):
 
 
 @pytest.fixture
-def servers():
+def servers() -> Iterator[ServerStarter]:
     """Starts servers inside the test's process: servers(EchoServer, "name"), stopped after the test."""
-    started = []
+    started: list[Closable] = []
 
-    def start(kind=EchoServer, *arguments, **options):
-        started.append(kind(*arguments, **options))
-        return started[-1]
+    def start(kind: Callable[..., S], *arguments: Any, **options: Any) -> S:
+        server = kind(*arguments, **options)
+        started.append(server)
+        return server
 
     yield start
     for server in started:
@@ -36,7 +43,7 @@ def servers():
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
+def pytest_runtest_makereport(item: pytest.Item, call: object) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     if not report.failed:

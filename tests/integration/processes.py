@@ -6,6 +6,8 @@ import re
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
+from typing import Any, Self
 
 import pytest
 
@@ -17,7 +19,7 @@ _END_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 _LOG_TAIL_LINES = 60
 
 
-def tool(name, *folders):
+def tool(name: str, *folders: str) -> str:
     """The path of a program that a Debian package installs."""
     found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *folders]))
     if found is None:
@@ -28,51 +30,70 @@ def tool(name, *folders):
 class Process:
     """A program with a name, restartable. Its standard output and error of each start go into a file of their own."""
 
-    def __init__(self, folder, name, command, user=None, env=None):
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        name: str,
+        command: Sequence[object],
+        user: str | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
         self.folder = pathlib.Path(folder)
         self.name = name
         self.command = [str(part) for part in command]
         self.user = user
         self.env = env
-        self.popen = None
+        self._popen: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self.killed = False
 
     @property
-    def pid(self):
+    def popen(self) -> subprocess.Popen[bytes]:
+        assert self._popen is not None, f"{self.name} was never started"
+        return self._popen
+
+    @property
+    def pid(self) -> int:
         return self.popen.pid
 
     @property
-    def running(self):
-        return self.popen is not None and self.popen.poll() is None
+    def running(self) -> bool:
+        return self._popen is not None and self._popen.poll() is None
 
     @property
-    def log_path(self):
+    def log_path(self) -> pathlib.Path:
         return self.folder / f"{self.name}.{self.starts}.log"
 
-    def log(self):
+    def log(self) -> str:
         """What it wrote since its last start."""
         return self.log_path.read_text(errors="replace") if self.starts else ""
 
-    def log_tail(self):
+    def log_tail(self) -> str:
         return "\n".join(self.log().splitlines()[-_LOG_TAIL_LINES:])
 
-    def start(self):
+    def start(self) -> Self:
         assert not self.running, f"{self.name} runs already"
         self.starts += 1
         self.killed = False
         with open(self.log_path, "wb") as output:
-            self.popen = subprocess.Popen(
-                _END_WITH_PARENT + self.command, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, env={**os.environ, **(self.env or {})}, cwd=self.folder,
-                user=self.user, group=self.user, extra_groups=[] if self.user else None)
+            self._popen = subprocess.Popen(
+                _END_WITH_PARENT + self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(self.env or {})},
+                cwd=self.folder,
+                user=self.user,
+                group=self.user,
+                extra_groups=[] if self.user else None,
+            )
         return self
 
-    def wait_for_line(self, pattern, seconds=20):
+    def wait_for_line(self, pattern: str, seconds: float = 20) -> re.Match[str]:
         """The first match of `pattern` in what it wrote since its last start."""
         regex = re.compile(pattern)
 
-        def look():
+        def look() -> re.Match[str] | None:
             match = regex.search(self.log())
             if match is None and not self.running:
                 raise AssertionError(f"{self.name} ended with {self.popen.returncode}:\n{self.log_tail()}")
@@ -80,25 +101,25 @@ class Process:
 
         return eventually(f"{self.name} logs {pattern!r}", look, seconds)
 
-    def send(self, signal_number):
+    def send(self, signal_number: int) -> None:
         self.popen.send_signal(signal_number)
 
-    def kill(self):
+    def kill(self) -> None:
         """Ends it as a crash would."""
         self.killed = True
         self.popen.kill()
         self.popen.wait()
 
-    def end(self, seconds=15):
+    def end(self, seconds: float = 15) -> int:
         """Asks it to stop; returns its exit code. Killed, and a failure, when it does not."""
-        if self.popen is None:
+        if self._popen is None:
             return 0
         if self.running:
             self.popen.send_signal(signal.SIGCONT)
             self.popen.send_signal(signal.SIGTERM)
         return self.wait(seconds)
 
-    def wait(self, seconds=15):
+    def wait(self, seconds: float = 15) -> int:
         """Its exit code, once it ended by itself or for a signal sent before."""
         try:
             return self.popen.wait(seconds * SLOWNESS)
@@ -106,27 +127,35 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.name} did not stop within {seconds * SLOWNESS} s") from None
 
-    def sanitizer_report(self):
+    def sanitizer_report(self) -> str | None:
         """The first report of a sanitizer in any of its logs, or nothing."""
         for path in sorted(self.folder.glob(f"{self.name}.*.log")):
             text = path.read_text(errors="replace")
             match = _SANITIZER_REPORT.search(text)
             if match:
-                return f"{path.name}:\n" + text[match.start():match.start() + 6000]
+                return f"{path.name}:\n" + text[match.start() : match.start() + 6000]
         return None
 
-    def resident_bytes(self):
+    def resident_bytes(self) -> int:
         for line in pathlib.Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         return 0
 
 
-def run(command, seconds=60, check=True, **options):
+def run(
+    command: Sequence[object], seconds: float = 60, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs a client program to its end and returns the result, output as text. `check`: it must exit with 0."""
-    result = subprocess.run(_END_WITH_PARENT + [str(part) for part in command], capture_output=True,
-                            text=True, timeout=seconds * SLOWNESS, **options)
+    result = subprocess.run(
+        _END_WITH_PARENT + [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=seconds * SLOWNESS,
+        **options,
+    )
     if check:
         assert result.returncode == 0, (
-            f"{command} exited with {result.returncode}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}")
+            f"{command} exited with {result.returncode}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+        )
     return result

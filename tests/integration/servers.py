@@ -1,8 +1,26 @@
 """Local servers inside the test's process, a thread for each connection. What a server does is a function of its socket."""
 
+import contextlib
 import os
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+# Serves one connection; it is closed when this returns or raises OSError.
+Serve = Callable[[socket.socket], None]
+S = TypeVar("S", bound="Closable")
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class ServerStarter(Protocol):
+    """Starts a server for the time of a test: start(EchoServer, "name")."""
+
+    def __call__(self, kind: Callable[..., S], *arguments: Any, **options: Any) -> S: ...
+
 
 # One write of a bulk server.
 _CHUNK_BYTES = 256 * 1024
@@ -14,23 +32,23 @@ class Server:
     An agent connects once to a unix socket, without a byte, to learn which process listens there.
     """
 
-    def __init__(self, serve, unix_path=None):
+    def __init__(self, serve: Serve, unix_path: os.PathLike[str] | None = None) -> None:
         self._serve = serve
         self._unix_path = unix_path and str(unix_path)
         self._port = 0
-        self._connections = set()
+        self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         # What each connection's serve ended with: None or an OSError, in the order of their ends.
-        self.ends = []
+        self.ends: list[OSError | None] = []
         self.accepted = 0
         self.start()
 
     @property
-    def address(self):
+    def address(self) -> str:
         """As an agent's `target` names it."""
         return f"unix:{self._unix_path}" if self._unix_path else f"127.0.0.1:{self._port}"
 
-    def start(self):
+    def start(self) -> None:
         if self._unix_path:
             self._listener = socket.socket(socket.AF_UNIX)
             self._listener.bind(self._unix_path)
@@ -43,7 +61,7 @@ class Server:
         self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
         self._accepting.start()
 
-    def close(self):
+    def close(self) -> None:
         """Stops listening and breaks what is open; `start` listens again at the same address."""
         try:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
@@ -55,17 +73,15 @@ class Server:
             os.unlink(self._unix_path)
         with self._lock:
             for connection in self._connections:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
     @property
-    def all_ended(self):
+    def all_ended(self) -> bool:
         """It had clients, and all of them are gone."""
         return 0 < self.accepted == len(self.ends)
 
-    def _accept(self, listener):
+    def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
@@ -76,7 +92,7 @@ class Server:
                 self._connections.add(connection)
             threading.Thread(target=self._run, args=(connection,), daemon=True).start()
 
-    def _run(self, connection):
+    def _run(self, connection: socket.socket) -> None:
         end = None
         try:
             self._serve(connection)
@@ -91,11 +107,11 @@ class Server:
 class EchoServer(Server):
     """Sends back what comes. With a `greeting` it speaks first, so that a client learns which server it has."""
 
-    def __init__(self, greeting="", unix_path=None):
+    def __init__(self, greeting: str = "", unix_path: os.PathLike[str] | None = None) -> None:
         self._greeting = greeting
         super().__init__(self._echo, unix_path)
 
-    def _echo(self, connection):
+    def _echo(self, connection: socket.socket) -> None:
         if self._greeting:
             connection.sendall(self._greeting.encode() + b"\n")
         while data := connection.recv(_CHUNK_BYTES):

@@ -1,18 +1,20 @@
 """What clients see when an agent or the server behind it goes away, and when it comes back."""
 
 import signal
+import socket
 import threading
 import time
 
 import pytest
 
-from servers import EchoServer, Server
+from cluster import Agent, Cluster, Proxy
+from servers import EchoServer, Server, ServerStarter
 from traffic import Load, ask, ask_many, assert_echo, read_line
 from waiting import SLOWNESS, eventually
 
 
 @pytest.fixture
-def two_servers(cluster, servers):
+def two_servers(cluster: Cluster, servers: ServerStarter) -> tuple[Proxy, dict[str, EchoServer]]:
     """(proxy, {name: server}): two endpoints, a and b, whose servers greet with their names."""
     started = {name: servers(EchoServer, name, cluster.path(f"{name}.sock")) for name in "ab"}
     cluster.add_controller({"echo": {}})
@@ -23,11 +25,11 @@ def two_servers(cluster, servers):
     return proxy, started
 
 
-def agent_of(cluster, name):
+def agent_of(cluster: Cluster, name: str) -> Agent:
     return next(agent for agent in cluster.agents if agent.name == name)
 
 
-def connect_to(proxy, name):
+def connect_to(proxy: Proxy, name: str) -> socket.socket:
     """A client whose server is `name`."""
     while True:
         client = proxy.connect("echo")
@@ -36,13 +38,13 @@ def connect_to(proxy, name):
         client.close()
 
 
-def test_both_endpoints_are_used(two_servers):
+def test_both_endpoints_are_used(two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
     proxy, _ = two_servers
     counts = ask_many(proxy, 200)
     assert counts["a"] > 50 and counts["b"] > 50, counts
 
 
-def test_killed_agent_resets_its_flows_only(cluster, two_servers):
+def test_killed_agent_resets_its_flows_only(cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
     proxy, _ = two_servers
     doomed = [connect_to(proxy, "b") for _ in range(5)]
     safe = [connect_to(proxy, "a") for _ in range(5)]
@@ -61,8 +63,10 @@ def test_killed_agent_resets_its_flows_only(cluster, two_servers):
     assert proxy.metric("proxy_flow_errors_total") == 5
 
 
-def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(cluster, servers):
-    def send_for_ever(connection):
+def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(
+    cluster: Cluster, servers: ServerStarter
+) -> None:
+    def send_for_ever(connection: socket.socket) -> None:
         while True:
             connection.sendall(b"z" * 100_000)
 
@@ -73,7 +77,7 @@ def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(cluste
     cluster.start()
     results = []
 
-    def read_to_the_end(client):
+    def read_to_the_end(client: socket.socket) -> None:
         try:
             while client.recv(100_000):
                 pass
@@ -93,7 +97,7 @@ def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(cluste
     assert results == ["reset"] * 4
 
 
-def test_frozen_agent_is_given_up(cluster, two_servers):
+def test_frozen_agent_is_given_up(cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
     proxy, _ = two_servers
     doomed = connect_to(proxy, "b")
     agent_of(cluster, "b").send(signal.SIGSTOP)
@@ -110,15 +114,14 @@ def test_frozen_agent_is_given_up(cluster, two_servers):
     eventually("b is used again", lambda: ask(proxy) == "b", 30)
 
 
-def test_stopped_server_costs_no_connection(cluster, two_servers):
+def test_stopped_server_costs_no_connection(cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
     proxy, servers = two_servers
     ask_many(proxy, 20)
     servers["b"].close()
     # Refused there, tried again at the other.
     assert ask_many(proxy, 300) == {"a": 300}
     assert proxy.metric("proxy_retries_total") > 0
-    eventually("the agent says so",
-               lambda: agent_of(cluster, "b").metric("agent_reachable", service="echo") == 0)
+    eventually("the agent says so", lambda: agent_of(cluster, "b").metric("agent_reachable", service="echo") == 0)
     assert ask_many(proxy, 100) == {"a": 100}
     assert proxy.metric("proxy_flow_errors_total") == 0
     servers["b"].start()
@@ -126,7 +129,9 @@ def test_stopped_server_costs_no_connection(cluster, two_servers):
     assert proxy.metric("proxy_flow_errors_total") == 0
 
 
-def test_no_server_at_all_is_a_reset_not_silence(cluster, two_servers):
+def test_no_server_at_all_is_a_reset_not_silence(
+    cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]
+) -> None:
     proxy, servers = two_servers
     for server in servers.values():
         server.close()
@@ -138,7 +143,9 @@ def test_no_server_at_all_is_a_reset_not_silence(cluster, two_servers):
     eventually("somebody serves again", lambda: ask(proxy) in ("a", "b"), 60)
 
 
-def test_agent_that_is_asked_to_stop_loses_no_connection(cluster, two_servers):
+def test_agent_that_is_asked_to_stop_loses_no_connection(
+    cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]
+) -> None:
     proxy, _ = two_servers
     agent = agent_of(cluster, "b")
     with Load([proxy]) as load:

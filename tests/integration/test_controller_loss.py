@@ -1,10 +1,12 @@
 """Nothing depends on the controller being up: it is killed, frozen and started again while clients come and go."""
 
 import signal
+from typing import Any
 
 import pytest
 
-from servers import EchoServer
+from cluster import Cluster, Proxy
+from servers import EchoServer, ServerStarter
 from traffic import Load, ask, ask_many, assert_echo, read_line
 from waiting import eventually
 
@@ -13,10 +15,11 @@ _TICKS = 12
 
 
 @pytest.fixture
-def proxies(cluster, servers):
+def proxies(cluster: Cluster, servers: ServerStarter) -> list[Proxy]:
     """Two proxies before two endpoints, a and b, of which the operator said that a is three times b."""
-    cluster.add_controller({"echo": {"endpoints": [{"endpoint_id": "a", "weight": 3},
-                                                   {"endpoint_id": "b", "weight": 1}]}})
+    cluster.add_controller(
+        {"echo": {"endpoints": [{"endpoint_id": "a", "weight": 3}, {"endpoint_id": "b", "weight": 1}]}}
+    )
     for name in "ab":
         server = servers(EchoServer, name, cluster.path(f"{name}.sock"))
         cluster.add_agent(name, {"echo": server.address})
@@ -26,17 +29,20 @@ def proxies(cluster, servers):
     return cluster.proxies
 
 
-def weights(cluster):
-    return {endpoint["endpoint_id"]: endpoint["weight"]
-            for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]}
+def weights(cluster: Cluster) -> dict[str, Any]:
+    return {
+        endpoint["endpoint_id"]: endpoint["weight"]
+        for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]
+    }
 
 
-def settled_weights(cluster):
+def settled_weights(cluster: Cluster) -> dict[str, float]:
     """The weights, once they were the same over several ticks of the controller."""
-    def ticks():
+
+    def ticks() -> float:
         return cluster.controller.metric("controller_tick_duration_seconds_count")
 
-    def unchanged():
+    def unchanged() -> dict[str, float] | None:
         before, start = weights(cluster), ticks()
         eventually("some ticks pass", lambda: ticks() >= start + _TICKS)
         return before if weights(cluster) == before else None
@@ -44,11 +50,11 @@ def settled_weights(cluster):
     return eventually("weights settle", unchanged, 60)
 
 
-def all_subscribed(proxies):
+def all_subscribed(proxies: list[Proxy]) -> bool:
     return all(proxy.metric("proxy_controller_connected") == 1 for proxy in proxies)
 
 
-def test_killed_and_started_under_load(cluster, proxies):
+def test_killed_and_started_under_load(cluster: Cluster, proxies: list[Proxy]) -> None:
     with Load(proxies) as load:
         load.run_on(100)
         cluster.controller.kill()
@@ -58,11 +64,12 @@ def test_killed_and_started_under_load(cluster, proxies):
         load.run_on(200)
     assert load.failures == []
     assert all(proxy.metric("proxy_flow_errors_total") == 0 for proxy in proxies)
-    eventually("agents report", lambda: all(
-        agent.metric("agent_controller_connected") == 1 for agent in cluster.agents), 30)
+    eventually(
+        "agents report", lambda: all(agent.metric("agent_controller_connected") == 1 for agent in cluster.agents), 30
+    )
 
 
-def test_frozen_and_thawed_under_load(cluster, proxies):
+def test_frozen_and_thawed_under_load(cluster: Cluster, proxies: list[Proxy]) -> None:
     with Load(proxies) as load:
         load.run_on(100)
         cluster.controller.send(signal.SIGSTOP)
@@ -73,11 +80,10 @@ def test_frozen_and_thawed_under_load(cluster, proxies):
     # It works on from where it was.
     cluster.ctl("pin", "echo", "a", "5")
     for proxy in proxies:
-        eventually("the pin arrives",
-                   lambda proxy=proxy: proxy.metric("proxy_endpoint_weight", endpoint="a") == 5, 30)
+        eventually("the pin arrives", lambda: proxy.metric("proxy_endpoint_weight", endpoint="a") == 5, 30)
 
 
-def test_weights_stay_until_reports_are_back(cluster, proxies):
+def test_weights_stay_until_reports_are_back(cluster: Cluster, proxies: list[Proxy]) -> None:
     eventually("weights follow the operator's word", lambda: weights(cluster)["a"] > 1.4)
     cluster.ctl("drain", "echo", "b")
     cluster.ctl("undrain", "echo", "b")
@@ -90,36 +96,43 @@ def test_weights_stay_until_reports_are_back(cluster, proxies):
     for agent in cluster.agents:
         agent.send(signal.SIGSTOP)
     cluster.controller.start()
-    eventually("it computed some times",
-               lambda: cluster.controller.metric("controller_tick_duration_seconds_count") > _TICKS)
+    eventually(
+        "it computed some times", lambda: cluster.controller.metric("controller_tick_duration_seconds_count") > _TICKS
+    )
     assert weights(cluster) == before
-    newer = [cluster.controller.metric("controller_snapshot_epoch"),
-             cluster.controller.metric("controller_snapshot_version")]
+    newer = [
+        cluster.controller.metric("controller_snapshot_epoch"),
+        cluster.controller.metric("controller_snapshot_version"),
+    ]
     assert newer >= [epoch, version]
     for agent in cluster.agents:
         agent.send(signal.SIGCONT)
-    eventually("both report again", lambda: all(
-        endpoint["weight"]["state"] == "ENDPOINT_STATE_FRESH"
-        for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]), 30)
+    eventually(
+        "both report again",
+        lambda: all(
+            endpoint["weight"]["state"] == "ENDPOINT_STATE_FRESH" for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]
+        ),
+        30,
+    )
     assert weights(cluster) == pytest.approx(before, rel=0.1)
     cluster.wait_ready()
     assert ask(proxies[0]) in ("a", "b")
 
 
-def test_drains_and_pins_survive_a_restart(cluster, proxies):
+def test_drains_and_pins_survive_a_restart(cluster: Cluster, proxies: list[Proxy]) -> None:
     cluster.ctl("drain", "echo", "b")
     cluster.ctl("pin", "echo", "a", "2.5")
     cluster.controller.kill()
     cluster.controller.start()
     assert weights(cluster)["a"] == 2.5
     for proxy in proxies:
-        eventually("the proxy holds it", lambda proxy=proxy: proxy.metric("proxy_controller_connected") == 1, 30)
+        eventually("the proxy holds it", lambda: proxy.metric("proxy_controller_connected") == 1, 30)
         # The drain may have reached only the state file before the controller was killed.
-        eventually("its workers have it", lambda proxy=proxy: ask_many(proxy, 20) == {"a": 20})
+        eventually("its workers have it", lambda: ask_many(proxy, 20) == {"a": 20})
         assert ask_many(proxy, 50) == {"a": 50}
 
 
-def test_proxy_starts_with_no_controller(cluster, proxies):
+def test_proxy_starts_with_no_controller(cluster: Cluster, proxies: list[Proxy]) -> None:
     cluster.controller.end()
     proxy = proxies[0]
     assert proxy.end() == 0
@@ -131,7 +144,7 @@ def test_proxy_starts_with_no_controller(cluster, proxies):
     assert proxy.metric("proxy_controller_connected") == 0
 
 
-def test_proxy_with_neither_controller_nor_snapshot_says_so(cluster, proxies):
+def test_proxy_with_neither_controller_nor_snapshot_says_so(cluster: Cluster, proxies: list[Proxy]) -> None:
     cluster.controller.end()
     proxy = proxies[0]
     assert proxy.end() == 0
@@ -142,7 +155,9 @@ def test_proxy_with_neither_controller_nor_snapshot_says_so(cluster, proxies):
     eventually("it is ready once the controller is", proxy.ready, 30)
 
 
-def test_service_that_is_added_needs_no_restart_of_proxies(cluster, proxies, servers):
+def test_service_that_is_added_needs_no_restart_of_proxies(
+    cluster: Cluster, proxies: list[Proxy], servers: ServerStarter
+) -> None:
     pids = [proxy.pid for proxy in proxies]
     kept = proxies[0].connect("echo")
     read_line(kept)
@@ -154,14 +169,14 @@ def test_service_that_is_added_needs_no_restart_of_proxies(cluster, proxies, ser
     cluster.add_agent("c", {"second": second.address}).start()
     for proxy in proxies:
         proxy.wait_for_line("service second on ", 30)
-        eventually("the new service answers", lambda proxy=proxy: ask(proxy, "second") == "second", 30)
+        eventually("the new service answers", lambda: ask(proxy, "second") == "second", 30)
         assert ask(proxy) in ("a", "b")
     # And one that is taken out is no longer listened for.
     del config["services"][-1]
     assert cluster.controller.end() == 0
     cluster.controller.start()
 
-    def refused():
+    def refused() -> bool:
         try:
             proxies[0].connect("second").close()
         except ConnectionRefusedError:
@@ -174,7 +189,7 @@ def test_service_that_is_added_needs_no_restart_of_proxies(cluster, proxies, ser
     assert [proxy.pid for proxy in proxies] == pids
 
 
-def test_a_second_controller_on_the_same_port_fails_loudly(cluster, proxies):
+def test_a_second_controller_on_the_same_port_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
     second = cluster.add_process("second-controller", cluster.controller.command)
     second.start()
     assert second.wait() == 1

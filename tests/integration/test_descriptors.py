@@ -1,16 +1,20 @@
-"""A proxy with few file descriptors and more clients than fit: none is reset, no endpoint is blamed, and who waits is served when others leave."""
+"""A proxy with fewer file descriptors than clients resets no client and blames no endpoint.
+
+Clients that do not fit wait until others leave.
+"""
 
 import os
 import resource
 import selectors
 import socket
+from collections.abc import Iterator
 
 import pytest
 
-from cluster import message_service
-from servers import EchoServer
+from cluster import Cluster, Proxy, message_service
+from servers import EchoServer, ServerStarter
 from traffic import assert_echo
-from waiting import SANITIZER, SLOWNESS, eventually
+from waiting import SANITIZER, eventually
 
 _CLIENTS = 400
 _DESCRIPTORS = 600
@@ -21,7 +25,12 @@ _ENDPOINTS = 2
 
 _SHARED = b"get it\n"
 _OWN = b"watch it\n"
-_WAYS = {"tunnel": ("tunnel", _OWN), "direct": ("direct", _OWN), "shared": ("message", _SHARED), "dedicated": ("message", _OWN)}
+_WAYS = {
+    "tunnel": ("tunnel", _OWN),
+    "direct": ("direct", _OWN),
+    "shared": ("message", _SHARED),
+    "dedicated": ("message", _OWN),
+}
 
 _no_sanitizer = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizers need descriptors themselves")
 
@@ -29,27 +38,30 @@ _no_sanitizer = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizers need 
 class Clients:
     """Connect at once, ask once they are told to, and wait for the answer. What ends otherwise fails the test."""
 
-    def __init__(self, port, question, silent=False):
+    def __init__(self, port: int, question: bytes, silent: bool = False) -> None:
         self._question = question
         self._selector = selectors.DefaultSelector()
-        self.answered = []
-        self._waiting = []
+        self.answered: list[socket.socket] = []
+        self._waiting: list[socket.socket] = []
+        self._clients: list[socket.socket] = []
         for _ in range(_CLIENTS):
             client = socket.socket()
             client.setblocking(False)
             client.connect_ex(("127.0.0.1", port))
             self._waiting.append(client)
+            self._clients.append(client)
         if not silent:
             self.ask()
 
-    def ask(self):
+    def ask(self) -> None:
         for client in self._waiting:
             self._selector.register(client, selectors.EVENT_WRITE)
         self._waiting = []
 
-    def turn(self):
+    def turn(self) -> None:
         for key, mask in self._selector.select(timeout=0):
             client = key.fileobj
+            assert isinstance(client, socket.socket)
             if mask & selectors.EVENT_WRITE:
                 client.send(self._question)
                 self._selector.modify(client, selectors.EVENT_READ)
@@ -58,7 +70,11 @@ class Clients:
             self._selector.unregister(client)
             self.answered.append(client)
 
-    def all_are_answered(self):
+    def some_are_answered(self) -> bool:
+        self.turn()
+        return bool(self.answered)
+
+    def all_are_answered(self) -> bool:
         """Those that have their answer leave, some at a time, until nobody waits."""
         self.turn()
         while len(self.answered) > _LEAVE_AT_ONCE or (self.answered and not self._selector.get_map()):
@@ -68,14 +84,14 @@ class Clients:
         del self.answered[:_LEAVE_AT_ONCE]
         return not self._selector.get_map()
 
-    def close(self):
-        for client in [*self.answered, *self._waiting, *(key.fileobj for key in self._selector.get_map().values())]:
+    def close(self) -> None:
+        for client in self._clients:
             client.close()
         self._selector.close()
 
 
 @pytest.fixture
-def descriptors():
+def descriptors() -> Iterator[None]:
     """As many as the hard limit gives, for this process and its servers."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -83,7 +99,7 @@ def descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def start_proxy(cluster, servers, way):
+def start_proxy(cluster: Cluster, servers: ServerStarter, way: str) -> Proxy:
     mode, _ = _WAYS[way]
     echo = [servers(EchoServer) for _ in range(_ENDPOINTS)]
     service = {}
@@ -104,15 +120,15 @@ def start_proxy(cluster, servers, way):
     return proxy
 
 
-def lower_limit(proxy):
+def lower_limit(proxy: Proxy) -> None:
     resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (_LOWERED, _DESCRIPTORS))
 
 
-def open_files(proxy):
+def open_files(proxy: Proxy) -> int:
     return len(os.listdir(f"/proc/{proxy.pid}/fd"))
 
 
-def serve_all(proxy, question, clients, old_client):
+def serve_all(proxy: Proxy, question: bytes, clients: Clients, old_client: socket.socket) -> None:
     assert 0 < len(clients.answered) < _CLIENTS
     assert_echo(old_client, question)
     eventually("all are answered", clients.all_are_answered, seconds=40)
@@ -127,16 +143,18 @@ def serve_all(proxy, question, clients, old_client):
 
 
 @pytest.mark.parametrize("way", _WAYS)
-def test_clients_that_do_not_fit_wait(cluster, servers, descriptors, way):
+def test_clients_that_do_not_fit_wait(cluster: Cluster, servers: ServerStarter, descriptors: None, way: str) -> None:
     proxy = start_proxy(cluster, servers, way)
     _, question = _WAYS[way]
     old_client = proxy.connect("echo")
     assert_echo(old_client, question)
     clients = Clients(proxy.port("echo"), question)
 
-    def full():
+    def full() -> bool:
         clients.turn()
-        return proxy.metric("proxy_listener_pauses_total") > 0 and len(clients.answered) + 1 == proxy.metric("proxy_clients")
+        return proxy.metric("proxy_listener_pauses_total") > 0 and len(clients.answered) + 1 == proxy.metric(
+            "proxy_clients"
+        )
 
     try:
         eventually("the proxy is full and serves those that are in", full)
@@ -149,7 +167,9 @@ def test_clients_that_do_not_fit_wait(cluster, servers, descriptors, way):
 
 @_no_sanitizer
 @pytest.mark.parametrize("way", _WAYS)
-def test_out_of_descriptors_those_who_are_in_wait_as_well(cluster, servers, descriptors, way):
+def test_out_of_descriptors_those_who_are_in_wait_as_well(
+    cluster: Cluster, servers: ServerStarter, descriptors: None, way: str
+) -> None:
     proxy = start_proxy(cluster, servers, way)
     _, question = _WAYS[way]
     old_client = proxy.connect("echo")
@@ -159,7 +179,7 @@ def test_out_of_descriptors_those_who_are_in_wait_as_well(cluster, servers, desc
     late = way == "dedicated"
     clients = Clients(proxy.port("echo"), question, silent=late)
 
-    def full():
+    def full() -> bool:
         clients.turn()
         # A thread that waits in accept() has a number that nobody sees yet.
         return open_files(proxy) >= _LOWERED - 1
@@ -169,7 +189,7 @@ def test_out_of_descriptors_those_who_are_in_wait_as_well(cluster, servers, desc
             eventually("the proxy takes nobody", lambda: proxy.metric("proxy_listener_pauses_total") > 0)
             clients.ask()
         eventually("all descriptors are in use", full)
-        eventually("some are answered", lambda: clients.turn() or clients.answered)
+        eventually("some are answered", clients.some_are_answered)
         print(f"{way}: {len(clients.answered)} of {_CLIENTS} answered with {_LOWERED} descriptors")
         serve_all(proxy, question, clients, old_client)
         if way in ("direct", "dedicated"):

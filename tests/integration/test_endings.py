@@ -2,38 +2,50 @@
 
 import socket
 import threading
+from typing import Protocol
 
 import pytest
 
-from servers import Server
+from cluster import Cluster, Proxy
+from servers import Serve, Server, ServerStarter
 from traffic import ByteStream, assert_echo, read_exactly, receive_digest, reset
 from waiting import eventually
+
+
+class StartServer(Protocol):
+    """Puts a server behind a proxy."""
+
+    is_tcp: bool
+
+    def __call__(self, function: Serve) -> tuple[Server, Proxy]: ...
+
 
 _DATA = b"question" * 16
 
 
 @pytest.fixture(params=["tcp", "unix"])
-def serve(request, cluster, servers):
+def serve(request: pytest.FixtureRequest, cluster: Cluster, servers: ServerStarter) -> StartServer:
     """serve(function) puts a server behind a proxy and returns (server, proxy)."""
 
-    def start(function):
-        unix_path = cluster.path("server.sock") if request.param == "unix" else None
-        server = servers(Server, function, unix_path)
-        cluster.add_controller({"ends": {}})
-        cluster.add_agent("a", {"ends": server.address})
-        proxy = cluster.add_proxy()
-        cluster.start()
-        return server, proxy
+    class Start:
+        is_tcp = bool(request.param == "tcp")
 
-    start.is_tcp = request.param == "tcp"
-    return start
+        def __call__(self, function: Serve) -> tuple[Server, Proxy]:
+            server = servers(Server, function, None if self.is_tcp else cluster.path("server.sock"))
+            cluster.add_controller({"ends": {}})
+            cluster.add_agent("a", {"ends": server.address})
+            proxy = cluster.add_proxy()
+            cluster.start()
+            return server, proxy
+
+    return Start()
 
 
-def test_late_answer_after_clients_half_close(serve):
+def test_late_answer_after_clients_half_close(serve: StartServer) -> None:
     seen_end = threading.Event()
     may_answer = threading.Event()
 
-    def count_then_answer(connection):
+    def count_then_answer(connection: socket.socket) -> None:
         total = 0
         while data := connection.recv(65536):
             total += len(data)
@@ -51,11 +63,11 @@ def test_late_answer_after_clients_half_close(serve):
         assert client.recv(1) == b""
 
 
-def test_client_goes_on_after_servers_half_close(serve):
+def test_client_goes_on_after_servers_half_close(serve: StartServer) -> None:
     received = []
     done = threading.Event()
 
-    def answer_then_listen(connection):
+    def answer_then_listen(connection: socket.socket) -> None:
         connection.sendall(b"all there is")
         connection.shutdown(socket.SHUT_WR)
         while data := connection.recv(65536):
@@ -72,8 +84,8 @@ def test_client_goes_on_after_servers_half_close(serve):
         assert b"".join(received) == _DATA * 10
 
 
-def test_half_close_without_any_data(serve):
-    def answer_at_end(connection):
+def test_half_close_without_any_data(serve: StartServer) -> None:
+    def answer_at_end(connection: socket.socket) -> None:
         assert connection.recv(1) == b""
         connection.sendall(b"bye")
 
@@ -86,7 +98,7 @@ def test_half_close_without_any_data(serve):
 
 # More than all buffers hold; and what fits into them, so that the server is gone before the client reads.
 @pytest.mark.parametrize("size", [32 * 1024 * 1024 + 17, 200_017])
-def test_close_of_server_with_a_long_answer_truncates_nothing(serve, size):
+def test_close_of_server_with_a_long_answer_truncates_nothing(serve: StartServer, size: int) -> None:
     stream = ByteStream(seed=11, size=size)
     server, proxy = serve(stream.send)
     with proxy.connect("ends") as client:
@@ -96,11 +108,11 @@ def test_close_of_server_with_a_long_answer_truncates_nothing(serve, size):
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before_data", "after_data"])
-def test_reset_by_server_reaches_client(serve, answered):
+def test_reset_by_server_reaches_client(serve: StartServer, answered: bool) -> None:
     if not serve.is_tcp:
         pytest.skip("a unix socket has no reset")
 
-    def break_off(connection):
+    def break_off(connection: socket.socket) -> None:
         connection.recv(65536)
         if answered:
             connection.sendall(b"first")
@@ -119,10 +131,10 @@ def test_reset_by_server_reaches_client(serve, answered):
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before_answer", "after_answer"])
-def test_reset_by_client_reaches_server(serve, answered):
+def test_reset_by_client_reaches_server(serve: StartServer, answered: bool) -> None:
     arrived = threading.Event()
 
-    def wait_for_more(connection):
+    def wait_for_more(connection: socket.socket) -> None:
         data = connection.recv(65536)
         if answered:
             connection.sendall(data)
@@ -142,8 +154,8 @@ def test_reset_by_client_reaches_server(serve, answered):
         assert isinstance(server.ends[0], ConnectionResetError)
 
 
-def test_client_that_leaves_at_once_disturbs_nobody(serve):
-    def echo(connection):
+def test_client_that_leaves_at_once_disturbs_nobody(serve: StartServer) -> None:
+    def echo(connection: socket.socket) -> None:
         while data := connection.recv(65536):
             connection.sendall(data)
 

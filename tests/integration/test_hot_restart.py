@@ -4,10 +4,11 @@ import json
 import os
 import socket
 import subprocess
+from typing import Any
 
 import pytest
 
-from cluster import BIN_DIR
+from cluster import BIN_DIR, Cluster, Proxy
 from ports import reserve_port
 from traffic import assert_echo
 from waiting import eventually
@@ -20,49 +21,75 @@ LOAD_SECONDS = 60 + 20 * RESTARTS
 
 
 @pytest.fixture
-def proxy(cluster):
+def proxy(cluster: Cluster) -> Proxy:
     """A proxy that can be replaced, with the same server behind a service of each mode."""
     server = reserve_port()
     echo = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{server}"])
     echo.start()
     echo.wait_for_line("listening")
     endpoint = {"endpoint_id": "server", "address": f"127.0.0.1:{server}"}
-    cluster.add_controller({
-        "tunnel": {"mode": "tunnel", "listen": f"127.0.0.1:{reserve_port()}"},
-        "message": {"mode": "message", "listen": f"127.0.0.1:{reserve_port()}",
-                    "message": {"length_field": {"length": 4}}, "endpoints": [endpoint]},
-        "direct": {"mode": "direct", "listen": f"127.0.0.1:{reserve_port()}", "endpoints": [endpoint]},
-    })
+    cluster.add_controller(
+        {
+            "tunnel": {"mode": "tunnel", "listen": f"127.0.0.1:{reserve_port()}"},
+            "message": {
+                "mode": "message",
+                "listen": f"127.0.0.1:{reserve_port()}",
+                "message": {"length_field": {"length": 4}},
+                "endpoints": [endpoint],
+            },
+            "direct": {"mode": "direct", "listen": f"127.0.0.1:{reserve_port()}", "endpoints": [endpoint]},
+        }
+    )
     cluster.add_agent("a", {"tunnel": f"127.0.0.1:{server}"})
-    first = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")), drain_timeout="20s",
-                              admin_listen=f"127.0.0.1:{reserve_port()}")
+    first = cluster.add_proxy(
+        "p",
+        handover_socket=str(cluster.path("p.sock")),
+        drain_timeout="20s",
+        admin_listen=f"127.0.0.1:{reserve_port()}",
+    )
     cluster.start()
     return first
 
 
-def successor(cluster, proxy, number, **changes):
+def successor(cluster: Cluster, proxy: Proxy, number: int, **changes: Any) -> Proxy:
     """Another process with the same file, as an operator would start it."""
     config = {key: value for key, value in proxy.config.items() if key != "controller"}
     return cluster.add_proxy(f"p{number}", **{**config, **changes})
 
 
-def ports(proxy):
+def ports(proxy: Proxy) -> dict[str, int]:
     return {service: proxy.port(service) for service in ("tunnel", "message", "direct")}
 
 
-def start_load(port):
-    return subprocess.Popen([BIN_DIR / "bench_load", "open", "--target", f"127.0.0.1:{port}", "--rate", str(RATE / 3),
-                             "--seconds", str(LOAD_SECONDS)], stdout=subprocess.PIPE, text=True)
+def start_load(port: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            BIN_DIR / "bench_load",
+            "open",
+            "--target",
+            f"127.0.0.1:{port}",
+            "--rate",
+            str(RATE / 3),
+            "--seconds",
+            str(LOAD_SECONDS),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
-def await_load(proxy):
+def await_load(proxy: Proxy) -> None:
     """Half a second of the load has come to it, by every service."""
-    def has_come():
-        return all(proxy.metric("proxy_clients_accepted_total", service=service) >= RATE / 3 / 2 for service in ports(proxy))
+
+    def has_come() -> bool:
+        return all(
+            proxy.metric("proxy_clients_accepted_total", service=service) >= RATE / 3 / 2 for service in ports(proxy)
+        )
+
     eventually("clients come", has_come)
 
 
-def test_no_connect_fails_over_many_restarts(cluster, proxy):
+def test_no_connect_fails_over_many_restarts(cluster: Cluster, proxy: Proxy) -> None:
     loads = {service: start_load(port) for service, port in ports(proxy).items()}
     try:
         await_load(proxy)
@@ -87,14 +114,16 @@ def test_no_connect_fails_over_many_restarts(cluster, proxy):
     print(f"{RESTARTS} restarts in {seconds:.0f} s under {tried / seconds:.0f} connections/s")
     for service, result in results.items():
         # In the order of how bad it is: refused or never connected; broken after that; no reply in time.
-        print(f"{service}: {result['done']} served, {result['connect_errors']} not connected, {result['broken']} broken, "
-              f"{result['timeouts']} without a reply in 2 s, p99 {result['p99_us'] / 1000:.1f} ms")
+        print(
+            f"{service}: {result['done']} served, {result['connect_errors']} not connected, {result['broken']} broken, "
+            f"{result['timeouts']} without a reply in 2 s, p99 {result['p99_us'] / 1000:.1f} ms"
+        )
     for service, result in results.items():
         assert result["connect_errors"] == 0, f"{service}: {result}"
         assert result["errors"] == 0 and result["done"] > 0, f"{service}: {result}"
 
 
-def test_open_connection_lives_on_in_the_old_process(cluster, proxy):
+def test_open_connection_lives_on_in_the_old_process(cluster: Cluster, proxy: Proxy) -> None:
     with socket.create_connection(("127.0.0.1", ports(proxy)["direct"]), timeout=30) as client:
         assert_echo(client, b"before")
         following = successor(cluster, proxy, 1)
@@ -105,7 +134,7 @@ def test_open_connection_lives_on_in_the_old_process(cluster, proxy):
     assert proxy.wait(60) == 0
 
 
-def test_fewer_workers_take_all_sockets(cluster, proxy):
+def test_fewer_workers_take_all_sockets(cluster: Cluster, proxy: Proxy) -> None:
     following = successor(cluster, proxy, 1, workers=1)
     following.start()
     assert proxy.wait(60) == 0
@@ -116,7 +145,7 @@ def test_fewer_workers_take_all_sockets(cluster, proxy):
             assert_echo(client, b"hello")
 
 
-def test_successor_that_dies_before_it_serves_changes_nothing(cluster, proxy):
+def test_successor_that_dies_before_it_serves_changes_nothing(cluster: Cluster, proxy: Proxy) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
         dying.connect(proxy.config["handover_socket"])
         assert dying.recv(4096).startswith(b"S")

@@ -3,10 +3,11 @@
 import resource
 import selectors
 import socket
+from collections.abc import Iterator
 
 import pytest
 
-from cluster import BIN_DIR
+from cluster import BIN_DIR, Cluster
 from ports import reserve_port
 from waiting import SANITIZER, SLOWNESS, eventually
 
@@ -14,7 +15,7 @@ _CLIENTS = 2_000 if SANITIZER else 10_000
 _ENDPOINTS = 2
 _MOST_TRUNKS_EACH = 4
 # Each is good for 28,000 ports; other tests use the first.
-_SOURCES = ["127.0.0.%d" % (2 + i) for i in range(8)]
+_SOURCES = [f"127.0.0.{2 + i}" for i in range(8)]
 # Linux's IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, by destination.
 _BIND_ADDRESS_NO_PORT = 24
 # Connects under way at once: an accept queue is finite.
@@ -22,7 +23,7 @@ _BATCH = 200
 
 
 @pytest.fixture
-def descriptors():
+def descriptors() -> Iterator[None]:
     """As many as the hard limit gives, in this process and those that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _CLIENTS + 500
@@ -33,7 +34,7 @@ def descriptors():
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def start_connect(port, number):
+def start_connect(port: int, number: int) -> socket.socket:
     client = socket.socket()
     client.setblocking(False)
     client.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
@@ -42,7 +43,7 @@ def start_connect(port, number):
     return client
 
 
-def exchange(clients, byte):
+def exchange(clients: list[socket.socket], byte: bytes) -> int:
     """Each sends the byte once it is connected and waits for its echo; the number that got it."""
     selector = selectors.DefaultSelector()
     for client in clients:
@@ -52,24 +53,28 @@ def exchange(clients, byte):
         events = selector.select(timeout=20 * SLOWNESS)
         assert events, f"{len(selector.get_map())} of {len(clients)} clients wait"
         for key, mask in events:
+            peer = key.fileobj
+            assert isinstance(peer, socket.socket)
             if mask & selectors.EVENT_WRITE:
-                key.fileobj.send(byte)
-                selector.modify(key.fileobj, selectors.EVENT_READ)
+                peer.send(byte)
+                selector.modify(peer, selectors.EVENT_READ)
             else:
-                assert key.fileobj.recv(2) == byte
+                assert peer.recv(2) == byte
                 answered += 1
-                selector.unregister(key.fileobj)
+                selector.unregister(peer)
     selector.close()
     return answered
 
 
-def test_ten_thousand_idle_clients(cluster, descriptors):
+def test_ten_thousand_idle_clients(cluster: Cluster, descriptors: None) -> None:
     limits = {"max_clients": 2 * _CLIENTS}
     cluster.add_controller({"echo": {"limits": limits}})
     for i in range(_ENDPOINTS):
         echo_socket = cluster.path(f"echo{i}.sock")
-        cluster.add_process(f"echo{i}", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{reserve_port()}",
-                                         "--listen", f"unix:{echo_socket}"]).start()
+        cluster.add_process(
+            f"echo{i}",
+            [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{reserve_port()}", "--listen", f"unix:{echo_socket}"],
+        ).start()
         cluster.add_agent(f"a{i}", {"echo": f"unix:{echo_socket}"})
     proxy = cluster.add_proxy()
     cluster.start()
@@ -77,7 +82,7 @@ def test_ten_thousand_idle_clients(cluster, descriptors):
     exchange([start_connect(port, 0)], b"w")
     before = proxy.resident_bytes()
 
-    clients = []
+    clients: list[socket.socket] = []
     while len(clients) < _CLIENTS:
         batch = [start_connect(port, len(clients) + i) for i in range(_BATCH)]
         exchange(batch, b"a")
@@ -85,9 +90,11 @@ def test_ten_thousand_idle_clients(cluster, descriptors):
     eventually("all clients are counted", lambda: proxy.metric("proxy_clients") >= _CLIENTS)
     after = proxy.resident_bytes()
     trunks = int(proxy.metric("proxy_trunks"))
-    print(f"{_CLIENTS} clients on {trunks} trunks; resident memory {before / 1e6:.1f} MB -> {after / 1e6:.1f} MB, "
-          f"{(after - before) / _CLIENTS / 1000:.1f} kB a client; "
-          + ", ".join(f"{agent.name} {agent.resident_bytes() / 1e6:.1f} MB" for agent in cluster.agents))
+    print(
+        f"{_CLIENTS} clients on {trunks} trunks; resident memory {before / 1e6:.1f} MB -> {after / 1e6:.1f} MB, "
+        f"{(after - before) / _CLIENTS / 1000:.1f} kB a client; "
+        + ", ".join(f"{agent.name} {agent.resident_bytes() / 1e6:.1f} MB" for agent in cluster.agents)
+    )
     workers = proxy.config["workers"]
     assert trunks <= workers * _ENDPOINTS * _MOST_TRUNKS_EACH
 
@@ -99,5 +106,5 @@ def test_ten_thousand_idle_clients(cluster, descriptors):
         client.close()
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
     for agent in cluster.agents:
-        eventually("no stream is left", lambda agent=agent: agent.metric("agent_active_streams") == 0)
+        eventually("no stream is left", lambda: agent.metric("agent_active_streams") == 0)
     assert proxy.metric("proxy_flow_errors_total") == 0

@@ -1,30 +1,36 @@
 """Bytes that nobody should send, on every port of every process: all live on and the others are served."""
 
+import contextlib
 import random
 import secrets
 import socket
 import struct
+from collections.abc import Iterator
 
 import pytest
 
-from cluster import http_get
-from servers import EchoServer
+from cluster import Cluster, http_get
+from servers import EchoServer, ServerStarter
 from traffic import ask_many, assert_echo, read_line
 from waiting import eventually
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _EMPTY_SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-_CLIENT_HELLO = bytes.fromhex(
-    "16030100a5010000a10303") + bytes(32) + bytes.fromhex(
-    "20") + bytes(32) + bytes.fromhex("000613011302130301000052")
+_CLIENT_HELLO = (
+    bytes.fromhex("16030100a5010000a10303")
+    + bytes(32)
+    + bytes.fromhex("20")
+    + bytes(32)
+    + bytes.fromhex("000613011302130301000052")
+)
 
 
-def frame(length, kind, flags, stream, payload=b""):
+def frame(length: int, kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """An HTTP/2 frame whose length field says `length`, whatever follows."""
     return struct.pack("!I", length)[1:] + struct.pack("!BBI", kind, flags, stream) + payload
 
 
-def junk(rng):
+def junk(rng: random.Random) -> Iterator[tuple[str, bytes]]:
     """(what it is, the bytes)."""
     yield "nothing", b""
     yield "one byte", b"\x00"
@@ -37,34 +43,39 @@ def junk(rng):
     yield "a TLS ClientHello", _CLIENT_HELLO
     yield "half a preface", _PREFACE[:12]
     yield "a preface and silence", _PREFACE + _EMPTY_SETTINGS
-    yield "an oversized frame", _PREFACE + frame(0xffffff, 0, 0, 1, b"z" * 100_000)
+    yield "an oversized frame", _PREFACE + frame(0xFFFFFF, 0, 0, 1, b"z" * 100_000)
     yield "an oversized SETTINGS", _PREFACE + frame(60_000, 4, 0, 0, bytes(60_000))
     yield "DATA on a stream that is not open", _PREFACE + _EMPTY_SETTINGS + frame(5, 0, 0, 9, b"hello")
     yield "HEADERS that are no HPACK", _PREFACE + _EMPTY_SETTINGS + frame(64, 1, 4, 1, rng.randbytes(64))
     yield "CONTINUATION without HEADERS", _PREFACE + _EMPTY_SETTINGS + frame(8, 9, 0, 1, bytes(8))
-    yield "HEADERS without an end", _PREFACE + _EMPTY_SETTINGS + frame(1, 1, 0, 1, b"\x82") + frame(
-        1, 9, 0, 1, b"\x82") * 500
+    yield (
+        "HEADERS without an end",
+        _PREFACE + _EMPTY_SETTINGS + frame(1, 1, 0, 1, b"\x82") + frame(1, 9, 0, 1, b"\x82") * 500,
+    )
     yield "PING flood", _PREFACE + _EMPTY_SETTINGS + frame(8, 6, 0, 0, bytes(8)) * 3000
     yield "SETTINGS flood", _PREFACE + _EMPTY_SETTINGS * 3000
-    yield "a window that overflows", _PREFACE + _EMPTY_SETTINGS + frame(
-        4, 8, 0, 0, b"\x7f\xff\xff\xff") * 2
-    yield "frames of every kind and random content", _PREFACE + _EMPTY_SETTINGS + b"".join(
-        frame(n, rng.randrange(16), rng.randrange(256), rng.randrange(8), rng.randbytes(n))
-        for n in [rng.randrange(64) for _ in range(200)])
+    yield "a window that overflows", _PREFACE + _EMPTY_SETTINGS + frame(4, 8, 0, 0, b"\x7f\xff\xff\xff") * 2
+    yield (
+        "frames of every kind and random content",
+        _PREFACE
+        + _EMPTY_SETTINGS
+        + b"".join(
+            frame(n, rng.randrange(16), rng.randrange(256), rng.randrange(8), rng.randbytes(n))
+            for n in [rng.randrange(64) for _ in range(200)]
+        ),
+    )
 
 
-def throw(port, data):
+def throw(port: int, data: bytes) -> socket.socket:
     """Connects and sends; the other side may close at any time. The connection stays open, and is returned."""
     client = socket.create_connection(("127.0.0.1", port), timeout=2)
-    try:
+    with contextlib.suppress(OSError):
         client.sendall(data)
-    except OSError:
-        pass
     return client
 
 
 @pytest.fixture
-def ports(cluster, servers):
+def ports(cluster: Cluster, servers: ServerStarter) -> dict[str, int]:
     server = servers(EchoServer, "a", cluster.path("echo.sock"))
     cluster.add_controller({"echo": {}})
     agent = cluster.add_agent("a", {"echo": server.address})
@@ -80,7 +91,7 @@ def ports(cluster, servers):
     }
 
 
-def test_junk_on_every_port_harms_nobody(cluster, ports):
+def test_junk_on_every_port_harms_nobody(cluster: Cluster, ports: dict[str, int]) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -96,11 +107,12 @@ def test_junk_on_every_port_harms_nobody(cluster, ports):
         # While all of it is still open.
         assert_echo(kept, b"still here")
         assert ask_many(proxy, 5) == {"a": 5}
-    for program in cluster.processes:
+    for program in cluster.programs:
         assert http_get(program.http_port, "/healthz")[0] == 200
         assert program.ready()
-    eventually("the agent reports",
-               lambda: cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH")
+    eventually(
+        "the agent reports", lambda: cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH"
+    )
     for client in thrown:
         client.close()
     assert_echo(kept, b"still here")
@@ -111,7 +123,7 @@ def test_junk_on_every_port_harms_nobody(cluster, ports):
     assert cluster.agents[0].metric("agent_controller_connected") == 1
 
 
-def test_agent_is_no_open_proxy(cluster, ports):
+def test_agent_is_no_open_proxy(cluster: Cluster, ports: dict[str, int]) -> None:
     secret = EchoServer("secret")
     rejected = cluster.agents[0].metric("agent_unknown_service_total")
     # HPACK without an index: :method CONNECT, :authority the server's address.
@@ -131,11 +143,11 @@ def test_agent_is_no_open_proxy(cluster, ports):
     secret.close()
 
 
-def frames(data):
+def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     """(kind, payload) of the whole frames in it."""
     while len(data) >= 9:
         length = int.from_bytes(data[:3], "big")
         if len(data) < 9 + length:
             return
-        yield data[3], data[9:9 + length]
-        data = data[9 + length:]
+        yield data[3], data[9 : 9 + length]
+        data = data[9 + length :]

@@ -4,14 +4,42 @@ import socket
 
 import pytest
 
-from cluster import BIN_DIR, http_get
+from cluster import BIN_DIR, Cluster, Config, Proxy, http_get
 from ports import reserve_port
 from traffic import assert_echo
 from waiting import eventually
 
 
+class Start:
+    """Makes a proxy of services of one endpoint that listen where `listens` says, by name; `change` moves them later."""
+
+    def __init__(self, cluster: Cluster, endpoint: Config) -> None:
+        self._cluster = cluster
+        self._endpoint = endpoint
+
+    def __call__(self, listens: dict[str, str]) -> Proxy:
+        self._cluster.add_controller({})
+        self._cluster.controller.config["services"] = self._services(listens)
+        proxy = self._cluster.add_proxy(
+            "p", handover_socket=str(self._cluster.path("p.sock")), admin_listen=f"127.0.0.1:{reserve_port()}"
+        )
+        self._cluster.controller.start()
+        return proxy
+
+    def change(self, listens: dict[str, str]) -> None:
+        self._cluster.controller.config["services"] = self._services(listens)
+        assert self._cluster.controller.end() == 0
+        self._cluster.controller.start()
+
+    def _services(self, listens: dict[str, str]) -> list[Config]:
+        return [
+            {"name": name, "listen": listen, "mode": "direct", "endpoints": [self._endpoint]}
+            for name, listen in listens.items()
+        ]
+
+
 @pytest.fixture
-def endpoint(cluster):
+def endpoint(cluster: Cluster) -> Config:
     address = f"127.0.0.1:{reserve_port()}"
     server = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", address]).start()
     server.wait_for_line("listening")
@@ -19,36 +47,17 @@ def endpoint(cluster):
 
 
 @pytest.fixture
-def start(cluster, endpoint):
-    """start(listens) -> a proxy; change(listens): where services listen from then on, by name."""
-
-    def services(listens):
-        return [{"name": name, "listen": listen, "mode": "direct", "endpoints": [endpoint]} for name, listen in listens.items()]
-
-    def start_with(listens):
-        cluster.add_controller({})
-        cluster.controller.config["services"] = services(listens)
-        proxy = cluster.add_proxy("p", handover_socket=str(cluster.path("p.sock")),
-                                  admin_listen=f"127.0.0.1:{reserve_port()}")
-        cluster.controller.start()
-        return proxy
-
-    def change(listens):
-        cluster.controller.config["services"] = services(listens)
-        assert cluster.controller.end() == 0
-        cluster.controller.start()
-
-    start_with.change = change
-    return start_with
+def start(cluster: Cluster, endpoint: Config) -> Start:
+    return Start(cluster, endpoint)
 
 
-def echoes(port, host="127.0.0.1"):
+def echoes(port: int, host: str = "127.0.0.1") -> bool:
     with socket.create_connection((host, port), timeout=30) as client:
         assert_echo(client, b"hello")
     return True
 
 
-def refuses(port, host):
+def refuses(port: int, host: str) -> bool:
     try:
         socket.create_connection((host, port), timeout=30).close()
     except ConnectionRefusedError:
@@ -56,7 +65,7 @@ def refuses(port, host):
     return False
 
 
-def taken(port, host="127.0.0.1"):
+def taken(port: int, host: str = "127.0.0.1") -> socket.socket:
     """Another program that listens there, until it is closed."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,11 +74,11 @@ def taken(port, host="127.0.0.1"):
     return listener
 
 
-def last_error(cluster):
+def last_error(cluster: Cluster) -> str:
     return cluster.ctl_json("proxies")["proxies"][0].get("last_error", "")
 
 
-def test_changed_and_renamed_listeners_are_followed(cluster, start):
+def test_changed_and_renamed_listeners_are_followed(cluster: Cluster, start: Start) -> None:
     port = reserve_port()
     proxy = start({"db": f"0.0.0.0:{port}"})
     proxy.start()
@@ -90,7 +99,7 @@ def test_changed_and_renamed_listeners_are_followed(cluster, start):
     assert echoes(port)
 
 
-def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
+def test_taken_port_is_named_and_holds_up_nothing_else(cluster: Cluster, start: Start) -> None:
     old, new, other = reserve_port(), reserve_port(), reserve_port()
     proxy = start({"db": f"127.0.0.1:{old}"})
     proxy.start()
@@ -105,7 +114,9 @@ def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
         eventually("the controller knows", lambda: str(new) in last_error(cluster))
         assert proxy.metric("proxy_snapshots_rejected_total") == 0
         # A successor is in no better place, and serves the rest as well.
-        following = cluster.add_proxy("p2", **{key: value for key, value in proxy.config.items() if key != "controller"})
+        following = cluster.add_proxy(
+            "p2", **{key: value for key, value in proxy.config.items() if key != "controller"}
+        )
         following.start()
         assert proxy.wait(60) == 0
         assert echoes(old) and echoes(other)
@@ -115,7 +126,7 @@ def test_taken_port_is_named_and_holds_up_nothing_else(cluster, start):
     eventually("the controller knows", lambda: last_error(cluster) == "")
 
 
-def test_proxy_that_starts_while_its_port_is_taken_listens_once_it_is_free(cluster, start):
+def test_proxy_that_starts_while_its_port_is_taken_listens_once_it_is_free(cluster: Cluster, start: Start) -> None:
     port = reserve_port()
     proxy = start({"db": f"127.0.0.1:{port}"})
     with taken(port):

@@ -5,11 +5,12 @@ import pathlib
 import resource
 import socket
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from cluster import http_get, message_service
-from servers import Server
+from cluster import Cluster, Proxy, http_get, message_service
+from servers import Server, ServerStarter
 from traffic import read_exactly, read_line
 from waiting import SANITIZER, eventually
 
@@ -26,20 +27,20 @@ _ROOM_BYTES = 24 * _MIB
 _keeps_what_is_freed = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizer's allocator keeps what is freed")
 
 
-def serve(connection):
+def serve(connection: socket.socket) -> None:
     """To a line that says a number: a line of so many bytes."""
     while question := read_line(connection):
         connection.sendall(b"x" * (int(question) - 1) + b"\n")
 
 
-def assert_answer(client, size):
+def assert_answer(client: socket.socket, size: int) -> None:
     client.sendall(b"%d\n" % size)
     answer = read_exactly(client, size)
     assert len(answer) == size and answer.endswith(b"x\n"), f"{len(answer)} of {size} bytes"
 
 
 @pytest.fixture
-def descriptors():
+def descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -47,10 +48,10 @@ def descriptors():
 
 
 @pytest.fixture
-def make_proxy(cluster, servers, descriptors):
+def make_proxy(cluster: Cluster, servers: ServerStarter, descriptors: None) -> Callable[[str], Proxy]:
     """make_proxy(mode) -> a proxy that is not started yet, before one server."""
 
-    def make(mode):
+    def make(mode: str) -> Proxy:
         server = servers(Server, serve)
         service = message_service({"delimiter": {"delimiter": "\n"}}, server.address)
         if mode == "direct":
@@ -66,30 +67,30 @@ def make_proxy(cluster, servers, descriptors):
 class LiveClients:
     """Ask and read all the time, each on a connection of its own, until `stop`, which brings up what went wrong."""
 
-    def __init__(self, proxy):
+    def __init__(self, proxy: Proxy) -> None:
         self._stopping = threading.Event()
-        self._failures = []
+        self._failures: list[BaseException] = []
         self.answers = 0
         self._clients = [proxy.connect("bulk") for _ in range(_LIVE)]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _run(self):
+    def _run(self) -> None:
         try:
             while not self._stopping.wait(0.02):
                 for client in self._clients:
                     assert_answer(client, 20_000)
                     self.answers += 1
-        except BaseException as failure:  # pylint: disable=broad-except
+        except BaseException as failure:
             self._failures.append(failure)
 
-    def wait_for_answers(self, count):
+    def wait_for_answers(self, count: int) -> None:
         goal = self.answers + count
         eventually(f"live clients have {count} more answers", lambda: self._failures or self.answers >= goal)
         if self._failures:
             raise self._failures[0]
 
-    def stop(self):
+    def stop(self) -> None:
         self._stopping.set()
         self._thread.join(60)
         for client in self._clients:
@@ -98,7 +99,7 @@ class LiveClients:
             raise self._failures[0]
 
 
-def stall(port, mode):
+def stall(port: int, mode: str) -> socket.socket:
     """A client that asks for much and reads nothing."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
@@ -108,15 +109,15 @@ def stall(port, mode):
     return client
 
 
-def shed(proxy):
+def shed(proxy: Proxy) -> float:
     return proxy.metric("proxy_flow_errors_total", cause="memory")
 
 
-def stall_until_some_are_shed(proxy, mode):
-    stalled = []
+def stall_until_some_are_shed(proxy: Proxy, mode: str) -> list[socket.socket]:
+    stalled: list[socket.socket] = []
     port = proxy.port("bulk")
 
-    def some_are_shed():
+    def some_are_shed() -> bool:
         if len(stalled) < _MOST_STALLED:
             stalled.extend(stall(port, mode) for _ in range(10))
         return shed(proxy) > 0
@@ -124,14 +125,19 @@ def stall_until_some_are_shed(proxy, mode):
     try:
         eventually("some are shed", some_are_shed, seconds=60)
     except AssertionError:
-        print(f"{len(stalled)} stalled, {proxy.metric('proxy_to_client_buffered_bytes')} bytes kept, {proxy.resident_bytes()} resident")
+        print(
+            f"{len(stalled)} stalled, {proxy.metric('proxy_to_client_buffered_bytes')} bytes buffered, "
+            f"{proxy.resident_bytes()} resident"
+        )
         raise
     return stalled
 
 
 @_keeps_what_is_freed
 @pytest.mark.parametrize("mode", ["tunnel", "direct", "message"])
-def test_stalled_readers_pay_and_live_clients_do_not(cluster, make_proxy, mode):
+def test_stalled_readers_pay_and_live_clients_do_not(
+    cluster: Cluster, make_proxy: Callable[[str], Proxy], mode: str
+) -> None:
     proxy = make_proxy(mode)
     cluster.start()
     live = LiveClients(proxy)
@@ -150,8 +156,10 @@ def test_stalled_readers_pay_and_live_clients_do_not(cluster, make_proxy, mode):
     live.wait_for_answers(20 * _LIVE)
     eventually("it is below 95 % again", lambda: proxy.resident_bytes() < 0.95 * budget)
     gone = shed(proxy)
-    print(f"{mode}: {len(stalled)} stalled, {gone:.0f} of them reset; resident {proxy.resident_bytes() / _MIB:.1f} MiB, "
-          f"budget {budget / _MIB:.1f} MiB, before {steady / _MIB:.1f} MiB")
+    print(
+        f"{mode}: {len(stalled)} stalled, {gone:.0f} of them reset; resident {proxy.resident_bytes() / _MIB:.1f} MiB, "
+        f"budget {budget / _MIB:.1f} MiB, before {steady / _MIB:.1f} MiB"
+    )
     assert gone < 0.6 * len(stalled), "no more than it takes"
     assert proxy.metric("proxy_memory_used_bytes", scope="process") <= budget
     assert proxy.metric("proxy_memory_budget_bytes", scope="process") == budget
@@ -164,15 +172,14 @@ def test_stalled_readers_pay_and_live_clients_do_not(cluster, make_proxy, mode):
     assert "memory is short" in proxy.log()
 
 
-def test_full_proxy_lets_new_clients_wait_and_says_so(cluster, make_proxy):
+def test_full_proxy_lets_new_clients_wait_and_says_so(cluster: Cluster, make_proxy: Callable[[str], Proxy]) -> None:
     proxy = make_proxy("tunnel")
     # Less than it has before the first client.
     proxy.config["memory_budget_bytes"] = "8MiB"
     for program in [cluster.controller, *cluster.agents, proxy]:
         program.start()
     eventually("trunks are up", lambda: proxy.has_trunks_to(cluster.agents))
-    eventually("all workers are full",
-               lambda: proxy.metric("proxy_memory_paused_workers") == proxy.config["workers"])
+    eventually("all workers are full", lambda: proxy.metric("proxy_memory_paused_workers") == proxy.config["workers"])
     assert "there is room for few" in proxy.log()
     assert http_get(proxy.http_port, "/readyz") == (503, "memory is full: new clients wait\n")
 
@@ -196,7 +203,7 @@ def test_full_proxy_lets_new_clients_wait_and_says_so(cluster, make_proxy):
 class MemoryGroup:
     """A control group of version 1 or 2 with a memory limit, for one process."""
 
-    def __init__(self, name):
+    def __init__(self, name: str) -> None:
         v1 = pathlib.Path("/sys/fs/cgroup/memory")
         self._v1 = v1.is_dir()
         self._folder = (v1 if self._v1 else v1.parent) / name
@@ -208,41 +215,45 @@ class MemoryGroup:
             self._folder.rmdir()
             pytest.skip("control groups have no memory controller here")
 
-    def _file(self, what):
+    def _file(self, what: str) -> pathlib.Path:
         names = {"usage": ("memory.usage_in_bytes", "memory.current"), "limit": ("memory.limit_in_bytes", "memory.max")}
         return self._folder / names[what][0 if self._v1 else 1]
 
-    def command_inside(self, command):
-        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', self._folder, *command]
+    def command_inside(self, command: list[str]) -> list[str]:
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self._folder), *command]
 
-    def limit(self, size):
+    def limit(self, size: float) -> None:
         self._file("limit").write_text(str(int(size)))
 
-    def used(self):
+    def used(self) -> int:
         """As the proxy counts: without file pages that nobody used lately."""
         stat = dict(line.split() for line in (self._folder / "memory.stat").read_text().splitlines())
         return int(self._file("usage").read_text()) - int(stat["total_inactive_file" if self._v1 else "inactive_file"])
 
-    def kills(self):
+    def kills(self) -> int:
         file = self._folder / ("memory.oom_control" if self._v1 else "memory.events")
         counts = dict(line.split() for line in file.read_text().splitlines())
         return int(counts["oom_kill"])
 
-    def remove(self):
+    def removed(self) -> bool:
+        """Removes the group; raises OSError while a process is in it."""
         self._folder.rmdir()
+        return True
 
 
 @pytest.fixture
-def group(request):
+def group(request: pytest.FixtureRequest) -> Iterator[MemoryGroup]:
     made = MemoryGroup(f"trunkline-test-{os.getpid()}")
     yield made
     # The proxy ends with the cluster, before.
-    eventually("the group is empty", lambda: made.remove() is None)
+    eventually("the group is empty", made.removed)
 
 
 @_keeps_what_is_freed
 @pytest.mark.parametrize("mode", ["tunnel", "direct", "message"])
-def test_proxy_in_a_control_group_is_never_killed(group, cluster, make_proxy, mode):
+def test_proxy_in_a_control_group_is_never_killed(
+    group: MemoryGroup, cluster: Cluster, make_proxy: Callable[[str], Proxy], mode: str
+) -> None:
     group.limit(1024 * _MIB)
     proxy = make_proxy(mode)
     proxy.command = [str(part) for part in group.command_inside(proxy.command)]
@@ -261,8 +272,10 @@ def test_proxy_in_a_control_group_is_never_killed(group, cluster, make_proxy, mo
     stalled = [] if mode == "direct" else stall_until_some_are_shed(proxy, mode)
     stalled += [stall(port, mode) for _ in range(300)]
     live.wait_for_answers(20 * _LIVE)
-    print(f"{mode}: steady {steady / _MIB:.1f} MiB, limit {limit / _MIB:.1f} MiB, used {group.used() / _MIB:.1f} MiB; "
-          f"{len(stalled)} stalled, {shed(proxy):.0f} of them reset")
+    print(
+        f"{mode}: steady {steady / _MIB:.1f} MiB, limit {limit / _MIB:.1f} MiB, used {group.used() / _MIB:.1f} MiB; "
+        f"{len(stalled)} stalled, {shed(proxy):.0f} of them reset"
+    )
     for client in stalled + silent:
         client.close()
     eventually("only live clients are left", lambda: proxy.metric("proxy_clients") == _LIVE, seconds=60)

@@ -5,11 +5,12 @@ import random
 import socket
 import struct
 import threading
+from typing import Any
 
 import pylibmc
 import pytest
 
-from cluster import message_service
+from cluster import Cluster, message_service
 from crowd import Crowd
 from ports import reserve_port
 from processes import tool
@@ -31,70 +32,91 @@ _NOT_FOUND = 1
 class Memcached:
     """One server, reached directly and through a proxy: its services `lines` (text) and `frames` (binary)."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster: Cluster) -> None:
         self.port = reserve_port()
-        cluster.add_process("memcached", [
-            tool("memcached"), "-l", "127.0.0.1", "-p", self.port, "-U", 0, "-u", "root"]).start()
+        cluster.add_process(
+            "memcached", [tool("memcached"), "-l", "127.0.0.1", "-p", self.port, "-U", 0, "-u", "root"]
+        ).start()
         # Not its own client, which leaves a server alone for seconds that has refused it.
-        eventually("memcached listens", lambda: socket.create_connection(("127.0.0.1", self.port)).close() or True)
+        eventually("memcached listens", self._listens)
         self.direct = client_of(self.port)
         address = f"127.0.0.1:{self.port}"
-        cluster.add_controller({
-            "lines": message_service({"delimiter": {
-                "delimiter": "\r\n", "shared_prefixes": ["incr ", "decr ", "touch ", "delete ", "version\r\n"]}}, address),
-            "frames": message_service(_BINARY, address, max_message_bytes=1024 * 1024,
-                                      reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s")})
+        cluster.add_controller(
+            {
+                "lines": message_service(
+                    {
+                        "delimiter": {
+                            "delimiter": "\r\n",
+                            "shared_prefixes": ["incr ", "decr ", "touch ", "delete ", "version\r\n"],
+                        }
+                    },
+                    address,
+                ),
+                "frames": message_service(
+                    _BINARY, address, max_message_bytes=1024 * 1024, reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s"
+                ),
+            }
+        )
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
         # They say "quit" when they go, which ends the connection that it comes on; of the binary protocol, that is one that
         # others use. So they stay to the end of the test.
-        self._staying = []
+        self._staying: list[Any] = []
 
-    def text_client(self):
+    def _listens(self) -> bool:
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        return True
+
+    def text_client(self) -> Any:
         return client_of(self.proxy.port("lines"))
 
-    def binary_client(self):
+    def binary_client(self) -> Any:
         self._staying.append(client_of(self.proxy.port("frames"), binary=True))
         return self._staying[-1]
 
-    def connections(self):
+    def connections(self) -> int:
         """All that it has but the one that asks."""
-        (_, stats), = self.direct.get_stats()
+        ((_, stats),) = self.direct.get_stats()
         return int({str(key): value for key, value in stats.items()}["curr_connections"]) - 1
 
 
-def client_of(port, binary=False):
+def client_of(port: int, binary: bool = False) -> Any:
     milliseconds = 30_000 * SLOWNESS
-    return pylibmc.Client([f"127.0.0.1:{port}"], binary=binary, behaviors={
-        "connect_timeout": milliseconds,
-        "send_timeout": milliseconds * 1000,
-        "receive_timeout": milliseconds * 1000})
+    return pylibmc.Client(
+        [f"127.0.0.1:{port}"],
+        binary=binary,
+        behaviors={
+            "connect_timeout": milliseconds,
+            "send_timeout": milliseconds * 1000,
+            "receive_timeout": milliseconds * 1000,
+        },
+    )
 
 
-def binary_get(opcode, key, opaque):
+def binary_get(opcode: int, key: bytes, opaque: int) -> bytes:
     return struct.pack("!BBHBBHIIQ", 0x80, opcode, len(key), 0, 0, 0, len(key), opaque, 0) + key
 
 
-def read_binary_reply(client):
+def read_binary_reply(client: socket.socket) -> tuple[int, int, bytes]:
     """(status, opaque, the value)"""
     header = read_exactly(client, 24)
     assert len(header) == 24, "closed"
     _, _, key_size, extras_size, _, status, size, opaque, _ = struct.unpack("!BBHBBHIIQ", header)
-    return status, opaque, read_exactly(client, size)[extras_size + key_size:]
+    return status, opaque, read_exactly(client, size)[extras_size + key_size :]
 
 
 @pytest.fixture
-def memcached(cluster):
+def memcached(cluster: Cluster) -> Memcached:
     return Memcached(cluster)
 
 
-def test_one_line_commands_share_connections_by_delimiter(memcached):
+def test_one_line_commands_share_connections_by_delimiter(memcached: Memcached) -> None:
     before = memcached.connections()
     for number in range(_CLIENTS):
         memcached.direct.set(f"counter{number}", "0")
         memcached.direct.set(f"gone{number}", "x")
 
-    def work(number):
+    def work(number: int) -> None:
         client = memcached.text_client()
         for i in range(_ROUNDS):
             assert client.incr(f"counter{number}", 1000 + number) == (i + 1) * (1000 + number)
@@ -107,24 +129,23 @@ def test_one_line_commands_share_connections_by_delimiter(memcached):
     memcached.direct.set("all", "0")
     Crowd(_CLIENTS, work).join()
     assert memcached.direct.get("all") == str(_CLIENTS * _ROUNDS)
-    eventually("who said quit is gone",
-               lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS)
+    eventually("who said quit is gone", lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS)
     assert memcached.proxy.metric("proxy_shared_requests_total") == _CLIENTS * _ROUNDS * 5
     assert memcached.proxy.metric("proxy_shared_replies_total") == _CLIENTS * _ROUNDS * 5
 
 
-def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcached):
+def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcached: Memcached) -> None:
     memcached.direct.set("counter", "0")
     asking = threading.Event()
 
-    def count(_):
+    def count(_: object) -> None:
         client = memcached.text_client()
         seen = 0
         while not asking.is_set():
             seen, before = client.incr("counter"), seen
             assert seen > before
 
-    def store(number):
+    def store(number: int) -> None:
         # Comes, does what shares nothing, and goes with a "quit".
         for i in range(_ROUNDS):
             client = memcached.text_client()
@@ -144,13 +165,13 @@ def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcache
     assert memcached.proxy.metric("proxy_shared_protocol_errors_total") == 0
 
 
-def test_binary_protocol_shares_connections_by_its_ids(memcached):
+def test_binary_protocol_shares_connections_by_its_ids(memcached: Memcached) -> None:
     before = memcached.connections()
     seed = random.randrange(2**32)
     print(f"seed {seed}")
 
     # Every client counts `opaque` from 1.
-    def work(number):
+    def work(number: int) -> None:
         client = memcached.binary_client()
         numbers = random.Random(seed + number)
         for i in range(_ROUNDS):
@@ -169,7 +190,7 @@ def test_binary_protocol_shares_connections_by_its_ids(memcached):
     assert memcached.proxy.metric("proxy_shared_replies_unmatched_total") == 0
 
 
-def test_request_that_is_left_unanswered_on_purpose_ends_its_client_only(memcached):
+def test_request_that_is_left_unanswered_on_purpose_ends_its_client_only(memcached: Memcached) -> None:
     memcached.direct.set("here", "value")
     with memcached.proxy.connect("frames") as quiet, memcached.proxy.connect("frames") as other:
         # Without a word if it is not there: no protocol of one reply for one request.

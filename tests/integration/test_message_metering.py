@@ -1,12 +1,14 @@
 """The metering example in `message` mode: what a collector heard to be stored is stored, once, whoever dies meanwhile."""
 
 import json
+import pathlib
+from typing import Any
 
 import pytest
 
-from cluster import BIN_DIR, message_service
+from cluster import BIN_DIR, Cluster, message_service
 from ports import reserve_port
-from processes import run
+from processes import Process, run
 from waiting import SANITIZER, eventually
 
 _WORKERS = 2
@@ -18,40 +20,74 @@ _MAX_FRAME_BYTES = 64 * 1024 + 4
 _SHARED_CONNECTIONS = 24
 
 
+class Store(Process):
+    """A meterstore that listens on `address`."""
+
+    def __init__(self, folder: pathlib.Path, name: str, database: pathlib.Path, address: str) -> None:
+        super().__init__(
+            folder, name, [BIN_DIR / "meterstore", "--database", database, "--listen", address, "--cost", "0.2ms-1ms"]
+        )
+        self.address = address
+
+
 class Tier:
     """Two servers with one database, and a proxy before them."""
 
-    def __init__(self, cluster, **options):
+    def __init__(self, cluster: Cluster, **options: Any) -> None:
         self._cluster = cluster
         self._database = cluster.path("readings.db")
         self._acked = cluster.path("acked")
         self._result = cluster.path("result.json")
         self.stores = [self._start_store(cluster, f"store{i}") for i in range(2)]
-        cluster.add_controller({"metering": message_service(
-            {"length_field": {"length": 4}}, *[store.address for store in self.stores],
-            max_message_bytes=_MAX_FRAME_BYTES, max_in_flight=1, shared_connections=_SHARED_CONNECTIONS, **options)})
+        cluster.add_controller(
+            {
+                "metering": message_service(
+                    {"length_field": {"length": 4}},
+                    *[store.address for store in self.stores],
+                    max_message_bytes=_MAX_FRAME_BYTES,
+                    max_in_flight=1,
+                    shared_connections=_SHARED_CONNECTIONS,
+                    **options,
+                )
+            }
+        )
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
 
-    def _start_store(self, cluster, name):
+    def _start_store(self, cluster: Cluster, name: str) -> Store:
         address = f"127.0.0.1:{reserve_port()}"
-        store = cluster.add_process(name, [
-            BIN_DIR / "meterstore", "--database", self._database, "--listen", address, "--cost", "0.2ms-1ms"])
-        store.address = address
+        store = cluster.add(Store(cluster.folder, name, self._database, address))
         store.start()
         store.wait_for_line("listening")
         return store
 
-    def start_collectors(self):
-        return self._cluster.add_process("collectors", [
-            BIN_DIR / "collectors", "--target", f"127.0.0.1:{self.proxy.port('metering')}", "--collectors", 2000,
-            "--seconds", _SECONDS, "--rate", _READINGS_PER_SECOND, "--no-burst", "--seed", 7,
-            "--acked", self._acked, "--json", self._result]).start()
+    def start_collectors(self) -> Process:
+        return self._cluster.add_process(
+            "collectors",
+            [
+                BIN_DIR / "collectors",
+                "--target",
+                f"127.0.0.1:{self.proxy.port('metering')}",
+                "--collectors",
+                2000,
+                "--seconds",
+                _SECONDS,
+                "--rate",
+                _READINGS_PER_SECOND,
+                "--no-burst",
+                "--seed",
+                7,
+                "--acked",
+                self._acked,
+                "--json",
+                self._result,
+            ],
+        ).start()
 
-    def readings_sent(self):
+    def readings_sent(self) -> float:
         return self.proxy.metric("proxy_shared_requests_total")
 
-    def assert_acknowledged_is_stored(self):
+    def assert_acknowledged_is_stored(self) -> Any:
         """Of what was to be sent, all is acknowledged; of what was acknowledged, all is stored, once."""
         heard = json.loads(self._result.read_text())
         print(heard)
@@ -66,7 +102,7 @@ class Tier:
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_acknowledged_is_stored_when_a_server_is_killed(cluster, idempotent):
+def test_acknowledged_is_stored_when_a_server_is_killed(cluster: Cluster, idempotent: bool) -> None:
     tier = Tier(cluster, idempotent=idempotent)
     collectors = tier.start_collectors()
     eventually("readings travel", lambda: tier.readings_sent() > _READINGS_PER_SECOND)

@@ -1,9 +1,11 @@
 """Modbus in `message` mode: masters and devices on libmodbus, which we did not write."""
 
+from typing import Any
+
 import pytest
 
-from cluster import TESTS_DIR, message_service
-from processes import run
+from cluster import TESTS_DIR, Cluster, message_service
+from processes import Process, run
 from traffic import read_exactly
 from waiting import SANITIZER
 
@@ -18,41 +20,49 @@ _LATE_REGISTER = 9001
 class Device:
     """A device behind a proxy with two workers, and the masters that ask it."""
 
-    def __init__(self, cluster, connections, **options):
+    def __init__(self, cluster: Cluster, connections: int, **options: Any) -> None:
         self._cluster = cluster
         self._process = cluster.add_process("device", [TESTS_DIR / "modbus_device", connections]).start()
         address = self._process.wait_for_line(r"listening on (\S+)").group(1)
-        cluster.add_controller({"plc": message_service(
-            {"modbus_tcp": {}}, address, max_connections=connections,
-            reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s", **options)})
+        cluster.add_controller(
+            {
+                "plc": message_service(
+                    {"modbus_tcp": {}},
+                    address,
+                    max_connections=connections,
+                    reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s",
+                    **options,
+                )
+            }
+        )
         self.proxy = cluster.add_proxy()
         cluster.start()
 
-    def masters(self, *arguments):
+    def masters(self, *arguments: object) -> list[object]:
         return [TESTS_DIR / "modbus_masters", self.proxy.port("plc"), *arguments]
 
-    def run_masters(self, rounds=_ROUNDS):
+    def run_masters(self, rounds: int = _ROUNDS) -> None:
         """All get what is theirs."""
         said = run(self.masters(_MASTERS, rounds)).stdout
         assert f"{_MASTERS * rounds} good, 0 wrong, 0 failed" in said, said
 
-    def start_reader(self, register, until):
+    def start_reader(self, register: int, until: str) -> Process:
         """One more master that asks for this register, once the device says so."""
         reader = self._cluster.add_process("reader", self.masters("read", register)).start()
         self._process.wait_for_line(until)
         return reader
 
-    def count(self, line):
+    def count(self, line: str) -> int:
         return self._process.log().count(line)
 
-    def assert_bore(self, connections):
+    def assert_bore(self, connections: int) -> None:
         """It had all of its connections, and nobody asked for more."""
         assert self.count("connection taken") == connections
         assert self.count("connection refused") == 0
         assert self.count("connection ended") == 0
 
 
-def heard(reader):
+def heard(reader: Process) -> tuple[str, float]:
     """What it heard, and after how many seconds."""
     said, seconds = reader.wait_for_line(r"(.*) after (\S+) s\n").groups()
     reader.wait()
@@ -60,7 +70,7 @@ def heard(reader):
 
 
 @pytest.mark.parametrize("connections", [1, 2])
-def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster, connections):
+def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster: Cluster, connections: int) -> None:
     device = Device(cluster, connections)
     device.run_masters()
     device.assert_bore(connections)
@@ -71,7 +81,7 @@ def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster, c
     assert device.proxy.metric("proxy_shared_replies_total") == requests
 
 
-def test_device_that_drops_what_waits_gets_one_at_a_time(cluster):
+def test_device_that_drops_what_waits_gets_one_at_a_time(cluster: Cluster) -> None:
     device = Device(cluster, 1, max_in_flight=1)
     with device.proxy.connect("plc") as client:
         # A function that it does not know: libmodbus takes half a second, and throws away what came meanwhile.
@@ -81,7 +91,7 @@ def test_device_that_drops_what_waits_gets_one_at_a_time(cluster):
     device.assert_bore(1)
 
 
-def test_unanswered_request_ends_its_client_only(cluster):
+def test_unanswered_request_ends_its_client_only(cluster: Cluster) -> None:
     device = Device(cluster, 1)
     reader = device.start_reader(_MUTE_REGISTER, "left unanswered")
     device.run_masters()
@@ -93,7 +103,7 @@ def test_unanswered_request_ends_its_client_only(cluster):
     device.assert_bore(1)
 
 
-def test_late_answer_is_passed_by_others_and_finds_its_client(cluster):
+def test_late_answer_is_passed_by_others_and_finds_its_client(cluster: Cluster) -> None:
     device = Device(cluster, 1)
     reader = device.start_reader(_LATE_REGISTER, "will answer late")
     device.run_masters()

@@ -6,20 +6,23 @@ import hashlib
 import http
 import http.client
 import os
+import pathlib
 import random
 import re
 import signal
 import socket
+import subprocess
+from typing import Any
 
 import pytest
 import websockets
 
-from cluster import http_get, message_service
+from cluster import Cluster, http_get, message_service
 from crowd import Crowd
 from ports import reserve_port
 from processes import run, tool
 from traffic import read_exactly
-from waiting import SANITIZER, SLOWNESS, eventually
+from waiting import SANITIZER, SLOWNESS, eventually, found
 
 _WORKERS = 2
 # Of each worker to each server; far fewer than clients.
@@ -67,7 +70,7 @@ http {{
 
 
 class Nginx:
-    def __init__(self, cluster, name, **limits):
+    def __init__(self, cluster: Cluster, name: str, **limits: Any) -> None:
         self.port = reserve_port()
         self.folder = cluster.path(name)
         self.www = self.folder / "www"
@@ -75,25 +78,31 @@ class Nginx:
         (self.www / "page").write_text("a page\n")
         (self.www / "empty").write_text("")
         config = self.folder / "nginx.conf"
-        config.write_text(_CONFIG.format(
-            folder=self.folder, name=name, port=self.port, user="user root;" if os.geteuid() == 0 else "",
-            **{"keepalive_requests": 1_000_000, "keepalive_timeout": "75s", "more": "", **limits}))
+        config.write_text(
+            _CONFIG.format(
+                folder=self.folder,
+                name=name,
+                port=self.port,
+                user="user root;" if os.geteuid() == 0 else "",
+                **{"keepalive_requests": 1_000_000, "keepalive_timeout": "75s", "more": "", **limits},
+            )
+        )
         self.process = cluster.add_process(name, [tool("nginx"), "-c", config, "-e", "stderr"])
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         self.process.start()
         eventually("nginx answers", lambda: http_get(self.port, "/name")[0] == 200)
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def connections_so_far(self):
+    def connections_so_far(self) -> int:
         """All that it has ever taken, the one that asks among them."""
         return int(http_get(self.port, "/status")[1].splitlines()[2].split()[0])
 
-    def requests(self):
+    def requests(self) -> list[tuple[str, ...]]:
         """(connection, its how manieth request, method, path, status) of each, in the order of their ends."""
         return [tuple(line.split()) for line in (self.folder / "access.log").read_text().splitlines()]
 
@@ -101,64 +110,70 @@ class Nginx:
 class Site:
     """A proxy before some nginx servers."""
 
-    def __init__(self, cluster, servers=1, idempotent=False, **limits):
+    def __init__(self, cluster: Cluster, servers: int = 1, idempotent: bool = False, **limits: Any) -> None:
         self.servers = [Nginx(cluster, f"nginx{i}", **limits) for i in range(servers)]
         self.server = self.servers[0]
-        service = message_service({"http1": {}}, *[server.address for server in self.servers],
-                                  shared_connections=_SHARED_CONNECTIONS, idempotent=idempotent)
+        service = message_service(
+            {"http1": {}},
+            *[server.address for server in self.servers],
+            shared_connections=_SHARED_CONNECTIONS,
+            idempotent=idempotent,
+        )
         # For a server that is started again while a request waits for it.
         cluster.add_controller({"web": {**service, "limits": {"connect_timeout": "20s"}}})
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
         self._counted = self.server.connections_so_far()
 
-    def url(self, path):
+    def url(self, path: str) -> str:
         return f"http://127.0.0.1:{self.proxy.port('web')}/{path}"
 
-    def curl(self, *arguments, **options):
+    def curl(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return run([tool("curl"), "-sS", "--max-time", 60 * SLOWNESS, *arguments], **options)
 
-    def client(self):
+    def client(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.proxy.port("web"), timeout=30 * SLOWNESS)
 
-    def new_connections(self):
+    def new_connections(self) -> int:
         """Those of the proxy that the first server took since it was asked last."""
         counted, self._counted = self._counted, self.server.connections_so_far()
         return self._counted - counted - 1
 
-    def ask(self, client, path="name"):
+    def ask(self, client: http.client.HTTPConnection, path: str = "name") -> tuple[int, str]:
         client.request("GET", f"/{path}")
         reply = client.getresponse()
         return reply.status, reply.read().decode()
 
 
 @pytest.fixture
-def site(cluster):
+def site(cluster: Cluster) -> Site:
     return Site(cluster)
 
 
-def digest(path):
+def digest(path: pathlib.Path) -> str:
     return hashlib.blake2b(path.read_bytes()).hexdigest()
 
 
-def test_clients_of_wrk_share_kept_connections(site):
+def test_clients_of_wrk_share_kept_connections(site: Site) -> None:
     report = run([tool("wrk"), "-t1", "-c64", "-d2s", "--timeout", "20s", site.url("page")]).stdout
     print(report)
     assert "Socket errors" not in report and "Non-2xx" not in report, report
-    kept = int(re.search(r"(\d+) requests in", report).group(1))
+    kept = int(found(r"(\d+) requests in", report))
     assert kept > (100 if SANITIZER else 2000)
     # A client connection for each request: the server does not notice. wrk does not remember what it has asked for, and
     # takes an end of which the reply does not speak for an error.
-    report = run([tool("wrk"), "-t1", "-c32", "-d1s", "--timeout", "20s", "-H", "Connection: close",
-                  site.url("page")]).stdout
+    report = run(
+        [tool("wrk"), "-t1", "-c32", "-d1s", "--timeout", "20s", "-H", "Connection: close", site.url("page")]
+    ).stdout
     print(report)
     assert "Socket errors" not in report and "Non-2xx" not in report, report
     assert site.new_connections() <= _WORKERS * _SHARED_CONNECTIONS
     assert len({request[0] for request in site.server.requests() if request[3] == "/page"}) <= (
-        _WORKERS * _SHARED_CONNECTIONS)
+        _WORKERS * _SHARED_CONNECTIONS
+    )
 
 
-def test_server_that_ends_its_connections_after_some_requests_costs_no_request(cluster):
+def test_server_that_ends_its_connections_after_some_requests_costs_no_request(cluster: Cluster) -> None:
     site = Site(cluster, keepalive_requests=10)
     report = run([tool("wrk"), "-t1", "-c16", "-d1s", "--timeout", "20s", site.url("page")]).stdout
     print(report)
@@ -166,15 +181,20 @@ def test_server_that_ends_its_connections_after_some_requests_costs_no_request(c
     assert max(int(request[1]) for request in site.server.requests()) == 10
 
 
-def test_replies_without_a_body_do_not_shift_the_next(site):
-    etag = re.search(r"ETag: (\S+)", site.curl("-i", site.url("page")).stdout).group(1)
+def test_replies_without_a_body_do_not_shift_the_next(site: Site) -> None:
+    etag = found(r"ETag: (\S+)", site.curl("-i", site.url("page")).stdout)
     client = site.client()
     for _ in range(3):
         for method, path, fields, status, body in [
-                ("HEAD", "/page", {}, 200, ""), ("GET", "/page", {}, 200, "a page\n"),
-                ("GET", "/nothing", {}, 204, ""), ("GET", "/name", {}, 200, "nginx0"),
-                ("GET", "/page", {"If-None-Match": etag}, 304, ""), ("GET", "/empty", {}, 200, ""),
-                ("HEAD", "/none", {}, 404, ""), ("GET", "/page", {"Range": "bytes=2-5"}, 206, "page")]:
+            ("HEAD", "/page", {}, 200, ""),
+            ("GET", "/page", {}, 200, "a page\n"),
+            ("GET", "/nothing", {}, 204, ""),
+            ("GET", "/name", {}, 200, "nginx0"),
+            ("GET", "/page", {"If-None-Match": etag}, 304, ""),
+            ("GET", "/empty", {}, 200, ""),
+            ("HEAD", "/none", {}, 404, ""),
+            ("GET", "/page", {"Range": "bytes=2-5"}, 206, "page"),
+        ]:
             client.request(method, path, headers=fields)
             reply = client.getresponse()
             assert (reply.status, reply.read().decode()) == (status, body), (method, path)
@@ -184,12 +204,14 @@ def test_replies_without_a_body_do_not_shift_the_next(site):
     assert site.new_connections() <= 2
 
 
-def test_pipelined_requests_are_answered_in_their_order(site):
+def test_pipelined_requests_are_answered_in_their_order(site: Site) -> None:
     for i in range(20):
         (site.server.www / f"{i}").write_text(f"file {i} " + "x" * (i * 1000))
     with site.proxy.connect("web") as client:
-        client.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i for i in range(19)) +
-                       b"GET /19 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        client.sendall(
+            b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i for i in range(19))
+            + b"GET /19 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
         answers = read_exactly(client, 10_000_000).decode()
     bodies = re.findall(r"file (\d+) (x*)", answers)
     assert [(int(number), len(rest)) for number, rest in bodies] == [(i, i * 1000) for i in range(20)]
@@ -198,7 +220,7 @@ def test_pipelined_requests_are_answered_in_their_order(site):
     assert site.new_connections() <= _WORKERS
 
 
-def test_close_and_old_clients_end_as_they_asked(site):
+def test_close_and_old_clients_end_as_they_asked(site: Site) -> None:
     with site.proxy.connect("web") as client:
         client.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         # All there is, up to a FIN.
@@ -206,7 +228,7 @@ def test_close_and_old_clients_end_as_they_asked(site):
     assert site.curl("--http1.0", site.url("page"), site.url("page")).stdout == "a page\n" * 2
 
 
-def test_clients_are_told_of_the_close_that_they_asked_for(site):
+def test_clients_are_told_of_the_close_that_they_asked_for(site: Site) -> None:
     for path in ["page", "name", "nothing", "none"]:
         client = site.client()
         client.request("GET", f"/{path}", headers={"Connection": "close"})
@@ -223,7 +245,7 @@ def test_clients_are_told_of_the_close_that_they_asked_for(site):
     assert site.new_connections() <= _WORKERS
 
 
-def test_close_of_the_server_is_the_clients(cluster):
+def test_close_of_the_server_is_the_clients(cluster: Cluster) -> None:
     site = Site(cluster, keepalive_requests=1)
     client = site.client()
     for _ in range(3):
@@ -235,19 +257,35 @@ def test_close_of_the_server_is_the_clients(cluster):
     assert site.new_connections() == 3
 
 
-@pytest.mark.parametrize("how", [
-    pytest.param([], id="length"),
-    pytest.param(["-H", "Transfer-Encoding: chunked"], id="chunked"),
-    pytest.param(["-H", "Expect: 100-continue"], id="expect"),
-    pytest.param(["-H", "Expect:"], id="at_once"),
-    pytest.param(["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"], id="chunked_expect"),
-])
-def test_large_bodies_arrive_whole(site, cluster, how):
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param([], id="length"),
+        pytest.param(["-H", "Transfer-Encoding: chunked"], id="chunked"),
+        pytest.param(["-H", "Expect: 100-continue"], id="expect"),
+        pytest.param(["-H", "Expect:"], id="at_once"),
+        pytest.param(["-H", "Transfer-Encoding: chunked", "-H", "Expect: 100-continue"], id="chunked_expect"),
+    ],
+)
+def test_large_bodies_arrive_whole(site: Site, cluster: Cluster, how: list[str]) -> None:
     source, target = cluster.path("source"), cluster.path("target")
     source.write_bytes(os.urandom(_LARGE_BYTES))
     # On one connection, and a small one behind it.
-    said = site.curl("-v", *how, "-T", source, site.url("put/large"), "--next", "-sS", "-o", target, site.url("put/large"),
-                     "--next", "-sS", site.url("name"))
+    said = site.curl(
+        "-v",
+        *how,
+        "-T",
+        source,
+        site.url("put/large"),
+        "--next",
+        "-sS",
+        "-o",
+        target,
+        site.url("put/large"),
+        "--next",
+        "-sS",
+        site.url("name"),
+    )
     assert said.stdout == "nginx0"
     assert digest(site.server.www / "put" / "large") == digest(source) == digest(target)
     assert "201 Created" in said.stderr
@@ -256,21 +294,22 @@ def test_large_bodies_arrive_whole(site, cluster, how):
     assert site.proxy.metric("proxy_clients_accepted_total") == 1
 
 
-def test_chunked_replies_arrive_whole(site, cluster):
+def test_chunked_replies_arrive_whole(site: Site, cluster: Cluster) -> None:
     words = random.Random(1).choices([f"word{i} " for i in range(1000)], k=500_000)
     (site.server.www / "words").write_text("".join(words))
-    said = site.curl("-v", "--compressed", "-o", cluster.path("target"), site.url("zipped/words"), "--next", "-sS",
-                     site.url("name"))
+    said = site.curl(
+        "-v", "--compressed", "-o", cluster.path("target"), site.url("zipped/words"), "--next", "-sS", site.url("name")
+    )
     assert "Transfer-Encoding: chunked" in said.stderr
     assert cluster.path("target").read_text() == "".join(words)
     assert said.stdout == "nginx0"
 
 
-def test_bodies_of_many_clients_do_not_mix(site):
+def test_bodies_of_many_clients_do_not_mix(site: Site) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
 
-    def work(number):
+    def work(number: int) -> None:
         numbers = random.Random(seed + number)
         client = site.client()
         for i in range(5 if SANITIZER else 15):
@@ -288,26 +327,42 @@ def test_bodies_of_many_clients_do_not_mix(site):
     assert site.new_connections() <= _WORKERS * _SHARED_CONNECTIONS
 
 
-def test_body_that_the_server_refuses_in_the_middle_is_answered(site, cluster):
+def test_body_that_the_server_refuses_in_the_middle_is_answered(site: Site, cluster: Cluster) -> None:
     source = cluster.path("source")
     source.write_bytes(os.urandom(_LARGE_BYTES))
     # The server says 413 as soon as it has seen the head, and ends the connection; the client is still sending.
     for _ in range(10):
-        said = site.curl("-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "-T", source, site.url("small/x"),
-                         check=False)
+        said = site.curl(
+            "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "-T", source, site.url("small/x"), check=False
+        )
         assert said.stdout == "413", said.stderr
     # With a client that asks first, not a byte of it travels.
-    said = site.curl("-o", "/dev/null", "-w", "%{http_code} %{size_upload}", "-H", "Expect: 100-continue", "-T", source,
-                     site.url("small/x"), check=False)
+    said = site.curl(
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{size_upload}",
+        "-H",
+        "Expect: 100-continue",
+        "-T",
+        source,
+        site.url("small/x"),
+        check=False,
+    )
     assert said.stdout == "413 0", said.stderr
     assert site.ask(site.client()) == (200, "nginx0")
 
 
-def test_server_that_dies_between_requests_costs_none(cluster):
+def test_server_that_dies_between_requests_costs_none(cluster: Cluster) -> None:
     site = Site(cluster, servers=2)
     client = site.client()
     names = set()
-    eventually("both have answered", lambda: names.add(site.ask(client)[1]) or len(names) == 2)
+
+    def both_have_answered() -> bool:
+        names.add(site.ask(client)[1])
+        return len(names) == 2
+
+    eventually("both have answered", both_have_answered)
     site.server.process.kill()
     for _ in range(50):
         assert site.ask(client) == (200, "nginx1")
@@ -318,7 +373,7 @@ def test_server_that_dies_between_requests_costs_none(cluster):
     client.close()
 
 
-def test_server_that_closes_idle_connections_is_asked_on_new_ones(cluster):
+def test_server_that_closes_idle_connections_is_asked_on_new_ones(cluster: Cluster) -> None:
     site = Site(cluster, keepalive_timeout="100ms")
     client = site.client()
     for _ in range(3):
@@ -330,7 +385,7 @@ def test_server_that_closes_idle_connections_is_asked_on_new_ones(cluster):
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_server_that_dies_with_a_request_that_it_has_seen(cluster, idempotent):
+def test_server_that_dies_with_a_request_that_it_has_seen(cluster: Cluster, idempotent: bool) -> None:
     site = Site(cluster, idempotent=idempotent)
     client = site.client()
     assert site.ask(client) == (200, "nginx0")
@@ -349,15 +404,15 @@ def test_server_that_dies_with_a_request_that_it_has_seen(cluster, idempotent):
 
 
 @pytest.mark.parametrize("behind_nginx", [False, True], ids=["alone", "behind_nginx"])
-def test_websocket_has_a_connection_of_its_own(cluster, behind_nginx):
-    async def echo(peer):
+def test_websocket_has_a_connection_of_its_own(cluster: Cluster, behind_nginx: bool) -> None:
+    async def echo(peer: Any) -> None:
         async for message in peer:
             await peer.send(message)
 
-    async def plain(path, _):
+    async def plain(path: str, _: object) -> Any:
         return (http.HTTPStatus.OK, [], b"no socket\n") if path == "/socket/plain" else None
 
-    async def talk(url, number):
+    async def talk(url: str, number: int) -> None:
         async with websockets.connect(url, max_size=None) as client:
             for i in range(20):
                 message = os.urandom(i * 5000) if i % 2 else f"{number}: {i}"
@@ -366,7 +421,7 @@ def test_websocket_has_a_connection_of_its_own(cluster, behind_nginx):
             # Nothing of it is a request to the proxy: it lasts as long as the two want.
             await (await client.ping())
 
-    async def all_of_it():
+    async def all_of_it() -> None:
         async with websockets.serve(echo, sock=listener, process_request=plain, max_size=None):
             await asyncio.gather(*[talk(url, number) for number in range(10)])
             # What asks for no upgrade is shared.
@@ -384,14 +439,15 @@ def test_websocket_has_a_connection_of_its_own(cluster, behind_nginx):
     url = f"ws://127.0.0.1:{proxy.port('web')}/socket/"
     asyncio.run(asyncio.wait_for(all_of_it(), 60 * SLOWNESS))
     if nginx:
-        def upgraded():
+
+        def upgraded() -> set[str]:
             return {connection for connection, _, *what in nginx.requests() if what == ["GET", "/socket/", "101"]}
 
         # nginx logs a request once its connection has ended.
         eventually("nginx has logged all ten WebSockets", lambda: len(upgraded()) == 10)
 
 
-def test_upgrade_that_the_server_does_not_know_is_answered_and_its_client_goes_on(site):
+def test_upgrade_that_the_server_does_not_know_is_answered_and_its_client_goes_on(site: Site) -> None:
     client = site.client()
     for _ in range(3):
         client.request("GET", "/name", headers={"Connection": "Upgrade", "Upgrade": "websocket"})

@@ -2,12 +2,15 @@
 
 import re
 import signal
+import subprocess
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import redis
 
-from cluster import message_service
+from cluster import Cluster, message_service
 from crowd import Crowd
 from ports import reserve_port
 from processes import run, tool
@@ -19,30 +22,45 @@ _PATIENCE_SECONDS = 30 * SLOWNESS
 
 
 class RedisServer:
-    def __init__(self, cluster, name):
+    def __init__(self, cluster: Cluster, name: str) -> None:
         self.port = reserve_port()
-        self.process = cluster.add_process(name, [
-            tool("redis-server"), "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-            "--daemonize", "no", "--dir", cluster.folder])
+        self.process = cluster.add_process(
+            name,
+            [
+                tool("redis-server"),
+                "--port",
+                self.port,
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--daemonize",
+                "no",
+                "--dir",
+                cluster.folder,
+            ],
+        )
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         self.process.start()
         eventually("redis answers", lambda: "PONG" in self.cli("ping", check=False).stdout)
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def cli(self, *command, **options):
+    def cli(self, *command: object, **options: Any) -> subprocess.CompletedProcess[str]:
         """Past the proxy."""
         return run([tool("redis-cli"), "-p", self.port, *command], **options)
 
-    def connections(self):
+    def connections(self) -> int:
         """All that it has but the one that asks."""
         return len(self.cli("client", "list").stdout.strip().splitlines()) - 1
 
-    def calls(self):
+    def calls(self) -> dict[str, int]:
         served = self.cli("info", "commandstats").stdout
         return {name: int(count) for name, count in re.findall(r"cmdstat_(\w+):calls=(\d+)", served)}
 
@@ -50,38 +68,45 @@ class RedisServer:
 class Keeper:
     """A proxy before some redis-servers, and clients of it."""
 
-    def __init__(self, cluster, servers=1, **options):
+    def __init__(self, cluster: Cluster, servers: int = 1, **options: Any) -> None:
         self.servers = [RedisServer(cluster, f"redis{i}") for i in range(servers)]
-        cluster.add_controller({"cache": message_service(
-            {"redis": {}}, *[server.address for server in self.servers], **options)})
+        cluster.add_controller(
+            {"cache": message_service({"redis": {}}, *[server.address for server in self.servers], **options)}
+        )
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
         self.server = self.servers[0]
-        self._clients = []
+        self._clients: list[redis.Redis] = []
 
-    def client(self):
+    def client(self) -> Any:
         """Connects with its first command, and says nothing before it. One connection, for one thread."""
-        self._clients.append(redis.Redis(port=self.proxy.port("cache"), max_connections=1, decode_responses=True,
-                                         socket_timeout=_PATIENCE_SECONDS))
+        self._clients.append(
+            redis.Redis(
+                port=self.proxy.port("cache"),
+                max_connections=1,
+                decode_responses=True,
+                socket_timeout=_PATIENCE_SECONDS,
+            )
+        )
         return self._clients[-1]
 
-    def close(self):
+    def close(self) -> None:
         for client in self._clients:
             client.close()
             client.connection_pool.disconnect()
 
-    def cli(self, *arguments, **options):
+    def cli(self, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return run([tool("redis-cli"), "-p", self.proxy.port("cache"), *arguments], **options)
 
-    def requests_under_way(self, server):
+    def requests_under_way(self, server: RedisServer) -> float:
         return self.proxy.metric("proxy_endpoint_active_flows", endpoint=f"e{self.servers.index(server)}")
 
 
 @pytest.fixture
-def start_keeper(cluster):
+def start_keeper(cluster: Cluster) -> Iterator[Callable[..., Keeper]]:
     started = []
 
-    def start(**options):
+    def start(**options: Any) -> Any:
         started.append(Keeper(cluster, **options))
         return started[-1]
 
@@ -91,14 +116,14 @@ def start_keeper(cluster):
 
 
 @pytest.fixture
-def keeper(start_keeper):
+def keeper(start_keeper: Callable[..., Keeper]) -> Keeper:
     return start_keeper()
 
 
-def test_a_hundred_clients_ride_on_a_few_connections(keeper):
+def test_a_hundred_clients_ride_on_a_few_connections(keeper: Keeper) -> None:
     clients = [keeper.client() for _ in range(100)]
 
-    def work(number):
+    def work(number: int) -> None:
         mine = clients[number::10]
         for round_number in range(3 if SANITIZER else 10):
             for i, client in enumerate(mine):
@@ -114,7 +139,7 @@ def test_a_hundred_clients_ride_on_a_few_connections(keeper):
                 replies = pipeline.execute()
                 for key in range(20):
                     value = f"{number}-{i}-{round_number}-{key}-" + "v" * (key * 37)
-                    assert replies[5 * key:5 * key + 5] == [True, value, value, [], len(value)]
+                    assert replies[5 * key : 5 * key + 5] == [True, value, value, [], len(value)]
 
     Crowd(10, work).join()
     assert keeper.proxy.metric("proxy_clients") == 100
@@ -123,7 +148,7 @@ def test_a_hundred_clients_ride_on_a_few_connections(keeper):
 
 
 # Newer libraries than Debian's do so on every connection; this server is too old to know it and answers with an error.
-def test_libraries_that_introduce_themselves_are_shared(keeper):
+def test_libraries_that_introduce_themselves_are_shared(keeper: Keeper) -> None:
     clients = [keeper.client() for _ in range(50)]
     for client in clients:
         with pytest.raises(redis.ResponseError):
@@ -132,7 +157,7 @@ def test_libraries_that_introduce_themselves_are_shared(keeper):
     assert keeper.server.connections() <= _WORKERS * _SHARED_CONNECTIONS
 
 
-def test_error_replies_reach_who_erred(keeper):
+def test_error_replies_reach_who_erred(keeper: Keeper) -> None:
     good, bad = keeper.client(), keeper.client()
     bad.set("text", "abc")
     for i in range(50):
@@ -143,15 +168,16 @@ def test_error_replies_reach_who_erred(keeper):
         assert good.incr("number") == i + 1
 
 
-def test_transactions_of_many_clients_do_not_mix(keeper):
+def test_transactions_of_many_clients_do_not_mix(keeper: Keeper) -> None:
     rounds = 10 if SANITIZER else 25
 
-    def work(number):
+    def work(number: int) -> None:
         client = keeper.client()
         for i in range(rounds):
             # WATCH, GET, MULTI, SET, EXEC: again, until nobody wrote in between.
-            client.transaction(lambda pipe: (lambda seen: (pipe.multi(), pipe.set("sum", seen + 1)))(
-                int(pipe.get("sum") or 0)), "sum")
+            client.transaction(
+                lambda pipe: (lambda seen: (pipe.multi(), pipe.set("sum", seen + 1)))(int(pipe.get("sum") or 0)), "sum"
+            )
             # MULTI to EXEC in one write.
             replies = client.pipeline(transaction=True).incr(f"own{number}").echo(f"{number}").incr("all").execute()
             assert replies[:2] == [i + 1, f"{number}"]
@@ -165,17 +191,17 @@ def test_transactions_of_many_clients_do_not_mix(keeper):
     assert bystander.mget("sum", "all") == [f"{8 * rounds}"] * 2
 
 
-def test_blocking_pops_hold_up_nobody(keeper):
+def test_blocking_pops_hold_up_nobody(keeper: Keeper) -> None:
     heard = {}
 
-    def wait_for_one(number):
+    def wait_for_one(number: int) -> None:
         client = keeper.client()
         heard[number] = client.blpop(f"list{number}", timeout=_PATIENCE_SECONDS)
         client.connection_pool.disconnect()
 
     crowd = Crowd(10, wait_for_one)
 
-    def blocked():
+    def blocked() -> bool:
         return "blocked_clients:10" in keeper.server.cli("info", "clients").stdout
 
     eventually("all wait at the server", blocked)
@@ -190,19 +216,20 @@ def test_blocking_pops_hold_up_nobody(keeper):
     eventually("only shared ones are left", lambda: keeper.server.connections() <= _WORKERS * _SHARED_CONNECTIONS)
 
 
-def test_subscribers_hear_all_and_only_what_they_asked_for(keeper):
+def test_subscribers_hear_all_and_only_what_they_asked_for(keeper: Keeper) -> None:
     subscribers = []
     for number in range(5):
         subscriber = keeper.client().pubsub(ignore_subscribe_messages=True)
         subscriber.subscribe(f"news{number}")
         subscribers.append(subscriber)
-    eventually("all have subscribed",
-               lambda: keeper.server.cli("pubsub", "channels").stdout.count("news") == len(subscribers))
+    eventually(
+        "all have subscribed", lambda: keeper.server.cli("pubsub", "channels").stdout.count("news") == len(subscribers)
+    )
     publisher = keeper.client()
     for i in range(100):
         assert publisher.publish(f"news{i % 5}", f"number {i}") == 1
     for number, subscriber in enumerate(subscribers):
-        heard = []
+        heard: list[tuple[str, str]] = []
         while len(heard) < 20:
             message = subscriber.get_message(timeout=_PATIENCE_SECONDS)
             if message is not None:
@@ -211,7 +238,7 @@ def test_subscribers_hear_all_and_only_what_they_asked_for(keeper):
         subscriber.close()
 
 
-def test_resp3_of_one_client_is_not_forced_on_others(keeper):
+def test_resp3_of_one_client_is_not_forced_on_others(keeper: Keeper) -> None:
     other = keeper.client()
     other.hset("meter", mapping={"volt": "230", "ampere": "16"})
     maps = keeper.cli("-3", "--no-raw", "hgetall", "meter").stdout
@@ -226,15 +253,45 @@ def test_resp3_of_one_client_is_not_forced_on_others(keeper):
         assert client.recv(2) == b"*4"
 
 
-def test_benchmark_with_pipelines(keeper):
+def test_benchmark_with_pipelines(keeper: Keeper) -> None:
     # A multiple of the pipeline's depth, or the last pipeline adds some.
     requests = 400 * 16 if SANITIZER else 5_000 * 16
     keeper.server.cli("config", "resetstat")
-    report = run([tool("redis-benchmark"), "-p", keeper.proxy.port("cache"), "-t", "set,get", "-n", requests,
-                  "-c", 100, "-P", 16, "-r", 1000, "--csv"]).stdout
+    report = run(
+        [
+            tool("redis-benchmark"),
+            "-p",
+            keeper.proxy.port("cache"),
+            "-t",
+            "set,get",
+            "-n",
+            requests,
+            "-c",
+            100,
+            "-P",
+            16,
+            "-r",
+            1000,
+            "--csv",
+        ]
+    ).stdout
     # One connection for each request.
-    report += run([tool("redis-benchmark"), "-p", keeper.proxy.port("cache"), "-t", "ping_mbulk", "-n",
-                   requests // 10, "-c", 20, "-k", 0, "--csv"]).stdout
+    report += run(
+        [
+            tool("redis-benchmark"),
+            "-p",
+            keeper.proxy.port("cache"),
+            "-t",
+            "ping_mbulk",
+            "-n",
+            requests // 10,
+            "-c",
+            20,
+            "-k",
+            0,
+            "--csv",
+        ]
+    ).stdout
     print(report)
     calls = keeper.server.calls()
     assert calls["set"] == requests and calls["get"] == requests and calls["ping"] == requests // 10
@@ -245,19 +302,19 @@ class Talkers:
     """Clients that ask without a pause for what only they ask for, until they are told to stop. A client whose connection
     ends comes back."""
 
-    def __init__(self, keeper, count):
+    def __init__(self, keeper: Keeper, count: int) -> None:
         self._keeper = keeper
         self._stop = threading.Event()
-        self.errors = []
-        self.wrong = []
+        self.errors: list[redis.RedisError] = []
+        self.wrong: list[tuple[str, list[object]]] = []
         self.answers = 0
         self._crowd = Crowd(count, self._talk)
 
-    def stop(self):
+    def stop(self) -> None:
         self._stop.set()
         self._crowd.join()
 
-    def _talk(self, number):
+    def _talk(self, number: int) -> None:
         client = None
         asked = 0
         while not self._stop.is_set():
@@ -271,7 +328,7 @@ class Talkers:
                 client.connection_pool.disconnect()
                 client = None
 
-    def _ask(self, client, number, word):
+    def _ask(self, client: redis.Redis, number: int, word: str) -> None:
         pipeline = client.pipeline(transaction=False)
         replies = pipeline.echo(word).set(f"own{number}", word).echo(word[::-1]).get(f"own{number}").execute()
         self.answers += 1
@@ -282,7 +339,9 @@ class Talkers:
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_killed_server_costs_errors_and_never_a_wrong_answer(start_keeper, idempotent):
+def test_killed_server_costs_errors_and_never_a_wrong_answer(
+    start_keeper: Callable[..., Keeper], idempotent: bool
+) -> None:
     keeper = start_keeper(servers=2, idempotent=idempotent)
     dying = keeper.servers[1]
     talkers = Talkers(keeper, 16)

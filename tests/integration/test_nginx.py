@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import re
 
 import pytest
 
+from cluster import Cluster, Proxy
 from processes import run, tool
-from waiting import SANITIZER, eventually
+from waiting import SANITIZER, eventually, found
 
 _LARGE_BYTES = 64 * 1024 * 1024
 _CAUSES = ["no_endpoint", "connect_refused", "server_reset", "trunk_lost", "client_reset", "timeout", "shutdown"]
@@ -36,7 +36,7 @@ http {{
 
 
 @pytest.fixture
-def proxy(cluster):
+def proxy(cluster: Cluster) -> Proxy:
     www = cluster.path("www")
     www.mkdir()
     (www / "small").write_text("small answer\n")
@@ -52,20 +52,21 @@ def proxy(cluster):
     return proxy
 
 
-def url(proxy, path):
+def url(proxy: Proxy, path: str) -> str:
     return f"http://127.0.0.1:{proxy.port('web')}/{path}"
 
 
-def test_wrk_sees_no_error(proxy):
+def test_wrk_sees_no_error(proxy: Proxy) -> None:
     before = proxy.metric("proxy_clients_accepted_total")
     report = run([tool("wrk"), "-t1", "-c50", "-d3s", "--timeout", "20s", url(proxy, "small")]).stdout
     print(report)
     assert "Socket errors" not in report and "Non-2xx" not in report, report
-    assert int(re.search(r"(\d+) requests in", report).group(1)) > (100 if SANITIZER else 2000)
+    assert int(found(r"(\d+) requests in", report)) > (100 if SANITIZER else 2000)
     assert 50 <= proxy.metric("proxy_clients_accepted_total") - before <= 60
     # Every request on a connection of its own.
-    report = run([tool("wrk"), "-t1", "-c20", "-d2s", "--timeout", "20s", "-H", "Connection: close",
-                  url(proxy, "small")]).stdout
+    report = run(
+        [tool("wrk"), "-t1", "-c20", "-d2s", "--timeout", "20s", "-H", "Connection: close", url(proxy, "small")]
+    ).stdout
     print(report)
     assert "Non-2xx" not in report, report
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
@@ -75,20 +76,19 @@ def test_wrk_sees_no_error(proxy):
     assert set(causes.values()) == {0}, causes
 
 
-def test_curl_keeps_its_connection(proxy):
+def test_curl_keeps_its_connection(proxy: Proxy) -> None:
     report = run([tool("curl"), "-sv", url(proxy, "small"), url(proxy, "small"), url(proxy, "small")])
     assert report.stdout == "small answer\n" * 3
     assert report.stderr.count("Re-using existing connection") == 2, report.stderr
     assert proxy.metric("proxy_clients_accepted_total") == 1
 
 
-def test_large_download_is_whole(proxy, cluster):
+def test_large_download_is_whole(proxy: Proxy, cluster: Cluster) -> None:
     expected = hashlib.blake2b(cluster.path("www/large").read_bytes()).hexdigest()
     target = cluster.path("download")
     report = run([tool("curl"), "-sS", "-o", target, "-w", "%{speed_download}", url(proxy, "large")])
     print(f"{float(report.stdout) / 1e6:.0f} MB/s")
     assert hashlib.blake2b(target.read_bytes()).hexdigest() == expected
     # And a part of it, then the client leaves: nothing of it stays.
-    run([tool("curl"), "-sS", "-o", "/dev/null", "--max-filesize", _LARGE_BYTES // 2, url(proxy, "large")],
-        check=False)
+    run([tool("curl"), "-sS", "-o", "/dev/null", "--max-filesize", _LARGE_BYTES // 2, url(proxy, "large")], check=False)
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)

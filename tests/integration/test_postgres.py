@@ -5,9 +5,13 @@ import os
 import pathlib
 import pwd
 import re
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from cluster import Cluster
 from processes import run, tool
 from waiting import SANITIZER, eventually
 
@@ -16,7 +20,7 @@ _ROWS = 200_000
 
 
 @pytest.fixture
-def postgres(cluster):
+def postgres(cluster: Cluster) -> list[object]:
     """The options of psql and pgbench that lead through a proxy to a server of the test's own."""
     # It refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -24,15 +28,32 @@ def postgres(cluster):
     data.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(data, pwd.getpwnam(user).pw_uid, pwd.getpwnam(user).pw_gid)
-    options = {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
-    run([tool("initdb", *_BIN_FOLDERS), "-D", data / "data", "-A", "trust", "-U", "meter", "--no-sync"],
-        seconds=60, cwd="/", **options)
-    cluster.add_process("postgres", [
-        tool("postgres", *_BIN_FOLDERS), "-D", data / "data", "-k", data, "-c", "listen_addresses=",
-        "-c", "fsync=off", "-c", "max_connections=60"], user=user if options else None).start()
+    options: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if os.geteuid() == 0 else {}
+    run(
+        [tool("initdb", *_BIN_FOLDERS), "-D", data / "data", "-A", "trust", "-U", "meter", "--no-sync"],
+        seconds=60,
+        cwd="/",
+        **options,
+    )
+    cluster.add_process(
+        "postgres",
+        [
+            tool("postgres", *_BIN_FOLDERS),
+            "-D",
+            data / "data",
+            "-k",
+            data,
+            "-c",
+            "listen_addresses=",
+            "-c",
+            "fsync=off",
+            "-c",
+            "max_connections=60",
+        ],
+        user=user if options else None,
+    ).start()
     socket_path = data / ".s.PGSQL.5432"
-    eventually("PostgreSQL answers",
-               lambda: psql(["-h", data], "SELECT 1", check=False).returncode == 0, 60)
+    eventually("PostgreSQL answers", lambda: psql(["-h", data], "SELECT 1", check=False).returncode == 0, 60)
     cluster.add_controller({"sql": {}})
     cluster.add_agent("a", {"sql": f"unix:{socket_path}"})
     proxy = cluster.add_proxy()
@@ -40,12 +61,26 @@ def postgres(cluster):
     return ["-h", "127.0.0.1", "-p", proxy.port("sql")]
 
 
-def psql(where, sql, **options):
-    return run([tool("psql", *_BIN_FOLDERS), *where, "-U", "meter", "-d", "postgres", "-qAtX", "-v",
-                "ON_ERROR_STOP=1", "-c", sql], **options)
+def psql(where: Sequence[object], sql: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return run(
+        [
+            tool("psql", *_BIN_FOLDERS),
+            *where,
+            "-U",
+            "meter",
+            "-d",
+            "postgres",
+            "-qAtX",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            sql,
+        ],
+        **options,
+    )
 
 
-def test_pgbench_fails_no_transaction(postgres):
+def test_pgbench_fails_no_transaction(postgres: list[object]) -> None:
     bench = [tool("pgbench", *_BIN_FOLDERS), *postgres, "-U", "meter"]
     run([*bench, "-i", "-q", "-s", 1, "postgres"])
     transactions = 50 if SANITIZER else 250
@@ -60,7 +95,7 @@ def test_pgbench_fails_no_transaction(postgres):
     assert psql(postgres, "SELECT count(*) FROM pgbench_history").stdout.strip() == str(8 * transactions)
 
 
-def test_copy_both_ways(postgres):
+def test_copy_both_ways(postgres: list[object]) -> None:
     psql(postgres, "CREATE TABLE readings (meter bigint, watt_hours bigint)")
     rows = "".join(f"{i}\t{(i * 2654435761) % 2**40}\n" for i in range(_ROWS))
     print(f"{len(rows) / 1e6:.1f} MB each way")
@@ -70,6 +105,6 @@ def test_copy_both_ways(postgres):
     assert hashlib.blake2b(back.encode()).digest() == hashlib.blake2b(rows.encode()).digest()
 
 
-def test_error_of_the_server_reaches_the_client(postgres):
+def test_error_of_the_server_reaches_the_client(postgres: list[object]) -> None:
     answer = psql(postgres, "SELECT 1 / 0", check=False)
     assert answer.returncode != 0 and "division by zero" in answer.stderr

@@ -5,13 +5,17 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from cluster import message_service
-from servers import Server
+from cluster import Agent, Cluster, Proxy, message_service
+from servers import Server, ServerStarter
 from traffic import assert_echo, read_exactly
 from waiting import eventually
+
+StartProxy = Callable[[str, str], tuple[Proxy, "LineServer"]]
 
 _DRAIN_SECONDS = 1
 
@@ -19,18 +23,18 @@ _ECHOING = 5
 _LONG_REPLY = os.urandom(512 * 1024).hex().encode() + b"\n"
 
 
-class Teller(Server):
+class LineServer(Server):
     """Answers each line with itself, and `long` with a reply of which it says the second half when it may."""
 
-    def __init__(self, unix_path=None):
+    def __init__(self, unix_path: os.PathLike[str] | None = None) -> None:
         self.may_go_on = threading.Event()
         super().__init__(self._tell, unix_path)
 
-    def close(self):
+    def close(self) -> None:
         self.may_go_on.set()
         super().close()
 
-    def _tell(self, connection):
+    def _tell(self, connection: socket.socket) -> None:
         half = len(_LONG_REPLY) // 2
         with connection.makefile("rb") as lines:
             for line in lines:
@@ -43,25 +47,29 @@ class Teller(Server):
 
 
 @pytest.fixture(params=["tunnel", "message", "direct"])
-def mode(request):
+def mode(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
 @pytest.fixture
-def start(cluster, servers):
+def start(cluster: Cluster, servers: ServerStarter) -> Any:
     """start(mode, drain_timeout) -> a proxy with one endpoint and its server; what drains does so for that long."""
 
-    def start_with(mode, drain_timeout):
+    def start_with(mode: str, drain_timeout: str) -> Any:
         if mode == "tunnel":
-            server = servers(Teller, unix_path=cluster.path("echo.sock"))
+            server = servers(LineServer, unix_path=cluster.path("echo.sock"))
             cluster.add_controller({"echo": {}})
             cluster.add_agent("a", {"echo": server.address}, drain_timeout=drain_timeout)
         else:
-            server = servers(Teller)
+            server = servers(LineServer)
             # One request at a time on a connection: nobody waits behind the long reply.
             service = message_service(
-                {"delimiter": {"delimiter": "\n"}}, server.address, max_message_bytes=2 * len(_LONG_REPLY),
-                max_in_flight=1, shared_connections=2 * _ECHOING)
+                {"delimiter": {"delimiter": "\n"}},
+                server.address,
+                max_message_bytes=2 * len(_LONG_REPLY),
+                max_in_flight=1,
+                shared_connections=2 * _ECHOING,
+            )
             if mode == "direct":
                 service = {"mode": "direct", "endpoints": service["endpoints"]}
             cluster.add_controller({"echo": service})
@@ -72,7 +80,7 @@ def start(cluster, servers):
     return start_with
 
 
-def connect_all(proxy, stack):
+def connect_all(proxy: Proxy, stack: contextlib.ExitStack) -> tuple[list[socket.socket], socket.socket, bytes]:
     """Clients that have been answered, and one in the middle of its reply, with what it has of that."""
     echoing = [stack.enter_context(proxy.connect("echo")) for _ in range(_ECHOING)]
     for client in echoing:
@@ -83,7 +91,7 @@ def connect_all(proxy, stack):
     return echoing, listener, heard
 
 
-def is_refused(proxy):
+def is_refused(proxy: Proxy) -> bool:
     try:
         proxy.connect("echo").close()
     except ConnectionRefusedError:
@@ -91,7 +99,7 @@ def is_refused(proxy):
     return False
 
 
-def is_left_alone(proxy, agent):
+def is_left_alone(proxy: Proxy, agent: Agent) -> bool:
     """By what the agent or the controller said, whichever was faster."""
     if "asks for no new streams" in proxy.log():
         return True
@@ -101,7 +109,7 @@ def is_left_alone(proxy, agent):
         return True
 
 
-def test_open_flows_finish_and_new_ones_are_refused(start, mode):
+def test_open_flows_finish_and_new_ones_are_refused(start: StartProxy, mode: str) -> None:
     proxy, server = start(mode, "60s")
     with contextlib.ExitStack() as stack:
         echoing, listener, heard = connect_all(proxy, stack)
@@ -120,7 +128,7 @@ def test_open_flows_finish_and_new_ones_are_refused(start, mode):
     assert "did not end" not in proxy.log()
 
 
-def test_flows_that_do_not_end_are_ended_at_the_time_out_and_not_before(start, mode):
+def test_flows_that_do_not_end_are_ended_at_the_time_out_and_not_before(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
     with contextlib.ExitStack() as stack:
         echoing, listener, heard = connect_all(proxy, stack)
@@ -143,7 +151,7 @@ def test_flows_that_do_not_end_are_ended_at_the_time_out_and_not_before(start, m
     assert f"{_ECHOING} flows did not end" in proxy.log()
 
 
-def test_clients_that_go_on_asking_are_served_until_the_time_out(start, mode):
+def test_clients_that_go_on_asking_are_served_until_the_time_out(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
     with contextlib.ExitStack() as stack:
         echoing, *_ = connect_all(proxy, stack)
@@ -165,7 +173,7 @@ def test_clients_that_go_on_asking_are_served_until_the_time_out(start, mode):
     assert proxy.wait(10) == 0
 
 
-def test_proxy_without_clients_stops_at_once(start, mode):
+def test_proxy_without_clients_stops_at_once(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, "60s")
     # What it shares with its server is nobody's.
     with proxy.connect("echo") as client:
@@ -174,7 +182,7 @@ def test_proxy_without_clients_stops_at_once(start, mode):
     assert proxy.end(5) == 0
 
 
-def test_agent_lets_open_streams_finish(start, cluster):
+def test_agent_lets_open_streams_finish(start: StartProxy, cluster: Cluster) -> None:
     proxy, server = start("tunnel", "60s")
     agent = cluster.agents[0]
     with contextlib.ExitStack() as stack:

@@ -7,12 +7,14 @@ The server's answer says which addresses it was told.
 
 import os
 import socket
+from typing import Any
 
 import pytest
 
+from cluster import Cluster, Config
 from ports import reserve_port
 from processes import tool
-from servers import EchoServer
+from servers import EchoServer, ServerStarter
 from waiting import eventually
 
 _LIMIT = 3
@@ -87,7 +89,7 @@ stream {{
 _NGINX_PAIR = "  server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{target}; proxy_protocol on; }}"
 
 # By name: what the controller is told, and which of the servers behind it has.
-_SERVICES = {
+_SERVICES: dict[str, tuple[Config, str]] = {
     "tunnel-haproxy": ({"mode": "tunnel", "send_proxy_protocol": "v1", "accept_proxy_protocol": True}, "haproxy"),
     "tunnel-nginx": ({"mode": "tunnel", "send_proxy_protocol": "v2", "accept_proxy_protocol": True}, "nginx"),
     "direct-haproxy": ({"mode": "direct", "send_proxy_protocol": "v2", "accept_proxy_protocol": True}, "haproxy"),
@@ -96,22 +98,25 @@ _SERVICES = {
     "edge-tunnel": ({"mode": "tunnel", "send_proxy_protocol": "v2"}, "nginx"),
     "edge-direct": ({"mode": "direct", "send_proxy_protocol": "v2"}, "haproxy"),
     "insisting": ({"mode": "tunnel"}, "insisting"),
-    "limited": ({"mode": "tunnel", "accept_proxy_protocol": True,
-                 "limits": {"max_clients_per_source": _LIMIT}}, "echo"),
+    "limited": (
+        {"mode": "tunnel", "accept_proxy_protocol": True, "limits": {"max_clients_per_source": _LIMIT}},
+        "echo",
+    ),
 }
-_TELLING = [name for name, (_, server) in _SERVICES.items()
-            if name.startswith(("tunnel-", "direct-")) and server != "plain"]
+_TELLING = [
+    name for name, (_, server) in _SERVICES.items() if name.startswith(("tunnel-", "direct-")) and server != "plain"
+]
 _ACCEPTING = [name for name, (config, _) in _SERVICES.items() if config.get("accept_proxy_protocol")]
 
 
-def _nginx_module():
+def _nginx_module() -> str | None:
     for folder in _NGINX_MODULES:
         if os.path.exists(f"{folder}/ngx_stream_module.so"):
             return f"{folder}/ngx_stream_module.so"
     pytest.fail("nginx has no stream module: ./dev setup test installs it")
 
 
-def _listens(port):
+def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -119,63 +124,73 @@ def _listens(port):
 class Chain:
     """The whole of it: `before(kind, service)` is the port at which a client begins."""
 
-    def __init__(self, cluster, servers):
+    def __init__(self, cluster: Cluster, servers: ServerStarter) -> None:
         self.cluster = cluster
         user = "user root;" if os.geteuid() == 0 else ""
         ports = {name: reserve_port() for name in ("haproxy", "nginx", "plain")}
-        self._start("haproxy-behind", [tool("haproxy"), "-db", "-f"],
-                    _HAPROXY_BEHIND.format(port=ports["haproxy"]), [ports["haproxy"]])
-        self._start("nginx-behind", [tool("nginx"), "-e", "stderr", "-c"],
-                    _NGINX_BEHIND.format(port=ports["nginx"], plain_port=ports["plain"], user=user,
-                                         folder=cluster.folder), [ports["nginx"], ports["plain"]])
-        targets = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        self._start(
+            "haproxy-behind",
+            [tool("haproxy"), "-db", "-f"],
+            _HAPROXY_BEHIND.format(port=ports["haproxy"]),
+            [ports["haproxy"]],
+        )
+        self._start(
+            "nginx-behind",
+            [tool("nginx"), "-e", "stderr", "-c"],
+            _NGINX_BEHIND.format(port=ports["nginx"], plain_port=ports["plain"], user=user, folder=cluster.folder),
+            [ports["nginx"], ports["plain"]],
+        )
+        targets: dict[str, Any] = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         targets["echo"] = servers(EchoServer).address
         targets["insisting"] = {"target": targets["nginx"], "send_proxy_protocol": "v2"}
         cluster.add_controller({name: config for name, (config, _) in _SERVICES.items()})
         cluster.add_agent("a", {name: targets[server] for name, (_, server) in _SERVICES.items()})
         self.proxy = cluster.add_proxy()
         cluster.start()
-        self._before = {}
+        self._before: dict[tuple[str, str], int] = {}
         self._start_haproxy_before()
         self._start_nginx_before(user)
 
-    def _start(self, name, command, config, ports):
+    def _start(self, name: str, command: list[str], config: str, ports: list[int]) -> None:
         path = self.cluster.path(f"{name}.conf")
         path.write_text(config)
         self.cluster.add_process(name, [*command, path]).start()
         eventually(f"{name} listens", lambda: all(map(_listens, ports)))
 
-    def _pair(self, kind, service):
+    def _pair(self, kind: str, service: str) -> Config:
         self._before[kind, service] = reserve_port()
         return {"port": self._before[kind, service], "target": self.proxy.port(service)}
 
-    def _start_haproxy_before(self):
+    def _start_haproxy_before(self) -> None:
         options = {"haproxy-v1": "send-proxy", "haproxy-v2": "send-proxy-v2"}
         config = _HAPROXY_BEFORE + "".join(
             _HAPROXY_PAIR.format(name=f"{kind}-{service}", option=option, **self._pair(kind, service))
-            for kind, option in options.items() for service in _ACCEPTING)
+            for kind, option in options.items()
+            for service in _ACCEPTING
+        )
         ports = [port for (kind, _), port in self._before.items() if kind in options]
         self._start("haproxy-before", [tool("haproxy"), "-db", "-f"], config, ports)
 
-    def _start_nginx_before(self, user):
+    def _start_nginx_before(self, user: str | None) -> None:
         pairs = [_NGINX_PAIR.format(**self._pair("nginx", service)) for service in _ACCEPTING]
-        config = _NGINX_BEFORE.format(module=_nginx_module(), user=user, folder=self.cluster.folder,
-                                      servers="\n".join(pairs))
+        config = _NGINX_BEFORE.format(
+            module=_nginx_module(), user=user, folder=self.cluster.folder, servers="\n".join(pairs)
+        )
         ports = [port for (kind, _), port in self._before.items() if kind == "nginx"]
         self._start("nginx-before", [tool("nginx"), "-e", "stderr", "-c"], config, ports)
 
-    def before(self, kind, service):
+    def before(self, kind: str, service: str) -> int:
         return self._before[kind, service]
 
-    def errors(self, cause):
+    def errors(self, cause: str) -> float:
         return self.proxy.metric("proxy_flow_errors_total", cause=cause)
 
 
-def connect(port, source="127.0.0.1"):
+def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
 
 
-def ask(client):
+def ask(client: socket.socket) -> str:
     """The body of the answer to a request on a connection of its own; empty when there was none."""
     try:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -188,17 +203,17 @@ def ask(client):
     return body.decode() if head.startswith(b"HTTP/1.1 200") else ""
 
 
-def told(*ends):
+def told(*ends: tuple[str, int]) -> str:
     """What the server should say: the client's address, and the one that it connected to."""
     return " ".join(f"{host} {port}" for host, port in ends)
 
 
 @pytest.fixture
-def chain(cluster, servers):
+def chain(cluster: Cluster, servers: ServerStarter) -> Chain:
     return Chain(cluster, servers)
 
 
-def test_client_is_known_from_end_to_end(chain):
+def test_client_is_known_from_end_to_end(chain: Chain) -> None:
     for kind in ("haproxy-v1", "haproxy-v2", "nginx"):
         for service in _TELLING:
             for source in ("127.0.0.1", "127.0.0.9"):
@@ -208,19 +223,19 @@ def test_client_is_known_from_end_to_end(chain):
     assert chain.errors("proxy_header") == 0, "of clients or of HAProxy's checks"
 
 
-def test_client_of_a_shared_connection_comes_behind_a_header(chain):
+def test_client_of_a_shared_connection_comes_behind_a_header(chain: Chain) -> None:
     for kind in ("haproxy-v1", "haproxy-v2", "nginx"):
         with connect(chain.before(kind, "message-nginx")) as client:
             assert ask(client) == "plain", kind
 
 
-def test_client_that_comes_to_the_proxy_itself_is_known(chain):
+def test_client_that_comes_to_the_proxy_itself_is_known(chain: Chain) -> None:
     for service in ("edge-tunnel", "edge-direct"):
         with connect(chain.proxy.port(service), "127.0.0.5") as client:
             assert ask(client) == told(client.getsockname(), client.getpeername()), service
 
 
-def test_agent_of_a_server_that_insists_sends_a_header_for_nobody(chain):
+def test_agent_of_a_server_that_insists_sends_a_header_for_nobody(chain: Chain) -> None:
     with connect(chain.proxy.port("insisting")) as client:
         # nginx takes LOCAL for an unknown client.
         assert ask(client).strip() == ""
@@ -230,24 +245,24 @@ def test_agent_of_a_server_that_insists_sends_a_header_for_nobody(chain):
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_client_without_a_header_is_reset(chain):
+def test_client_without_a_header_is_reset(chain: Chain) -> None:
     for count, service in enumerate(_ACCEPTING, start=1):
         with connect(chain.proxy.port(service)) as client:
             assert ask(client) == "", service
-        eventually("it is counted", lambda count=count: chain.errors("proxy_header") == count)
+        eventually("it is counted", lambda: chain.errors("proxy_header") == count)
 
 
-def test_one_source_cannot_take_all_places(chain):
+def test_one_source_cannot_take_all_places(chain: Chain) -> None:
     port = chain.before("haproxy-v2", "limited")
 
-    def served(client):
+    def served(client: socket.socket) -> bool:
         try:
             client.sendall(b"hello")
             return client.recv(5) == b"hello"
         except ConnectionError:
             return False
 
-    def admitted(source):
+    def admitted(source: str) -> socket.socket | None:
         """A client that is served; HAProxy's own checks take a place for a moment."""
         client = connect(port, source)
         if served(client):

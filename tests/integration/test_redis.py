@@ -1,9 +1,13 @@
 """A real redis-server through `tunnel`, by unix socket and by TCP, with redis's own client and benchmark."""
 
 import re
+import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from cluster import Cluster, Proxy
 from ports import reserve_port
 from processes import run, tool
 from traffic import read_exactly, read_line
@@ -11,34 +15,51 @@ from waiting import SANITIZER, eventually
 
 
 @pytest.fixture
-def redis(cluster):
+def redis(cluster: Cluster) -> tuple[Proxy, list[object]]:
     """(proxy, direct): a proxy with the services redis-unix and redis-tcp, and redis-cli's options for going around it."""
     socket_path = cluster.path("redis.sock")
     port = reserve_port()
-    cluster.add_process("redis-server", [
-        tool("redis-server"), "--port", port, "--bind", "127.0.0.1", "--unixsocket", socket_path,
-        "--save", "", "--appendonly", "no", "--daemonize", "no", "--dir", cluster.folder]).start()
+    cluster.add_process(
+        "redis-server",
+        [
+            tool("redis-server"),
+            "--port",
+            port,
+            "--bind",
+            "127.0.0.1",
+            "--unixsocket",
+            socket_path,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--daemonize",
+            "no",
+            "--dir",
+            cluster.folder,
+        ],
+    ).start()
     direct = ["-s", socket_path]
     eventually("redis answers", lambda: "PONG" in redis_cli(direct, "ping", check=False).stdout)
     cluster.add_controller({"redis-unix": {}, "redis-tcp": {}})
-    cluster.add_agent("a", {
-        "redis-unix": {"target": f"unix:{socket_path}", "observe_port": port},
-        "redis-tcp": f"127.0.0.1:{port}"})
+    cluster.add_agent(
+        "a", {"redis-unix": {"target": f"unix:{socket_path}", "observe_port": port}, "redis-tcp": f"127.0.0.1:{port}"}
+    )
     proxy = cluster.add_proxy()
     cluster.start()
     return proxy, direct
 
 
-def redis_cli(where, *command, **options):
+def redis_cli(where: Sequence[object], *command: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return run([tool("redis-cli"), *where, *command], **options)
 
 
-def through(proxy, service):
+def through(proxy: Proxy, service: str) -> list[object]:
     return ["-h", "127.0.0.1", "-p", proxy.port(service)]
 
 
 @pytest.mark.parametrize("service", ["redis-unix", "redis-tcp"])
-def test_set_get_and_pipelines(redis, service):
+def test_set_get_and_pipelines(redis: tuple[Proxy, list[object]], service: str) -> None:
     proxy, direct = redis
     where = through(proxy, service)
     assert redis_cli(where, "set", "meter", "4711").stdout.strip() == "OK"
@@ -54,16 +75,42 @@ def test_set_get_and_pipelines(redis, service):
 
 
 @pytest.mark.parametrize("service", ["redis-unix", "redis-tcp"])
-def test_benchmark(redis, service):
+def test_benchmark(redis: tuple[Proxy, list[object]], service: str) -> None:
     proxy, direct = redis
     # A multiple of the pipeline's depth, or the last pipeline adds some.
     requests = 400 * 16 if SANITIZER else 4_000 * 16
     redis_cli(direct, "config", "resetstat")
     # Pipelined on 50 connections; then one connection for each request.
-    report = run([tool("redis-benchmark"), *through(proxy, service), "-t", "set,get", "-n", requests,
-                  "-c", 50, "-P", 16, "--csv"]).stdout
-    report += run([tool("redis-benchmark"), *through(proxy, service), "-t", "ping_mbulk", "-n",
-                   requests // 10, "-c", 20, "-k", 0, "--csv"]).stdout
+    report = run(
+        [
+            tool("redis-benchmark"),
+            *through(proxy, service),
+            "-t",
+            "set,get",
+            "-n",
+            requests,
+            "-c",
+            50,
+            "-P",
+            16,
+            "--csv",
+        ]
+    ).stdout
+    report += run(
+        [
+            tool("redis-benchmark"),
+            *through(proxy, service),
+            "-t",
+            "ping_mbulk",
+            "-n",
+            requests // 10,
+            "-c",
+            20,
+            "-k",
+            0,
+            "--csv",
+        ]
+    ).stdout
     print(report)
     assert all(name in report for name in ['"SET"', '"GET"', '"PING_MBULK"'])
     served = redis_cli(direct, "info", "commandstats").stdout
@@ -72,12 +119,11 @@ def test_benchmark(redis, service):
     assert calls["ping"] == requests // 10
 
 
-def test_subscriber_on_a_long_connection(redis):
+def test_subscriber_on_a_long_connection(redis: tuple[Proxy, list[object]]) -> None:
     proxy, direct = redis
     with proxy.connect("redis-unix") as subscriber:
         subscriber.sendall(b"SUBSCRIBE news\r\n")
-        assert [read_line(subscriber).strip() for _ in range(6)] == [
-            "*3", "$9", "subscribe", "$4", "news", ":1"]
+        assert [read_line(subscriber).strip() for _ in range(6)] == ["*3", "$9", "subscribe", "$4", "news", ":1"]
         for i in range(100):
             publisher = direct if i % 2 else through(proxy, "redis-tcp")
             assert redis_cli(publisher, "publish", "news", f"number {i:3}").stdout.strip() == "1"

@@ -3,10 +3,13 @@
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, Self
 
 import pytest
 
-from servers import EchoServer, Server
+from cluster import Cluster, Proxy
+from servers import EchoServer, Serve, Server, ServerStarter
 from traffic import ByteStream, assert_echo, receive_digest
 from waiting import SANITIZER
 
@@ -18,8 +21,8 @@ _SECONDS = 60
 
 
 @pytest.fixture
-def serve(cluster, servers):
-    def start(function):
+def serve(cluster: Cluster, servers: ServerStarter) -> Callable[[Serve], Proxy]:
+    def start(function: Serve) -> Any:
         server = servers(Server, function, cluster.path("bulk.sock"))
         echo = servers(EchoServer, unix_path=cluster.path("echo.sock"))
         cluster.add_controller({"bulk": {}, "echo": {}})
@@ -32,21 +35,23 @@ def serve(cluster, servers):
 
 
 class Stopwatch:
-    def __init__(self, what, size):
+    def __init__(self, what: str, size: int) -> None:
         self._what = what
         self._size = size
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._start = time.monotonic()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.seconds = time.monotonic() - self._start
-        print(f"{self._what}: {self._size / _MIB:.0f} MiB in {self.seconds:.1f} s, "
-              f"{self._size / _MIB / self.seconds:.0f} MiB/s")
+        print(
+            f"{self._what}: {self._size / _MIB:.0f} MiB in {self.seconds:.1f} s, "
+            f"{self._size / _MIB / self.seconds:.0f} MiB/s"
+        )
 
 
-def test_download_of_a_gibibyte(serve):
+def test_download_of_a_gibibyte(serve: Callable[[Serve], Proxy]) -> None:
     stream = ByteStream(seed=1, size=_DOWN_BYTES)
     proxy = serve(stream.send)
     with Stopwatch("download", stream.size) as watch, proxy.connect("bulk") as client:
@@ -55,10 +60,10 @@ def test_download_of_a_gibibyte(serve):
     assert watch.seconds < _SECONDS
 
 
-def test_upload(serve):
+def test_upload(serve: Callable[[Serve], Proxy]) -> None:
     stream = ByteStream(seed=2, size=_UP_BYTES)
 
-    def hash_and_answer(connection):
+    def hash_and_answer(connection: socket.socket) -> None:
         connection.sendall(receive_digest(connection, stream.size)[1].encode())
 
     proxy = serve(hash_and_answer)
@@ -69,12 +74,12 @@ def test_upload(serve):
     assert watch.seconds < _SECONDS
 
 
-def test_both_ways_at_once(serve):
+def test_both_ways_at_once(serve: Callable[[Serve], Proxy]) -> None:
     up = ByteStream(seed=3, size=_BOTH_BYTES)
     down = ByteStream(seed=4, size=_BOTH_BYTES)
     uploaded = []
 
-    def serve_both(connection):
+    def serve_both(connection: socket.socket) -> None:
         if not connection.recv(1, socket.MSG_PEEK):
             return  # the agent, which looked who listens
         sender = threading.Thread(target=down.send, args=(connection,))
@@ -91,7 +96,7 @@ def test_both_ways_at_once(serve):
     assert uploaded == [(up.size, up.digest())]
 
 
-def test_small_flow_beside_readers_that_stopped(serve):
+def test_small_flow_beside_readers_that_stopped(serve: Callable[[Serve], Proxy]) -> None:
     stream = ByteStream(seed=5, size=64 * _MIB)
     proxy = serve(stream.send)
     stalled = [proxy.connect("bulk") for _ in range(20)]

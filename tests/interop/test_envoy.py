@@ -2,15 +2,20 @@
 
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 
 import peers
+from cluster import Cluster, Config
 from envoy import Envoy, ends_tunnels_for, tunnels_to
 from processes import run, tool
-from servers import Server
+from servers import Server, ServerStarter
 from traffic import ByteStream, assert_echo, read_exactly, receive_digest, reset
 from waiting import eventually
+
+# Starts both ends before a server's address; returns the port where clients connect.
+Front = Callable[[Cluster, str], int]
 
 _STREAM_BYTES = 32 * 1024 * 1024
 _PARALLEL = 200
@@ -20,17 +25,17 @@ _REQUESTS = 20_000
 class Tunnel:
     """A server, and what lies between it and its clients."""
 
-    def __init__(self, cluster, servers, front):
+    def __init__(self, cluster: Cluster, servers: ServerStarter, front: Front) -> None:
         # By TCP: a unix socket knows no reset.
         self.server = servers(Server, self._serve)
         self.port = front(cluster, self.server.address)
         # What came after the server had ended its side.
-        self.heard = []
+        self.heard: list[bytes] = []
 
-    def connect(self):
+    def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
-    def _serve(self, connection):
+    def _serve(self, connection: socket.socket) -> None:
         """Does what the first byte asks for."""
         kind = connection.recv(1)
         if kind == b"e":  # echoes
@@ -49,17 +54,17 @@ class Tunnel:
             reset(connection)
 
 
-def _start_envoy(cluster, resources):
+def _start_envoy(cluster: Cluster, resources: Config) -> Envoy:
     return cluster.add(Envoy(cluster.folder, "envoy", resources)).start()
 
 
-def _front_envoy(cluster, target):
+def _front_envoy(cluster: Cluster, target: str) -> int:
     cluster.add_controller({"s": {}})
     agent = cluster.add_agent("a", {"s": target}).start()
     return _start_envoy(cluster, tunnels_to(f"127.0.0.1:{agent.trunk_port}", "s")).port
 
 
-def _front_proxy(cluster, target):
+def _front_proxy(cluster: Cluster, target: str) -> int:
     envoy = _start_envoy(cluster, ends_tunnels_for(target))
     cluster.add_controller({"s": {"endpoints": [{"endpoint_id": "e", "address": f"127.0.0.1:{envoy.port}"}]}})
     proxy = cluster.add_proxy()
@@ -69,7 +74,7 @@ def _front_proxy(cluster, target):
 
 
 @pytest.fixture(params=[_front_envoy, _front_proxy], ids=["Envoy to our agent", "our proxy to Envoy"])
-def front(request):
+def front(request: pytest.FixtureRequest) -> Front:
     """front(cluster, target): starts both ends; the port where clients connect."""
     peers.envoy()
     print(f"Envoy {peers.ENVOY_VERSION}")
@@ -77,11 +82,11 @@ def front(request):
 
 
 @pytest.fixture
-def tunnel(cluster, servers, front):
+def tunnel(cluster: Cluster, servers: ServerStarter, front: Front) -> Tunnel:
     return Tunnel(cluster, servers, front)
 
 
-def test_bytes_arrive_whole_both_ways(tunnel):
+def test_bytes_arrive_whole_both_ways(tunnel: Tunnel) -> None:
     stream = ByteStream(7, _STREAM_BYTES)
     with tunnel.connect() as client:
         client.sendall(b"e")
@@ -91,7 +96,7 @@ def test_bytes_arrive_whole_both_ways(tunnel):
         sender.join()
 
 
-def test_half_close_of_the_client_leaves_the_server_talking(tunnel):
+def test_half_close_of_the_client_leaves_the_server_talking(tunnel: Tunnel) -> None:
     stream = ByteStream(8, 1_000_000)
     with tunnel.connect() as client:
         client.sendall(b"c")
@@ -100,7 +105,7 @@ def test_half_close_of_the_client_leaves_the_server_talking(tunnel):
         assert read_exactly(client, 1000).decode() == f"{stream.size} {stream.digest()}"
 
 
-def test_half_close_of_the_server_loses_nothing(tunnel, front):
+def test_half_close_of_the_server_loses_nothing(tunnel: Tunnel, front: Front) -> None:
     with tunnel.connect() as client:
         client.sendall(b"f")
         assert read_exactly(client, 6) == b"first"
@@ -113,7 +118,7 @@ def test_half_close_of_the_server_loses_nothing(tunnel, front):
     assert tunnel.heard == [b"second"]
 
 
-def test_reset_of_the_server_is_no_clean_end(tunnel, front):
+def test_reset_of_the_server_is_no_clean_end(tunnel: Tunnel, front: Front) -> None:
     with tunnel.connect() as client:
         client.sendall(b"r")
         assert read_exactly(client, 5) == b"first"
@@ -126,7 +131,7 @@ def test_reset_of_the_server_is_no_clean_end(tunnel, front):
             client.recv(1)
 
 
-def test_reset_of_the_client_ends_the_servers_connection(tunnel):
+def test_reset_of_the_client_ends_the_servers_connection(tunnel: Tunnel) -> None:
     client = tunnel.connect()
     client.sendall(b"e")
     assert_echo(client, b"hello")
@@ -134,7 +139,7 @@ def test_reset_of_the_client_ends_the_servers_connection(tunnel):
     eventually("the server's connection ended", lambda: tunnel.server.all_ended)
 
 
-def test_many_connections_in_parallel_stay_apart(tunnel):
+def test_many_connections_in_parallel_stay_apart(tunnel: Tunnel) -> None:
     clients = [tunnel.connect() for _ in range(_PARALLEL)]
     for round_number in range(5):
         for number, client in enumerate(clients):
@@ -149,7 +154,7 @@ def test_many_connections_in_parallel_stay_apart(tunnel):
     assert tunnel.server.accepted == _PARALLEL
 
 
-def test_redis_benchmark_passes(cluster, front):
+def test_redis_benchmark_passes(cluster: Cluster, front: Front) -> None:
     path = cluster.path("redis.sock")
     cluster.add_process("redis", [tool("redis-server"), "--port", 0, "--unixsocket", path, "--save", ""]).start()
     eventually("redis listens", path.exists)

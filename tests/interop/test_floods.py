@@ -3,14 +3,16 @@
 import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 import raw_http2 as h2
+from cluster import Agent, Cluster, Program
 from fake_agent import FakeAgent
-from raw_http2 import END_HEADERS, RawTrunk, connect, data, field, frame, headers, settings
 from processes import tool
-from servers import EchoServer
+from raw_http2 import END_HEADERS, RawTrunk, connect, data, field, frame, headers, settings
+from servers import EchoServer, ServerStarter
 from traffic import Load, assert_echo, read_line, reset
 from waiting import SANITIZER, eventually
 
@@ -24,7 +26,7 @@ _PIECE_FRAMES = 500
 
 
 @pytest.fixture
-def agent(cluster, servers):
+def agent(cluster: Cluster, servers: ServerStarter) -> Agent:
     path = cluster.path("redis.sock")
     cluster.add_process("redis", [tool("redis-server"), "--port", 0, "--unixsocket", path, "--save", ""]).start()
     eventually("redis listens", path.exists)
@@ -35,11 +37,11 @@ def agent(cluster, servers):
     return agent
 
 
-def flood(trunk, frames):
+def flood(trunk: RawTrunk, frames: list[bytes]) -> list[int]:
     """Says all of it, hearing meanwhile what is answered, to the end of the connection; the codes of its GOAWAYs."""
-    pieces = [b"".join(frames[at:at + _PIECE_FRAMES]) for at in range(0, len(frames), _PIECE_FRAMES)]
+    pieces = [b"".join(frames[at : at + _PIECE_FRAMES]) for at in range(0, len(frames), _PIECE_FRAMES)]
 
-    def say():
+    def say() -> None:
         for piece in pieces:
             if not trunk.send(piece):
                 return
@@ -52,18 +54,18 @@ def flood(trunk, frames):
         speaker.join()
 
 
-def _hpack_bomb(stream):
+def _hpack_bomb(stream: int) -> bytes:
     """A field of 3,000 bytes for HPACK's table, then a byte for each repetition: 16 KiB that stand for 38 MB."""
     block = connect("echo") + b"\x40\x01x\x7f\xb9\x16" + b"v" * 3000
     return headers(stream, block + b"\xbe" * (16 * 1024 - len(block)))
 
 
-def _priority(stream):
+def _priority(stream: int) -> bytes:
     """Of an idle stream, which depends on the one before."""
     return frame(h2.PRIORITY, 0, stream, (stream - 2).to_bytes(4, "big") + b"\x10")
 
 
-def _rapid_resets(first, count):
+def _rapid_resets(first: int, count: int) -> list[bytes]:
     return [headers(stream, connect("redis")) + h2.reset(stream) for stream in range(first, first + 2 * count, 2)]
 
 
@@ -83,7 +85,7 @@ FLOODS = {
 
 
 @contextlib.contextmanager
-def nobody_else_suffers(cluster, victim, lost=0):
+def nobody_else_suffers(cluster: Cluster, victim: Program, lost: int = 0) -> Iterator[None]:
     """Clients of another trunk are served as if nothing were the matter, and the victim needs little memory for it.
 
     `lost`: clients of the flood's own trunk.
@@ -107,7 +109,7 @@ def nobody_else_suffers(cluster, victim, lost=0):
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_flood_is_sent_away_and_nobody_else_suffers(cluster, agent, name):
+def test_flood_is_sent_away_and_nobody_else_suffers(cluster: Cluster, agent: Agent, name: str) -> None:
     frames = FLOODS[name]()
     with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
         # Its last words are lost when the kernel still holds them while more of the flood comes in.
@@ -115,7 +117,7 @@ def test_flood_is_sent_away_and_nobody_else_suffers(cluster, agent, name):
     assert agent.metric("agent_trunk_protocol_errors_total") == 1
 
 
-def test_burst_of_resets_is_no_attack_and_nobody_else_suffers(cluster, agent):
+def test_burst_of_resets_is_no_attack_and_nobody_else_suffers(cluster: Cluster, agent: Agent) -> None:
     frames = _rapid_resets(3, _RESET_BURST)
     with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
         trunk.open(1, "echo").send(*frames)
@@ -123,7 +125,7 @@ def test_burst_of_resets_is_no_attack_and_nobody_else_suffers(cluster, agent):
         assert [heard for heard in trunk.frames if heard.kind == h2.GOAWAY] == []
 
 
-def test_clients_that_abort_never_cost_a_trunk(cluster, agent):
+def test_clients_that_abort_never_cost_a_trunk(cluster: Cluster, agent: Agent) -> None:
     (proxy,) = cluster.proxies
     trunks = agent.metric("agent_trunks_accepted_total")
     for _ in range(3000):
@@ -137,9 +139,11 @@ def test_clients_that_abort_never_cost_a_trunk(cluster, agent):
 
 # A peer that makes the agent talk and never listens.
 @pytest.mark.parametrize("name", ["PING", "streams that are refused"])
-def test_peer_that_never_reads_costs_no_memory(cluster, agent, name):
-    said = {"PING": lambda _: h2.ping(),
-            "streams that are refused": lambda stream: headers(stream, connect("nobody"), h2.END_STREAM | END_HEADERS)}[name]
+def test_peer_that_never_reads_costs_no_memory(cluster: Cluster, agent: Agent, name: str) -> None:
+    said = {
+        "PING": lambda _: h2.ping(),
+        "streams that are refused": lambda stream: headers(stream, connect("nobody"), h2.END_STREAM | END_HEADERS),
+    }[name]
     frames = [said(stream) for stream in range(3, 400_000, 2)]
     with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
         # All of it is taken, or the peer is sent away.
@@ -150,13 +154,16 @@ AGENT_FLOODS = {
     **{name: FLOODS[name] for name in ["PING", "SETTINGS", "PRIORITY", "DATA without bytes"]},
     "interim answers": lambda: [headers(1, field(":status", "103"))] * _FLOOD_FRAMES,
     "CONTINUATION": lambda: [headers(1, h2.OK_BLOCK, flags=0)] + [frame(h2.CONTINUATION, 0, 1)] * _FLOOD_FRAMES,
-    "pushes": lambda: [frame(h2.PUSH_PROMISE, END_HEADERS, 1, (stream - 1).to_bytes(4, "big") + connect("echo"))
-                       for stream in _STREAMS],
+    "pushes": lambda: [
+        frame(h2.PUSH_PROMISE, END_HEADERS, 1, (stream - 1).to_bytes(4, "big") + connect("echo")) for stream in _STREAMS
+    ],
 }
 
 
 @pytest.mark.parametrize("name", AGENT_FLOODS)
-def test_flood_of_an_agent_is_sent_away_and_nobody_else_suffers(cluster, servers, name):
+def test_flood_of_an_agent_is_sent_away_and_nobody_else_suffers(
+    cluster: Cluster, servers: ServerStarter, name: str
+) -> None:
     fake = servers(FakeAgent)
     cluster.add_controller({"echo": {}, "flood": {"endpoints": [{"endpoint_id": "fake", "address": fake.address}]}})
     cluster.add_agent("a", {"echo": servers(EchoServer, "a").address})

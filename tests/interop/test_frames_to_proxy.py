@@ -3,19 +3,27 @@
 Every fault has a service of its own with one endpoint, whose address in the controller's configuration is the test's.
 """
 
+import socket
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 import raw_http2 as h2
+from cluster import Cluster, Proxy
 from fake_agent import FakeAgent
 from faults import CONNECTION, FRAME_FAULTS, NOTHING, STREAM, Fault
-from raw_http2 import END_HEADERS, END_STREAM, data, field, frame, headers, settings
+from raw_http2 import END_HEADERS, END_STREAM, Frame, RawTrunk, data, field, frame, headers, settings
+from servers import ServerStarter
 from traffic import read_exactly
 
+# Starts a proxy; returns (fault, service, agent) of each fault.
+Start = Callable[..., list[tuple[Fault, str, FakeAgent]]]
 
 _PUSH = frame(h2.PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + h2.connect("x"))
 
 
-def _answer(name, block, flags=END_HEADERS):
+def _answer(name: str, block: bytes, flags: int = END_HEADERS) -> Fault:
     """An answer to CONNECT that is none: its stream is reset."""
     return Fault(name, headers(1, block, flags), STREAM, h2.PROTOCOL_ERROR)
 
@@ -49,29 +57,32 @@ OPENING_FAULTS = [
 
 
 @pytest.fixture
-def start(cluster, servers):
+def start(cluster: Cluster, servers: ServerStarter) -> Any:
     """start(faults): a proxy with a service and an agent of the test for each; yields (fault, service, agent)."""
 
-    def play(faults, **fake):
+    def play(faults: list[Fault], **fake: Any) -> Any:
         agents = [servers(FakeAgent, **({"greeting": fault.said} if fake.get("greets") else {})) for fault in faults]
-        cluster.add_controller({
-            f"s{i}": {"endpoints": [{"endpoint_id": f"e{i}", "address": agent.address}]}
-            for i, agent in enumerate(agents)})
+        cluster.add_controller(
+            {
+                f"s{i}": {"endpoints": [{"endpoint_id": f"e{i}", "address": agent.address}]}
+                for i, agent in enumerate(agents)
+            }
+        )
         # The test answers no PINGs.
         cluster.add_proxy(workers=1, ping_after="300s")
         cluster.start()
-        return [(fault, f"s{i}", agent) for i, (fault, agent) in enumerate(zip(faults, agents))]
+        return [(fault, f"s{i}", agent) for i, (fault, agent) in enumerate(zip(faults, agents, strict=True))]
 
     return play
 
 
-def stream_of(proxy, service, trunk):
+def stream_of(proxy: Proxy, service: str, trunk: RawTrunk) -> tuple[socket.socket, Frame]:
     """A client, and its stream on the trunk."""
     client = proxy.connect(service)
     return client, trunk.answer(1)
 
 
-def judge(trunk, fault):
+def judge(trunk: RawTrunk, fault: Fault) -> None:
     trunk.send(fault.said)
     if fault.ends == CONNECTION:
         assert trunk.goaway_code() == fault.code
@@ -80,7 +91,7 @@ def judge(trunk, fault):
     assert trunk.reset_codes(1) == ([fault.code] if fault.ends == STREAM else [])
 
 
-def assert_serves(proxy, service, trunk, stream):
+def assert_serves(proxy: Proxy, service: str, trunk: RawTrunk, stream: int) -> None:
     """A new client of the service is carried on the trunk."""
     with proxy.connect(service) as client:
         client.sendall(b"hello")
@@ -89,13 +100,13 @@ def assert_serves(proxy, service, trunk, stream):
         assert read_exactly(client, 6) == b"world"
 
 
-def assert_reset(client):
-    with pytest.raises(ConnectionResetError):
+def assert_reset(client: socket.socket) -> None:
+    with pytest.raises(ConnectionResetError):  # noqa: PT012  the reset may come behind data
         while client.recv(100):
             pass
 
 
-def test_each_fault_on_a_connected_stream_ends_in_its_error_code(cluster, start):
+def test_each_fault_on_a_connected_stream_ends_in_its_error_code(cluster: Cluster, start: Start) -> None:
     for fault, service, agent in start(FRAME_FAULTS):
         print(fault)
         proxy = cluster.proxies[0]
@@ -113,11 +124,10 @@ def test_each_fault_on_a_connected_stream_ends_in_its_error_code(cluster, start)
             # It is dialled again, and what is said there counts.
             with agent.next_trunk() as trunk:
                 assert_serves(proxy, service, trunk, 1)
-    assert proxy.metric("proxy_trunk_protocol_errors_total") == sum(
-        fault.ends == CONNECTION for fault in FRAME_FAULTS)
+    assert proxy.metric("proxy_trunk_protocol_errors_total") == sum(fault.ends == CONNECTION for fault in FRAME_FAULTS)
 
 
-def test_each_fault_in_an_answer_ends_in_its_error_code(cluster, start):
+def test_each_fault_in_an_answer_ends_in_its_error_code(cluster: Cluster, start: Start) -> None:
     for fault, service, agent in start(ANSWER_FAULTS):
         print(fault)
         proxy = cluster.proxies[0]
@@ -130,7 +140,7 @@ def test_each_fault_in_an_answer_ends_in_its_error_code(cluster, start):
             client.close()
 
 
-def test_agent_that_does_not_begin_as_http2_is_told_so_and_dialled_again(cluster, start):
+def test_agent_that_does_not_begin_as_http2_is_told_so_and_dialled_again(cluster: Cluster, start: Start) -> None:
     for fault, service, agent in start(OPENING_FAULTS, greets=True):
         print(fault)
         with agent.next_trunk() as trunk:
@@ -139,21 +149,26 @@ def test_agent_that_does_not_begin_as_http2_is_told_so_and_dialled_again(cluster
             assert_serves(cluster.proxies[0], service, trunk, 1)
 
 
-def test_answers_of_every_kind_that_mean_connected_are_understood(cluster, start):
+def test_answers_of_every_kind_that_mean_connected_are_understood(cluster: Cluster, start: Start) -> None:
     interim = headers(1, field(":status", "103") + field("x", "y"))
     ((_, service, agent),) = start([Fault("none", b"", NOTHING)])
     proxy = cluster.proxies[0]
     with agent.next_trunk() as trunk:
         client, _ = stream_of(proxy, service, trunk)
-        trunk.send(interim, interim, headers(1, field(":status", "201") + field("x", "y")),
-                   frame(h2.DATA, h2.PADDED, 1, b"\x03hello" + bytes(3)), data(1, b"", END_STREAM))
+        trunk.send(
+            interim,
+            interim,
+            headers(1, field(":status", "201") + field("x", "y")),
+            frame(h2.DATA, h2.PADDED, 1, b"\x03hello" + bytes(3)),
+            data(1, b"", END_STREAM),
+        )
         assert read_exactly(client, 6) == b"hello"
         client.sendall(b"bye")
         client.close()
         assert trunk.heard(lambda heard: heard.kind == h2.DATA and heard.payload).payload == b"bye"
 
 
-def test_push_before_the_agent_knew_that_it_is_off_is_refused(cluster, start):
+def test_push_before_the_agent_knew_that_it_is_off_is_refused(cluster: Cluster, start: Start) -> None:
     ((_, service, agent),) = start([Fault("none", b"", NOTHING)])
     with agent.next_trunk() as trunk:
         client, _ = stream_of(cluster.proxies[0], service, trunk)

@@ -1,45 +1,61 @@
 """curl and nghttp at an agent's trunk port: lost HTTP clients are told so at once, and nghttp2's own client agrees with the
 agent's flow control, SETTINGS and PING."""
 
+import subprocess
+
 import pytest
 
+from cluster import Agent, Cluster
 from processes import run, tool
-from servers import EchoServer
+from servers import EchoServer, ServerStarter
 
 
 @pytest.fixture
-def agent(cluster, servers):
+def agent(cluster: Cluster, servers: ServerStarter) -> Agent:
     cluster.add_controller({"echo": {}})
     return cluster.add_agent("a", {"echo": servers(EchoServer).address}).start()
 
 
-def url(agent):
+def url(agent: Agent) -> str:
     return f"http://127.0.0.1:{agent.trunk_port}/"
 
 
-def curl(agent, *options):
-    return run([tool("curl"), "-sS", "--max-time", 10, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", *options,
-                url(agent)], check=False)
+def curl(agent: Agent, *options: object) -> subprocess.CompletedProcess[str]:
+    return run(
+        [
+            tool("curl"),
+            "-sS",
+            "--max-time",
+            10,
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_version} %{http_code}",
+            *options,
+            url(agent),
+        ],
+        check=False,
+    )
 
 
-def test_curl_is_told_that_get_is_no_way_in(agent):
+def test_curl_is_told_that_get_is_no_way_in(agent: Agent) -> None:
     for options in ([], ["--head"], ["--request", "OPTIONS"]):
         assert curl(agent, "--http2-prior-knowledge", *options).stdout == "2 405", options
 
 
-def test_curl_does_not_hang_with_a_body_that_nobody_reads(agent):
+def test_curl_does_not_hang_with_a_body_that_nobody_reads(agent: Agent) -> None:
     report = curl(agent, "--http2-prior-knowledge", "--data-binary", f"@{agent.config_path}")
     # 92: curl 7.88 drops an answer that is followed by RST_STREAM(NO_ERROR), which RFC 9113, 8.1, forbids it.
     assert report.stdout == "2 405" or report.returncode == 92, report
 
 
-def test_curl_without_http2_is_closed_at_once(agent):
+def test_curl_without_http2_is_closed_at_once(agent: Agent) -> None:
     report = curl(agent)
     # HTTP/2 frames are no answer in HTTP/1.1, or there was none: 1 and 8 weird, 52 empty, 56 reset. 28 would be a time-out.
     assert report.returncode in (1, 8, 52, 56), report
 
 
-def test_nghttp_sees_a_well_formed_answer_and_end(agent, cluster):
+def test_nghttp_sees_a_well_formed_answer_and_end(agent: Agent, cluster: Cluster) -> None:
     body = cluster.path("body")
     # More than the stream's window: the upload must not wait for a reader that will never come.
     body.write_bytes(bytes(1_000_000))
@@ -50,7 +66,7 @@ def test_nghttp_sees_a_well_formed_answer_and_end(agent, cluster):
         assert "error_code=PROTOCOL_ERROR" not in report.stdout, report
 
 
-def test_h2load_asks_many_times_over_few_trunks(agent):
+def test_h2load_asks_many_times_over_few_trunks(agent: Agent) -> None:
     report = run([tool("h2load"), "-n", 5000, "-c", 4, "-m", 50, url(agent)]).stdout
     assert "5000 done" in report and "0 errored" in report and "0 timeout" in report, report
     assert "5000 4xx" in report, report

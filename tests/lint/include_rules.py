@@ -9,21 +9,31 @@ prints each violation as FILE:LINE: WHAT, and exits with 1 if there is one.
 import pathlib
 import re
 import sys
+from collections.abc import Iterator
 from fnmatch import fnmatch
+
+# The folders that a folder may include directly, by folder.
+Arrows = dict[str, list[str]]
+# File, line number, description.
+Violation = tuple[pathlib.Path | str, int, str]
 
 ARROWS = pathlib.Path(__file__).with_name("arrows.txt")
 
 # Header -> the files that may include it; all others stay free of that library.
 LIBRARIES = [
-    ("gRPC", r"grpc(pp)?/|trunkline/v1/.*\.grpc\.pb\.h$", [
-        "common/grpc/*",
-        "agent/report/load_reporter.*",
-        "controller/serve/*_service.*",
-        "controller/serve/grpc_server.*",
-        "controller/serve/server_stream.h",
-        "trunkctl/client.*",
-        "dataplane/control/discovery_subscriber.*",
-    ]),
+    (
+        "gRPC",
+        r"grpc(pp)?/|trunkline/v1/.*\.grpc\.pb\.h$",
+        [
+            "common/grpc/*",
+            "agent/report/load_reporter.*",
+            "controller/serve/*_service.*",
+            "controller/serve/grpc_server.*",
+            "controller/serve/server_stream.h",
+            "trunkctl/client.*",
+            "dataplane/control/discovery_subscriber.*",
+        ],
+    ),
     ("prometheus-cpp", r"prometheus/", ["common/observe/metrics_page.cc"]),
     ("cpp-httplib", r"httplib\.h$", ["common/observe/admin_http.cc"]),
     ("yaml-cpp", r"yaml-cpp/", ["common/config/config.cc", "common/config/config_reader.*"]),
@@ -36,16 +46,35 @@ LIBRARIES = [
 # The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
-    "common/base/backoff.*", "common/base/clock.h", "common/base/forwarding_mode.h", "common/base/json_text.*", "common/base/random.h",
+    "common/base/backoff.*",
+    "common/base/clock.h",
+    "common/base/forwarding_mode.h",
+    "common/base/json_text.*",
+    "common/base/random.h",
     "common/base/utf8.*",
-    "common/net/backlog_age.h", "common/net/flow_activity.h", "common/net/timer_wheel.*",
-    "common/proxy_protocol/proxy_version.h", "common/inband/*", "common/cgroup/cgroup_files.*",
-    "agent/proc/meminfo.*", "agent/proc/net_dev.*", "agent/proc/net_route.*", "agent/proc/netstat.*",
-    "agent/proc/proc_stat.*", "agent/proc/psi.*", "agent/trunk/load_pacer.h",
+    "common/net/backlog_age.h",
+    "common/net/flow_activity.h",
+    "common/net/timer_wheel.*",
+    "common/proxy_protocol/proxy_version.h",
+    "common/inband/*",
+    "common/cgroup/cgroup_files.*",
+    "agent/proc/meminfo.*",
+    "agent/proc/net_dev.*",
+    "agent/proc/net_route.*",
+    "agent/proc/netstat.*",
+    "agent/proc/proc_stat.*",
+    "agent/proc/psi.*",
+    "agent/trunk/load_pacer.h",
     "controller/core/*",
-    "dataplane/codec/*", "dataplane/table/alias_table.*", "dataplane/flow/pending_queue.h",
-    "dataplane/memory/memory_rule.*", "dataplane/route/balancer.*", "dataplane/route/endpoint_picker.*",
-    "dataplane/route/load_estimate.*", "dataplane/route/outlier_ejection.*", "dataplane/route/retry_budget.h",
+    "dataplane/codec/*",
+    "dataplane/table/alias_table.*",
+    "dataplane/flow/pending_queue.h",
+    "dataplane/memory/memory_rule.*",
+    "dataplane/route/balancer.*",
+    "dataplane/route/endpoint_picker.*",
+    "dataplane/route/load_estimate.*",
+    "dataplane/route/outlier_ejection.*",
+    "dataplane/route/retry_budget.h",
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/base/clock.h"
@@ -54,7 +83,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 SOURCES = (".cc", ".h")
 
 
-def read_arrows(text):
+def read_arrows(text: str) -> Arrows:
     """{folder: the folders that it may include directly}, in the order of the text."""
     arrows = {}
     for line in text.splitlines():
@@ -64,13 +93,13 @@ def read_arrows(text):
     return arrows
 
 
-def find_cycle(arrows):
+def find_cycle(arrows: Arrows) -> list[str] | None:
     """The folders of one cycle, the first one twice; None where there is none."""
     done = set()
 
-    def visit(folder, path):
+    def visit(folder: str, path: list[str]) -> list[str] | None:
         if folder in path:
-            return [*path[path.index(folder):], folder]
+            return [*path[path.index(folder) :], folder]
         if folder in done:
             return None
         for target in arrows.get(folder, []):
@@ -87,11 +116,11 @@ def find_cycle(arrows):
     return None
 
 
-def reach(arrows):
+def reach(arrows: Arrows) -> dict[str, set[str]]:
     """{folder: itself and all that its arrows lead to}."""
-    reached = {}
+    reached: dict[str, set[str]] = {}
 
-    def visit(folder):
+    def visit(folder: str) -> set[str]:
         if folder not in reached:
             reached[folder] = {folder}.union(*[visit(target) for target in arrows.get(folder, [])])
         return reached[folder]
@@ -104,18 +133,18 @@ def reach(arrows):
 class Folders:
     """The arrows as questions about paths."""
 
-    def __init__(self, arrows):
+    def __init__(self, arrows: Arrows) -> None:
         self.arrows = arrows
         self.reached = reach(arrows)
         self.programs = {folder.split("/")[0] for folder in arrows}
 
-    def is_ours(self, path):
+    def is_ours(self, path: str) -> bool:
         return path.split("/")[0] in self.programs | {"tests"}
 
-    def folder_of(self, path):
+    def folder_of(self, path: str) -> str:
         return str(pathlib.PurePosixPath(path).parent)
 
-    def violation(self, file, header):
+    def violation(self, file: pathlib.Path, header: str) -> str | None:
         if ".." in header.split("/"):
             return f'"{header}" is not a path from the root of the tree'
         if not self.is_ours(header) or file.parts[0] == "tests":
@@ -128,7 +157,7 @@ class Folders:
         return f'{source}/ may not include {target}/ ("{header}")'
 
 
-def library_violation(file, header):
+def library_violation(file: pathlib.Path, header: str) -> str | None:
     if file.parts[0] == "tests":
         return None
     for library, pattern, edges in LIBRARIES:
@@ -137,11 +166,11 @@ def library_violation(file, header):
     return None
 
 
-def is_pure(path):
+def is_pure(path: str) -> bool:
     return any(fnmatch(path, pattern) for pattern in PURE)
 
 
-def purity_violation(file, header):
+def purity_violation(file: pathlib.Path, header: str) -> str | None:
     if not is_pure(str(file)):
         return None
     standard = re.fullmatch(r"[a-z_0-9]+", header)
@@ -150,21 +179,21 @@ def purity_violation(file, header):
     return f'a pure stage may not include "{header}"'
 
 
-def clock_violation(file, line):
+def clock_violation(file: pathlib.Path, line: str) -> str | None:
     code = line.split("//")[0]
     if is_pure(str(file)) and str(file) != CLOCK_DECLARATION and CLOCK_READ.search(code):
         return "a pure stage takes `now`, it does not read a clock"
     return None
 
 
-def source_files(root, folders):
+def source_files(root: pathlib.Path, folders: Folders) -> Iterator[pathlib.Path]:
     for folder in [*sorted(folders.programs), "tests"]:
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in SOURCES:
                 yield path
 
 
-def include_violations(root, folders):
+def include_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violation]:
     """Yields (file, line number, what is wrong)."""
     for path in source_files(root, folders):
         file = path.relative_to(root)
@@ -178,13 +207,13 @@ def include_violations(root, folders):
                 yield file, number, what
 
 
-def library_folder(target, folders):
+def library_folder(target: str, folders: Folders) -> str | None:
     """trunkline_dataplane_route -> dataplane/route; None for other targets."""
     names = {"trunkline_" + folder.replace("/", "_"): folder for folder in folders.arrows}
     return names.get(target)
 
 
-def link_violations(root, folders):
+def link_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violation]:
     """What a folder's library links that its arrows do not allow."""
     call = re.compile(r"trunkline_library\((\w+)([^)]*)\)")
     for program in sorted(folders.programs):
@@ -202,7 +231,7 @@ def link_violations(root, folders):
                     yield path.relative_to(root), line, f"{source}/ may not link {target}"
 
 
-def violations(root):
+def violations(root: pathlib.Path) -> Iterator[Violation]:
     arrows = read_arrows(ARROWS.read_text())
     cycle = find_cycle(arrows)
     if cycle:
@@ -213,7 +242,7 @@ def violations(root):
     yield from link_violations(root, folders)
 
 
-def main():
+def main() -> int:
     root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).parents[2]
     count = 0
     for file, number, what in violations(root):

@@ -12,7 +12,7 @@ CHECK = pathlib.Path(__file__).with_name("include_rules.py")
 
 
 class IncludeRules(unittest.TestCase):
-    def check(self, files):
+    def check(self, files: dict[str, str]) -> tuple[int, str]:
         """The exit code and output for a tree of {path: text}."""
         with tempfile.TemporaryDirectory() as root:
             for name, text in files.items():
@@ -23,95 +23,128 @@ class IncludeRules(unittest.TestCase):
         self.assertEqual(done.stderr, "")
         return done.returncode, done.stdout
 
-    def assert_clean(self, files):
+    def assert_clean(self, files: dict[str, str]) -> None:
         self.assertEqual(self.check(files), (0, ""))
 
-    def assert_violation(self, files, line):
+    def assert_violation(self, files: dict[str, str], line: str) -> None:
         code, output = self.check(files)
         self.assertEqual(code, 1)
         self.assertIn(line, output)
         self.assertEqual(output.count("\n"), 1, output)
 
-    def test_programs_do_not_include_each_other(self):
+    def test_programs_do_not_include_each_other(self) -> None:
         for folder in ("agent/proc", "controller/wire", "dataplane/route"):
             for other in {"agent/proc", "controller/wire", "dataplane/route"} - {folder}:
-                self.assert_violation({f"{folder}/x.cc": f'#include "{other}/y.h"\n'},
-                                      f'{folder}/x.cc:1: {folder}/ may not include {other}/ ("{other}/y.h")')
+                self.assert_violation(
+                    {f"{folder}/x.cc": f'#include "{other}/y.h"\n'},
+                    f'{folder}/x.cc:1: {folder}/ may not include {other}/ ("{other}/y.h")',
+                )
 
-    def test_common_includes_no_other_program(self):
+    def test_common_includes_no_other_program(self) -> None:
         for other in ("agent/proc", "controller/wire", "dataplane/route", "examples/metering", "tests/common"):
-            self.assert_violation({"common/net/x.h": f"// first\n#include <{other}/y.h>\n"},
-                                  f"common/net/x.h:2: common/net/ may not include {other}/")
+            self.assert_violation(
+                {"common/net/x.h": f"// first\n#include <{other}/y.h>\n"},
+                f"common/net/x.h:2: common/net/ may not include {other}/",
+            )
 
-    def test_nothing_goes_up_the_stream(self):
-        for lower, upper in (("common/base", "common/net"), ("common/http2", "common/trunk"),
-                             ("agent/sample", "agent/report"), ("controller/wire", "controller/loop"),
-                             ("dataplane/flow", "dataplane/route"), ("dataplane/route", "dataplane/tunnel"),
-                             ("dataplane/message", "dataplane")):
-            self.assert_violation({f"{lower}/x.cc": f'#include "{upper}/y.h"\n'},
-                                  f"{lower}/ may not include {upper}/")
+    def test_nothing_goes_up_the_stream(self) -> None:
+        for lower, upper in (
+            ("common/base", "common/net"),
+            ("common/http2", "common/trunk"),
+            ("agent/sample", "agent/report"),
+            ("controller/wire", "controller/loop"),
+            ("dataplane/flow", "dataplane/route"),
+            ("dataplane/route", "dataplane/tunnel"),
+            ("dataplane/message", "dataplane"),
+        ):
+            self.assert_violation({f"{lower}/x.cc": f'#include "{upper}/y.h"\n'}, f"{lower}/ may not include {upper}/")
             self.assert_clean({f"{upper}/x.cc": f'#include "{lower}/y.h"\n'})
 
-    def test_folder_that_has_no_arrows_is_named(self):
-        self.assert_violation({"dataplane/attic/x.cc": '#include "common/base/y.h"\n'},
-                              "dataplane/attic/ is not in arrows.txt")
+    def test_folder_that_has_no_arrows_is_named(self) -> None:
+        self.assert_violation(
+            {"dataplane/attic/x.cc": '#include "common/base/y.h"\n'}, "dataplane/attic/ is not in arrows.txt"
+        )
 
-    def test_product_does_not_include_tests_or_examples(self):
+    def test_product_does_not_include_tests_or_examples(self) -> None:
         self.assert_violation({"agent/proc/x.cc": '#include "tests/common/y.h"\n'}, "may not include tests/common/")
         self.assert_violation({"agent/proc/x.cc": '#include "examples/y.h"\n'}, "may not include examples/")
 
-    def test_example_includes_common_only(self):
-        self.assert_violation({"examples/metering/x.cc": '#include "dataplane/flow/y.h"\n'},
-                              "examples/metering/ may not include dataplane/flow/")
+    def test_example_includes_common_only(self) -> None:
+        self.assert_violation(
+            {"examples/metering/x.cc": '#include "dataplane/flow/y.h"\n'},
+            "examples/metering/ may not include dataplane/flow/",
+        )
 
-    def test_way_around_through_the_parent_is_seen(self):
+    def test_way_around_through_the_parent_is_seen(self) -> None:
         self.assert_violation({"agent/proc/x.cc": '#include "../controller/y.h"\n'}, "is not a path from the root")
 
-    def test_cycle_of_arrows_is_found(self):
+    def test_cycle_of_arrows_is_found(self) -> None:
         arrows = include_rules.read_arrows("a b # why\nb c\nc a\n# d\n")
         self.assertEqual(include_rules.find_cycle(arrows), ["a", "b", "c", "a"])
         self.assertIsNone(include_rules.find_cycle(include_rules.read_arrows("a b c\nb c\nc -\n")))
 
-    def test_cmake_links_what_the_arrows_allow(self):
-        self.assert_violation({"agent/CMakeLists.txt": "# x\ntrunkline_library(agent_proc\n  a.cc\n"
-                                                       "  DEPS trunkline_common_http2)\n"},
-                              "agent/CMakeLists.txt:2: agent/proc/ may not link trunkline_common_http2")
-        self.assert_violation({"agent/CMakeLists.txt": "trunkline_library(agent_attic a.cc)\n"}, "trunkline_agent_attic")
+    def test_cmake_links_what_the_arrows_allow(self) -> None:
+        self.assert_violation(
+            {"agent/CMakeLists.txt": "# x\ntrunkline_library(agent_proc\n  a.cc\n  DEPS trunkline_common_http2)\n"},
+            "agent/CMakeLists.txt:2: agent/proc/ may not link trunkline_common_http2",
+        )
+        self.assert_violation(
+            {"agent/CMakeLists.txt": "trunkline_library(agent_attic a.cc)\n"}, "trunkline_agent_attic"
+        )
         self.assert_clean({"agent/CMakeLists.txt": "trunkline_library(agent_proc a.cc DEPS trunkline_common_base z)\n"})
 
-    def test_grpc_stays_in_edge_files(self):
+    def test_grpc_stays_in_edge_files(self) -> None:
         for header in ("<grpcpp/grpcpp.h>", "<grpc/grpc.h>", '"trunkline/v1/admin.grpc.pb.h"'):
             self.assert_violation({"controller/loop/x.cc": f"#include {header}\n"}, "may include gRPC")
         self.assert_clean({"agent/report/load_reporter.cc": "#include <grpcpp/grpcpp.h>\n"})
 
-    def test_other_libraries_stay_in_their_files(self):
-        for header in ("<prometheus/gauge.h>", "<httplib.h>", "<yaml-cpp/yaml.h>", "<spdlog/spdlog.h>",
-                       "<nghttp2/nghttp2.h>", "<sqlite3.h>"):
+    def test_other_libraries_stay_in_their_files(self) -> None:
+        for header in (
+            "<prometheus/gauge.h>",
+            "<httplib.h>",
+            "<yaml-cpp/yaml.h>",
+            "<spdlog/spdlog.h>",
+            "<nghttp2/nghttp2.h>",
+            "<sqlite3.h>",
+        ):
             self.assert_violation({"dataplane/flow/flow.cc": f"#include {header}\n"}, "dataplane/flow/flow.cc:1: only")
 
-    def test_pure_stage_touches_no_library_and_no_system(self):
-        for header in ('"trunkline/v1/weights.pb.h"', "<sys/socket.h>", "<unistd.h>", '"common/base/atomic_file.h"',
-                       '"common/base/system_files.h"'):
-            self.assert_violation({"controller/core/load_model.h": f"#include {header}\n"},
-                                  "controller/core/load_model.h:1: a pure stage may not include")
+    def test_pure_stage_touches_no_library_and_no_system(self) -> None:
+        for header in (
+            '"trunkline/v1/weights.pb.h"',
+            "<sys/socket.h>",
+            "<unistd.h>",
+            '"common/base/atomic_file.h"',
+            '"common/base/system_files.h"',
+        ):
+            self.assert_violation(
+                {"controller/core/load_model.h": f"#include {header}\n"},
+                "controller/core/load_model.h:1: a pure stage may not include",
+            )
 
-    def test_pure_stage_reads_no_clock(self):
+    def test_pure_stage_reads_no_clock(self) -> None:
         for call in ("MonotonicNow()", "absl::Now()", "std::chrono::steady_clock::now()"):
             self.assert_violation({"dataplane/route/balancer.cc": f"auto t = {call};\n"}, "does not read a clock")
-        self.assert_clean({"dataplane/route/balancer.cc": "// MonotonicNow() is for edges\n",
-                           "dataplane/worker.cc": "auto t = MonotonicNow();\n"})
+        self.assert_clean(
+            {
+                "dataplane/route/balancer.cc": "// MonotonicNow() is for edges\n",
+                "dataplane/worker.cc": "auto t = MonotonicNow();\n",
+            }
+        )
 
-    def test_allowed_includes_are_silent(self):
-        self.assert_clean({
-            "agent/proc/x.cc": '#include "agent/proc/y.h"\n#include "common/base/z.h"\n#include "trunkline/v1/admin.pb.h"\n'
-                          "#include <vector>\n// #include \"controller/y.h\"\n",
-            "trunkctl/x.cc": '#include "controller/wire/y.h"\n',
-            "agent/main.cc": '#include "common/base/far_but_reached.h"\n',
-            "controller/core/load_model.cc": '#include "controller/core/load_model.h"\n#include "common/base/clock.h"\n'
-                                        '#include "absl/time/time.h"\n#include <map>\n',
-            "tests/controller/x.cc": '#include "controller/y.h"\n#include <httplib.h>\n',
-            "docs/x.h": '#include "controller/y.h"\n',
-        })
+    def test_allowed_includes_are_silent(self) -> None:
+        self.assert_clean(
+            {
+                "agent/proc/x.cc": '#include "agent/proc/y.h"\n#include "common/base/z.h"\n#include "trunkline/v1/admin.pb.h"\n'
+                '#include <vector>\n// #include "controller/y.h"\n',
+                "trunkctl/x.cc": '#include "controller/wire/y.h"\n',
+                "agent/main.cc": '#include "common/base/far_but_reached.h"\n',
+                "controller/core/load_model.cc": '#include "controller/core/load_model.h"\n#include "common/base/clock.h"\n'
+                '#include "absl/time/time.h"\n#include <map>\n',
+                "tests/controller/x.cc": '#include "controller/y.h"\n#include <httplib.h>\n',
+                "docs/x.h": '#include "controller/y.h"\n',
+            }
+        )
 
 
 if __name__ == "__main__":

@@ -10,25 +10,25 @@ import tempfile
 import time
 import unittest
 import unittest.mock
+from typing import Any
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "examples", "metering", "demo"))
 
-# pylint: disable=wrong-import-position
 import interrupts
 from checks import checks_of
 from children import Children, Failure
-from cpu_limits import LimitMaker
+from cpu_limits import Limit, LimitMaker
+from findings import settled
 from live_table import LiveTable
 from load import window
 from observer import Sample, parse_metrics
-from findings import settled
 
 BURN = [sys.executable, "-c", "while True: pass"]
 
 
-def work_for(limit, seconds):
+def work_for(limit: Limit, seconds: float) -> float:
     """Runs a burner in the limit until it has used `seconds` of CPU; the time that passed."""
     burner = subprocess.Popen(BURN)
     try:
@@ -43,7 +43,7 @@ def work_for(limit, seconds):
 
 
 class LimitsTest(unittest.TestCase):
-    def check_limit(self, kind):
+    def check_limit(self, kind: str) -> None:
         try:
             maker = LimitMaker(kind)
         except ValueError:
@@ -56,13 +56,13 @@ class LimitsTest(unittest.TestCase):
             maker.remove_all()
         self.assertEqual(glob.glob(f"/sys/fs/cgroup/*/trunkline-demo-{os.getpid()}*"), [])
 
-    def test_a_version_1_group_limits_and_is_removed(self):
+    def test_a_version_1_group_limits_and_is_removed(self) -> None:
         self.check_limit("cgroup1")
 
-    def test_a_version_2_group_limits_and_is_removed(self):
+    def test_a_version_2_group_limits_and_is_removed(self) -> None:
         self.check_limit("cgroup2")
 
-    def test_folders_that_are_no_groups_are_left_as_they_are(self):
+    def test_folders_that_are_no_groups_are_left_as_they_are(self) -> None:
         with tempfile.TemporaryDirectory() as root:
             for controller in ("cpu", "cpuacct"):
                 os.mkdir(os.path.join(root, controller))
@@ -71,18 +71,24 @@ class LimitsTest(unittest.TestCase):
             self.assertEqual(LimitMaker("auto", root).kind, "process")
             self.assertEqual(glob.glob(f"{root}/*/*"), [])
 
-    def test_a_process_limit_limits(self):
+    def test_a_process_limit_limits(self) -> None:
         self.check_limit("process")
 
 
 class ChildrenTest(unittest.TestCase):
-    def test_none_is_left_even_when_stopped_or_deaf(self):
+    def test_none_is_left_even_when_stopped_or_deaf(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             children = Children(folder)
             plain = children.start("plain", BURN)
-            deaf = children.start("deaf", [sys.executable, "-c",
-                                           "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-                                           "print('deaf', flush=True)\nwhile True: signal.pause()"])
+            deaf = children.start(
+                "deaf",
+                [
+                    sys.executable,
+                    "-c",
+                    "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+                    "print('deaf', flush=True)\nwhile True: signal.pause()",
+                ],
+            )
             while deaf.last_line() != "deaf":
                 os.sched_yield()
             os.kill(plain.pid, 19)
@@ -90,8 +96,8 @@ class ChildrenTest(unittest.TestCase):
             for child in (plain, deaf):
                 self.assertFalse(os.path.exists(f"/proc/{child.pid}"))
 
-    def test_a_signal_while_one_starts_leaves_it_on_the_list(self):
-        def interrupt_parent():
+    def test_a_signal_while_one_starts_leaves_it_on_the_list(self) -> None:
+        def interrupt_parent() -> None:
             os.kill(os.getppid(), signal.SIGINT)
 
         usual = signal.getsignal(signal.SIGINT)
@@ -99,14 +105,14 @@ class ChildrenTest(unittest.TestCase):
         signal.signal(signal.SIGINT, interrupts.on_stop_signal)
         with tempfile.TemporaryDirectory() as folder:
             children = Children(folder)
-            with unittest.mock.patch("children._die_with_parent", interrupt_parent):
-                with self.assertRaises(KeyboardInterrupt):
-                    children.start("burner", BURN)
+            patched = unittest.mock.patch("children._die_with_parent", interrupt_parent)
+            with patched, self.assertRaises(KeyboardInterrupt):
+                children.start("burner", BURN)
             children.stop_all()
             # All of the parent's children have been reaped.
             self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
 
-    def test_one_that_ends_unasked_is_reported_with_its_last_words(self):
+    def test_one_that_ends_unasked_is_reported_with_its_last_words(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             children = Children(folder)
             child = children.start("short", [sys.executable, "-c", "print('no such file')"])
@@ -117,49 +123,66 @@ class ChildrenTest(unittest.TestCase):
 
 
 class NumbersTest(unittest.TestCase):
-    def test_metrics_are_parsed_with_and_without_labels(self):
-        text = ("# HELP trunkline_a_total help\ntrunkline_a_total 3\n"
-                'trunkline_b{service="s",endpoint="store-1"} 1.5e+02\n')
-        self.assertEqual(parse_metrics(text), [
-            ("trunkline_a_total", {}, 3.0),
-            ("trunkline_b", {"service": "s", "endpoint": "store-1"}, 150.0)])
+    def test_metrics_are_parsed_with_and_without_labels(self) -> None:
+        text = (
+            '# HELP trunkline_a_total help\ntrunkline_a_total 3\ntrunkline_b{service="s",endpoint="store-1"} 1.5e+02\n'
+        )
+        self.assertEqual(
+            parse_metrics(text),
+            [("trunkline_a_total", {}, 3.0), ("trunkline_b", {"service": "s", "endpoint": "store-1"}, 150.0)],
+        )
 
-    def test_a_window_counts_whole_seconds_inside_it(self):
-        result = {"started_unix": 100.0, "series": [
-            {"second": i, "sent": 10, "misses": i, "latency_seconds": {"p99": 0.1 * i}}
-            for i in range(5)]}
+    def test_a_window_counts_whole_seconds_inside_it(self) -> None:
+        result = {
+            "started_unix": 100.0,
+            "series": [{"second": i, "sent": 10, "misses": i, "latency_seconds": {"p99": 0.1 * i}} for i in range(5)],
+        }
         found = window(result, 101.0, 104.0)
         self.assertEqual((found["sent"], found["misses"]), (30, 1 + 2 + 3))
         self.assertAlmostEqual(found["miss_ratio"], 0.2)
         self.assertAlmostEqual(found["median_p99_seconds"], 0.2)
         self.assertEqual(window(result, 200, 300)["miss_ratio"], 0.0)
 
-    def test_the_settled_part_is_the_last_of_a_span(self):
+    def test_the_settled_part_is_the_last_of_a_span(self) -> None:
         self.assertEqual(settled((100.0, 110.0), 0.4), (106.0, 110.0))
 
 
 class ChecksTest(unittest.TestCase):
     """Each check can say no."""
 
-    def numbers(self):
+    def numbers(self) -> dict[str, Any]:
         return {
-            "readings": {"sent": 5, "acknowledged_to_collectors": 5, "acknowledged": 5, "ok": True,
-                         "missing": 0, "duplicated": 0, "corrupted": 0, "wrong_answers": 0},
-            "weights": {"true_shares": {"a": 0.6, "b": 0.4}, "settled_shares": {"a": 0.58, "b": 0.42},
-                        "neighbour": {"server": "a", "share_before": 0.58, "share_during": 0.47,
-                                      "true_share_during": 0.45},
-                        "controller_restart": {"before": {"a": 0.5, "b": 0.5},
-                                               "after": {"a": 0.51, "b": 0.49}}},
-            "connections": {"held_at_once": 10_000, "long_connections_by_kernel": 24,
-                            "long_connections_by_metrics": 24, "bound": 24}}
+            "readings": {
+                "sent": 5,
+                "acknowledged_to_collectors": 5,
+                "acknowledged": 5,
+                "ok": True,
+                "missing": 0,
+                "duplicated": 0,
+                "corrupted": 0,
+                "wrong_answers": 0,
+            },
+            "weights": {
+                "true_shares": {"a": 0.6, "b": 0.4},
+                "settled_shares": {"a": 0.58, "b": 0.42},
+                "neighbour": {"server": "a", "share_before": 0.58, "share_during": 0.47, "true_share_during": 0.45},
+                "controller_restart": {"before": {"a": 0.5, "b": 0.5}, "after": {"a": 0.51, "b": 0.49}},
+            },
+            "connections": {
+                "held_at_once": 10_000,
+                "long_connections_by_kernel": 24,
+                "long_connections_by_metrics": 24,
+                "bound": 24,
+            },
+        }
 
-    def failed(self, numbers):
+    def failed(self, numbers: dict[str, Any]) -> list[str]:
         return [check["what"].split()[0] for check in checks_of(numbers) if not check["ok"]]
 
-    def test_a_good_run_passes(self):
+    def test_a_good_run_passes(self) -> None:
         self.assertEqual(self.failed(self.numbers()), [])
 
-    def test_each_breach_fails_its_check(self):
+    def test_each_breach_fails_its_check(self) -> None:
         breaches = [
             (("readings", "sent"), 6, "every"),
             (("readings", "ok"), False, "every"),
@@ -183,11 +206,9 @@ class ChecksTest(unittest.TestCase):
 
 
 class LiveTableTest(unittest.TestCase):
-    def test_without_a_terminal_there_are_plain_lines_only(self):
-        class Cluster:
-            servers = []
+    def test_without_a_terminal_there_are_plain_lines_only(self) -> None:
         out = io.StringIO()
-        table = LiveTable(Cluster, out)
+        table = LiveTable(unittest.mock.Mock(servers=[]), out)
         sample = Sample()
         sample.servers = {"store-1": {"utilization": 0.5, "weight": 1.25, "in_flight": 3}}
         for _ in range(6):
@@ -200,7 +221,7 @@ class LiveTableTest(unittest.TestCase):
 class InterruptTest(unittest.TestCase):
     """The real demo, interrupted while it is at work: no process, group or file may be left."""
 
-    def processes_of(self, folder):
+    def processes_of(self, folder: str) -> list[int]:
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -211,13 +232,15 @@ class InterruptTest(unittest.TestCase):
                 continue  # it ended meanwhile
         return found
 
-    def test_an_interrupted_demo_leaves_nothing_behind(self):
+    def test_an_interrupted_demo_leaves_nothing_behind(self) -> None:
         if not os.access(os.path.join(os.environ.get("TRUNKLINE_BIN_DIR", ""), "trunkline-agent"), os.X_OK):
             self.skipTest("TRUNKLINE_BIN_DIR does not name the built programs")
         demo = os.path.join(ROOT, "examples", "metering", "demo")
         with tempfile.TemporaryDirectory() as folder:
-            process = subprocess.Popen([sys.executable, "-B", demo], stdout=subprocess.PIPE, text=True,
-                                       env={**os.environ, "TMPDIR": folder})
+            process = subprocess.Popen(
+                [sys.executable, "-B", demo], stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder}
+            )
+            assert process.stdout  # a pipe
             for line in process.stdout:
                 if line.startswith("Calibrating"):
                     break

@@ -15,9 +15,8 @@ import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-# pylint: disable=wrong-import-position
 from checks import checks_of
-from children import Children, Failure
+from children import Children, Failure, Numbers
 from cluster import Cluster
 from cpu_limits import LimitMaker
 from findings import Findings
@@ -27,8 +26,15 @@ from observer import Observer
 from story import SHORTEST_SECONDS, USUAL_SECONDS, Story
 from summary import summary_of
 
-PROGRAMS = ("trunkline-controller", "trunkline-proxy", "trunkline-agent", "trunkctl", "meterstore",
-            "collectors", "storecheck")
+PROGRAMS = (
+    "trunkline-controller",
+    "trunkline-proxy",
+    "trunkline-agent",
+    "trunkctl",
+    "meterstore",
+    "collectors",
+    "storecheck",
+)
 # Of each core, for the three servers together: the rest is for proxies, agents, collectors and the system.
 SERVERS_SHARE_OF_CORE = 0.45
 # More servers' CPU than this needs more load than one generator should make.
@@ -36,19 +42,26 @@ MOST_CORES = 1.8
 INTERRUPTED = 130
 
 
-def parse_arguments():
+def parse_arguments() -> argparse.Namespace:
     here = os.path.dirname(os.path.abspath(__file__))
     built = os.path.normpath(os.path.join(here, "..", "..", "..", "build", "bin"))
     parser = argparse.ArgumentParser(prog="demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=USUAL_SECONDS,
-                        help=f"length of the measured parts ({USUAL_SECONDS}; at least {SHORTEST_SECONDS})")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=USUAL_SECONDS,
+        help=f"length of the measured parts ({USUAL_SECONDS}; at least {SHORTEST_SECONDS})",
+    )
     parser.add_argument("--json", metavar="FILE", help="write every number here")
     parser.add_argument("--check", action="store_true", help="exit 1 unless all that is promised held")
     parser.add_argument("--logs", metavar="FOLDER", help="leave every process's log here")
-    parser.add_argument("--limit", choices=("auto", "cgroup1", "cgroup2", "process"), default="auto",
-                        help="how the servers' CPU is limited (auto: the first of these that works)")
-    parser.add_argument("--bin", default=os.environ.get("TRUNKLINE_BIN_DIR", built),
-                        help="folder of the programs")
+    parser.add_argument(
+        "--limit",
+        choices=("auto", "cgroup1", "cgroup2", "process"),
+        default="auto",
+        help="how the servers' CPU is limited (auto: the first of these that works)",
+    )
+    parser.add_argument("--bin", default=os.environ.get("TRUNKLINE_BIN_DIR", built), help="folder of the programs")
     arguments = parser.parse_args()
     if arguments.seconds < SHORTEST_SECONDS:
         parser.error(f"--seconds {arguments.seconds:g}: the weights need at least {SHORTEST_SECONDS} s")
@@ -58,13 +71,15 @@ def parse_arguments():
     return arguments
 
 
-def play(arguments, folder, children, limits):
+def play(arguments: argparse.Namespace, folder: str, children: Children, limits: LimitMaker) -> Numbers:
     """The whole demo; returns its numbers."""
-    total_cores = min(MOST_CORES, SERVERS_SHARE_OF_CORE * os.cpu_count())
+    total_cores = min(MOST_CORES, SERVERS_SHARE_OF_CORE * (os.cpu_count() or 1))
     cluster = Cluster(arguments.bin, folder, children, limits, total_cores)
     table = LiveTable(cluster)
-    table.say(f"A controller, two proxies, and three storage servers with "
-              f"{', '.join(f'{s.cores:.2f}' for s in cluster.servers)} cores ({limits.kind} limits).")
+    table.say(
+        f"A controller, two proxies, and three storage servers with "
+        f"{', '.join(f'{s.cores:.2f}' for s in cluster.servers)} cores ({limits.kind} limits)."
+    )
     cluster.start()
     observer = Observer(cluster)
     story = Story(cluster, children, observer, table, folder, arguments.seconds)
@@ -77,14 +92,14 @@ def play(arguments, folder, children, limits):
     return numbers
 
 
-def keep_logs(folder, destination):
+def keep_logs(folder: str, destination: str) -> None:
     os.makedirs(destination, exist_ok=True)
     for pattern in ("*.log", "*.yaml"):
         for path in glob.glob(os.path.join(folder, pattern)):
             shutil.copy(path, destination)
 
 
-def main():
+def main() -> int:
     arguments = parse_arguments()
     raise_on_stop_signals()
     folder = tempfile.mkdtemp(prefix="trunkline-demo-")

@@ -11,8 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import interrupts
+
+# What JSON holds.
+Numbers = dict[str, Any]
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 5
@@ -25,55 +30,64 @@ class Failure(Exception):
     """Something that ends the demo, in words for its user."""
 
 
-def _die_with_parent():
+def _die_with_parent() -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Child:
-    def __init__(self, name, arguments, log_path, environment=None):
+    def __init__(
+        self, name: str, arguments: list[str], log_path: str, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.log_path = log_path
         self.expected_to_run = True
         with open(log_path, "ab") as log:
             self._process = subprocess.Popen(
-                arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_die_with_parent, env=environment)
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+                env=environment,
+            )
 
     @property
-    def pid(self):
+    def pid(self) -> int:
         return self._process.pid
 
-    def exit_code(self):
+    def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.poll()
 
-    def log_tail(self):
+    def log_tail(self) -> str:
         with open(self.log_path, errors="replace") as log:
             return "".join(f"    {line}" for line in log.readlines()[-LOG_LINES_SHOWN:])
 
-    def last_line(self):
+    def last_line(self) -> str:
         with open(self.log_path, "rb") as log:
             log.seek(max(0, os.path.getsize(self.log_path) - 4096))
             lines = log.read().decode(errors="replace").split("\n")
         return lines[-2] if len(lines) > 1 else ""  # the last element is an unfinished line
 
-    def check(self):
+    def check(self) -> None:
         if self.expected_to_run and self.exit_code() is not None:
-            raise Failure(f"{self.name} ended with exit code {self.exit_code()}; the end of its log:\n"
-                          f"{self.log_tail()}")
+            raise Failure(
+                f"{self.name} ended with exit code {self.exit_code()}; the end of its log:\n{self.log_tail()}"
+            )
 
-    def kill(self):
+    def kill(self) -> None:
         """As a crash would: no chance to tidy up."""
         self.expected_to_run = False
         self._process.kill()
         self._process.wait()
 
-    def ask_to_stop(self):
+    def ask_to_stop(self) -> None:
         self.expected_to_run = False
         if self.exit_code() is None:
             self._process.terminate()
 
-    def wait_stopped(self, deadline):
+    def wait_stopped(self, deadline: float) -> None:
         try:
             self._process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -84,23 +98,23 @@ class Child:
 class Children:
     """All of them; `stop_all` leaves none."""
 
-    def __init__(self, log_folder):
+    def __init__(self, log_folder: str) -> None:
         self._log_folder = log_folder
-        self._running = []
+        self._running: list[Child] = []
 
-    def start(self, name, arguments, environment=None):
+    def start(self, name: str, arguments: Sequence[object], environment: dict[str, str] | None = None) -> Child:
         log_path = os.path.join(self._log_folder, f"{name}.log")
         with interrupts.held():
             child = Child(name, [str(a) for a in arguments], log_path, environment)
             self._running.append(child)
         return child
 
-    def check(self):
+    def check(self) -> None:
         self._running = [c for c in self._running if c.expected_to_run or c.exit_code() is None]
         for child in self._running:
             child.check()
 
-    def stop_all(self):
+    def stop_all(self) -> None:
         for child in self._running:
             if not child.expected_to_run:
                 child.kill()  # it was about to end, and may be waiting for the others

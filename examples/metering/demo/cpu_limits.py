@@ -4,11 +4,14 @@ A limit has `cores`, takes processes in (`add`), tells the CPU seconds used insi
 agent is to watch it (`agent_settings`). `remove` leaves nothing behind.
 """
 
+import contextlib
 import glob
 import os
 import time
+from collections.abc import Callable
 
 import interrupts
+from children import Numbers
 from process_limit import ProcessLimit
 
 GROUP_PREFIX = "trunkline-demo-"
@@ -20,18 +23,18 @@ V1_SHARES, V2_WEIGHT = 16 * 1024, 10_000
 REMOVE_SECONDS = 5
 
 
-def _write(path, text):
+def _write(path: str, text: object) -> None:
     """Into a file that the kernel made: in a folder that is no control group there is none, and none is to be left."""
     with open(os.open(path, os.O_WRONLY), "w") as file:
         file.write(str(text))
 
 
-def _read(path):
+def _read(path: str) -> str:
     with open(path) as file:
         return file.read()
 
 
-def _remove_folder(path):
+def _remove_folder(path: str) -> None:
     """A group can be removed once its last process has been reaped."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while True:
@@ -46,14 +49,14 @@ def _remove_folder(path):
             time.sleep(0.05)
 
 
-def _quota_us(cores):
+def _quota_us(cores: float) -> int:
     return max(MIN_QUOTA_US, round(cores * PERIOD_US))
 
 
 class CgroupV1Limit:
     """The hierarchies `cpu` (quota) and `cpuacct` (use), mounted together or apart."""
 
-    def __init__(self, root, name, cores):
+    def __init__(self, root: str, name: str, cores: float) -> None:
         self.cores = cores
         self._path = name
         self._folders = {c: os.path.join(root, c, name) for c in ("cpu", "cpuacct")}
@@ -63,23 +66,23 @@ class CgroupV1Limit:
         _write(f"{self._folders['cpu']}/cpu.cfs_quota_us", _quota_us(cores))
         _write(f"{self._folders['cpu']}/cpu.shares", V1_SHARES)
 
-    def add(self, pid):
+    def add(self, pid: int) -> None:
         for folder in self._folders.values():
             _write(f"{folder}/cgroup.procs", pid)
 
-    def used_seconds(self):
+    def used_seconds(self) -> float:
         return int(_read(f"{self._folders['cpuacct']}/cpuacct.usage")) / 1e9
 
-    def agent_settings(self):
-        return {"cpu_source": "cgroup", "cgroup_path": self._path}
+    def agent_settings(self) -> Numbers:
+        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
 
-    def remove(self):
+    def remove(self) -> None:
         for folder in self._folders.values():
             _remove_folder(folder)
 
 
 class CgroupV2Limit:
-    def __init__(self, root, name, cores):
+    def __init__(self, root: str, name: str, cores: float) -> None:
         self.cores = cores
         self._path = name
         self._folder = os.path.join(root, name)
@@ -87,41 +90,40 @@ class CgroupV2Limit:
         _write(f"{self._folder}/cpu.max", f"{_quota_us(cores)} {PERIOD_US}")
         _write(f"{self._folder}/cpu.weight", V2_WEIGHT)
 
-    def add(self, pid):
+    def add(self, pid: int) -> None:
         _write(f"{self._folder}/cgroup.procs", pid)
 
-    def used_seconds(self):
+    def used_seconds(self) -> float:
         for line in _read(f"{self._folder}/cpu.stat").splitlines():
             if line.startswith("usage_usec "):
                 return int(line.split()[1]) / 1e6
         return 0.0
 
-    def agent_settings(self):
-        return {"cpu_source": "cgroup", "cgroup_path": self._path}
+    def agent_settings(self) -> Numbers:
+        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
 
-    def remove(self):
+    def remove(self) -> None:
         _remove_folder(self._folder)
 
 
-def _is_alive(pid):
+def _is_alive(pid: str) -> bool:
     try:
         return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has none
     except OSError:
         return False
 
 
-def _sweep(folder):
+def _sweep(folder: str) -> None:
     """Groups of demos that were killed before they could remove them."""
     for path in glob.glob(f"{folder}/{GROUP_PREFIX}*"):
-        owner = os.path.basename(path)[len(GROUP_PREFIX):].split("-")[0]
+        owner = os.path.basename(path)[len(GROUP_PREFIX) :].split("-")[0]
         if owner.isdigit() and not _is_alive(owner):
-            try:
+            # A process may still be in the group, or another demo may have removed it.
+            with contextlib.suppress(OSError):
                 os.rmdir(path)
-            except OSError:
-                pass  # somebody is in it, or somebody else removed it
 
 
-def _can_delegate_cpu(root):
+def _can_delegate_cpu(root: str) -> bool | None:
     """Is `root` a version 2 hierarchy whose children may have CPU limits?"""
     try:
         if "cpu" not in _read(f"{root}/cgroup.controllers").split():
@@ -133,22 +135,25 @@ def _can_delegate_cpu(root):
         return False
 
 
+Limit = CgroupV1Limit | CgroupV2Limit | ProcessLimit
+
+
 class LimitMaker:
     """Makes limits of the best kind that this machine allows; `kind` says which."""
 
-    def __init__(self, wanted="auto", root="/sys/fs/cgroup"):
+    def __init__(self, wanted: str = "auto", root: str = "/sys/fs/cgroup") -> None:
         self._root = root
         self._prefix = f"{GROUP_PREFIX}{os.getpid()}"
-        self._made = []
-        kinds = {"cgroup1": self._cgroup1_works, "cgroup2": self._cgroup2_works,
-                 "process": lambda: True}
+        self._made: list[Limit] = []
+        kinds = {"cgroup1": self._cgroup1_works, "cgroup2": self._cgroup2_works, "process": lambda: True}
         candidates = list(kinds) if wanted == "auto" else [wanted]
         self.kind = next((kind for kind in candidates if kinds[kind]()), None)
         if self.kind is None:
             raise ValueError(f"--limit {wanted}: this machine does not allow it")
 
-    def make(self, name, cores):
+    def make(self, name: str, cores: float) -> Limit:
         group = f"{self._prefix}-{name}"
+        limit: Limit
         with interrupts.held():
             if self.kind == "cgroup1":
                 limit = CgroupV1Limit(self._root, group, cores)
@@ -159,20 +164,22 @@ class LimitMaker:
             self._made.append(limit)
         return limit
 
-    def remove_all(self):
+    def remove_all(self) -> None:
         while self._made:
             self._made.pop().remove()
 
-    def _cgroup1_works(self):
-        return self._try(lambda: CgroupV1Limit(self._root, f"{self._prefix}-try", 0.5),
-                         [f"{self._root}/cpu", f"{self._root}/cpuacct"])
+    def _cgroup1_works(self) -> bool:
+        return self._try(
+            lambda: CgroupV1Limit(self._root, f"{self._prefix}-try", 0.5),
+            [f"{self._root}/cpu", f"{self._root}/cpuacct"],
+        )
 
-    def _cgroup2_works(self):
+    def _cgroup2_works(self) -> bool:
         if not _can_delegate_cpu(self._root):
             return False
         return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
 
-    def _try(self, make, folders):
+    def _try(self, make: Callable[[], Limit], folders: list[str]) -> bool:
         if not all(os.path.exists(f"{folder}/cgroup.procs") for folder in folders):
             return False
         for folder in folders:

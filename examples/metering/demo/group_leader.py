@@ -16,15 +16,21 @@ import subprocess
 import sys
 import threading
 
+from children import Numbers
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _start(order):
+def _start(order: Numbers) -> None:
     with open(order["log"], "ab") as log:
         process = subprocess.Popen(
-            order["arguments"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
+            order["arguments"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+        )
     temporary = order["pid_file"] + ".new"
     with open(temporary, "w") as file:
         file.write(str(process.pid))
@@ -32,7 +38,7 @@ def _start(order):
     threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay a zombie
 
 
-def main():
+def main() -> None:
     while True:
         with open(sys.argv[1]) as orders:
             for line in orders:

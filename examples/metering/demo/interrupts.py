@@ -6,6 +6,7 @@ exists already and is on nobody's list yet. Inside `held()` the exception waits 
 
 import contextlib
 import signal
+from collections.abc import Iterator
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -13,7 +14,7 @@ _holders = 0
 _came = False
 
 
-def on_stop_signal(_signal, _frame):
+def on_stop_signal(_signal: int, _frame: object) -> None:
     global _came
     if _holders:
         _came = True
@@ -21,19 +22,19 @@ def on_stop_signal(_signal, _frame):
         raise KeyboardInterrupt
 
 
-def raise_on_stop_signals():
+def raise_on_stop_signals() -> None:
     # SIGINT too: it is ignored by default in what a script starts in the background.
     for which in STOP_SIGNALS:
         signal.signal(which, on_stop_signal)
 
 
-def ignore_stop_signals():
+def ignore_stop_signals() -> None:
     for which in STOP_SIGNALS:
         signal.signal(which, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def held():
+def held() -> Iterator[None]:
     """For the main thread; may be nested."""
     global _holders, _came
     _holders += 1

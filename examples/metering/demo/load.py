@@ -4,22 +4,54 @@ import json
 import os
 import re
 
+from children import Children, Numbers
+from cluster import Cluster
+
 _PROGRESS = re.compile(
     r"sent (?P<sent>\d+)  acknowledged (?P<acknowledged>\d+)  in flight (?P<in_flight>\d+)"
     r"  p50 (?P<p50>[\d.]+) ms  p99 (?P<p99>[\d.]+) ms  late (?P<late>\d+)  resends (?P<resends>\d+)"
-    r"  held (?P<held>\d+)")
+    r"  held (?P<held>\d+)"
+)
 SLO_MS = 200
+# Begin and end, in Unix time.
+Span = tuple[float, float]
 
 
 class Load:
-    def __init__(self, cluster, children, folder, name, service, rate, seconds, seed, keep=False):
+    def __init__(
+        self,
+        cluster: Cluster,
+        children: Children,
+        folder: str,
+        name: str,
+        service: str,
+        rate: float,
+        seconds: float,
+        seed: int,
+        keep: bool = False,
+    ) -> None:
         self.name = name
         self.rate = rate
         self.acked_path = os.path.join(folder, f"{name}.acked")
         self._json_path = os.path.join(folder, f"{name}.json")
-        arguments = [cluster.program("collectors"), "--collectors", 10_000, "--no-burst",
-                     "--rate", f"{rate:.1f}", "--seconds", f"{seconds:.1f}", "--seed", seed,
-                     "--slo", f"{SLO_MS}ms", "--acked", self.acked_path, "--json", self._json_path]
+        arguments = [
+            cluster.program("collectors"),
+            "--collectors",
+            10_000,
+            "--no-burst",
+            "--rate",
+            f"{rate:.1f}",
+            "--seconds",
+            f"{seconds:.1f}",
+            "--seed",
+            seed,
+            "--slo",
+            f"{SLO_MS}ms",
+            "--acked",
+            self.acked_path,
+            "--json",
+            self._json_path,
+        ]
         for target in cluster.targets(service):
             arguments += ["--target", target]
         if keep:
@@ -27,25 +59,25 @@ class Load:
         self.child = children.start(f"collectors-{name}", arguments)
         self.child.expected_to_run = False  # it ends by itself
 
-    def progress(self):
+    def progress(self) -> dict[str, float] | None:
         """The newest second's numbers, or None before there are any."""
         match = _PROGRESS.search(self.child.last_line())
         return {key: float(value) for key, value in match.groupdict().items()} if match else None
 
-    def stop_sending(self):
+    def stop_sending(self) -> None:
         """It ends once what it has sent is acknowledged."""
         self.child.ask_to_stop()
 
-    def running(self):
+    def running(self) -> bool:
         return self.child.exit_code() is None
 
-    def result(self):
+    def result(self) -> Numbers:
         """What it wrote at its end."""
         with open(self._json_path) as file:
             return json.load(file)
 
 
-def window(result, begin_unix, end_unix):
+def window(result: Numbers, begin_unix: float, end_unix: float) -> Numbers:
     """Sent, misses and the worst second's p99 of the readings meant for this span of time."""
     sent = misses = 0
     p99 = []
@@ -55,5 +87,9 @@ def window(result, begin_unix, end_unix):
             sent += second["sent"]
             misses += second["misses"]
             p99.append(second["latency_seconds"]["p99"])
-    return {"sent": sent, "misses": misses, "miss_ratio": misses / sent if sent else 0.0,
-            "median_p99_seconds": sorted(p99)[len(p99) // 2] if p99 else 0.0}
+    return {
+        "sent": sent,
+        "misses": misses,
+        "miss_ratio": misses / sent if sent else 0.0,
+        "median_p99_seconds": sorted(p99)[len(p99) // 2] if p99 else 0.0,
+    }

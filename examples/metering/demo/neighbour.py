@@ -10,7 +10,7 @@ import time
 SLICE_SECONDS = 0.01
 
 
-def main():
+def main() -> None:
     cores = float(sys.argv[1])
     began, used_before = time.monotonic(), time.process_time()
     while True:

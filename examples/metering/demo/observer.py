@@ -11,8 +11,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterable
 
-from cluster import ADAPTIVE
+from children import Numbers
+from cluster import ADAPTIVE, Cluster
 
 TRUNKCTL_SECONDS = 2
 METRICS_SECONDS = 1
@@ -21,22 +23,21 @@ _METRIC = re.compile(r"^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>[-
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def parse_metrics(text):
+def parse_metrics(text: str) -> list[tuple[str, dict[str, str], float]]:
     """[(name, labels, value)] of the Prometheus text format."""
-    return [(m["name"], dict(_LABEL.findall(m["labels"] or "")), float(m["value"]))
-            for m in _METRIC.finditer(text)]
+    return [(m["name"], dict(_LABEL.findall(m["labels"] or "")), float(m["value"])) for m in _METRIC.finditer(text)]
 
 
 # 127.0.0.1 as the kernel prints it: in the byte order of the machine.
 _LOOPBACK = f"{int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder):08X}"
 
 
-def established_to(ports):
+def established_to(ports: Iterable[int]) -> dict[int, int]:
     """{port: number of established TCP connections towards it at 127.0.0.1}, from the kernel.
 
     The kernel gives its table in pieces and a row may come twice while others open and close connections: each
     connection counts once."""
-    found = {port: set() for port in ports}
+    found: dict[int, set[str]] = {port: set() for port in ports}
     with open("/proc/net/tcp") as table:
         next(table)
         for line in table:
@@ -51,9 +52,9 @@ class Sample:
     """One second. `servers` by name: utilization, weight, share, state, in_flight, flows (ever),
     flows_per_second, trunks, reachable."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.at = time.time()
-        self.servers = {}
+        self.servers: dict[str, Numbers] = {}
         self.controller_answers = False
         self.trunks_by_metrics = self.trunks_by_kernel = 0
         self.clients = 0
@@ -61,15 +62,15 @@ class Sample:
 
 
 class Observer:
-    def __init__(self, cluster):
+    def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._used = {}
-        self._used_at = None
-        self._weights = {}
+        self._used: dict[str, float] = {}
+        self._used_at: float | None = None
+        self._weights: dict[str, Numbers] = {}
         self.service = ADAPTIVE  # whose weights are looked at
-        self.samples = []
+        self.samples: list[Sample] = []
 
-    def look(self):
+    def look(self) -> Sample:
         sample = Sample()
         sample.servers = {server.name: {} for server in self._cluster.servers}
         self._utilization(sample)
@@ -79,15 +80,14 @@ class Observer:
         self.samples.append(sample)
         return sample
 
-    def between(self, begin, end):
+    def between(self, begin: float, end: float) -> list[Sample]:
         """The samples of a span; at least one, the last before its end, should the machine have been too busy."""
-        return ([s for s in self.samples if begin <= s.at < end]
-                or [s for s in self.samples if s.at < end][-1:])
+        return [s for s in self.samples if begin <= s.at < end] or [s for s in self.samples if s.at < end][-1:]
 
-    def used_seconds(self):
+    def used_seconds(self) -> dict[str, float]:
         return {s.name: s.group.limit.used_seconds() for s in self._cluster.servers}
 
-    def _utilization(self, sample):
+    def _utilization(self, sample: Sample) -> None:
         now, used = time.monotonic(), self.used_seconds()
         for server in self._cluster.servers:
             spent = used[server.name] - self._used.get(server.name, used[server.name])
@@ -95,37 +95,43 @@ class Observer:
             sample.servers[server.name]["utilization"] = spent / elapsed / server.cores
         self._used, self._used_at = used, now
 
-    def _controller(self, sample):
+    def _controller(self, sample: Sample) -> None:
         weights = self._ask_weights()
         sample.controller_answers = weights is not None
         self._weights = weights or self._weights
         for name, row in sample.servers.items():
-            row.update(self._weights.get(name, {"weight": 0.0, "share": 0.0, "state": "?",
-                                                "reachable": True}))
+            row.update(self._weights.get(name, {"weight": 0.0, "share": 0.0, "state": "?", "reachable": True}))
 
-    def _ask_weights(self):
+    def _ask_weights(self) -> dict[str, Numbers] | None:
         try:
             answer = subprocess.run(
-                [self._cluster.program("trunkctl"), "--controller", self._cluster.grpc, "--json",
-                 "endpoints"],
-                capture_output=True, timeout=TRUNKCTL_SECONDS, check=True)
+                [self._cluster.program("trunkctl"), "--controller", self._cluster.grpc, "--json", "endpoints"],
+                capture_output=True,
+                timeout=TRUNKCTL_SECONDS,
+                check=True,
+            )
             rows = json.loads(answer.stdout)["endpoints"]
         except (subprocess.SubprocessError, ValueError, KeyError):
             return None
-        return {row["weight"]["endpoint_id"]: {
-                    "weight": row["weight"].get("weight", 0.0),
-                    "share": row["weight"].get("share", 0.0),
-                    "state": str(row["weight"].get("state", "?")).lower(),
-                    "reachable": row.get("reachable", False)}
-                for row in rows if row["service"] == self.service}
+        return {
+            row["weight"]["endpoint_id"]: {
+                "weight": row["weight"].get("weight", 0.0),
+                "share": row["weight"].get("share", 0.0),
+                "state": str(row["weight"].get("state", "?")).lower(),
+                "reachable": row.get("reachable", False),
+            }
+            for row in rows
+            if row["service"] == self.service
+        }
 
-    def _proxies(self, sample):
+    def _proxies(self, sample: Sample) -> None:
         for row in sample.servers.values():
             row["in_flight"] = row["flows"] = 0
         for proxy in self._cluster.proxies:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{proxy.admin_port}/metrics",
-                                            timeout=METRICS_SECONDS) as page:
+                with urllib.request.urlopen(
+                    f"http://127.0.0.1:{proxy.admin_port}/metrics", timeout=METRICS_SECONDS
+                ) as page:
                     metrics = parse_metrics(page.read().decode())
             except OSError:
                 continue
@@ -142,13 +148,13 @@ class Observer:
                     sample.servers[labels["endpoint"]]["flows"] += int(value)
         self._rates(sample)
 
-    def _rates(self, sample):
+    def _rates(self, sample: Sample) -> None:
         before = self.samples[-1] if self.samples else sample
         elapsed = max(0.001, sample.at - before.at)
         for name, row in sample.servers.items():
             row["flows_per_second"] = (row["flows"] - before.servers[name]["flows"]) / elapsed
 
-    def _kernel(self, sample):
+    def _kernel(self, sample: Sample) -> None:
         counts = established_to([server.trunk_port for server in self._cluster.servers])
         for server in self._cluster.servers:
             sample.servers[server.name]["trunks"] = counts[server.trunk_port]

@@ -6,17 +6,20 @@ scale of tenths of a second. The processes of a limit are the children of one `g
 the leader's process sees all of them.
 """
 
+import contextlib
 import os
 import signal
 import threading
 import time
+
+from children import Numbers
 
 TICK_SECONDS = 0.01
 # An idle group may save up this much and spend it at once: about what a quota's period allows.
 BURST_SECONDS = 0.02
 
 
-def cpu_seconds(pid):
+def cpu_seconds(pid: int) -> float:
     """Of one process, all threads; 0 when it is gone. From schedstat where there is one: the clock tick is coarse."""
     try:
         total = 0
@@ -29,34 +32,34 @@ def cpu_seconds(pid):
 
 
 class ProcessLimit:
-    def __init__(self, cores):
+    def __init__(self, cores: float) -> None:
         self.cores = cores
         self._lock = threading.Lock()
-        self._pids = {}  # pid -> CPU seconds when last looked at
+        self._pids: dict[int, float] = {}  # pid -> CPU seconds when last looked at
         self._used = 0.0
         self._stopped = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._govern, daemon=True)
         self._thread.start()
 
-    def add(self, pid):
+    def add(self, pid: int) -> None:
         with self._lock:
             self._pids[pid] = cpu_seconds(pid)
 
-    def used_seconds(self):
+    def used_seconds(self) -> float:
         with self._lock:
             return self._used
 
-    def agent_settings(self):
-        return {"cpu_source": "processes", "cpu_limit_cores": self.cores}
+    def agent_settings(self) -> Numbers:
+        return {"cpu_source": "CPU_PROCESSES", "cpu_limit_cores": self.cores}
 
-    def remove(self):
+    def remove(self) -> None:
         self._ended.set()
         self._thread.join()
         with self._lock:
             self._signal(signal.SIGCONT)
 
-    def _govern(self):
+    def _govern(self) -> None:
         allowance, last = 0.0, time.monotonic()
         while not self._ended.wait(TICK_SECONDS):
             now = time.monotonic()
@@ -69,7 +72,7 @@ class ProcessLimit:
                     self._signal(signal.SIGCONT)
             last = now
 
-    def _look(self):
+    def _look(self) -> float:
         """CPU seconds since the last look. A process that ended is forgotten with its last tick."""
         spent = 0.0
         for pid, before in list(self._pids.items()):
@@ -82,10 +85,8 @@ class ProcessLimit:
         self._used += spent
         return spent
 
-    def _signal(self, which):
+    def _signal(self, which: signal.Signals) -> None:
         self._stopped = which == signal.SIGSTOP
         for pid in self._pids:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, which)
-            except ProcessLookupError:
-                pass

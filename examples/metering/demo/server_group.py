@@ -9,78 +9,85 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 
-from children import Failure
+from children import Child, Children, Failure, Numbers
+from cpu_limits import Limit
 
 START_SECONDS = 10
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _neighbour_arguments(cores):
+def _neighbour_arguments(cores: float) -> list[str]:
     return [sys.executable, "-S", os.path.join(_HERE, "neighbour.py"), str(cores)]
 
 
 class CgroupServerGroup:
-    def __init__(self, name, limit, children):
+    def __init__(self, name: str, limit: Limit, children: Children) -> None:
         self.limit = limit
         self._name = name
         self._children = children
-        self._server = None
-        self._neighbour = None
+        self._server: Child | None = None
+        self._neighbour: Child | None = None
 
-    def agent_settings(self):
+    def agent_settings(self) -> Numbers:
         return self.limit.agent_settings()
 
-    def start_server(self, arguments):
-        self._server = self._children.start(self._name, arguments)
-        self.limit.add(self._server.pid)
+    def start_server(self, arguments: Sequence[object]) -> None:
+        server = self._server = self._children.start(self._name, arguments)
+        self.limit.add(server.pid)
 
-    def kill_server(self):
-        self._server.kill()
+    def kill_server(self) -> None:
+        if self._server:
+            self._server.kill()
 
-    def start_neighbour(self, cores):
-        self._neighbour = self._children.start(f"{self._name}-neighbour", _neighbour_arguments(cores))
-        self.limit.add(self._neighbour.pid)
+    def start_neighbour(self, cores: float) -> None:
+        neighbour = self._neighbour = self._children.start(f"{self._name}-neighbour", _neighbour_arguments(cores))
+        self.limit.add(neighbour.pid)
 
-    def stop_neighbour(self):
-        self._neighbour.kill()
+    def stop_neighbour(self) -> None:
+        if self._neighbour:
+            self._neighbour.kill()
 
 
 class LedServerGroup:
-    def __init__(self, name, limit, children, folder):
+    def __init__(self, name: str, limit: Limit, children: Children, folder: str) -> None:
         self.limit = limit
         self._name = name
         self._folder = folder
         self._orders_path = os.path.join(folder, f"{name}.orders")
         os.mkfifo(self._orders_path)
         self._leader = children.start(
-            f"{name}-leader",
-            [sys.executable, os.path.join(_HERE, "group_leader.py"), self._orders_path])
-        self._orders = open(self._orders_path, "w")
-        self._pids = {}
+            f"{name}-leader", [sys.executable, os.path.join(_HERE, "group_leader.py"), self._orders_path]
+        )
+        self._orders = open(self._orders_path, "w")  # noqa: SIM115  the leader reads it until the demo ends
+        self._pids: dict[str, int] = {}
 
-    def agent_settings(self):
+    def agent_settings(self) -> Numbers:
         pid_file = os.path.join(self._folder, f"{self._name}-leader.pid")
         with open(pid_file, "w") as file:
             file.write(str(self._leader.pid))
         return {**self.limit.agent_settings(), "pid_file": pid_file}
 
-    def start_server(self, arguments):
+    def start_server(self, arguments: Sequence[object]) -> None:
         self._start(self._name, arguments)
 
-    def kill_server(self):
+    def kill_server(self) -> None:
         self._kill(self._name)
 
-    def start_neighbour(self, cores):
+    def start_neighbour(self, cores: float) -> None:
         self._start(f"{self._name}-neighbour", _neighbour_arguments(cores))
 
-    def stop_neighbour(self):
+    def stop_neighbour(self) -> None:
         self._kill(f"{self._name}-neighbour")
 
-    def _start(self, what, arguments):
+    def _start(self, what: str, arguments: Sequence[object]) -> None:
         pid_file = os.path.join(self._folder, f"{what}.pid")
-        order = {"arguments": [str(a) for a in arguments], "pid_file": pid_file,
-                 "log": os.path.join(self._folder, f"{what}.log")}
+        order = {
+            "arguments": [str(a) for a in arguments],
+            "pid_file": pid_file,
+            "log": os.path.join(self._folder, f"{what}.log"),
+        }
         self._orders.write(json.dumps(order) + "\n")
         self._orders.flush()
         deadline = time.monotonic() + START_SECONDS
@@ -93,8 +100,11 @@ class LedServerGroup:
         os.unlink(pid_file)
         self.limit.add(self._pids[what])
 
-    def _kill(self, what):
+    def _kill(self, what: str) -> None:
         pid = self._pids.pop(what)
         os.kill(pid, signal.SIGKILL)
         while os.path.exists(f"/proc/{pid}"):  # until its leader has taken note
             time.sleep(0.01)
+
+
+ServerGroup = CgroupServerGroup | LedServerGroup

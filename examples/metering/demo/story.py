@@ -2,9 +2,11 @@
 
 import time
 
-from children import Failure
-from cluster import ADAPTIVE, ROUND_ROBIN, START_SECONDS, WORKERS
-from load import Load
+from children import Children, Failure
+from cluster import ADAPTIVE, ROUND_ROBIN, START_SECONDS, WORKERS, Cluster, Server
+from live_table import LiveTable
+from load import Load, Span
+from observer import Observer
 
 # Of what the three servers can do together.
 TARGET_UTILIZATION = 0.65
@@ -18,8 +20,16 @@ FINISH_SECONDS = 45
 SEED = 20
 
 # Seconds of each part at the usual length; `--seconds` stretches them alike.
-PARTS = {"calibrate": 5, "settle": 18, "neighbour": 12, "recover": 4, "server killed": 12,
-         "controller killed": 8, "round robin": 12, "ten thousand": 4}
+PARTS = {
+    "calibrate": 5,
+    "settle": 18,
+    "neighbour": 12,
+    "recover": 4,
+    "server killed": 12,
+    "controller killed": 8,
+    "round robin": 12,
+    "ten thousand": 4,
+}
 USUAL_SECONDS = sum(PARTS.values())
 SHORTEST_SECONDS = 40
 
@@ -27,35 +37,37 @@ SHORTEST_SECONDS = 40
 class Story:
     """Runs the parts; afterwards `spans` says when each was (Unix time) and `loads` what the collectors found."""
 
-    def __init__(self, cluster, children, observer, table, folder, seconds):
+    def __init__(
+        self, cluster: Cluster, children: Children, observer: Observer, table: LiveTable, folder: str, seconds: float
+    ) -> None:
         self._cluster, self._children = cluster, children
         self._observer, self._table, self._folder = observer, table, folder
         stretch = seconds / USUAL_SECONDS
         self._seconds = {part: usual * stretch for part, usual in PARTS.items()}
-        self._load = None
-        self.spans = {}
-        self.loads = []
+        self._load: Load | None = None
+        self.spans: dict[str, Span] = {}
+        self.loads: list[Load] = []
         self.cpu_per_reading = 0.0
         self.rate = 0.0
-        self.weights_before_controller_kill = {}
-        self.weights_after_controller_restart = {}
+        self.weights_before_controller_kill: dict[str, float] = {}
+        self.weights_after_controller_restart: dict[str, float] = {}
 
-    def run(self):
+    def run(self) -> None:
         self._await_trunks()
         self._calibrate()
         self._adaptive()
         self._round_robin()
         self._ten_thousand()
 
-    def neighbour_server(self):
+    def neighbour_server(self) -> Server:
         return self._cluster.servers[0]
 
-    def killed_server(self):
+    def killed_server(self) -> Server:
         return self._cluster.servers[-1]
 
     # -- the parts ----------------------------------------------------------------------------------
 
-    def _calibrate(self):
+    def _calibrate(self) -> None:
         total = sum(server.cores for server in self._cluster.servers)
         rate = CALIBRATION_SHARE * total / EXPECTED_CPU_PER_READING
         self._table.say(f"Calibrating: {rate:.0f} readings/s, to see what one costs here.")
@@ -74,9 +86,10 @@ class Story:
         self._table.say(
             f"A reading costs {self.cpu_per_reading * 1e3:.2f} ms of CPU; three servers with {total:.2f} cores"
             f" can do {total / self.cpu_per_reading:.0f}/s. The load is {self.rate:.0f}/s, "
-            f"{TARGET_UTILIZATION:.0%} of that.")
+            f"{TARGET_UTILIZATION:.0%} of that."
+        )
 
-    def _adaptive(self):
+    def _adaptive(self) -> None:
         parts = ("settle", "neighbour", "recover", "server killed", "controller killed")
         planned = sum(self._seconds[part] for part in parts)
         load = self._start_load("adaptive", ADAPTIVE, self.rate, planned + FINISH_SECONDS)
@@ -96,7 +109,7 @@ class Story:
         load.stop_sending()
         self._finish(load)
 
-    def _kill_server(self, seconds):
+    def _kill_server(self, seconds: float) -> None:
         server = self.killed_server()
         self._table.say(f"{server.name} is killed (kill -9), and comes back in {DOWN_SECONDS} s.")
         server.group.kill_server()
@@ -104,7 +117,7 @@ class Story:
         self._cluster.start_server(server)
         self._part("server back", max(0, seconds - DOWN_SECONDS))
 
-    def _kill_controller(self, seconds):
+    def _kill_controller(self, seconds: float) -> None:
         self._table.say(f"The controller is killed (kill -9), and comes back in {DOWN_SECONDS} s.")
         self._observer.look()
         self.weights_before_controller_kill = self._shares()
@@ -114,37 +127,35 @@ class Story:
         self.weights_after_controller_restart = self._await_controller()
         self._part("controller back", max(0, seconds - DOWN_SECONDS))
 
-    def _round_robin(self):
+    def _round_robin(self) -> None:
         self._table.say("Round robin: the same load, equal weights.")
         seconds = self._seconds["round robin"]
         load = self._start_load("round-robin", ROUND_ROBIN, self.rate, seconds)
         self._part("round robin", seconds)
         self._finish(load)
 
-    def _ten_thousand(self):
+    def _ten_thousand(self) -> None:
         self._table.say("Ten thousand collectors keep a connection open, all at once.")
-        load = self._start_load("ten-thousand", ADAPTIVE, self.rate / 4, self._seconds["ten thousand"],
-                                keep=True)
+        load = self._start_load("ten-thousand", ADAPTIVE, self.rate / 4, self._seconds["ten thousand"], keep=True)
         self._part("ten thousand", self._seconds["ten thousand"])
         self._finish(load)
 
     # -- what the parts are made of -------------------------------------------------------------------
 
-    def _start_load(self, name, service, rate, seconds, keep=False):
-        self._load = Load(self._cluster, self._children, self._folder, name, service, rate, seconds,
-                          SEED, keep)
+    def _start_load(self, name: str, service: str, rate: float, seconds: float, keep: bool = False) -> Load:
+        self._load = Load(self._cluster, self._children, self._folder, name, service, rate, seconds, SEED, keep)
         self.loads.append(self._load)
         self._observer.service = service
         return self._load
 
-    def _part(self, name, seconds):
+    def _part(self, name: str, seconds: float) -> None:
         begin, end = time.time(), time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(min(1.0, max(0.0, end - time.monotonic())))
             self._look(name, end - time.monotonic())
         self.spans[name] = (begin, time.time())
 
-    def _finish(self, load):
+    def _finish(self, load: Load) -> None:
         """Until every reading is acknowledged."""
         begin, deadline = time.time(), time.monotonic() + FINISH_SECONDS
         while load.running():
@@ -154,15 +165,15 @@ class Story:
             self._look(f"finishing {load.name}", deadline - time.monotonic())
         self.spans[f"finishing {load.name}"] = (begin, time.time())
 
-    def _look(self, name, seconds_left):
+    def _look(self, name: str, seconds_left: float) -> None:
         self._children.check()
         sample = self._observer.look()
-        self._table.show(name, max(0, seconds_left), sample, self._load.progress())
+        self._table.show(name, max(0, seconds_left), sample, self._load.progress() if self._load else None)
 
-    def _shares(self):
+    def _shares(self) -> dict[str, float]:
         return {name: row["share"] for name, row in self._observer.samples[-1].servers.items()}
 
-    def _await_trunks(self):
+    def _await_trunks(self) -> None:
         """Every proxy has a trunk to every server: else the first one up gets all of the first second."""
         wanted = len(self._cluster.proxies) * WORKERS * len(self._cluster.servers)
         deadline = time.monotonic() + START_SECONDS
@@ -172,7 +183,7 @@ class Story:
                 raise Failure(f"the proxies did not reach all agents within {START_SECONDS} s")
             time.sleep(0.2)
 
-    def _await_controller(self):
+    def _await_controller(self) -> dict[str, float]:
         """The weights that a restarted controller answers with first."""
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline:

@@ -10,7 +10,6 @@ import os
 import pathlib
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -60,13 +59,13 @@ REQUESTS = [
 ]
 
 
-def literal(data):
+def literal(data: bytes) -> str:
     # \OOO: three digits, so that a digit that follows is not taken for one of the escape's.
     text = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else "\\%03o" % b for b in data)
     return '"%s"sv' % text.replace("\\015", "\\r").replace("\\012", "\\n")
 
 
-def exchange(path, request):
+def exchange(path: str, request: str) -> tuple[bytes, bool]:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
     # A reply has no mark for its end that does not need the parser under test: silence is it.
@@ -88,13 +87,17 @@ def exchange(path, request):
     return reply, closed
 
 
-def main():
+def main() -> None:
     version = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.strip()
     print("// Recorded by record_http1_exchanges.py from: %s" % version)
-    print("// Do not edit.\n// clang-format off\n#pragma once\n\n#include <string_view>\n\nnamespace trunkline::test {\n")
-    print("struct Http1Exchange {\n  std::string_view request;\n  std::string_view reply;\n"
-          "  bool closed;  // by the server, after it\n};\n")
-    print("using std::string_view_literals::operator\"\"sv;\n")
+    print(
+        "// Do not edit.\n// clang-format off\n#pragma once\n\n#include <string_view>\n\nnamespace trunkline::test {\n"
+    )
+    print(
+        "struct Http1Exchange {\n  std::string_view request;\n  std::string_view reply;\n"
+        "  bool closed;  // by the server, after it\n};\n"
+    )
+    print('using std::string_view_literals::operator""sv;\n')
     print("inline constexpr Http1Exchange kHttp1Exchanges[] = {")
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
@@ -111,8 +114,10 @@ def main():
                 time.sleep(0.01)
             for request in REQUESTS:
                 reply, closed = exchange(str(root / "socket"), request)
-                print("    {%s,\n     %s,\n     %s}," % (
-                    literal(request.encode()), literal(reply), "true" if closed else "false"))
+                print(
+                    "    {%s,\n     %s,\n     %s},"
+                    % (literal(request.encode()), literal(reply), "true" if closed else "false")
+                )
         finally:
             server.terminate()
             server.wait()
@@ -120,4 +125,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

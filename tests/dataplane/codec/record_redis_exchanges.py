@@ -9,45 +9,98 @@ Starts `redis-server` from the PATH on a socket of its own. `DEBUG PROTOCOL` mak
 import pathlib
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
 COMMANDS = [
-    ["PING"], ["ECHO", ""], ["SET", "key", "value"], ["GET", "key"], ["GET", "nothing"], ["INCR", "n"], ["DECRBY", "n", "9"],
-    ["INCR", "key"], ["NOSUCH", "a"], ["", "x"], ["SETEX", "t", "100", "with\r\n+OK\r\nin it"], ["GET", "t"],
-    ["RPUSH", "list", "a", "b", ""], ["LRANGE", "list", "0", "-1"], ["LRANGE", "none", "0", "-1"],
-    ["MGET", "key", "nothing", "n"], ["HSET", "h", "f", "1", "g", "2"], ["HGETALL", "h"], ["SADD", "s", "x"],
-    ["SMEMBERS", "s"], ["ZADD", "z", "1.5", "m", "inf", "k"], ["ZRANGE", "z", "0", "-1", "WITHSCORES"],
-    ["XADD", "x", "1-1", "f", "v"], ["XRANGE", "x", "-", "+"], ["XREAD", "STREAMS", "x", "0"], ["LPOP", "none", "2"],
-    ["EVAL", "return {1,{2,{3,'x'}},false,{ok='fine'}}", "0"], ["EVAL", "return {err='ODD a\\r\\nb'}", "0"],
-    ["SCAN", "0", "COUNT", "100"], ["CONFIG", "GET", "maxmemory*"], ["COMMAND", "INFO", "get"],
-    ["COMMAND", "DOCS", "set"], ["PUBLISH", "c", "m"], ["SCRIPT", "EXISTS", "00"],
-] + [["DEBUG", "PROTOCOL", kind] for kind in (
-    "string", "integer", "double", "null", "array", "set", "map", "attrib", "push", "verbatim", "true", "false", "bignum")]
+    ["PING"],
+    ["ECHO", ""],
+    ["SET", "key", "value"],
+    ["GET", "key"],
+    ["GET", "nothing"],
+    ["INCR", "n"],
+    ["DECRBY", "n", "9"],
+    ["INCR", "key"],
+    ["NOSUCH", "a"],
+    ["", "x"],
+    ["SETEX", "t", "100", "with\r\n+OK\r\nin it"],
+    ["GET", "t"],
+    ["RPUSH", "list", "a", "b", ""],
+    ["LRANGE", "list", "0", "-1"],
+    ["LRANGE", "none", "0", "-1"],
+    ["MGET", "key", "nothing", "n"],
+    ["HSET", "h", "f", "1", "g", "2"],
+    ["HGETALL", "h"],
+    ["SADD", "s", "x"],
+    ["SMEMBERS", "s"],
+    ["ZADD", "z", "1.5", "m", "inf", "k"],
+    ["ZRANGE", "z", "0", "-1", "WITHSCORES"],
+    ["XADD", "x", "1-1", "f", "v"],
+    ["XRANGE", "x", "-", "+"],
+    ["XREAD", "STREAMS", "x", "0"],
+    ["LPOP", "none", "2"],
+    ["EVAL", "return {1,{2,{3,'x'}},false,{ok='fine'}}", "0"],
+    ["EVAL", "return {err='ODD a\\r\\nb'}", "0"],
+    ["SCAN", "0", "COUNT", "100"],
+    ["CONFIG", "GET", "maxmemory*"],
+    ["COMMAND", "INFO", "get"],
+    ["COMMAND", "DOCS", "set"],
+    ["PUBLISH", "c", "m"],
+    ["SCRIPT", "EXISTS", "00"],
+] + [
+    ["DEBUG", "PROTOCOL", kind]
+    for kind in (
+        "string",
+        "integer",
+        "double",
+        "null",
+        "array",
+        "set",
+        "map",
+        "attrib",
+        "push",
+        "verbatim",
+        "true",
+        "false",
+        "bignum",
+    )
+]
 
 
-def encode(words):
+def encode(words: list[str]) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in (x.encode() for x in words))
 
 
-def literal(data):
+def literal(data: bytes) -> str:
     # \OOO: three digits, so that a digit that follows is not taken for one of the escape's.
     text = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else "\\%03o" % b for b in data)
     return '"%s"sv' % text.replace("\\015", "\\r").replace("\\012", "\\n")
 
 
 class Server:
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self.path = str(pathlib.Path(folder, "socket"))
         self.process = subprocess.Popen(
-            ["redis-server", "--port", "0", "--unixsocket", self.path, "--save", "", "--dir", folder,
-             "--enable-debug-command", "yes"], stdout=subprocess.DEVNULL)
+            [
+                "redis-server",
+                "--port",
+                "0",
+                "--unixsocket",
+                self.path,
+                "--save",
+                "",
+                "--dir",
+                folder,
+                "--enable-debug-command",
+                "yes",
+            ],
+            stdout=subprocess.DEVNULL,
+        )
         deadline = time.monotonic() + 10
         while not pathlib.Path(self.path).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def exchange(self, connection, request):
+    def exchange(self, connection: socket.socket, request: bytes) -> bytes:
         connection.sendall(request)
         # A reply has no mark for its end that does not need the parser under test: silence is it.
         connection.settimeout(0.2)
@@ -59,7 +112,7 @@ class Server:
             pass
         return reply
 
-    def connect(self, resp3):
+    def connect(self, resp3: bool) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self.path)
         if resp3:
@@ -67,12 +120,14 @@ class Server:
         return connection
 
 
-def main():
+def main() -> None:
     version = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout
     print("// Recorded by record_redis_exchanges.py from: %s" % version.split(" sha")[0])
-    print("// Do not edit.\n// clang-format off\n#pragma once\n\n#include <string_view>\n\nnamespace trunkline::test {\n")
+    print(
+        "// Do not edit.\n// clang-format off\n#pragma once\n\n#include <string_view>\n\nnamespace trunkline::test {\n"
+    )
     print("struct RedisExchange {\n  std::string_view request;\n  std::string_view reply;\n};\n")
-    print("using std::string_view_literals::operator\"\"sv;\n")
+    print('using std::string_view_literals::operator""sv;\n')
     with tempfile.TemporaryDirectory() as folder:
         server = Server(folder)
         try:
@@ -91,4 +146,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
