@@ -1,4 +1,4 @@
-"""A whole Trunkline on free ports of this machine: a controller, agents, proxies, each a real process with a real file.
+"""Runs a whole Trunkline on this machine: a controller, agents and proxies as real processes with real files.
 
     cluster.add_controller(services={"echo": {}})
     cluster.add_agent("a", {"echo": server.address})
@@ -6,8 +6,8 @@
     cluster.start()
     proxy.connect("echo")
 
-`start` returns when every proxy has a trunk up from each worker to every agent. Ports come from the kernel (0 in the
-files) and are read from the logs; those by which programs find each other again after a restart are chosen once.
+`start` returns once every worker of every proxy has a trunk to every agent. Most configurations ask for port 0 and the
+logs say which port was bound; ports that must survive a restart are reserved.
 """
 
 import json
@@ -27,20 +27,20 @@ from ports import reserve_port
 from processes import Process, run
 from waiting import eventually
 
-# A configuration file, or a part of one: what JSON holds.
+# A configuration file, or a part of one.
 Config = dict[str, Any]
 P = TypeVar("P", bound=Process)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN_DIR = pathlib.Path(os.environ.get("TRUNKLINE_BIN_DIR", ROOT / "build" / "bin"))
-# Peers that are built with the tests.
+# Holds the test peers that CMake builds.
 TESTS_DIR = BIN_DIR.parent / "tests"
 _METRIC_LINE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 def http_get(port: int | str, path: str, seconds: float = 10) -> tuple[int, str]:
-    """(status, body) of a GET to 127.0.0.1."""
+    """Returns (status, body) of a GET to 127.0.0.1."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=seconds) as reply:
             return reply.status, reply.read().decode()
@@ -49,7 +49,7 @@ def http_get(port: int | str, path: str, seconds: float = 10) -> tuple[int, str]
 
 
 def message_service(codec: Config, *addresses: object, **options: Any) -> Config:
-    """A ServiceConfig in `message` mode: `codec` as a MessageOptions names it, servers by their addresses, no agent."""
+    """Returns a ServiceConfig in `message` mode with `codec` and the servers at `addresses`, without agents."""
     return {
         "mode": "message",
         "message": {**codec, **options},
@@ -58,7 +58,7 @@ def message_service(codec: Config, *addresses: object, **options: Any) -> Config
 
 
 class Program(Process):
-    """One of Trunkline's processes: its configuration file is written anew at each start."""
+    """One of Trunkline's processes. Each start writes its configuration file anew."""
 
     def __init__(self, folder: pathlib.Path, name: str, binary: str, config: Config) -> None:
         self.config_path = pathlib.Path(folder) / f"{name}.yaml"
@@ -66,7 +66,7 @@ class Program(Process):
         self.config = config
 
     def start(self) -> Self:
-        # JSON is YAML.
+        # JSON is a subset of YAML.
         self.config_path.write_text(json.dumps(self.config, indent=2) + "\n")
         super().start()
         self.wait_for_line(r"http on \S+:\d+")
@@ -80,7 +80,7 @@ class Program(Process):
         return http_get(self.http_port, "/readyz")[0] == 200
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of the samples of trunkline_`name` that have these labels; LookupError when there are none."""
+        """Returns the sum of the samples of trunkline_`name` with these labels; raises LookupError if there are none."""
         found = []
         for line in http_get(self.http_port, "/metrics")[1].splitlines():
             match = _METRIC_LINE.match(line)
@@ -104,7 +104,7 @@ class Controller(Program):
                 "grpc_listen": f"127.0.0.1:{self.grpc_port}",
                 "admin_listen": "127.0.0.1:0",
                 "state_file": str(pathlib.Path(folder) / "controller.state"),
-                # Several times the pace of the defaults; the rules between them are the same.
+                # Faster than the defaults by the same factor, so that the rules between them still hold.
                 "report_interval": "250ms",
                 "tick_interval": "125ms",
                 "slow_start": "1s",
@@ -165,15 +165,15 @@ class Proxy(Program):
         )
 
     def port(self, service: str) -> int:
-        """Where it listens for the service's clients."""
+        """Returns the port on which the proxy listens for the service's clients."""
         return int(self.wait_for_line(rf"service {service} on \S+:(\d+)").group(1))
 
     def connect(self, service: str, seconds: float = 30) -> socket.socket:
-        """A client of the service; every wait on it is bounded."""
+        """Connects a client of the service, whose operations time out after `seconds`."""
         return socket.create_connection(("127.0.0.1", self.port(service)), timeout=seconds)
 
     def has_trunks_to(self, agents: list[Agent]) -> bool:
-        """A trunk from every worker to every one of them, and every endpoint has weight."""
+        """Returns whether every worker has a trunk to each of `agents` and every endpoint has weight."""
         for agent in agents:
             for service in agent.services:
                 if self.metric("proxy_endpoint_weight", service=service, endpoint=agent.name) <= 0:
@@ -183,7 +183,7 @@ class Proxy(Program):
 
 class Cluster:
     def __init__(self) -> None:
-        # Unix sockets live here: their paths must be short. Servers that run as another user pass through it.
+        # Unix sockets live here, so the path must be short. Servers that run as another user need to traverse it.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="trunkline-"))
         self.folder.chmod(0o755)
         self.processes: list[Process] = []
@@ -200,13 +200,13 @@ class Cluster:
         return self._controller
 
     def add_controller(self, services: dict[str, Config], **config: Any) -> Controller:
-        """`services`: a ServiceConfig by name, without name and listen."""
+        """Adds the controller. `services` maps names to ServiceConfigs without name and listen."""
         self._controller = self.add(Controller(self.folder, services))
         self.controller.config.update(config)
         return self.controller
 
     def add_agent(self, name: str, targets: dict[str, Any], **config: Any) -> Agent:
-        """`targets`: what serves each service, an address or an AgentServiceConfig without the service's name."""
+        """Adds an agent. `targets` maps services to addresses or to AgentServiceConfigs without the service's name."""
         self.agents.append(self.add(Agent(self.folder, name, self.controller.address, targets, **config)))
         return self.agents[-1]
 
@@ -215,11 +215,11 @@ class Cluster:
         return self.proxies[-1]
 
     def add_process(self, name: str, command: Sequence[object], **options: Any) -> Process:
-        """A server or client of the test, ended with the cluster."""
+        """Adds a server or client of the test, which ends with the cluster."""
         return self.add(Process(self.folder, name, command, **options))
 
     def add(self, process: P) -> P:
-        """Any process, ended with the cluster."""
+        """Adds any process, which ends with the cluster."""
         self.processes.append(process)
         return process
 
@@ -239,7 +239,7 @@ class Cluster:
         return [process for process in self.processes if isinstance(process, Program)]
 
     def ctl(self, *arguments: str, check: bool = True, seconds: float = 20) -> subprocess.CompletedProcess[str]:
-        """trunkctl against the cluster's controller."""
+        """Runs trunkctl against the cluster's controller."""
         return run(
             [BIN_DIR / "trunkctl", "--controller", self.controller.address, *arguments], seconds=seconds, check=check
         )
@@ -248,7 +248,7 @@ class Cluster:
         return json.loads(self.ctl("--json", *arguments).stdout)
 
     def close(self) -> list[str]:
-        """Ends everything; returns what was wrong with how it ended."""
+        """Ends all processes; returns descriptions of those that did not end cleanly."""
         problems = []
         for process in reversed(self.processes):
             try:
@@ -256,7 +256,7 @@ class Cluster:
             except AssertionError as error:
                 problems.append(str(error))
                 continue
-            # Whether it was asked to stop or ended when nobody asked.
+            # A Trunkline process must exit with 0, whether the test stopped it or it ended by itself.
             if isinstance(process, Program) and code != 0 and not process.killed:
                 problems.append(f"{process.name} exited with {code}")
         for process in self.processes:

@@ -1,4 +1,4 @@
-"""Many clients at once: each a thread, and what one of them raises fails the test."""
+"""Runs many clients at once, each in a thread whose exception fails the test."""
 
 import threading
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _PATIENCE_SECONDS = 60
 
 
 class Crowd:
-    """`count` threads, each of which calls `work(number)` once. `join` waits for all and brings up what they raised."""
+    """Starts `count` threads that each call `work(number)` once. `join` waits for all and raises their first exception."""
 
     def __init__(self, count: int, work: Callable[[int], object]) -> None:
         self._failures: list[BaseException] = []

@@ -17,7 +17,7 @@ _LOGS = pytest.StashKey[list[tuple[str, str]]]()
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """An empty cluster; ended, judged and removed after the test."""
+    """Yields an empty cluster. After the test it is ended, checked for unclean ends and removed."""
     cluster = Cluster()
     request.node.stash[_CLUSTER] = cluster
     yield cluster
@@ -29,7 +29,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture
 def servers() -> Iterator[ServerStarter]:
-    """Starts servers inside the test's process: servers(EchoServer, "name"), stopped after the test."""
+    """Yields a function that starts a server in the test's process until the test ends: servers(EchoServer, "name")."""
     started: list[Closable] = []
 
     def start(kind: Callable[..., S], *arguments: Any, **options: Any) -> S:

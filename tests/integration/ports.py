@@ -2,7 +2,7 @@
 
 import socket
 
-# The reservations of this process; the kernel drops them when it ends.
+# Sockets that hold reserved ports; the kernel closes them when the process ends.
 _reservations: list[socket.socket] = []
 
 

@@ -1,4 +1,4 @@
-"""Processes of a test: started with their output in a file, ended by their ids, judged by how they ended."""
+"""Starts the processes of a test with their output in files, ends them by process id and reports how they ended."""
 
 import os
 import pathlib
@@ -14,13 +14,13 @@ import pytest
 from waiting import SLOWNESS, eventually
 
 _SANITIZER_REPORT = re.compile(r"ERROR: (Address|Leak)Sanitizer|WARNING: ThreadSanitizer|runtime error:")
-# A child that outlives a test which was ended by force is ended as well.
+# Kills the child if the test's process is killed.
 _END_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"]
 _LOG_TAIL_LINES = 60
 
 
 def tool(name: str, *folders: str) -> str:
-    """The path of a program that a Debian package installs."""
+    """Returns the path of a program that a Debian package installs."""
     found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", *folders]))
     if found is None:
         pytest.fail(f"{name} is not installed: ./dev setup test installs it")
@@ -28,7 +28,7 @@ def tool(name: str, *folders: str) -> str:
 
 
 class Process:
-    """A program with a name, restartable. Its standard output and error of each start go into a file of their own."""
+    """A named program that can be restarted. The output of each start goes into a file of its own."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Process:
         return self.folder / f"{self.name}.{self.starts}.log"
 
     def log(self) -> str:
-        """What it wrote since its last start."""
+        """Returns the output since the last start."""
         return self.log_path.read_text(errors="replace") if self.starts else ""
 
     def log_tail(self) -> str:
@@ -90,7 +90,7 @@ class Process:
         return self
 
     def wait_for_line(self, pattern: str, seconds: float = 20) -> re.Match[str]:
-        """The first match of `pattern` in what it wrote since its last start."""
+        """Waits for `pattern` in the output since the last start and returns its first match."""
         regex = re.compile(pattern)
 
         def look() -> re.Match[str] | None:
@@ -105,13 +105,13 @@ class Process:
         self.popen.send_signal(signal_number)
 
     def kill(self) -> None:
-        """Ends it as a crash would."""
+        """Kills the process, as a crash would end it."""
         self.killed = True
         self.popen.kill()
         self.popen.wait()
 
     def end(self, seconds: float = 15) -> int:
-        """Asks it to stop; returns its exit code. Killed, and a failure, when it does not."""
+        """Sends SIGTERM and returns the exit code. Kills the process and fails the test after `seconds`."""
         if self._popen is None:
             return 0
         if self.running:
@@ -120,7 +120,7 @@ class Process:
         return self.wait(seconds)
 
     def wait(self, seconds: float = 15) -> int:
-        """Its exit code, once it ended by itself or for a signal sent before."""
+        """Waits until the process ended and returns its exit code. Kills it and fails the test after `seconds`."""
         try:
             return self.popen.wait(seconds * SLOWNESS)
         except subprocess.TimeoutExpired:
@@ -128,7 +128,7 @@ class Process:
             raise AssertionError(f"{self.name} did not stop within {seconds * SLOWNESS} s") from None
 
     def sanitizer_report(self) -> str | None:
-        """The first report of a sanitizer in any of its logs, or nothing."""
+        """Returns the first sanitizer report in the process's logs, or None."""
         for path in sorted(self.folder.glob(f"{self.name}.*.log")):
             text = path.read_text(errors="replace")
             match = _SANITIZER_REPORT.search(text)
@@ -146,7 +146,7 @@ class Process:
 def run(
     command: Sequence[object], seconds: float = 60, check: bool = True, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a client program to its end and returns the result, output as text. `check`: it must exit with 0."""
+    """Runs a program to its end and returns the result with its output as text. `check` demands exit code 0."""
     result = subprocess.run(
         _END_WITH_PARENT + [str(part) for part in command],
         capture_output=True,

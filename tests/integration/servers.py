@@ -1,4 +1,4 @@
-"""Local servers inside the test's process, a thread for each connection. What a server does is a function of its socket."""
+"""Servers in the test's process, with one thread per connection. A server's behaviour is a function of its socket."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-# Serves one connection; it is closed when this returns or raises OSError.
+# Serves one connection, which is closed when the function returns or raises OSError.
 Serve = Callable[[socket.socket], None]
 S = TypeVar("S", bound="Closable")
 
@@ -17,19 +17,19 @@ class Closable(Protocol):
 
 
 class ServerStarter(Protocol):
-    """Starts a server for the time of a test: start(EchoServer, "name")."""
+    """Starts a server that stops after the test: start(EchoServer, "name")."""
 
     def __call__(self, kind: Callable[..., S], *arguments: Any, **options: Any) -> S: ...
 
 
-# One write of a bulk server.
+# Bytes per write of a bulk server.
 _CHUNK_BYTES = 256 * 1024
 
 
 class Server:
-    """Listens at once, on `unix_path` or a free TCP port, and calls `serve(connection)` for each client.
+    """Listens on `unix_path` or a free TCP port, and calls `serve(connection)` for each client.
 
-    An agent connects once to a unix socket, without a byte, to learn which process listens there.
+    An agent connects once to a unix socket and sends no byte, to learn which process listens there.
     """
 
     def __init__(self, serve: Serve, unix_path: os.PathLike[str] | None = None) -> None:
@@ -38,14 +38,14 @@ class Server:
         self._port = 0
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
-        # What each connection's serve ended with: None or an OSError, in the order of their ends.
+        # How `serve` ended for each connection: None or an OSError, in the order in which connections ended.
         self.ends: list[OSError | None] = []
         self.accepted = 0
         self.start()
 
     @property
     def address(self) -> str:
-        """As an agent's `target` names it."""
+        """Returns the address in the form of an agent's `target`."""
         return f"unix:{self._unix_path}" if self._unix_path else f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class Server:
         self._accepting.start()
 
     def close(self) -> None:
-        """Stops listening and breaks what is open; `start` listens again at the same address."""
+        """Stops listening and shuts down open connections. `start` listens again at the same address."""
         try:
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
         except OSError:
@@ -78,7 +78,7 @@ class Server:
 
     @property
     def all_ended(self) -> bool:
-        """It had clients, and all of them are gone."""
+        """Returns whether the server had clients and all of them are gone."""
         return 0 < self.accepted == len(self.ends)
 
     def _accept(self, listener: socket.socket) -> None:
@@ -105,7 +105,7 @@ class Server:
 
 
 class EchoServer(Server):
-    """Sends back what comes. With a `greeting` it speaks first, so that a client learns which server it has."""
+    """Echoes. If it has a `greeting`, it sends that line first, so that a client learns which server it reached."""
 
     def __init__(self, greeting: str = "", unix_path: os.PathLike[str] | None = None) -> None:
         self._greeting = greeting

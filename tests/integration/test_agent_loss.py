@@ -1,4 +1,4 @@
-"""What clients see when an agent or the server behind it goes away, and when it comes back."""
+"""Checks what clients see when an agent or its server goes away and when it comes back."""
 
 import signal
 import socket
@@ -15,7 +15,7 @@ from waiting import SLOWNESS, eventually
 
 @pytest.fixture
 def two_servers(cluster: Cluster, servers: ServerStarter) -> tuple[Proxy, dict[str, EchoServer]]:
-    """(proxy, {name: server}): two endpoints, a and b, whose servers greet with their names."""
+    """Returns (proxy, {name: server}) with two endpoints, a and b, whose servers greet with their names."""
     started = {name: servers(EchoServer, name, cluster.path(f"{name}.sock")) for name in "ab"}
     cluster.add_controller({"echo": {}})
     for name, server in started.items():
@@ -30,7 +30,7 @@ def agent_of(cluster: Cluster, name: str) -> Agent:
 
 
 def connect_to(proxy: Proxy, name: str) -> socket.socket:
-    """A client whose server is `name`."""
+    """Connects clients until one is served by `name`, and returns that one."""
     while True:
         client = proxy.connect("echo")
         if read_line(client) == name:
@@ -106,7 +106,7 @@ def test_frozen_agent_is_given_up(cluster: Cluster, two_servers: tuple[Proxy, di
         doomed.recv(1)
     seconds = time.monotonic() - start
     print(f"given up after {seconds:.1f} s")
-    # Asked for a sign of life after 1 s, dead 2 s later: the proxy's configuration here.
+    # The proxy of these tests sends a PING after 1 s of silence and gives up 2 s later.
     assert seconds < 4 * SLOWNESS
     eventually("both workers know", lambda: proxy.metric("proxy_trunk_ping_timeouts_total") >= 2)
     assert ask_many(proxy, 100) == {"a": 100}
@@ -118,7 +118,7 @@ def test_stopped_server_costs_no_connection(cluster: Cluster, two_servers: tuple
     proxy, servers = two_servers
     ask_many(proxy, 20)
     servers["b"].close()
-    # Refused there, tried again at the other.
+    # The refused connects are retried at the other endpoint.
     assert ask_many(proxy, 300) == {"a": 300}
     assert proxy.metric("proxy_retries_total") > 0
     eventually("the agent says so", lambda: agent_of(cluster, "b").metric("agent_reachable", service="echo") == 0)
@@ -140,7 +140,7 @@ def test_no_server_at_all_is_a_reset_not_silence(
             client.recv(1)
     for server in servers.values():
         server.start()
-    eventually("somebody serves again", lambda: ask(proxy) in ("a", "b"), 60)
+    eventually("a server answers again", lambda: ask(proxy) in ("a", "b"), 60)
 
 
 def test_agent_that_is_asked_to_stop_loses_no_connection(

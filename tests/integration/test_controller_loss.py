@@ -1,4 +1,4 @@
-"""Nothing depends on the controller being up: it is killed, frozen and started again while clients come and go."""
+"""Proxies and agents keep working while the controller is killed, frozen and restarted."""
 
 import signal
 from typing import Any
@@ -10,13 +10,13 @@ from servers import EchoServer, ServerStarter
 from traffic import Load, ask, ask_many, assert_echo, read_line
 from waiting import eventually
 
-# Of the controller, during which nothing may change.
+# Controller ticks during which the weights must not change.
 _TICKS = 12
 
 
 @pytest.fixture
 def proxies(cluster: Cluster, servers: ServerStarter) -> list[Proxy]:
-    """Two proxies before two endpoints, a and b, of which the operator said that a is three times b."""
+    """Two proxies with two endpoints, a and b, where the operator configured a's weight as three times b's."""
     cluster.add_controller(
         {"echo": {"endpoints": [{"endpoint_id": "a", "weight": 3}, {"endpoint_id": "b", "weight": 1}]}}
     )
@@ -37,7 +37,7 @@ def weights(cluster: Cluster) -> dict[str, Any]:
 
 
 def settled_weights(cluster: Cluster) -> dict[str, float]:
-    """The weights, once they were the same over several ticks of the controller."""
+    """Returns the weights once they have stayed the same over several ticks of the controller."""
 
     def ticks() -> float:
         return cluster.controller.metric("controller_tick_duration_seconds_count")
@@ -77,14 +77,14 @@ def test_frozen_and_thawed_under_load(cluster: Cluster, proxies: list[Proxy]) ->
         cluster.controller.send(signal.SIGCONT)
         load.run_on(100)
     assert load.failures == []
-    # It works on from where it was.
+    # The thawed controller continues with its old state.
     cluster.ctl("pin", "echo", "a", "5")
     for proxy in proxies:
         eventually("the pin arrives", lambda: proxy.metric("proxy_endpoint_weight", endpoint="a") == 5, 30)
 
 
 def test_weights_stay_until_reports_are_back(cluster: Cluster, proxies: list[Proxy]) -> None:
-    eventually("weights follow the operator's word", lambda: weights(cluster)["a"] > 1.4)
+    eventually("weights follow the configuration", lambda: weights(cluster)["a"] > 1.4)
     cluster.ctl("drain", "echo", "b")
     cluster.ctl("undrain", "echo", "b")
     eventually("b is back", lambda: weights(cluster)["b"] > 0)
@@ -92,7 +92,7 @@ def test_weights_stay_until_reports_are_back(cluster: Cluster, proxies: list[Pro
     version = cluster.controller.metric("controller_snapshot_version")
     epoch = cluster.controller.metric("controller_snapshot_epoch")
     cluster.controller.kill()
-    # Agents that keep silent.
+    # Frozen agents send no reports.
     for agent in cluster.agents:
         agent.send(signal.SIGSTOP)
     cluster.controller.start()
@@ -171,7 +171,7 @@ def test_service_that_is_added_needs_no_restart_of_proxies(
         proxy.wait_for_line("service second on ", 30)
         eventually("the new service answers", lambda: ask(proxy, "second") == "second", 30)
         assert ask(proxy) in ("a", "b")
-    # And one that is taken out is no longer listened for.
+    # The proxy stops listening for a removed service.
     del config["services"][-1]
     assert cluster.controller.end() == 0
     cluster.controller.start()

@@ -1,4 +1,4 @@
-"""The files of deploy/ are read only in containers; a renamed field must not wait for a cluster to be noticed."""
+"""Checks the files of deploy/, which otherwise only containers read."""
 
 import os
 import pathlib

@@ -18,7 +18,7 @@ from waiting import SANITIZER, eventually
 
 _CLIENTS = 400
 _DESCRIPTORS = 600
-# Fewer than the proxy has reckoned with at its start: it runs out of them. Below two for each client that it would take.
+# Fewer than the proxy planned for at its start, and fewer than two per client that it would admit.
 _LOWERED = 280
 _LEAVE_AT_ONCE = 20
 _ENDPOINTS = 2
@@ -36,7 +36,7 @@ _no_sanitizer = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizers need 
 
 
 class Clients:
-    """Connect at once, ask once they are told to, and wait for the answer. What ends otherwise fails the test."""
+    """Clients that all connect at once, ask when told to, and wait for the answer. Any other end fails the test."""
 
     def __init__(self, port: int, question: bytes, silent: bool = False) -> None:
         self._question = question
@@ -75,7 +75,7 @@ class Clients:
         return bool(self.answered)
 
     def all_are_answered(self) -> bool:
-        """Those that have their answer leave, some at a time, until nobody waits."""
+        """Lets answered clients leave, some at a time; returns whether all were answered."""
         self.turn()
         while len(self.answered) > _LEAVE_AT_ONCE or (self.answered and not self._selector.get_map()):
             self.answered.pop().close()
@@ -92,7 +92,7 @@ class Clients:
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    """As many as the hard limit gives, for this process and its servers."""
+    """Raises the soft limit of open files to the hard limit for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     yield
@@ -108,7 +108,7 @@ def start_proxy(cluster: Cluster, servers: ServerStarter, way: str) -> Proxy:
         service = message_service(codec, *(server.address for server in echo))
     if mode == "direct":
         service = {"mode": "direct", "endpoints": service["endpoints"]}
-    # Who is in already waits longer for its server than the test takes.
+    # Admitted clients may wait for a server connection longer than the test takes.
     service["limits"] = {"connect_timeout": "60s"}
     cluster.add_controller({"echo": service})
     if mode == "tunnel":
@@ -139,7 +139,7 @@ def serve_all(proxy: Proxy, question: bytes, clients: Clients, old_client: socke
     assert proxy.metric("proxy_endpoint_connect_refused_total") == 0
     assert proxy.metric("proxy_endpoint_ejecting_workers") == 0
     assert "refused" not in proxy.log() and "cannot be reached" not in proxy.log()
-    eventually("nobody waits", lambda: proxy.metric("proxy_socket_exhausted_workers") == 0)
+    eventually("no worker lacks sockets", lambda: proxy.metric("proxy_socket_exhausted_workers") == 0)
 
 
 @pytest.mark.parametrize("way", _WAYS)
@@ -167,7 +167,7 @@ def test_clients_that_do_not_fit_wait(cluster: Cluster, servers: ServerStarter, 
 
 @_no_sanitizer
 @pytest.mark.parametrize("way", _WAYS)
-def test_out_of_descriptors_those_who_are_in_wait_as_well(
+def test_admitted_clients_wait_when_descriptors_run_out(
     cluster: Cluster, servers: ServerStarter, descriptors: None, way: str
 ) -> None:
     proxy = start_proxy(cluster, servers, way)
@@ -175,18 +175,18 @@ def test_out_of_descriptors_those_who_are_in_wait_as_well(
     old_client = proxy.connect("echo")
     assert_echo(old_client, question)
     lower_limit(proxy)
-    # In message mode all say at the same time that they want a connection of their own.
+    # In message mode all clients ask for a dedicated connection at the same time.
     late = way == "dedicated"
     clients = Clients(proxy.port("echo"), question, silent=late)
 
     def full() -> bool:
         clients.turn()
-        # A thread that waits in accept() has a number that nobody sees yet.
+        # A thread inside accept() holds a descriptor that /proc does not show yet.
         return open_files(proxy) >= _LOWERED - 1
 
     try:
         if late:
-            eventually("the proxy takes nobody", lambda: proxy.metric("proxy_listener_pauses_total") > 0)
+            eventually("the proxy accepts no client", lambda: proxy.metric("proxy_listener_pauses_total") > 0)
             clients.ask()
         eventually("all descriptors are in use", full)
         eventually("some are answered", clients.some_are_answered)

@@ -1,4 +1,4 @@
-"""How connections end: every FIN, half-close and reset reaches the other side as itself, as over a direct connection."""
+"""Every FIN, half-close and reset reaches the other side as it would on a direct connection."""
 
 import socket
 import threading
@@ -25,7 +25,7 @@ _DATA = b"question" * 16
 
 @pytest.fixture(params=["tcp", "unix"])
 def serve(request: pytest.FixtureRequest, cluster: Cluster, servers: ServerStarter) -> StartServer:
-    """serve(function) puts a server behind a proxy and returns (server, proxy)."""
+    """Returns serve(function), which puts a server behind a proxy and returns (server, proxy)."""
 
     class Start:
         is_tcp = bool(request.param == "tcp")
@@ -96,7 +96,7 @@ def test_half_close_without_any_data(serve: StartServer) -> None:
         assert client.recv(1) == b""
 
 
-# More than all buffers hold; and what fits into them, so that the server is gone before the client reads.
+# The first size exceeds all buffers; the second fits into them, so the server is gone before the client reads.
 @pytest.mark.parametrize("size", [32 * 1024 * 1024 + 17, 200_017])
 def test_close_of_server_with_a_long_answer_truncates_nothing(serve: StartServer, size: int) -> None:
     stream = ByteStream(seed=11, size=size)
@@ -154,7 +154,7 @@ def test_reset_by_client_reaches_server(serve: StartServer, answered: bool) -> N
         assert isinstance(server.ends[0], ConnectionResetError)
 
 
-def test_client_that_leaves_at_once_disturbs_nobody(serve: StartServer) -> None:
+def test_client_that_leaves_at_once_disturbs_no_other_client(serve: StartServer) -> None:
     def echo(connection: socket.socket) -> None:
         while data := connection.recv(65536):
             connection.sendall(data)

@@ -1,4 +1,4 @@
-"""A proxy is replaced by another one with the same file, under load: nobody who connects notices."""
+"""Replaces a proxy under load by another one with the same file; no connect may fail."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from ports import reserve_port
 from traffic import assert_echo
 from waiting import eventually
 
-# 100 by hand; a few show the same.
+# Long runs by hand use 100.
 RESTARTS = int(os.environ.get("TRUNKLINE_RESTARTS", "4"))
 RATE = int(os.environ.get("TRUNKLINE_RESTART_RATE", "300" if os.environ.get("TRUNKLINE_SANITIZE") else "1500"))
-# Longer than the restarts take, which end it.
+# Longer than the restarts take; the test stops the load when they are done.
 LOAD_SECONDS = 60 + 20 * RESTARTS
 
 
 @pytest.fixture
 def proxy(cluster: Cluster) -> Proxy:
-    """A proxy that can be replaced, with the same server behind a service of each mode."""
+    """A replaceable proxy with the same server behind a service of each mode."""
     server = reserve_port()
     echo = cluster.add_process("server", [BIN_DIR / "echo_server", "--listen", f"127.0.0.1:{server}"])
     echo.start()
@@ -52,7 +52,7 @@ def proxy(cluster: Cluster) -> Proxy:
 
 
 def successor(cluster: Cluster, proxy: Proxy, number: int, **changes: Any) -> Proxy:
-    """Another process with the same file, as an operator would start it."""
+    """Adds another proxy with the same file, as an operator would start it."""
     config = {key: value for key, value in proxy.config.items() if key != "controller"}
     return cluster.add_proxy(f"p{number}", **{**config, **changes})
 
@@ -79,7 +79,7 @@ def start_load(port: int) -> subprocess.Popen[str]:
 
 
 def await_load(proxy: Proxy) -> None:
-    """Half a second of the load has come to it, by every service."""
+    """Waits until each service got half a second's worth of clients."""
 
     def has_come() -> bool:
         return all(
@@ -103,7 +103,7 @@ def test_no_connect_fails_over_many_restarts(cluster: Cluster, proxy: Proxy) -> 
         ended_early = [service for service, load in loads.items() if load.poll() is not None]
         assert not ended_early, f"connects were not tried to the end: {ended_early}"
         for load in loads.values():
-            load.terminate()  # it waits for what is under way, then says what it saw
+            load.terminate()  # the generator finishes what is in flight, then prints its counts
         results = {service: json.loads(load.communicate()[0]) for service, load in loads.items()}
     finally:
         for load in loads.values():
@@ -113,7 +113,7 @@ def test_no_connect_fails_over_many_restarts(cluster: Cluster, proxy: Proxy) -> 
     seconds = max(result["seconds"] for result in results.values())
     print(f"{RESTARTS} restarts in {seconds:.0f} s under {tried / seconds:.0f} connections/s")
     for service, result in results.items():
-        # In the order of how bad it is: refused or never connected; broken after that; no reply in time.
+        # In order of severity: not connected, broken after the connect, no reply in time.
         print(
             f"{service}: {result['done']} served, {result['connect_errors']} not connected, {result['broken']} broken, "
             f"{result['timeouts']} without a reply in 2 s, p99 {result['p99_us'] / 1000:.1f} ms"
@@ -139,7 +139,7 @@ def test_fewer_workers_take_all_sockets(cluster: Cluster, proxy: Proxy) -> None:
     following.start()
     assert proxy.wait(60) == 0
     eventually("the new one is ready", following.ready)
-    # The kernel spreads them over all the sockets that it had.
+    # The kernel spreads connects over all listening sockets that the old process had.
     for _ in range(50):
         with socket.create_connection(("127.0.0.1", ports(following)["direct"]), timeout=30) as client:
             assert_echo(client, b"hello")
@@ -152,7 +152,7 @@ def test_successor_that_dies_before_it_serves_changes_nothing(cluster: Cluster, 
     proxy.wait_for_line("did not come up")
     with socket.create_connection(("127.0.0.1", ports(proxy)["direct"]), timeout=30) as client:
         assert_echo(client, b"still here")
-    # And the next one finds it.
+    # The next successor can still take over.
     following = successor(cluster, proxy, 1)
     following.start()
     assert proxy.wait(60) == 0

@@ -1,4 +1,4 @@
-"""Ten thousand clients that are connected and idle, over a handful of trunks."""
+"""Ten thousand connected, idle clients share a handful of trunks."""
 
 import resource
 import selectors
@@ -14,17 +14,17 @@ from waiting import SANITIZER, SLOWNESS, eventually
 _CLIENTS = 2_000 if SANITIZER else 10_000
 _ENDPOINTS = 2
 _MOST_TRUNKS_EACH = 4
-# Each is good for 28,000 ports; other tests use the first.
+# Each source address allows 28,000 ports; other tests use 127.0.0.1.
 _SOURCES = [f"127.0.0.{2 + i}" for i in range(8)]
-# Linux's IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, by destination.
+# Linux's IP_BIND_ADDRESS_NO_PORT, with which the kernel picks the port at connect, per destination.
 _BIND_ADDRESS_NO_PORT = 24
-# Connects under way at once: an accept queue is finite.
+# Connects in flight at once; an accept queue is finite.
 _BATCH = 200
 
 
 @pytest.fixture
 def descriptors() -> Iterator[None]:
-    """As many as the hard limit gives, in this process and those that it starts."""
+    """Raises the soft limit of open files to the hard limit for this process and its children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = _CLIENTS + 500
     if hard != resource.RLIM_INFINITY and hard < needed:
@@ -44,7 +44,7 @@ def start_connect(port: int, number: int) -> socket.socket:
 
 
 def exchange(clients: list[socket.socket], byte: bytes) -> int:
-    """Each sends the byte once it is connected and waits for its echo; the number that got it."""
+    """Lets each client send the byte once it is connected and await its echo; returns how many got it."""
     selector = selectors.DefaultSelector()
     for client in clients:
         selector.register(client, selectors.EVENT_WRITE)

@@ -1,4 +1,4 @@
-"""Bytes that nobody should send, on every port of every process: all live on and the others are served."""
+"""Sends invalid bytes to every port of every process: all processes survive and other clients are served."""
 
 import contextlib
 import random
@@ -26,12 +26,12 @@ _CLIENT_HELLO = (
 
 
 def frame(length: int, kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """An HTTP/2 frame whose length field says `length`, whatever follows."""
+    """Returns an HTTP/2 frame whose length field says `length`, regardless of the payload."""
     return struct.pack("!I", length)[1:] + struct.pack("!BBI", kind, flags, stream) + payload
 
 
 def junk(rng: random.Random) -> Iterator[tuple[str, bytes]]:
-    """(what it is, the bytes)."""
+    """Yields (description, bytes)."""
     yield "nothing", b""
     yield "one byte", b"\x00"
     for size in (10, 1000, 100_000):
@@ -67,7 +67,7 @@ def junk(rng: random.Random) -> Iterator[tuple[str, bytes]]:
 
 
 def throw(port: int, data: bytes) -> socket.socket:
-    """Connects and sends; the other side may close at any time. The connection stays open, and is returned."""
+    """Connects, sends and returns the open connection. The other side may close it at any time."""
     client = socket.create_connection(("127.0.0.1", port), timeout=2)
     with contextlib.suppress(OSError):
         client.sendall(data)
@@ -91,7 +91,7 @@ def ports(cluster: Cluster, servers: ServerStarter) -> dict[str, int]:
     }
 
 
-def test_junk_on_every_port_harms_nobody(cluster: Cluster, ports: dict[str, int]) -> None:
+def test_junk_on_every_port_disturbs_no_client(cluster: Cluster, ports: dict[str, int]) -> None:
     seed = secrets.randbits(32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -104,7 +104,7 @@ def test_junk_on_every_port_harms_nobody(cluster: Cluster, ports: dict[str, int]
             print(f"{what} to {name}")
             thrown.append(throw(port, data))
             assert all(process.running for process in cluster.processes)
-        # While all of it is still open.
+        # All junk connections are still open here.
         assert_echo(kept, b"still here")
         assert ask_many(proxy, 5) == {"a": 5}
     for program in cluster.programs:
@@ -126,13 +126,13 @@ def test_junk_on_every_port_harms_nobody(cluster: Cluster, ports: dict[str, int]
 def test_agent_is_no_open_proxy(cluster: Cluster, ports: dict[str, int]) -> None:
     secret = EchoServer("secret")
     rejected = cluster.agents[0].metric("agent_unknown_service_total")
-    # HPACK without an index: :method CONNECT, :authority the server's address.
+    # HPACK literals without indexing: :method CONNECT, and :authority with the server's address.
     authority = secret.address.encode()
     headers = b"\x02\x07CONNECT" + b"\x01" + bytes([len(authority)]) + authority
     with socket.create_connection(("127.0.0.1", ports["agent's trunk port"]), timeout=20) as client:
         client.sendall(_PREFACE + _EMPTY_SETTINGS + frame(len(headers), 1, 4, 1, headers))
         received = b""
-        # HEADERS (1) on stream 1 carry the answer.
+        # The answer is a HEADERS frame (type 1).
         while not any(kind == 1 for kind, _ in frames(received)):
             data = client.recv(65536)
             assert data, "closed without an answer"
@@ -144,7 +144,7 @@ def test_agent_is_no_open_proxy(cluster: Cluster, ports: dict[str, int]) -> None
 
 
 def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """(kind, payload) of the whole frames in it."""
+    """Yields (kind, payload) of each complete frame in `data`."""
     while len(data) >= 9:
         length = int.from_bytes(data[:3], "big")
         if len(data) < 9 + length:

@@ -1,4 +1,4 @@
-"""Services that change where they listen, and ports that another program has: running proxies follow, and say what lacks."""
+"""Running proxies follow services that change their listen address, and report ports that another program holds."""
 
 import socket
 
@@ -11,7 +11,10 @@ from waiting import eventually
 
 
 class Start:
-    """Makes a proxy of services of one endpoint that listen where `listens` says, by name; `change` moves them later."""
+    """Makes a proxy whose services share one endpoint.
+
+    `listens` maps services to the addresses where they listen; `change` moves them later.
+    """
 
     def __init__(self, cluster: Cluster, endpoint: Config) -> None:
         self._cluster = cluster
@@ -66,7 +69,7 @@ def refuses(port: int, host: str) -> bool:
 
 
 def taken(port: int, host: str = "127.0.0.1") -> socket.socket:
-    """Another program that listens there, until it is closed."""
+    """Listens as another program would, until the socket is closed."""
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -92,14 +95,14 @@ def test_changed_and_renamed_listeners_are_followed(cluster: Cluster, start: Sta
     assert echoes(port)
     assert proxy.ready()
     assert last_error(cluster) == ""
-    # What it saved is what it serves.
+    # The restarted proxy serves its saved snapshot.
     assert proxy.end() == 0
     proxy.start()
     eventually("it is ready", proxy.ready)
     assert echoes(port)
 
 
-def test_taken_port_is_named_and_holds_up_nothing_else(cluster: Cluster, start: Start) -> None:
+def test_port_of_another_program_is_reported_and_other_services_are_served(cluster: Cluster, start: Start) -> None:
     old, new, other = reserve_port(), reserve_port(), reserve_port()
     proxy = start({"db": f"127.0.0.1:{old}"})
     proxy.start()
@@ -113,7 +116,7 @@ def test_taken_port_is_named_and_holds_up_nothing_else(cluster: Cluster, start: 
         assert proxy.metric("proxy_listeners_missing") == 1
         eventually("the controller knows", lambda: str(new) in last_error(cluster))
         assert proxy.metric("proxy_snapshots_rejected_total") == 0
-        # A successor is in no better place, and serves the rest as well.
+        # A successor cannot bind the port either, and serves the other listeners.
         following = cluster.add_proxy(
             "p2", **{key: value for key, value in proxy.config.items() if key != "controller"}
         )

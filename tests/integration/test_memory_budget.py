@@ -1,4 +1,7 @@
-"""A proxy whose memory fills: clients that do not read pay, those that read go on, new ones wait, and nobody is killed."""
+"""A proxy whose memory fills sheds clients that do not read, and never dies.
+
+Clients that read go on, and new clients wait.
+"""
 
 import os
 import pathlib
@@ -17,18 +20,18 @@ from waiting import SANITIZER, eventually
 _MIB = 1024 * 1024
 _LIVE = 20
 _MOST_STALLED = 800
-# Of the kernel, for a client that does not read.
+# Bytes of the kernel's receive buffer of a client that does not read.
 _RECEIVE_BUFFER = 4096
-# More than a proxy keeps for a client. In message mode a reply has 64 KiB at most.
+# The answers exceed what a proxy buffers for a client. In message mode a reply has at most 64 KiB.
 _QUESTIONS = {"tunnel": b"1000000\n", "direct": b"1000000\n", "message": 3 * b"60000\n"}
-# What the budget has beyond a proxy that has only live clients.
+# Budget beyond the memory of a proxy that has only live clients.
 _ROOM_BYTES = 24 * _MIB
 
 _keeps_what_is_freed = pytest.mark.skipif(bool(SANITIZER), reason="the sanitizer's allocator keeps what is freed")
 
 
 def serve(connection: socket.socket) -> None:
-    """To a line that says a number: a line of so many bytes."""
+    """Answers each line, which holds a number, with a line of that many bytes."""
     while question := read_line(connection):
         connection.sendall(b"x" * (int(question) - 1) + b"\n")
 
@@ -49,7 +52,7 @@ def descriptors() -> Iterator[None]:
 
 @pytest.fixture
 def make_proxy(cluster: Cluster, servers: ServerStarter, descriptors: None) -> Callable[[str], Proxy]:
-    """make_proxy(mode) -> a proxy that is not started yet, before one server."""
+    """Returns make_proxy(mode), which adds a proxy with one server and does not start it."""
 
     def make(mode: str) -> Proxy:
         server = servers(Server, serve)
@@ -65,7 +68,7 @@ def make_proxy(cluster: Cluster, servers: ServerStarter, descriptors: None) -> C
 
 
 class LiveClients:
-    """Ask and read all the time, each on a connection of its own, until `stop`, which brings up what went wrong."""
+    """Clients that ask and read without pause until `stop`, which raises their first failure."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._stopping = threading.Event()
@@ -100,7 +103,7 @@ class LiveClients:
 
 
 def stall(port: int, mode: str) -> socket.socket:
-    """A client that asks for much and reads nothing."""
+    """Connects a client that asks for much and reads nothing."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
     client.settimeout(30)
@@ -135,7 +138,7 @@ def stall_until_some_are_shed(proxy: Proxy, mode: str) -> list[socket.socket]:
 
 @_keeps_what_is_freed
 @pytest.mark.parametrize("mode", ["tunnel", "direct", "message"])
-def test_stalled_readers_pay_and_live_clients_do_not(
+def test_stalled_readers_are_shed_and_live_clients_are_not(
     cluster: Cluster, make_proxy: Callable[[str], Proxy], mode: str
 ) -> None:
     proxy = make_proxy(mode)
@@ -163,7 +166,7 @@ def test_stalled_readers_pay_and_live_clients_do_not(
     assert gone < 0.6 * len(stalled), "no more than it takes"
     assert proxy.metric("proxy_memory_used_bytes", scope="process") <= budget
     assert proxy.metric("proxy_memory_budget_bytes", scope="process") == budget
-    # Who comes now is served.
+    # New clients are served again.
     with proxy.connect("bulk") as client:
         assert_answer(client, 1000)
     live.stop()
@@ -174,7 +177,7 @@ def test_stalled_readers_pay_and_live_clients_do_not(
 
 def test_full_proxy_lets_new_clients_wait_and_says_so(cluster: Cluster, make_proxy: Callable[[str], Proxy]) -> None:
     proxy = make_proxy("tunnel")
-    # Less than it has before the first client.
+    # Less than the proxy uses before its first client.
     proxy.config["memory_budget_bytes"] = "8MiB"
     for program in [cluster.controller, *cluster.agents, proxy]:
         program.start()
@@ -183,7 +186,7 @@ def test_full_proxy_lets_new_clients_wait_and_says_so(cluster: Cluster, make_pro
     assert "there is room for few" in proxy.log()
     assert http_get(proxy.http_port, "/readyz") == (503, "memory is full: new clients wait\n")
 
-    # With nobody who could leave, one comes in.
+    # A full proxy without clients admits one, because no client could leave and make room.
     first = proxy.connect("bulk")
     assert_answer(first, 1000)
     second = proxy.connect("bulk")
@@ -201,7 +204,7 @@ def test_full_proxy_lets_new_clients_wait_and_says_so(cluster: Cluster, make_pro
 
 
 class MemoryGroup:
-    """A control group of version 1 or 2 with a memory limit, for one process."""
+    """A control group, of version 1 or 2, with a memory limit for one process."""
 
     def __init__(self, name: str) -> None:
         v1 = pathlib.Path("/sys/fs/cgroup/memory")
@@ -226,7 +229,7 @@ class MemoryGroup:
         self._file("limit").write_text(str(int(size)))
 
     def used(self) -> int:
-        """As the proxy counts: without file pages that nobody used lately."""
+        """Returns used bytes as the proxy counts them: without inactive file pages."""
         stat = dict(line.split() for line in (self._folder / "memory.stat").read_text().splitlines())
         return int(self._file("usage").read_text()) - int(stat["total_inactive_file" if self._v1 else "inactive_file"])
 
@@ -245,7 +248,7 @@ class MemoryGroup:
 def group(request: pytest.FixtureRequest) -> Iterator[MemoryGroup]:
     made = MemoryGroup(f"trunkline-test-{os.getpid()}")
     yield made
-    # The proxy ends with the cluster, before.
+    # The cluster fixture has ended the proxy before.
     eventually("the group is empty", made.removed)
 
 
@@ -268,7 +271,7 @@ def test_proxy_in_a_control_group_is_never_killed(
     pid = proxy.pid
     port = proxy.port("bulk")
     silent = [proxy.connect("bulk") for _ in range(200)]
-    # What direct mode has in pipes is not charged to groups of version 1: it may find room for all of them.
+    # Version 1 does not charge pipe buffers to a group, so direct mode may find room for all clients.
     stalled = [] if mode == "direct" else stall_until_some_are_shed(proxy, mode)
     stalled += [stall(port, mode) for _ in range(300)]
     live.wait_for_answers(20 * _LIVE)

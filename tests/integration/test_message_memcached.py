@@ -1,5 +1,8 @@
-"""A real memcached in `message` mode with libmemcached's clients: what has one line for one line of its text protocol by
-`delimiter`, and its binary protocol by `length_field`, with the ids that it carries."""
+"""A real memcached in `message` mode with libmemcached's clients.
+
+Commands of its text protocol that get one line for one line use `delimiter`; its binary protocol uses `length_field`
+with the ids that it carries.
+"""
 
 import random
 import socket
@@ -18,11 +21,11 @@ from traffic import read_exactly
 from waiting import SANITIZER, SLOWNESS, eventually
 
 _WORKERS = 2
-_SHARED_CONNECTIONS = 4  # the default, of each worker to each server
+_SHARED_CONNECTIONS = 4  # the default, per worker and server
 _CLIENTS = 16
 _ROUNDS = 15 if SANITIZER else 60
 _REPLY_TIMEOUT_SECONDS = 2
-# Of the binary protocol: a header of 24 bytes with the length of what follows and `opaque`, which the server repeats.
+# The binary protocol has a header of 24 bytes with the length of the rest and `opaque`, which the server repeats.
 _BINARY = {"length_field": {"offset": 8, "length": 4, "adjustment": 12, "id_offset": 12, "id_length": 4}}
 _GET = 0x00
 _GET_QUIETLY = 0x09
@@ -30,14 +33,14 @@ _NOT_FOUND = 1
 
 
 class Memcached:
-    """One server, reached directly and through a proxy: its services `lines` (text) and `frames` (binary)."""
+    """One server, reached directly and through a proxy with the services `lines` (text) and `frames` (binary)."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.port = reserve_port()
         cluster.add_process(
             "memcached", [tool("memcached"), "-l", "127.0.0.1", "-p", self.port, "-U", 0, "-u", "root"]
         ).start()
-        # Not its own client, which leaves a server alone for seconds that has refused it.
+        # libmemcached's client would avoid a server for seconds after one refused connect.
         eventually("memcached listens", self._listens)
         self.direct = client_of(self.port)
         address = f"127.0.0.1:{self.port}"
@@ -59,8 +62,8 @@ class Memcached:
         )
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
-        # They say "quit" when they go, which ends the connection that it comes on; of the binary protocol, that is one that
-        # others use. So they stay to the end of the test.
+        # A binary client's "quit" ends the connection that carries it, which other clients share. So these clients stay
+        # until the end of the test.
         self._staying: list[Any] = []
 
     def _listens(self) -> bool:
@@ -75,7 +78,7 @@ class Memcached:
         return self._staying[-1]
 
     def connections(self) -> int:
-        """All that it has but the one that asks."""
+        """Returns how many connections the server has besides the one that asks."""
         ((_, stats),) = self.direct.get_stats()
         return int({str(key): value for key, value in stats.items()}["curr_connections"]) - 1
 
@@ -98,7 +101,7 @@ def binary_get(opcode: int, key: bytes, opaque: int) -> bytes:
 
 
 def read_binary_reply(client: socket.socket) -> tuple[int, int, bytes]:
-    """(status, opaque, the value)"""
+    """Returns (status, opaque, value)."""
     header = read_exactly(client, 24)
     assert len(header) == 24, "closed"
     _, _, key_size, extras_size, _, status, size, opaque, _ = struct.unpack("!BBHBBHIIQ", header)
@@ -129,7 +132,9 @@ def test_one_line_commands_share_connections_by_delimiter(memcached: Memcached) 
     memcached.direct.set("all", "0")
     Crowd(_CLIENTS, work).join()
     assert memcached.direct.get("all") == str(_CLIENTS * _ROUNDS)
-    eventually("who said quit is gone", lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS)
+    eventually(
+        "clients that sent quit are gone", lambda: memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS
+    )
     assert memcached.proxy.metric("proxy_shared_requests_total") == _CLIENTS * _ROUNDS * 5
     assert memcached.proxy.metric("proxy_shared_replies_total") == _CLIENTS * _ROUNDS * 5
 
@@ -146,7 +151,7 @@ def test_all_other_commands_have_a_connection_of_their_own_by_delimiter(memcache
             assert seen > before
 
     def store(number: int) -> None:
-        # Comes, does what shares nothing, and goes with a "quit".
+        # Each client uses commands that need a dedicated connection, and leaves with a "quit".
         for i in range(_ROUNDS):
             client = memcached.text_client()
             value = f"{number} {i}\r\n" * (i + 1)
@@ -170,7 +175,7 @@ def test_binary_protocol_shares_connections_by_its_ids(memcached: Memcached) -> 
     seed = random.randrange(2**32)
     print(f"seed {seed}")
 
-    # Every client counts `opaque` from 1.
+    # Every client numbers its requests (`opaque`) from 1.
     def work(number: int) -> None:
         client = memcached.binary_client()
         numbers = random.Random(seed + number)
@@ -193,7 +198,7 @@ def test_binary_protocol_shares_connections_by_its_ids(memcached: Memcached) -> 
 def test_request_that_is_left_unanswered_on_purpose_ends_its_client_only(memcached: Memcached) -> None:
     memcached.direct.set("here", "value")
     with memcached.proxy.connect("frames") as quiet, memcached.proxy.connect("frames") as other:
-        # Without a word if it is not there: no protocol of one reply for one request.
+        # A quiet get has no reply on a miss, so replies and requests do not match one to one.
         quiet.sendall(binary_get(_GET_QUIETLY, b"none", 5) + binary_get(_GET, b"here", 6))
         assert read_binary_reply(quiet) == (0, 6, b"value")
         with pytest.raises(ConnectionResetError):

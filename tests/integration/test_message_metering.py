@@ -1,4 +1,4 @@
-"""The metering example in `message` mode: what a collector heard to be stored is stored, once, whoever dies meanwhile."""
+"""The metering example in `message` mode: every acknowledged reading is stored once, even if a server is killed."""
 
 import json
 import pathlib
@@ -14,9 +14,10 @@ from waiting import SANITIZER, eventually
 _WORKERS = 2
 _SECONDS = 3
 _READINGS_PER_SECOND = 100 if SANITIZER else 600
-# The largest message and its length.
+# The largest message with its length field.
 _MAX_FRAME_BYTES = 64 * 1024 + 4
-# Acks come in the order of commits and carry no id at a fixed place, so one reading at a time travels on a connection.
+# Acknowledgements come in the order of commits and have no id at a fixed place, so each connection has one reading in
+# flight.
 _SHARED_CONNECTIONS = 24
 
 
@@ -31,7 +32,7 @@ class Store(Process):
 
 
 class Tier:
-    """Two servers with one database, and a proxy before them."""
+    """Two servers with one database behind a proxy."""
 
     def __init__(self, cluster: Cluster, **options: Any) -> None:
         self._cluster = cluster
@@ -88,7 +89,7 @@ class Tier:
         return self.proxy.metric("proxy_shared_requests_total")
 
     def assert_acknowledged_is_stored(self) -> Any:
-        """Of what was to be sent, all is acknowledged; of what was acknowledged, all is stored, once."""
+        """Checks that every reading was acknowledged and every acknowledged reading is stored once."""
         heard = json.loads(self._result.read_text())
         print(heard)
         checked = self._cluster.path("check.json")
@@ -114,6 +115,6 @@ def test_acknowledged_is_stored_when_a_server_is_killed(cluster: Cluster, idempo
     heard = tier.assert_acknowledged_is_stored()
     if idempotent:
         assert heard["closed"] == 0
-    # A connection for each reading before the proxy, few behind it.
+    # Each reading had a connection of its own to the proxy; few connections lead to the servers.
     assert tier.proxy.metric("proxy_clients_accepted_total") > _SECONDS * _READINGS_PER_SECOND / 2
     assert tier.proxy.metric("proxy_shared_connections") <= 2 * _WORKERS * _SHARED_CONNECTIONS

@@ -1,4 +1,4 @@
-"""Modbus in `message` mode: masters and devices on libmodbus, which we did not write."""
+"""Modbus in `message` mode, with masters and devices built on libmodbus."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from waiting import SANITIZER
 
 _MASTERS = 24
 _ROUNDS = 30 if SANITIZER else 120
-# Long enough for every answer of a busy machine, short enough to wait for.
+# Long enough for any answer on a busy machine, and short enough for a test to wait for.
 _REPLY_TIMEOUT_SECONDS = 3
 _MUTE_REGISTER = 9000
 _LATE_REGISTER = 9001
 
 
 class Device:
-    """A device behind a proxy with two workers, and the masters that ask it."""
+    """A device behind a proxy with two workers, and the masters that query it."""
 
     def __init__(self, cluster: Cluster, connections: int, **options: Any) -> None:
         self._cluster = cluster
@@ -42,12 +42,12 @@ class Device:
         return [TESTS_DIR / "modbus_masters", self.proxy.port("plc"), *arguments]
 
     def run_masters(self, rounds: int = _ROUNDS) -> None:
-        """All get what is theirs."""
+        """Runs all masters and checks that each got its own answers."""
         said = run(self.masters(_MASTERS, rounds)).stdout
         assert f"{_MASTERS * rounds} good, 0 wrong, 0 failed" in said, said
 
     def start_reader(self, register: int, until: str) -> Process:
-        """One more master that asks for this register, once the device says so."""
+        """Starts a master that reads `register`; returns once the device has logged `until`."""
         reader = self._cluster.add_process("reader", self.masters("read", register)).start()
         self._process.wait_for_line(until)
         return reader
@@ -56,14 +56,14 @@ class Device:
         return self._process.log().count(line)
 
     def assert_bore(self, connections: int) -> None:
-        """It had all of its connections, and nobody asked for more."""
+        """Checks that the device had all of its connections and refused none."""
         assert self.count("connection taken") == connections
         assert self.count("connection refused") == 0
         assert self.count("connection ended") == 0
 
 
 def heard(reader: Process) -> tuple[str, float]:
-    """What it heard, and after how many seconds."""
+    """Returns what the reader received, and after how many seconds."""
     said, seconds = reader.wait_for_line(r"(.*) after (\S+) s\n").groups()
     reader.wait()
     return said, float(seconds)
@@ -75,16 +75,16 @@ def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster: C
     device.run_masters()
     device.assert_bore(connections)
     assert device.proxy.metric("proxy_clients_accepted_total") == _MASTERS
-    # Each round is a write, a read and an exception.
+    # Each round has a write, a read and an exception.
     requests = 3 * _MASTERS * _ROUNDS
     assert device.proxy.metric("proxy_shared_requests_total") == requests
     assert device.proxy.metric("proxy_shared_replies_total") == requests
 
 
-def test_device_that_drops_what_waits_gets_one_at_a_time(cluster: Cluster) -> None:
+def test_device_that_discards_waiting_requests_gets_one_at_a_time(cluster: Cluster) -> None:
     device = Device(cluster, 1, max_in_flight=1)
     with device.proxy.connect("plc") as client:
-        # A function that it does not know: libmodbus takes half a second, and throws away what came meanwhile.
+        # libmodbus takes half a second for an unknown function, and discards what arrived meanwhile.
         client.sendall(bytes.fromhex("4711 0000 0002 01 41"))
         device.run_masters()
         assert read_exactly(client, 9) == bytes.fromhex("4711 0000 0003 01 c1 01")
@@ -98,7 +98,7 @@ def test_unanswered_request_ends_its_client_only(cluster: Cluster) -> None:
     said, seconds = heard(reader)
     assert said.startswith("error") and seconds >= 0.9 * _REPLY_TIMEOUT_SECONDS
     assert device.proxy.metric("proxy_shared_reply_timeouts_total") == 1
-    # The connection goes on to serve.
+    # The shared connection stays in use.
     device.run_masters(rounds=3)
     device.assert_bore(1)
 

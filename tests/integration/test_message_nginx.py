@@ -1,5 +1,8 @@
-"""Real nginx servers in `message` mode by http1: wrk, curl and Python's HTTP client in front, few connections behind. And
-WebSockets of Python's library."""
+"""Real nginx servers in `message` mode by http1.
+
+wrk, curl and Python's HTTP client are the clients; few connections lead to the servers. WebSockets are those of
+Python's library.
+"""
 
 import asyncio
 import hashlib
@@ -25,10 +28,10 @@ from traffic import read_exactly
 from waiting import SANITIZER, SLOWNESS, eventually, found
 
 _WORKERS = 2
-# Of each worker to each server; far fewer than clients.
+# Per worker and server; far fewer than clients.
 _SHARED_CONNECTIONS = 3
 _LARGE_BYTES = 32 * 1024 * 1024
-# As nginx's manual has it, before a server of WebSockets.
+# nginx's manual recommends this in front of a WebSocket server.
 _SOCKETS_BEHIND = """location /socket/ {{
       proxy_pass http://127.0.0.1:{port};
       proxy_http_version 1.1;
@@ -99,16 +102,16 @@ class Nginx:
         return f"127.0.0.1:{self.port}"
 
     def connections_so_far(self) -> int:
-        """All that it has ever taken, the one that asks among them."""
+        """Returns how many connections nginx has ever accepted, including the one that asks."""
         return int(http_get(self.port, "/status")[1].splitlines()[2].split()[0])
 
     def requests(self) -> list[tuple[str, ...]]:
-        """(connection, its how manieth request, method, path, status) of each, in the order of their ends."""
+        """Returns (connection, its request number, method, path, status) of each request, in the order of their ends."""
         return [tuple(line.split()) for line in (self.folder / "access.log").read_text().splitlines()]
 
 
 class Site:
-    """A proxy before some nginx servers."""
+    """A proxy in front of some nginx servers."""
 
     def __init__(self, cluster: Cluster, servers: int = 1, idempotent: bool = False, **limits: Any) -> None:
         self.servers = [Nginx(cluster, f"nginx{i}", **limits) for i in range(servers)]
@@ -119,7 +122,7 @@ class Site:
             shared_connections=_SHARED_CONNECTIONS,
             idempotent=idempotent,
         )
-        # For a server that is started again while a request waits for it.
+        # A server may be restarting while a request waits for it.
         cluster.add_controller({"web": {**service, "limits": {"connect_timeout": "20s"}}})
         self.proxy = cluster.add_proxy(workers=_WORKERS)
         cluster.start()
@@ -135,7 +138,7 @@ class Site:
         return http.client.HTTPConnection("127.0.0.1", self.proxy.port("web"), timeout=30 * SLOWNESS)
 
     def new_connections(self) -> int:
-        """Those of the proxy that the first server took since it was asked last."""
+        """Returns how many connections the first server has accepted from the proxy since the last call."""
         counted, self._counted = self._counted, self.server.connections_so_far()
         return self._counted - counted - 1
 
@@ -160,8 +163,8 @@ def test_clients_of_wrk_share_kept_connections(site: Site) -> None:
     assert "Socket errors" not in report and "Non-2xx" not in report, report
     kept = int(found(r"(\d+) requests in", report))
     assert kept > (100 if SANITIZER else 2000)
-    # A client connection for each request: the server does not notice. wrk does not remember what it has asked for, and
-    # takes an end of which the reply does not speak for an error.
+    # Clients that connect for each request are invisible to the server. wrk reports an error if a connection closes and
+    # the reply did not announce it.
     report = run(
         [tool("wrk"), "-t1", "-c32", "-d1s", "--timeout", "20s", "-H", "Connection: close", site.url("page")]
     ).stdout
@@ -199,7 +202,7 @@ def test_replies_without_a_body_do_not_shift_the_next(site: Site) -> None:
             reply = client.getresponse()
             assert (reply.status, reply.read().decode()) == (status, body), (method, path)
     client.close()
-    # curl's and this one.
+    # curl's connection and this one.
     assert site.proxy.metric("proxy_clients_accepted_total") == 2
     assert site.new_connections() <= 2
 
@@ -215,7 +218,7 @@ def test_pipelined_requests_are_answered_in_their_order(site: Site) -> None:
         answers = read_exactly(client, 10_000_000).decode()
     bodies = re.findall(r"file (\d+) (x*)", answers)
     assert [(int(number), len(rest)) for number, rest in bodies] == [(i, i * 1000) for i in range(20)]
-    # The "close" was for the client alone.
+    # The "close" applied to the client's connection only.
     assert site.ask(site.client()) == (200, "nginx0")
     assert site.new_connections() <= _WORKERS
 
@@ -223,7 +226,7 @@ def test_pipelined_requests_are_answered_in_their_order(site: Site) -> None:
 def test_close_and_old_clients_end_as_they_asked(site: Site) -> None:
     with site.proxy.connect("web") as client:
         client.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        # All there is, up to a FIN.
+        # The reply ends with a FIN.
         assert read_exactly(client, 10_000).endswith(b"\r\n\r\na page\n")
     assert site.curl("--http1.0", site.url("page"), site.url("page")).stdout == "a page\n" * 2
 
@@ -236,10 +239,10 @@ def test_clients_are_told_of_the_close_that_they_asked_for(site: Site) -> None:
         assert reply.will_close and reply.getheader("Connection") == "close", path
         reply.read()
         client.close()
-        # curl says so once it knows that it cannot use the connection again, nor need find that out.
+        # curl prints this line when the reply announces the close.
         said = site.curl("-v", "-H", "Connection: close", site.url(path), site.url(path)).stderr
         assert said.count("* Closing connection") == 2 and "keep-alive" not in said.lower(), said
-    # The server's connections have outlived them all, and who did not ask for a close is told of none.
+    # The server connections outlived all of them, and replies to other clients announce no close.
     said = site.curl("-v", site.url("page"), site.url("page")).stderr
     assert "Re-using existing connection" in said and "Connection: close" not in said, said
     assert site.new_connections() <= _WORKERS
@@ -270,7 +273,7 @@ def test_close_of_the_server_is_the_clients(cluster: Cluster) -> None:
 def test_large_bodies_arrive_whole(site: Site, cluster: Cluster, how: list[str]) -> None:
     source, target = cluster.path("source"), cluster.path("target")
     source.write_bytes(os.urandom(_LARGE_BYTES))
-    # On one connection, and a small one behind it.
+    # One connection carries the upload, the download and a small request after them.
     said = site.curl(
         "-v",
         *how,
@@ -314,7 +317,7 @@ def test_bodies_of_many_clients_do_not_mix(site: Site) -> None:
         client = site.client()
         for i in range(5 if SANITIZER else 15):
             body = numbers.randbytes(numbers.choice([0, 1, 1000, 60_000, 70_000, 500_000]))
-            # Chunked, where the length is not told.
+            # An iterator has no length, so the body is chunked.
             client.request("PUT", f"/put/{number}", body=iter([body, b""]) if i % 2 else body)
             reply = client.getresponse()
             assert (reply.status, reply.read()) == (201 if i == 0 else 204, b"")
@@ -330,13 +333,13 @@ def test_bodies_of_many_clients_do_not_mix(site: Site) -> None:
 def test_body_that_the_server_refuses_in_the_middle_is_answered(site: Site, cluster: Cluster) -> None:
     source = cluster.path("source")
     source.write_bytes(os.urandom(_LARGE_BYTES))
-    # The server says 413 as soon as it has seen the head, and ends the connection; the client is still sending.
+    # The server answers 413 and closes after the request's head, while the client is still sending.
     for _ in range(10):
         said = site.curl(
             "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "-T", source, site.url("small/x"), check=False
         )
         assert said.stdout == "413", said.stderr
-    # With a client that asks first, not a byte of it travels.
+    # A client that expects 100-continue sends no byte of the body.
     said = site.curl(
         "-o",
         "/dev/null",
@@ -368,7 +371,7 @@ def test_server_that_dies_between_requests_costs_none(cluster: Cluster) -> None:
         assert site.ask(client) == (200, "nginx1")
     site.server.start()
     eventually("it is used again", lambda: site.ask(client) == (200, "nginx0"))
-    # The client has noticed nothing.
+    # The client kept its one connection.
     assert site.proxy.metric("proxy_clients_accepted_total") == 1
     client.close()
 
@@ -391,12 +394,12 @@ def test_server_that_dies_with_a_request_that_it_has_seen(cluster: Cluster, idem
     assert site.ask(client) == (200, "nginx0")
     site.server.process.send(signal.SIGSTOP)
     client.request("GET", "/name")
-    eventually("it is on its way", lambda: site.proxy.metric("proxy_shared_requests_total") == 2)
+    eventually("the request is in flight", lambda: site.proxy.metric("proxy_shared_requests_total") == 2)
     site.server.process.kill()
     if idempotent:
         site.server.start()
     reply = client.getresponse()
-    # Nobody may send it again who does not know what it does.
+    # The proxy may resend only requests of an idempotent service.
     assert reply.status == (200 if idempotent else 502)
     assert reply.will_close == (not idempotent)
     reply.read()
@@ -418,13 +421,13 @@ def test_websocket_has_a_connection_of_its_own(cluster: Cluster, behind_nginx: b
                 message = os.urandom(i * 5000) if i % 2 else f"{number}: {i}"
                 await client.send(message)
                 assert await client.recv() == message
-            # Nothing of it is a request to the proxy: it lasts as long as the two want.
+            # To the proxy, the WebSocket is a plain byte stream that lasts until one end closes it.
             await (await client.ping())
 
     async def all_of_it() -> None:
         async with websockets.serve(echo, sock=listener, process_request=plain, max_size=None):
             await asyncio.gather(*[talk(url, number) for number in range(10)])
-            # What asks for no upgrade is shared.
+            # A request without an upgrade uses a shared connection.
             said = await asyncio.to_thread(run, [tool("curl"), "-sS", url.replace("ws", "http") + "plain"])
             assert said.stdout == "no socket\n"
             assert proxy.metric("proxy_shared_requests_total") == 1
@@ -454,6 +457,6 @@ def test_upgrade_that_the_server_does_not_know_is_answered_and_its_client_goes_o
         reply = client.getresponse()
         assert (reply.status, reply.read()) == (200, b"nginx0")
         assert site.ask(client) == (200, "nginx0")
-    # On a connection of its own, because nobody but the server knows what it speaks from here on.
+    # A request to upgrade gets a dedicated connection, because only the server knows which protocol follows.
     assert site.proxy.metric("proxy_shared_requests_total") == 0
     client.close()

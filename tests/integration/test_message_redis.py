@@ -1,4 +1,4 @@
-"""Real redis-servers in `message` mode, with redis's own client and benchmark and the client library of Python."""
+"""Real redis-servers in `message` mode, with redis's own client and benchmark and Python's client library."""
 
 import re
 import signal
@@ -17,7 +17,7 @@ from processes import run, tool
 from waiting import SANITIZER, SLOWNESS, eventually
 
 _WORKERS = 2
-_SHARED_CONNECTIONS = 4  # the default, of each worker to each server
+_SHARED_CONNECTIONS = 4  # the default, per worker and server
 _PATIENCE_SECONDS = 30 * SLOWNESS
 
 
@@ -53,11 +53,11 @@ class RedisServer:
         return f"127.0.0.1:{self.port}"
 
     def cli(self, *command: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Past the proxy."""
+        """Runs redis-cli directly against the server."""
         return run([tool("redis-cli"), "-p", self.port, *command], **options)
 
     def connections(self) -> int:
-        """All that it has but the one that asks."""
+        """Returns how many connections the server has besides the one that asks."""
         return len(self.cli("client", "list").stdout.strip().splitlines()) - 1
 
     def calls(self) -> dict[str, int]:
@@ -66,7 +66,7 @@ class RedisServer:
 
 
 class Keeper:
-    """A proxy before some redis-servers, and clients of it."""
+    """A proxy in front of some redis-servers, and clients of it."""
 
     def __init__(self, cluster: Cluster, servers: int = 1, **options: Any) -> None:
         self.servers = [RedisServer(cluster, f"redis{i}") for i in range(servers)]
@@ -79,7 +79,7 @@ class Keeper:
         self._clients: list[redis.Redis] = []
 
     def client(self) -> Any:
-        """Connects with its first command, and says nothing before it. One connection, for one thread."""
+        """Returns a client with one connection, for one thread, that connects with its first command."""
         self._clients.append(
             redis.Redis(
                 port=self.proxy.port("cache"),
@@ -128,7 +128,7 @@ def test_a_hundred_clients_ride_on_a_few_connections(keeper: Keeper) -> None:
         for round_number in range(3 if SANITIZER else 10):
             for i, client in enumerate(mine):
                 pipeline = client.pipeline(transaction=False)
-                # Replies of different sizes and types.
+                # The replies have different sizes and types.
                 for key in range(20):
                     value = f"{number}-{i}-{round_number}-{key}-" + "v" * (key * 37)
                     pipeline.set(f"k{number}:{i}:{key}", value)
@@ -147,7 +147,8 @@ def test_a_hundred_clients_ride_on_a_few_connections(keeper: Keeper) -> None:
     assert keeper.proxy.metric("proxy_shared_connections") == keeper.server.connections()
 
 
-# Newer libraries than Debian's do so on every connection; this server is too old to know it and answers with an error.
+# Newer libraries introduce themselves on every connection; this server is too old to know the command and answers with
+# an error.
 def test_libraries_that_introduce_themselves_are_shared(keeper: Keeper) -> None:
     clients = [keeper.client() for _ in range(50)]
     for client in clients:
@@ -157,7 +158,7 @@ def test_libraries_that_introduce_themselves_are_shared(keeper: Keeper) -> None:
     assert keeper.server.connections() <= _WORKERS * _SHARED_CONNECTIONS
 
 
-def test_error_replies_reach_who_erred(keeper: Keeper) -> None:
+def test_error_replies_reach_the_client_that_caused_them(keeper: Keeper) -> None:
     good, bad = keeper.client(), keeper.client()
     bad.set("text", "abc")
     for i in range(50):
@@ -174,24 +175,24 @@ def test_transactions_of_many_clients_do_not_mix(keeper: Keeper) -> None:
     def work(number: int) -> None:
         client = keeper.client()
         for i in range(rounds):
-            # WATCH, GET, MULTI, SET, EXEC: again, until nobody wrote in between.
+            # Repeats WATCH, GET, MULTI, SET, EXEC until no other client wrote in between.
             client.transaction(
                 lambda pipe: (lambda seen: (pipe.multi(), pipe.set("sum", seen + 1)))(int(pipe.get("sum") or 0)), "sum"
             )
-            # MULTI to EXEC in one write.
+            # Sends MULTI to EXEC in one write.
             replies = client.pipeline(transaction=True).incr(f"own{number}").echo(f"{number}").incr("all").execute()
             assert replies[:2] == [i + 1, f"{number}"]
 
     bystander = keeper.client()
     crowd = Crowd(8, work)
     for i in range(200):
-        # On a connection in a transaction the answer would be QUEUED.
+        # On a connection inside a transaction the answer would be QUEUED.
         assert bystander.echo(f"{i}") == f"{i}"
     crowd.join()
     assert bystander.mget("sum", "all") == [f"{8 * rounds}"] * 2
 
 
-def test_blocking_pops_hold_up_nobody(keeper: Keeper) -> None:
+def test_blocking_pops_do_not_delay_other_clients(keeper: Keeper) -> None:
     heard = {}
 
     def wait_for_one(number: int) -> None:
@@ -212,7 +213,7 @@ def test_blocking_pops_hold_up_nobody(keeper: Keeper) -> None:
         other.rpush(f"list{number}", f"for {number}")
     crowd.join()
     assert heard == {number: (f"list{number}", f"for {number}") for number in range(10)}
-    # Who has left takes the connection along that was his alone.
+    # A dedicated connection closes with its client.
     eventually("only shared ones are left", lambda: keeper.server.connections() <= _WORKERS * _SHARED_CONNECTIONS)
 
 
@@ -243,10 +244,10 @@ def test_resp3_of_one_client_is_not_forced_on_others(keeper: Keeper) -> None:
     other.hset("meter", mapping={"volt": "230", "ampere": "16"})
     maps = keeper.cli("-3", "--no-raw", "hgetall", "meter").stdout
     assert '1# "volt" => "230"' in maps, maps
-    # redis-cli is told that a key which it has read has changed: a message that nobody asked for.
+    # The server pushes an invalidation message for a key that redis-cli has read.
     said = keeper.cli("-3", "--show-pushes", "yes", input="client tracking on\nget seen\nset seen 1\nping\n").stdout
     assert "invalidate" in said and "PONG" in said, said
-    # A client of RESP3 would read a dictionary, and this one a list of pairs.
+    # RESP3 would return a map; this RESP2 client gets a list of pairs.
     assert other.execute_command("HGETALL", "meter") == {"volt": "230", "ampere": "16"}
     with keeper.proxy.connect("cache") as client:
         client.sendall(b"HGETALL meter\r\n")
@@ -254,7 +255,7 @@ def test_resp3_of_one_client_is_not_forced_on_others(keeper: Keeper) -> None:
 
 
 def test_benchmark_with_pipelines(keeper: Keeper) -> None:
-    # A multiple of the pipeline's depth, or the last pipeline adds some.
+    # A multiple of the pipeline's depth, because redis-benchmark fills the last pipeline.
     requests = 400 * 16 if SANITIZER else 5_000 * 16
     keeper.server.cli("config", "resetstat")
     report = run(
@@ -275,7 +276,7 @@ def test_benchmark_with_pipelines(keeper: Keeper) -> None:
             "--csv",
         ]
     ).stdout
-    # One connection for each request.
+    # -k 0 uses one connection per request.
     report += run(
         [
             tool("redis-benchmark"),
@@ -299,8 +300,10 @@ def test_benchmark_with_pipelines(keeper: Keeper) -> None:
 
 
 class Talkers:
-    """Clients that ask without a pause for what only they ask for, until they are told to stop. A client whose connection
-    ends comes back."""
+    """Clients that ask without pause, each for its own keys, until they are stopped.
+
+    A client whose connection ends reconnects.
+    """
 
     def __init__(self, keeper: Keeper, count: int) -> None:
         self._keeper = keeper
@@ -332,7 +335,7 @@ class Talkers:
         pipeline = client.pipeline(transaction=False)
         replies = pipeline.echo(word).set(f"own{number}", word).echo(word[::-1]).get(f"own{number}").execute()
         self.answers += 1
-        # Each request goes where there is room, and the two servers know nothing of each other.
+        # Requests are balanced over two servers that do not share data.
         own = replies[3] is None or replies[3].startswith(f"{number}:")
         if replies[:3] != [word, True, word[::-1]] or not own:
             self.wrong.append((word, replies))
@@ -347,7 +350,7 @@ def test_killed_server_costs_errors_and_never_a_wrong_answer(
     talkers = Talkers(keeper, 16)
     eventually("both servers answer", lambda: all(server.calls().get("echo", 0) > 100 for server in keeper.servers))
     assert not talkers.errors
-    # Stopped first, so that it dies with requests that it has not answered.
+    # SIGSTOP first, so that the server dies with unanswered requests.
     dying.process.send(signal.SIGSTOP)
     eventually("requests wait for it", lambda: keeper.requests_under_way(dying) > 0)
     dying.process.kill()

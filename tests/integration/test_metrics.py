@@ -1,4 +1,4 @@
-"""The pages that operators and Prometheus read: /metrics, /healthz and /readyz of all three processes."""
+"""Checks the pages /metrics, /healthz and /readyz of all three programs."""
 
 import pathlib
 import re
@@ -11,7 +11,7 @@ from servers import EchoServer, ServerStarter
 from traffic import ask_many
 from waiting import eventually
 
-# What dashboards and alerts are made of.
+# Families on which dashboards and alerts depend.
 _FAMILIES = {
     "controller": [
         "build_info",
@@ -86,7 +86,7 @@ def running(cluster: Cluster, servers: ServerStarter) -> Cluster:
     return cluster
 
 
-def test_promtool_has_nothing_to_say(running: Cluster) -> None:
+def test_promtool_accepts_every_page(running: Cluster) -> None:
     for program in running.programs:
         status, page = http_get(program.http_port, "/metrics")
         assert status == 200
@@ -94,7 +94,7 @@ def test_promtool_has_nothing_to_say(running: Cluster) -> None:
         assert (verdict.returncode, verdict.stdout, verdict.stderr) == (0, "", ""), program.name
 
 
-def test_load_that_agents_say_on_trunks_is_shown(running: Cluster) -> None:
+def test_inband_load_reports_are_shown(running: Cluster) -> None:
     for family in ["proxy_endpoint_server_load_streams", "proxy_endpoint_server_utilization_ratio"]:
         eventually(
             f"{family} is there",
@@ -110,13 +110,13 @@ def test_families_are_there(running: Cluster) -> None:
         assert not missing, f"{name} lacks {missing}"
 
 
-def test_users_find_each_of_them_in_the_docs(running: Cluster) -> None:
+def test_every_family_is_documented(running: Cluster) -> None:
     page = pathlib.Path(__file__).parents[2] / "docs" / "metrics.md"
     described = set(re.findall(r"^\| `(trunkline_\w+)` \|", page.read_text(), re.MULTILINE))
     for program in running.programs:
         shown = set(re.findall(r"^# TYPE (\w+) ", http_get(program.http_port, "/metrics")[1], re.MULTILINE))
         assert shown, program.name
-        assert shown <= described, f"{program.name} shows what {page.name} does not describe"
+        assert shown <= described, f"{program.name} shows families that {page.name} does not describe"
 
 
 def test_numbers_add_up(running: Cluster) -> None:

@@ -63,14 +63,14 @@ def test_wrk_sees_no_error(proxy: Proxy) -> None:
     assert "Socket errors" not in report and "Non-2xx" not in report, report
     assert int(found(r"(\d+) requests in", report)) > (100 if SANITIZER else 2000)
     assert 50 <= proxy.metric("proxy_clients_accepted_total") - before <= 60
-    # Every request on a connection of its own.
+    # Every request uses a connection of its own.
     report = run(
         [tool("wrk"), "-t1", "-c20", "-d2s", "--timeout", "20s", "-H", "Connection: close", url(proxy, "small")]
     ).stdout
     print(report)
     assert "Non-2xx" not in report, report
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)
-    # wrk breaks off what is under way when its time is over.
+    # wrk aborts the requests in flight when its time is over.
     causes = {cause: proxy.metric("proxy_flow_errors_total", cause=cause) for cause in _CAUSES}
     assert causes.pop("client_reset") <= 70
     assert set(causes.values()) == {0}, causes
@@ -89,6 +89,6 @@ def test_large_download_is_whole(proxy: Proxy, cluster: Cluster) -> None:
     report = run([tool("curl"), "-sS", "-o", target, "-w", "%{speed_download}", url(proxy, "large")])
     print(f"{float(report.stdout) / 1e6:.0f} MB/s")
     assert hashlib.blake2b(target.read_bytes()).hexdigest() == expected
-    # And a part of it, then the client leaves: nothing of it stays.
+    # A client that leaves in the middle of a download leaves nothing behind.
     run([tool("curl"), "-sS", "-o", "/dev/null", "--max-filesize", _LARGE_BYTES // 2, url(proxy, "large")], check=False)
     eventually("no client is left", lambda: proxy.metric("proxy_clients") == 0)

@@ -1,4 +1,4 @@
-"""A real PostgreSQL through `tunnel`: a protocol in which the server's first word decides about the client's second."""
+"""A real PostgreSQL through `tunnel`."""
 
 import hashlib
 import os
@@ -21,8 +21,8 @@ _ROWS = 200_000
 
 @pytest.fixture
 def postgres(cluster: Cluster) -> list[object]:
-    """The options of psql and pgbench that lead through a proxy to a server of the test's own."""
-    # It refuses to run as root.
+    """Returns the options of psql and pgbench that lead through a proxy to the test's own server."""
+    # PostgreSQL refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
     data = cluster.path("pg")
     data.mkdir(mode=0o700)
@@ -85,7 +85,7 @@ def test_pgbench_fails_no_transaction(postgres: list[object]) -> None:
     run([*bench, "-i", "-q", "-s", 1, "postgres"])
     transactions = 50 if SANITIZER else 250
     report = run([*bench, "-c", 8, "-t", transactions, "postgres"]).stdout
-    # A connection for each transaction; -n, or it empties the history first.
+    # -C connects for each transaction; -n keeps pgbench from emptying the history first.
     report += run([*bench, "-c", 4, "-t", transactions // 5, "-C", "-S", "-n", "postgres"]).stdout
     print(report)
     failed = re.findall(r"number of failed transactions: (\d+)", report)

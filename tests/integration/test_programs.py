@@ -1,4 +1,4 @@
-"""What every program says of itself and of a configuration that is wrong."""
+"""Checks help, version and the reports on broken configurations of every program."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _GOOD = {
         "services": [{"service": "echo", "target": "unix:/run/echo.sock"}],
     },
 }
-# (what is wrong, the file, [(line, field, a word of what was expected)]) for each program.
+# For each program: (description, file, [(line, field, part of the expected message)]).
 _BROKEN = [
     (
         "trunkline-controller",
@@ -109,7 +109,7 @@ def test_missing_file_and_wrong_flag_exit_with_2(name: str, cluster: Cluster) ->
 
 
 def test_trunkctl_checks_files_of_every_kind(cluster: Cluster) -> None:
-    # No controller is asked.
+    # The check needs no controller.
     for name, config in _GOOD.items():
         kind = name.removeprefix("trunkline-")
         path = cluster.path(f"{kind}.yaml")

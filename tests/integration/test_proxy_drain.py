@@ -1,4 +1,4 @@
-"""A proxy or an agent that is asked to stop lets open connections finish, within limits."""
+"""A draining proxy or agent lets open connections finish, within limits."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _LONG_REPLY = os.urandom(512 * 1024).hex().encode() + b"\n"
 
 
 class LineServer(Server):
-    """Answers each line with itself, and `long` with a reply of which it says the second half when it may."""
+    """Echoes each line, and answers `long` with a reply whose second half waits for `may_go_on`."""
 
     def __init__(self, unix_path: os.PathLike[str] | None = None) -> None:
         self.may_go_on = threading.Event()
@@ -53,7 +53,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def start(cluster: Cluster, servers: ServerStarter) -> Any:
-    """start(mode, drain_timeout) -> a proxy with one endpoint and its server; what drains does so for that long."""
+    """Returns start(mode, drain_timeout), which starts a proxy with one endpoint and returns it with the server."""
 
     def start_with(mode: str, drain_timeout: str) -> Any:
         if mode == "tunnel":
@@ -62,7 +62,7 @@ def start(cluster: Cluster, servers: ServerStarter) -> Any:
             cluster.add_agent("a", {"echo": server.address}, drain_timeout=drain_timeout)
         else:
             server = servers(LineServer)
-            # One request at a time on a connection: nobody waits behind the long reply.
+            # One request in flight per connection, so that no request waits behind the long reply.
             service = message_service(
                 {"delimiter": {"delimiter": "\n"}},
                 server.address,
@@ -81,7 +81,7 @@ def start(cluster: Cluster, servers: ServerStarter) -> Any:
 
 
 def connect_all(proxy: Proxy, stack: contextlib.ExitStack) -> tuple[list[socket.socket], socket.socket, bytes]:
-    """Clients that have been answered, and one in the middle of its reply, with what it has of that."""
+    """Returns answered clients, one client in the middle of its reply, and the bytes that it has."""
     echoing = [stack.enter_context(proxy.connect("echo")) for _ in range(_ECHOING)]
     for client in echoing:
         assert_echo(client, b"before\n")
@@ -100,7 +100,7 @@ def is_refused(proxy: Proxy) -> bool:
 
 
 def is_left_alone(proxy: Proxy, agent: Agent) -> bool:
-    """By what the agent or the controller said, whichever was faster."""
+    """Returns whether the proxy stopped sending flows to the agent, by the agent's or the controller's word."""
     if "asks for no new streams" in proxy.log():
         return True
     try:
@@ -120,20 +120,20 @@ def test_open_flows_finish_and_new_ones_are_refused(start: StartProxy, mode: str
                 assert_echo(client, b"%d after" % number * 1000 + b"\n")
         server.may_go_on.set()
         assert heard + read_exactly(listener, len(_LONG_REPLY) - len(heard)) == _LONG_REPLY
-        # And another one.
+        # The client can ask again.
         assert_echo(listener, b"after\n")
         assert proxy.running
-    # Long before the time-out.
+    # The proxy ends long before the timeout.
     assert proxy.wait(10) == 0
     assert "did not end" not in proxy.log()
 
 
-def test_flows_that_do_not_end_are_ended_at_the_time_out_and_not_before(start: StartProxy, mode: str) -> None:
+def test_flows_that_do_not_end_are_ended_at_the_timeout_and_not_before(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
     with contextlib.ExitStack() as stack:
         echoing, listener, heard = connect_all(proxy, stack)
         assert _LONG_REPLY.startswith(heard)
-        # This one has said all that it will.
+        # This client half-closes.
         echoing[0].shutdown(socket.SHUT_WR)
         assert echoing.pop(0).recv(1) == b""
         begin = time.monotonic()
@@ -151,7 +151,7 @@ def test_flows_that_do_not_end_are_ended_at_the_time_out_and_not_before(start: S
     assert f"{_ECHOING} flows did not end" in proxy.log()
 
 
-def test_clients_that_go_on_asking_are_served_until_the_time_out(start: StartProxy, mode: str) -> None:
+def test_clients_that_go_on_asking_are_served_until_the_timeout(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, f"{_DRAIN_SECONDS}s")
     with contextlib.ExitStack() as stack:
         echoing, *_ = connect_all(proxy, stack)
@@ -175,7 +175,7 @@ def test_clients_that_go_on_asking_are_served_until_the_time_out(start: StartPro
 
 def test_proxy_without_clients_stops_at_once(start: StartProxy, mode: str) -> None:
     proxy, _ = start(mode, "60s")
-    # What it shares with its server is nobody's.
+    # Idle shared connections do not keep the proxy from stopping.
     with proxy.connect("echo") as client:
         assert_echo(client, b"before\n")
     eventually("the client has gone", lambda: proxy.metric("proxy_clients") == 0)

@@ -1,8 +1,8 @@
-"""The client's address from end to end, with HAProxy and nginx at both ends of the chain:
+"""The client's address is preserved end to end, with HAProxy and nginx at both ends of the chain:
 
     client -> HAProxy or nginx (sends a PROXY header) -> proxy [-> agent] -> HAProxy or nginx (wants one)
 
-The server's answer says which addresses it was told.
+The server's answer lists the addresses that it received.
 """
 
 import os
@@ -20,7 +20,7 @@ from waiting import eventually
 _LIMIT = 3
 _NGINX_MODULES = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"]
 
-# What stands behind Trunkline, and says who it thinks the client is and what that one had connected to.
+# The servers behind Trunkline answer with the client's address and the address to which it had connected.
 _HAPROXY_BEHIND = """\
 global
   maxconn 200
@@ -59,7 +59,7 @@ http {{
   }}
 }}
 """
-# What stands before it: a port for each service and version.
+# The proxies in front of Trunkline listen on a port for each service and header version.
 _HAPROXY_BEFORE = """\
 global
   maxconn 200
@@ -88,7 +88,7 @@ stream {{
 """
 _NGINX_PAIR = "  server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{target}; proxy_protocol on; }}"
 
-# By name: what the controller is told, and which of the servers behind it has.
+# By name: the service's configuration, and the server behind it.
 _SERVICES: dict[str, tuple[Config, str]] = {
     "tunnel-haproxy": ({"mode": "tunnel", "send_proxy_protocol": "v1", "accept_proxy_protocol": True}, "haproxy"),
     "tunnel-nginx": ({"mode": "tunnel", "send_proxy_protocol": "v2", "accept_proxy_protocol": True}, "nginx"),
@@ -122,7 +122,7 @@ def _listens(port: int) -> bool:
 
 
 class Chain:
-    """The whole of it: `before(kind, service)` is the port at which a client begins."""
+    """The whole chain. `before(kind, service)` returns the port to which a client connects."""
 
     def __init__(self, cluster: Cluster, servers: ServerStarter) -> None:
         self.cluster = cluster
@@ -191,7 +191,7 @@ def connect(port: int, source: str = "127.0.0.1") -> socket.socket:
 
 
 def ask(client: socket.socket) -> str:
-    """The body of the answer to a request on a connection of its own; empty when there was none."""
+    """Sends one request and returns the body of the answer, which is empty if there was none."""
     try:
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         reply = b""
@@ -204,7 +204,7 @@ def ask(client: socket.socket) -> str:
 
 
 def told(*ends: tuple[str, int]) -> str:
-    """What the server should say: the client's address, and the one that it connected to."""
+    """Returns the expected answer: the client's address, and the one to which it connected."""
     return " ".join(f"{host} {port}" for host, port in ends)
 
 
@@ -235,9 +235,9 @@ def test_client_that_comes_to_the_proxy_itself_is_known(chain: Chain) -> None:
             assert ask(client) == told(client.getsockname(), client.getpeername()), service
 
 
-def test_agent_of_a_server_that_insists_sends_a_header_for_nobody(chain: Chain) -> None:
+def test_agent_sends_a_local_header_to_a_server_that_insists_on_one(chain: Chain) -> None:
     with connect(chain.proxy.port("insisting")) as client:
-        # nginx takes LOCAL for an unknown client.
+        # nginx treats a LOCAL header as an unknown client.
         assert ask(client).strip() == ""
     assert chain.errors("server_reset") == 0
     with connect(chain.proxy.port("insisting")) as client:
@@ -263,14 +263,14 @@ def test_one_source_cannot_take_all_places(chain: Chain) -> None:
             return False
 
     def admitted(source: str) -> socket.socket | None:
-        """A client that is served; HAProxy's own checks take a place for a moment."""
+        """Returns a served client, or None. HAProxy's own checks occupy a place for a moment."""
         client = connect(port, source)
         if served(client):
             return client
         client.close()
         return None
 
-    # The checks come from 127.0.0.1.
+    # HAProxy's checks come from 127.0.0.1.
     clients = [eventually("there is a place", lambda: admitted("127.0.0.2")) for _ in range(_LIMIT)]
     before = chain.errors("source_limit")
     for _ in range(3):

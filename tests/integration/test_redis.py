@@ -16,7 +16,10 @@ from waiting import SANITIZER, eventually
 
 @pytest.fixture
 def redis(cluster: Cluster) -> tuple[Proxy, list[object]]:
-    """(proxy, direct): a proxy with the services redis-unix and redis-tcp, and redis-cli's options for going around it."""
+    """Returns (proxy, direct):
+
+    a proxy with the services redis-unix and redis-tcp, and redis-cli's options for bypassing it.
+    """
     socket_path = cluster.path("redis.sock")
     port = reserve_port()
     cluster.add_process(
@@ -64,7 +67,7 @@ def test_set_get_and_pipelines(redis: tuple[Proxy, list[object]], service: str) 
     where = through(proxy, service)
     assert redis_cli(where, "set", "meter", "4711").stdout.strip() == "OK"
     assert redis_cli(where, "get", "meter").stdout.strip() == "4711"
-    # A value larger than any buffer on the way.
+    # This value exceeds every buffer on the path.
     big = "v" * (3 * 1024 * 1024)
     redis_cli(where, "-x", "set", "big", input=big)
     assert redis_cli(where, "get", "big").stdout.rstrip("\n") == big
@@ -77,10 +80,10 @@ def test_set_get_and_pipelines(redis: tuple[Proxy, list[object]], service: str) 
 @pytest.mark.parametrize("service", ["redis-unix", "redis-tcp"])
 def test_benchmark(redis: tuple[Proxy, list[object]], service: str) -> None:
     proxy, direct = redis
-    # A multiple of the pipeline's depth, or the last pipeline adds some.
+    # A multiple of the pipeline's depth, because redis-benchmark fills the last pipeline.
     requests = 400 * 16 if SANITIZER else 4_000 * 16
     redis_cli(direct, "config", "resetstat")
-    # Pipelined on 50 connections; then one connection for each request.
+    # First pipelined on 50 connections, then with one connection per request.
     report = run(
         [
             tool("redis-benchmark"),

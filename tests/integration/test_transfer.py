@@ -1,4 +1,4 @@
-"""Bulk: a gibibyte through one flow, checked by hash, and how a small flow fares beside it."""
+"""Transfers a gibibyte through one flow, checked by hash, and runs a small flow beside bulk ones."""
 
 import socket
 import threading
@@ -81,7 +81,7 @@ def test_both_ways_at_once(serve: Callable[[Serve], Proxy]) -> None:
 
     def serve_both(connection: socket.socket) -> None:
         if not connection.recv(1, socket.MSG_PEEK):
-            return  # the agent, which looked who listens
+            return  # the agent's probe of the listening process
         sender = threading.Thread(target=down.send, args=(connection,))
         sender.start()
         uploaded.append(receive_digest(connection, up.size))
@@ -101,11 +101,11 @@ def test_small_flow_beside_readers_that_stopped(serve: Callable[[Serve], Proxy])
     proxy = serve(stream.send)
     stalled = [proxy.connect("bulk") for _ in range(20)]
     for client in stalled:
-        assert client.recv(1) == b"\0"  # it runs, and nobody reads on
+        assert client.recv(1) == b"\0"  # the transfer has started; the client reads no further
     with proxy.connect("echo") as small:
         for _ in range(50):
             assert_echo(small, b"x" * 1000)
-    # The stalled ones were held, not lost.
+    # The stalled transfers were paused, and no byte is lost.
     rest = receive_digest(stalled[0])[0]
     assert rest == stream.size - 1
     for client in stalled:

@@ -1,4 +1,4 @@
-"""Trunks in TLS between real programs, with certificates made as docs/operations.md says."""
+"""TLS trunks between real programs, with certificates made by the commands in docs/operations.md."""
 
 import pathlib
 import re
@@ -13,7 +13,7 @@ from servers import EchoServer, ServerStarter
 from traffic import ask, ask_many
 from waiting import eventually, found
 
-# Makes the `trunk_tls` of a certificate, by its name.
+# Returns the `trunk_tls` setting for a certificate's name.
 Certificates = Callable[[str], Config]
 
 _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "operations.md"
@@ -21,7 +21,7 @@ _PAGE = pathlib.Path(__file__).parents[2] / "docs" / "operations.md"
 
 @pytest.fixture
 def certificates(cluster: Cluster) -> Certificates:
-    """certificates(NAME): the `trunk_tls` of store-1 or proxy-1."""
+    """Returns a function from a name, store-1 or proxy-1, to its `trunk_tls` setting."""
     section = _PAGE.read_text().split("### TLS on trunks")[1]
     script = found(r"```sh\n(.*?)```", section, re.DOTALL)
     subprocess.run(["sh", "-e", "-c", script], cwd=cluster.folder, check=True, capture_output=True)
@@ -39,7 +39,9 @@ def agent_with_tls(cluster: Cluster, servers: ServerStarter, certificates: Certi
     return cluster.add_agent("a", {"echo": server.address}, trunk_tls=certificates("store-1"))
 
 
-def test_clients_are_carried(cluster: Cluster, certificates: Certificates, agent_with_tls: Agent) -> None:
+def test_clients_are_served_over_tls_trunks(
+    cluster: Cluster, certificates: Certificates, agent_with_tls: Agent
+) -> None:
     proxy = cluster.add_proxy(trunk_tls=certificates("proxy-1"))
     cluster.start()
     assert sum(ask_many(proxy, 100).values()) == 100
@@ -67,7 +69,7 @@ def test_certificate_for_agents_makes_no_proxy(
     wrong.start()
     eventually("the agent counts it", lambda: agent_with_tls.metric("agent_trunk_tls_failures_total") > 0)
     eventually("the proxy says so", lambda: "no trunk to" in wrong.log())
-    # OpenSSL 3: "unsuitable certificate purpose", before that "unsupported".
+    # OpenSSL 3 says "unsuitable certificate purpose", older versions "unsupported certificate purpose".
     eventually("the agent says why", lambda: "certificate purpose" in agent_with_tls.log())
 
 

@@ -1,4 +1,4 @@
-"""trunkctl against a running cluster, and what its orders do to real connections."""
+"""Runs trunkctl against a live cluster, and checks its effect on real connections."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ def test_lists(cluster: Cluster, proxy: Proxy) -> None:
     assert (listed["proxy_id"], listed["connected"], listed["workers"]) == ("p", True, 2)
     snapshot = cluster.ctl_json("snapshot")
     assert [e["endpoint_id"] for e in snapshot["services"][0]["endpoints"]] == ["a", "b"]
-    # int64 is text in protobuf's JSON.
+    # protobuf's JSON writes int64 as text.
     assert int(snapshot["id"]["version"]) >= int(listed["acked"]["version"]) > 0
 
 
@@ -102,7 +102,7 @@ def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster: Cluster, prox
     for name, weight in [("a", 9), ("b", 1)]:
         eventually("the proxy has it", lambda: proxy.metric("proxy_endpoint_weight", endpoint=name) == weight)
         assert weights(cluster)[name]["pinned"]
-    # With nothing in flight two weighted draws take the heavier one but in 1 of 100.
+    # With nothing in flight, the better of two weighted draws is the heavier endpoint in 99 of 100 picks.
     counts = ask_many(proxy, 300)
     assert counts["a"] > 240, counts
     cluster.ctl("unpin", "echo", "a")

@@ -1,4 +1,4 @@
-"""Clients of a proxy: single questions, a steady load, and streams of bytes that can be told apart at any place."""
+"""Clients of a proxy: single requests, a steady load, and byte streams in which every misplaced block shows."""
 
 import hashlib
 import random
@@ -17,7 +17,7 @@ _LINGER_OFF = struct.pack("ii", 1, 0)
 
 
 def read_exactly(client: socket.socket, count: int) -> bytes:
-    """`count` bytes, or fewer when the stream ends before."""
+    """Returns `count` bytes, or fewer if the stream ends before."""
     parts = []
     while count > 0:
         data = client.recv(min(count, _BLOCK_BYTES))
@@ -39,7 +39,7 @@ def read_line(client: socket.socket) -> str:
 
 
 def reset(client: socket.socket) -> None:
-    """Closes with RST."""
+    """Closes the connection with RST."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     client.close()
 
@@ -50,7 +50,7 @@ def assert_echo(client: socket.socket, data: bytes) -> None:
 
 
 def ask(proxy: Proxy, service: str = "echo") -> str:
-    """One short connection to an EchoServer that greets: checks the echo, returns the greeting."""
+    """Makes one short connection to a greeting EchoServer, checks the echo and returns the greeting."""
     with proxy.connect(service) as client:
         name = read_line(client)
         assert_echo(client, b"x" * 128)
@@ -58,7 +58,7 @@ def ask(proxy: Proxy, service: str = "echo") -> str:
 
 
 def ask_many(proxy: Proxy, count: int, service: str = "echo") -> dict[str, int]:
-    """How many of `count` short connections each server had."""
+    """Makes `count` short connections and returns how many each server got."""
     counts: dict[str, int] = {}
     for _ in range(count):
         name = ask(proxy, service)
@@ -67,7 +67,7 @@ def ask_many(proxy: Proxy, count: int, service: str = "echo") -> dict[str, int]:
 
 
 class Load:
-    """Short connections, a few hundred a second, from `start` of the with block to its end. Counts and keeps failures."""
+    """Makes a few hundred short connections per second inside a with block, and records failures."""
 
     def __init__(self, proxies: Sequence[Proxy], service: str = "echo", threads: int = 3) -> None:
         self._ports = [proxy.port(service) for proxy in proxies]
@@ -91,7 +91,7 @@ class Load:
             thread.join()
 
     def run_on(self, count: int, seconds: float = 60) -> None:
-        """Waits for `count` more connections."""
+        """Waits until `count` more connections are done."""
         target = self.done + count
         eventually(f"{count} more connections", lambda: self.done >= target, seconds)
 
@@ -109,7 +109,7 @@ class Load:
 
 
 class ByteStream:
-    """Pseudo-random bytes of a seed; no two blocks are equal, so lost, doubled or swapped blocks change the hash."""
+    """Pseudo-random bytes from a seed. No two blocks are equal, so a lost, doubled or swapped block changes the hash."""
 
     def __init__(self, seed: int, size: int) -> None:
         self.size = size
@@ -136,7 +136,7 @@ class ByteStream:
 
 
 def receive_digest(connection: socket.socket, size: int | None = None) -> tuple[int, str]:
-    """(bytes, hash) of what comes until the end of the stream, or of the next `size` bytes."""
+    """Returns (bytes, hash) of the rest of the stream, or of the next `size` bytes."""
     hasher = hashlib.blake2b()
     count = 0
     buffer = bytearray(_BLOCK_BYTES)

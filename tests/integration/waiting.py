@@ -1,4 +1,4 @@
-"""Waiting for what must come to pass: conditions are polled until a deadline, so no test guesses how long a thing takes."""
+"""Polls conditions until a deadline, so that no test depends on how long something takes."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SANITIZER = os.environ.get("TRUNKLINE_SANITIZE", "")
-# What instrumented programs, several times slower, are given more of.
+# Factor on every timeout, because instrumented programs are several times slower.
 SLOWNESS = 4 if SANITIZER else 1
 _POLL_SECONDS = 0.02
 
@@ -22,7 +22,7 @@ def found(pattern: str, text: str, flags: int = 0) -> str:
 
 
 def eventually(what: str, condition: Callable[[], T | None], seconds: float = 20) -> T:
-    """Returns the first true result of `condition()`. Fails, saying `what` did not happen, when there is none in time."""
+    """Returns the first true result of `condition()`. Fails the test, naming `what`, if none comes in time."""
     deadline = time.monotonic() + seconds * SLOWNESS
     last: object = None
     while time.monotonic() < deadline:
