@@ -1,6 +1,6 @@
-"""The image that all others are built on: pulled, or made from Debian's packages where nothing can be pulled.
+"""Provides the base image: pulled, or made from Debian's packages if nothing can be pulled.
 
-TRUNKLINE_BASE names an image to use instead; TRUNKLINE_DEBIAN names the Debian release, bookworm (the default) or trixie.
+TRUNKLINE_BASE names an image to use instead; TRUNKLINE_DEBIAN names the release, bookworm (the default) or trixie.
 """
 
 import os

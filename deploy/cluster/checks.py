@@ -1,4 +1,4 @@
-"""The checks of the cluster's test. Each one returns a text with what it found, or raises CheckFailed."""
+"""The checks of a running cluster. Each returns a description of what it found, or raises CheckFailed."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from project import Project
 T = TypeVar("T")
 
 SERVICE = "metering"
-# Ordered by their CPU limits in compose.yaml, the largest first.
+# In descending order of their CPU in compose.yaml.
 SERVERS = ("server-1", "server-2", "server-3")
 PROXIES = ("proxy-1", "proxy-2")
 TARGETS = {"controller": 1, "proxy": 2, "agent": 3, "prometheus": 1}
 RUNNING = {"controller", "prometheus", *PROXIES, *SERVERS, "agent-1", "agent-2", "agent-3"}
 HTTP_SECONDS = 5
 POLL_SECONDS = 0.5
-# The servers have 0.4, 0.2 and 0.1 of a core. Each weight must be this many times the next one, for this long.
+# Least ratio between the weights of servers with 0.4, 0.2 and 0.1 of a core, and how long it must hold.
 WEIGHT_RATIO = 1.25
 WEIGHT_HOLDS_SECONDS = 5
 
@@ -30,7 +30,7 @@ class CheckFailed(Exception):
 
 
 def eventually(seconds: float, attempt: Callable[[], T]) -> T:
-    """The first result of `attempt` that raises nothing; its last complaint when there is none in time."""
+    """Returns the first result of `attempt` that raises nothing; raises its last complaint if none comes in time."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -95,13 +95,13 @@ def controller(cluster: Project, *command: str) -> Any:
 
 
 def weights(cluster: Project) -> dict[str, Any]:
-    """Endpoint id -> what trunkctl says of its weight."""
+    """Returns trunkctl's description of each endpoint's weight, by endpoint id."""
     table = controller(cluster, "weights", SERVICE)
     return {item["endpoint_id"]: item for service in table["services"] for item in service["endpoints"]}
 
 
 def weights_follow_cpu(cluster: Project) -> str:
-    """Looks several times: an order that comes and goes is none."""
+    """Checks the order of weights several times, because it must hold."""
     until = time.monotonic() + WEIGHT_HOLDS_SECONDS
     while True:
         found = weights(cluster)
@@ -115,7 +115,7 @@ def weights_follow_cpu(cluster: Project) -> str:
 
 
 def cpu_is_the_servers(cluster: Project) -> str:
-    """Agents measure their servers' cgroups, with the servers' quotas, not their own."""
+    """Checks that agents measure their servers' cgroups, with the servers' quotas, not their own."""
     endpoints = controller(cluster, "endpoints", SERVICE)["endpoints"]
     cores = {item["weight"]["endpoint_id"]: item["cores"] for item in endpoints}
     if [round(cores.get(name, 0), 3) for name in SERVERS] != [0.4, 0.2, 0.1]:
@@ -147,7 +147,7 @@ def proxy_is_connected(cluster: Project, name: str) -> str:
     raise CheckFailed(f"{name} is not connected to the controller")
 
 
-def everyone_is_connected(cluster: Project) -> str:
+def all_are_connected(cluster: Project) -> str:
     for name in PROXIES:
         proxy_is_connected(cluster, name)
     for name in SERVERS:
@@ -156,7 +156,7 @@ def everyone_is_connected(cluster: Project) -> str:
 
 
 def acknowledged(cluster: Project) -> int:
-    """Readings acknowledged so far, by the collectors' last progress line."""
+    """Returns the readings acknowledged so far, from the collectors' last progress line."""
     log = cluster.docker("logs", "--tail", "5", cluster.container("collectors"))
     counts = re.findall(r"acknowledged\s+(\d+)", log)
     if not counts:

@@ -1,4 +1,4 @@
-"""deploy/compose test: starts a cluster, breaks its parts under load, checks that nothing was lost, and stops it."""
+"""deploy/compose test: starts a cluster of its own, breaks it under load, checks what was lost and removes it."""
 
 import os
 import time
@@ -11,15 +11,15 @@ from project import Project
 # Empty values take free ports, so that nothing collides.
 PORTS = {"PROXY_1_PORT": "", "PROXY_2_PORT": "", "CONTROLLER_PORT": "", "PROMETHEUS_PORT": ""}
 DATA = "/var/lib/metering"
-# The servers have 0.7 cores; a reading costs 1.6 ms and the time to store it. So the load also fits when the second server
-# is down. A run is twice as long as weights need to settle and four programs need to be killed and to come back.
+# The servers have 0.7 cores, and a reading costs them 1.6 ms and its storage, so the load also fits while the second
+# server is down. The run is twice as long as weights need to settle and four programs need to be killed and restarted.
 LOAD_SECONDS = 150
 LOAD = f"--no-burst --rate 100 --seconds {LOAD_SECONDS} --acked {DATA}/acked"
 STARTED_SECONDS = 60
 SETTLED_SECONDS = 90
 BACK_SECONDS = 60
 FINISHED_SECONDS = LOAD_SECONDS + 60
-# Readings that must be acknowledged while a program is down: those of three seconds.
+# Readings that must get through while a program is down; three seconds' worth.
 MEANWHILE_READINGS = 300
 MEANWHILE_SECONDS = 30
 LOG_LINES = "15"
@@ -31,7 +31,7 @@ class Test:
         self.started = time.monotonic()
 
     def check(self, sentence: str, attempt: Callable[[], str], seconds: float = 0) -> None:
-        """One line a check. The first failure ends the test, for what follows builds on it."""
+        """Prints one line per check. The first failure ends the test, because later checks depend on earlier ones."""
         try:
             found = checks.eventually(seconds, attempt)
         except Exception as failure:
@@ -57,7 +57,7 @@ class Test:
             ("proxy-1", lambda: checks.proxy_is_connected(cluster, "proxy-1")),
             ("agent-2", lambda: checks.endpoint_is_fresh(cluster, "server-2")),
             ("server-2", lambda: checks.server_is_reachable(cluster, "server-2")),
-            ("controller", lambda: checks.everyone_is_connected(cluster)),
+            ("controller", lambda: checks.all_are_connected(cluster)),
         ):
             self.break_one(service, is_back)
         self.check("weights follow the CPU limits again", lambda: checks.weights_follow_cpu(cluster), SETTLED_SECONDS)
@@ -84,7 +84,7 @@ class Test:
         self.check(f"{service} is back", is_back, BACK_SECONDS)
 
     def store_is_whole(self) -> str:
-        """In a container of the collectors' image, which holds storecheck, with the servers' and collectors' files."""
+        """Runs storecheck in a container of the collectors' image, with the servers' and collectors' files."""
         return self.cluster.docker(
             "run",
             "--rm",
@@ -113,7 +113,7 @@ class Test:
 
 
 def run(base_image: str, before_teardown: Callable[[], None]) -> int:
-    """The exit code. `before_teardown` is called when nothing may interrupt any more."""
+    """Runs the test and returns the exit code. `before_teardown` is called when nothing may interrupt any more."""
     cluster = project.Project(f"trunkline-test-{os.getpid()}", base_image, {**PORTS, "COLLECTORS_FLAGS": LOAD})
     test = Test(cluster)
     passed = False

@@ -1,9 +1,9 @@
-"""Finds a running Docker engine, or starts one of our own.
+"""Provides a Docker engine: the one that runs, or one of Trunkline's own.
 
-Starting and stopping ours leaves the machine as it was: it has its own socket and data, no default bridge, and no firewall
-rule (rules switch on connection tracking for the whole machine, which distorts every benchmark). It needs no rules:
-containers reach each other over their bridge, published ports go through Docker's user-space proxy, and images are built
-in the host's network.
+Trunkline's own engine leaves the machine as it was: it has its own socket and data, no default bridge, and no firewall
+rule (rules switch connection tracking on for the whole machine, which distorts every benchmark). It needs no rules:
+containers reach each other over their bridge, published ports go through Docker's user-space proxy, and images are
+built in the host's network.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ class EngineError(Exception):
 
 
 def answers() -> bool:
-    """Whether an engine answers where DOCKER_HOST, or its absence, points to."""
+    """Returns whether an engine answers at DOCKER_HOST or at the default socket."""
     return subprocess.run(["docker", "version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def our_pid() -> int | None:
-    """The process id of our engine, None when it does not run."""
+    """Returns the process id of Trunkline's own engine, or None if it does not run."""
     try:
         with open(PID_FILE) as file:
             pid = int(file.read())
@@ -42,7 +42,7 @@ def our_pid() -> int | None:
 
 
 def use() -> bool:
-    """Points this process at an engine that runs; False when there is none."""
+    """Points this process at a running engine. Returns false if there is none."""
     if answers():
         return True
     if not our_pid():
@@ -52,7 +52,7 @@ def use() -> bool:
 
 
 def start() -> None:
-    """Starts our engine and points this process at it."""
+    """Starts Trunkline's own engine and points this process at it."""
     if os.geteuid() != 0 or not shutil.which("dockerd"):
         raise EngineError("no Docker engine answers, and only root can start one (apt-get install docker.io)")
     os.makedirs(DATA, mode=0o710, exist_ok=True)
@@ -79,7 +79,7 @@ def start() -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-        )  # a Ctrl-C is for us, who stop it last
+        )  # Ctrl-C must reach only this process, which stops the engine last
     os.environ["DOCKER_HOST"] = SOCKET
     try:
         wait_until_it_answers(process, log_path)
@@ -100,7 +100,7 @@ def wait_until_it_answers(process: subprocess.Popen[bytes], log_path: str) -> No
 
 
 def stop() -> None:
-    """Stops our engine if it runs; waits until it is gone. What it built stays for the next time."""
+    """Stops Trunkline's own engine if it runs, and waits until it is gone. Images stay for the next time."""
     pid = our_pid()
     if not pid:
         return
@@ -111,7 +111,7 @@ def stop() -> None:
         time.sleep(0.1)
     if our_pid():
         raise EngineError(f"dockerd (process {pid}) does not stop; see {DATA}/engine.log")
-    # An engine leaves only this mount behind.
+    # An engine leaves this mount behind.
     subprocess.run(["umount", f"{RUN}/netns/default"], stderr=subprocess.DEVNULL)
     shutil.rmtree(RUN, ignore_errors=True)
 

@@ -36,7 +36,7 @@ def down() -> int:
     if not engine.use():
         print("no Docker engine runs, so there is no cluster to stop")
         return 0
-    # Compose wants a name for the base image, though nothing is built here.
+    # Compose needs a name for the base image even if it builds nothing.
     project.Project(NAME, base_image.DEFAULT).down()
     engine.stop()
     return 0
@@ -56,7 +56,7 @@ def test() -> int:
 
 
 def ignore_signals() -> None:
-    """From here on everything is being taken down, and nothing may interrupt that."""
+    """Ignores signals while everything is being taken down."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
 

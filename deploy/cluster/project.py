@@ -1,4 +1,4 @@
-"""Drives one running copy of compose.yaml through the Compose that the machine has."""
+"""One running copy of compose.yaml, driven through the installed version of Compose."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def compose_command() -> list[str]:
 
 
 class Project:
-    """One Compose project. Thread-safe: it has no state that changes."""
+    """A Compose project. Thread-safe, because it does not change after construction."""
 
     def __init__(self, name: str, base_image: str, settings: dict[str, str] | None = None) -> None:
         self.name = name
@@ -28,7 +28,7 @@ class Project:
         self._environment = {**os.environ, "TRUNKLINE_BASE": base_image, **(settings or {})}
 
     def compose(self, *arguments: str, quiet: bool = True, profile: str | None = None) -> str:
-        """What the command printed; raises CommandFailed with all of it."""
+        """Returns the command's output; raises CommandFailed with all of it."""
         profiles = ["--profile", profile] if profile else []
         return self._run([*self._compose, *profiles, *arguments], quiet)
 
@@ -40,7 +40,7 @@ class Project:
         self.compose("build", quiet=quiet, profile=profile)
 
     def container(self, service: str) -> str:
-        """The id of a service's container, running or not."""
+        """Returns the id of a service's container, running or not."""
         ids = self.docker(
             "ps",
             "--all",
@@ -56,7 +56,7 @@ class Project:
         return ids[0]
 
     def containers(self) -> dict[str, Any]:
-        """Service -> what `docker inspect` says, of every container there is."""
+        """Returns what `docker inspect` prints of every container, by service."""
         ids = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}").split()
         details = json.loads(self.docker("inspect", *ids)) if ids else []
         return {item["Config"]["Labels"]["com.docker.compose.service"]: item for item in details}
@@ -65,14 +65,14 @@ class Project:
         return self.docker("exec", self.container(service), *command)
 
     def published(self, service: str, port: int) -> str:
-        """host:port where a service's port is reached; a restart can change it."""
+        """Returns host:port of a service's published port, which a restart can change."""
         return self.docker("port", self.container(service), f"{port}/tcp").split()[0]
 
     def down(self) -> None:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", str(STOP_SECONDS), profile="load")
 
     def left_behind(self) -> list[str]:
-        """Containers, networks and volumes that still bear the project's name."""
+        """Returns the containers, networks and volumes that still have the project's name."""
         label = f"label=com.docker.compose.project={self.name}"
         return [
             f"{kind} {name}"
@@ -100,7 +100,7 @@ class Project:
 
 
 def make_readable() -> None:
-    """Containers do not run as the files' owner: what is mounted must be readable whatever the checkout's umask was."""
+    """Makes mounted files readable whatever the umask of the checkout, because containers do not run as their owner."""
     for folder in MOUNTED:
         for entry in os.scandir(os.path.join(FOLDER, folder)):
             os.chmod(entry.path, os.stat(entry.path).st_mode | 0o444)

@@ -1,4 +1,4 @@
-"""What `./dev bench dataplane` measures of one program each, in the unit of its row."""
+"""The measurements of `./dev bench dataplane`, each of one program and in the unit of its row."""
 
 import argparse
 import json
@@ -10,27 +10,27 @@ from typing import Any
 from bench_processes import Result, busy_share, connection_tables, core_times, cpu_seconds, median, resident_bytes
 from bench_stack import Stack
 
-# Ports in TIME_WAIT are not taken again for a second; this lets a full table of them drain between pairs.
+# The kernel reuses a port in TIME_WAIT after a second; this lets a full table drain between pairs.
 SETTLE_SECONDS = 1.0
 IDLE_CLIENTS = 4000
 FETCH_BYTES = 64 << 20
 GIB = 1 << 30
 KNEE_SHARE = 0.7
-# Sockets in TIME_WAIT after a run to those before it, where they are not as many as ever yet.
+# Ratio of sockets in TIME_WAIT after and before a run above which their number still grows.
 STILL_GROWS = 1.02
-# Connections at once: enough that a pass of the loop has more than one flow, as on a busy proxy.
+# Concurrent connections, enough that a pass of the event loop serves several flows, as on a busy proxy.
 PARALLEL = 64
-# Small flows beside a bulk one: few enough requests a second that none waits for another.
+# Small flows beside a bulk flow, with so few requests per second that none waits for another.
 SMALL_FLOWS = 1000
 SMALL_REQUESTS_PER_SECOND = 2000
-# Flows that move as much as they can, beside the small ones; more than a worker has trunks to an agent.
+# Unthrottled flows beside the small ones; more than a worker has trunks to an agent.
 BULK_FLOWS = 8
-# How a full bulk flow is driven: the generator's kind, and the port behind NAME.
+# For each direction of bulk flows: the generator's kind, and the suffix of the port's name.
 BULK_WAYS = {"download": ("bulk", "bulk"), "upload": ("upload", "sink")}
 
 
 class Failed(Exception):
-    """A proxy did not carry the load."""
+    """Raised if a proxy did not carry the load."""
 
 
 class Bench:
@@ -54,7 +54,7 @@ class Bench:
         return [str(word) for word in words]
 
     def generator(self, kind: str, port: str, **flags: Any) -> subprocess.Popen[str]:
-        """One that runs beside others, until its standard input ends or it is stopped."""
+        """Starts a generator that runs until its standard input ends or it is stopped."""
         return subprocess.Popen(
             self.command(kind, self.stack.ports[port], **flags),
             stdin=subprocess.PIPE,
@@ -72,12 +72,12 @@ class Bench:
         return sum(cpu_seconds(self.stack.pids[name]) for name in names)
 
     def cost(self, kind: str, port: str, names: list[str], per: str = "done", **flags: Any) -> float:
-        """CPU seconds of the named processes for each request, connection or byte."""
+        """Returns CPU seconds of the named processes per request, connection or byte."""
         before = self.cpu(names)
         result = self.load(kind, self.stack.ports[port], **flags)
         used = self.cpu(names) - before
         if result["errors"] or not result[per]:
-            raise Failed(f"{kind} through {port}: {result['errors']} failed, {result['done']} did not")
+            raise Failed(f"{kind} through {port}: {result['errors']} failed, {result['done']} succeeded")
         return used / result[per]
 
     def short(self, port: str, names: list[str]) -> float:
@@ -94,21 +94,24 @@ class Bench:
         return result["bytes"] / result["seconds"] / 1e6
 
     def idle_bytes(self, port: str, names: list[str]) -> float:
-        """Resident memory for each client that is connected and silent."""
+        """Returns resident bytes per idle client."""
         return self.beside_idle(port, names, IDLE_CLIENTS, lambda: None)[0]
 
     def beside_idle(
         self, port: str, names: list[str], clients: int, measure: Callable[[], float | None], empty: int = 0
     ) -> tuple[float, float | None]:
-        """Bytes for each of so many idle clients, and what `measure` finds meanwhile. `empty`: what the process had before,
-        if not what it has now; it keeps what it frees."""
+        """Returns resident bytes per idle client, and what `measure` returns meanwhile.
+
+        `empty` is the process's memory before its first client, if that is not its memory now; a process keeps freed
+        memory.
+        """
         pid = self.stack.pids[names[0]]
         before = empty or resident_bytes(pid)
         with self.generator("idle", port, parallel=clients, seconds=20) as holder:
             assert holder.stdin and holder.stdout  # both are pipes
             try:
                 connected = json.loads(holder.stdout.readline() or '{"connected": 0}')["connected"]
-                time.sleep(0.5)  # the proxy accepts the last of them
+                time.sleep(0.5)  # lets the proxy accept the last clients
                 held = resident_bytes(pid) - before
                 found = measure()
             finally:
@@ -119,8 +122,11 @@ class Bench:
         return held / clients, found
 
     def find_knee(self) -> float:
-        """Short connections a second that HAProxy can do, once TIME_WAIT holds as many sockets as ever: on a host under load it
-        does, and what a connection costs depends on it."""
+        """Returns the short connections per second that HAProxy can do once TIME_WAIT holds as many sockets as it ever
+        will.
+
+        A host under load is in that state, and the cost of a connection depends on it.
+        """
         if not self.knee:
             before = 0
             while (now := connection_tables()[0]) > before * STILL_GROWS:
@@ -135,8 +141,10 @@ class Bench:
         return rate
 
     def latency(self, port: str, share: float) -> Result:
-        """Open loop, at a share of what HAProxy can do; counted from the intended time. What failed is in the percentiles, as
-        slow as nothing that was answered; more than 0.1 % of it is no latency any more."""
+        """Returns latency in open loop at a share of HAProxy's knee, counted from the intended time.
+
+        Failures are in the percentiles as the slowest requests; more than 0.1 % of them fail the measurement.
+        """
         result = self.load(
             "open", self.stack.ports[port], seconds=2 * self.options.seconds, rate=self.find_knee() * share
         )
@@ -148,10 +156,10 @@ class Bench:
         return self.latency(port, KNEE_SHARE)["p99_us"]
 
     def small_beside_bulk(self, port: str, _: list[str]) -> float:
-        """How many times as long the p99 of many small flows is while one flow of the same trunks is bulk."""
+        """Returns the ratio of the p99 of many small flows beside one bulk flow on the same trunks to their p99 alone."""
         alone = self.small(port)["p99_us"]
         bulk = "haproxy_paced_bulk" if port == "haproxy" else f"{port}_paced_bulk"
-        seconds = 10 * self.options.seconds  # longer than what is measured beside it
+        seconds = 10 * self.options.seconds  # longer than the measurement beside it
         with self.generator("bulk", bulk, parallel=1, bytes=FETCH_BYTES, seconds=seconds) as running:
             beside = self.small(port)["p99_us"]
             if running.poll() is not None:
@@ -175,10 +183,13 @@ class Bench:
         return result
 
     def small_beside_full_bulk(self, port: str, way: str) -> Result:
-        """Small flows while others of the same trunks move all they can; what these moved, and who had CPU to spare. What is
-        not answered is in the percentiles, as the slowest."""
+        """Measures small flows beside unthrottled bulk flows on the same trunks, the bulk throughput, and the busy
+        share of cores.
+
+        Unanswered requests are in the percentiles as the slowest.
+        """
         kind, suffix = BULK_WAYS[way]
-        seconds = 20 * self.options.seconds  # longer than what is measured beside it; it is ended before
+        seconds = 20 * self.options.seconds  # longer than the measurement beside it, which ends it
         with self.generator(
             kind, f"{port}_{suffix}", parallel=BULK_FLOWS, bytes=FETCH_BYTES, seconds=seconds
         ) as running:

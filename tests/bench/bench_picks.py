@@ -1,4 +1,4 @@
-"""What a pick costs, by the number of endpoints."""
+"""The cost of a pick by the number of endpoints."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ BAR_NANOS = 50
 
 
 def pick_nanos() -> dict[int, float]:
-    """Median CPU time of a pick in nanoseconds, by the number of endpoints."""
+    """Returns the median CPU time of a pick in nanoseconds by the number of endpoints."""
     output = subprocess.run(
         [
             bin_dir() / "pick_bench",
@@ -29,7 +29,7 @@ def pick_nanos() -> dict[int, float]:
 
 
 def describe_picks(nanos: dict[int, float]) -> bool:
-    """Prints the table; True: each is below the bar."""
+    """Prints the table. Returns true if every cost is below the bar."""
     for endpoints, cost in nanos.items():
         print(f"{endpoints:>5} endpoints  {cost:6.1f} ns")
     slowest = max(nanos.values())

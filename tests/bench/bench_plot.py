@@ -1,4 +1,4 @@
-"""A bar chart as SVG text: nothing to install, readable on light and dark pages."""
+"""Draws a bar chart as SVG text that is readable on light and dark pages."""
 
 from xml.sax.saxutils import escape
 
@@ -6,7 +6,7 @@ ROW, TEXT, CHART, MARGIN = 26, 470, 360, 12
 
 
 def bar_chart(title: str, rows: list[tuple[str, float, float | None]]) -> str:
-    """`rows`: (name, value, bar or None); values are ratios, 1 is the peer."""
+    """Returns the chart. `rows` are (name, value, bar or None); values are ratios, and the peer is 1."""
     most = max([1.0] + [value for _, value, _ in rows])
     scale = CHART / (most * 1.08)
     height = MARGIN * 2 + ROW * (len(rows) + 2)

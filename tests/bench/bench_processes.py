@@ -1,4 +1,4 @@
-"""What benchmarks share: processes on chosen cores, their CPU time, free ports, statistics."""
+"""Shared by the benchmarks: processes on chosen cores, their CPU time, reserved ports and statistics."""
 
 import os
 import pathlib
@@ -10,12 +10,12 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from typing import Any, Self
 
-# What the load generator printed, or a row of the results, by name.
+# The load generator's output, or a row of the results.
 Result = dict[str, Any]
-# Seconds of work, and of all, by the number of a core.
+# (busy, total) clock ticks by the number of a core.
 CoreTimes = dict[int, tuple[float, float]]
 
-# The reservations of this process; the kernel drops them when it ends.
+# Sockets that hold reserved ports; the kernel closes them when the process ends.
 _reservations: list[socket.socket] = []
 
 
@@ -36,7 +36,7 @@ def reserve_ports(names: Iterable[str]) -> dict[str, int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time of all threads of a process, in seconds, by the scheduler's nanosecond clock."""
+    """Returns the CPU seconds of all threads of a process, from the scheduler's nanosecond clock."""
     total = 0
     for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
@@ -50,24 +50,24 @@ def median(values: Iterable[float]) -> float:
 
 
 def core_times() -> CoreTimes:
-    """Of each core by its number: seconds of work, and in all."""
+    """Returns (busy, total) clock ticks of each core."""
     times: CoreTimes = {}
     for line in pathlib.Path("/proc/stat").read_text().splitlines():
         name, *columns = line.split()
         if name.startswith("cpu") and name != "cpu":
-            ticks = [int(tick) for tick in columns[:8]]  # those of guests are in the first two as well
+            ticks = [int(tick) for tick in columns[:8]]  # guest time is included in the first two columns
             times[int(name[3:])] = (sum(ticks) - ticks[3] - ticks[4], sum(ticks))
     return times
 
 
 def busy_share(before: CoreTimes, after: CoreTimes, core: int) -> float:
-    """Of what the core could do between two core_times(); whoever used it."""
+    """Returns the share of the core that any process used between two core_times()."""
     work, total = (after[core][i] - before[core][i] for i in (0, 1))
     return work / total if total else 0.0
 
 
 class Processes:
-    """Starts processes in a folder of its own and ends every one of them, by its id, when left."""
+    """Starts processes in a folder, and ends each of them by its id when the context is left."""
 
     def __init__(self, folder: str) -> None:
         self.folder = pathlib.Path(folder)
@@ -102,7 +102,7 @@ class Processes:
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def may_end(self, name: str) -> None:
-        """Its end does not end the benchmark."""
+        """Lets the process end without failing the benchmark."""
         self.dispensable.add(name)
 
     def is_alive(self, name: str) -> bool:
@@ -149,7 +149,10 @@ def metric(url: str, name: str) -> float:
 
 
 def connection_tables() -> tuple[int, int]:
-    """TIME_WAIT and conntrack entries: a full table stalls short connections for seconds."""
+    """Returns the numbers of TIME_WAIT sockets and conntrack entries.
+
+    A full table stalls short connections for seconds.
+    """
     time_wait = 0
     for line in pathlib.Path("/proc/net/sockstat").read_text().splitlines():
         if line.startswith("TCP:"):

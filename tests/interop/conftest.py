@@ -1,4 +1,4 @@
-"""The interoperation tests use the processes, servers and fixtures of the integration tests."""
+"""The interoperability tests use the processes, servers and fixtures of the integration tests."""
 
 import pathlib
 import sys

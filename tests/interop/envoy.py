@@ -1,4 +1,4 @@
-"""A real Envoy at either end of a trunk. Ports come from the kernel and are asked of Envoy's admin interface."""
+"""A real Envoy at either end of a trunk. It binds port 0 and its admin interface tells the port."""
 
 import json
 import pathlib
@@ -28,7 +28,7 @@ def _cluster(name: str, target: str, **options: Any) -> Config:
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(target)}}]}],
         },
-        # Its defaults are meant for other loads than some hundred connections at once.
+        # Envoy's defaults do not allow some hundred connections at once.
         "circuit_breakers": {"thresholds": [{"max_connections": 10_000, "max_requests": 10_000}]},
         **options,
     }
@@ -43,7 +43,7 @@ def _listener(name: str, filter_name: str, config: Config) -> Config:
 
 
 def tunnels_to(agent_address: str, service: str) -> Config:
-    """Configuration: each TCP connection of the listener becomes a CONNECT to the agent."""
+    """Returns a configuration that turns each TCP connection of the listener into a CONNECT to the agent."""
     http2 = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": f"{_V3}.extensions.upstreams.http.v3.HttpProtocolOptions",
@@ -63,7 +63,7 @@ def tunnels_to(agent_address: str, service: str) -> Config:
 
 
 def ends_tunnels_for(server_address: str) -> Config:
-    """Configuration: each CONNECT to the listener becomes a TCP connection to the server."""
+    """Returns a configuration that turns each CONNECT to the listener into a TCP connection to the server."""
     route = {
         "match": {"connect_matcher": {}},
         "route": {
@@ -128,7 +128,7 @@ class Envoy(Process):
 
     @property
     def port(self) -> int:
-        """Of its listener."""
+        """Returns the port of Envoy's listener."""
         # The list is empty until Envoy has read its configuration; eventually() waits out the IndexError.
         listener = json.loads(self._admin("/listeners?format=json")).get("listener_statuses", [])[0]
         return listener["local_address"]["socket_address"]["port_value"]

@@ -1,4 +1,4 @@
-"""An agent that the test plays: a proxy's trunks end here."""
+"""An agent played by the test, to which a proxy's trunks lead."""
 
 import queue
 import socket
@@ -10,7 +10,7 @@ from traffic import read_exactly
 
 
 class FakeAgent:
-    """Takes the proxy's trunks and keeps them for the test. `greeting`: its first words on the first of them."""
+    """Accepts the proxy's trunks and hands them to the test. `greeting` opens the first of them."""
 
     def __init__(self, greeting: bytes = settings()) -> None:
         self._greeting = greeting
@@ -35,7 +35,7 @@ class FakeAgent:
             except OSError:
                 return
             trunk = RawTrunk(connection)
-            # The proxy's preface is no frame.
+            # The proxy's preface is not a frame.
             read_exactly(connection, len(h2.PREFACE))
             trunk.send(self._greeting)
             self._greeting = settings()

@@ -1,7 +1,7 @@
-"""What a peer can say wrong at either end of a trunk, and the error code of RFC 9113 that answers it.
+"""Protocol violations at either end of a trunk, and the error code of RFC 9113 that answers each.
 
-A fault is `said` on a connection on which stream 1 is connected. `ends` is what it ends: the connection (a GOAWAY with the
-code), the stream (an RST_STREAM with the code, and the connection goes on) or nothing.
+A fault is `said` on a connection on which stream 1 is connected. `ends` is what it ends: the connection (a GOAWAY with
+the code), the stream (an RST_STREAM with the code, and the connection goes on) or nothing.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from raw_http2 import (
 CONNECTION = "connection"
 STREAM = "stream"
 NOTHING = "nothing"
-# Of SETTINGS_MAX_FRAME_SIZE, which nobody here raises.
+# One byte above the default SETTINGS_MAX_FRAME_SIZE.
 _TOO_LONG = bytes(16 * 1024 + 1)
 UNKNOWN_FRAME_TYPE = 0xBB
 
@@ -111,7 +111,7 @@ FRAME_FAULTS = [
     ),
     *_connection(
         h2.COMPRESSION_ERROR,
-        ("a header block that is no HPACK", headers(1, b"\xff\xff\xff\xff\xff\xff\xff")),
+        ("a header block that is not HPACK", headers(1, b"\xff\xff\xff\xff\xff\xff\xff")),
         ("an HPACK index that does not exist", headers(1, b"\xfe")),
         ("an HPACK table above the limit", headers(1, b"\x3f\xe2\x1f" + h2.OK_BLOCK)),
         ("a header block that ends inside a field", headers(1, b"\x00\x05ab")),
@@ -136,10 +136,10 @@ FRAME_FAULTS = [
         frame(UNKNOWN_FRAME_TYPE, 0xFF, 0, b"abc") + frame(UNKNOWN_FRAME_TYPE, 0, 1, b"abc"),
         NOTHING,
     ),
-    Fault("a setting that nobody knows", settings((0xBBBB, 7)), NOTHING),
-    Fault("flags that nobody knows", frame(PING, 0xFE, 0, bytes(8)) + data(1, b"", 0x76), NOTHING),
+    Fault("an unknown setting", settings((0xBBBB, 7)), NOTHING),
+    Fault("unknown flags", frame(PING, 0xFE, 0, bytes(8)) + data(1, b"", 0x76), NOTHING),
     Fault("the reserved bit of a stream id", frame(DATA, 0, 1 << 31 | 1, b"x"), NOTHING),
-    Fault("an answer to a PING that nobody sent", h2.ping(flags=h2.ACK), NOTHING),
+    Fault("an answer to a PING that was not sent", h2.ping(flags=h2.ACK), NOTHING),
     Fault(
         "WINDOW_UPDATE and RST_STREAM after END_STREAM",
         data(1, b"x", END_STREAM) + window_update(1, 1) + h2.reset(1),

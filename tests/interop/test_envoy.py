@@ -1,4 +1,4 @@
-"""Envoy at one end of a trunk: tunnelling TCP by CONNECT to an agent of ours, and ending the CONNECTs of a proxy of ours."""
+"""Envoy at one end of a trunk: it tunnels TCP by CONNECT to an agent, and ends the CONNECTs of a proxy."""
 
 import socket
 import threading
@@ -14,7 +14,7 @@ from servers import Server, ServerStarter
 from traffic import ByteStream, assert_echo, read_exactly, receive_digest, reset
 from waiting import eventually
 
-# Starts both ends before a server's address; returns the port where clients connect.
+# Starts both ends in front of a server's address and returns the port for clients.
 Front = Callable[[Cluster, str], int]
 
 _STREAM_BYTES = 32 * 1024 * 1024
@@ -23,32 +23,32 @@ _REQUESTS = 20_000
 
 
 class Tunnel:
-    """A server, and what lies between it and its clients."""
+    """A server behind a trunk with Envoy at one end."""
 
     def __init__(self, cluster: Cluster, servers: ServerStarter, front: Front) -> None:
-        # By TCP: a unix socket knows no reset.
+        # The server uses TCP, because a unix socket has no reset.
         self.server = servers(Server, self._serve)
         self.port = front(cluster, self.server.address)
-        # What came after the server had ended its side.
+        # Bytes that arrived after the server's half-close.
         self.heard: list[bytes] = []
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
     def _serve(self, connection: socket.socket) -> None:
-        """Does what the first byte asks for."""
+        """Behaves as the first byte says."""
         kind = connection.recv(1)
-        if kind == b"e":  # echoes
+        if kind == b"e":  # echo
             while data := connection.recv(65536):
                 connection.sendall(data)
-        if kind == b"c":  # counts to the end, then answers
+        if kind == b"c":  # count to the end, then answer
             count, digest = receive_digest(connection)
             connection.sendall(f"{count} {digest}".encode())
-        if kind == b"f":  # speaks, ends its side, and listens on
+        if kind == b"f":  # answer, half-close, and read on
             connection.sendall(b"first")
             connection.shutdown(socket.SHUT_WR)
             self.heard.append(read_exactly(connection, 100))
-        if kind == b"r":  # answers, then breaks off
+        if kind == b"r":  # answer, then reset
             connection.sendall(b"first")
             connection.recv(1)
             reset(connection)
@@ -73,9 +73,9 @@ def _front_proxy(cluster: Cluster, target: str) -> int:
     return proxy.port("s")
 
 
-@pytest.fixture(params=[_front_envoy, _front_proxy], ids=["Envoy to our agent", "our proxy to Envoy"])
+@pytest.fixture(params=[_front_envoy, _front_proxy], ids=["Envoy to agent", "proxy to Envoy"])
 def front(request: pytest.FixtureRequest) -> Front:
-    """front(cluster, target): starts both ends; the port where clients connect."""
+    """Returns front(cluster, target), which starts both ends and returns the port for clients."""
     peers.envoy()
     print(f"Envoy {peers.ENVOY_VERSION}")
     return request.param
@@ -124,7 +124,7 @@ def test_reset_of_the_server_is_no_clean_end(tunnel: Tunnel, front: Front) -> No
         assert read_exactly(client, 5) == b"first"
         client.sendall(b"x")
         if front is _front_envoy:
-            # Envoy makes a FIN of RST_STREAM(CONNECT_ERROR).
+            # Envoy turns RST_STREAM(CONNECT_ERROR) into a FIN.
             assert client.recv(1) == b""
             return
         with pytest.raises(ConnectionResetError):
@@ -159,7 +159,7 @@ def test_redis_benchmark_passes(cluster: Cluster, front: Front) -> None:
     cluster.add_process("redis", [tool("redis-server"), "--port", 0, "--unixsocket", path, "--save", ""]).start()
     eventually("redis listens", path.exists)
     port = front(cluster, f"unix:{path}")
-    # -k 0: a connection for each request.
+    # -k 0 uses one connection per request.
     for options in (["-c", 50, "-n", _REQUESTS, "-P", 4], ["-c", 20, "-n", _REQUESTS // 10, "-k", 0]):
         report = run([tool("redis-benchmark"), "-p", port, "-t", "set,get", "-d", 1000, "-q", *options])
         print(report.stdout)

@@ -1,4 +1,6 @@
-"""Peers that spend the other end's work or memory: they are sent away, its memory stays bounded, other trunks do not suffer."""
+"""Peers that waste the other end's work or memory are disconnected, within bounded memory, and other trunks are
+unaffected.
+"""
 
 import contextlib
 import threading
@@ -16,11 +18,11 @@ from servers import EchoServer, ServerStarter
 from traffic import Load, assert_echo, read_line, reset
 from waiting import SANITIZER, eventually
 
-# What a flood may add to the resident memory of a process.
+# Growth of a process's resident memory that a flood may cause.
 _MEMORY_BYTES = 16 * 1024 * 1024
-# Beyond the burst of any kind of frame but resets.
+# Exceeds the burst allowed for any kind of frame except resets.
 _FLOOD_FRAMES = 20_000
-# As many resets as a busy proxy's clients may cause at once.
+# Resets that the clients of a busy proxy may cause at once.
 _RESET_BURST = 50_000
 _PIECE_FRAMES = 500
 
@@ -38,7 +40,7 @@ def agent(cluster: Cluster, servers: ServerStarter) -> Agent:
 
 
 def flood(trunk: RawTrunk, frames: list[bytes]) -> list[int]:
-    """Says all of it, hearing meanwhile what is answered, to the end of the connection; the codes of its GOAWAYs."""
+    """Sends all frames while reading the answers to the end of the connection; returns the codes of its GOAWAYs."""
     pieces = [b"".join(frames[at : at + _PIECE_FRAMES]) for at in range(0, len(frames), _PIECE_FRAMES)]
 
     def say() -> None:
@@ -55,13 +57,13 @@ def flood(trunk: RawTrunk, frames: list[bytes]) -> list[int]:
 
 
 def _hpack_bomb(stream: int) -> bytes:
-    """A field of 3,000 bytes for HPACK's table, then a byte for each repetition: 16 KiB that stand for 38 MB."""
+    """Returns a block that adds a field of 3,000 bytes to HPACK's table and repeats it: 16 KiB that expand to 38 MB."""
     block = connect("echo") + b"\x40\x01x\x7f\xb9\x16" + b"v" * 3000
     return headers(stream, block + b"\xbe" * (16 * 1024 - len(block)))
 
 
 def _priority(stream: int) -> bytes:
-    """Of an idle stream, which depends on the one before."""
+    """Returns a PRIORITY frame of an idle stream that depends on the one before."""
     return frame(h2.PRIORITY, 0, stream, (stream - 2).to_bytes(4, "big") + b"\x10")
 
 
@@ -78,17 +80,17 @@ FLOODS = {
     "DATA without bytes": lambda: [data(1)] * _FLOOD_FRAMES,
     "CONTINUATION": lambda: _UNFINISHED + [frame(h2.CONTINUATION, 0, 3, field("x", "y"))] * _FLOOD_FRAMES,
     "CONTINUATION without bytes": lambda: _UNFINISHED + [frame(h2.CONTINUATION, 0, 3)] * _FLOOD_FRAMES,
-    "streams broken on purpose": lambda: [headers(stream, field(":method", "CONNECT")) for stream in _STREAMS],
+    "malformed requests": lambda: [headers(stream, field(":method", "CONNECT")) for stream in _STREAMS],
     "HPACK bombs": lambda: [_hpack_bomb(stream) for stream in _STREAMS[:1000]],
     "rapid resets": lambda: _rapid_resets(3, 8 * _RESET_BURST),
 }
 
 
 @contextlib.contextmanager
-def nobody_else_suffers(cluster: Cluster, victim: Program, lost: int = 0) -> Iterator[None]:
-    """Clients of another trunk are served as if nothing were the matter, and the victim needs little memory for it.
+def others_are_served(cluster: Cluster, victim: Program, lost: int = 0) -> Iterator[None]:
+    """Checks that clients of another trunk are served meanwhile and the victim's memory stays bounded.
 
-    `lost`: clients of the flood's own trunk.
+    `lost` is the number of clients of the flood's own trunk.
     """
     (proxy,) = cluster.proxies
     with proxy.connect("echo") as kept:
@@ -109,17 +111,17 @@ def nobody_else_suffers(cluster: Cluster, victim: Program, lost: int = 0) -> Ite
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_flood_is_sent_away_and_nobody_else_suffers(cluster: Cluster, agent: Agent, name: str) -> None:
+def test_flood_is_disconnected_and_others_are_served(cluster: Cluster, agent: Agent, name: str) -> None:
     frames = FLOODS[name]()
-    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
-        # Its last words are lost when the kernel still holds them while more of the flood comes in.
+    with others_are_served(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+        # The GOAWAY is lost if more of the flood arrives while the kernel still has to send it.
         assert set(flood(trunk.open(1, "echo"), frames)) <= {h2.ENHANCE_YOUR_CALM}
     assert agent.metric("agent_trunk_protocol_errors_total") == 1
 
 
-def test_burst_of_resets_is_no_attack_and_nobody_else_suffers(cluster: Cluster, agent: Agent) -> None:
+def test_burst_of_resets_is_no_attack_and_others_are_served(cluster: Cluster, agent: Agent) -> None:
     frames = _rapid_resets(3, _RESET_BURST)
-    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+    with others_are_served(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
         trunk.open(1, "echo").send(*frames)
         trunk.is_alive()
         assert [heard for heard in trunk.frames if heard.kind == h2.GOAWAY] == []
@@ -137,7 +139,7 @@ def test_clients_that_abort_never_cost_a_trunk(cluster: Cluster, agent: Agent) -
     assert proxy.metric("proxy_flow_errors_total", cause="trunk_lost") == 0
 
 
-# A peer that makes the agent talk and never listens.
+# The peer makes the agent send, and never reads.
 @pytest.mark.parametrize("name", ["PING", "streams that are refused"])
 def test_peer_that_never_reads_costs_no_memory(cluster: Cluster, agent: Agent, name: str) -> None:
     said = {
@@ -145,8 +147,8 @@ def test_peer_that_never_reads_costs_no_memory(cluster: Cluster, agent: Agent, n
         "streams that are refused": lambda stream: headers(stream, connect("nobody"), h2.END_STREAM | END_HEADERS),
     }[name]
     frames = [said(stream) for stream in range(3, 400_000, 2)]
-    with nobody_else_suffers(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
-        # All of it is taken, or the peer is sent away.
+    with others_are_served(cluster, agent), RawTrunk.dial(agent.trunk_port) as trunk:
+        # The agent reads all of it, or disconnects the peer.
         trunk.send(*frames)
 
 
@@ -161,17 +163,17 @@ AGENT_FLOODS = {
 
 
 @pytest.mark.parametrize("name", AGENT_FLOODS)
-def test_flood_of_an_agent_is_sent_away_and_nobody_else_suffers(
+def test_flood_of_an_agent_is_disconnected_and_others_are_served(
     cluster: Cluster, servers: ServerStarter, name: str
 ) -> None:
     fake = servers(FakeAgent)
     cluster.add_controller({"echo": {}, "flood": {"endpoints": [{"endpoint_id": "fake", "address": fake.address}]}})
     cluster.add_agent("a", {"echo": servers(EchoServer, "a").address})
-    # One worker: the flood's is the others'.
+    # With one worker, the flood and the other trunks share it.
     proxy = cluster.add_proxy(workers=1)
     cluster.start()
     frames = AGENT_FLOODS[name]()
-    with nobody_else_suffers(cluster, proxy, lost=1), fake.next_trunk() as trunk, proxy.connect("flood"):
+    with others_are_served(cluster, proxy, lost=1), fake.next_trunk() as trunk, proxy.connect("flood"):
         trunk.answer(1)
         if name == "DATA without bytes":
             trunk.send(headers(1, h2.OK_BLOCK))

@@ -1,4 +1,4 @@
-"""Frames that no proxy should send, to the trunk port of a real agent: each ends in the error code of RFC 9113."""
+"""Invalid frames to the trunk port of a real agent end in the error codes of RFC 9113."""
 
 import socket
 
@@ -16,7 +16,7 @@ _OTHER_FIELD = field("x", "y")
 
 
 def _request(name: str, block: bytes) -> Fault:
-    """A header block that is no request: its stream is reset."""
+    """A malformed request, whose stream is reset."""
     return Fault(name, headers(3, block), STREAM, h2.PROTOCOL_ERROR)
 
 
@@ -32,7 +32,7 @@ REQUEST_FAULTS = [
     _request("no :method", _AUTHORITY),
     _request("two :method", _METHOD + _METHOD + _AUTHORITY),
     _request("two :authority", _METHOD + _AUTHORITY + _AUTHORITY),
-    _request("a pseudo-header that nobody knows", _METHOD + _AUTHORITY + field(":x", "y")),
+    _request("an unknown pseudo-header", _METHOD + _AUTHORITY + field(":x", "y")),
     _request("a :status in a request", _METHOD + _AUTHORITY + h2.OK_BLOCK),
     _request("a pseudo-header behind a header", _METHOD + _OTHER_FIELD + _AUTHORITY),
     _request("a header in upper case", _METHOD + _AUTHORITY + field("Forwarded", "y")),
@@ -69,7 +69,7 @@ OPENING_FAULTS = [
 
 
 class Silence:
-    """A server that takes connections and says and reads nothing: nobody accepts them from the kernel's queue."""
+    """A server whose connections wait in the kernel's accept queue and are never read."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -91,7 +91,7 @@ def agent(cluster: Cluster, servers: ServerStarter) -> Agent:
 
 
 def assert_serves(trunk: RawTrunk, stream: int) -> None:
-    """A new stream on the trunk is served."""
+    """Checks that a new stream on the trunk is served."""
     trunk.open(stream, "echo").send(data(stream, b"hello", END_STREAM))
     heard = trunk.heard(lambda heard: heard.kind == h2.DATA and heard.stream == stream)
     assert heard.payload == b"hello"
@@ -109,7 +109,7 @@ def judge(agent: Agent, fault: Fault) -> None:
         assert_serves(trunk, 101)
 
 
-# One agent for all of them: what the first did to it would show in the second.
+# All faults meet the same agent, so that lasting damage would show.
 def test_each_fault_ends_in_its_error_code(agent: Agent) -> None:
     errors = 0
     for fault in FRAME_FAULTS + REQUEST_FAULTS:
@@ -130,7 +130,8 @@ def test_connection_that_does_not_begin_as_http2_is_a_protocol_error(agent: Agen
 def test_data_beyond_a_streams_window_is_a_flow_control_error(agent: Agent) -> None:
     with RawTrunk.dial(agent.trunk_port) as trunk:
         trunk.open(1, "hold")
-        # The kernel takes some for the server that does not read; then the window stays shut, and is ignored.
+        # The kernel buffers some bytes for the server that does not read; then the window stays closed, and the test
+        # ignores it.
         trunk.send(*[data(1, bytes(16 * 1024))] * 1024)
         assert trunk.goaway_code() == h2.FLOW_CONTROL_ERROR
 
@@ -144,14 +145,14 @@ def test_streams_above_the_limit_are_refused(agent: Agent) -> None:
         trunk.send(headers(2 * limit + 1, connect("hold")))
         trunk.is_alive()
         assert trunk.reset_codes(2 * limit + 1) == [h2.REFUSED_STREAM]
-        # Room for one.
+        # A reset makes room for one stream.
         trunk.send(h2.reset(1))
         assert_serves(trunk, 2 * limit + 3)
 
 
 def test_every_legal_form_of_a_stream_is_served(agent: Agent) -> None:
     with RawTrunk.dial(agent.trunk_port) as trunk:
-        # The header block in pieces, and the end of the request with it.
+        # A header block in pieces that also ends the request.
         block = connect("echo")
         trunk.send(
             headers(1, block[:5], END_STREAM),
@@ -160,7 +161,7 @@ def test_every_legal_form_of_a_stream_is_served(agent: Agent) -> None:
         )
         assert h2.status_of(trunk.answer(1)) == 200
         trunk.heard(lambda heard: heard.stream == 1 and heard.flags & END_STREAM)
-        # Padded, with a priority, with a header more.
+        # Padding, a priority and an extra header.
         trunk.send(
             frame(
                 h2.HEADERS,
@@ -171,7 +172,7 @@ def test_every_legal_form_of_a_stream_is_served(agent: Agent) -> None:
             frame(h2.DATA, PADDED, 3, b"\x04hello" + bytes(4)),
         )
         assert trunk.heard(lambda heard: heard.kind == h2.DATA and heard.stream == 3).payload == b"hello"
-        # After the proxy's own GOAWAY what it had opened goes on.
+        # Streams opened before the proxy's own GOAWAY go on.
         trunk.send(h2.goaway(0), data(3, b"still here"))
         assert trunk.heard(lambda heard: heard.kind == h2.DATA and heard.stream == 3).payload == b"still here"
         assert trunk.reset_codes(1) == trunk.reset_codes(3) == []
@@ -189,6 +190,6 @@ def test_requests_that_are_not_for_a_service_are_answered(agent: Agent) -> None:
             assert h2.status_of(answer) == status
             assert answer.flags & END_STREAM
             trunk.is_alive()
-            # The request was still open: it need not go on.
+            # The request was still open; RST_STREAM(NO_ERROR) tells the peer to stop it.
             assert trunk.reset_codes(1) == [h2.NO_ERROR]
             assert_serves(trunk, 3)

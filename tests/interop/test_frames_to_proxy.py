@@ -1,6 +1,6 @@
-"""Frames that no agent should send, to a real proxy whose agents the test plays: each ends in the error code of RFC 9113.
+"""Invalid frames to a real proxy, whose agents the test plays, end in the error codes of RFC 9113.
 
-Every fault has a service of its own with one endpoint, whose address in the controller's configuration is the test's.
+Every fault has a service of its own with one endpoint, at an address of the test.
 """
 
 import socket
@@ -17,18 +17,18 @@ from raw_http2 import END_HEADERS, END_STREAM, Frame, RawTrunk, data, field, fra
 from servers import ServerStarter
 from traffic import read_exactly
 
-# Starts a proxy; returns (fault, service, agent) of each fault.
+# Starts a proxy and returns (fault, service, agent) for each fault.
 Start = Callable[..., list[tuple[Fault, str, FakeAgent]]]
 
 _PUSH = frame(h2.PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + h2.connect("x"))
 
 
 def _answer(name: str, block: bytes, flags: int = END_HEADERS) -> Fault:
-    """An answer to CONNECT that is none: its stream is reset."""
+    """A malformed answer to CONNECT, whose stream is reset."""
     return Fault(name, headers(1, block, flags), STREAM, h2.PROTOCOL_ERROR)
 
 
-# Said to a CONNECT that waits for its answer.
+# Sent while a CONNECT waits for its answer.
 ANSWER_FAULTS = [
     _answer("an answer without :status", field("x", "y")),
     _answer("an answer with two :status", h2.OK_BLOCK + h2.OK_BLOCK),
@@ -58,7 +58,7 @@ OPENING_FAULTS = [
 
 @pytest.fixture
 def start(cluster: Cluster, servers: ServerStarter) -> Any:
-    """start(faults): a proxy with a service and an agent of the test for each; yields (fault, service, agent)."""
+    """Returns start(faults), which starts a proxy with a service and a fake agent for each fault."""
 
     def play(faults: list[Fault], **fake: Any) -> Any:
         agents = [servers(FakeAgent, **({"greeting": fault.said} if fake.get("greets") else {})) for fault in faults]
@@ -77,7 +77,7 @@ def start(cluster: Cluster, servers: ServerStarter) -> Any:
 
 
 def stream_of(proxy: Proxy, service: str, trunk: RawTrunk) -> tuple[socket.socket, Frame]:
-    """A client, and its stream on the trunk."""
+    """Returns a client, and the HEADERS of its stream on the trunk."""
     client = proxy.connect(service)
     return client, trunk.answer(1)
 
@@ -92,7 +92,7 @@ def judge(trunk: RawTrunk, fault: Fault) -> None:
 
 
 def assert_serves(proxy: Proxy, service: str, trunk: RawTrunk, stream: int) -> None:
-    """A new client of the service is carried on the trunk."""
+    """Checks that a new client of the service is served on the trunk."""
     with proxy.connect(service) as client:
         client.sendall(b"hello")
         assert trunk.heard(lambda heard: heard.kind == h2.DATA and heard.stream == stream).payload == b"hello"
@@ -114,14 +114,14 @@ def test_each_fault_on_a_connected_stream_ends_in_its_error_code(cluster: Cluste
             client, _ = stream_of(proxy, service, trunk)
             trunk.send(headers(1, h2.OK_BLOCK))
             judge(trunk, fault)
-            # One that was told the end of its stream has nothing to hear.
+            # A client that already got a FIN sees no reset.
             if fault.ends != NOTHING and fault.code != h2.STREAM_CLOSED:
                 assert_reset(client)
             if fault.ends != CONNECTION:
                 assert_serves(proxy, service, trunk, 3)
             client.close()
         if fault.ends == CONNECTION:
-            # It is dialled again, and what is said there counts.
+            # The proxy dials again, and the new trunk works.
             with agent.next_trunk() as trunk:
                 assert_serves(proxy, service, trunk, 1)
     assert proxy.metric("proxy_trunk_protocol_errors_total") == sum(fault.ends == CONNECTION for fault in FRAME_FAULTS)

@@ -1,8 +1,8 @@
-"""h2spec against an agent's trunk port.
+"""Runs h2spec against an agent's trunk port.
 
-h2spec sends GET and POST. An agent takes CONNECT for its services only and answers anything else with 405 at once, so a case
-that needs a body, or a stream that stays open, finds neither. What such cases are about is said to CONNECT streams in
-test_frames_to_agent.py. All other cases must pass.
+h2spec sends GET and POST. An agent accepts CONNECT for its services only and answers anything else with 405 at once, so
+cases that need a body or an open stream cannot pass. test_frames_to_agent.py covers those on CONNECT streams. All other
+cases must pass.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ from cluster import Cluster
 from processes import run
 from servers import EchoServer, ServerStarter
 
-# Run beside each other: most of the time goes by in cases that wait for what does not come.
+# The sections run in parallel, because most cases spend their time waiting for a timeout.
 _SECTIONS = ["generic", "hpack", "http2/3", "http2/4", "http2/5", "http2/6", "http2/7", "http2/8"]
 _CASES = 146
 _TIMEOUT_SECONDS = 2
@@ -33,7 +33,7 @@ _ANSWERED = "1,000 streams are never open at once: each is answered at once"
 _LONG = "its header list is longer than the 8 KiB that our SETTINGS allow: reset with ENHANCE_YOUR_CALM"
 _RACE = "the answer 405 closes the stream; what the case does to it comes before that, and is an error, or after, and is not"
 
-# By section and title. What is not here must pass. A set of two: the case is decided by who is faster.
+# By section and title; every other case must pass. Two results mean that the case is a race.
 EXPECTED = {
     ("generic/2", "Sends a WINDOW_UPDATE frame on half-closed (remote) stream"): ({FAILED}, _NO_BODY),
     ("generic/2", "Sends a PRIORITY frame on half-closed (remote) stream"): ({FAILED}, _NO_BODY),
@@ -88,15 +88,15 @@ EXPECTED = {
 
 
 def results_of(report: pathlib.Path) -> Iterator[tuple[tuple[str | None, str | None], str]]:
-    """(section and title, result) of each case in a JUnit report."""
-    # Titles are not escaped for XML, and may hold what it has no room for.
+    """Yields ((section, title), result) of each case in a JUnit report."""
+    # h2spec does not escape titles for XML.
     for case in xml.etree.ElementTree.parse(report).iter("testcase"):
         kinds = {child.tag for child in case}
         result = SKIPPED if "skipped" in kinds else FAILED if kinds & {"error", "failure"} else PASSED
         yield (case.get("package"), case.get("classname")), result
 
 
-def test_h2spec_finds_no_fault_but_those_that_are_explained(cluster: Cluster, servers: ServerStarter) -> None:
+def test_h2spec_passes_except_for_explained_cases(cluster: Cluster, servers: ServerStarter) -> None:
     program = peers.h2spec()
     print(f"h2spec {peers.h2spec_version()}")
     cluster.add_controller({"echo": {}})

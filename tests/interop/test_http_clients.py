@@ -1,5 +1,8 @@
-"""curl and nghttp at an agent's trunk port: lost HTTP clients are told so at once, and nghttp2's own client agrees with the
-agent's flow control, SETTINGS and PING."""
+"""curl and nghttp at an agent's trunk port.
+
+HTTP clients that connect by mistake are told so at once, and nghttp2's own client agrees with the agent's flow control,
+SETTINGS and PING.
+"""
 
 import subprocess
 
@@ -38,12 +41,12 @@ def curl(agent: Agent, *options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_curl_is_told_that_get_is_no_way_in(agent: Agent) -> None:
+def test_curl_gets_405_for_get(agent: Agent) -> None:
     for options in ([], ["--head"], ["--request", "OPTIONS"]):
         assert curl(agent, "--http2-prior-knowledge", *options).stdout == "2 405", options
 
 
-def test_curl_does_not_hang_with_a_body_that_nobody_reads(agent: Agent) -> None:
+def test_curl_does_not_hang_with_an_unread_body(agent: Agent) -> None:
     report = curl(agent, "--http2-prior-knowledge", "--data-binary", f"@{agent.config_path}")
     # 92: curl 7.88 drops an answer that is followed by RST_STREAM(NO_ERROR), which RFC 9113, 8.1, forbids it.
     assert report.stdout == "2 405" or report.returncode == 92, report
@@ -51,13 +54,14 @@ def test_curl_does_not_hang_with_a_body_that_nobody_reads(agent: Agent) -> None:
 
 def test_curl_without_http2_is_closed_at_once(agent: Agent) -> None:
     report = curl(agent)
-    # HTTP/2 frames are no answer in HTTP/1.1, or there was none: 1 and 8 weird, 52 empty, 56 reset. 28 would be a time-out.
+    # HTTP/2 frames are not a valid HTTP/1.1 answer: exit codes 1 and 8 mean malformed, 52 empty, 56 reset. A timeout
+    # would be 28.
     assert report.returncode in (1, 8, 52, 56), report
 
 
 def test_nghttp_sees_a_well_formed_answer_and_end(agent: Agent, cluster: Cluster) -> None:
     body = cluster.path("body")
-    # More than the stream's window: the upload must not wait for a reader that will never come.
+    # The body exceeds the stream's window, so the upload would hang if the agent did not end the stream.
     body.write_bytes(bytes(1_000_000))
     for options in ([], ["--data", body], ["--trailer", "a: b", "--data", body]):
         report = run([tool("nghttp"), "--verbose", "--timeout", 10, *options, url(agent)], check=False)

@@ -1,4 +1,4 @@
-"""The command line of ./dev: what a newcomer sees, and what a wrong command gets."""
+"""Tests the command line of ./dev: its help, and its answers to wrong use."""
 
 import pathlib
 import re
@@ -54,7 +54,7 @@ class Dev(unittest.TestCase):
             done = subprocess.run([ROOT / "scripts/packages", group], capture_output=True, text=True, check=True)
             self.assertRegex(done.stdout, r"\A([a-z0-9][a-z0-9.+-]+\n)+\Z")
 
-    def test_what_failed_in_a_long_run_is_told_again_and_nothing_else(self) -> None:
+    def test_failed_tests_prints_the_output_of_failed_tests_only(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             logs = pathlib.Path(folder, "Testing/Temporary")
             logs.mkdir(parents=True)

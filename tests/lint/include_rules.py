@@ -1,9 +1,11 @@
-"""Who may include what: folders follow the arrows of arrows.txt, a library's headers stay in its edge files, and the pure
-stages touch neither libraries nor the system. What CMake links follows the same arrows.
+"""Checks which file may include which.
+
+Folders follow the arrows of arrows.txt, a library's headers stay in its edge files, and the pure stages touch neither
+libraries nor the system. Links in CMake follow the same arrows.
 
     include_rules.py [ROOT]
 
-prints each violation as FILE:LINE: WHAT, and exits with 1 if there is one.
+prints each violation as FILE:LINE: DESCRIPTION, and exits with 1 if there is one.
 """
 
 import pathlib
@@ -19,7 +21,7 @@ Violation = tuple[pathlib.Path | str, int, str]
 
 ARROWS = pathlib.Path(__file__).with_name("arrows.txt")
 
-# Header -> the files that may include it; all others stay free of that library.
+# (library, pattern of its headers, the only files that may include them).
 LIBRARIES = [
     (
         "gRPC",
@@ -43,7 +45,7 @@ LIBRARIES = [
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
 
-# The pure stages: values and `now` in, values out. They include each other, the standard library and abseil, so that the
+# Pure stages map values and `now` to values. They include only each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
     "common/base/backoff.*",
@@ -84,7 +86,7 @@ SOURCES = (".cc", ".h")
 
 
 def read_arrows(text: str) -> Arrows:
-    """{folder: the folders that it may include directly}, in the order of the text."""
+    """Returns {folder: the folders that it may include directly}, in the order of the text."""
     arrows = {}
     for line in text.splitlines():
         words = line.split("#")[0].split()
@@ -94,7 +96,7 @@ def read_arrows(text: str) -> Arrows:
 
 
 def find_cycle(arrows: Arrows) -> list[str] | None:
-    """The folders of one cycle, the first one twice; None where there is none."""
+    """Returns the folders of one cycle, the first one twice, or None if there is none."""
     done = set()
 
     def visit(folder: str, path: list[str]) -> list[str] | None:
@@ -117,7 +119,7 @@ def find_cycle(arrows: Arrows) -> list[str] | None:
 
 
 def reach(arrows: Arrows) -> dict[str, set[str]]:
-    """{folder: itself and all that its arrows lead to}."""
+    """Returns {folder: itself and all folders that its arrows lead to}."""
     reached: dict[str, set[str]] = {}
 
     def visit(folder: str) -> set[str]:
@@ -131,7 +133,7 @@ def reach(arrows: Arrows) -> dict[str, set[str]]:
 
 
 class Folders:
-    """The arrows as questions about paths."""
+    """Answers questions about paths from the arrows."""
 
     def __init__(self, arrows: Arrows) -> None:
         self.arrows = arrows
@@ -194,7 +196,7 @@ def source_files(root: pathlib.Path, folders: Folders) -> Iterator[pathlib.Path]
 
 
 def include_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violation]:
-    """Yields (file, line number, what is wrong)."""
+    """Yields (file, line number, description) of each violation by an include."""
     for path in source_files(root, folders):
         file = path.relative_to(root)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
@@ -208,13 +210,13 @@ def include_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violati
 
 
 def library_folder(target: str, folders: Folders) -> str | None:
-    """trunkline_dataplane_route -> dataplane/route; None for other targets."""
+    """Returns dataplane/route for trunkline_dataplane_route, and None for other targets."""
     names = {"trunkline_" + folder.replace("/", "_"): folder for folder in folders.arrows}
     return names.get(target)
 
 
 def link_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violation]:
-    """What a folder's library links that its arrows do not allow."""
+    """Yields (file, line number, description) of each link that the arrows do not allow."""
     call = re.compile(r"trunkline_library\((\w+)([^)]*)\)")
     for program in sorted(folders.programs):
         path = root / program / "CMakeLists.txt"

@@ -1,4 +1,4 @@
-"""Trees that break a rule, and trees that only look like it."""
+"""Tests the include rules on trees that break one, and on trees that only look like it."""
 
 import pathlib
 import subprocess
@@ -13,7 +13,7 @@ CHECK = pathlib.Path(__file__).with_name("include_rules.py")
 
 class IncludeRules(unittest.TestCase):
     def check(self, files: dict[str, str]) -> tuple[int, str]:
-        """The exit code and output for a tree of {path: text}."""
+        """Returns the exit code and output for a tree of {path: text}."""
         with tempfile.TemporaryDirectory() as root:
             for name, text in files.items():
                 path = pathlib.Path(root, name)
@@ -47,7 +47,7 @@ class IncludeRules(unittest.TestCase):
                 f"common/net/x.h:2: common/net/ may not include {other}/",
             )
 
-    def test_nothing_goes_up_the_stream(self) -> None:
+    def test_a_folder_may_not_include_a_later_one(self) -> None:
         for lower, upper in (
             ("common/base", "common/net"),
             ("common/http2", "common/trunk"),
@@ -75,7 +75,7 @@ class IncludeRules(unittest.TestCase):
             "examples/metering/ may not include dataplane/flow/",
         )
 
-    def test_way_around_through_the_parent_is_seen(self) -> None:
+    def test_include_through_the_parent_folder_is_found(self) -> None:
         self.assert_violation({"agent/proc/x.cc": '#include "../controller/y.h"\n'}, "is not a path from the root")
 
     def test_cycle_of_arrows_is_found(self) -> None:

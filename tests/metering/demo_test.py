@@ -1,4 +1,4 @@
-"""The demo's own parts: limits that limit and vanish, parsers, and a verdict that can say no."""
+"""Tests the demo's own parts: CPU limits, child processes, parsers and checks."""
 
 import glob
 import io
@@ -29,7 +29,7 @@ BURN = [sys.executable, "-c", "while True: pass"]
 
 
 def work_for(limit: Limit, seconds: float) -> float:
-    """Runs a burner in the limit until it has used `seconds` of CPU; the time that passed."""
+    """Runs a busy process in the limit until it has used `seconds` of CPU; returns the elapsed time."""
     burner = subprocess.Popen(BURN)
     try:
         limit.add(burner.pid)
@@ -50,7 +50,7 @@ class LimitsTest(unittest.TestCase):
             self.skipTest(f"no {kind} on this machine")
         limit = maker.make("test", 0.25)
         try:
-            # 0.1 s of CPU at a quarter of a core take 0.4 s, less what may be used in advance.
+            # 0.1 s of CPU at a quarter of a core takes 0.4 s, less the burst.
             self.assertGreater(work_for(limit, 0.1), 0.25)
         finally:
             maker.remove_all()
@@ -76,7 +76,7 @@ class LimitsTest(unittest.TestCase):
 
 
 class ChildrenTest(unittest.TestCase):
-    def test_none_is_left_even_when_stopped_or_deaf(self) -> None:
+    def test_stop_all_ends_stopped_children_and_those_that_ignore_sigterm(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             children = Children(folder)
             plain = children.start("plain", BURN)
@@ -96,7 +96,7 @@ class ChildrenTest(unittest.TestCase):
             for child in (plain, deaf):
                 self.assertFalse(os.path.exists(f"/proc/{child.pid}"))
 
-    def test_a_signal_while_one_starts_leaves_it_on_the_list(self) -> None:
+    def test_signal_during_a_start_loses_no_child(self) -> None:
         def interrupt_parent() -> None:
             os.kill(os.getppid(), signal.SIGINT)
 
@@ -109,10 +109,10 @@ class ChildrenTest(unittest.TestCase):
             with patched, self.assertRaises(KeyboardInterrupt):
                 children.start("burner", BURN)
             children.stop_all()
-            # All of the parent's children have been reaped.
+            # This process has no child left.
             self.assertRaises(ChildProcessError, os.waitpid, -1, os.WNOHANG)
 
-    def test_one_that_ends_unasked_is_reported_with_its_last_words(self) -> None:
+    def test_child_that_ends_by_itself_is_reported_with_its_log(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             children = Children(folder)
             child = children.start("short", [sys.executable, "-c", "print('no such file')"])
@@ -148,7 +148,7 @@ class NumbersTest(unittest.TestCase):
 
 
 class ChecksTest(unittest.TestCase):
-    """Each check can say no."""
+    """Every check can fail."""
 
     def numbers(self) -> dict[str, Any]:
         return {
@@ -219,7 +219,7 @@ class LiveTableTest(unittest.TestCase):
 
 
 class InterruptTest(unittest.TestCase):
-    """The real demo, interrupted while it is at work: no process, group or file may be left."""
+    """Interrupts the real demo at work; no process, control group or file may remain."""
 
     def processes_of(self, folder: str) -> list[int]:
         found = []
@@ -229,7 +229,7 @@ class InterruptTest(unittest.TestCase):
                     if folder in file.read():
                         found.append(int(pid))
             except OSError:
-                continue  # it ended meanwhile
+                continue  # the process ended meanwhile
         return found
 
     def test_an_interrupted_demo_leaves_nothing_behind(self) -> None:
@@ -244,7 +244,7 @@ class InterruptTest(unittest.TestCase):
             for line in process.stdout:
                 if line.startswith("Calibrating"):
                     break
-            self.assertGreater(len(self.processes_of(folder)), 8)  # all of them are there
+            self.assertGreater(len(self.processes_of(folder)), 8)  # every program of the demo runs
             process.send_signal(signal.SIGINT)
             process.communicate()
             self.assertEqual(process.returncode, 130)

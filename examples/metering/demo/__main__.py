@@ -1,4 +1,4 @@
-"""The metering demo: Trunkline on one machine, from unequal servers to a killed controller, in about a minute.
+"""Runs the metering demo on one machine, from unequal servers to a killed controller, in about a minute.
 
     python3 examples/metering/demo [--seconds N] [--json FILE] [--check]
 
@@ -35,9 +35,9 @@ PROGRAMS = (
     "collectors",
     "storecheck",
 )
-# Of each core, for the three servers together: the rest is for proxies, agents, collectors and the system.
+# Share of each core for the three servers together; proxies, agents, collectors and the system use the rest.
 SERVERS_SHARE_OF_CORE = 0.45
-# More servers' CPU than this needs more load than one generator should make.
+# Upper bound on the servers' CPU, so that one generator can load them.
 MOST_CORES = 1.8
 INTERRUPTED = 130
 
@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def play(arguments: argparse.Namespace, folder: str, children: Children, limits: LimitMaker) -> Numbers:
-    """The whole demo; returns its numbers."""
+    """Runs the whole demo and returns its numbers."""
     total_cores = min(MOST_CORES, SERVERS_SHARE_OF_CORE * (os.cpu_count() or 1))
     cluster = Cluster(arguments.bin, folder, children, limits, total_cores)
     table = LiveTable(cluster)
@@ -114,7 +114,7 @@ def main() -> int:
         print(f"\nThe demo failed: {failure}", file=sys.stderr)
         return 1
     finally:
-        # A second Ctrl-C must not stop the tidying.
+        # A second Ctrl-C must not interrupt the cleanup.
         ignore_stop_signals()
         children.stop_all()
         if limits:

@@ -1,20 +1,18 @@
-"""What --check insists on, each with what was found."""
+"""The conditions of --check, each with the measured value."""
 
 from typing import Any
 
 from children import Numbers
 
-# A share of the weight may be off the share of the CPU by this much of it: a few hundred readings a
-# second of very different cost say no more than that within some seconds, and the noise of one
-# machine adds to it.
+# Relative error allowed between share of weight and share of CPU. A few hundred readings per second of very different
+# cost, within some seconds on one noisy machine, allow no tighter bound.
 SHARE_TOLERANCE = 0.30
-# While a neighbour takes its part, the server's share must have made at least this part of the way
-# to what is left.
+# While a neighbour uses CPU, the server's share must move by at least this part of the way to the remaining CPU.
 NEIGHBOUR_WAY = 0.33
-# ... and not have gone on much beyond it.
+# The share must not overshoot by more than this factor.
 NEIGHBOUR_TOO_FAR = 2.5
-# A restarted controller must go on with the weights it had; they may have moved once more between
-# the last look and the kill, and between the first report and the next look.
+# A restarted controller must continue with its old weights. They may change once between the last sample and the kill,
+# and once between the first report and the next sample.
 RESTART_TOLERANCE = 0.05
 COLLECTORS = 10_000
 

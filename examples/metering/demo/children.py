@@ -1,8 +1,8 @@
-"""Processes that never outlive the demo.
+"""Starts processes that never outlive the demo.
 
-Each child is killed by the kernel when the demo dies, however it dies; runs in a session of its own, so that Ctrl-C
-reaches only the demo, which stops the children in order; and writes its output to a log file, whose end is shown when
-the child ends unasked. Only processes started here are ever signalled, by their process id.
+The kernel kills each child when the demo dies for any reason. A child runs in a session of its own, so that Ctrl-C
+reaches only the demo, which stops the children in order. Its output goes to a log file, whose end is shown if the child
+ends by itself. The demo signals only processes that it started, by process id.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from typing import Any
 
 import interrupts
 
-# What JSON holds.
+# A JSON object.
 Numbers = dict[str, Any]
 
 PR_SET_PDEATHSIG = 1
@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Failure(Exception):
-    """Something that ends the demo, in words for its user."""
+    """Ends the demo with a message for its user."""
 
 
 def _die_with_parent() -> None:
@@ -57,7 +57,7 @@ class Child:
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Returns the exit code, or None while the process runs."""
         return self._process.poll()
 
     def log_tail(self) -> str:
@@ -68,7 +68,7 @@ class Child:
         with open(self.log_path, "rb") as log:
             log.seek(max(0, os.path.getsize(self.log_path) - 4096))
             lines = log.read().decode(errors="replace").split("\n")
-        return lines[-2] if len(lines) > 1 else ""  # the last element is an unfinished line
+        return lines[-2] if len(lines) > 1 else ""  # the last element is an incomplete line
 
     def check(self) -> None:
         if self.expected_to_run and self.exit_code() is not None:
@@ -77,7 +77,7 @@ class Child:
             )
 
     def kill(self) -> None:
-        """As a crash would: no chance to tidy up."""
+        """Kills the process, as a crash would end it."""
         self.expected_to_run = False
         self._process.kill()
         self._process.wait()
@@ -96,7 +96,7 @@ class Child:
 
 
 class Children:
-    """All of them; `stop_all` leaves none."""
+    """All children. `stop_all` ends every one of them."""
 
     def __init__(self, log_folder: str) -> None:
         self._log_folder = log_folder
@@ -117,10 +117,10 @@ class Children:
     def stop_all(self) -> None:
         for child in self._running:
             if not child.expected_to_run:
-                child.kill()  # it was about to end, and may be waiting for the others
+                child.kill()  # the child was about to end, and may be waiting for others
                 continue
             child.ask_to_stop()
-            # A stopped (SIGSTOP) process does not see SIGTERM.
+            # A stopped process handles SIGTERM only after SIGCONT.
             if child.exit_code() is None:
                 os.kill(child.pid, signal.SIGCONT)
         deadline = time.monotonic() + STOP_SECONDS

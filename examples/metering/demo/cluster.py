@@ -1,4 +1,4 @@
-"""What runs: one controller, two proxies, three storage servers with an agent each. Configurations, starts, kills."""
+"""Configures, starts and kills one controller, two proxies, and three storage servers with an agent each."""
 
 import json
 import os
@@ -16,12 +16,12 @@ ROUND_ROBIN = "readings-rr"
 PROXY_HOSTS = ("127.0.0.1", "127.0.0.2")
 WORKERS = 1
 TRUNKS_PER_ENDPOINT = 4
-# The servers' shares of the CPU that all of them may use.
+# Shares of the servers' total CPU.
 SERVER_SHARES = {"store-1": 10 / 18, "store-2": 5 / 18, "store-3": 3 / 18}
-# What a reading costs a server: the mean is about 1.4 ms of CPU.
+# Cost of a reading, about 1.4 ms of CPU on average.
 COST_FLAGS = ["--cost", "0.5ms-2ms", "--upload-factor", "10", "--tail", "1%:10ms"]
 SLOW_START = "4s"
-DRAIN = "1s"  # at the end, nothing is left to wait for
+DRAIN = "1s"  # short, because no flow is open at the end
 START_SECONDS = 15
 
 
@@ -89,7 +89,7 @@ class Cluster:
         return [f"{proxy.host}:{self.listen_ports[service]}" for proxy in self.proxies]
 
     def connection_bound(self) -> int:
-        """Long connections that the proxies may use for one service."""
+        """Returns the upper bound on long connections of one service."""
         return len(self.proxies) * WORKERS * len(self.servers) * TRUNKS_PER_ENDPOINT
 
     def start(self) -> None:
@@ -152,7 +152,7 @@ class Cluster:
             self._controller.kill()
 
     def _start_agent(self, server: Server) -> None:
-        # The operator says that all are equal: what they can do is for the controller to find out.
+        # All servers get the same capacity hint; the controller has to find out what they can do.
         settings = {"target": f"unix:{server.socket_path}", "capacity_hint": 1, **server.group.agent_settings()}
         config = self._write_config(
             f"{server.name}-agent",
@@ -184,7 +184,7 @@ class Cluster:
         self._children.start(proxy.name, [self.program("trunkline-proxy"), "--config", config])
 
     def _write_config(self, name: str, content: Numbers) -> str:
-        """JSON is YAML."""
+        """Writes a configuration file in JSON, which is a subset of YAML."""
         path = os.path.join(self._folder, f"{name}.yaml")
         with open(path, "w") as file:
             json.dump(content, file, indent=2)

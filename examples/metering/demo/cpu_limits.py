@@ -1,7 +1,7 @@
-"""How much CPU each server may use: a control group where one can be made, else a process limit.
+"""Limits each server's CPU with a control group if possible, else with a process limit.
 
-A limit has `cores`, takes processes in (`add`), tells the CPU seconds used inside (`used_seconds`), and says how an
-agent is to watch it (`agent_settings`). `remove` leaves nothing behind.
+A limit has `cores`, adds processes (`add`), returns the CPU seconds used inside (`used_seconds`) and the settings with
+which an agent measures it (`agent_settings`). `remove` leaves nothing behind.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from children import Numbers
 from process_limit import ProcessLimit
 
 GROUP_PREFIX = "trunkline-demo-"
-# Short periods: a server that has used up its quota waits some milliseconds, not a tenth of a second.
+# With short periods a server that has used up its quota waits milliseconds, not a tenth of a second.
 PERIOD_US = 20_000
-MIN_QUOTA_US = 1_000  # the kernel's
-# Other work on the machine must not get between a server and its quota: the quota is what is to be shown.
+MIN_QUOTA_US = 1_000  # the kernel's minimum
+# High priority, so that the quota and not other work on the machine limits a server.
 V1_SHARES, V2_WEIGHT = 16 * 1024, 10_000
 REMOVE_SECONDS = 5
 
 
 def _write(path: str, text: object) -> None:
-    """Into a file that the kernel made: in a folder that is no control group there is none, and none is to be left."""
+    """Writes to an existing file. It creates none, because a folder that is not a control group must stay as it is."""
     with open(os.open(path, os.O_WRONLY), "w") as file:
         file.write(str(text))
 
@@ -35,7 +35,7 @@ def _read(path: str) -> str:
 
 
 def _remove_folder(path: str) -> None:
-    """A group can be removed once its last process has been reaped."""
+    """Removes a control group, which is possible once its last process has been reaped."""
     deadline = time.monotonic() + REMOVE_SECONDS
     while True:
         try:
@@ -54,7 +54,7 @@ def _quota_us(cores: float) -> int:
 
 
 class CgroupV1Limit:
-    """The hierarchies `cpu` (quota) and `cpuacct` (use), mounted together or apart."""
+    """A limit in the version 1 hierarchies `cpu` (quota) and `cpuacct` (use), mounted together or apart."""
 
     def __init__(self, root: str, name: str, cores: float) -> None:
         self.cores = cores
@@ -108,13 +108,13 @@ class CgroupV2Limit:
 
 def _is_alive(pid: str) -> bool:
     try:
-        return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has none
+        return _read(f"/proc/{pid}/cmdline") != ""  # a zombie has no command line
     except OSError:
         return False
 
 
 def _sweep(folder: str) -> None:
-    """Groups of demos that were killed before they could remove them."""
+    """Removes groups of demos that were killed."""
     for path in glob.glob(f"{folder}/{GROUP_PREFIX}*"):
         owner = os.path.basename(path)[len(GROUP_PREFIX) :].split("-")[0]
         if owner.isdigit() and not _is_alive(owner):
@@ -124,7 +124,7 @@ def _sweep(folder: str) -> None:
 
 
 def _can_delegate_cpu(root: str) -> bool | None:
-    """Is `root` a version 2 hierarchy whose children may have CPU limits?"""
+    """Returns whether `root` is a version 2 hierarchy whose children may have CPU limits."""
     try:
         if "cpu" not in _read(f"{root}/cgroup.controllers").split():
             return False
@@ -139,7 +139,7 @@ Limit = CgroupV1Limit | CgroupV2Limit | ProcessLimit
 
 
 class LimitMaker:
-    """Makes limits of the best kind that this machine allows; `kind` says which."""
+    """Makes limits of the best kind that this machine allows. `kind` is that kind."""
 
     def __init__(self, wanted: str = "auto", root: str = "/sys/fs/cgroup") -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""From what was sampled and what the collectors found to the numbers of the demo: what --json writes."""
+"""Computes the demo's numbers, as --json writes them, from samples and the collectors' results."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from load import SLO_MS, Span, window
 from observer import Observer
 from story import NEIGHBOUR_SHARE, Story
 
-# Of a span, the last part in which things have settled.
+# Last part of a span, in which weights have settled.
 SETTLED = 0.4
 
 
@@ -63,12 +63,12 @@ class Findings:
         }
 
     def _true_shares(self, lost: dict[str, float] | None = None) -> dict[str, float]:
-        """`lost`: cores that are not there for a server's own work, by server."""
+        """Returns each server's share of CPU. `lost` maps servers to cores that are unavailable to their own work."""
         left = {s.name: s.cores - (lost or {}).get(s.name, 0) for s in self._cluster.servers}
         return {name: cores / sum(left.values()) for name, cores in left.items()}
 
     def _flow_shares(self, span: Span) -> dict[str, float]:
-        """Who got how much of the connections."""
+        """Returns each server's share of new flows."""
         samples = self._observer.between(*span)
         flows = {
             s.name: samples[-1].servers[s.name]["flows"] - samples[0].servers[s.name]["flows"]
@@ -121,7 +121,7 @@ class Findings:
         output = subprocess.run(arguments, capture_output=True, text=True).stdout
         with open(path) as file:
             stored = json.load(file)
-        # storecheck names the first few that are wrong, indented.
+        # storecheck prints the first few wrong readings on indented lines.
         stored["examples"] = [line.strip() for line in output.splitlines() if line.startswith("  ")]
         results = self._results.values()
         return {

@@ -1,7 +1,7 @@
-"""Parent of a server and of what shares its limit, where no control group can hold them together.
+"""Parent of a server and of the processes that share its limit, where no control group can hold them together.
 
-An agent that watches a process counts its children too; so the server and its noisy neighbour are both children of
-this process. It reads one JSON object a line from the pipe named on the command line,
+An agent that watches a process counts its children too, so the server and its noisy neighbour are both children of this
+process. It reads one JSON object per line from the pipe named on the command line,
 
     {"arguments": [...], "log": "path", "pid_file": "path"}
 
@@ -35,7 +35,7 @@ def _start(order: Numbers) -> None:
     with open(temporary, "w") as file:
         file.write(str(process.pid))
     os.rename(temporary, order["pid_file"])
-    threading.Thread(target=process.wait, daemon=True).start()  # so that it does not stay a zombie
+    threading.Thread(target=process.wait, daemon=True).start()  # reaps the child
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Ctrl-C as an exception that never falls between the birth of something and the note of who has to end it.
+"""Turns Ctrl-C into an exception that never hits between the start of a process and its registration.
 
-Python raises a signal's exception wherever the main thread happens to be, so also inside the start of a process that
-exists already and is on nobody's list yet. Inside `held()` the exception waits for the end of the block.
+Python raises a signal's exception wherever the main thread happens to be, even inside the start of a process that
+exists already and is not registered yet. Inside `held()` the exception waits for the end of the block.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ def on_stop_signal(_signal: int, _frame: object) -> None:
 
 
 def raise_on_stop_signals() -> None:
-    # SIGINT too: it is ignored by default in what a script starts in the background.
+    # Includes SIGINT, which is ignored by default in background jobs of a script.
     for which in STOP_SIGNALS:
         signal.signal(which, on_stop_signal)
 
@@ -35,7 +35,7 @@ def ignore_stop_signals() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """For the main thread; may be nested."""
+    """Delays the exception until the end of the block. For the main thread; may be nested."""
     global _holders, _came
     _holders += 1
     try:

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a table drawn over itself on a terminal, a line every few seconds elsewhere."""
+"""Shows the demo's progress: a table redrawn in place on a terminal, a line every few seconds elsewhere."""
 
 import shutil
 import sys
@@ -21,7 +21,7 @@ class LiveTable:
         self._samples = 0
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays above the table."""
         self._erase()
         print(text, file=self._out, flush=True)
 

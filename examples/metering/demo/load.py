@@ -1,4 +1,4 @@
-"""One run of the collectors: started, watched by its progress line, and read when it is over."""
+"""One run of the collectors: starts it, reads its progress line, and reads its result at the end."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _PROGRESS = re.compile(
     r"  held (?P<held>\d+)"
 )
 SLO_MS = 200
-# Begin and end, in Unix time.
+# Begin and end in Unix time.
 Span = tuple[float, float]
 
 
@@ -57,28 +57,28 @@ class Load:
         if keep:
             arguments.append("--keep")
         self.child = children.start(f"collectors-{name}", arguments)
-        self.child.expected_to_run = False  # it ends by itself
+        self.child.expected_to_run = False  # the collectors end by themselves
 
     def progress(self) -> dict[str, float] | None:
-        """The newest second's numbers, or None before there are any."""
+        """Returns the newest second's numbers, or None before there are any."""
         match = _PROGRESS.search(self.child.last_line())
         return {key: float(value) for key, value in match.groupdict().items()} if match else None
 
     def stop_sending(self) -> None:
-        """It ends once what it has sent is acknowledged."""
+        """Stops sending. The collectors end once everything sent is acknowledged."""
         self.child.ask_to_stop()
 
     def running(self) -> bool:
         return self.child.exit_code() is None
 
     def result(self) -> Numbers:
-        """What it wrote at its end."""
+        """Returns the numbers that the collectors wrote at their end."""
         with open(self._json_path) as file:
             return json.load(file)
 
 
 def window(result: Numbers, begin_unix: float, end_unix: float) -> Numbers:
-    """Sent, misses and the worst second's p99 of the readings meant for this span of time."""
+    """Returns sent, missed and p99 of the readings scheduled within a span."""
     sent = misses = 0
     p99 = []
     for second in result["series"]:

@@ -1,7 +1,7 @@
-"""A noisy neighbour: uses a stated number of cores, in small slices, until it is told to stop.
+"""A noisy neighbour: uses a stated number of cores, in small slices, until it is killed.
 
-Started as a process of its own inside a server's limit. It counts its CPU time, not the time that passes, so it takes
-what it was told to take and no more, also where the limit makes it wait.
+It runs as a process of its own inside a server's limit. It counts its CPU time, not elapsed time, so it uses no more
+than stated even if the limit makes it wait.
 """
 
 import sys
@@ -18,7 +18,7 @@ def main() -> None:
         due = (time.monotonic() - began) * cores
         if used >= due:
             time.sleep(SLICE_SECONDS)
-        # What the limit did not let it use is not made up for later.
+        # CPU that the limit withheld is not made up for later.
         elif due - used > 10 * SLICE_SECONDS:
             began, used_before = time.monotonic(), time.process_time()
 

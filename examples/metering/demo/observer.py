@@ -1,8 +1,7 @@
-"""Looks at everything once a second, from outside: what an operator could see.
+"""Samples everything once a second from outside, as an operator could.
 
-Weights and states come from `trunkctl --json`; flows and trunks from the proxies' /metrics; long connections, once
-more, from the kernel's table of TCP connections; utilization from the CPU limits themselves, not from what the agents
-report.
+Weights and states come from `trunkctl --json`, flows and trunks from the proxies' /metrics, long connections also from
+the kernel's table of TCP connections, and utilization from the CPU limits themselves, not from the agents' reports.
 """
 
 import json
@@ -24,19 +23,20 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def parse_metrics(text: str) -> list[tuple[str, dict[str, str], float]]:
-    """[(name, labels, value)] of the Prometheus text format."""
+    """Returns [(name, labels, value)] of the Prometheus text format."""
     return [(m["name"], dict(_LABEL.findall(m["labels"] or "")), float(m["value"])) for m in _METRIC.finditer(text)]
 
 
-# 127.0.0.1 as the kernel prints it: in the byte order of the machine.
+# 127.0.0.1 as the kernel prints it, in the byte order of the machine.
 _LOOPBACK = f"{int.from_bytes(bytes([127, 0, 0, 1]), sys.byteorder):08X}"
 
 
 def established_to(ports: Iterable[int]) -> dict[int, int]:
-    """{port: number of established TCP connections towards it at 127.0.0.1}, from the kernel.
+    """Returns {port: number of established TCP connections to it at 127.0.0.1}, from the kernel.
 
-    The kernel gives its table in pieces and a row may come twice while others open and close connections: each
-    connection counts once."""
+    The kernel returns its table in pieces, and a row may appear twice while others come and go. Each connection counts
+    once.
+    """
     found: dict[int, set[str]] = {port: set() for port in ports}
     with open("/proc/net/tcp") as table:
         next(table)
@@ -49,8 +49,11 @@ def established_to(ports: Iterable[int]) -> dict[int, int]:
 
 
 class Sample:
-    """One second. `servers` by name: utilization, weight, share, state, in_flight, flows (ever),
-    flows_per_second, trunks, reachable."""
+    """The values of one second.
+
+    `servers` maps names to utilization, weight, share, state, in_flight, flows (ever), flows_per_second, trunks and
+    reachable.
+    """
 
     def __init__(self) -> None:
         self.at = time.time()
@@ -67,7 +70,7 @@ class Observer:
         self._used: dict[str, float] = {}
         self._used_at: float | None = None
         self._weights: dict[str, Numbers] = {}
-        self.service = ADAPTIVE  # whose weights are looked at
+        self.service = ADAPTIVE  # the service whose weights are sampled
         self.samples: list[Sample] = []
 
     def look(self) -> Sample:
@@ -81,7 +84,7 @@ class Observer:
         return sample
 
     def between(self, begin: float, end: float) -> list[Sample]:
-        """The samples of a span; at least one, the last before its end, should the machine have been too busy."""
+        """Returns the samples of a span, or the last one before its end if the machine was too busy for any."""
         return [s for s in self.samples if begin <= s.at < end] or [s for s in self.samples if s.at < end][-1:]
 
     def used_seconds(self) -> dict[str, float]:

@@ -1,9 +1,8 @@
 """A CPU limit without control groups: processes are stopped while they are ahead of their allowance.
 
-One thread a limit looks each 10 ms at the CPU time of its processes, and lets them run (SIGCONT) or stops them
-(SIGSTOP) so that their use stays at `cores`. It is coarser than a quota of the kernel, and fair to look at only on a
-scale of tenths of a second. The processes of a limit are the children of one `group_leader`, so an agent that watches
-the leader's process sees all of them.
+One thread per limit reads the CPU time of its processes every 10 ms, and stops (SIGSTOP) or continues (SIGCONT) them so
+that their use stays at `cores`. This is coarser than the kernel's quota and accurate only over tenths of a second. The
+processes of a limit are children of one `group_leader`, so an agent that watches the leader sees all of them.
 """
 
 import contextlib
@@ -15,12 +14,12 @@ import time
 from children import Numbers
 
 TICK_SECONDS = 0.01
-# An idle group may save up this much and spend it at once: about what a quota's period allows.
+# An idle group may save up this much CPU and spend it at once, about as much as a quota's period allows.
 BURST_SECONDS = 0.02
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of one process, all threads; 0 when it is gone. From schedstat where there is one: the clock tick is coarse."""
+    """Returns the CPU seconds of all threads of a process, or 0 if it is gone. The clock tick would be too coarse."""
     try:
         total = 0
         for thread in os.listdir(f"/proc/{pid}/task"):
@@ -35,7 +34,7 @@ class ProcessLimit:
     def __init__(self, cores: float) -> None:
         self.cores = cores
         self._lock = threading.Lock()
-        self._pids: dict[int, float] = {}  # pid -> CPU seconds when last looked at
+        self._pids: dict[int, float] = {}  # CPU seconds at the last tick, by process id
         self._used = 0.0
         self._stopped = False
         self._ended = threading.Event()
@@ -73,7 +72,7 @@ class ProcessLimit:
             last = now
 
     def _look(self) -> float:
-        """CPU seconds since the last look. A process that ended is forgotten with its last tick."""
+        """Returns CPU seconds since the last tick. A process that ended is forgotten with its last tick."""
         spent = 0.0
         for pid, before in list(self._pids.items()):
             now = cpu_seconds(pid)

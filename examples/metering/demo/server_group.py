@@ -1,6 +1,6 @@
 """A storage server and, at times, a noisy neighbour, under one CPU limit.
 
-Two forms with the same methods: in a control group the processes are simply put into it; under a process limit they
+There are two forms with the same methods: a control group contains the processes directly; under a process limit they
 are children of a group leader, which the agent watches.
 """
 
@@ -103,7 +103,7 @@ class LedServerGroup:
     def _kill(self, what: str) -> None:
         pid = self._pids.pop(what)
         os.kill(pid, signal.SIGKILL)
-        while os.path.exists(f"/proc/{pid}"):  # until its leader has taken note
+        while os.path.exists(f"/proc/{pid}"):  # until the leader has reaped it
             time.sleep(0.01)
 
 

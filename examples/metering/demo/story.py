@@ -1,4 +1,4 @@
-"""What happens in the demo, in order, and how long each part takes."""
+"""The parts of the demo in order, and the length of each."""
 
 import time
 
@@ -8,18 +8,18 @@ from live_table import LiveTable
 from load import Load, Span
 from observer import Observer
 
-# Of what the three servers can do together.
+# Share of what the three servers can do together.
 TARGET_UTILIZATION = 0.65
-# The calibration runs at about a third of that, by the costs that the servers are told to burn.
+# The calibration runs at about a third of the servers' capacity, by their configured costs.
 CALIBRATION_SHARE = 0.35
 EXPECTED_CPU_PER_READING = 0.0016
-# Of its server's CPU limit.
+# Share of the server's CPU limit that the neighbour uses.
 NEIGHBOUR_SHARE = 0.4
 DOWN_SECONDS = 3
 FINISH_SECONDS = 45
 SEED = 20
 
-# Seconds of each part at the usual length; `--seconds` stretches them alike.
+# Seconds of each part at the usual length; `--seconds` scales all of them.
 PARTS = {
     "calibrate": 5,
     "settle": 18,
@@ -35,7 +35,7 @@ SHORTEST_SECONDS = 40
 
 
 class Story:
-    """Runs the parts; afterwards `spans` says when each was (Unix time) and `loads` what the collectors found."""
+    """Runs the parts. Afterwards `spans` has the time of each (Unix time) and `loads` the runs of the collectors."""
 
     def __init__(
         self, cluster: Cluster, children: Children, observer: Observer, table: LiveTable, folder: str, seconds: float
@@ -93,7 +93,7 @@ class Story:
         parts = ("settle", "neighbour", "recover", "server killed", "controller killed")
         planned = sum(self._seconds[part] for part in parts)
         load = self._start_load("adaptive", ADAPTIVE, self.rate, planned + FINISH_SECONDS)
-        self._table.say("Adaptive: nobody tells the controller how much CPU each server has.")
+        self._table.say("Adaptive: no configuration tells the controller how much CPU each server has.")
         self._part("settle", self._seconds["settle"])
 
         server = self.neighbour_server()
@@ -156,7 +156,7 @@ class Story:
         self.spans[name] = (begin, time.time())
 
     def _finish(self, load: Load) -> None:
-        """Until every reading is acknowledged."""
+        """Waits until every reading is acknowledged."""
         begin, deadline = time.time(), time.monotonic() + FINISH_SECONDS
         while load.running():
             if time.monotonic() > deadline:
@@ -174,7 +174,7 @@ class Story:
         return {name: row["share"] for name, row in self._observer.samples[-1].servers.items()}
 
     def _await_trunks(self) -> None:
-        """Every proxy has a trunk to every server: else the first one up gets all of the first second."""
+        """Waits until every proxy has a trunk to every server; else the first server up would get all early flows."""
         wanted = len(self._cluster.proxies) * WORKERS * len(self._cluster.servers)
         deadline = time.monotonic() + START_SECONDS
         while self._observer.look().trunks_by_metrics < wanted:
@@ -184,7 +184,7 @@ class Story:
             time.sleep(0.2)
 
     def _await_controller(self) -> dict[str, float]:
-        """The weights that a restarted controller answers with first."""
+        """Returns the first weights with which the restarted controller answers."""
         deadline = time.monotonic() + FINISH_SECONDS
         while time.monotonic() < deadline:
             self._children.check()

@@ -1,4 +1,4 @@
-"""What happened, for a reader: the numbers as some tables and sentences."""
+"""Summarizes the numbers as tables and sentences for a reader."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from load import SLO_MS
 
 
 def summary_of(numbers: Numbers) -> Iterator[str]:
-    """Lines."""
+    """Yields the lines of the summary."""
     yield "What happened"
     yield from _load(numbers["load"])
     yield ""

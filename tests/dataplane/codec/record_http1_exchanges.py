@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes http1_exchanges.h: what a real nginx answers, one exchange a line.
+"""Writes http1_exchanges.h: the answers of a real nginx, one exchange per line.
 
     record_http1_exchanges.py > http1_exchanges.h
 
@@ -60,7 +60,7 @@ REQUESTS = [
 
 
 def literal(data: bytes) -> str:
-    # \OOO: three digits, so that a digit that follows is not taken for one of the escape's.
+    # \OOO has three digits, so that a digit after it cannot become part of the escape.
     text = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else "\\%03o" % b for b in data)
     return '"%s"sv' % text.replace("\\015", "\\r").replace("\\012", "\\n")
 
@@ -68,7 +68,7 @@ def literal(data: bytes) -> str:
 def exchange(path: str, request: str) -> tuple[bytes, bool]:
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(path)
-    # A reply has no mark for its end that does not need the parser under test: silence is it.
+    # Only the parser under test could find the end of a reply, so silence marks it.
     connection.settimeout(0.2)
     reply, closed = b"", False
     head, _, body = request.encode().rpartition(b"\r\n\r\n") if "Expect" in request else (request.encode(), b"", b"")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes redis_exchanges.h: what a real redis-server answers, one exchange a line.
+"""Writes redis_exchanges.h: the answers of a real redis-server, one exchange per line.
 
     record_redis_exchanges.py > redis_exchanges.h
 
@@ -72,7 +72,7 @@ def encode(words: list[str]) -> bytes:
 
 
 def literal(data: bytes) -> str:
-    # \OOO: three digits, so that a digit that follows is not taken for one of the escape's.
+    # \OOO has three digits, so that a digit after it cannot become part of the escape.
     text = "".join(chr(b) if 32 <= b < 127 and b not in b'"\\?' else "\\%03o" % b for b in data)
     return '"%s"sv' % text.replace("\\015", "\\r").replace("\\012", "\\n")
 
@@ -102,7 +102,7 @@ class Server:
 
     def exchange(self, connection: socket.socket, request: bytes) -> bytes:
         connection.sendall(request)
-        # A reply has no mark for its end that does not need the parser under test: silence is it.
+        # Only the parser under test could find the end of a reply, so silence marks it.
         connection.settimeout(0.2)
         reply = b""
         try:
