@@ -16,7 +16,7 @@ void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
   writer.AddGauge("agent_cpu_limit_cores", "Cores that the service may use", service, sample.cores);
   writer.AddGauge("agent_memory_utilization", "Share in use of the service's memory limit", service,
                   sample.memory_utilization);
-  const char* kPressure = "Share of the last 10 s in which a task waited for the resource";
+  constexpr char kPressure[] = "Share of the last 10 s in which a task waited for the resource";
   writer.AddGauge("agent_pressure", kPressure, with("resource", "cpu"), sample.cpu_pressure);
   writer.AddGauge("agent_pressure", kPressure, with("resource", "memory"), sample.memory_pressure);
   writer.AddGauge("agent_pressure", kPressure, with("resource", "io"), sample.io_pressure);
@@ -50,12 +50,12 @@ void CollectTraffic(const std::string& name, const ServiceTrafficTotals& totals,
   writer.AddCounter("agent_stream_successes_total",
                     "Streams of which both directions ended cleanly", {{"service", name}},
                     count(totals.successes));
-  const char* kErrors = "Streams that the local server did not accept or reset";
+  constexpr char kErrors[] = "Streams that the local server did not accept or reset";
   writer.AddCounter("agent_stream_errors_total", kErrors, with("cause", "connect"),
                     count(totals.errors_connect));
   writer.AddCounter("agent_stream_errors_total", kErrors, with("cause", "reset"),
                     count(totals.errors_reset));
-  const char* kBytes = "Bytes of streams, by direction";
+  constexpr char kBytes[] = "Bytes of streams, by direction";
   writer.AddCounter("agent_stream_bytes_total", kBytes, with("direction", "from_proxy"),
                     count(totals.bytes_from_proxy));
   writer.AddCounter("agent_stream_bytes_total", kBytes, with("direction", "to_proxy"),

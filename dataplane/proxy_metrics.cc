@@ -56,7 +56,7 @@ int64_t Heard(const EndpointStats& endpoint, CellGauge gauge) {
 }
 
 void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
-  const struct {
+  constexpr struct {
     const char* cause;
     WorkerCounter counter;
   } kCauses[] = {{"no_endpoint", &WorkerStats::no_endpoint},

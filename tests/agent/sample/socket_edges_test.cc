@@ -17,20 +17,32 @@
 namespace trunkline {
 namespace {
 
+// `reservation` is bound without listening, so that the port stays the test's after `fd` is closed.
 struct Listener {
   UniqueFd fd;
   uint16_t port = 0;
+  UniqueFd reservation;
 };
 
-Listener Listen() {
-  Listener listener{UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
-  sockaddr_in address = {.sin_family = AF_INET};
+UniqueFd BindLoopback(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  return fd;
+}
+
+Listener Listen() {
+  Listener listener;
+  listener.reservation = BindLoopback(0);
+  sockaddr_in address = {};
   socklen_t length = sizeof(address);
-  EXPECT_EQ(bind(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
-  EXPECT_EQ(listen(listener.fd.get(), 8), 0);
-  getsockname(listener.fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
+  getsockname(listener.reservation.get(), reinterpret_cast<sockaddr*>(&address), &length);
   listener.port = ntohs(address.sin_port);
+  listener.fd = BindLoopback(listener.port);
+  EXPECT_EQ(listen(listener.fd.get(), 8), 0);
   return listener;
 }
 
