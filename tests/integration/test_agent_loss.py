@@ -97,7 +97,7 @@ def test_agent_killed_in_the_middle_of_a_transfer_never_looks_like_an_end(
     assert results == ["reset"] * 4
 
 
-def test_frozen_agent_is_given_up(cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
+def test_trunks_to_a_frozen_agent_time_out(cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]) -> None:
     proxy, _ = two_servers
     doomed = connect_to(proxy, "b")
     agent_of(cluster, "b").send(signal.SIGSTOP)
@@ -129,7 +129,7 @@ def test_stopped_server_costs_no_connection(cluster: Cluster, two_servers: tuple
     assert proxy.metric("proxy_flow_errors_total") == 0
 
 
-def test_no_server_at_all_is_a_reset_not_silence(
+def test_clients_are_reset_when_no_server_is_left(
     cluster: Cluster, two_servers: tuple[Proxy, dict[str, EchoServer]]
 ) -> None:
     proxy, servers = two_servers

@@ -195,7 +195,7 @@ def test_binary_protocol_shares_connections_by_its_ids(memcached: Memcached) -> 
     assert memcached.proxy.metric("proxy_shared_replies_unmatched_total") == 0
 
 
-def test_request_that_is_left_unanswered_on_purpose_ends_its_client_only(memcached: Memcached) -> None:
+def test_request_without_a_reply_ends_only_its_client(memcached: Memcached) -> None:
     memcached.direct.set("here", "value")
     with memcached.proxy.connect("frames") as quiet, memcached.proxy.connect("frames") as other:
         # A quiet get has no reply on a miss, so replies and requests do not match one to one.

@@ -103,7 +103,7 @@ class Tier:
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_acknowledged_is_stored_when_a_server_is_killed(cluster: Cluster, idempotent: bool) -> None:
+def test_acknowledged_readings_are_stored_when_a_server_is_killed(cluster: Cluster, idempotent: bool) -> None:
     tier = Tier(cluster, idempotent=idempotent)
     collectors = tier.start_collectors()
     eventually("readings travel", lambda: tier.readings_sent() > _READINGS_PER_SECOND)

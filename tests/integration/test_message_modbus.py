@@ -70,7 +70,7 @@ def heard(reader: Process) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("connections", [1, 2])
-def test_masters_with_equal_transaction_ids_share_what_a_device_bears(cluster: Cluster, connections: int) -> None:
+def test_masters_with_equal_transaction_ids_share_a_devices_connections(cluster: Cluster, connections: int) -> None:
     device = Device(cluster, connections)
     device.run_masters()
     device.assert_bore(connections)
@@ -91,7 +91,7 @@ def test_device_that_discards_waiting_requests_gets_one_at_a_time(cluster: Clust
     device.assert_bore(1)
 
 
-def test_unanswered_request_ends_its_client_only(cluster: Cluster) -> None:
+def test_unanswered_request_ends_only_its_client(cluster: Cluster) -> None:
     device = Device(cluster, 1)
     reader = device.start_reader(_MUTE_REGISTER, "left unanswered")
     device.run_masters()
@@ -103,7 +103,7 @@ def test_unanswered_request_ends_its_client_only(cluster: Cluster) -> None:
     device.assert_bore(1)
 
 
-def test_late_answer_is_passed_by_others_and_finds_its_client(cluster: Cluster) -> None:
+def test_late_answer_reaches_its_client_after_others(cluster: Cluster) -> None:
     device = Device(cluster, 1)
     reader = device.start_reader(_LATE_REGISTER, "will answer late")
     device.run_masters()

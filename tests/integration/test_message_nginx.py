@@ -248,7 +248,7 @@ def test_clients_are_told_of_the_close_that_they_asked_for(site: Site) -> None:
     assert site.new_connections() <= _WORKERS
 
 
-def test_close_of_the_server_is_the_clients(cluster: Cluster) -> None:
+def test_close_by_the_server_closes_the_clients_connection(cluster: Cluster) -> None:
     site = Site(cluster, keepalive_requests=1)
     client = site.client()
     for _ in range(3):
@@ -356,7 +356,7 @@ def test_body_that_the_server_refuses_in_the_middle_is_answered(site: Site, clus
     assert site.ask(site.client()) == (200, "nginx0")
 
 
-def test_server_that_dies_between_requests_costs_none(cluster: Cluster) -> None:
+def test_server_that_dies_between_requests_costs_no_request(cluster: Cluster) -> None:
     site = Site(cluster, servers=2)
     client = site.client()
     names = set()
@@ -388,7 +388,7 @@ def test_server_that_closes_idle_connections_is_asked_on_new_ones(cluster: Clust
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_server_that_dies_with_a_request_that_it_has_seen(cluster: Cluster, idempotent: bool) -> None:
+def test_request_in_flight_at_a_dying_server_is_resent_only_if_idempotent(cluster: Cluster, idempotent: bool) -> None:
     site = Site(cluster, idempotent=idempotent)
     client = site.client()
     assert site.ask(client) == (200, "nginx0")
@@ -450,7 +450,7 @@ def test_websocket_has_a_connection_of_its_own(cluster: Cluster, behind_nginx: b
         eventually("nginx has logged all ten WebSockets", lambda: len(upgraded()) == 10)
 
 
-def test_upgrade_that_the_server_does_not_know_is_answered_and_its_client_goes_on(site: Site) -> None:
+def test_unsupported_upgrade_is_answered_and_its_client_goes_on(site: Site) -> None:
     client = site.client()
     for _ in range(3):
         client.request("GET", "/name", headers={"Connection": "Upgrade", "Upgrade": "websocket"})

@@ -102,7 +102,7 @@ def test_inband_load_reports_are_shown(running: Cluster) -> None:
         )
 
 
-def test_families_are_there(running: Cluster) -> None:
+def test_required_families_are_present(running: Cluster) -> None:
     for name, families in _FAMILIES.items():
         program = next(process for process in running.programs if process.name == name)
         page = http_get(program.http_port, "/metrics")[1]
@@ -119,7 +119,7 @@ def test_every_family_is_documented(running: Cluster) -> None:
         assert shown <= described, f"{program.name} shows families that {page.name} does not describe"
 
 
-def test_numbers_add_up(running: Cluster) -> None:
+def test_metrics_of_proxy_and_agent_agree(running: Cluster) -> None:
     proxy, agent = running.proxies[0], running.agents[0]
     assert proxy.metric("proxy_clients_accepted_total") == 100
     assert proxy.metric("proxy_endpoint_flows_total", service="echo", endpoint="a") == 100

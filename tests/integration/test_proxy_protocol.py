@@ -213,7 +213,7 @@ def chain(cluster: Cluster, servers: ServerStarter) -> Chain:
     return Chain(cluster, servers)
 
 
-def test_client_is_known_from_end_to_end(chain: Chain) -> None:
+def test_clients_address_is_known_from_end_to_end(chain: Chain) -> None:
     for kind in ("haproxy-v1", "haproxy-v2", "nginx"):
         for service in _TELLING:
             for source in ("127.0.0.1", "127.0.0.9"):
@@ -229,7 +229,7 @@ def test_client_of_a_shared_connection_comes_behind_a_header(chain: Chain) -> No
             assert ask(client) == "plain", kind
 
 
-def test_client_that_comes_to_the_proxy_itself_is_known(chain: Chain) -> None:
+def test_address_of_a_direct_client_reaches_the_server(chain: Chain) -> None:
     for service in ("edge-tunnel", "edge-direct"):
         with connect(chain.proxy.port(service), "127.0.0.5") as client:
             assert ask(client) == told(client.getsockname(), client.getpeername()), service

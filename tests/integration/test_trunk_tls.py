@@ -60,7 +60,7 @@ def test_plain_proxy_gets_no_trunk_and_the_other_one_goes_on(
     assert ask(good)
 
 
-def test_certificate_for_agents_makes_no_proxy(
+def test_proxy_with_an_agents_certificate_is_rejected(
     cluster: Cluster, certificates: Certificates, agent_with_tls: Agent
 ) -> None:
     cluster.add_proxy(trunk_tls=certificates("proxy-1"))

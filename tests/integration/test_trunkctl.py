@@ -31,7 +31,7 @@ def weights(cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def test_lists(cluster: Cluster, proxy: Proxy) -> None:
+def test_lists_describe_the_cluster(cluster: Cluster, proxy: Proxy) -> None:
     eventually("both report", lambda: all(e["state"] == "ENDPOINT_STATE_FRESH" for e in weights(cluster).values()))
     table = weights(cluster)
     assert sorted(table) == ["a", "b"]

@@ -149,7 +149,7 @@ def test_agent_that_does_not_begin_as_http2_is_told_so_and_dialled_again(cluster
             assert_serves(cluster.proxies[0], service, trunk, 1)
 
 
-def test_answers_of_every_kind_that_mean_connected_are_understood(cluster: Cluster, start: Start) -> None:
+def test_every_2xx_answer_connects_after_interim_answers(cluster: Cluster, start: Start) -> None:
     interim = headers(1, field(":status", "103") + field("x", "y"))
     ((_, service, agent),) = start([Fault("none", b"", NOTHING)])
     proxy = cluster.proxies[0]
