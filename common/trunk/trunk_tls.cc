@@ -23,7 +23,7 @@ constexpr size_t kReadBufferBytes = 64 * 1024;
 
 using Context = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
 using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
-using File = std::unique_ptr<FILE, decltype(&fclose)>;
+using File = std::unique_ptr<FILE, int (*)(FILE*)>;
 
 // OpenSSL's reason for the last failure. Clears the error queue.
 std::string Reason() {

@@ -41,7 +41,7 @@ class TestCa {
                       .cert = folder_.File(name_ + "-" + who + ".pem"),
                       .key = folder_.File(name_ + "-" + who + ".key")};
     WritePem(files.cert, *certificate);
-    const std::unique_ptr<FILE, decltype(&fclose)> file(fopen(files.key.c_str(), "w"), fclose);
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(files.key.c_str(), "w"), fclose);
     EXPECT_EQ(PEM_write_PrivateKey(file.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr),
               1);
     return files;
@@ -77,7 +77,7 @@ class TestCa {
     X509_EXTENSION_free(extension);
   }
   static void WritePem(const std::string& path, X509& certificate) {
-    const std::unique_ptr<FILE, decltype(&fclose)> file(fopen(path.c_str(), "w"), fclose);
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(fopen(path.c_str(), "w"), fclose);
     EXPECT_EQ(PEM_write_X509(file.get(), &certificate), 1);
   }
 
