@@ -6,7 +6,6 @@
 #include <random>
 #include <vector>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
 #include "agent/proc/meminfo.h"
 #include "agent/proc/net_dev.h"
@@ -19,6 +18,7 @@
 #include "common/cgroup/cgroup_files.h"
 #include "common/cgroup/cgroup_paths.h"
 #include "tests/agent/testdata.h"
+#include "tests/common/hex.h"
 
 namespace trunkline {
 namespace {
@@ -98,7 +98,7 @@ TEST(ParserGarbageTest, CorruptedFilesGiveErrorsOrPossibleNumbers) {
     corpus.push_back(Testdata(std::string("linux-6.18-hybrid/") + file));
   }
   corpus.push_back("150000 100000\n");
-  corpus.push_back(absl::HexStringToBytes(
+  corpus.push_back(test::BytesOfHex(
       absl::StrReplaceAll(Testdata("linux-6.18-hybrid/diag-inet6.hex"), {{"\n", ""}})));
   for (int round = 0; round < kRounds; ++round)
     ParseAll(Mangle(corpus[rng() % corpus.size()], rng));

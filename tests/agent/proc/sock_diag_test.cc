@@ -7,10 +7,10 @@
 #include <cstring>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "tests/agent/testdata.h"
+#include "tests/common/hex.h"
 
 namespace trunkline {
 namespace {
@@ -21,7 +21,7 @@ std::vector<std::string> Datagrams(const std::string& file) {
   std::vector<std::string> datagrams;
   for (absl::string_view block : absl::StrSplit(Testdata(file), "\n\n")) {
     const std::string hex = absl::StrReplaceAll(block, {{"\n", ""}});
-    if (!hex.empty()) datagrams.push_back(absl::HexStringToBytes(hex));
+    if (!hex.empty()) datagrams.push_back(test::BytesOfHex(hex));
   }
   return datagrams;
 }

@@ -21,6 +21,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/random.h"
 #include "dataplane/codec/codec.h"
+#include "tests/common/hex.h"
 
 namespace trunkline::test {
 
@@ -179,7 +180,7 @@ inline std::string Hex(std::string_view text) {
   for (const char c : text) {
     if (c != ' ') digits.push_back(c);
   }
-  return absl::HexStringToBytes(digits);
+  return BytesOfHex(digits);
 }
 
 }  // namespace trunkline::test
