@@ -22,9 +22,9 @@ const char kPingAck[] = "\x00\x00\x08\x06\x01\x00\x00\x00\x00\x00\x00\x00\x00\x0
 // HEADERS of stream 1 with ":status: 200" from the static table.
 const char kAnswer200[] = "\x00\x00\x01\x01\x04\x00\x00\x00\x01\x88";
 
-template <size_t N>
-std::string Bytes(const char (&literal)[N]) {
-  return std::string(literal, N - 1);
+template <size_t kSize>
+std::string Bytes(const char (&literal)[kSize]) {
+  return std::string(literal, kSize - 1);
 }
 
 std::string DataFrame(const std::string& payload) {
