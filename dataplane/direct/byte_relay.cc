@@ -14,11 +14,12 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kCopyBytes = 64 * 1024;
-// A pipe's size: enough that a turn is a few system calls, little enough for thousands of them.
+// Pipe capacity: a turn takes a few system calls, and thousands of pipes fit into memory.
 constexpr int kPipeBytes = 256 * 1024;
-// What one direction moves in a turn, so that its neighbours get theirs.
+// Bytes per turn, so that other flows get theirs.
 constexpr uint64_t kBytesPerTurn = 1024 * 1024;
-// Empty pipes that a thread keeps: a stream that often runs dry would else make one each time.
+// Empty pipes that a thread keeps for reuse; a stream that often runs dry would otherwise create
+// one each time.
 constexpr size_t kSparePipes = 64;
 
 uint8_t* CopyBuffer() {
@@ -54,8 +55,8 @@ std::unique_ptr<ByteRelay::Pipe> ByteRelay::TakePipe(size_t max_pipes) {
   return pipe;
 }
 
-// Only an empty one.
-void ByteRelay::GivePipe() {
+// Requires an empty pipe.
+void ByteRelay::ReturnPipe() {
   if (pipe_ != nullptr && SparePipes().size() < kSparePipes) {
     SparePipes().push_back(std::move(pipe_));
   }
@@ -63,33 +64,33 @@ void ByteRelay::GivePipe() {
 }
 
 void ByteRelay::Prime(std::span<const uint8_t> bytes) {
-  if (!bytes.empty()) Keep(bytes);
+  if (!bytes.empty()) Buffer(bytes);
 }
 
-void ByteRelay::Keep(std::span<const uint8_t> bytes) {
+void ByteRelay::Buffer(std::span<const uint8_t> bytes) {
   if (unsent_ == nullptr) unsent_ = std::make_unique<OutputBuffer>();
   unsent_->Append(bytes.data(), bytes.size());
 }
 
 ByteRelay::Result ByteRelay::Pump(int source, int sink, uint64_t* moved) {
-  if (ended_) return Result::kEnded;
-  if (sink_broke_) return Result::kWaiting;
+  if (state_ == State::kEnded) return Result::kEnded;
+  if (state_ == State::kSinkBroken) return Result::kWaiting;
   const uint64_t turn_ends = *moved + kBytesPerTurn;
   while (*moved < turn_ends) {
-    if (!Write(sink, moved)) return sink_broke_ ? Result::kSinkBroke : Result::kWaiting;
+    if (!Write(sink, moved)) return Blocked();
     if (!readable) return Result::kWaiting;
     switch (Read(source, sink, moved)) {
       case Step::kGoOn:
         continue;
       case Step::kBlocked:
         readable = false;
-        GivePipe();
+        ReturnPipe();
         return Result::kWaiting;
       case Step::kEnd:
-        // What was read in the same step may still be here.
-        if (!Write(sink, moved)) return sink_broke_ ? Result::kSinkBroke : Result::kWaiting;
+        // Bytes that were read in the same step may still be buffered.
+        if (!Write(sink, moved)) return Blocked();
         shutdown(sink, SHUT_WR);
-        ended_ = true;
+        state_ = State::kEnded;
         return Result::kEnded;
       case Step::kBroken:
         return Result::kSourceBroke;
@@ -98,9 +99,12 @@ ByteRelay::Result ByteRelay::Pump(int source, int sink, uint64_t* moved) {
   return Result::kMore;
 }
 
-// What a read's result means where it brought no bytes.
-ByteRelay::Step ByteRelay::Classify(ssize_t n) {
-  if (n == 0) return source_broken ? Step::kBroken : Step::kEnd;
+ByteRelay::Result ByteRelay::Blocked() const {
+  return state_ == State::kSinkBroken ? Result::kSinkBroke : Result::kWaiting;
+}
+
+ByteRelay::Step ByteRelay::ClassifyEmptyRead(ssize_t n) {
+  if (n == 0) return source_end == SourceEnd::kReset ? Step::kBroken : Step::kEnd;
   if (errno == EINTR) return Step::kGoOn;
   return WouldBlock(errno) ? Step::kBlocked : Step::kBroken;
 }
@@ -112,34 +116,34 @@ ByteRelay::Step ByteRelay::Read(int source, int sink, uint64_t* moved) {
 ByteRelay::Step ByteRelay::ReadCopying(int source, int sink, uint64_t* moved) {
   uint8_t* const buffer = CopyBuffer();
   const ssize_t n = recv(source, buffer, kCopyBytes, 0);
-  if (n <= 0) return Classify(n);
+  if (n <= 0) return ClassifyEmptyRead(n);
   const auto size = static_cast<size_t>(n);
   ssize_t sent = writable ? send(sink, buffer, size, MSG_NOSIGNAL) : 0;
-  if (sent < 0 && !WouldBlock(errno)) sink_broke_ = true;
+  if (sent < 0 && !WouldBlock(errno)) state_ = State::kSinkBroken;
   if (sent < 0) sent = 0;
   *moved += static_cast<uint64_t>(sent);
   if (static_cast<size_t>(sent) < size) {
     writable = false;
-    Keep({buffer + sent, size - static_cast<size_t>(sent)});
+    Buffer({buffer + sent, size - static_cast<size_t>(sent)});
   } else if (size == kCopyBytes) {
-    pipe_ = TakePipe(max_pipes);  // without one, copying goes on
+    pipe_ = TakePipe(max_pipes);  // null: the next read is copied, too
   }
-  // A short read emptied the socket, unless a FIN or a reset waits behind it.
-  if (size < kCopyBytes) readable = source_fin || source_broken;
+  // A short read emptied the socket, unless a FIN or a reset is behind it.
+  if (size < kCopyBytes) readable = source_end != SourceEnd::kOpen;
   return Step::kGoOn;
 }
 
 ByteRelay::Step ByteRelay::ReadSplicing(int source) {
   const ssize_t n = splice(source, nullptr, pipe_->in.get(), nullptr, kPipeBytes,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-  if (n <= 0) return Classify(n);
+  if (n <= 0) return ClassifyEmptyRead(n);
   piped_ += static_cast<size_t>(n);
   return Step::kGoOn;
 }
 
-// False: the sink takes no more at present, or broke.
+// Returns false if the sink is full or broken.
 bool ByteRelay::Write(int sink, uint64_t* moved) {
-  if (!holds_bytes()) return true;
+  if (!has_buffered_bytes()) return true;
   if (!writable) return false;
   return WriteBuffer(sink, moved) && WritePipe(sink, moved);
 }
@@ -149,7 +153,7 @@ bool ByteRelay::WriteBuffer(int sink, uint64_t* moved) {
     const ssize_t n = send(sink, unsent_->data(), unsent_->size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      sink_broke_ = !WouldBlock(errno);
+      if (!WouldBlock(errno)) state_ = State::kSinkBroken;
       writable = false;
       return false;
     }
@@ -166,7 +170,7 @@ bool ByteRelay::WritePipe(int sink, uint64_t* moved) {
         splice(pipe_->out.get(), nullptr, sink, nullptr, piped_, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
-      sink_broke_ = n < 0 && !WouldBlock(errno);
+      if (n < 0 && !WouldBlock(errno)) state_ = State::kSinkBroken;
       writable = false;
       return false;
     }

@@ -1,12 +1,12 @@
-// One direction of a flow between two sockets.
+// Moves the bytes of one direction of a flow between two sockets.
 //
-// Small exchanges are read and written through a buffer of the thread: two system calls, no pipe. A
-// read that fills the buffer is taken for bulk, and from there on the bytes go by splice(2) and
-// never pass through our memory; when the source runs dry the pipe goes back to the thread's spare
-// ones. What the sink does not take stays here and the source is not read meanwhile, so an idle or
-// stalled direction holds at most one buffer or pipe. splice: Linux, splice(2).
+// Small exchanges are copied through the thread's buffer, which takes two system calls and no pipe.
+// A read that fills the buffer indicates bulk: from then on, splice(2) moves the bytes without
+// copying them into user space. When the source runs dry, its pipe returns to the thread's spare
+// pipes. The relay buffers what the sink does not take and does not read the source meanwhile
+// (backpressure), so a direction buffers at most one read or one pipe.
 //
-// It decides nothing about connecting, time-outs or the other direction. Confined to its worker's
+// The owner decides about connecting, timeouts and the other direction. Confined to its worker's
 // loop; borrows both descriptors.
 #pragma once
 
@@ -26,32 +26,40 @@ class ByteRelay {
  public:
   enum class Result {
     kWaiting,      // for an event that sets `readable` or `writable`
-    kMore,         // its turn is over, there is more: call again in the next pass
-    kEnded,        // the source's FIN has been passed on
-    kSourceBroke,  // a reset, and everything before it has been passed on
-    kSinkBroke,    // the sink takes nothing any more; said once
+    kMore,         // its turn is over with bytes left: call again in the next pass
+    kEnded,        // the sink got all bytes and the source's FIN
+    kSourceBroke,  // the source was reset; the sink got all bytes before the reset
+    kSinkBroke,    // the sink failed; returned once
+  };
+  // How the source's bytes end, as far as epoll has reported it.
+  enum class SourceEnd : uint8_t {
+    kOpen,
+    kFin,    // a FIN has arrived, so a short read does not mean that the source ran dry
+    kReset,  // the end of its bytes is no clean one
   };
 
-  // To be sent before anything is read. Before the first Pump.
+  // Queues bytes to be sent before any that are read. Call before the first Pump.
   void Prime(std::span<const uint8_t> bytes);
-  // Moves what can be moved. `*moved` grows by the bytes that the sink took.
+  // Moves bytes until it would block or its turn is over. Adds those that the sink took to
+  // `*moved`.
   Result Pump(int source, int sink, uint64_t* moved);
 
-  bool ended() const { return ended_; }
-  // Bytes that were read and not written.
-  bool holds_bytes() const { return piped_ > 0 || unsent_ != nullptr; }
-  size_t held_bytes() const { return piped_ + (unsent_ != nullptr ? unsent_->size() : 0); }
-  // Those of them that are the kernel's, in a pipe.
+  bool ended() const { return state_ == State::kEnded; }
+  // Bytes that were read and not written; piped_bytes() of them are in a kernel pipe.
+  bool has_buffered_bytes() const { return piped_ > 0 || unsent_ != nullptr; }
+  size_t buffered_bytes() const { return piped_ + (unsent_ != nullptr ? unsent_->size() : 0); }
   size_t piped_bytes() const { return piped_; }
 
-  // Set by the owner as epoll tells.
+  // A FIN changes nothing about a source that was reset.
+  void OnSourceFin() {
+    if (source_end == SourceEnd::kOpen) source_end = SourceEnd::kFin;
+  }
+
+  // The owner sets these as epoll reports.
   bool readable = true;
   bool writable = true;
-  // The source's peer has reset it: where its bytes end, that is no FIN.
-  bool source_broken = false;
-  // The source's FIN is in: a short read does not mean that it ran dry.
-  bool source_fin = false;
-  // Set by the owner before the first Pump: where its thread has as many, bytes are copied.
+  SourceEnd source_end = SourceEnd::kOpen;
+  // The owner sets it before the first Pump. A relay copies while its thread has as many pipes.
   size_t max_pipes = kAnyPipes;
 
  private:
@@ -63,27 +71,28 @@ class ByteRelay {
     UniqueFd out;
     UniqueFd in;
   };
+  enum class State : uint8_t { kOpen, kEnded, kSinkBroken };
   enum class Step { kGoOn, kBlocked, kEnd, kBroken };
 
   static std::vector<std::unique_ptr<Pipe>>& SparePipes();
-  // In use and spare.
+  // Counts pipes in use and spare ones.
   static size_t& PipesOfThread();
   static std::unique_ptr<Pipe> TakePipe(size_t max_pipes);
-  void GivePipe();
+  void ReturnPipe();
   Step Read(int source, int sink, uint64_t* moved);
   Step ReadCopying(int source, int sink, uint64_t* moved);
   Step ReadSplicing(int source);
-  Step Classify(ssize_t n);
+  Step ClassifyEmptyRead(ssize_t n);
+  Result Blocked() const;
   bool Write(int sink, uint64_t* moved);
   bool WriteBuffer(int sink, uint64_t* moved);
   bool WritePipe(int sink, uint64_t* moved);
-  void Keep(std::span<const uint8_t> bytes);
+  void Buffer(std::span<const uint8_t> bytes);
 
   std::unique_ptr<OutputBuffer> unsent_;
-  std::unique_ptr<Pipe> pipe_;  // while it carries bulk
-  size_t piped_ = 0;
-  bool sink_broke_ = false;
-  bool ended_ = false;
+  std::unique_ptr<Pipe> pipe_;  // null unless bulk is spliced
+  size_t piped_ = 0;            // bytes
+  State state_ = State::kOpen;
 };
 
 }  // namespace trunkline

@@ -11,11 +11,11 @@ namespace trunkline {
 namespace {
 
 constexpr uint32_t kWatched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-// The last bytes of a side that broke have this long to find room on the other one.
-constexpr absl::Duration kBrokenGrace = absl::Seconds(1);
+// Time that the last bytes of a side that was reset have to find room on the other side.
+constexpr absl::Duration kResetGrace = absl::Seconds(1);
 
-// A refused connect is ECONNREFUSED; these come only after the server had taken it.
-bool TakenAndReset(int error) { return error == ECONNRESET || error == EPIPE; }
+// A refused connect fails with ECONNREFUSED; these errors mean that the server had accepted it.
+bool AcceptedThenReset(int error) { return error == ECONNRESET || error == EPIPE; }
 
 }  // namespace
 
@@ -32,7 +32,7 @@ DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
   up_.max_pipes = down_.max_pipes = router.worker().max_pipes;
   up_.Prime(first);
   up_age_.Update(0, first.size(), loop.now());
-  CountHeld();
+  CountBuffered();
   loop_.Arm(connect_timer_, limits_.connect_timeout);
 }
 
@@ -49,11 +49,12 @@ bool DirectFlow::Start(EndpointState& endpoint) {
   if (!lease_) return false;
   ConnectResult result = router().worker().dialer.Connect(*endpoint.endpoint().resolved);
   if (Dialer::IsOurFault(result)) {
-    // Nobody who waits is told of the place: without a socket it is of no use to them, either.
+    // No carrier is notified of the free place: without a socket, no waiting flow could use it.
     lease_.Reset();
     return false;
   }
   cell_ = endpoint.cell;
+  Apply(DirectEvent::kAssigned);
   switch (result.state) {
     case ConnectState::kConnected:
     case ConnectState::kInProgress:
@@ -69,101 +70,99 @@ bool DirectFlow::Start(EndpointState& endpoint) {
       connection_share_.Set(1);
       return true;
     default:
-      // As a refusal that takes a moment: this is called from the router, which does not expect the
-      // flow to ask for another endpoint meanwhile.
+      // Deferred, because the router is calling and must not be asked for another endpoint.
       loop_.Arm(refused_timer_, absl::ZeroDuration());
       return true;
   }
 }
 
 void DirectFlow::OnSide(Side& side, uint32_t events) {
-  if (done_ || !side.fd) return;
-  if (!connected_) {
-    if (&side != &server_) return;
+  if (state_ == DirectState::kDone || !side.fd) return;
+  if (state_ == DirectState::kConnecting) {
     const int error = SocketError(server_.fd.get());
-    if (error != 0 && !TakenAndReset(error)) return OnRefused();
-    // What a server said before its reset is still passed on.
-    if (error != 0) down_.source_broken = true;
+    if (error != 0 && !AcceptedThenReset(error)) return OnRefused();
+    // The client still gets the bytes that the server sent before its reset.
+    if (error != 0) down_.source_end = ByteRelay::SourceEnd::kReset;
     if (error == 0 && !(events & EPOLLOUT)) return;
     OnConnected();
-    if (done_) return;
+    if (state_ == DirectState::kDone) return;
   }
   ByteRelay& from = &side == &client_ ? up_ : down_;
   ByteRelay& to = &side == &client_ ? down_ : up_;
-  // Who broke after its FIN takes nothing any more, either.
+  // A side that fails after its FIN no longer receives, either.
   if ((events & EPOLLERR) && from.ended()) {
     return Finish(&side == &client_ ? FlowEnd::kClientReset : FlowEnd::kServerReset);
   }
-  if (events & EPOLLRDHUP) from.source_fin = true;
-  if (events & EPOLLERR) from.source_broken = true;
+  if (events & EPOLLRDHUP) from.OnSourceFin();
+  if (events & EPOLLERR) from.source_end = ByteRelay::SourceEnd::kReset;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) from.readable = true;
   if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) to.writable = true;
-  Carry();
+  Relay();
 }
 
-// Before any byte of the client, which is not read until then. A connection that was just made
-// takes it whole. One that is broken already tells its error once, here: what the server said
-// before is still read, and its end is then no clean one.
+// The header goes out before any byte of the client, which is not read until then. A new connection
+// has room for all of it. A broken one reports its error once, here; the client still gets the
+// bytes that the server sent before, and then a reset.
 bool DirectFlow::SendHeader() {
   const ProxyVersion version = router().set().send_proxy_protocol;
   if (origin() == nullptr || version == ProxyVersion::kNone) return true;
   const std::string header = WriteProxyHeader(version, origin()->addresses);
   const ssize_t n = send(server_.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
-  if (n < 0) down_.source_broken = true;
+  if (n < 0) down_.source_end = ByteRelay::SourceEnd::kReset;
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
 
 void DirectFlow::OnConnected() {
-  connected_ = true;
+  Apply(DirectEvent::kConnected);
   if (!SendHeader()) {
     Finish(FlowEnd::kServerReset);
     return;
   }
   router().OnConnected(*this);
   loop_.Arm(connect_timer_, limits_.first_byte_timeout);
-  // A client that waited for its server was not idle.
+  // The time that the client waited for its server does not count as idle.
   activity_.OnSign(loop_.now());
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
   if (!loop_.Add(client_.fd.get(), kWatched, &client_).ok()) Finish(FlowEnd::kUnwatchable);
 }
 
-// Its place at the endpoint is for whoever waits for it.
-void DirectFlow::GiveBack() {
+// The carrier hands the free place at the endpoint to a waiting flow.
+void DirectFlow::ReleaseLease() {
   if (!lease_) return;
   lease_.Reset();
   if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) carrier->OnPlaceFree();
 }
 
 void DirectFlow::OnRefused() {
-  refused_ = true;
+  Apply(DirectEvent::kRefused);
   server_.fd.Reset();
   connection_share_.Set(0);
   reserved_share_.Set(1);
-  GiveBack();
+  ReleaseLease();
   router().OnConnectRefused(*this);
   if (!router().TryElsewhere(*this)) Finish(FlowEnd::kRefused);
 }
 
-void DirectFlow::Carry() {
-  if (done_ || !connected_) return;
-  if (!CarryOne(up_, client_, server_, cell_->bytes_to_server)) return;
-  if (!CarryOne(down_, server_, client_, cell_->bytes_to_client)) return;
-  CountHeld();
+void DirectFlow::Relay() {
+  if (!established()) return;
+  if (!RelayOne(up_, client_, server_, cell_->bytes_to_server)) return;
+  if (!RelayOne(down_, server_, client_, cell_->bytes_to_client)) return;
+  CountBuffered();
   if (up_.ended() && down_.ended()) Finish(FlowEnd::kClean);
 }
 
-void DirectFlow::CountHeld() {
-  unsent_share_.Set(down_.held_bytes());
-  pending_share_.Set(up_.held_bytes());
+void DirectFlow::CountBuffered() {
+  unsent_share_.Set(down_.buffered_bytes());
+  pending_share_.Set(up_.buffered_bytes());
   piped_share_.Set(up_.piped_bytes() + down_.piped_bytes());
 }
 
-// False: the flow is over.
-bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes) {
+// Returns false if the flow is done.
+bool DirectFlow::RelayOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes) {
   uint64_t moved = 0;
   const ByteRelay::Result result = relay.Pump(source.fd.get(), sink.fd.get(), &moved);
   const bool from_client = &source == &client_;
-  (from_client ? up_age_ : down_age_).Update(moved, relay.held_bytes(), loop_.now());
+  (from_client ? up_age_ : down_age_).Update(moved, relay.buffered_bytes(), loop_.now());
   if (moved > 0) {
     bytes.Add(moved);
     OnMoved(/*to_server=*/from_client);
@@ -173,43 +172,44 @@ bool DirectFlow::CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
       loop_.RequestFlush(this);
       return true;
     case ByteRelay::Result::kWaiting:
-      // What a broken source left cannot leave: not for ever.
-      if (relay.source_broken && relay.holds_bytes()) loop_.Arm(idle_timer_, kBrokenGrace);
+      if (relay.source_end == ByteRelay::SourceEnd::kReset && relay.has_buffered_bytes()) {
+        loop_.Arm(idle_timer_, kResetGrace);
+      }
       return true;
     case ByteRelay::Result::kEnded:
       return true;
     case ByteRelay::Result::kSourceBroke:
       Finish(from_client ? FlowEnd::kClientReset : FlowEnd::kServerReset);
       return false;
-    case ByteRelay::Result::kSinkBroke: {
-      // What the sink said before it broke is still passed on; its end is then no clean one.
-      ByteRelay& back = from_client ? down_ : up_;
-      back.source_broken = true;
-      back.readable = true;
-      if (back.ended()) {
-        Finish(from_client ? FlowEnd::kServerReset : FlowEnd::kClientReset);
-        return false;
-      }
-      loop_.Arm(idle_timer_, kBrokenGrace);
-      loop_.RequestFlush(this);
-      return true;
-    }
+    case ByteRelay::Result::kSinkBroke:
+      OnSinkBroken(from_client);
+      return state_ != DirectState::kDone;
   }
   return true;
 }
 
+// The bytes that the sink sent before it failed still reach the source, followed by a reset.
+void DirectFlow::OnSinkBroken(bool from_client) {
+  ByteRelay& back = from_client ? down_ : up_;
+  back.source_end = ByteRelay::SourceEnd::kReset;
+  back.readable = true;
+  if (back.ended()) return Finish(from_client ? FlowEnd::kServerReset : FlowEnd::kClientReset);
+  loop_.Arm(idle_timer_, kResetGrace);
+  loop_.RequestFlush(this);
+}
+
 void DirectFlow::OnMoved(bool to_server) {
-  carried_ = true;
+  Apply(DirectEvent::kBytesMoved);
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
   router().SetLoad(*this, true);
-  if (up_.source_broken || down_.source_broken) return;  // the timer ends it
+  if (side_reset()) return;  // keep the grace timer
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
 }
 
 Flow::Buffered DirectFlow::buffered() const {
-  Buffered buffered = {.bytes = up_.held_bytes() + down_.held_bytes()};
-  if (up_.holds_bytes()) buffered.since = up_age_.since();
-  if (down_.holds_bytes()) {
+  Buffered buffered = {.bytes = up_.buffered_bytes() + down_.buffered_bytes()};
+  if (up_.has_buffered_bytes()) buffered.since = up_age_.since();
+  if (down_.has_buffered_bytes()) {
     buffered.kernel_bytes = QueuedToSend(client_.fd.get());
     buffered.since = std::min(buffered.since, down_age_.since());
   }
@@ -217,14 +217,14 @@ Flow::Buffered DirectFlow::buffered() const {
 }
 
 void DirectFlow::OnConnectTimer() {
-  if (connected_ && carried_) return;
+  if (state_ == DirectState::kRelaying) return;
   Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
 }
 
 void DirectFlow::OnIdleTimer() {
-  if (up_.source_broken || down_.source_broken) {
-    Finish(up_.source_broken ? FlowEnd::kClientReset : FlowEnd::kServerReset);
-    return;
+  if (side_reset()) {
+    const bool client = up_.source_end == ByteRelay::SourceEnd::kReset;
+    return Finish(client ? FlowEnd::kClientReset : FlowEnd::kServerReset);
   }
   if (activity_.Settle(loop_.now())) router().SetLoad(*this, false);
   const absl::Duration wait = activity_.Wait(loop_.now(), limits_.idle_timeout);
@@ -232,11 +232,13 @@ void DirectFlow::OnIdleTimer() {
   loop_.Arm(idle_timer_, wait);
 }
 
-void DirectFlow::GiveUp() { Finish(refused_ ? FlowEnd::kRefused : FlowEnd::kNoEndpoint); }
+void DirectFlow::GiveUp() {
+  Finish(state_ == DirectState::kRerouting ? FlowEnd::kRefused : FlowEnd::kNoEndpoint);
+}
 
 void DirectFlow::Finish(FlowEnd end) {
-  if (done_) return;
-  done_ = true;
+  if (state_ == DirectState::kDone) return;
+  Apply(DirectEvent::kFinished);
   connect_timer_.Cancel();
   refused_timer_.Cancel();
   idle_timer_.Cancel();
@@ -245,9 +247,8 @@ void DirectFlow::Finish(FlowEnd end) {
   piped_share_.Set(0);
   connection_share_.Set(0);
   reserved_share_.Set(0);
-  GiveBack();
+  ReleaseLease();
   router().OnFlowDone(*this, end);
-  // Last: who sees the end finds it counted.
   if (end == FlowEnd::kClean) {
     client_.fd.Reset();
     server_.fd.Reset();

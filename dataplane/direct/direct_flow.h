@@ -1,11 +1,11 @@
-// A client connection with a server connection of its own: `direct` mode, and what a client in
-// `message` mode turns into when it asks for something that cannot be shared.
+// A client connection with an upstream connection of its own: `direct` mode, and the continuation
+// of a client in `message` mode that asks for something that cannot be shared.
 //
-//   FIN from one side -> shutdown(WR) toward the other      RST from one side -> RST to the other
-// Nothing is read from the client before the server has taken the connection, so a refused connect
-// is tried elsewhere and costs the client nothing.
+// A FIN from one side becomes a half-close toward the other, a RST becomes a RST. Nothing is read
+// from the client before the upstream connection is established, so a refused connect is retried at
+// another endpoint and the client does not notice.
 //
-// Confined to its worker's loop.
+// LIFECYCLE.md has the states. Confined to its worker's loop.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include "common/net/event_loop.h"
 #include "common/net/flow_activity.h"
 #include "dataplane/direct/byte_relay.h"
+#include "dataplane/direct/lifecycle.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/limits/connection_budget.h"
 #include "dataplane/table/endpoint_set.h"
@@ -25,7 +26,7 @@ namespace trunkline {
 
 class DirectFlow final : public Flow, private Flushable {
  public:
-  // `first`: bytes that were already read from the client.
+  // `first` are bytes that were already read from the client; they go to the server first.
   DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router, const FlowLimits& limits,
              std::span<const uint8_t> first = {});
   ~DirectFlow() override;
@@ -37,8 +38,10 @@ class DirectFlow final : public Flow, private Flushable {
   void Shed() override { Finish(FlowEnd::kMemory); }
   Buffered buffered() const override;
 
+  DirectState state() const { return state_; }
+
  private:
-  // A socket of the two, as epoll names it.
+  // One of the two sockets, as epoll's handler for it.
   class Side final : public EventHandler {
    public:
     explicit Side(DirectFlow* flow) : flow_(flow) {}
@@ -49,7 +52,7 @@ class DirectFlow final : public Flow, private Flushable {
     DirectFlow* const flow_;
   };
 
-  void OnFlush() override { Carry(); }
+  void OnFlush() override { Relay(); }
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
   bool SendHeader();
@@ -57,14 +60,27 @@ class DirectFlow final : public Flow, private Flushable {
   void OnConnectTimer();
   void OnIdleTimer();
   void OnMoved(bool to_server);
-  void GiveBack();
-  void CountHeld();
-  void Carry();
-  bool CarryOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
+  void ReleaseLease();
+  void CountBuffered();
+  void Relay();
+  bool RelayOne(ByteRelay& relay, Side& source, Side& sink, Counter& bytes);
+  void OnSinkBroken(bool from_client);
+  // Counts the end before either side can see it.
   void Finish(FlowEnd end);
+
+  void Apply(DirectEvent event) { state_ = kDirectTable.After(state_, event); }
+  // Both sockets exist and are watched.
+  bool established() const {
+    return state_ == DirectState::kConnected || state_ == DirectState::kRelaying;
+  }
+  bool side_reset() const {
+    return up_.source_end == ByteRelay::SourceEnd::kReset ||
+           down_.source_end == ByteRelay::SourceEnd::kReset;
+  }
 
   EventLoop& loop_;
   const FlowLimits limits_;
+  DirectState state_ = DirectState::kRouting;
   Side client_{this};
   Side server_{this};
   ByteRelay up_;    // client to server
@@ -73,15 +89,11 @@ class DirectFlow final : public Flow, private Flushable {
   GaugeShare pending_share_;
   GaugeShare piped_share_;
   GaugeShare connection_share_;
-  GaugeShare reserved_share_;  // until it has its connection
+  GaugeShare reserved_share_;  // held until the upstream connection exists
   BacklogAge up_age_;
   BacklogAge down_age_;
   ConnectionLease lease_;
   EndpointCell* cell_ = nullptr;
-  bool connected_ = false;
-  bool refused_ = false;
-  bool carried_ = false;
-  bool done_ = false;
   FlowActivity activity_;
   MemberTimer<DirectFlow, &DirectFlow::OnConnectTimer> connect_timer_{this};
   MemberTimer<DirectFlow, &DirectFlow::OnRefused> refused_timer_{this};

@@ -8,7 +8,6 @@
 
 #include "common/net/socket.h"
 #include "dataplane/direct/direct_flow.h"
-#include "dataplane/message/shared_pool.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {
@@ -16,14 +15,10 @@ namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
-// Of one client on its connection: a client that pipelines without end leaves room for others.
-constexpr uint32_t kMaxInFlight = 64;
-// Replies that the client has not taken: from here on its server waits, if nobody else would ...
+// Buffered replies from which on the server is not read, if no other client would wait for it ...
 constexpr size_t kPauseBytes = 256 * 1024;
-// ... and here it is given up.
-constexpr size_t kMaxUnsentBytes = 1024 * 1024;
-// Connections that may fail under one request before it is given up.
-constexpr uint32_t kMaxResends = 3;
+// ... and above which the client is reset otherwise.
+constexpr size_t kMaxBufferedReplyBytes = 1024 * 1024;
 
 uint8_t* ReadBuffer() {
   thread_local std::vector<uint8_t> buffer(kReadBytes);
@@ -41,7 +36,7 @@ MessageFlow::MessageFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router
       fd_(std::move(client)),
       parser_(service_->connection.codec->NewRequestParser()),
       last_activity_(loop.now()) {
-  unsent_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
+  buffered_replies_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
   pending_share_.BelongTo(&router.worker().stats.from_client_buffered_bytes);
   reserved_share_.BelongTo(&router.worker().stats.reserved_sockets);
   reserved_share_.Set(SocketsPerClient(set) - 1);
@@ -53,52 +48,62 @@ MessageFlow::~MessageFlow() { loop_.CancelFlush(this); }
 void MessageFlow::Begin() { ReadClient(); }
 
 void MessageFlow::OnEvents(uint32_t events) {
-  if (done_) return;
+  if (done()) return;
   if (events & EPOLLERR) {
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  if (events & EPOLLRDHUP) fin_waits_ = true;
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) readable_ = true;
-  if ((events & EPOLLOUT) && !unsent_.empty()) FlushClient();
-  if (!done_) ReadClient();
+  if (events & EPOLLRDHUP) {
+    Apply(DownstreamEvent::kFinSeen);
+  } else if (events & (EPOLLIN | EPOLLHUP)) {
+    Apply(DownstreamEvent::kReadable);
+  }
+  if ((events & EPOLLOUT) && !buffered_replies_.empty()) FlushClient();
+  if (!done()) ReadClient();
 }
 
-// What could not be done in the middle of something else.
+// Runs work deferred from inside callbacks.
 void MessageFlow::OnFlush() {
-  if (done_) return;
-  SendAgain();
-  if (!done_) WorkHeld();
-  if (!done_) ReadClient();
+  if (done()) return;
+  ResendAll();
+  if (!done()) SendBufferedRequests();
+  if (!done()) ReadClient();
 }
 
-bool MessageFlow::MayRead() const {
-  return front_ == Front::kParsing && unsent_.empty() && again_.empty() && !waiting_ && !last_ &&
-         has_room_;
+// Returns true if nothing holds up the next request; otherwise, backpressure applies to the client.
+bool MessageFlow::MaySendNext() const {
+  return state_ == FlowState::kServing && upstream_state_ != UpstreamState::kQueued &&
+         request_state_ != RequestState::kBlocked && buffered_replies_.empty() &&
+         resend_queue_.empty();
 }
 
 void MessageFlow::ReadClient() {
-  while (!done_ && readable_ && !client_fin_ && MayRead()) {
+  const auto readable = [this] {
+    return downstream_state_ == DownstreamState::kReadable ||
+           downstream_state_ == DownstreamState::kFinPending;
+  };
+  while (readable() && front_ == Front::kParsing && MaySendNext()) {
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && !WouldBlock(errno)) {
       Finish(FlowEnd::kClientReset, Closing::kReset);
       return;
     }
-    // A short read emptied the socket, unless a FIN waits behind it.
-    const bool whole = static_cast<size_t>(n) == kReadBytes;
-    readable_ = n > 0 && (whole || fin_waits_);
-    if (n < 0) break;
-    last_activity_ = loop_.now();
+    if (n >= 0) last_activity_ = loop_.now();
     if (n == 0) {
-      client_fin_ = true;
+      Apply(DownstreamEvent::kFinRead);
       break;
     }
-    Take({ReadBuffer(), static_cast<size_t>(n)});
+    // A short read emptied the socket, unless a FIN is behind it.
+    const bool drained = n < static_cast<ssize_t>(kReadBytes);
+    if (drained && downstream_state_ == DownstreamState::kReadable)
+      Apply(DownstreamEvent::kDrained);
+    if (n < 0) break;
+    OnClientBytes({ReadBuffer(), static_cast<size_t>(n)});
   }
-  if (done_) return;
+  if (done()) return;
   Watch();
-  Settle();
+  CloseIfDone();
 }
 
 void MessageFlow::Watch() {
@@ -109,52 +114,52 @@ void MessageFlow::Watch() {
   }
 }
 
-void MessageFlow::Take(std::span<const uint8_t> bytes) {
-  if (held_ != nullptr) {
-    held_->Append(bytes.data(), bytes.size());
-    WorkHeld();
+void MessageFlow::OnClientBytes(std::span<const uint8_t> bytes) {
+  if (buffered_requests_ != nullptr) {
+    buffered_requests_->Append(bytes.data(), bytes.size());
+    SendBufferedRequests();
     return;
   }
-  const size_t used = Work(bytes);
-  if (done_ || used == bytes.size()) return;
-  held_ = std::make_unique<Backlog>();
-  held_->Append(bytes.data() + used, bytes.size() - used);
+  const size_t sent = SendRequests(bytes);
+  if (done() || sent == bytes.size()) return;
+  buffered_requests_ = std::make_unique<Backlog>();
+  buffered_requests_->Append(bytes.data() + sent, bytes.size() - sent);
   CountPending(0);
 }
 
-void MessageFlow::WorkHeld() {
-  if (held_ == nullptr) return;
-  const size_t used = Work({held_->data(), held_->size()});
-  if (done_) return;
-  held_->Consume(used);
-  CountPending(used);
+void MessageFlow::SendBufferedRequests() {
+  if (buffered_requests_ == nullptr) return;
+  const size_t sent = SendRequests({buffered_requests_->data(), buffered_requests_->size()});
+  if (done()) return;
+  buffered_requests_->Consume(sent);
+  CountPending(sent);
 }
 
 size_t MessageFlow::pending_bytes() const {
-  return again_.bytes() + (held_ != nullptr ? held_->size() : 0);
+  return resend_queue_.bytes() + (buffered_requests_ != nullptr ? buffered_requests_->size() : 0);
 }
 
-// After a change of what is kept of the client's bytes; `taken` have left held_.
-void MessageFlow::CountPending(size_t taken) {
-  if (held_ != nullptr) {
-    held_->age.Update(taken, held_->size(), loop_.now());
-    if (held_->empty()) held_.reset();
+// Updates gauge and age after a change of the client's buffered bytes; `consumed` of them have left
+// buffered_requests_.
+void MessageFlow::CountPending(size_t consumed) {
+  if (buffered_requests_ != nullptr) {
+    buffered_requests_->age.Update(consumed, buffered_requests_->size(), loop_.now());
+    if (buffered_requests_->empty()) buffered_requests_.reset();
   }
   pending_share_.Set(pending_bytes());
 }
 
-// Sends the requests at the front of `view` while there is a way for them; the bytes that are done.
-size_t MessageFlow::Work(std::span<const uint8_t> view) {
+// Sends requests from the front of `view` until one has to wait. Returns the bytes that were sent.
+size_t MessageFlow::SendRequests(std::span<const uint8_t> view) {
   size_t at = 0;
-  while (unsent_.empty() && again_.empty() && !waiting_ && !last_ && has_room_) {
+  while (MaySendNext()) {
     const std::span<const uint8_t> rest = view.subspan(at);
     if (front_ == Front::kParsing && !ParseFront(rest)) return at;
     if (front_ == Front::kDedicated) {
-      // Behind the replies that are under way.
-      if (in_flight_ == 0) LeaveDedicated(rest);
+      if (in_flight_ == 0) ContinueAsDirectFlow(rest);
       return at;
     }
-    if (front_ == Front::kJunk) {
+    if (front_ == Front::kMalformed) {
       if (in_flight_ == 0) SendLocalReply(Refusal::kBroken, FlowEnd::kBadRequest);
       return at;
     }
@@ -165,318 +170,170 @@ size_t MessageFlow::Work(std::span<const uint8_t> view) {
   return at;
 }
 
-// False: the request is not whole yet, or none.
+// Returns false if the front request is incomplete, or if it ended the flow.
 bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
   if (front_size_ == view.size()) return false;
   const ParseStep step = parser_->Parse(view.subspan(front_size_));
   front_size_ += step.used;
+  const bool streamed = request_state_ != RequestState::kComplete;
   switch (step.state) {
     case ParseState::kMore:
-      if (open_) front_ = Front::kRest;
+      if (streamed) front_ = Front::kPart;
       break;
     case ParseState::kStream:
-      front_ = parser_->request().dedicated ? Front::kDedicated : Front::kHead;
+      front_ = parser_->request().dedicated ? Front::kDedicated : Front::kPart;
       break;
     case ParseState::kEnd:
-      asked_ = true;
-      front_ = parser_->request().dedicated ? Front::kDedicated
-               : open_                      ? Front::kRestEnd
-                                            : Front::kRequest;
+      had_request_ = true;
+      front_ = parser_->request().dedicated ? Front::kDedicated : Front::kEnd;
       break;
     case ParseState::kBroken:
-      // In the middle of a request that the server has begun to read, it is the server's, too.
-      if (open_) {
+      // The server has the beginning of this request, so no local reply can take its place.
+      if (streamed) {
         Finish(FlowEnd::kBadRequest, Closing::kReset);
         return false;
       }
-      front_ = Front::kJunk;
+      front_ = Front::kMalformed;
       break;
   }
   return front_ != Front::kParsing;
 }
 
-// To where its other requests are. Not for ever to an endpoint that takes no new ones.
-bool MessageFlow::MaySendOn() const {
-  const bool leaving = endpoint()->carrier == nullptr || endpoint()->endpoint().weight <= 0;
-  return !leaving && connection_->HasRoom() && in_flight_ < kMaxInFlight;
-}
-
-// False: it has to wait, for a reply or for its turn.
-bool MessageFlow::SendFront(std::span<const uint8_t> front) {
-  if (front_ == Front::kRest || front_ == Front::kRestEnd) {
-    open_ = front_ == Front::kRest;
-    cell_->bytes_to_server.Add(front.size());
-    has_room_ = connection_->SendMore(front, open_);
-    FrontIsSent();
-    return true;
-  }
-  if (in_flight_ > 0) {
-    if (!MaySendOn()) return false;
-    router().CountActive(*this, 1);
-    SendOn(front, parser_->request(), front_ == Front::kHead);
-    FrontIsSent();
-    return true;
-  }
-  starting_ = front;
-  const bool started = router().Route(*this);
-  starting_ = {};
-  if (started || done_) return started;
-  waiting_ = true;
-  loop_.Arm(wait_timer_, limits_.connect_timeout);
-  return false;
-}
-
-// Called by the router: at once for the request that was routed just now, or later for one that
-// waited.
-bool MessageFlow::Start(EndpointState& endpoint) {
-  // Endpoints of a service in this mode have shared pools.
-  SharedConnection* const connection = static_cast<SharedPool*>(endpoint.carrier)->Acquire();
-  if (connection == nullptr) return false;
-  connection_ = connection;
-  cell_ = endpoint.cell;
-  size_t taken = 0;
-  if (!again_.empty()) {
-    SendFirstAgain();
-  } else {
-    const std::span<const uint8_t> front =
-        waiting_ ? std::span<const uint8_t>(held_->data(), front_size_) : starting_;
-    SendOn(front, parser_->request(), front_ == Front::kHead);
-    if (waiting_) {
-      taken = front_size_;
-      held_->Consume(taken);
-    }
-    FrontIsSent();
-  }
-  if (std::exchange(waiting_, false)) {
-    wait_timer_.Cancel();
-    CountPending(taken);
-    loop_.RequestFlush(this);
-  }
-  return true;
-}
-
-void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open) {
-  ++in_flight_;
-  open_ = open;
-  last_ = last_ || traits.last;
-  cell_->bytes_to_server.Add(request.size());
-  SharedConnection::Client* const client = this;
-  connection_->Send(client, request, traits, open);
-}
-
-void MessageFlow::FrontIsSent() {
-  reserved_share_.Set(0);
-  front_ = Front::kParsing;
-  front_size_ = 0;
-}
-
-void MessageFlow::SendFirstAgain() {
-  const ResendQueue::Request request = again_.Take();
-  SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
-  CountPending(0);
-}
-
-// Requests whose connection failed before it had them.
-void MessageFlow::SendAgain() {
-  while (!done_ && !again_.empty() && !waiting_) {
-    if (in_flight_ > 0) {
-      if (!MaySendOn()) return;
-      router().CountActive(*this, 1);
-      SendFirstAgain();
-      continue;
-    }
-    if (!RouteAgain()) {
-      SendLocalReply(Refusal::kUnavailable, FlowEnd::kConnectionLost);
-      return;
-    }
-    if (done_ || endpoint() != nullptr) continue;
-    waiting_ = true;
-    loop_.Arm(wait_timer_, limits_.connect_timeout);
-  }
-}
-
-// Only what a server may have seen costs the service's budget of second tries.
-bool MessageFlow::RouteAgain() {
-  if (++resends_ > kMaxResends) return false;
-  if (again_.front().written) return router().Retry(*this);
-  router().Reroute(*this);
-  return true;
-}
-
-void MessageFlow::OnRoom() {
-  has_room_ = true;
-  loop_.RequestFlush(this);
-}
-
-void MessageFlow::CountAnswered(uint32_t completed) {
-  if (completed == 0) return;
-  in_flight_ -= completed;
-  const uint32_t left = std::max<uint32_t>(1, in_flight_);
-  const auto change = static_cast<int32_t>(in_flight_ + completed - left);
-  if (change > 0) router().CountActive(*this, -change);
-  if (in_flight_ > 0) return;
-  if (std::exchange(paused_, false)) connection_->Resume();
-  connection_ = nullptr;
-  has_room_ = true;
-  router().Release(*this);
-}
-
-void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
-  if (done_) return;
-  last_activity_ = loop_.now();
-  cell_->bytes_to_client.Add(bytes.size());
-  resends_ = 0;
-  last_ = last_ || last;
-  CountAnswered(completed);
-  if (!bytes.empty()) WriteClient(bytes);
-  if (done_) return;
-  const bool more_to_do = held_ != nullptr || readable_ || last_ || client_fin_ || !again_.empty();
-  if (more_to_do) loop_.RequestFlush(this);
-}
-
-void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
-  if (done_) return;
-  CountAnswered(1);
-  open_ = false;
-  if (what.request.empty() && what.begun) {
-    Finish(FlowEnd::kConnectionLost, Closing::kReset);
-  } else if (what.request.empty()) {
-    SendLocalReply(Refusal::kLost, FlowEnd::kConnectionLost);
-  } else {
-    again_.Return({.bytes = {what.request.begin(), what.request.end()},
-                   .reply_hint = what.reply_hint,
-                   .written = what.written,
-                   .since = loop_.now()},
-                  /*last=*/in_flight_ == 0);
-    CountPending(0);
-    loop_.RequestFlush(this);
-  }
-}
-
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
-  const bool first = unsent_.empty();
-  switch (unsent_.Write(fd_.get(), bytes, loop_.now())) {
+  const bool first = buffered_replies_.empty();
+  switch (buffered_replies_.Write(fd_.get(), bytes, loop_.now())) {
     case ReplyBacklog::Sent::kAll:
       return;
     case ReplyBacklog::Sent::kBroken:
       return Finish(FlowEnd::kClientReset, Closing::kReset);
     case ReplyBacklog::Sent::kPart:
-      return HoldBack(first);
+      return OnClientBlocked(first);
   }
 }
 
-// The client leaves replies; `first`: it took all until now.
-void MessageFlow::HoldBack(bool first) {
+// `first`: the client took every reply until now.
+void MessageFlow::OnClientBlocked(bool first) {
   if (first) {
     watched_ = true;
-    // Asking anew tells of room even if there is some meanwhile.
+    // Changing the mask makes epoll report room even if it has appeared meanwhile.
     if (!loop_.AddOrModify(fd_.get(), kReadEvents | EPOLLOUT, this).ok()) {
       return Finish(FlowEnd::kUnwatchable, Closing::kReset);
     }
   }
-  // Asked each time: somebody may wait by now.
-  if (unsent_.bytes() > kPauseBytes && connection_ != nullptr) {
+  // Asked for every reply, because another client may wait by now.
+  if (buffered_replies_.bytes() > kPauseBytes && connection_ != nullptr) {
     SharedConnection::Client* const client = this;
-    paused_ = connection_->PauseFor(client);
+    if (connection_->PauseFor(client)) {
+      Apply(UpstreamEvent::kPaused);
+    } else if (upstream_state_ == UpstreamState::kPaused) {
+      Apply(UpstreamEvent::kResumed);
+    }
   }
-  if (unsent_.bytes() > kMaxUnsentBytes && !paused_) {
+  const bool paused = upstream_state_ == UpstreamState::kPaused;
+  if (buffered_replies_.bytes() > kMaxBufferedReplyBytes && !paused) {
     Finish(FlowEnd::kSlowReader, Closing::kReset);
   }
 }
 
 void MessageFlow::FlushClient() {
-  const size_t before = unsent_.bytes();
-  const ReplyBacklog::Sent sent = unsent_.Flush(fd_.get(), loop_.now());
+  const size_t before = buffered_replies_.bytes();
+  const ReplyBacklog::Sent sent = buffered_replies_.Flush(fd_.get(), loop_.now());
   if (sent == ReplyBacklog::Sent::kBroken) {
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  if (unsent_.bytes() < before) last_activity_ = loop_.now();
+  if (buffered_replies_.bytes() < before) last_activity_ = loop_.now();
   if (sent == ReplyBacklog::Sent::kPart) return;
   if (!loop_.Modify(fd_.get(), kReadEvents, this).ok()) {
     return Finish(FlowEnd::kUnwatchable, Closing::kReset);
   }
-  if (std::exchange(paused_, false) && connection_ != nullptr) connection_->Resume();
+  if (upstream_state_ == UpstreamState::kPaused) {
+    Apply(UpstreamEvent::kResumed);
+    connection_->Resume();
+  }
   loop_.RequestFlush(this);
 }
 
-// Nothing is under way any more: is the client through?
-void MessageFlow::Settle() {
-  // The rest of a request whose beginning was sent will never come.
-  if (!done_ && client_fin_ && open_ && front_ == Front::kParsing && has_room_) {
+// Closes the client once nothing is in flight and no more requests can come.
+void MessageFlow::CloseIfDone() {
+  const bool client_fin = downstream_state_ == DownstreamState::kFinRead;
+  const bool no_more_bytes = client_fin && front_ == Front::kParsing;
+  if (no_more_bytes && request_state_ == RequestState::kPartial) {
+    // The rest of a request whose beginning was sent will never come.
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  if (done_ || in_flight_ > 0 || waiting_ || !unsent_.empty() || !again_.empty()) return;
-  if (last_ || (client_fin_ && front_ == Front::kParsing)) {
-    // Its request may have been answered before it was whole, or more than the last one has come.
-    const bool still_sends = !client_fin_ && (readable_ || open_ || held_ != nullptr);
-    Finish(FlowEnd::kClean, still_sends ? Closing::kLingeringFin : Closing::kFin);
-  }
+  const bool waits_upstream = in_flight_ > 0 || upstream_state_ == UpstreamState::kQueued;
+  if (waits_upstream || !buffered_replies_.empty() || !resend_queue_.empty()) return;
+  if (state_ != FlowState::kClosing && !no_more_bytes) return;
+  // The last request may have been answered before it was complete, or others may follow it.
+  const bool still_sends =
+      !client_fin && (downstream_state_ != DownstreamState::kDrained ||
+                      request_state_ != RequestState::kComplete || buffered_requests_ != nullptr);
+  Finish(FlowEnd::kClean, still_sends ? Closing::kLingeringFin : Closing::kFin);
 }
 
-// From the front request on, everything is between the client and a server of its own.
-void MessageFlow::LeaveDedicated(std::span<const uint8_t> rest) {
-  done_ = true;
-  wait_timer_.Cancel();
+// From the front request on, the client has an upstream connection of its own.
+void MessageFlow::ContinueAsDirectFlow(std::span<const uint8_t> rest) {
+  Apply(FlowEvent::kReplaced);
+  queue_timer_.Cancel();
   idle_timer_.Cancel();
   reserved_share_.Set(0);
   if (watched_) loop_.Remove(fd_.get());
-  pending_share_.Set(0);  // the next one has them
+  pending_share_.Set(0);  // the DirectFlow counts the same bytes
   router().Replace(*this,
                    std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
 }
 
 Flow::Buffered MessageFlow::buffered() const {
   Buffered buffered = {.bytes = pending_bytes()};
-  // A request that is not whole is as old as its beginning, however lately more of it came.
-  if (held_ != nullptr) buffered.since = held_->age.since();
-  buffered.since = std::min(buffered.since, again_.since());
-  if (!unsent_.empty()) {
-    buffered.bytes += unsent_.bytes();
+  // An incomplete request is as old as its first byte, however recent its last one.
+  if (buffered_requests_ != nullptr) buffered.since = buffered_requests_->age.since();
+  buffered.since = std::min(buffered.since, resend_queue_.since());
+  if (!buffered_replies_.empty()) {
+    buffered.bytes += buffered_replies_.bytes();
     buffered.kernel_bytes = QueuedToSend(fd_.get());
-    buffered.since = std::min(buffered.since, unsent_.since());
+    buffered.since = std::min(buffered.since, buffered_replies_.since());
   }
   return buffered;
 }
 
 void MessageFlow::GiveUp() { SendLocalReply(Refusal::kUnavailable, FlowEnd::kNoEndpoint); }
 
-void MessageFlow::OnWaitTimer() { GiveUp(); }
+void MessageFlow::OnQueueTimer() { GiveUp(); }
 
 void MessageFlow::OnIdleTimer() {
-  const absl::Duration limit = asked_ ? limits_.idle_timeout : limits_.first_byte_timeout;
+  const absl::Duration limit = had_request_ ? limits_.idle_timeout : limits_.first_byte_timeout;
   const absl::Duration idle = loop_.now() - last_activity_;
-  // Its server is waited for as long as the service allows a reply to take; a client is not, that
-  // takes nothing of it.
-  const bool for_server = in_flight_ > 0 && !paused_;
-  if (idle < limit || for_server) {
+  // The shared connection's reply timeout covers a slow server. A client that takes no reply is
+  // idle.
+  const bool waits_for_server = upstream_state_ == UpstreamState::kAttached;
+  if (idle < limit || waits_for_server) {
     loop_.Arm(idle_timer_, idle < limit ? limit - idle : limit);
     return;
   }
   Finish(FlowEnd::kTimeout, Closing::kReset);
 }
 
-// Says why in the words of the protocol, if it has any, and closes. Words are an answer, so they
-// are said only where they cannot be taken for that to another request. A connection that is lost
-// takes all that is under way with it, the oldest first; that one is answered.
+// Closes the client, with a local reply if the protocol has one. The local reply must not be taken
+// for the reply to another request, so it is sent only if its request is the oldest without one.
+// After a lost connection, that is the first request that cannot be sent again.
 void MessageFlow::SendLocalReply(Refusal why, FlowEnd end) {
-  const std::string_view words = service_->connection.codec->LocalReply(why);
-  const bool is_next = why == Refusal::kLost ? again_.empty() : in_flight_ == 0;
-  const bool can_speak = !words.empty() && unsent_.empty() && is_next;
-  if (can_speak) {
-    Finish(end, Closing::kLingeringFin, words);
+  const std::string_view local_reply = service_->connection.codec->LocalReply(why);
+  const bool is_oldest = why == Refusal::kLost ? resend_queue_.empty() : in_flight_ == 0;
+  if (!local_reply.empty() && buffered_replies_.empty() && is_oldest) {
+    Finish(end, Closing::kLingeringFin, local_reply);
   } else {
     Finish(end, Closing::kReset);
   }
 }
 
 void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_reply) {
-  if (done_) return;
-  done_ = true;
-  wait_timer_.Cancel();
+  if (done()) return;
+  Apply(FlowEvent::kFinished);
+  queue_timer_.Cancel();
   idle_timer_.Cancel();
-  unsent_.Uncount();
+  buffered_replies_.Uncount();
   pending_share_.Set(0);
   reserved_share_.Set(0);
   SharedConnection* const connection = connection_;
@@ -484,7 +341,6 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_re
   router().OnFlowDone(*this, end);
   SharedConnection::Client* const client = this;
   if (connection != nullptr) connection->Abandon(client);
-  // Last: who sees the end finds it counted.
   if (!local_reply.empty()) send(fd_.get(), local_reply.data(), local_reply.size(), MSG_NOSIGNAL);
   switch (closing) {
     case Closing::kReset:

@@ -1,17 +1,16 @@
-// A client connection whose requests travel one by one: `message` mode.
+// A client connection whose requests are routed one by one: `message` mode.
 //
-// Each whole request goes to the endpoint that is picked for it, on a connection that other clients
-// share; replies come back in the client's order, because a client with requests under way stays on
-// the connection that has them. A client that asks for something that cannot be shared goes on as a
-// DirectFlow from that request on.
+// Each complete request goes to the endpoint that is picked for it, on a connection that other
+// clients share. Replies come back in the client's order, because a client with requests in flight
+// stays on the connection that carries them. A client that asks for something that cannot be shared
+// continues as a DirectFlow from that request on.
 //
-// What is held: the part of a request that is not whole yet, the requests that find no room, and
-// the part of a reply that the client does not take. While there is any of the last two, the client
-// is not read. A client that leaves its replies until they are more than 1 MiB is reset, unless
-// nobody waits behind it: then its server waits, as long as the client takes anything within the
-// idle time-out.
+// The flow buffers an incomplete request, requests that find no room, and the part of a reply that
+// the client does not take. While it buffers requests or replies, it does not read the client. A
+// client with more than 1 MiB of untaken replies is reset, unless no other client waits behind it:
+// then its server is not read, as long as the client takes anything within the idle timeout.
 //
-// Confined to its worker's loop.
+// LIFECYCLE.md has the states. Confined to its worker's loop.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +23,7 @@
 #include "common/net/event_loop.h"
 #include "common/net/output_buffer.h"
 #include "dataplane/flow/flow.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/reply_backlog.h"
 #include "dataplane/message/resend_queue.h"
 #include "dataplane/message/shared_connection.h"
@@ -42,25 +42,29 @@ class MessageFlow final : public Flow,
   void Begin() override;
   bool Start(EndpointState& endpoint) override;
   void GiveUp() override;
-  // Between two messages nobody misses anything.
-  void Shutdown() override { Finish(FlowEnd::kShutdown, owes() ? Closing::kReset : Closing::kFin); }
+  // Between two exchanges the client loses nothing, so it gets a FIN.
+  void Shutdown() override {
+    Finish(FlowEnd::kShutdown, HasUnfinishedExchange() ? Closing::kReset : Closing::kFin);
+  }
   void Shed() override { Finish(FlowEnd::kMemory, Closing::kReset); }
   Buffered buffered() const override;
 
+  FlowState state() const { return state_; }
+  UpstreamState upstream_state() const { return upstream_state_; }
+  RequestState request_state() const { return request_state_; }
+  DownstreamState downstream_state() const { return downstream_state_; }
+
  private:
-  // What is at the front of the bytes that the client has sent and no server was given.
-  enum class Front {
-    kParsing,    // not known yet
-    kRequest,    // whole
-    kHead,       // its beginning, and the rest may not wait
-    kRest,       // more of one whose beginning was sent
-    kRestEnd,    // and its end
-    kDedicated,  // it asks for a connection of its own
-    kJunk,       // no request
+  // The request at the front of the bytes that were read and not yet sent.
+  enum class Front : uint8_t {
+    kParsing,    // incomplete
+    kPart,       // of a request that is streamed; its end is not there yet
+    kEnd,        // the whole request, or the end of one that is streamed
+    kDedicated,  // needs an upstream connection of its own
+    kMalformed,
   };
-  // kLingeringFin: the client may still be sending.
-  enum class Closing { kReset, kFin, kLingeringFin };
-  // Made while there is something in it, so an idle client pays for none.
+  // kLingeringFin: for a client that may still be sending; see LingeringCloses.
+  enum class Closing : uint8_t { kReset, kFin, kLingeringFin };
   struct Backlog : OutputBuffer {
     BacklogAge age;
   };
@@ -70,39 +74,55 @@ class MessageFlow final : public Flow,
   void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) override;
   void OnUnanswered(const SharedConnection::Unanswered& what) override;
   void OnRoom() override;
-  void OnWaitTimer();
+  void OnQueueTimer();
   void OnIdleTimer();
 
+  // From the client.
   void ReadClient();
-  bool MayRead() const;
-  void Take(std::span<const uint8_t> bytes);
-  size_t Work(std::span<const uint8_t> view);
-  void WorkHeld();
+  bool MaySendNext() const;
+  void OnClientBytes(std::span<const uint8_t> bytes);
+  size_t SendRequests(std::span<const uint8_t> view);
+  void SendBufferedRequests();
   bool ParseFront(std::span<const uint8_t> view);
-  bool SendFront(std::span<const uint8_t> front);
-  bool MaySendOn() const;
-  void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
-  void SendFirstAgain();
-  void SendAgain();
-  bool RouteAgain();
-  void FrontIsSent();
-  void CountAnswered(uint32_t completed);
-  void LeaveDedicated(std::span<const uint8_t> rest);
+  void ContinueAsDirectFlow(std::span<const uint8_t> rest);
+  void Watch();
 
+  // To the server.
+  bool SendFront(std::span<const uint8_t> front);
+  bool MaySendOnSameConnection() const;
+  void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
+  void OnFrontSent();
+  void Enqueue();
+  void ResendFirst();
+  void ResendAll();
+  bool RouteResend();
+  void OnAnswered(uint32_t completed);
+
+  // To the client.
   void WriteClient(std::span<const uint8_t> bytes);
-  void HoldBack(bool first);
+  void OnClientBlocked(bool first);
   void FlushClient();
-  // Part of a request or of its reply is still to pass.
-  bool owes() const {
-    return in_flight_ > 0 || held_ != nullptr || !unsent_.empty() || !again_.empty();
+  void SendLocalReply(Refusal why, FlowEnd end);
+
+  bool HasUnfinishedExchange() const {
+    return in_flight_ > 0 || buffered_requests_ != nullptr || !buffered_replies_.empty() ||
+           !resend_queue_.empty();
   }
   size_t pending_bytes() const;
-  void CountPending(size_t taken);
-  void Settle();
-  void SendLocalReply(Refusal why, FlowEnd end);
-  void Watch();
+  void CountPending(size_t consumed);
+  void CloseIfDone();
   // Counts the end before the client can see it.
   void Finish(FlowEnd end, Closing closing, std::string_view local_reply = {});
+
+  bool done() const { return state_ == FlowState::kDone; }
+  void Apply(FlowEvent event) { state_ = kFlowTable.After(state_, event); }
+  void Apply(UpstreamEvent event) {
+    upstream_state_ = kUpstreamTable.After(upstream_state_, event);
+  }
+  void Apply(RequestEvent event) { request_state_ = kRequestTable.After(request_state_, event); }
+  void Apply(DownstreamEvent event) {
+    downstream_state_ = kDownstreamTable.After(downstream_state_, event);
+  }
 
   EventLoop& loop_;
   const std::shared_ptr<const MessageService> service_;
@@ -110,32 +130,29 @@ class MessageFlow final : public Flow,
   UniqueFd fd_;
   std::unique_ptr<RequestParser> parser_;
 
-  SharedConnection* connection_ = nullptr;  // while requests are under way
-  EndpointCell* cell_ = nullptr;            // of its endpoint
-  uint32_t in_flight_ = 0;
-
-  std::unique_ptr<Backlog> held_;      // from the client, the front request first
-  ReplyBacklog unsent_;                // to the client
-  GaugeShare pending_share_;           // held_ and again_
-  GaugeShare reserved_share_;          // while it may ask for a connection of its own
-  ResendQueue again_;                  // before all others
-  std::span<const uint8_t> starting_;  // the front request, while it is not in held_
-  size_t front_size_ = 0;              // its bytes that were parsed
+  FlowState state_ = FlowState::kServing;
+  UpstreamState upstream_state_ = UpstreamState::kIdle;
+  RequestState request_state_ = RequestState::kComplete;
+  DownstreamState downstream_state_ = DownstreamState::kReadable;
   Front front_ = Front::kParsing;
+  bool watched_ = false;      // by epoll
+  bool had_request_ = false;  // the idle timeout applies instead of the first byte's
+
+  // Set while upstream_state_ is kAttached or kPaused.
+  SharedConnection* connection_ = nullptr;
+  EndpointCell* cell_ = nullptr;  // of the connection's endpoint
+  uint32_t in_flight_ = 0;
   uint32_t resends_ = 0;  // since the last reply
-  bool open_ = false;     // a beginning was sent, its end was not
-  bool has_room_ = true;  // for more of it
-  bool waiting_ = false;  // in the router's line
-  bool readable_ = true;
-  bool fin_waits_ = false;   // epoll saw the client's FIN
-  bool client_fin_ = false;  // it was read
-  bool watched_ = false;
-  bool asked_ = false;   // the client has sent a whole request
-  bool last_ = false;    // close after the replies that are under way
-  bool paused_ = false;  // its connection waits for it
-  bool done_ = false;
+
+  std::unique_ptr<Backlog> buffered_requests_;  // the front request first; null while empty
+  ReplyBacklog buffered_replies_;
+  ResendQueue resend_queue_;           // goes before buffered_requests_
+  GaugeShare pending_share_;           // buffered_requests_ and resend_queue_
+  GaugeShare reserved_share_;          // held while the client may need a connection of its own
+  std::span<const uint8_t> starting_;  // the front request while it is routed from the read buffer
+  size_t front_size_ = 0;              // parsed bytes of the front request
   MonotonicTime last_activity_;
-  MemberTimer<MessageFlow, &MessageFlow::OnWaitTimer> wait_timer_{this};
+  MemberTimer<MessageFlow, &MessageFlow::OnQueueTimer> queue_timer_{this};
   MemberTimer<MessageFlow, &MessageFlow::OnIdleTimer> idle_timer_{this};
 };
 

@@ -1,17 +1,17 @@
-// One long-lived connection to a server, on which the requests of many clients travel: `message`
-// mode.
+// One long-lived upstream connection that carries the requests of many clients: `message` mode.
 //
-// Requests are appended during a pass and leave in one system call at its end. Replies are given to
-// whoever asked: in the order of requests, or by the id that they carry. A client that leaves keeps
-// its place in that order and its reply is swallowed. Anything that makes the match doubtful (bytes
-// that nobody asked for, a reply that does not parse) or that holds everybody up (no reply for
-// long) closes the connection and fails what is under way: a reply never reaches another client.
+// Requests are appended during a pass and leave in one system call at its end. Each reply goes to
+// the client whose request it answers, matched by order or by the id that it carries. A client that
+// leaves keeps its position in that order, and its reply is discarded. Bytes that answer no
+// request, a reply that does not parse and a reply that does not come in time close the connection
+// and fail the requests in flight, so a reply never reaches another client.
 //
-// It knows nothing of endpoints or retries. When it ends, each client that still waits hears for
-// each of its requests whether it can be sent elsewhere: those of which no byte was handed to the
-// kernel, and all when the service says that its requests are idempotent.
+// The class knows nothing of endpoints or retries. When it closes, it returns to each client every
+// request without a reply and says whether the request may be sent again: requests of which no byte
+// was handed to the kernel may, and all may if the service declares its requests idempotent.
 //
-// Confined to its worker's loop. Held by its owner until OnConnectionEnded.
+// LIFECYCLE.md has the states. Confined to its worker's loop. Its owner keeps it until
+// OnConnectionEnded.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,7 @@
 #include "common/net/socket.h"
 #include "dataplane/codec/codec.h"
 #include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/pending_replies.h"
 #include "dataplane/stats/shared_counters.h"
 #include "dataplane/table/message_service.h"
@@ -35,83 +36,89 @@ namespace trunkline {
 
 class SharedConnection final : public EventHandler, public Flushable {
  public:
-  // What became of a request when its connection ended.
+  // A request that got no complete reply.
   struct Unanswered {
-    // Its bytes, where it may be sent again (with that hint); empty where not.
+    // Its bytes if it may be sent again (with `reply_hint`), else empty. Valid during the call.
     std::span<const uint8_t> request = {};
     uint32_t reply_hint = 0;
-    bool written = false;  // the server may have seen it
-    bool begun = false;    // a part of its reply was given
+    bool written = false;  // the server may have seen a part of it
+    bool begun = false;    // the client was given a part of its reply
   };
 
-  // Whoever sends requests. Outlives its requests or calls Abandon.
+  // A sender of requests. Outlives its requests or calls Abandon.
   class Client {
    public:
     virtual ~Client() = default;
-    // Bytes of its replies, in order; `completed` replies end with them. `last`: the server closes
-    // the connection and the client, too, is done.
+    // `bytes` are the next bytes of its replies, in order; `completed` replies end with them. If
+    // `last`, the server closes the connection after them, and the client should close its own.
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
-    // For each that is left when the connection ended, oldest first; or for one that had no reply
-    // in time.
+    // Called once for each request without a reply when the connection closes, oldest first, and
+    // for a single request whose reply timed out.
     virtual void OnUnanswered(const Unanswered& what) = 0;
-    // After SendMore found it full.
+    // The output buffer has room again after SendMore returned false.
     virtual void OnRoom() = 0;
   };
 
   class Owner {
    public:
     virtual ~Owner() = default;
-    // The server took it.
+    // The connect succeeded.
     virtual void OnConnectionUp(SharedConnection& connection) = 0;
-    // Has room, perhaps again.
+    // The connection has room for a request, possibly again.
     virtual void OnConnectionRoom(SharedConnection& connection) = 0;
-    // For room: nobody is waited for on any connection.
+    // Returns true if flows wait for room. A connection then pauses for no slow client.
     virtual bool HasWaiters() const = 0;
-    // Nothing goes here any more; clients hear of it after this call. `never_up`: the server could
-    // not be reached.
+    // The connection is closed; its clients are notified after this call. If `never_up`, the server
+    // could not be reached. `why` is OK for an orderly close.
     virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,
                                    const absl::Status& why) = 0;
   };
 
-  // `owner` and `counters` outlive it. A dial that failed at once ends it a moment later.
+  // `owner` and `counters` outlive the connection. A dial that failed at once is reported from the
+  // loop, never from the constructor.
   SharedConnection(EventLoop& loop, ConnectResult dial, const SharedConnectionOptions& options,
                    ConnectionLease lease, Owner* owner, SharedCounters* counters);
   ~SharedConnection() override;
 
-  // Takes a request now.
+  // Returns true if Send may be called.
   bool HasRoom() const;
   size_t in_flight() const { return pending_.size(); }
   bool idle() const { return pending_.empty(); }
-  // What is sent on it now leaves with other requests of this pass, in one system call.
+  // Returns true if a request sent now leaves together with others in one system call.
   bool collecting() const { return writable_ && !output_.empty(); }
-  bool up() const { return state_ == State::kUp; }
+  bool up() const {
+    return state_ == ConnectionState::kOpen || state_ == ConnectionState::kDraining;
+  }
+  ConnectionState state() const { return state_; }
+  RequestState request_state() const { return request_state_; }
+  ReadState read_state() const { return read_state_; }
 
-  // Only with room. `open`: more of the request follows through SendMore (one-at-a-time codecs).
+  // Requires HasRoom(). If `open`, the rest of the request follows through SendMore, which only
+  // codecs with one request at a time allow.
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
-  // False: enough, wait for OnRoom; the bytes were taken.
+  // Takes all bytes. Returns false if the client must wait for OnRoom before it sends more.
   bool SendMore(std::span<const uint8_t> bytes, bool open);
-  // The client leaves: it hears nothing more and its replies are swallowed.
+  // Ends all calls to the client and discards its replies.
   void Abandon(Client* client);
-  // The client does not take more of its reply: nothing is read until Resume. False: others wait
-  // behind it, or for room, so it cannot be waited for.
+  // Stops reading the server until Resume, because the client does not take its replies. Returns
+  // false, and reads on, if others wait for replies or for room.
   bool PauseFor(Client* client);
-  // Also when it is not paused.
+  // May be called at any time.
   void Resume();
-  // When it is idle.
+  // Requires idle().
   void Close();
 
  private:
   struct Pending {
-    Client* client = nullptr;  // null: it left
-    uint64_t client_id = 0;    // what it called its request
-    uint64_t begin = 0;        // position of the first byte in all that was appended
+    Client* client = nullptr;  // null after Abandon
+    uint64_t client_id = 0;    // the id in the client's own request
+    uint64_t begin = 0;        // position of its first byte among all appended bytes
     uint32_t size = 0;
     uint32_t reply_hint = 0;
-    bool begun = false;  // its reply
+    bool begun = false;  // a part of its reply has arrived
     MonotonicTime sent_at;
-    std::vector<uint8_t> copy;  // when it may be sent again
+    std::vector<uint8_t> copy;  // filled if an idempotent request may be sent again
   };
-  enum class State { kConnecting, kUp, kEnded };
 
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
@@ -119,22 +126,28 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnReplyTimeout();
   absl::Duration ReplyTimeLeft();
 
-  void Append(std::span<const uint8_t> request, const Request& traits);
   void SendOutput();
+  void OnRequestBytes(bool open);
   void ReadAvailable();
-  void PutOffRead();
-  // The bytes have ReplyEdit::kMostGrowth bytes of room in front.
-  bool TakeReplies(std::span<uint8_t> bytes);
-  bool TakeInOrder(std::span<uint8_t> bytes);
-  bool TakeById(std::span<uint8_t> bytes);
-  bool DeliverById(std::span<uint8_t> message);
+  void ScheduleRead();
+  // `bytes` must have ReplyEdit::kMostGrowth writable bytes in front of them. Returns false if the
+  // connection has closed.
+  bool DeliverReplies(std::span<uint8_t> bytes);
+  bool DeliverInOrder(std::span<uint8_t> bytes);
+  bool DeliverById(std::span<uint8_t> bytes);
+  bool DeliverMessage(std::span<uint8_t> message);
   void OnServerFin();
-  void OnReplyDone();
-  void End(bool never_up, const absl::Status& why);
+  void OnRepliesDelivered();
+
+  void End(ConnectionEvent event, const absl::Status& why);
   void FailPending();
   bool Written(const Pending& pending) const;
   std::vector<uint8_t> Resendable(const Pending& pending) const;
   void ArmTimer();
+
+  void Apply(ConnectionEvent event) { state_ = kConnectionTable.After(state_, event); }
+  void Apply(RequestEvent event) { request_state_ = kRequestTable.After(request_state_, event); }
+  void Apply(ReadEvent event) { read_state_ = kReadTable.After(read_state_, event); }
 
   EventLoop& loop_;
   const SharedConnectionOptions options_;
@@ -144,22 +157,21 @@ class SharedConnection final : public EventHandler, public Flushable {
   Owner* const owner_;
   SharedCounters* const counters_;
 
-  State state_ = State::kConnecting;
+  ConnectionState state_ = ConnectionState::kConnecting;
+  RequestState request_state_ = RequestState::kComplete;
+  ReadState read_state_ = ReadState::kOnReadiness;
+  // What epoll reported; independent of each other and of the states above.
+  bool writable_ = false;
+  bool server_fin_ = false;  // a FIN or an error is behind the bytes that are still to be read
+
   UniqueFd fd_;
-  int dial_error_ = 0;  // where there is no fd_ at all
+  int dial_error_ = 0;  // set if there is no fd_
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
   OutputBuffer output_;
-  uint64_t appended_ = 0;         // bytes, in all
-  uint64_t written_ = 0;          // of these, handed to the kernel
-  std::vector<uint8_t> partial_;  // of a message with an id that has not arrived whole
-  bool writable_ = false;
-  bool read_put_off_ = false;  // to the end of the pass
-  bool server_fin_ = false;    // epoll saw the server's FIN or an error
-  bool request_open_ = false;  // the newest request is not whole yet
-  bool wants_room_ = false;    // its sender waits
-  bool ending_ = false;        // takes no more requests
-  bool paused_ = false;
+  uint64_t appended_ = 0;         // bytes of requests, in all
+  uint64_t written_ = 0;          // those of them that were handed to the kernel
+  std::vector<uint8_t> partial_;  // the beginning of an incomplete message with an id
   MonotonicTime last_read_;
   MonotonicTime idle_since_;
   MemberTimer<SharedConnection, &SharedConnection::OnTimer> timer_{this};

@@ -54,8 +54,8 @@ class ByteRelayTest : public ::testing::Test {
   Result Pump() {
     short source_events = Poll(source_.first.get(), POLLIN | POLLRDHUP);
     if (source_events != 0) relay_.readable = true;
-    if (source_events & POLLRDHUP) relay_.source_fin = true;
-    if (source_events & POLLERR) relay_.source_broken = true;
+    if (source_events & POLLRDHUP) relay_.OnSourceFin();
+    if (source_events & POLLERR) relay_.source_end = ByteRelay::SourceEnd::kReset;
     if (Poll(sink_.first.get(), POLLOUT) != 0) relay_.writable = true;
     const LimitedDescriptors limited(descriptors_left_);
     return relay_.Pump(source_.first.get(), sink_.first.get(), &moved_);
@@ -66,7 +66,7 @@ class ByteRelayTest : public ::testing::Test {
       const Result result = Pump();
       ReadThere();
       if (result != Result::kMore && result != Result::kWaiting) return result;
-      if (result == Result::kWaiting && !relay_.holds_bytes() &&
+      if (result == Result::kWaiting && !relay_.has_buffered_bytes() &&
           there().ending() != Ending::kNone) {
         return result;
       }
@@ -164,7 +164,7 @@ TEST_F(ByteRelayTest, WhereItsThreadHasAsManyPipesAsItMayBulkIsCopied) {
       Pump();
       most_piped = std::max(most_piped, relay_.piped_bytes());
       // What is kept stays where it is until its reader wakes up.
-      if (sent == bulk.size() || relay_.holds_bytes()) ReadThere();
+      if (sent == bulk.size() || relay_.has_buffered_bytes()) ReadThere();
     }
     EXPECT_TRUE(arrived_ == bulk);
     EXPECT_EQ(most_piped, 0u);
@@ -190,7 +190,7 @@ TEST_F(ByteRelayTest, PrimedBytesGoFirst) {
   relay_.Prime({reinterpret_cast<const uint8_t*>(primed.data()), primed.size()});
   ASSERT_TRUE(here().Send("and read"));
   ASSERT_TRUE(test::WaitFor(source_.first.get(), POLLIN));
-  EXPECT_TRUE(relay_.holds_bytes());
+  EXPECT_TRUE(relay_.has_buffered_bytes());
   EXPECT_EQ(Pump(), Result::kWaiting);
   EXPECT_EQ(there().Read(15), "primed and read");
   EXPECT_EQ(moved_, 15u);
@@ -231,7 +231,7 @@ TEST_F(ByteRelayTest, DirectionsEndOneByOne) {
   ASSERT_TRUE(there().Send("still here"));
   there().ShutdownWrite();
   ASSERT_TRUE(test::WaitFor(sink_.first.get(), POLLRDHUP));
-  back.source_fin = true;
+  back.OnSourceFin();
   EXPECT_EQ(back.Pump(sink_.first.get(), source_.first.get(), &moved_back), Result::kEnded);
   EXPECT_EQ(here().ReadToEnd(), "still here");
   EXPECT_EQ(here().ending(), Ending::kFin);
@@ -254,7 +254,7 @@ TEST_F(ByteRelayTest, ResetIsNoFinEvenWhereItsErrorWasTakenAlready) {
   const short events = Poll(source_.first.get(), POLLIN);
   ASSERT_TRUE(events & POLLERR);
   ASSERT_NE(SocketError(source_.first.get()), 0);
-  relay_.source_broken = true;
+  relay_.source_end = ByteRelay::SourceEnd::kReset;
   EXPECT_EQ(relay_.Pump(source_.first.get(), sink_.first.get(), &moved_), Result::kSourceBroke);
 }
 
@@ -271,7 +271,7 @@ TEST_F(ByteRelayToASmallSinkTest, SourceIsNotReadWhileTheSinkTakesNothing) {
     stuck = n == 0 && moved_ == before ? stuck + 1 : 0;
   }
   ASSERT_LT(sent, bulk.size()) << "everything was taken though nobody reads";
-  EXPECT_TRUE(relay_.holds_bytes());
+  EXPECT_TRUE(relay_.has_buffered_bytes());
   // And then it goes on, with nothing lost.
   while (arrived_.size() < sent) {
     ReadThere();

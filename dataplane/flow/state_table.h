@@ -1,0 +1,53 @@
+// A state machine as a table: rows of (state, event, next state), written once and used both by the
+// class whose life cycle it is and by the test that compares it with the class's LIFECYCLE page.
+//
+// The compiler expands the rows into a dense array, so a transition on a worker's path is one load.
+// A pair of state and event without a row is a bug: it fails an assertion, and without assertions
+// the state stays as it is. Immutable, thread-safe.
+#pragma once
+
+#include <array>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+namespace trunkline {
+
+// `State` and `Event` are enums that count from 0, with `states` and `events` enumerators; the
+// compiler rejects a row with an enumerator beyond these numbers.
+template <typename State, typename Event, size_t states, size_t events>
+class StateTable {
+ public:
+  static constexpr size_t kStates = states;
+  static constexpr size_t kEvents = events;
+
+  struct Row {
+    State from;
+    Event event;
+    State to;
+  };
+
+  constexpr StateTable(std::initializer_list<Row> rows) {
+    next_.fill(kNone);
+    for (const Row& row : rows) next_.at(Index(row.from, row.event)) = static_cast<uint8_t>(row.to);
+  }
+
+  constexpr bool Has(State from, Event event) const { return next_[Index(from, event)] != kNone; }
+  // The state after `event` in state `from`.
+  constexpr State After(State from, Event event) const {
+    const uint8_t next = next_[Index(from, event)];
+    assert(next != kNone);
+    return next != kNone ? static_cast<State>(next) : from;
+  }
+
+ private:
+  static constexpr uint8_t kNone = 0xff;
+  static constexpr size_t Index(State state, Event event) {
+    return static_cast<size_t>(state) * events + static_cast<size_t>(event);
+  }
+
+  std::array<uint8_t, states * events> next_{};
+};
+
+}  // namespace trunkline

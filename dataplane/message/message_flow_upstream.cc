@@ -1,0 +1,190 @@
+// The server's side of MessageFlow: routing, sending and resending requests, and what comes back
+// for them.
+#include <algorithm>
+#include <utility>
+
+#include "dataplane/message/message_flow.h"
+#include "dataplane/message/shared_pool.h"
+#include "dataplane/route/service_router.h"
+
+namespace trunkline {
+namespace {
+
+// Requests of one client on its connection, so that a client that pipelines without end leaves room
+// for others.
+constexpr uint32_t kMaxInFlight = 64;
+// Connections that may fail under one request before it is given up.
+constexpr uint32_t kMaxResends = 3;
+
+}  // namespace
+
+// A departing endpoint, or one of weight 0, gets no more requests from a client that pipelines
+// without end.
+bool MessageFlow::MaySendOnSameConnection() const {
+  const bool leaving = endpoint()->carrier == nullptr || endpoint()->endpoint().weight <= 0;
+  return !leaving && connection_->HasRoom() && in_flight_ < kMaxInFlight;
+}
+
+// Returns false if the front request has to wait, for a reply or in the pending queue.
+bool MessageFlow::SendFront(std::span<const uint8_t> front) {
+  const bool open = front_ == Front::kPart;
+  if (request_state_ == RequestState::kPartial) {
+    Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
+    cell_->bytes_to_server.Add(front.size());
+    if (!connection_->SendMore(front, open)) Apply(RequestEvent::kBufferFull);
+    OnFrontSent();
+    return true;
+  }
+  if (in_flight_ > 0) {
+    if (!MaySendOnSameConnection()) return false;
+    router().CountActive(*this, 1);
+    SendOn(front, parser_->request(), open);
+    OnFrontSent();
+    return true;
+  }
+  starting_ = front;
+  const bool started = router().Route(*this);
+  starting_ = {};
+  if (!started && !done()) Enqueue();
+  return started;
+}
+
+// The router has put the flow into its pending queue.
+void MessageFlow::Enqueue() {
+  Apply(UpstreamEvent::kQueued);
+  loop_.Arm(queue_timer_, limits_.connect_timeout);
+}
+
+// The router calls this inside Route, Retry and Reroute, or later for a request from the pending
+// queue.
+bool MessageFlow::Start(EndpointState& endpoint) {
+  // The endpoints of a service in this mode have shared pools.
+  SharedConnection* const connection = static_cast<SharedPool*>(endpoint.carrier)->Acquire();
+  if (connection == nullptr) return false;
+  const bool was_queued = upstream_state_ == UpstreamState::kQueued;
+  Apply(UpstreamEvent::kStarted);
+  connection_ = connection;
+  cell_ = endpoint.cell;
+  size_t consumed = 0;
+  if (!resend_queue_.empty()) {
+    ResendFirst();
+  } else {
+    const std::span<const uint8_t> front =
+        was_queued ? std::span<const uint8_t>(buffered_requests_->data(), front_size_) : starting_;
+    SendOn(front, parser_->request(), front_ == Front::kPart);
+    if (was_queued) {
+      consumed = front_size_;
+      buffered_requests_->Consume(consumed);
+    }
+    OnFrontSent();
+  }
+  if (was_queued) {
+    queue_timer_.Cancel();
+    CountPending(consumed);
+    loop_.RequestFlush(this);
+  }
+  return true;
+}
+
+void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open) {
+  ++in_flight_;
+  Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
+  if (traits.last) Apply(FlowEvent::kLastExchange);
+  cell_->bytes_to_server.Add(request.size());
+  SharedConnection::Client* const client = this;
+  connection_->Send(client, request, traits, open);
+}
+
+void MessageFlow::OnFrontSent() {
+  reserved_share_.Set(0);
+  front_ = Front::kParsing;
+  front_size_ = 0;
+}
+
+void MessageFlow::ResendFirst() {
+  const ResendQueue::Request request = resend_queue_.Take();
+  SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+  CountPending(0);
+}
+
+void MessageFlow::ResendAll() {
+  while (!done() && !resend_queue_.empty() && upstream_state_ != UpstreamState::kQueued) {
+    if (in_flight_ > 0) {
+      if (!MaySendOnSameConnection()) return;
+      router().CountActive(*this, 1);
+      ResendFirst();
+      continue;
+    }
+    if (!RouteResend()) {
+      SendLocalReply(Refusal::kUnavailable, FlowEnd::kConnectionLost);
+      return;
+    }
+    if (!done() && endpoint() == nullptr) Enqueue();
+  }
+}
+
+// Only a request that a server may have seen is charged to the retry budget. Returns false if the
+// budget or the request's own limit is spent.
+bool MessageFlow::RouteResend() {
+  if (++resends_ > kMaxResends) return false;
+  if (resend_queue_.front().written) return router().Retry(*this);
+  router().Reroute(*this);
+  return true;
+}
+
+void MessageFlow::OnRoom() {
+  Apply(RequestEvent::kBufferDrained);
+  loop_.RequestFlush(this);
+}
+
+void MessageFlow::OnAnswered(uint32_t completed) {
+  if (completed == 0) return;
+  in_flight_ -= completed;
+  // The router counts a started flow as one request; the flow counts the others.
+  const uint32_t left = std::max<uint32_t>(1, in_flight_);
+  const auto change = static_cast<int32_t>(in_flight_ + completed - left);
+  if (change > 0) router().CountActive(*this, -change);
+  if (in_flight_ > 0) return;
+  if (upstream_state_ == UpstreamState::kPaused) connection_->Resume();
+  Apply(UpstreamEvent::kAllAnswered);
+  connection_ = nullptr;
+  // A server may answer before it has read the whole request.
+  if (request_state_ == RequestState::kBlocked) Apply(RequestEvent::kBufferDrained);
+  router().Release(*this);
+}
+
+void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
+  if (done()) return;
+  last_activity_ = loop_.now();
+  cell_->bytes_to_client.Add(bytes.size());
+  resends_ = 0;
+  if (last) Apply(FlowEvent::kLastExchange);
+  OnAnswered(completed);
+  if (!bytes.empty()) WriteClient(bytes);
+  if (done()) return;
+  const bool more_to_do = downstream_state_ != DownstreamState::kDrained ||
+                          state_ == FlowState::kClosing || buffered_requests_ != nullptr ||
+                          !resend_queue_.empty();
+  if (more_to_do) loop_.RequestFlush(this);
+}
+
+void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
+  if (done()) return;
+  OnAnswered(1);
+  Apply(RequestEvent::kUnanswered);
+  if (what.request.empty() && what.begun) {
+    Finish(FlowEnd::kConnectionLost, Closing::kReset);
+  } else if (what.request.empty()) {
+    SendLocalReply(Refusal::kLost, FlowEnd::kConnectionLost);
+  } else {
+    resend_queue_.Return({.bytes = {what.request.begin(), what.request.end()},
+                          .reply_hint = what.reply_hint,
+                          .written = what.written,
+                          .since = loop_.now()},
+                         /*last=*/in_flight_ == 0);
+    CountPending(0);
+    loop_.RequestFlush(this);
+  }
+}
+
+}  // namespace trunkline

@@ -1,0 +1,205 @@
+// The reading half of SharedConnection: from the socket to the clients whose requests the replies
+// answer.
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "dataplane/message/message_id.h"
+#include "dataplane/message/shared_connection.h"
+
+namespace trunkline {
+namespace {
+
+constexpr size_t kReadBytes = 64 * 1024;
+// Reads per pass, so that the worker's other connections get their turn.
+constexpr int kReadsPerPass = 8;
+
+// Has room in front: an edit that makes a reply longer moves its beginning there.
+uint8_t* ReadBuffer() {
+  thread_local std::vector<uint8_t> buffer(ReplyEdit::kMostGrowth + kReadBytes);
+  return buffer.data() + ReplyEdit::kMostGrowth;
+}
+
+// Applies `edit` to the bytes from `begin` on; `parsed` is where the last Parse began. Returns the
+// new beginning.
+uint8_t* ApplyEdit(const ReplyEdit& edit, uint8_t* begin, uint8_t* parsed) {
+  uint8_t* const place = parsed + edit.offset;
+  uint8_t* const text = place + edit.replaced - edit.text.size();
+  const auto before = static_cast<size_t>(place - begin);
+  std::memmove(text - before, begin, before);
+  std::copy(edit.text.begin(), edit.text.end(), text);
+  return text - before;
+}
+
+}  // namespace
+
+void SharedConnection::ReadAvailable() {
+  for (int i = 0; i < kReadsPerPass && read_state_ != ReadState::kPaused; ++i) {
+    const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && WouldBlock(errno)) return;
+    if (n == 0) return OnServerFin();
+    if (n < 0) {
+      return End(ConnectionEvent::kPeerClosed, absl::UnavailableError(ErrorText(errno)));
+    }
+    counters_->reads.Add();
+    counters_->bytes_read.Add(n);
+    last_read_ = loop_.now();
+    if (!DeliverReplies({ReadBuffer(), static_cast<size_t>(n)})) return;
+    // A short read emptied the socket, unless a FIN is behind it, which epoll does not report
+    // again.
+    if (static_cast<size_t>(n) < kReadBytes && !server_fin_) return;
+  }
+  ScheduleRead();
+}
+
+// While paused, Resume schedules the read.
+void SharedConnection::ScheduleRead() {
+  if (read_state_ == ReadState::kPaused) return;
+  Apply(ReadEvent::kSchedule);
+  loop_.RequestFlush(this);
+}
+
+bool SharedConnection::DeliverReplies(std::span<uint8_t> bytes) {
+  const bool good = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
+  if (state_ == ConnectionState::kClosed) return false;
+  if (!good) {
+    counters_->protocol_errors.Add();
+    End(ConnectionEvent::kProtocolError,
+        absl::InvalidArgumentError(absl::StrCat("the server sent bytes that are no reply of ",
+                                                std::string(options_.codec->name()))));
+    return false;
+  }
+  OnRepliesDelivered();
+  return state_ != ConnectionState::kClosed;
+}
+
+// Delivers consecutive replies to the same client in one call. Returns false if the bytes are no
+// reply to a request.
+bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
+  uint8_t* begin = bytes.data();  // the first byte that was not delivered
+  size_t at = 0;
+  uint32_t completed = 0;
+  Client* client = nullptr;
+  const auto deliver = [&](bool last) {
+    uint8_t* const end = bytes.data() + at;
+    if (client != nullptr && end > begin) client->OnReply({begin, end}, completed, last);
+    begin = end;
+    completed = 0;
+  };
+  while (at < bytes.size()) {
+    if (pending_.empty()) {
+      deliver(false);
+      return state_ == ConnectionState::kClosed;
+    }
+    if (pending_.front().client != client) {
+      deliver(false);
+      if (state_ == ConnectionState::kClosed) return true;
+      client = pending_.front().client;
+    }
+    // Delivery may add or abandon requests, but the oldest stays the oldest.
+    Pending& first = pending_.front();
+    const bool fresh = !std::exchange(first.begun, true);
+    if (fresh) parser_->Begin(first.reply_hint);
+    const ParseStep step = parser_->Parse(bytes.subspan(at));
+    if (step.state == ParseState::kBroken || parser_->reply().unasked) {
+      // Deliver the replies before it, but no byte of it.
+      first.begun = !fresh;
+      deliver(false);
+      return false;
+    }
+    const ReplyEdit edit = parser_->edit();
+    if (!edit.text.empty()) begin = ApplyEdit(edit, begin, bytes.data() + at);
+    at += step.used;
+    if (step.state != ParseState::kEnd) break;
+    counters_->replies.Add();
+    if (client == nullptr) counters_->replies_discarded.Add();
+    ++completed;
+    pending_.TakeFront();
+    if (parser_->reply().last || request_state_ != RequestState::kComplete) {
+      Apply(ConnectionEvent::kLastReply);
+      deliver(true);
+      if (state_ != ConnectionState::kClosed) End(ConnectionEvent::kDrained, absl::OkStatus());
+      return true;
+    }
+  }
+  deliver(false);
+  return true;
+}
+
+// Messages with an id are small, so they are buffered until they are complete. Returns false if the
+// bytes are no message.
+bool SharedConnection::DeliverById(std::span<uint8_t> bytes) {
+  size_t begin = 0;
+  size_t at = 0;
+  while (at < bytes.size()) {
+    const ParseStep step = parser_->Parse(bytes.subspan(at));
+    if (step.state == ParseState::kBroken) return false;
+    at += step.used;
+    if (step.state != ParseState::kEnd) break;
+    const std::span<uint8_t> piece = bytes.subspan(begin, at - begin);
+    begin = at;
+    bool good = false;
+    if (partial_.empty()) {
+      good = DeliverMessage(piece);
+    } else {
+      partial_.insert(partial_.end(), piece.begin(), piece.end());
+      std::vector<uint8_t> whole = std::exchange(partial_, {});
+      good = DeliverMessage(whole);
+    }
+    if (!good || state_ == ConnectionState::kClosed) return good;
+  }
+  partial_.insert(partial_.end(), bytes.begin() + static_cast<ptrdiff_t>(begin), bytes.end());
+  return true;
+}
+
+bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
+  if (message.size() < id_field_->offset + id_field_->size) return false;
+  uint8_t* const place = message.data() + id_field_->offset;
+  const uint64_t id = ReadId(place, id_field_->size);
+  if (pending_.Find(id) == nullptr) {
+    counters_->replies_unmatched.Add();
+    return true;
+  }
+  const Pending answered = pending_.TakeId(id);
+  counters_->replies.Add();
+  if (answered.client == nullptr) {
+    counters_->replies_discarded.Add();
+    return true;
+  }
+  WriteId(answered.client_id, place, id_field_->size);
+  answered.client->OnReply(message, 1, /*last=*/false);
+  return true;
+}
+
+void SharedConnection::OnRepliesDelivered() {
+  if (pending_.empty()) {
+    idle_since_ = loop_.now();
+    // Otherwise the armed reply timer fires early enough to check.
+    if (options_.idle_timeout < options_.reply_timeout) loop_.Arm(timer_, options_.idle_timeout);
+  }
+  if (HasRoom()) owner_->OnConnectionRoom(*this);
+}
+
+void SharedConnection::OnServerFin() {
+  const bool ends_reply =
+      !id_field_ && !pending_.empty() && pending_.front().begun && parser_->EndsAtClose();
+  if (ends_reply) {
+    counters_->replies.Add();
+    Apply(ConnectionEvent::kLastReply);
+    const Pending answered = pending_.TakeFront();
+    if (answered.client != nullptr) answered.client->OnReply({}, 1, /*last=*/true);
+    if (state_ == ConnectionState::kClosed) return;
+  }
+  const bool orderly = pending_.empty();
+  End(state_ == ConnectionState::kDraining ? ConnectionEvent::kDrained
+                                           : ConnectionEvent::kPeerClosed,
+      orderly ? absl::OkStatus()
+              : absl::UnavailableError("the server closed the connection before its reply"));
+}
+
+}  // namespace trunkline
