@@ -17,11 +17,12 @@ namespace {
 
 class DelimiterFramer {
  public:
-  // `delimiter` and `max_message_bytes` as NewDelimiterCodec has checked them.
+  // NewDelimiterCodec has validated both arguments.
   DelimiterFramer(std::string_view delimiter, uint64_t max_message_bytes)
       : size_(static_cast<uint8_t>(delimiter.size())), max_message_bytes_(max_message_bytes) {
     std::copy(delimiter.begin(), delimiter.end(), delimiter_.begin());
-    // borders_[n]: of the first n bytes, the longest proper beginning that is also their end.
+    // borders_[n] is the length of the longest proper prefix of the first n bytes that is also
+    // their suffix.
     uint8_t border = 0;
     for (uint8_t n = 1; n < size_; ++n) {
       while (border > 0 && delimiter_[n] != delimiter_[border]) border = borders_[border];
@@ -43,7 +44,7 @@ class DelimiterFramer {
   }
 
  private:
-  // Up to the end of the delimiter or of `bytes`. Returns how many were used.
+  // Reads to the end of the delimiter or of `bytes`. Returns the number of used bytes.
   size_t Match(std::span<const uint8_t> bytes) {
     size_t at = 0;
     while (at < bytes.size() && matched_ < size_) {
@@ -56,7 +57,7 @@ class DelimiterFramer {
       }
       const uint8_t byte = bytes[at];
       while (matched_ > 0 && byte != delimiter_[matched_]) matched_ = borders_[matched_];
-      // With nothing matched the byte is still unused: memchr is next to see it.
+      // Without a partial match, the byte is still unused and memchr reads it next.
       if (matched_ == 0) continue;
       ++matched_;
       ++at;
@@ -74,7 +75,7 @@ class DelimiterFramer {
 
 using Prefixes = std::shared_ptr<const std::vector<std::string>>;
 
-// Remembers how a request begins, to tell whether it may be shared.
+// Remembers the beginning of a request to decide whether it may share a connection.
 class SelectiveRequestParser final : public RequestParser {
  public:
   SelectiveRequestParser(const DelimiterFramer& framer, Prefixes shared)
@@ -122,7 +123,7 @@ class DelimiterCodec final : public Codec {
   }
 
  private:
-  const DelimiterFramer framer_;  // at the front of a message; copied for each parser
+  const DelimiterFramer framer_;  // the initial state, copied into each parser
   const Prefixes shared_;
 };
 

@@ -2,15 +2,15 @@
 // with ETX.
 //
 // The delimiter belongs to the message, so nothing is stripped, and a delimiter alone is a message.
-// It may arrive in any number of pieces: what has matched of it so far is remembered, and no byte
-// is looked at twice (Knuth, Morris, Pratt, "Fast Pattern Matching in Strings", SIAM J. Comput. 6,
-// 1977); where nothing has matched, memchr looks for its first byte.
+// It may arrive in any number of pieces. The parser remembers the length of a partial match and
+// reads no byte twice (Knuth, Morris, Pratt, "Fast Pattern Matching in Strings", SIAM J. Comput. 6,
+// 1977); without a partial match, memchr searches for the first byte.
 //
 // Requests and replies have the same framing, each request has one reply, and a reply is one
-// message. It does not know quotes or escapes. Where that holds for some requests only (memcached's
-// `incr`, but neither its `set` with a line of data behind it nor its `quit`), these are named by
-// how they begin; a client that asks for anything else gets a connection of its own, or it would
-// shift the replies of all others.
+// message. The codec knows no quotes or escapes. If only some requests of a protocol are like that
+// (memcached's `incr`, but neither its `set` with a line of data behind it nor its `quit`), the
+// configuration lists their prefixes. A client that sends any other request gets a connection of
+// its own, because an extra reply would shift the replies of all other clients.
 //
 // Codec: immutable, thread-safe; its parsers need not be destroyed before it.
 #pragma once
@@ -27,22 +27,22 @@
 
 namespace trunkline {
 
-// Delimiters of known protocols have 1 to 5 bytes; each parser holds a copy.
+// Delimiters of known protocols have 1 to 5 bytes; each parser has a copy.
 constexpr size_t kMaxDelimiterBytes = 16;
-// Of one of shared_prefixes: longer than names of commands are; each parser of requests remembers
-// as much of its message.
+// Bound on a prefix of shared_prefixes, far above the length of command names; each request parser
+// remembers as many bytes of its message.
 constexpr size_t kMaxSharedPrefixBytes = 32;
 
 struct DelimiterOptions {
   // 1 to kMaxDelimiterBytes bytes of any value.
   std::string delimiter;
-  // The whole message, delimiter and all. One that has as many bytes and no end is refused.
+  // Bound on a message with its delimiter. A message that reaches it without an end is refused.
   uint64_t max_message_bytes = kDefaultMaxMessageBytes;
-  // Requests that begin with one of them share connections, others do not. Empty: all do.
+  // Only requests with one of these prefixes share connections; all do if there is none.
   std::vector<std::string> shared_prefixes = {};
 };
 
-// INVALID_ARGUMENT names the option, what was expected and what came.
+// Returns INVALID_ARGUMENT with the option, the expected and the actual value.
 absl::StatusOr<std::unique_ptr<Codec>> NewDelimiterCodec(const DelimiterOptions& options);
 
 }  // namespace trunkline

@@ -18,7 +18,7 @@ class Http1Codec final : public Codec {
     return std::make_unique<Http1ReplyParser>();
   }
   bool one_at_a_time() const override { return true; }
-  // Without content, so that they also answer HEAD.
+  // Local replies have no content, so that they also answer HEAD.
   std::string_view LocalReply(Refusal why) const override {
     switch (why) {
       case Refusal::kBroken:

@@ -1,5 +1,5 @@
-// Which bytes may stand where in the head of an HTTP/1 message, as one table look-up each. Pure.
-// RFC 9110 5.5 and 5.6.2.
+// Character classes of the head of an HTTP/1 message (RFC 9110 5.5 and 5.6.2), one table look-up
+// per byte. Pure.
 #pragma once
 
 #include <array>
@@ -12,9 +12,9 @@
 namespace trunkline {
 
 enum Http1Char : uint8_t {
-  kHttp1Token = 1,   // of methods, names of fields, codings
-  kHttp1Text = 2,    // of values of fields: no control characters but the tab
-  kHttp1Target = 4,  // of request targets: neither spaces nor control characters
+  kHttp1Token = 1,   // in methods, field names and codings
+  kHttp1Text = 2,    // in field values: no control characters except the tab
+  kHttp1Target = 4,  // in request targets: no spaces or control characters
 };
 
 namespace http1_internal {
@@ -39,15 +39,15 @@ inline bool IsHttp1(Http1Char kind, uint8_t byte) {
   return (http1_internal::kChars[byte] & kind) != 0;
 }
 
-// How many bytes at the front are of this kind.
+// Returns the number of bytes of this kind at the front.
 inline size_t Http1Run(Http1Char kind, std::span<const uint8_t> bytes) {
   size_t size = 0;
   while (size < bytes.size() && IsHttp1(kind, bytes[size])) ++size;
   return size;
 }
 
-// The same for text, of which values are long: eight bytes at a time where there is no control
-// character among them.
+// Http1Run for text. Values are long, so it takes eight bytes at a time if none of them is a
+// control character.
 inline size_t Http1TextRun(std::span<const uint8_t> bytes) {
   constexpr uint64_t kEach = ~uint64_t{0} / 255;
   const auto any_below = [](uint64_t eight, uint64_t limit) {

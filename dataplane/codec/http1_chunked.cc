@@ -9,7 +9,7 @@ namespace trunkline {
 namespace {
 
 constexpr uint64_t kLineEndBytes = 2;
-// 60 bits: far above any chunk, and sums with it do not overflow.
+// 60 bits are far above any chunk size, and sums do not overflow.
 constexpr uint8_t kMaxSizeDigits = 15;
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The boundaries of a chunked body (RFC 9112 7.1), trailers and all. Extensions and trailers are
-// bounded; trailers that would reframe the message are refused.
+// The boundaries of a chunked body with its trailers (RFC 9112 7.1). Extensions and trailers are
+// bounded; trailers that would change the framing are refused.
 //
 // Confined to its parser.
 #pragma once
@@ -13,17 +13,16 @@
 
 namespace trunkline {
 
-// A size and its extensions. Nobody uses extensions but to make a reader work for few bytes of
-// body.
+// Bound on a chunk size with its extensions. In practice, only attacks use extensions.
 constexpr size_t kMaxHttp1ChunkLineBytes = 1024;
 constexpr size_t kMaxHttp1TrailerBytes = 8 * 1024;
 
 class Http1Chunked {
  public:
-  // Of `0`, CR LF, CR LF: no chunked body is smaller.
+  // The smallest chunked body is `0`, CR LF, CR LF.
   static constexpr uint64_t kSmallestBytes = 5;
 
-  // kStream is said once, as soon as it is certain that the body has more bytes than `budget`.
+  // Parse returns kStream once, as soon as the body is known to exceed `budget` bytes.
   void Begin(uint64_t budget);
   ParseStep Parse(std::span<const uint8_t> bytes);
 
@@ -39,7 +38,7 @@ class Http1Chunked {
     kDataLineFeed,
     kTrailers,
   };
-  // Each takes bytes from the front of `rest`, which is not empty.
+  // Each takes bytes from the front of `rest`, which must not be empty.
   ParseState Advance(Bytes& rest);
   ParseState SizeLine(Bytes& rest);
   ParseState Data(Bytes& rest);
@@ -48,7 +47,7 @@ class Http1Chunked {
   bool SizeLineByte(uint8_t byte);
   bool SizeDigit(uint8_t byte);
   ParseState EndSizeLine();
-  // The body has at least so many bytes more.
+  // Notes that the body has at least this many more bytes.
   ParseState Announced(uint64_t bytes);
   void Take(size_t size, Bytes& rest) {
     rest = rest.subspan(size);
@@ -57,9 +56,9 @@ class Http1Chunked {
 
   uint64_t budget_ = 0;
   uint64_t seen_ = 0;         // bytes of the body
-  uint64_t chunk_left_ = 0;   // its bytes
-  size_t line_size_ = 0;      // of the chunk's size line
-  size_t trailers_left_ = 0;  // bytes that trailers may still have
+  uint64_t chunk_left_ = 0;   // bytes
+  size_t line_size_ = 0;      // bytes of the chunk's size line
+  size_t trailers_left_ = 0;  // bytes left for trailers
   State state_ = State::kSize;
   uint8_t digits_ = 0;
   bool streamed_ = false;

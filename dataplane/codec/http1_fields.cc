@@ -8,7 +8,7 @@
 namespace trunkline {
 namespace {
 
-// Half of 64 bits, so that sums with sizes of heads need no care.
+// Half of the range, so that sums with head sizes cannot overflow.
 constexpr uint64_t kMaxContentLength = std::numeric_limits<int64_t>::max();
 
 char Small(uint8_t letter) {
@@ -33,7 +33,7 @@ bool Http1Fields::Advance(Bytes& rest) {
       if (byte != '\r') {
         state_ = State::kName;
         word_size_ = 0;
-        // A space here would continue the line before.
+        // A space here would fold the line into the previous one.
         return IsHttp1(kHttp1Token, byte);
       }
       Take(1, rest);
@@ -176,7 +176,7 @@ bool Http1Fields::EndElement() {
 }
 
 bool Http1Fields::EndCoding(std::string_view coding) {
-  // Nothing may follow "chunked", and an empty element is there to confuse someone.
+  // Nothing may follow "chunked". Empty list elements have no legitimate use.
   if (coding.empty() || facts_.coding == Http1Facts::Coding::kChunked) return false;
   facts_.coding = coding == "chunked" ? Http1Facts::Coding::kChunked : Http1Facts::Coding::kOther;
   return true;

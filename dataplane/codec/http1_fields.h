@@ -1,12 +1,12 @@
-// The fields of an HTTP/1 message (those of its head, or its trailers) up to the empty line, and
-// what they say of where the message ends and what becomes of its connection.
+// Parses the fields of an HTTP/1 message (its head or its trailers) up to the empty line, for the
+// framing of the message and the fate of its connection.
 //
-// Messages are passed on as they came, so whatever two parsers might read differently is refused:
-// that is how one message is smuggled inside another. Refused are line ends other than CR LF,
-// folded lines, anything but a token before the colon, control characters, and every value of
-// Content-Length and Transfer-Encoding that is not plain. RFC 9112 5, 6 and 11.2.
+// Messages are forwarded unchanged, so the parser refuses everything that two parsers might read
+// differently, which would allow request smuggling: line ends other than CR LF, folded lines,
+// anything but a token before the colon, control characters, and every value of Content-Length and
+// Transfer-Encoding that is not plain. RFC 9112 5, 6 and 11.2.
 //
-// It holds one word of what it reads. Confined to its parser.
+// It buffers one word. Confined to its parser.
 #pragma once
 
 #include <array>
@@ -23,8 +23,8 @@ namespace trunkline {
 struct Http1Facts {
   enum class Coding : uint8_t {
     kNone,     // no Transfer-Encoding
-    kOther,    // one that does not end in chunked
-    kChunked,  // the last one, and only that
+    kOther,    // does not end in chunked
+    kChunked,  // ends in chunked, which occurs once
   };
 
   std::optional<uint64_t> content_length;
@@ -34,7 +34,7 @@ struct Http1Facts {
   bool upgrade = false;           // there is an Upgrade field
   bool expects_continue = false;  // Expect: 100-continue
   uint8_t hosts = 0;              // fields named Host; 2 means more than one
-  // Of the first of these words, from the first byte of the fields.
+  // Offset of the first such word from the first byte of the fields.
   size_t close_offset = 0;
   size_t keep_alive_offset = 0;
   static constexpr size_t kCloseSize = std::string_view("close").size();
@@ -44,19 +44,20 @@ struct Http1Facts {
 class Http1Fields {
  public:
   void Begin() { *this = {}; }
-  // kMore, kEnd behind the empty line, or kBroken. Bytes may be empty.
+  // Returns kMore, kEnd behind the empty line, or kBroken. `bytes` may be empty.
   ParseStep Parse(std::span<const uint8_t> bytes);
-  // Once Parse said kEnd.
+  // Requires that Parse has returned kEnd.
   const Http1Facts& facts() const { return facts_; }
 
  private:
   using Bytes = std::span<const uint8_t>;
   enum class State : uint8_t { kLineStart, kName, kValue, kLineFeed, kLastLineFeed, kEnded };
   enum class Field : uint8_t { kOther, kContentLength, kConnection, kExpect, kTransferEncoding };
-  // Where in the value of a Content-Length.
+  // Position in the value of a Content-Length.
   enum class Digits : uint8_t { kBefore, kIn, kAfter };
 
-  // Each takes bytes from the front of `rest`, which is not empty; false: they are not valid.
+  // Each takes bytes from the front of `rest`, which must not be empty. Returns false if they are
+  // invalid.
   bool Advance(Bytes& rest);
   bool Name(Bytes& rest);
   bool Value(Bytes& rest);
@@ -80,12 +81,11 @@ class Http1Fields {
   State state_ = State::kLineStart;
   Field field_ = Field::kOther;
 
-  // The name under way, or the element of a list, in small letters. One letter more: matches
-  // nothing.
+  // The current name or list element, in lower case. A longer word matches nothing.
   std::array<char, kLongestWord + 1> word_;
   uint8_t word_size_ = 0;
-  bool after_word_ = false;  // a space was behind the element
-  bool spoiled_ = false;     // and then more of it, or it has bytes that are none of a token
+  bool after_word_ = false;  // a space followed the element
+  bool spoiled_ = false;     // more bytes followed the space, or the element is no token
   size_t word_offset_ = 0;   // of the element
 
   Digits digits_ = Digits::kBefore;

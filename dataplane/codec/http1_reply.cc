@@ -68,7 +68,7 @@ ParseState Http1ReplyParser::Head(Bytes& rest) {
   return ParseState::kMore;
 }
 
-// `end` is an offset in the piece.
+// `end` is an offset in the current piece.
 void Http1ReplyParser::EndLine(size_t end) {
   state_ = State::kFields;
   if (line_.status() < 200 || !(hint_ & kHttp1ReplyThenClose)) return;
@@ -78,7 +78,7 @@ void Http1ReplyParser::EndLine(size_t end) {
 ParseState Http1ReplyParser::EndHead() {
   const Http1Facts& facts = fields_.facts();
   if (line_.status() == kSwitchingProtocols) return ParseState::kBroken;
-  // 1.0 does not know chunks: who sent this did not write what it says.
+  // HTTP/1.0 has no chunked coding, so the framing cannot be trusted.
   if (line_.minor_version() == 0 && facts.coding != Http1Facts::Coding::kNone) {
     return ParseState::kBroken;
   }
@@ -91,7 +91,7 @@ ParseState Http1ReplyParser::EndHead() {
   return HasBody() ? BeginBody() : ParseState::kEnd;
 }
 
-// The whole head is in one piece, mostly: then it is known what it says of the connection.
+// The head usually arrives in one piece; then its Connection field is known.
 void Http1ReplyParser::AdjustEdit() {
   if (edit_.text.empty()) return;
   const Http1Facts& facts = fields_.facts();

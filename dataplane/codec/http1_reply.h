@@ -1,10 +1,10 @@
-// The boundaries of HTTP/1 replies. Interim answers (100, 103) are part of the reply that follows.
+// The boundaries of HTTP/1 replies. 1xx responses (100, 103) are part of the reply that follows.
 //
-// The reply to a client that asked for its connection to be closed says "close" as well, wherever
-// it was cut into pieces: in the place of "keep-alive" where that is in the same piece as the first
-// line, else in a field of its own behind that line.
+// The reply to a client that asked for its connection to be closed says "close", too, in whatever
+// pieces it arrives: instead of "keep-alive" if that is in the same piece as the first line, else
+// in an additional field behind that line.
 //
-// A switch of protocols (101) is no reply on a shared connection: what follows it is no HTTP.
+// A protocol switch (101) is refused on a shared connection, because no HTTP follows it.
 //
 // Confined to its connection.
 #pragma once
@@ -20,12 +20,12 @@
 
 namespace trunkline {
 
-// Of each head of a reply. Eight times what nginx takes as a proxy by default.
+// Bound on each head of a reply: eight times nginx's default as a proxy.
 constexpr size_t kMaxHttp1ReplyHeadBytes = 64 * 1024;
 
 class Http1ReplyParser final : public ReplyParser {
  public:
-  // `reply_hint` is made of the Http1ReplyHint of http1_request.h.
+  // `reply_hint` combines values of Http1ReplyHint (http1_request.h).
   void Begin(uint32_t reply_hint) override { hint_ = reply_hint; }
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Reply reply() const override { return {.last = last_}; }
@@ -42,7 +42,7 @@ class Http1ReplyParser final : public ReplyParser {
     kChunks,
     kUntilClose,
   };
-  // Each takes bytes from the front of `rest`, which is not empty.
+  // Each takes bytes from the front of `rest`, which must not be empty.
   ParseState Advance(Bytes& rest);
   ParseState Head(Bytes& rest);
   ParseState Body(Bytes& rest);
@@ -56,11 +56,11 @@ class Http1ReplyParser final : public ReplyParser {
   ParseState BeginBody();
 
   uint32_t hint_ = 0;
-  size_t piece_size_ = 0;  // of what Parse was given
+  size_t piece_size_ = 0;  // bytes that Parse was given
   ReplyEdit edit_;
   State state_ = State::kEnded;
   bool last_ = false;
-  size_t head_size_ = 0;  // bytes of it so far
+  size_t head_size_ = 0;  // bytes of the head so far
   uint64_t body_left_ = 0;
   Http1StatusLine line_;
   Http1Fields fields_;

@@ -52,14 +52,14 @@ ParseState Http1RequestParser::Head(Bytes& rest) {
 ParseState Http1RequestParser::EndHead() {
   if (!HeadIsValid()) return ParseState::kBroken;
   FillRequest();
-  // What follows is no HTTP.
+  // No HTTP follows.
   if (line_.method() == Http1RequestLine::Method::kConnect) return ParseState::kEnd;
   return BeginBody();
 }
 
 bool Http1RequestParser::HeadIsValid() const {
   const Http1Facts& facts = fields_.facts();
-  // The end of a request must be known, so its last coding is chunked, which 1.0 does not know.
+  // A request needs a known end, so its last coding must be chunked, which HTTP/1.0 does not have.
   if (facts.coding == Http1Facts::Coding::kOther) return false;
   if (line_.minor_version() == 1) return facts.hosts == 1;
   return facts.coding == Http1Facts::Coding::kNone && facts.hosts <= 1;
@@ -74,7 +74,7 @@ void Http1RequestParser::FillRequest() {
   if (connect) request_.reply_hint = kHttp1ReplyToConnect;
   if (method == Http1RequestLine::Method::kHead) request_.reply_hint = kHttp1ReplyToHead;
   if (request_.last && !request_.dedicated) request_.reply_hint |= kHttp1ReplyThenClose;
-  // A second "close" is not blanked; the reply then says that the connection ends.
+  // Only the first "close" is blanked. After a second one, the server's reply announces its close.
   if (facts.close && !request_.dedicated) {
     request_.blank_offset = fields_start_ + facts.close_offset;
     request_.blank_size = Http1Facts::kCloseSize;
@@ -87,7 +87,7 @@ ParseState Http1RequestParser::BeginBody() {
   const bool chunked = facts.coding == Http1Facts::Coding::kChunked;
   body_left_ = chunked ? Http1Chunked::kSmallestBytes : facts.content_length.value_or(0);
   if (body_left_ == 0) return ParseState::kEnd;
-  // The client does not send the body before the server has seen the head.
+  // The client sends the body only after the server has answered the head.
   const bool waits = facts.expects_continue && line_.minor_version() == 1;
   const bool streamed = waits || body_left_ > room;
   state_ = chunked ? State::kChunks : State::kBody;

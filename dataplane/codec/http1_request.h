@@ -1,7 +1,7 @@
-// The boundaries of HTTP/1 requests, and which of them need a connection of their own.
+// Finds the boundaries of HTTP/1 requests and those requests that need a connection of their own.
 //
-// Requests reach the server as the client sent them, but for a blanked "close", so everything that
-// server and parser could read differently is refused (http1_fields.h).
+// Requests reach the server as the client sent them, except for a blanked "close", so everything
+// that server and parser could read differently is refused (http1_fields.h).
 //
 // Confined to its connection.
 #pragma once
@@ -17,10 +17,11 @@
 
 namespace trunkline {
 
-// Twice what nginx and Apache take of a line. A larger one is refused.
+// Twice the line limit of nginx and Apache. A larger head is refused.
 constexpr size_t kMaxHttp1RequestHeadBytes = 16 * 1024;
 
-// Request::reply_hint: one of the first three, and whether the client's connection ends with it.
+// Request::reply_hint is one of the first three, combined with whether the client's connection
+// closes after the reply.
 enum Http1ReplyHint : uint32_t {
   kHttp1ReplyToOther = 0,
   kHttp1ReplyToHead = 1,
@@ -44,7 +45,7 @@ class Http1RequestParser final : public RequestParser {
     kBody,
     kChunks,
   };
-  // Each takes bytes from the front of `rest`, which is not empty.
+  // Each takes bytes from the front of `rest`, which must not be empty.
   ParseState Advance(Bytes& rest);
   ParseState Head(Bytes& rest);
   ParseState Body(Bytes& rest);
@@ -57,8 +58,8 @@ class Http1RequestParser final : public RequestParser {
 
   const uint64_t max_bytes_;
   State state_ = State::kEnded;
-  size_t head_size_ = 0;     // bytes of it so far
-  size_t fields_start_ = 0;  // an offset in the message
+  size_t head_size_ = 0;     // bytes of the head so far
+  size_t fields_start_ = 0;  // offset in the message
   uint64_t body_left_ = 0;
   Http1RequestLine line_;
   Http1Fields fields_;

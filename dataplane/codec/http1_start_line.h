@@ -1,6 +1,6 @@
-// The first line of an HTTP/1 message: exactly as RFC 9112 3 and 4 write it, versions 1.0 and 1.1.
-// A reply may leave out the space before an empty reason, as some servers do. Confined to its
-// parser.
+// Parses the first line of an HTTP/1 message strictly as in RFC 9112 3 and 4, versions 1.0 and 1.1,
+// except that a reply may omit the space before an empty reason, as some servers do. Confined to
+// its parser.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@ namespace trunkline {
 // "HTTP/1.0" or "HTTP/1.1", byte by byte.
 class Http1Version {
  public:
-  // kMore, kEnd or kBroken.
+  // Returns kMore, kEnd or kBroken.
   ParseState Next(uint8_t byte) {
     if (matched_ < kPrefix.size()) {
       const auto expected = static_cast<uint8_t>(kPrefix[matched_++]);
@@ -38,9 +38,9 @@ class Http1RequestLine {
   enum class Method : uint8_t { kOther, kHead, kConnect };
 
   void Begin() { *this = {}; }
-  // kMore, kEnd behind the line, or kBroken. One empty line may stand before it.
+  // Returns kMore, kEnd behind the line, or kBroken. One empty line may precede it.
   ParseStep Parse(std::span<const uint8_t> bytes);
-  // Once Parse said kEnd.
+  // Requires that Parse has returned kEnd.
   Method method() const;
   int minor_version() const { return version_.minor(); }
 
@@ -57,7 +57,8 @@ class Http1RequestLine {
     kLineFeed,
     kEnded,
   };
-  // Takes bytes from the front of `rest`, which is not empty; false: they are not valid.
+  // Takes bytes from the front of `rest`, which must not be empty. Returns false if they are
+  // invalid.
   bool Advance(Bytes& rest);
   bool Start(Bytes& rest);
   bool MethodBytes(Bytes& rest);
@@ -68,16 +69,16 @@ class Http1RequestLine {
   State state_ = State::kStart;
   bool had_empty_line_ = false;
   uint8_t method_size_ = 0;
-  std::array<char, kLongestMethod + 1> method_;  // one more letter: matches nothing
+  std::array<char, kLongestMethod + 1> method_;  // a longer word matches nothing
   Http1Version version_;
 };
 
 class Http1StatusLine {
  public:
   void Begin() { *this = {}; }
-  // kMore, kEnd behind the line, or kBroken.
+  // Returns kMore, kEnd behind the line, or kBroken.
   ParseStep Parse(std::span<const uint8_t> bytes);
-  // Once Parse said kEnd. 100 to 999.
+  // 100 to 999. Requires that Parse has returned kEnd.
   int status() const { return status_; }
   int minor_version() const { return version_.minor(); }
 

@@ -10,15 +10,15 @@
 namespace trunkline {
 namespace {
 
-// How to read the field, and what its value may be. `min_value` and `max_value` already hold the
-// adjustment, the limit and the shortest message, so a hostile value meets two comparisons.
+// The place of the field and the bounds of its value. `min_value` and `max_value` include the
+// adjustment, the limit and the shortest message, so two comparisons validate a value.
 struct Layout {
   uint64_t length_offset;
-  uint64_t header_bytes;  // to the end of the field
+  uint64_t header_bytes;  // up to and including the field
   ByteOrder byte_order;
   uint64_t min_value;
   uint64_t max_value;
-  // Message bytes minus value, modulo 2^64: right for every value within the two bounds.
+  // Message bytes minus value, modulo 2^64; correct for every value within the two bounds.
   uint64_t difference;
 };
 
@@ -46,7 +46,7 @@ class LengthFieldFramer {
   }
 
  private:
-  // Bytes up to the end of the field. Returns how many were used.
+  // Reads bytes up to the end of the field. Returns the number of used bytes.
   size_t ReadHeader(std::span<const uint8_t> bytes) {
     size_t used = 0;
     if (seen_ < layout_.length_offset) {
@@ -98,7 +98,7 @@ uint64_t LargestValue(uint64_t length_size) {
   return length_size >= 8 ? UINT64_MAX : (uint64_t{1} << 8 * length_size) - 1;
 }
 
-// Where the field and the id stand.
+// Validates the places of the field and the id.
 absl::Status CheckPlaces(const LengthFieldOptions& options) {
   const uint64_t limit = options.max_message_bytes;
   const uint64_t size = options.length_size;
@@ -135,7 +135,7 @@ absl::Status CheckPlaces(const LengthFieldOptions& options) {
   return absl::OkStatus();
 }
 
-// At least one value of the field must make a message that has its header and is within the limit.
+// At least one value of the field must make a message with a whole header within the limit.
 absl::StatusOr<Layout> MakeLayout(const LengthFieldOptions& options) {
   const uint64_t header = options.length_offset + options.length_size;
   const uint64_t shortest =

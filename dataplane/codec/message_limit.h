@@ -1,17 +1,17 @@
-// How large a message may be: what a user can set for each service, and what nobody can.
+// Bounds on the size of a message: the default of each service and the largest configurable value.
 //
-// A request is held by the proxy until it is whole, for each client, so the limit is also what one
-// client can make a proxy hold. Pure.
+// The proxy buffers a request until it is complete, so the limit also bounds the bytes that one
+// client can make the proxy buffer. Pure.
 #pragma once
 
 #include <cstdint>
 
 namespace trunkline {
 
-// Requests of metering, caches and queries fit many times over.
+// Far above the requests of metering, caches and queries.
 constexpr uint64_t kDefaultMaxMessageBytes = 64 * 1024;
-// Above this a message is a transfer, for which `tunnel` and `direct` exist. It also keeps the sums
-// of lengths and adjustments far from the end of 64 bits.
+// A larger message is a bulk transfer, for which `tunnel` and `direct` exist. The bound also keeps
+// sums of lengths and adjustments far below 2^64.
 constexpr uint64_t kLargestMaxMessageBytes = 64 * 1024 * 1024;
 
 }  // namespace trunkline

@@ -11,9 +11,9 @@ namespace {
 constexpr IdField kTransaction = {.offset = 0, .size = 2};
 constexpr size_t kProtocolOffset = 2;
 constexpr size_t kLengthOffset = 4;
-// Up to the end of the length, whose value counts what follows.
+// Bytes up to the end of the length field, whose value counts the bytes behind it.
 constexpr size_t kCountedFrom = 6;
-// The unit and a function code at least.
+// At least the unit and a function code.
 constexpr size_t kMinLength = 2;
 constexpr size_t kMaxLength = kMaxModbusTcpMessageBytes - kCountedFrom;
 static_assert(kMaxLength < 256, "the length's first byte is 0");
@@ -35,7 +35,7 @@ class ModbusTcpFramer {
   }
 
  private:
-  // False: this is no Modbus.
+  // Returns false if the bytes are no Modbus.
   bool TakeHeaderByte(uint8_t byte) {
     const size_t at = seen_++;
     if (at < kProtocolOffset) return true;
@@ -45,7 +45,7 @@ class ModbusTcpFramer {
   }
 
   size_t seen_ = 0;   // bytes of the message so far
-  size_t total_ = 0;  // once the length was seen
+  size_t total_ = 0;  // bytes of the message; 0 before its length is known
 };
 
 class ModbusTcpCodec final : public Codec {

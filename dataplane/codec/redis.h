@@ -1,12 +1,12 @@
 // Redis, RESP2 and RESP3: commands of many clients on few connections.
 //
-// Each command has one reply, in order. What a shared connection cannot carry goes to a connection
-// of its own, with the client that sent it: commands that change or need the connection's state or
-// block it (the table in redis_commands.cc), requests too large to be held, and inline commands
-// with quotes. Clients therefore speak RESP2 on shared connections: HELLO is among those commands.
+// Each command has one reply, in order. A client gets a connection of its own if it sends a command
+// that changes or needs the connection's state or blocks it (the table in redis_commands.cc), a
+// request too large to be buffered, or an inline command with quotes. Shared connections therefore
+// speak RESP2, because HELLO is in that table.
 //
-// It knows commands by the names that Redis gives them: with `rename-command` on the server,
-// clients must not use new names of the commands in the table.
+// The codec knows commands by their original names. If the server uses `rename-command`, clients
+// must not use the new names of commands in the table.
 //
 // Codec: immutable, thread-safe; its parsers need not be destroyed before it.
 #pragma once
@@ -19,7 +19,7 @@
 namespace trunkline {
 
 struct RedisOptions {
-  // The whole request as it is on the wire. A larger one is not refused: it is streamed.
+  // Bound on a buffered request, in bytes on the wire. A larger request is streamed, not refused.
   size_t max_request_bytes = 64 * 1024;
 };
 

@@ -8,12 +8,12 @@ namespace {
 
 struct Rule {
   std::string_view name;
-  // Only with this word among the arguments, wherever it stands: a key of that name costs its
-  // client a connection, while an overlooked option would cost all the others theirs. Empty:
-  // always.
+  // The command is dedicated only with this word among its arguments, at any position; always, if
+  // empty. A key of that name costs its client a dedicated connection, while a missed option would
+  // break the connection of all other clients.
   std::string_view argument = {};
-  // Unless its first argument is this word. CLIENT SETINFO is what libraries introduce themselves
-  // with on every connection; which of them a shared one shows is of no consequence.
+  // The command is shared if this word is its first argument. Libraries send CLIENT SETINFO on
+  // every connection; it does not matter which of them a shared connection shows.
   std::string_view unless = {};
 };
 
@@ -94,7 +94,7 @@ void RedisCommandClassifier::Remember(std::span<const uint8_t> piece) {
 }
 
 void RedisCommandClassifier::EndWord() {
-  if (!listening_) return;
+  if (!reading_words_) return;
   const std::string_view word(word_.data(), word_size_);
   word_size_ = 0;
   if (at_name_) {
@@ -110,7 +110,7 @@ void RedisCommandClassifier::EndWord() {
     dedicated_ = true;
   }
   const bool may_be_shared_again = !sharing_argument_.empty();
-  listening_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty());
+  reading_words_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty());
 }
 
 }  // namespace trunkline

@@ -1,8 +1,8 @@
-// Which Redis commands cannot share a connection with those of other clients: they change its
-// state, need state that it has, block it, end it, or have not exactly one reply.
+// Classifies Redis commands that cannot share a connection with those of other clients, because
+// they change or need its state, block it, close it, or do not have exactly one reply.
 //
-// The judge hears a command word by word, in pieces, and remembers no more of a word than the
-// longest name it knows. Confined to its parser.
+// The classifier gets a command word by word, in pieces, and remembers at most as many bytes of a
+// word as the longest known name has. Confined to its parser.
 #pragma once
 
 #include <array>
@@ -15,11 +15,11 @@ namespace trunkline {
 
 class RedisCommandClassifier {
  public:
-  // A new command; what was said of the last one is forgotten.
+  // Begins a new command.
   void Begin() { *this = {}; }
-  // A piece of the word under way.
-  void Hear(std::span<const uint8_t> piece) {
-    if (listening_) Remember(piece);
+  // Adds a piece of the current word.
+  void Add(std::span<const uint8_t> piece) {
+    if (reading_words_) Remember(piece);
   }
   void EndWord();
 
@@ -30,12 +30,12 @@ class RedisCommandClassifier {
 
   void Remember(std::span<const uint8_t> piece);
 
-  std::string_view watched_argument_;          // makes the command a dedicated one
-  std::string_view sharing_argument_;          // as the first one, makes it a shared one again
-  std::array<char, kLongestWord + 1> word_{};  // in capitals; one more letter: matches nothing
+  std::string_view watched_argument_;          // makes the command dedicated
+  std::string_view sharing_argument_;          // as the first argument, makes it shared again
+  std::array<char, kLongestWord + 1> word_{};  // upper case; a longer word matches no name
   uint8_t word_size_ = 0;
   bool at_name_ = true;
-  bool listening_ = true;  // to the name, and to arguments that matter
+  bool reading_words_ = true;  // the name, and arguments that matter
   bool dedicated_ = false;
 };
 

@@ -1,14 +1,13 @@
 // The boundaries of Redis replies: RESP2 and RESP3, all types, nested, streamed, with attributes.
 //
-// It holds nothing of a reply but a counter for each level of nesting, so replies of any size pass;
-// a count that lies costs nothing but the wait for what it announced. The content of lines and
-// strings is the client's business. A line that has a CR or LF in it is refused: clients disagree
-// on where it ends.
+// The parser keeps only a counter per level of nesting, so replies of any size pass, and a false
+// count costs no memory. It ignores the content of lines and strings, but refuses a line that
+// contains a CR or LF, because clients disagree on its end.
 //
-// An attribute belongs to the reply behind it. A push is a reply that nobody asked for.
+// An attribute belongs to the reply behind it. A push answers no request.
 //
-// Confined to its connection. The format: the "Redis serialization protocol specification" of
-// redis.io, and "RESP3 specification" of antirez/RESP3 for streamed types.
+// Confined to its connection. Format: "Redis serialization protocol specification" of redis.io, and
+// "RESP3 specification" of antirez/RESP3 for streamed types.
 #pragma once
 
 #include <array>
@@ -21,8 +20,8 @@
 
 namespace trunkline {
 
-// The deepest reply of Redis 7 itself has 12 levels (COMMAND DOCS). A script can make one of
-// thousands, which no shared connection carries.
+// The deepest reply of Redis 7 itself has 12 levels (COMMAND DOCS). A script can build a reply with
+// thousands of levels; shared connections refuse it.
 constexpr size_t kMaxRedisReplyDepth = 64;
 
 class RedisReplyParser final : public ReplyParser {
@@ -41,15 +40,15 @@ class RedisReplyParser final : public ReplyParser {
     kCr,
     kLf,
   };
-  // What stands once CR LF has been seen.
+  // The action at the end of the current line.
   enum class Then : uint8_t { kElement, kChunk, kOpenStream, kCloseStream };
   struct Level {
-    uint64_t elements = 0;  // that are to come; of a streamed one, that came
+    uint64_t elements = 0;  // still to come; if streamed, that have come
     uint8_t type = 0;
     bool streamed = false;
   };
 
-  // Each takes bytes from the front of `rest`, which is not empty.
+  // Each takes bytes from the front of `rest`, which must not be empty.
   ParseState Advance(Bytes& rest);
   ParseState Type(uint8_t type);
   ParseState Number(Bytes& rest);
@@ -61,7 +60,7 @@ class RedisReplyParser final : public ReplyParser {
   ParseState CloseStream();
   ParseState EndLine();
   ParseState EndElement();
-  // The reply goes on.
+  // Continues the reply in state `next`.
   ParseState Next(State state) {
     state_ = state;
     return ParseState::kMore;
@@ -75,7 +74,7 @@ class RedisReplyParser final : public ReplyParser {
   Then then_ = Then::kElement;
   uint8_t type_ = 0;
   bool unasked_ = false;
-  bool in_chunks_ = false;  // of a streamed string
+  bool in_chunks_ = false;  // inside a streamed string
   RespNumber number_;
   uint64_t string_left_ = 0;  // bytes
   size_t depth_ = 0;

@@ -6,7 +6,7 @@
 namespace trunkline {
 namespace {
 
-// Redis's limits: a longer string, array or line ends the connection that it comes on.
+// Redis closes a connection with a longer string, array or line.
 constexpr int64_t kMaxStringBytes = 512 * 1024 * 1024;
 constexpr int64_t kMaxStrings = std::numeric_limits<int32_t>::max();
 constexpr uint64_t kMaxInlineBytes = 64 * 1024;
@@ -15,7 +15,7 @@ constexpr uint64_t kEmptyStringBytes = 6;      // "$0\r\n\r\n", the shortest str
 constexpr uint64_t kShortestCommandBytes = 2;  // "x\n"
 constexpr uint64_t kStringEndBytes = 2;        // CR LF
 
-// What ends a word of an inline command, and what else may stand before one (sdssplitargs of
+// The bytes that end a word of an inline command, and those that may precede one (sdssplitargs of
 // Redis).
 bool EndsWord(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\r'; }
 bool SkippedBeforeWord(uint8_t byte) { return EndsWord(byte) || byte == '\v' || byte == '\f'; }
@@ -31,13 +31,13 @@ ParseStep RedisRequestParser::Parse(std::span<const uint8_t> bytes) {
 }
 
 Request RedisRequestParser::request() const {
-  return {.dedicated = streamed_ || quoted_ || judge_.dedicated()};
+  return {.dedicated = streamed_ || quoted_ || classifier_.dedicated()};
 }
 
 ParseState RedisRequestParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:
-      judge_.Begin();
+      classifier_.Begin();
       seen_ = 0;
       quoted_ = streamed_ = false;
       state_ = State::kStart;
@@ -111,7 +111,7 @@ ParseState RedisRequestParser::EndLength(int64_t length) {
 
 ParseState RedisRequestParser::String(Bytes& rest) {
   const size_t size = std::min<uint64_t>(string_left_, rest.size());
-  judge_.Hear(rest.first(size));
+  classifier_.Add(rest.first(size));
   string_left_ -= size;
   Take(size, rest);
   if (string_left_ == 0) state_ = State::kStringCr;
@@ -119,7 +119,7 @@ ParseState RedisRequestParser::String(Bytes& rest) {
 }
 
 ParseState RedisRequestParser::EndString() {
-  judge_.EndWord();
+  classifier_.EndWord();
   return strings_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
 }
 
@@ -131,7 +131,7 @@ ParseState RedisRequestParser::Inline(Bytes& rest) {
       Take(i + 1, rest);
       return EndInline();
     }
-    // Redis reads no further, but for the end of the line: "\0" is an empty command to it.
+    // Redis ignores the rest of the line behind a NUL, so it sees another command.
     if (byte == '\0') return ParseState::kBroken;
     OnInlineByte(byte);
   }
@@ -145,16 +145,16 @@ void RedisRequestParser::OnInlineByte(uint8_t byte) {
   // Quotes can hide a command's name, and unbalanced ones end the connection.
   quoted_ |= byte == '"' || byte == '\'';
   if (in_word_ ? EndsWord(byte) : SkippedBeforeWord(byte)) {
-    if (in_word_) judge_.EndWord();
+    if (in_word_) classifier_.EndWord();
     in_word_ = false;
     return;
   }
   in_word_ = has_word_ = true;
-  judge_.Hear({&byte, 1});
+  classifier_.Add({&byte, 1});
 }
 
 ParseState RedisRequestParser::EndInline() {
-  if (in_word_) judge_.EndWord();
+  if (in_word_) classifier_.EndWord();
   if (has_word_) return ParseState::kEnd;
   state_ = State::kStart;
   return Announced(kShortestCommandBytes);

@@ -1,12 +1,12 @@
 // The boundaries of Redis commands: arrays of bulk strings, and inline commands.
 //
-// Boundaries are those that Redis itself finds (networking.c of Redis 7), and nothing may pass that
-// it would answer with the end of the connection, for that connection is shared. Where it is
-// lenient (any byte for the LF of a header, any two after a string), this parser is not. Empty
-// commands have no reply: they count as the beginning of the command that follows.
+// The boundaries are those that Redis itself finds (networking.c of Redis 7). The parser refuses
+// every request for which Redis would close the connection, because that connection is shared. It
+// is stricter than Redis, which accepts any byte for the LF of a header and any two after a string.
+// Empty commands have no reply, so they count as the beginning of the next command.
 //
-// kStream comes at the end of the header whose announced length is above the limit; of an inline
-// command, when as many bytes are there and no line feed.
+// Parse returns kStream at the end of the header that announces a length above the limit, and in an
+// inline command that reaches the limit without a line feed.
 //
 // Confined to its connection.
 #pragma once
@@ -42,7 +42,7 @@ class RedisRequestParser final : public RequestParser {
     kStringLf,
   };
 
-  // Each takes bytes from the front of `rest`, which is not empty.
+  // Each takes bytes from the front of `rest`, which must not be empty.
   ParseState Advance(Bytes& rest);
   ParseState Start(Bytes& rest);
   ParseState Inline(Bytes& rest);
@@ -57,7 +57,7 @@ class RedisRequestParser final : public RequestParser {
 
   void OnInlineByte(uint8_t byte);
   uint64_t InlineRoom() const;
-  // The message has at least so many bytes more.
+  // Notes that the message has at least this many more bytes.
   ParseState Announced(uint64_t bytes);
   void Take(size_t size, Bytes& rest) {
     rest = rest.subspan(size);
@@ -66,13 +66,13 @@ class RedisRequestParser final : public RequestParser {
 
   const uint64_t max_bytes_;
   uint64_t seen_ = 0;        // bytes of the message
-  uint64_t line_start_ = 0;  // of an inline command, as a count of seen bytes
+  uint64_t line_start_ = 0;  // value of seen_ at the beginning of an inline command
   uint64_t strings_left_ = 0;
   uint64_t string_left_ = 0;  // bytes
   RespNumber number_;
-  RedisCommandClassifier judge_;
+  RedisCommandClassifier classifier_;
   State state_ = State::kEnded;
-  bool in_word_ = false;   // of an inline command
+  bool in_word_ = false;   // inside a word of an inline command
   bool has_word_ = false;  // the inline command is not empty
   bool quoted_ = false;
   bool streamed_ = false;

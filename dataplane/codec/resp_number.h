@@ -1,5 +1,5 @@
-// A count or length of RESP, `<digits> CR LF`, byte by byte. As Redis reads it: no plus sign, no
-// leading zero. Confined to its parser.
+// Parses a count or length of RESP, `<digits> CR LF`, byte by byte, as Redis does: without a plus
+// sign or a leading zero. Confined to its parser.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ class RespNumber {
  public:
   void Begin() { *this = {}; }
 
-  // kMore, kEnd or kBroken.
+  // Returns kMore, kEnd or kBroken.
   ParseState Next(uint8_t byte) {
     if (at_line_feed_) return byte == '\n' ? ParseState::kEnd : ParseState::kBroken;
     if (byte >= '0' && byte <= '9') return Digit(byte - '0');
@@ -26,11 +26,11 @@ class RespNumber {
   }
 
   int64_t value() const { return negative_ ? -magnitude_ : magnitude_; }
-  // No byte has been seen yet.
+  // Returns true before the first byte.
   bool empty() const { return digits_ == 0 && !negative_; }
 
  private:
-  // Far above any count or length there is; twice as much still fits into 64 bits.
+  // Far above any real count or length; twice as much still fits into 64 bits.
   static constexpr uint8_t kMaxDigits = 18;
 
   ParseState Digit(int digit) {

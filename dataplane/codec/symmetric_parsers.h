@@ -1,8 +1,8 @@
 // The two parsers of a protocol whose requests and replies have the same framing.
 //
-// A framer is a value with `ParseStep Parse(std::span<const uint8_t>)` that finds boundaries as
-// codec.h says; each parser owns a copy, so parsers live on when their codec is gone. Parsers:
-// confined to their connection.
+// A framer is a value with `ParseStep Parse(std::span<const uint8_t>)` that follows the contract in
+// codec.h. Each parser owns a copy, so parsers may outlive their codec. Parsers: confined to their
+// connection.
 #pragma once
 
 #include <memory>
