@@ -1,4 +1,4 @@
-// The way to one endpoint of a service in `direct` mode: there is nothing to keep, only an address.
+// The way to one endpoint of a service in `direct` mode: there is nothing to pool, only an address.
 // Confined to its worker's loop.
 #pragma once
 

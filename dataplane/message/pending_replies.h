@@ -1,12 +1,12 @@
-// The requests of one shared connection whose replies are still to come.
+// The requests in flight on one shared connection.
 //
-// Each gets a number as it is sent. Where replies come in the order of requests, the next reply
-// belongs to the oldest; where they carry an id, the number (its low bits, as many as the protocol
-// has) is that id, so a reply finds its request in one step, and an id is not used again before all
-// the others were: a reply that comes after its request was given up finds nobody.
+// Each request gets a number when it is sent. Where replies come in the order of requests, the next
+// reply belongs to the oldest request. Where replies carry an id, the low bits of the number are
+// that id, so a reply finds its request in one step. All other ids are used before one is reused,
+// so a reply that comes after its request timed out matches no request.
 //
 // Holds at most `capacity` requests and allocates nothing after construction. Pure; externally
-// synchronized. `Request` is movable and has a default.
+// synchronized. `Request` must be movable and default-constructible.
 #pragma once
 
 #include <bit>
@@ -20,7 +20,7 @@ namespace trunkline {
 template <typename Request>
 class PendingReplies {
  public:
-  // `id_bits`: of the protocol's id; 64 where it has none.
+  // `id_bits` is the width of the protocol's id, or 64 if it has none.
   PendingReplies(size_t capacity, unsigned id_bits)
       : capacity_(capacity),
         slots_(std::bit_ceil(capacity)),
@@ -30,7 +30,7 @@ class PendingReplies {
   bool empty() const { return size_ == 0; }
   bool full() const { return size_ >= capacity_; }
 
-  // Not when full. The request's id.
+  // Requires !full(). Returns the request's id.
   uint64_t Add(Request request) {
     while (SlotOf(next_).used) ++next_;
     Slot& slot = SlotOf(next_);
@@ -41,12 +41,12 @@ class PendingReplies {
     return next_++ & id_mask_;
   }
 
-  // The oldest; not when empty. Valid until it is removed.
+  // The oldest request. Requires !empty(). Valid until the request is removed.
   Request& front() {
     while (!IsUsed(first_)) ++first_;
     return SlotOf(first_).request;
   }
-  // Null: nobody waits for a reply with this id.
+  // Returns null if no request waits for a reply with this id.
   Request* Find(uint64_t id) {
     const size_t index = id & (slots_.size() - 1);
     Slot& slot = slots_[index];
@@ -57,11 +57,11 @@ class PendingReplies {
     front();
     return Take(SlotOf(first_++));
   }
-  // Not when Find says null.
+  // Requires that Find(id) is not null.
   Request TakeId(uint64_t id) { return Take(slots_[id & (slots_.size() - 1)]); }
 
-  // In any order: beside an old request there may be millions of numbers between the first and the
-  // next, but never more slots than the capacity asks for.
+  // Visits all requests in no particular order. It walks slots, not numbers: behind an old request
+  // there may be millions of unused numbers, but there are at most twice `capacity` slots.
   template <typename Visitor>
   void ForEach(Visitor visit) {
     size_t left = size_;

@@ -1,8 +1,8 @@
-// What a client of `message` mode has not taken of its replies.
+// The buffered replies of one client in `message` mode.
 //
-// Replies are sent as they come, and what the kernel does not take is kept here, counted in the
-// service's gauge, with the age of its oldest byte. Made while there is something in it, so that an
-// idle client pays for none. Its owner bounds it. Confined to its flow.
+// Replies go to the kernel as they come. The backlog buffers what the kernel does not take, counts
+// it in the service's gauge and knows the age of its oldest byte. Its memory is allocated while it
+// is not empty, so an idle client costs none. The owner bounds its size. Confined to its flow.
 #pragma once
 
 #include <sys/socket.h>
@@ -25,56 +25,56 @@ class ReplyBacklog {
  public:
   enum class Sent {
     kAll,
-    kPart,    // the rest is kept
-    kBroken,  // the client is gone
+    kPart,    // the rest is buffered
+    kBroken,  // the client's connection failed
   };
 
   void BelongTo(Gauge* gauge) { share_.BelongTo(gauge); }
 
-  bool empty() const { return kept_ == nullptr; }
-  size_t bytes() const { return empty() ? 0 : kept_->size(); }
-  // Not empty.
-  MonotonicTime since() const { return kept_->age.since(); }
+  bool empty() const { return buffer_ == nullptr; }
+  size_t bytes() const { return empty() ? 0 : buffer_->size(); }
+  // Arrival of the oldest byte. Requires !empty().
+  MonotonicTime since() const { return buffer_->age.since(); }
 
-  // Behind what is kept.
+  // Sends `bytes` behind those that are buffered.
   Sent Write(int fd, std::span<const uint8_t> bytes, MonotonicTime now) {
     if (empty()) {
       const ssize_t n = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
       if (n < 0 && !WouldBlock(errno)) return Sent::kBroken;
       bytes = bytes.subspan(n < 0 ? 0 : static_cast<size_t>(n));
       if (bytes.empty()) return Sent::kAll;
-      kept_ = std::make_unique<Kept>();
+      buffer_ = std::make_unique<Buffer>();
     }
-    kept_->Append(bytes.data(), bytes.size());
+    buffer_->Append(bytes.data(), bytes.size());
     Count(0, now);
     return Sent::kPart;
   }
-  // What is kept; not empty.
+  // Sends buffered bytes. Requires !empty().
   Sent Flush(int fd, MonotonicTime now) {
-    while (!kept_->empty()) {
-      const ssize_t n = send(fd, kept_->data(), kept_->size(), MSG_NOSIGNAL);
+    while (!buffer_->empty()) {
+      const ssize_t n = send(fd, buffer_->data(), buffer_->size(), MSG_NOSIGNAL);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return WouldBlock(errno) ? Sent::kPart : Sent::kBroken;
-      kept_->Consume(static_cast<size_t>(n));
+      buffer_->Consume(static_cast<size_t>(n));
       Count(static_cast<size_t>(n), now);
     }
-    kept_.reset();
+    buffer_.reset();
     return Sent::kAll;
   }
-  // The flow is over: nothing of it counts any more.
+  // Takes the bytes off the gauge when the flow is done.
   void Uncount() { share_.Set(0); }
 
  private:
-  struct Kept : OutputBuffer {
+  struct Buffer : OutputBuffer {
     BacklogAge age;
   };
 
   void Count(size_t taken, MonotonicTime now) {
-    kept_->age.Update(taken, kept_->size(), now);
-    share_.Set(kept_->size());
+    buffer_->age.Update(taken, buffer_->size(), now);
+    share_.Set(buffer_->size());
   }
 
-  std::unique_ptr<Kept> kept_;
+  std::unique_ptr<Buffer> buffer_;
   GaugeShare share_;
 };
 

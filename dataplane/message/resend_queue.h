@@ -1,9 +1,8 @@
-// Requests of one client that its server's connection returned, to be sent again in the order in
-// which the client asked.
+// The requests of one client that lost their connection and are sent again, in the client's order.
 //
-// What a connection returns was asked before what an earlier one has left here and found no room on
-// this one: so each ending connection's requests go to the front, in their order. Values in, values
-// out. Confined to its flow.
+// A connection takes requests from the front of the queue. If it fails, too, the requests that it
+// returns are older than those still queued, so they go to the front, in their order. Pure.
+// Confined to its flow.
 #pragma once
 
 #include <algorithm>
@@ -28,12 +27,13 @@ class ResendQueue {
   bool empty() const { return requests_.empty(); }
   const Request& front() const { return requests_.front(); }
 
-  // One of those that a connection which is ending returns, oldest first; `last`: of this client's.
+  // Takes a request that a closing connection returns, oldest first. `last` marks this client's
+  // last request on that connection.
   void Return(Request request, bool last) {
     requests_.insert(requests_.begin() + returned_, std::move(request));
     returned_ = last ? 0 : returned_ + 1;
   }
-  // Not empty.
+  // Removes the oldest request. Requires !empty().
   Request Take() {
     Request first = std::move(requests_.front());
     requests_.erase(requests_.begin());
@@ -46,7 +46,7 @@ class ResendQueue {
     for (const Request& request : requests_) sum += request.bytes.size();
     return sum;
   }
-  // Of the one that was returned first; Infinite() where there is none.
+  // Return time of the request that has waited longest; Infinite() if empty.
   MonotonicTime since() const {
     MonotonicTime oldest = MonotonicTime::Infinite();
     for (const Request& request : requests_) oldest = std::min(oldest, request.since);
@@ -55,7 +55,7 @@ class ResendQueue {
 
  private:
   std::vector<Request> requests_;
-  ptrdiff_t returned_ = 0;  // of these, by the connection that is ending just now
+  ptrdiff_t returned_ = 0;  // requests at the front from the connection that is closing now
 };
 
 }  // namespace trunkline

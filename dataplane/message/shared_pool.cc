@@ -11,18 +11,16 @@ namespace {
 
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
-// Requests under way on the least busy connection that make another one worth it. Few connections
-// mean that more requests leave in one system call; many, that a slow request holds up fewer.
+// Requests in flight on the least busy connection above which the pool dials another one. Fewer
+// connections put more requests into one system call; more connections limit head-of-line blocking.
 constexpr size_t kWorthAnother = 16;
 
-// A request joins a batch where so many more are under way than on the least busy connection: it
-// saves a write here and a read there, and costs less order than that.
-constexpr size_t kDeeperForABatch = 4;
+// A request joins a batch on a connection with up to this many more requests in flight than the
+// least busy one: batching saves a write here and a read at the server.
+constexpr size_t kBatchingBonus = 4;
 
-size_t Burden(const SharedConnection& connection) {
-  const size_t in_flight = connection.in_flight();
-  if (!connection.collecting()) return in_flight + kDeeperForABatch;
-  return in_flight;
+size_t Cost(const SharedConnection& connection) {
+  return connection.in_flight() + (connection.collecting() ? 0 : kBatchingBonus);
 }
 
 }  // namespace
@@ -52,7 +50,7 @@ SharedConnection* SharedPool::Acquire() {
   SharedConnection* best = nullptr;
   for (const auto& connection : connections_) {
     if (!connection->HasRoom()) continue;
-    if (best == nullptr || Burden(*connection) < Burden(*best)) best = connection.get();
+    if (best == nullptr || Cost(*connection) < Cost(*best)) best = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
   if (busy && !failing_) {
@@ -66,7 +64,7 @@ bool SharedPool::AnyUp() const {
                      [](const auto& connection) { return connection->up(); });
 }
 
-// From here on, no connection waits for a slow client while others wait for the connection.
+// A connection that is paused for a slow client would hold up the waiting flows.
 void SharedPool::Await() {
   has_waiters_ = true;
   for (const auto& connection : connections_) connection->Resume();
@@ -99,7 +97,7 @@ bool SharedPool::MakeRoom() {
 
 void SharedPool::OnPlaceFree() { NotifyWaiters(); }
 
-// What was known of the server is old.
+// The failure is old, so check the server at once.
 void SharedPool::OnUsed() {
   if (failing_ && !probe_timer_.armed()) loop_.Arm(probe_timer_, absl::ZeroDuration());
 }
@@ -114,7 +112,7 @@ void SharedPool::OnUnused() {
 
 void SharedPool::OnConnectionUp(SharedConnection& connection) {
   if (std::exchange(failing_, false)) {
-    LogInfo("{} is reached again", name_);
+    LogInfo("connected to {} again", name_);
     backoff_.Reset();
     probe_timer_.Cancel();
     NotifyUsers();
@@ -123,7 +121,7 @@ void SharedPool::OnConnectionUp(SharedConnection& connection) {
 }
 
 void SharedPool::OnConnectionRoom(SharedConnection& connection) {
-  // What nobody uses any more finishes what it has.
+  // An unused pool closes each connection after its last reply.
   if (!used() && connection.idle()) {
     connection.Close();
     return;
@@ -140,23 +138,24 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   open_->Add(-1);
   if (!used()) return;
   if (never_up) {
-    if (!failing_) LogWarn("{} cannot be reached: {}; retrying", name_, StdView(why.message()));
+    if (!failing_)
+      LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
     if (!probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
   } else if (!why.ok()) {
-    LogWarn("shared connection to {} lost: {}", name_, StdView(why.message()));
+    LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));
   }
-  // Without any, it is unusable while it fails.
+  // A failing pool without connections is unusable.
   if (failing_ && !AnyUp()) NotifyUsers();
   NotifyWaiters();
 }
 
 void SharedPool::Probe() {
   if (!used() || !failing_) return;
-  // One that is on its way will tell.
-  const bool dialling = std::any_of(connections_.begin(), connections_.end(),
-                                    [](const auto& connection) { return !connection->up(); });
-  if (!dialling && Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  // A dial in progress has the same result.
+  const bool dialing = std::any_of(connections_.begin(), connections_.end(),
+                                   [](const auto& connection) { return !connection->up(); });
+  if (!dialing && Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
 }
 
 }  // namespace trunkline

@@ -1,10 +1,9 @@
-// The shared connections of one worker to one endpoint: which of them gets the next request, when
-// another one is worth its cost, and when the endpoint is left alone.
+// The connection pool of one worker for one endpoint in `message` mode. It picks the connection of
+// each request and decides when to dial another one.
 //
-// Connections are opened when requests ask for them and closed when they had none for a while.
-// After a dial that failed, dials are made with jittered backoff only, until one finds the server.
-// The pool goes on with the connections that it has; without any it is unusable and requests that
-// waited for one go elsewhere.
+// Requests cause dials, and idle connections close after a timeout. After a failed dial, the pool
+// dials with jittered backoff only, until one succeeds. Meanwhile it uses the connections that it
+// has; without any it is unusable, and waiting requests go to other endpoints.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -28,11 +27,11 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   struct Options {
     SharedConnectionOptions connection;
     size_t max_shared = 4;
-    // Of this worker, of all kinds; 0: no limit.
+    // Connections of this worker to the endpoint, direct ones included; 0 means no limit.
     uint32_t max_connections = 0;
   };
 
-  // `counters` and `open` (connections, of the worker) outlive it.
+  // `counters` and `open`, the gauge of the worker's open connections, outlive the pool.
   SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Options options,
              std::shared_ptr<ConnectionBudget> budget, SharedCounters* counters, Gauge* open,
              uint64_t random_seed);
@@ -42,7 +41,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool usable() const override { return has_target_ && (!failing_ || AnyUp()); }
   bool idle() const override { return !used() && connections_.empty(); }
 
-  // A connection with room, or null.
+  // Returns a connection with room, dialing one if that is worth it, or null.
   SharedConnection* Acquire();
   void Await() override;
   bool MakeRoom() override;
@@ -73,8 +72,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   Backoff backoff_;
   SocketAddress target_;
   bool has_target_ = false;
-  bool failing_ = false;      // the last dial failed, and none has succeeded since
-  bool has_waiters_ = false;  // and was not told of room since
+  bool failing_ = false;      // the last dial failed
+  bool has_waiters_ = false;  // flows wait for room and were not notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
