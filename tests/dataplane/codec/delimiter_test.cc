@@ -65,7 +65,7 @@ TEST(DelimiterTest, MessagesOfRealProtocolsEndWhereTheyShould) {
   }
 }
 
-TEST(DelimiterTest, ADelimiterThatBeginsAgainWithinItselfIsFound) {
+TEST(DelimiterTest, SelfOverlappingDelimiterIsFound) {
   EXPECT_THAT(FeedBothWays(*Make("\r\r\n"), "a\r\r\r\nb\r\r\n").messages,
               ElementsAre("a\r\r\r\n", "b\r\r\n"));
   EXPECT_THAT(FeedBothWays(*Make("\r\n\r\n"), "a\r\n\r\r\n\r\n\r\n\r\n").messages,
@@ -108,7 +108,7 @@ TEST(DelimiterTest, OnlyTheDelimiterFitsIntoTheSmallestLimit) {
   EXPECT_TRUE(FeedBothWays(*codec, "x\r\n").broken);
 }
 
-TEST(DelimiterTest, SenselessOptionsAreRefusedByName) {
+TEST(DelimiterTest, InvalidOptionsAreRefusedByName) {
   EXPECT_THAT(Refused({.delimiter = ""}), HasSubstr("delimiter: expected 1 to 16 bytes; got 0"));
   EXPECT_THAT(Refused({.delimiter = std::string(17, 'x')}), HasSubstr("got 17"));
   EXPECT_THAT(Refused({.delimiter = "\r\n", .max_message_bytes = 1}),
@@ -120,7 +120,7 @@ TEST(DelimiterTest, SenselessOptionsAreRefusedByName) {
 }
 
 // memcached's text protocol.
-TEST(DelimiterTest, OnlyRequestsThatAreNamedAreShared) {
+TEST(DelimiterTest, OnlyRequestsWithListedPrefixesAreShared) {
   const auto codec = NewDelimiterCodec(
       {.delimiter = "\r\n", .shared_prefixes = {"incr ", "delete ", "version\r\n"}});
   ASSERT_TRUE(codec.ok()) << codec.status();
@@ -138,7 +138,7 @@ TEST(DelimiterTest, OnlyRequestsThatAreNamedAreShared) {
   EXPECT_FALSE(test::FindRequests(*Make("\r\n"), "quit\r\n")[0].request.dedicated);
 }
 
-TEST(DelimiterTest, PrefixesThatNameNothingAreRefused) {
+TEST(DelimiterTest, UselessPrefixesAreRefused) {
   EXPECT_THAT(Refused({.delimiter = "\n", .shared_prefixes = {"get ", ""}}),
               HasSubstr("shared_prefixes: expected 1 to 32 bytes each; got 0"));
   EXPECT_THAT(Refused({.delimiter = "\n", .shared_prefixes = {std::string(33, 'x')}}),
@@ -153,14 +153,14 @@ TEST(DelimiterTest, RepliesComeInTheOrderOfRequests) {
   EXPECT_EQ(codec->LocalReply(Refusal::kBroken), "");
 }
 
-// Few different bytes, so that delimiters overlap themselves and almost match all the time.
+// Few different bytes, so that delimiters often overlap themselves and often almost match.
 std::string RandomText(FastRandom& random, size_t size, uint64_t alphabet) {
   std::string text(size, '\0');
   for (char& c : text) c = static_cast<char>(random.Next() % alphabet);
   return text;
 }
 
-TEST(DelimiterTest, RandomTextInRandomPiecesIsCutAsAPlainSearchWould) {
+TEST(DelimiterTest, RandomTextInRandomPiecesMatchesAPlainSearch) {
   for (uint64_t seed = 1; seed <= 2000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     FastRandom random(seed);

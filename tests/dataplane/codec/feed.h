@@ -1,7 +1,7 @@
-// Bytes into a codec's parsers in pieces, as a proxy would feed them, and what came out.
+// Feeds a codec's parsers in pieces, as a proxy would, and collects the results.
 //
-// What must hold of every codec is checked on the way: a parser never uses more than it was given,
-// a message has at least one byte, a step that asks for more has used everything.
+// It also checks the invariants of every codec: a parser never uses more bytes than it was given, a
+// message has at least one byte, and a step that asks for more has used all bytes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,13 +29,12 @@ using Pieces = std::vector<std::string>;
 
 struct Fed {
   std::vector<std::string> messages;  // those that ended
-  // Of each message that ended: what the parser said of it, in words ("dedicated last hint=3").
+  // Properties of each complete message as text ("dedicated last hint=3").
   std::vector<std::string> notes;
-  // Of the message that did not end; empty when broken.
+  // Bytes of the incomplete message; empty if broken.
   std::string rest;
   bool broken = false;
-  // Where a parser said kStream: bytes used until then, of all messages; and what it said of that
-  // one.
+  // For each kStream: bytes of all messages used until then, and the message's properties.
   std::vector<size_t> streams;
   std::vector<std::string> stream_notes;
 
@@ -69,7 +68,7 @@ inline std::string Note(const Reply& reply) {
   return absl::StrJoin(words, " ");
 }
 
-// `note` is asked at the end of each message and at kStream, `begin` before the first byte of each.
+// Calls `note` at the end of each message and at kStream, `begin` before its first byte.
 template <typename Parser>
 Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::string()>& note,
                const std::function<void(size_t)>& begin) {
@@ -78,7 +77,7 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
   bool streamed = false;
   size_t all_used = 0;
   for (const std::string& piece : pieces) {
-    // A copy of its own size: reading past the end is then an error that a sanitizer sees.
+    // An exact copy, so that a sanitizer detects a read past its end.
     const std::vector<uint8_t> bytes(piece.begin(), piece.end());
     for (std::span<const uint8_t> left = bytes; !left.empty();) {
       if (!began) begin(fed.messages.size());
@@ -118,14 +117,14 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
   return fed;
 }
 
-// As a client that sends `pieces`.
+// Feeds the pieces that a client sends.
 inline Fed FeedRequests(const Codec& codec, const Pieces& pieces) {
   const std::unique_ptr<RequestParser> parser = codec.NewRequestParser();
   return FeedParser(
       *parser, pieces, [&] { return Note(parser->request()); }, [](size_t) {});
 }
 
-// As a server that sends `pieces`; the reply number i is one to a request with hints[i], else 0.
+// Feeds the pieces that a server sends. Reply i answers a request with hints[i], or 0 beyond.
 inline Fed FeedReplies(const Codec& codec, const Pieces& pieces,
                        const std::vector<uint32_t>& hints = {}) {
   const std::unique_ptr<ReplyParser> parser = codec.NewReplyParser();
@@ -140,7 +139,7 @@ inline Pieces OneByOne(std::string_view text) {
   return pieces;
 }
 
-// Of 1 byte to the whole, short ones more often.
+// Pieces from 1 byte to the whole text, short ones more often.
 inline Pieces RandomPieces(std::string_view text, FastRandom& random) {
   Pieces pieces;
   while (!text.empty()) {
@@ -152,8 +151,8 @@ inline Pieces RandomPieces(std::string_view text, FastRandom& random) {
   return pieces;
 }
 
-// Feeds `text` at once, in two pieces split at each place, and byte by byte: the outcome must be
-// the same. Returns it. `feed` is [&](const Pieces& pieces) { return FeedRequests(*codec, pieces);
+// Feeds `text` at once, in two pieces split at each place, and byte by byte, and expects the same
+// result. Returns it. `feed` is [&](const Pieces& pieces) { return FeedRequests(*codec, pieces);
 // }.
 inline Fed FeedEverySplit(std::string_view text, const std::function<Fed(const Pieces&)>& feed) {
   Fed whole = feed({std::string(text)});
@@ -165,7 +164,7 @@ inline Fed FeedEverySplit(std::string_view text, const std::function<Fed(const P
   return whole;
 }
 
-// For codecs whose requests and replies have the same framing: both parsers, every split.
+// Runs both parsers of a codec with the same framing for requests and replies, with every split.
 inline Fed FeedBothWays(const Codec& codec, std::string_view text) {
   const auto requests = [&](const Pieces& pieces) { return FeedRequests(codec, pieces); };
   const auto replies = [&](const Pieces& pieces) { return FeedReplies(codec, pieces); };
@@ -174,7 +173,7 @@ inline Fed FeedBothWays(const Codec& codec, std::string_view text) {
   return fed;
 }
 
-// "80 00 00 05" to bytes; blanks are ignored.
+// Converts "80 00 00 05" to bytes; blanks are ignored.
 inline std::string Hex(std::string_view text) {
   std::string digits;
   for (const char c : text) {

@@ -1,5 +1,5 @@
-// What a codec made of bytes that came at once, message by message, for tests that ask about one of
-// them. feed.h has the whole, for comparing.
+// Results per message for bytes that were fed at once, for tests of single messages. feed.h has the
+// results for comparison.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -14,9 +14,9 @@ struct FoundRequest {
   static constexpr size_t kNever = SIZE_MAX;
   size_t size = 0;
   ParseState state = ParseState::kMore;  // kMore: the bytes ended first
-  // How many of its bytes had been used when the parser said kStream.
+  // Bytes of the message that were used when the parser returned kStream.
   size_t streamed_at = kNever;
-  Request at_stream;  // what was known then
+  Request at_stream;  // as known then
   Request request;    // at its end
 };
 
@@ -82,7 +82,7 @@ inline std::vector<FoundReply> FindReplies(const Codec& codec, std::string_view 
   return found;
 }
 
-// What its client gets of the first reply in `pieces`, edits and all.
+// The first reply in `pieces` with its edits, as its client gets it.
 inline std::string EditedReply(const Codec& codec, const Pieces& pieces, uint32_t hint) {
   const std::unique_ptr<ReplyParser> parser = codec.NewReplyParser();
   parser->Begin(hint);
@@ -106,7 +106,7 @@ inline std::string EditedReply(const Codec& codec, const Pieces& pieces, uint32_
   return heard;
 }
 
-// Every cut into two, byte by byte, and random ones.
+// All splits into two pieces, into single bytes, and random ones.
 inline void ExpectSameForEveryCut(std::string_view bytes,
                                   const std::function<Fed(const Pieces&)>& feed) {
   const Fed whole = FeedEverySplit(bytes, feed);

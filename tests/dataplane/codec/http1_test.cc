@@ -1,5 +1,5 @@
-// The HTTP/1 codec against exchanges with a real nginx (http1_exchanges.h), and against what RFC
-// 9110 and 9112 say for what nginx does not send.
+// The HTTP/1 codec against exchanges with a real nginx (http1_exchanges.h), and against RFC 9110
+// and 9112 for messages that nginx does not send.
 #include "dataplane/codec/http1.h"
 
 #include <gmock/gmock.h>
@@ -72,7 +72,7 @@ std::string Blanked(std::string bytes, const Request& request) {
   return bytes.replace(request.blank_offset, request.blank_size, request.blank_size, ' ');
 }
 
-// What a client hears that asked for its connection to be closed.
+// The reply as a client gets it that asked for its connection to be closed.
 std::string Farewell(const test::Pieces& pieces) {
   return test::EditedReply(*Http1(), pieces, kHttp1ReplyThenClose);
 }
@@ -210,7 +210,7 @@ TEST(Http1FieldsTest, NamesThatAreNoTokensAreBroken) {
 
 TEST(Http1FieldsTest, ControlCharactersInValuesAreBroken) {
   for (const char c : {'\0', '\x01', '\x08', '\x0b', '\x0c', '\x1f', '\x7f'}) {
-    // At each place of the eight that are looked at together.
+    // At each position of the eight bytes that are checked together.
     for (size_t place = 0; place < 20; ++place) {
       std::string value(20, 'v');
       value[place] = c;
@@ -379,7 +379,7 @@ TEST(Http1LimitTest, AHeadAboveItsBoundIsBroken) {
   ExpectBrokenRequest("GET /" + std::string(kMaxHttp1RequestHeadBytes - 5, 'x'));
 }
 
-TEST(Http1LimitTest, ARequestOfTheLimitIsHeldAndOneAboveIsStreamed) {
+TEST(Http1LimitTest, ARequestAtTheLimitIsBufferedAndOneAboveIsStreamed) {
   const std::string post = Post("Content-Length: 5\r\n", "hello");
   EXPECT_EQ(OneRequest(post, *Http1(post.size())).streamed_at, FoundRequest::kNever);
   const FoundRequest streamed = OneRequest(post, *Http1(post.size() - 1));
@@ -387,7 +387,7 @@ TEST(Http1LimitTest, ARequestOfTheLimitIsHeldAndOneAboveIsStreamed) {
   EXPECT_EQ(streamed.size, post.size());
   EXPECT_EQ(streamed.state, ParseState::kEnd);
   EXPECT_FALSE(streamed.request.dedicated);
-  // It is the body that is streamed: a head is held, whatever the limit.
+  // Only the body is streamed; a head is buffered whatever the limit.
   EXPECT_EQ(OneRequest(Get(""), *Http1(1)).streamed_at, FoundRequest::kNever);
 }
 
@@ -446,7 +446,7 @@ TEST(Http1ConnectionTest, CloseIsBlanked) {
   EXPECT_EQ(Blanked(close, request.request), Get("X: close\r\nConnection:      \r\n"));
 }
 
-// What is streamed is sent before its end.
+// A streamed request is sent before its end.
 TEST(Http1ConnectionTest, BlanksAreKnownWhenTheHeadIs) {
   const std::string head = Post("Connection: close\r\nContent-Length: 5\r\n", "");
   const FoundRequest request = OneRequest(head, *Http1(1));
@@ -462,7 +462,7 @@ TEST(Http1ConnectionTest, OnlyTheWordIsBlanked) {
             "\r\n" + Get("connection:TE,\t       ,x\r\n"));
 }
 
-// What is left of the second, the reply will say: the server closes.
+// The server sees the second "close" and says in its reply that it closes.
 TEST(Http1ConnectionTest, OneOfTwoIsBlanked) {
   const std::string close = Get("Connection: close\r\nConnection: close\r\n");
   EXPECT_EQ(Blanked(close, OneRequest(close).request),
@@ -515,7 +515,7 @@ TEST(Http1ConnectionTest, ConnectIsDedicatedAndEndsWithItsHead) {
   EXPECT_FALSE(OneRequest("CONNECTX a:1 HTTP/1.1\r\nHost: a\r\n\r\n").request.dedicated);
 }
 
-TEST(Http1ConnectionTest, ARequestIsJudgedByItselfAlone) {
+TEST(Http1ConnectionTest, ARequestIsClassifiedByItselfAlone) {
   const auto found = FindRequests(*Http1(), Get("Upgrade: x\r\n") + Get("Connection: close\r\n") +
                                                 "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + Get(""));
   ASSERT_THAT(found, SizeIs(4));
@@ -551,7 +551,7 @@ TEST(Http1ReplyTest, AHintIsForOneReply) {
   EXPECT_EQ(found[1].state, ParseState::kEnd);
 }
 
-TEST(Http1ReplyTest, InterimAnswersArePartOfTheReply) {
+TEST(Http1ReplyTest, InformationalResponsesArePartOfTheReply) {
   ExpectWholeReply("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" +
                    Ok("Content-Length: 2\r\n", "ab"));
   ExpectWholeReply("HTTP/1.1 100 \r\nConnection: close\r\n\r\nHTTP/1.1 204 a\r\n\r\n");
@@ -624,40 +624,40 @@ TEST(Http1ReplyTest, ChunksHaveTrailersAndNoLimit) {
   ExpectBrokenReply(Ok("Transfer-Encoding: chunked\r\n", "0\r\nContent-Length: 1\r\n\r\n"));
 }
 
-// --- replies to clients that are sent away after them
+// --- replies to clients whose connection closes after them
 
-TEST(Http1FarewellTest, CloseTakesThePlaceOfKeepAlive) {
+TEST(Http1LastReplyTest, CloseTakesThePlaceOfKeepAlive) {
   EXPECT_EQ(Farewell({Ok("A: b\r\nConnection: Keep-Alive\r\nContent-Length: 2\r\n", "ab")}),
             Ok("A: b\r\nConnection: close\r\nContent-Length: 2\r\n", "ab"));
   EXPECT_EQ(Farewell({Ok("Connection: a,keep-alive, b\r\nContent-Length: 0\r\n")}),
             Ok("Connection: a,close, b\r\nContent-Length: 0\r\n"));
 }
 
-TEST(Http1FarewellTest, AReplyThatSaysNothingOfItsConnectionGetsAField) {
+TEST(Http1LastReplyTest, AReplyWithoutAConnectionFieldGetsOne) {
   EXPECT_EQ(Farewell({Ok("Content-Length: 2\r\n", "ab")}),
             Ok("Connection: close\r\nContent-Length: 2\r\n", "ab"));
   EXPECT_EQ(Farewell({"HTTP/1.1 204 a\r\n\r\n"}), "HTTP/1.1 204 a\r\nConnection: close\r\n\r\n");
 }
 
-TEST(Http1FarewellTest, AReplyThatSaysCloseIsLeftAsItIs) {
+TEST(Http1LastReplyTest, AReplyThatSaysCloseIsLeftAsItIs) {
   const std::string close = Ok("Connection: close, keep-alive\r\nContent-Length: 0\r\n");
   EXPECT_EQ(Farewell({close}), close);
 }
 
-// With "keep-alive" in a later piece both are said, and "close" counts (RFC 9112, 9.3).
-TEST(Http1FarewellTest, AHeadInPiecesIsNotWaitedFor) {
+// With "keep-alive" in a later piece, the client gets both words, and "close" wins (RFC 9112, 9.3).
+TEST(Http1LastReplyTest, AHeadInPiecesIsNotBuffered) {
   EXPECT_EQ(
       Farewell({"HTTP/1.1 200 OK\r", "\nConnection: ", "keep-alive\r\nContent-Length: 0\r\n\r\n"}),
       Ok("Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n"));
 }
 
-TEST(Http1FarewellTest, CloseIsSaidWithTheAnswerAndNotBefore) {
+TEST(Http1LastReplyTest, CloseIsSaidInTheFinalResponseOnly) {
   const std::string interim = "HTTP/1.1 100 a\r\nConnection: keep-alive\r\n\r\n";
   EXPECT_EQ(Farewell({interim + Ok("Content-Length: 0\r\n")}),
             interim + Ok("Connection: close\r\nContent-Length: 0\r\n"));
 }
 
-TEST(Http1FarewellTest, OnlyWhoAskedForItIsToldToClose) {
+TEST(Http1LastReplyTest, OnlyAClientThatAskedForItGetsClose) {
   const std::string reply = Ok("Connection: keep-alive\r\nContent-Length: 0\r\n");
   EXPECT_EQ(test::EditedReply(*Http1(), {reply}, kHttp1ReplyToOther), reply);
   EXPECT_EQ(OneRequest(Get("")).request.reply_hint, kHttp1ReplyToOther);
@@ -667,7 +667,7 @@ TEST(Http1FarewellTest, OnlyWhoAskedForItIsToldToClose) {
             kHttp1ReplyToHead | kHttp1ReplyThenClose);
 }
 
-TEST(Http1FarewellTest, CloseIsSaidHoweverTheReplyIsCut) {
+TEST(Http1LastReplyTest, CloseIsSaidHoweverTheReplyIsCut) {
   for (const std::string fields :
        {"", "Connection: keep-alive\r\n", "Connection: close\r\n", "Keep-Alive: timeout=5\r\n"}) {
     const std::string reply = Ok(fields + "Content-Length: 4\r\n", "body");

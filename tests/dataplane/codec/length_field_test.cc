@@ -120,7 +120,7 @@ TEST(LengthFieldTest, AFieldIsReadInEitherByteOrder) {
                     .messages,
                 ElementsAre(little + "12345"));
   }
-  // Each byte at its place: 0x010203 is 66051.
+  // 0x010203 is 66051.
   const std::string text(66051, 'x');
   const uint64_t limit = 100'000;
   EXPECT_EQ(
@@ -184,7 +184,7 @@ TEST(LengthFieldTest, AMessageWithoutRoomForItsIdIsRefused) {
   EXPECT_EQ(codec->id_field()->size, 4u);
 }
 
-TEST(LengthFieldTest, SenselessPlacesAreRefusedByName) {
+TEST(LengthFieldTest, InvalidPlacesAreRefusedByName) {
   EXPECT_THAT(Refused({.length_size = 5}),
               HasSubstr("length_size: expected 1, 2, 3, 4 or 8 bytes; got 5"));
   EXPECT_THAT(Refused({.length_size = 0}), HasSubstr("length_size"));
@@ -198,7 +198,7 @@ TEST(LengthFieldTest, SenselessPlacesAreRefusedByName) {
   Make({.length_offset = 96, .max_message_bytes = 100});
 }
 
-TEST(LengthFieldTest, SenselessAdjustmentsAreRefusedByName) {
+TEST(LengthFieldTest, InvalidAdjustmentsAreRefusedByName) {
   EXPECT_THAT(Refused({.length_adjustment = 97, .max_message_bytes = 100}),
               HasSubstr("length_adjustment: expected at most 96, for the shortest message must be "
                         "within max_message_bytes (100); got 97"));
@@ -212,7 +212,7 @@ TEST(LengthFieldTest, SenselessAdjustmentsAreRefusedByName) {
   EXPECT_THAT(Refused({.length_adjustment = INT64_MAX}), HasSubstr("length_adjustment"));
 }
 
-TEST(LengthFieldTest, SenselessIdsAreRefusedByName) {
+TEST(LengthFieldTest, InvalidIdsAreRefusedByName) {
   EXPECT_THAT(Refused({.id = IdField{4, 3}}),
               HasSubstr("id_size: expected 2, 4 or 8 bytes; got 3"));
   EXPECT_THAT(Refused({.max_message_bytes = 100, .id = IdField{97, 4}}), HasSubstr("id_offset"));
@@ -235,7 +235,7 @@ TEST(LengthFieldTest, WithoutAnIdRepliesComeInTheOrderOfRequests) {
   EXPECT_EQ(codec->LocalReply(Refusal::kBroken), "");
 }
 
-// Any parameters that are not senseless, and small enough that messages fit their field.
+// Random valid parameters, small enough that message lengths fit their field.
 LengthFieldOptions RandomOptions(FastRandom& random) {
   constexpr uint64_t kSizes[] = {1, 2, 3, 4, 8};
   LengthFieldOptions options;
@@ -280,7 +280,7 @@ TEST(LengthFieldTest, RandomMessagesInRandomPiecesKeepTheirBoundaries) {
   }
 }
 
-TEST(LengthFieldTest, JunkIsCutTheSameInAnyPieces) {
+TEST(LengthFieldTest, JunkIsSplitTheSameInAnyPieces) {
   for (uint64_t seed = 1; seed <= 1000; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     FastRandom random(seed);

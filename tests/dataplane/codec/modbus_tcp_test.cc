@@ -42,7 +42,7 @@ TEST(ModbusTcpTest, MessagesOfTheSpecificationEndWhereTheyShould) {
   }
 }
 
-TEST(ModbusTcpTest, MessagesInOneBufferAreToldApart) {
+TEST(ModbusTcpTest, MessagesInOneBufferAreSeparated) {
   const std::string first = Hex(kReadRegisters);
   const std::string second = Hex(kException);
   const std::string third = Hex(kRegisters);
@@ -92,7 +92,7 @@ TEST(ModbusTcpTest, ABrokenMessageBehindAGoodOneIsFound) {
   EXPECT_TRUE(fed.broken);
 }
 
-TEST(ModbusTcpTest, TheTransactionIsTheIdAndARefusalIsSilent) {
+TEST(ModbusTcpTest, TheTransactionIsTheIdAndThereIsNoLocalReply) {
   const std::unique_ptr<Codec> codec = NewModbusTcpCodec();
   EXPECT_EQ(codec->name(), "modbus_tcp");
   ASSERT_TRUE(codec->id_field().has_value());

@@ -1,5 +1,5 @@
-// What the delimiter codec must do, in the plainest way: std::string::find, from the front of each
-// message. Slow, and right by inspection.
+// A reference for the delimiter codec: std::string::find from the front of each message. Slow, but
+// correct by inspection.
 #pragma once
 
 #include <string>

@@ -1,5 +1,5 @@
-// The redis codec against exchanges with a real server (redis_exchanges.h) and, for what no server
-// sends, the RESP3 specification's examples.
+// The redis codec against exchanges with a real server (redis_exchanges.h) and, for replies that it
+// does not send, examples of the RESP3 specification.
 #include "dataplane/codec/redis.h"
 
 #include <gmock/gmock.h>
@@ -123,7 +123,7 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
 }
 
 // As redis-py, Jedis and others do on every connection.
-TEST(RedisRequestTest, AClientThatIntroducesItsLibraryStaysShared) {
+TEST(RedisRequestTest, ClientSetinfoStaysShared) {
   EXPECT_TRUE(IsShared(Command({"CLIENT", "SETINFO", "LIB-NAME", "redis-py"})));
   EXPECT_TRUE(IsShared("client setinfo LIB-VER 5.0.1\r\n"));
   EXPECT_FALSE(IsShared(Command({"CLIENT"})));
@@ -134,7 +134,7 @@ TEST(RedisRequestTest, AClientThatIntroducesItsLibraryStaysShared) {
   EXPECT_TRUE(IsShared(Command({"GET", "CLIENT"})));
 }
 
-TEST(RedisRequestTest, ACommandIsJudgedByItselfAlone) {
+TEST(RedisRequestTest, ACommandIsClassifiedByItselfAlone) {
   const auto found = FindRequests(*Redis(), Command({"MULTI"}) + Command({"GET", "BLOCK"}) +
                                                 Command({"XREAD", "BLOCK"}) + Command({"XREAD"}) +
                                                 "PING 'a'\r\nPING\r\n");
@@ -147,7 +147,7 @@ TEST(RedisRequestTest, ACommandIsJudgedByItselfAlone) {
   EXPECT_FALSE(found[5].request.dedicated);
 }
 
-// redis-server reads `"multi"` as MULTI, and answers `PING "a` with the end of the connection.
+// redis-server reads `"multi"` as MULTI, and closes the connection after `PING "a`.
 TEST(RedisRequestTest, QuotesInAnInlineCommandAreNotShared) {
   EXPECT_FALSE(IsShared("\"multi\"\r\n"));
   EXPECT_FALSE(IsShared("mul'ti'\r\n"));
@@ -155,7 +155,7 @@ TEST(RedisRequestTest, QuotesInAnInlineCommandAreNotShared) {
   EXPECT_TRUE(IsShared("PI\\NG x\r\n"));
 }
 
-// redis-server answers none of these, so a shared connection would wait for ever.
+// redis-server answers none of these, so a shared connection would wait forever.
 TEST(RedisRequestTest, EmptyCommandsBelongToTheNextOne) {
   for (const char* empty : {"\r\n", "\n", " \t\v\f\r\n", "*0\r\n", "*-1\r\n", "*-5\r\n"}) {
     EXPECT_EQ(RequestState(empty), ParseState::kMore) << empty;
@@ -207,7 +207,7 @@ TEST(RedisRequestTest, LengthsAboveThoseOfRedisAreBroken) {
   EXPECT_EQ(RequestState("*1\r\n$536870913\r\n"), ParseState::kBroken);
 }
 
-TEST(RedisRequestTest, ARequestOfTheLimitIsHeldAndOneAboveIsStreamed) {
+TEST(RedisRequestTest, ARequestAtTheLimitIsBufferedAndOneAboveIsStreamed) {
   const std::string command = Command({"SET", "key", "value"});
   const FoundRequest held = OneRequest(command, *Redis(command.size()));
   EXPECT_EQ(held.streamed_at, FoundRequest::kNever);
@@ -221,7 +221,7 @@ TEST(RedisRequestTest, ARequestOfTheLimitIsHeldAndOneAboveIsStreamed) {
   EXPECT_EQ(streamed.size, command.size());
 }
 
-TEST(RedisRequestTest, WhatAnArrayAnnouncesCountsAtOnce) {
+TEST(RedisRequestTest, TheLengthThatAnArrayAnnouncesCountsAtOnce) {
   EXPECT_EQ(OneRequest("*100000\r\n").streamed_at, 9u);
   // Three empty strings of 6 bytes behind a header of 4.
   EXPECT_EQ(OneRequest("*3\r\n", *Redis(22)).streamed_at, FoundRequest::kNever);
@@ -231,7 +231,7 @@ TEST(RedisRequestTest, WhatAnArrayAnnouncesCountsAtOnce) {
   EXPECT_EQ(OneRequest("*2\r\n$4\r\n", *Redis(19)).streamed_at, 8u);
 }
 
-TEST(RedisRequestTest, AnInlineCommandOfTheLimitIsHeldAndOneAboveIsStreamed) {
+TEST(RedisRequestTest, AnInlineCommandAtTheLimitIsBufferedAndOneAboveIsStreamed) {
   const std::string line = "PING 3456\n";
   EXPECT_EQ(OneRequest(line, *Redis(10)).streamed_at, FoundRequest::kNever);
   const FoundRequest streamed = OneRequest(line, *Redis(9));
@@ -246,7 +246,7 @@ TEST(RedisRequestTest, EmptyCommandsCountTowardTheLimit) {
   EXPECT_EQ(OneRequest("*0\r\n*0\r\n*0\r\n", *Redis(9)).streamed_at, 8u);
 }
 
-// redis-server ends the connection after 65,536 bytes without a line feed, whatever we could hold.
+// redis-server closes the connection after 65,536 bytes without a line feed.
 TEST(RedisRequestTest, AnInlineCommandAboveTheLimitOfRedisIsStreamed) {
   const std::string line = "PING " + std::string(65'530, 'x');
   EXPECT_EQ(OneRequest(line + "\n", *Redis(1 << 20)).streamed_at, FoundRequest::kNever);
@@ -279,7 +279,7 @@ TEST(RedisReplyTest, CutsDoNotMoveBoundaries) {
   test::ExpectSameRepliesForEveryCut(*Redis(), all);
 }
 
-TEST(RedisReplyTest, APushIsAReplyNobodyAskedFor) {
+TEST(RedisReplyTest, APushIsUnsolicited) {
   const auto found =
       FindReplies(*Redis(), ">2\r\n+invalidate\r\n*1\r\n$1\r\nk\r\n+OK\r\n>0\r\n:1\r\n");
   ASSERT_THAT(found, SizeIs(4));
@@ -373,7 +373,7 @@ TEST(RedisReplyTest, DepthIsBounded) {
   EXPECT_EQ(ReplyState("*1000\r\n" + nested(1, "*2\r\n:1\r\n")), ParseState::kMore);
 }
 
-TEST(RedisReplyTest, ALyingCountCostsNothing) {
+TEST(RedisReplyTest, AFalseCountCostsNothing) {
   EXPECT_EQ(ReplyState("*999999999999999999\r\n%999999999999999999\r\n$999999999999999999\r\na"),
             ParseState::kMore);
 }

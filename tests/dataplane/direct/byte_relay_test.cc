@@ -1,5 +1,4 @@
-// One direction between two sockets, on the test's own thread: the test says when it is the relay's
-// turn.
+// One direction between two sockets, on the test's own thread; the test decides when to pump.
 #include "dataplane/direct/byte_relay.h"
 
 #include <fcntl.h>
@@ -28,7 +27,7 @@ std::string Noise(size_t size, uint64_t seed = 1) {
   return bytes;
 }
 
-// While it lives, no descriptor can be opened, if `left` is false.
+// If `left` is false, no descriptor can be opened during its lifetime.
 class LimitedDescriptors {
  public:
   explicit LimitedDescriptors(bool left) {
@@ -46,11 +45,11 @@ class ByteRelayTest : public ::testing::Test {
  protected:
   explicit ByteRelayTest(int sinks_receive_buffer = 0)
       : source_(TcpPair()), sink_(TcpPair(sinks_receive_buffer)) {
-    // What a splice to a broken socket raises; programs ignore it from their start.
+    // A splice to a broken socket raises SIGPIPE, which the programs ignore.
     signal(SIGPIPE, SIG_IGN);
   }
 
-  // As the events of both sockets would do.
+  // Pumps with the flags that the events of both sockets would set.
   Result Pump() {
     short source_events = Poll(source_.first.get(), POLLIN | POLLRDHUP);
     if (source_events != 0) relay_.readable = true;
@@ -60,7 +59,7 @@ class ByteRelayTest : public ::testing::Test {
     const LimitedDescriptors limited(descriptors_left_);
     return relay_.Pump(source_.first.get(), sink_.first.get(), &moved_);
   }
-  // Until it says something other than that it goes on or waits, while `reader_` reads all.
+  // Pumps until the result is neither kMore nor kWaiting, while the far end reads everything.
   Result PumpToTheEnd() {
     for (;;) {
       const Result result = Pump();
@@ -72,7 +71,7 @@ class ByteRelayTest : public ::testing::Test {
       }
     }
   }
-  // What has arrived at the far end.
+  // Reads the bytes that have arrived at the far end.
   void ReadThere() {
     while (Poll(there().fd(), POLLIN) != 0) {
       const std::string more = there().Read(1);
@@ -108,7 +107,7 @@ int OpenDescriptors() {
   return open;
 }
 
-TEST_F(ByteRelayTest, SmallPieceGoesThroughWithoutAPipe) {
+TEST_F(ByteRelayTest, SmallPieceNeedsNoPipe) {
   const int before = OpenDescriptors();
   ASSERT_TRUE(here().Send("hello"));
   ASSERT_TRUE(test::WaitFor(source_.first.get(), POLLIN));
@@ -118,8 +117,8 @@ TEST_F(ByteRelayTest, SmallPieceGoesThroughWithoutAPipe) {
   EXPECT_EQ(OpenDescriptors(), before);
 }
 
-// A thread keeps empty pipes for its next bulk: these two begin without any.
-TEST_F(ByteRelayTest, BulkIsSplicedAndThePipeIsGivenBackWhenTheSourceRunsDry) {
+// A thread keeps spare pipes, so these two tests run in threads of their own.
+TEST_F(ByteRelayTest, BulkIsSplicedAndThePipeReturnsWhenTheSourceRunsDry) {
   std::thread([&] {
     const std::string bulk = Noise(3'000'000);
     const int before = OpenDescriptors();
@@ -133,7 +132,7 @@ TEST_F(ByteRelayTest, BulkIsSplicedAndThePipeIsGivenBackWhenTheSourceRunsDry) {
     EXPECT_TRUE(piped);
     EXPECT_TRUE(arrived_ == bulk);
     EXPECT_EQ(moved_, bulk.size());
-    // The next one takes the same pipe.
+    // The next bulk uses the same pipe.
     const int after = OpenDescriptors();
     here().SendWhatFits(bulk);
     Pump();
@@ -141,7 +140,7 @@ TEST_F(ByteRelayTest, BulkIsSplicedAndThePipeIsGivenBackWhenTheSourceRunsDry) {
   }).join();
 }
 
-TEST_F(ByteRelayTest, WithoutDescriptorsForAPipeBulkIsCopied) {
+TEST_F(ByteRelayTest, BulkIsCopiedWithoutDescriptorsForAPipe) {
   std::thread([&] {
     const std::string bulk = Noise(2'000'000);
     descriptors_left_ = false;
@@ -154,7 +153,7 @@ TEST_F(ByteRelayTest, WithoutDescriptorsForAPipeBulkIsCopied) {
   }).join();
 }
 
-TEST_F(ByteRelayTest, WhereItsThreadHasAsManyPipesAsItMayBulkIsCopied) {
+TEST_F(ByteRelayTest, BulkIsCopiedAtTheThreadsPipeLimit) {
   std::thread([&] {
     const std::string bulk = Noise(2'000'000);
     relay_.max_pipes = 0;
@@ -163,7 +162,7 @@ TEST_F(ByteRelayTest, WhereItsThreadHasAsManyPipesAsItMayBulkIsCopied) {
       if (sent < bulk.size()) sent += here().SendWhatFits(bulk.substr(sent, 1'000'000));
       Pump();
       most_piped = std::max(most_piped, relay_.piped_bytes());
-      // What is kept stays where it is until its reader wakes up.
+      // Buffered bytes stay in the pipe until the sink takes them.
       if (sent == bulk.size() || relay_.has_buffered_bytes()) ReadThere();
     }
     EXPECT_TRUE(arrived_ == bulk);
@@ -171,7 +170,7 @@ TEST_F(ByteRelayTest, WhereItsThreadHasAsManyPipesAsItMayBulkIsCopied) {
   }).join();
 }
 
-TEST_F(ByteRelayTest, NoDirectionMovesMoreThanItsShareInATurn) {
+TEST_F(ByteRelayTest, TurnIsBounded) {
   const std::string bulk = Noise(8'000'000);
   uint64_t most = 0;
   for (size_t sent = 0; arrived_.size() < bulk.size();) {
@@ -181,7 +180,7 @@ TEST_F(ByteRelayTest, NoDirectionMovesMoreThanItsShareInATurn) {
     most = std::max(most, moved_ - before);
     ReadThere();
   }
-  // A turn ends with the pipe that went over the share.
+  // The last pipe of a turn may exceed its bound.
   EXPECT_LE(most, 1024u * 1024 + 256 * 1024);
 }
 
@@ -207,7 +206,7 @@ TEST_F(ByteRelayTest, FinFollowsTheLastByte) {
   EXPECT_EQ(Pump(), Result::kEnded);
 }
 
-TEST_F(ByteRelayTest, FinBehindBulkIsPassedOn) {
+TEST_F(ByteRelayTest, FinBehindBulkIsForwarded) {
   const std::string bulk = Noise(1'000'000);
   for (size_t sent = 0; sent < bulk.size();) {
     sent += here().SendWhatFits(bulk.substr(sent));
@@ -247,8 +246,8 @@ TEST_F(ByteRelayTest, ResetAfterDataComesAfterTheData) {
   EXPECT_FALSE(relay_.ended());
 }
 
-// The error of a reset is told once; a later read returns 0, as for a FIN.
-TEST_F(ByteRelayTest, ResetIsNoFinEvenWhereItsErrorWasTakenAlready) {
+// The kernel reports the error of a reset once; a later read returns 0, as for a FIN.
+TEST_F(ByteRelayTest, ResetIsNoFinEvenIfItsErrorWasReadBefore) {
   here().Reset();
   ASSERT_TRUE(test::WaitFor(source_.first.get(), 0));
   const short events = Poll(source_.first.get(), POLLIN);
@@ -258,11 +257,11 @@ TEST_F(ByteRelayTest, ResetIsNoFinEvenWhereItsErrorWasTakenAlready) {
   EXPECT_EQ(relay_.Pump(source_.first.get(), sink_.first.get(), &moved_), Result::kSourceBroke);
 }
 
-TEST_F(ByteRelayToASmallSinkTest, SourceIsNotReadWhileTheSinkTakesNothing) {
+TEST_F(ByteRelayToASmallSinkTest, BackpressureStopsReadingTheSource) {
   const std::string bulk = Noise(40'000'000);
   size_t sent = 0;
   size_t stuck = 0;
-  // Until neither the source takes nor the relay moves anything, several times over.
+  // Several rounds in which neither the source accepts nor the relay moves any byte.
   while (stuck < 50 && sent < bulk.size()) {
     const size_t n = here().SendWhatFits(bulk.substr(sent, 1'000'000));
     const uint64_t before = moved_;
@@ -272,7 +271,7 @@ TEST_F(ByteRelayToASmallSinkTest, SourceIsNotReadWhileTheSinkTakesNothing) {
   }
   ASSERT_LT(sent, bulk.size()) << "everything was taken though nobody reads";
   EXPECT_TRUE(relay_.has_buffered_bytes());
-  // And then it goes on, with nothing lost.
+  // Then it continues without a loss.
   while (arrived_.size() < sent) {
     ReadThere();
     Pump();
@@ -280,7 +279,7 @@ TEST_F(ByteRelayToASmallSinkTest, SourceIsNotReadWhileTheSinkTakesNothing) {
   EXPECT_TRUE(arrived_ == bulk.substr(0, sent));
 }
 
-TEST_F(ByteRelayTest, SinkThatBreaksFirstIsToldOnce) {
+TEST_F(ByteRelayTest, BrokenSinkIsReportedOnce) {
   there().Reset();
   ASSERT_TRUE(test::WaitFor(sink_.first.get(), 0));
   ASSERT_TRUE(here().Send("to nobody"));
@@ -290,7 +289,7 @@ TEST_F(ByteRelayTest, SinkThatBreaksFirstIsToldOnce) {
   EXPECT_EQ(moved_, 0u);
 }
 
-TEST_F(ByteRelayTest, SinkThatBreaksUnderBulkIsToldOnce) {
+TEST_F(ByteRelayTest, SinkThatBreaksDuringBulkIsReportedOnce) {
   const std::string bulk = Noise(4'000'000);
   size_t sent = 0;
   while (moved_ < 500'000) {

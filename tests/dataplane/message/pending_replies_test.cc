@@ -1,4 +1,5 @@
-// Who gets which reply: in order, by id, with ids that wrap and requests that stay behind.
+// Matching of replies and requests: in order, by id, with ids that wrap and requests that stay
+// unanswered for long.
 #include "dataplane/message/pending_replies.h"
 
 #include <gtest/gtest.h>
@@ -28,7 +29,7 @@ TEST(PendingRepliesTest, RepliesInOrderBelongToTheOldest) {
   }
 }
 
-TEST(PendingRepliesTest, CapacityThatIsNoPowerOfTwoIsTheLimitAllTheSame) {
+TEST(PendingRepliesTest, CapacityNeedNotBeAPowerOfTwo) {
   Pending pending(/*capacity=*/5, kNoId);
   for (int i = 0; i < 5; ++i) {
     EXPECT_FALSE(pending.full());
@@ -61,7 +62,7 @@ TEST(PendingRepliesTest, RepliesWithIdsComeInAnyOrder) {
   EXPECT_EQ(pending.TakeId(c), "c");
 }
 
-TEST(PendingRepliesTest, IdThatNobodyWaitsForFindsNobody) {
+TEST(PendingRepliesTest, UnknownIdMatchesNoRequest) {
   Pending pending(/*capacity=*/4, /*id_bits=*/16);
   const uint64_t id = pending.Add("a");
   for (uint64_t other = 0; other < 65536; ++other) {
@@ -71,7 +72,7 @@ TEST(PendingRepliesTest, IdThatNobodyWaitsForFindsNobody) {
   }
 }
 
-TEST(PendingRepliesTest, LateReplyDoesNotFindTheNextRequestInItsPlace) {
+TEST(PendingRepliesTest, LateReplyDoesNotMatchTheNextRequestInItsSlot) {
   Pending pending(/*capacity=*/4, /*id_bits=*/16);
   const uint64_t given_up = pending.Add("slow");
   pending.TakeFront();
@@ -79,7 +80,7 @@ TEST(PendingRepliesTest, LateReplyDoesNotFindTheNextRequestInItsPlace) {
   EXPECT_EQ(pending.Find(given_up), nullptr);
 }
 
-TEST(PendingRepliesTest, IdIsNotUsedAgainBeforeAllOthersWere) {
+TEST(PendingRepliesTest, IdIsReusedOnlyAfterAllOthers) {
   Pending pending(/*capacity=*/8, /*id_bits=*/8);
   std::vector<uint64_t> last_use(256, 0);
   for (uint64_t i = 1; i <= 10'000; ++i) {
@@ -93,7 +94,7 @@ TEST(PendingRepliesTest, IdIsNotUsedAgainBeforeAllOthersWere) {
   }
 }
 
-TEST(PendingRepliesTest, StragglerKeepsItsIdWhileTheOthersWrapRoundIt) {
+TEST(PendingRepliesTest, UnansweredRequestKeepsItsIdWhileOthersWrapAround) {
   Pending pending(/*capacity=*/4, /*id_bits=*/8);
   pending.Add("before");
   const uint64_t straggler = pending.Add("straggler");
@@ -108,7 +109,7 @@ TEST(PendingRepliesTest, StragglerKeepsItsIdWhileTheOthersWrapRoundIt) {
   EXPECT_TRUE(pending.empty());
 }
 
-TEST(PendingRepliesTest, EveryRequestIsVisitedOnceBesideAStraggler) {
+TEST(PendingRepliesTest, EveryRequestIsVisitedOnceBesideAnOldOne) {
   Pending pending(/*capacity=*/4, /*id_bits=*/16);
   pending.Add("straggler");
   for (int i = 0; i < 50'000; ++i) pending.TakeId(pending.Add("quick"));
@@ -120,9 +121,9 @@ TEST(PendingRepliesTest, EveryRequestIsVisitedOnceBesideAStraggler) {
   for (const char* name : {"straggler", "a", "b"}) EXPECT_EQ(seen.count(name), 1u) << name;
 }
 
-// A client that leaves is looked for among all: beside one slow request that must not cost a step
-// for each that came and went meanwhile, or this test takes minutes.
-TEST(PendingRepliesTest, VisitBesideAnOldStragglerIsCheap) {
+// Abandon visits all requests. Beside one slow request, a visit must not take a step for each
+// number that was used meanwhile; otherwise, this test takes minutes.
+TEST(PendingRepliesTest, VisitBesideAnOldRequestIsCheap) {
   Pending pending(/*capacity=*/256, /*id_bits=*/32);
   pending.Add("straggler");
   for (int i = 0; i < 5'000'000; ++i) pending.TakeId(pending.Add(std::string()));
@@ -131,7 +132,7 @@ TEST(PendingRepliesTest, VisitBesideAnOldStragglerIsCheap) {
   EXPECT_EQ(visited, 100'000u);
 }
 
-TEST(PendingRepliesTest, AnyOrderOfComingAndGoingIsMatched) {
+TEST(PendingRepliesTest, RandomOperationsMatchTheModel) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     SCOPED_TRACE(testing::Message() << "seed " << seed);
     FastRandom random(seed);

@@ -20,10 +20,10 @@ std::string TakeAll(ResendQueue& queue) {
   return names;
 }
 
-TEST(ResendQueueTest, WhatALaterConnectionReturnsWasAskedEarlier) {
+TEST(ResendQueueTest, RequestsReturnedByALaterConnectionGoFirst) {
   ResendQueue queue;
   for (char name : std::string("abcd")) queue.Return(Named(name), name == 'd');
-  // Two found room on the next connection, which breaks as well.
+  // Two are sent on the next connection, which fails as well.
   EXPECT_EQ(queue.Take().bytes.front(), 'a');
   EXPECT_EQ(queue.Take().bytes.front(), 'b');
   queue.Return(Named('a'), false);
@@ -31,7 +31,7 @@ TEST(ResendQueueTest, WhatALaterConnectionReturnsWasAskedEarlier) {
   EXPECT_EQ(TakeAll(queue), "abcd");
 }
 
-TEST(ResendQueueTest, TakingEndsWhatAConnectionReturns) {
+TEST(ResendQueueTest, TakingARequestEndsTheReturnsOfAConnection) {
   ResendQueue queue;
   queue.Return(Named('b'), false);
   EXPECT_EQ(TakeAll(queue), "b");
@@ -39,7 +39,7 @@ TEST(ResendQueueTest, TakingEndsWhatAConnectionReturns) {
   EXPECT_EQ(TakeAll(queue), "a");
 }
 
-TEST(ResendQueueTest, IsAsOldAsItsOldestWhereverThatStands) {
+TEST(ResendQueueTest, AgeIsThatOfTheOldestRequestAtAnyPosition) {
   ResendQueue queue;
   EXPECT_EQ(queue.since(), MonotonicTime::Infinite());
   queue.Return(Named('b', 10), true);

@@ -1,4 +1,4 @@
-// Many ends of connections that one thread plays at once, and how many a run of them has.
+// Plays many ends of connections in one thread.
 #pragma once
 
 #include <sys/epoll.h>
@@ -18,8 +18,9 @@ inline uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   return text != nullptr ? std::strtoull(text, nullptr, 10) : otherwise;
 }
 
-// An End has Step(), which does what can be done and says false when it is over, and what that
-// would wait for. A Tally adds up what they were, and counts those that are `stuck`.
+// An End has Step(), which does as much as possible without blocking and returns false when it is
+// done, and the events that it waits for. A Tally sums up their outcomes and counts those that are
+// `stuck`.
 //
 // Confined to its thread.
 template <typename End, typename Tally>
@@ -41,14 +42,14 @@ class Crowd {
     epoll_event event{.events = EPOLLIN, .data = {.fd = fd}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event);
   }
-  // What it wants has changed.
+  // Call after the events that `end` waits for have changed.
   void Ask(const End& end) {
     epoll_event event{.events = Interest(end), .data = {.fd = end.fd()}};
     epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, end.fd(), &event);
   }
 
-  // Steps those that are ready; `gone` sees each that is over, `other` each foreign descriptor.
-  // False: nothing happened in that time.
+  // Steps the ready ends. Calls `gone` for each end that is done and `other` for each descriptor of
+  // a listener. Returns false after `millis` without an event.
   template <typename Gone, typename Other>
   bool Step(int millis, Gone gone, Other other) {
     epoll_event events[64];
@@ -64,7 +65,7 @@ class Crowd {
     }
     return count > 0;
   }
-  // Steps each, whether it is ready or not.
+  // Steps every end, ready or not.
   void StepAll() {
     std::erase_if(ends_, [this](auto& each) { return !StepOne(*each.second); });
   }
@@ -73,7 +74,7 @@ class Crowd {
   static uint32_t Interest(const End& end) {
     return (end.wants_to_read() ? EPOLLIN : 0u) | (end.wants_to_write() ? EPOLLOUT : 0u);
   }
-  // False: it is over.
+  // Returns false if the end is done.
   bool StepOne(End& end) {
     const uint32_t before = Interest(end);
     if (!end.Step()) {

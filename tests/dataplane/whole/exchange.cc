@@ -128,7 +128,7 @@ void Exchange::Apply(std::shared_ptr<RoutingTable> table) {
   const std::weak_ptr<RoutingTable> posted = table;
   data_plane_->Apply(std::move(table));
   EXPECT_EQ(data_plane_->MissingListeners(), "");
-  // Each worker holds the table until it has taken over what is in it.
+  // A worker keeps a reference to the table until it has applied it.
   EXPECT_TRUE(Eventually([&] { return posted.expired(); })) << "a worker does not take the table";
 }
 

@@ -1,5 +1,5 @@
-// A proxy's data plane in `message` or `direct` mode, and servers that a test plays itself, in one
-// process. Everything listens on loopback, port 0. Waits are for events, with a deadline.
+// A proxy's data plane in `message` or `direct` mode and servers that the test plays, in one
+// process. Everything listens on loopback, port 0. Waits end with an event or a deadline.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,20 +13,20 @@
 
 namespace trunkline::test {
 
-// Messages end with a line feed.
+// Messages that end with a line feed.
 std::shared_ptr<const Codec> Lines();
-// Two bytes of length, then so many bytes; FramesWithId: two bytes of id before both.
+// Messages with two bytes of length; FramesWithId has two bytes of id before them.
 std::shared_ptr<const Codec> Frames(size_t max_bytes = 64 * 1024);
 std::shared_ptr<const Codec> FramesWithId(size_t max_bytes = 64 * 1024);
 std::shared_ptr<const Codec> Modbus();
 std::shared_ptr<const Codec> Redis(size_t max_request_bytes = 64 * 1024);
 std::shared_ptr<const Codec> Http(size_t max_request_bytes = 64 * 1024);
 
-// What FramesWithId reads.
+// A message of FramesWithId.
 std::string FrameWithId(uint16_t id, const std::string& content);
-// A Modbus message of a unit and what follows it.
+// A Modbus message; `content` begins with the unit.
 std::string ModbusMessage(uint16_t id, const std::string& content);
-// The id in the first two bytes of a message of either.
+// The id in the first two bytes of either kind of message.
 uint16_t IdOf(const std::string& message);
 
 class Exchange {
@@ -34,7 +34,7 @@ class Exchange {
   struct Options {
     size_t workers = 1;
     ForwardingMode mode = ForwardingMode::kMessage;
-    // Of message mode.
+    // Used in message mode only.
     std::shared_ptr<const Codec> codec = Lines();
     size_t shared_connections = 1;
     uint32_t max_connections = 0;
@@ -50,14 +50,14 @@ class Exchange {
   explicit Exchange(Options options);
   Exchange() : Exchange(Options()) {}
 
-  // An endpoint. In the table from the next Apply on.
+  // Adds an endpoint, which is in the table from the next Apply on. Returns its number.
   size_t AddServer(const Address& address, double weight = 1);
   void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
   void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
-  // How the service travels from the next Apply on.
+  // Changes the service's options from the next Apply on.
   void Change(Options options);
-  // As a service that has left the configuration.
+  // Removes the service from the configuration.
   void ApplyWithoutService();
   // Returns when every worker has the table.
   void Apply();
@@ -73,7 +73,7 @@ class Exchange {
   const ListenerCell& listener() { return stats_.Listener(kService)->cell(0); }
   int64_t clients() const { return stats_.Clients(); }
   DataPlane& data_plane() { return *data_plane_; }
-  // As a proxy that ends.
+  // Stops the proxy.
   void Stop() { data_plane_.reset(); }
 
  private:
@@ -91,23 +91,23 @@ class Exchange {
   std::shared_ptr<ListenerStats> listener_stats_;
   std::vector<TestEndpoint> endpoints_;
   uint64_t version_ = 0;
-  int way_ = 0;  // changes with every Change
+  int way_ = 0;  // grows with every Change
   std::unique_ptr<DataPlane> data_plane_;
 };
 
-// Plays with a server of the test's own, and others where it takes more than one.
+// A fixture with one server that the test plays, or more.
 class ExchangeTest : public ::testing::Test {
  protected:
   void Start(Exchange::Options options = {});
   void StartWith(const std::vector<Address>& servers, Exchange::Options options = {});
 
   Peer Connect(int receive_buffer = 0) { return exchange_->Connect(receive_buffer); }
-  // So many clients, each of which sends `request`.
+  // Returns `clients` clients that have each sent `request`.
   std::vector<Peer> ConnectAll(int clients, const std::string& request);
-  // The end at the server of a connection that is new there, and whose first bytes are `request`,
-  // which `client` sends.
+  // Sends `request` from `client`. Returns the server's end of the new connection that it arrives
+  // on.
   Peer AcceptFor(Peer& client, const std::string& request);
-  // Lets the server read `request` from each of `clients`, on one connection, and send `reply`.
+  // The server reads one `request` per client from one connection and answers each with `reply`.
   void ServeAll(std::vector<Peer>& clients, const std::string& request, const std::string& reply);
   const SharedCounters& shared() { return exchange_->worker().shared; }
 

@@ -1,6 +1,6 @@
-// What flows keep for their clients: the gauges say as much as the flows do, after every pass of
-// the loop and in every mode, and the age of it is that of the oldest byte. A router on the test's
-// own loop, with real carriers.
+// Buffered bytes: after every pass of the loop and in every mode, the gauges equal the sum over the
+// flows, and the age is that of the oldest byte. A router on the test's own loop, with real
+// carriers.
 #include <gtest/gtest.h>
 
 #include "dataplane/codec/delimiter.h"
@@ -24,7 +24,7 @@ class HeldBytesTest : public test::RouterFixture {
           std::shared_ptr<const Codec>(NewDelimiterCodec({.delimiter = "\n"}).value()));
   }
 
-  // The kernel takes little of what it does not read.
+  // The kernel buffers little for a client that does not read.
   Peer AddClient() {
     auto ends = TcpPair(8 * 1024);
     const int send_buffer = 4 * 1024;
@@ -47,7 +47,7 @@ class HeldBytesTest : public test::RouterFixture {
       return sent == bytes.size();
     });
   }
-  // Until `full`: nobody reads at the other end.
+  // Sends until `full`; the other end does not read.
   template <typename Condition>
   [[nodiscard]] bool SendUntil(Peer& from, Condition full) {
     return RunUntil([&] {
@@ -58,11 +58,11 @@ class HeldBytesTest : public test::RouterFixture {
 
   int64_t pending() { return stats().from_client_buffered_bytes.Value(); }
   int64_t unsent() { return stats().to_client_buffered_bytes.Value(); }
-  // Of the only flow.
+  // The buffered bytes of the only flow.
   Flow::Buffered buffered() { return flows_.begin()->first->buffered(); }
 };
 
-TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {
+TEST_F(HeldBytesTest, CopyForARetryCountsUntilTheServerAccepts) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
@@ -81,7 +81,7 @@ TEST_F(HeldBytesTest, CopyForASecondTryCountsUntilItsServerHasAccepted) {
   EXPECT_EQ(server.Read(kBytes).size(), kBytes);
 }
 
-TEST_F(HeldBytesTest, CopyIsForgottenWithItsClient) {
+TEST_F(HeldBytesTest, CopyEndsWithItsClient) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);
@@ -95,7 +95,7 @@ TEST_F(HeldBytesTest, CopyIsForgottenWithItsClient) {
   EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
 }
 
-TEST_F(HeldBytesTest, ReaderOfATunnelThatStallsCounts) {
+TEST_F(HeldBytesTest, StalledReaderOfATunnelCounts) {
   LocalServer local;
   AddAgent(local.address());
   Start(ForwardingMode::kTunnel);
@@ -105,14 +105,14 @@ TEST_F(HeldBytesTest, ReaderOfATunnelThatStallsCounts) {
   EXPECT_TRUE(SendUntil(server, [&] { return unsent() > 0; }));
 }
 
-TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenBehindMoreOfTheOther) {
+TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenByMoreOfTheOther) {
   LocalServer local;
   AddEndpoint(local.address());
   Start(ForwardingMode::kDirect);
   Peer client = AddClient();
   ASSERT_TRUE(RunUntil([&] { return local.Knocked(0); }));
   Peer server = local.Accept();
-  // At once, so that the first bytes that wait are more than the kernel may still take.
+  // In one call, so that more bytes wait than the kernel may still take.
   ASSERT_EQ(server.SendWhatFits(std::string(2 * kBytes, 'x')), 2 * kBytes);
   ASSERT_TRUE(RunUntil([&] { return unsent() > int64_t{kBytes} / 2; }));
   const MonotonicTime oldest = buffered().since;
@@ -121,7 +121,7 @@ TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenBehindMoreOfTheOther) {
   EXPECT_EQ(buffered().since, oldest);
 }
 
-TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
+TEST_F(HeldBytesTest, RequestThatWaitsForADedicatedConnectionCountsAndIsYoung) {
   Start(ForwardingMode::kMessage, NewRedisCodec({}));
   const MonotonicTime before = MonotonicNow();
   Peer client = AddClient();
@@ -131,7 +131,7 @@ TEST_F(HeldBytesTest, RequestThatWaitsForAConnectionOfItsOwnCountsAndIsYoung) {
   EXPECT_GE(buffered().since, before);
 }
 
-TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
+TEST_F(HeldBytesTest, IncompleteRequestIsAsOldAsItsFirstByte) {
   LocalServer local;
   AddEndpoint(local.address());
   StartWithLines();
@@ -146,14 +146,14 @@ TEST_F(HeldBytesTest, RequestThatIsNotWholeIsAsOldAsItsBeginning) {
     ASSERT_TRUE(RunUntil([&] { return pending() == int64_t{kBytes} + more; }));
     EXPECT_EQ(buffered().since, begun);
   }
-  // The rest of it, and the beginning of the next one.
+  // The rest of the request and the beginning of the next one.
   ASSERT_TRUE(RunUntilLater());
   ASSERT_TRUE(Send(client, "\n" + part));
   ASSERT_TRUE(RunUntil([&] { return pending() == kBytes; }));
   EXPECT_GT(buffered().since, begun);
 }
 
-TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
+TEST_F(HeldBytesTest, RequestOfALostConnectionCountsUntilItIsResent) {
   AddEndpoint(RefusingAddress());
   StartWithLines();
   const MonotonicTime before = MonotonicNow();
@@ -165,7 +165,7 @@ TEST_F(HeldBytesTest, RequestWhoseConnectionFailedCountsUntilItIsSentAgain) {
   EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
 }
 
-TEST_F(HeldBytesTest, RepliesThatAreNotReadCount) {
+TEST_F(HeldBytesTest, UnreadRepliesCount) {
   LocalServer local;
   AddEndpoint(local.address());
   StartWithLines();

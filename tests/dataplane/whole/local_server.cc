@@ -22,7 +22,7 @@ absl::StatusOr<UniqueFd> Listen(const Address& address) {
 
 }  // namespace
 
-// A socket that is bound and never listens; listeners with SO_REUSEPORT may join it.
+// A socket that is bound and never listens; listeners with SO_REUSEPORT may share its port.
 void HoldPort(uint16_t port) {
   static auto& held = *new std::vector<UniqueFd>;
   UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));

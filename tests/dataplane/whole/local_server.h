@@ -1,4 +1,4 @@
-// Servers that a test plays itself, and waiting for what no socket tells.
+// Servers that a test plays itself, and waits for conditions that no socket reports.
 #pragma once
 
 #include <functional>
@@ -8,10 +8,10 @@
 
 namespace trunkline::test {
 
-// For what no socket tells. False after 20 s.
+// Polls `condition`. Returns false after 20 s.
 bool Eventually(const std::function<bool()>& condition);
 
-// A server that clients reach; the test accepts and speaks.
+// A listening server; the test accepts connections and uses them.
 class LocalServer {
  public:
   LocalServer() : LocalServer(Address{.host = "127.0.0.1", .port = 0}) {}
@@ -19,11 +19,11 @@ class LocalServer {
 
   const Address& address() const { return address_; }
   Peer Accept(int millis = kPatienceMillis) const { return AcceptPeer(listener_.get(), millis); }
-  // Somebody waits to be accepted.
+  // Returns true if a connection waits in the accept queue.
   bool Knocked(int millis) const { return WaitFor(listener_.get(), POLLIN, millis); }
   int fd() const { return listener_.get(); }
-  // Further connects are refused; connections live on. The port stays held until the end of the
-  // process: a test that runs beside this one never gets it.
+  // Refuses further connects; connections live on. The port stays reserved until the end of the
+  // process, so a parallel test never gets it.
   void StopListening();
 
  private:
@@ -31,20 +31,20 @@ class LocalServer {
   UniqueFd listener_;
 };
 
-// Keeps a TCP port of 127.0.0.1 from whoever asks for any port, until the end of the process: one
-// that is listened on now with SO_REUSEPORT, and soon no more.
+// Reserves a TCP port of 127.0.0.1, on which a socket with SO_REUSEPORT listens now, until the end
+// of the process, so that the kernel gives it to no other socket later.
 void HoldPort(uint16_t port);
 
-// A port on which nobody listens, held until the end of the process.
+// A port without a listener, reserved until the end of the process.
 Address RefusingAddress();
 
-// Allows this process `wanted` descriptors, or as many as it may have; returns how many.
+// Raises this process's descriptor limit to `wanted` if possible. Returns the new limit.
 size_t AllowDescriptors(size_t wanted);
 
-// `from` sends `bytes`, and `to` reads just these.
+// Sends `bytes` from `from` and expects that `to` reads exactly these.
 void ExpectCarried(Peer& from, Peer& to, const std::string& bytes);
 
-// Sends `question`, lets the server read it and send `answer`, and reads that.
+// The client sends `question`; the server reads it and sends `answer`, which the client reads.
 void ExpectExchange(Peer& client, Peer& server, const std::string& question,
                     const std::string& answer);
 

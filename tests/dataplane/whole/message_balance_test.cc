@@ -1,5 +1,5 @@
-// Every request is balanced, not every client: one that came long ago follows new weights and new
-// endpoints with its next request, as short connections do.
+// Requests are balanced, not clients: the next request of a long-lived client follows new weights
+// and endpoints, as a new connection would.
 #include <gtest/gtest.h>
 #include <poll.h>
 
@@ -19,11 +19,11 @@ using test::Peer;
 constexpr char kAsk[] = "ask\n";
 constexpr char kSay[] = "say\n";
 
-// Three servers, of which the service has the first two.
+// Three servers; the service begins with the first two.
 class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamInterface<size_t> {
  protected:
   static constexpr size_t kClients = 20;
-  // Of each client, at each set of weights; the two numbers give 600 draws.
+  // Clients, and requests of each at each set of weights; together 600 draws.
   static constexpr int kRounds = 30;
   using Shares = std::vector<double>;
 
@@ -36,7 +36,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
     exchange_->Apply();
   }
 
-  // Which server gets the request that a client has just sent: it has read it.
+  // Returns the server that has read the request that a client has just sent.
   size_t ServerOfNext() {
     while (true) {
       std::vector<pollfd> all;
@@ -63,14 +63,14 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
       }
     }
   }
-  // One request of `client`; which server had it.
+  // Sends one request of `client`. Returns the server that got it.
   size_t Ask(Peer& client) {
     EXPECT_TRUE(client.Send(kAsk));
     const size_t server = ServerOfNext();
     if (server != kNobody) ExpectCarried(*asked_, client, kSay);
     return server;
   }
-  // Of the requests of all clients, which share each server had.
+  // Returns each server's share of the requests of all clients.
   Shares AskRounds(std::vector<Peer>& clients) {
     Shares shares(std::size(servers_) + 1);
     for (int round = 0; round < kRounds; ++round) {
@@ -86,7 +86,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
     for (size_t i = 0; i < kClients; ++i) clients.push_back(Connect());
     return clients;
   }
-  // Five standard deviations of a half of 600 draws are 0.1.
+  // Five standard deviations of a share of one half of 600 draws are 0.1.
   static void ExpectNear(const Shares& shares, const Shares& wanted) {
     for (size_t i = 0; i < wanted.size(); ++i) {
       const bool exact = wanted[i] == 0 || wanted[i] == 1;
@@ -97,7 +97,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
   static constexpr size_t kNobody = SIZE_MAX;
   LocalServer servers_[3];
   std::vector<std::vector<Peer>> peers_;
-  Peer* asked_ = nullptr;  // the end that got the last request
+  Peer* asked_ = nullptr;  // the server's end that got the last request
 };
 
 TEST_P(KeptClientsTest, FollowNewWeightsWithTheirNextRequest) {
@@ -111,7 +111,7 @@ TEST_P(KeptClientsTest, FollowNewWeightsWithTheirNextRequest) {
   EXPECT_EQ(exchange_->clients(), static_cast<int64_t>(kClients));
 }
 
-TEST_P(KeptClientsTest, UseAnEndpointThatComesAndNoneThatLeaves) {
+TEST_P(KeptClientsTest, UseANewEndpointAndNoneThatLeft) {
   std::vector<Peer> clients = ConnectKept();
   ExpectNear(AskRounds(clients), {0.5, 0.5, 0, 0});
   exchange_->AddServer(servers_[2].address(), /*weight=*/2);
@@ -122,8 +122,8 @@ TEST_P(KeptClientsTest, UseAnEndpointThatComesAndNoneThatLeaves) {
   ExpectNear(AskRounds(clients), {0, 1.0 / 3, 2.0 / 3, 0});
 }
 
-// Its replies would lose their order if what it asks next went elsewhere at once.
-TEST_P(KeptClientsTest, MoveFromAnEndpointWithoutWeightWhenTheirRepliesAreIn) {
+// The replies would lose their order if the next request went to another server at once.
+TEST_P(KeptClientsTest, LeaveAnEndpointOfWeightZeroAfterTheirReplies) {
   Weigh({1, 0});
   Peer client = Connect();
   ASSERT_TRUE(client.Send(kAsk));

@@ -1,5 +1,5 @@
-// How much a server gets at once: requests on a connection, connections, connections of a proxy;
-// who waits for room, and how long; and a client that does not take its replies.
+// Bounds of message mode: requests per connection, connections per server, the pending queue and
+// its timeout, and clients that do not take their replies.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -17,7 +17,7 @@ using test::Peer;
 
 class BoundsTest : public test::ExchangeTest {
  protected:
-  // Exchanges one line with each client over whatever connections the server gets for them.
+  // Exchanges one line with each client, over any number of connections.
   void ServeLines(std::vector<Peer>& clients, size_t most_connections) {
     std::vector<Peer> servers;
     std::vector<std::string> unfinished(most_connections);
@@ -40,7 +40,7 @@ class BoundsTest : public test::ExchangeTest {
   }
 };
 
-TEST_F(BoundsTest, NoMoreRequestsAreUnderWayThanAllowed) {
+TEST_F(BoundsTest, RequestsInFlightAreBounded) {
   Start({.max_in_flight = 3});
   std::vector<Peer> clients;
   for (int i = 0; i < 5; ++i) {
@@ -76,7 +76,7 @@ TEST_F(BoundsTest, OneQuietClientNeedsOneConnection) {
   EXPECT_FALSE(local_.Knocked(0));
 }
 
-TEST_F(BoundsTest, ConnectionWithoutRequestsIsClosedAfterAWhile) {
+TEST_F(BoundsTest, IdleConnectionIsClosed) {
   Start({.shared_idle_timeout = absl::Milliseconds(100)});
   Peer client = Connect();
   Peer server = AcceptFor(client, "a\n");
@@ -87,11 +87,11 @@ TEST_F(BoundsTest, ConnectionWithoutRequestsIsClosedAfterAWhile) {
   EXPECT_TRUE(Eventually([&] { return exchange_->connections(0) == 0; }));
 }
 
-TEST_F(BoundsTest, DeviceThatBearsOneConnectionServesClientsOfAllWorkers) {
+TEST_F(BoundsTest, ServerWithOneConnectionServesClientsOfAllWorkers) {
   for (const uint32_t most : {1u, 2u, 5u}) {
     SCOPED_TRACE(testing::Message() << "max_connections " << most);
     Start({.workers = 3, .shared_connections = 4, .max_connections = most});
-    // Enough for the kernel to give some to each worker.
+    // Enough clients for the kernel to give some to each worker.
     std::vector<Peer> clients = ConnectAll(60, "ask\n");
     ServeLines(clients, most);
     EXPECT_LE(exchange_->connections(0), most);
@@ -101,7 +101,7 @@ TEST_F(BoundsTest, DeviceThatBearsOneConnectionServesClientsOfAllWorkers) {
   }
 }
 
-TEST_F(BoundsTest, WaitingLineIsServedInItsOrderWhenRoomReturns) {
+TEST_F(BoundsTest, PendingQueueIsServedInOrder) {
   Start({.max_in_flight = 1});
   std::vector<Peer> clients;
   for (int i = 0; i < 4; ++i) {
@@ -117,7 +117,7 @@ TEST_F(BoundsTest, WaitingLineIsServedInItsOrderWhenRoomReturns) {
   }
 }
 
-TEST_F(BoundsTest, ClientThatFindsNoRoomIsSentAwayAfterTheConnectTimeout) {
+TEST_F(BoundsTest, ClientWithoutRoomIsClosedAfterTheConnectTimeout) {
   Exchange::Options options = {.codec = test::Redis(), .max_in_flight = 1};
   options.limits.connect_timeout = absl::Milliseconds(200);
   Start(options);
@@ -130,7 +130,7 @@ TEST_F(BoundsTest, ClientThatFindsNoRoomIsSentAwayAfterTheConnectTimeout) {
   ExpectCarried(server, lucky, "$-1\r\n");
 }
 
-TEST_F(BoundsTest, ClientThatLeavesTheLineIsNotSent) {
+TEST_F(BoundsTest, RequestOfAClientThatLeavesThePendingQueueIsNotSent) {
   Start({.max_in_flight = 1});
   Peer first = Connect();
   Peer server = AcceptFor(first, "1\n");
@@ -146,11 +146,11 @@ TEST_F(BoundsTest, ClientThatLeavesTheLineIsNotSent) {
   EXPECT_EQ(server.Read(2), "3\n");
 }
 
-TEST_F(BoundsTest, DedicatedConnectionTakesThePlaceOfAnIdleSharedOneAndGivesItBack) {
+TEST_F(BoundsTest, DedicatedConnectionReplacesAnIdleSharedOneAndReturnsItsPlace) {
   Start({.codec = test::Redis(), .max_connections = 1});
   Peer sharing = Connect();
   Peer server = AcceptFor(sharing, "GET a\r\n");
-  // The only place is busy: it waits.
+  // The only place is busy, so the flow waits.
   Peer alone = Connect();
   ASSERT_TRUE(alone.Send("SUBSCRIBE news\r\n"));
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 2; }));
@@ -171,7 +171,7 @@ TEST_F(BoundsTest, DedicatedConnectionTakesThePlaceOfAnIdleSharedOneAndGivesItBa
 
 constexpr size_t kHuge = 32 * 1024 * 1024;
 
-// Sends of `bytes` what is taken until the other side is held up. Returns how many.
+// Sends `bytes` until backpressure stops it. Returns the number of bytes sent.
 size_t SendUntilStuck(Peer& peer, const std::string& bytes) {
   size_t sent = 0;
   for (int stuck = 0; stuck < 100 && sent < bytes.size();) {
@@ -187,13 +187,13 @@ std::string HugeReply() {
   return absl::StrCat("$", kHuge, "\r\n", std::string(kHuge, 'r'), "\r\n");
 }
 
-// From now on it takes what comes.
+// Reads everything from now on.
 void Hurry(Peer& peer) {
   const int buffer = 4 * 1024 * 1024;
   setsockopt(peer.fd(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
 }
 
-TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
+TEST_F(BoundsTest, SlowReaderAloneOnItsConnectionCausesBackpressure) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
   Peer server = AcceptFor(slow, "GET a\r\n");
@@ -215,7 +215,7 @@ TEST_F(BoundsTest, SlowReaderThatIsAloneIsWaitedFor) {
   ExpectExchange(slow, server, "GET c\r\n", ":2\r\n");
 }
 
-TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsResetAndTheyGoOn) {
+TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsReset) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
   Peer other = Connect();
@@ -230,8 +230,8 @@ TEST_F(BoundsTest, SlowReaderWithOthersBehindItIsResetAndTheyGoOn) {
   ExpectExchange(other, server, "GET c\r\n", ":2\r\n");
 }
 
-// Alone on the connection, but not alone in wanting one.
-TEST_F(BoundsTest, SlowReaderDoesNotKeepTheOnlyConnectionFromOthers) {
+// The reader is alone on the connection, but another client needs one.
+TEST_F(BoundsTest, SlowReaderDoesNotBlockTheOnlyConnection) {
   Start({.codec = test::Redis()});
   Peer slow = Connect(/*receive_buffer=*/4096);
   Peer server = AcceptFor(slow, "GET a\r\n");
@@ -246,7 +246,7 @@ TEST_F(BoundsTest, SlowReaderDoesNotKeepTheOnlyConnectionFromOthers) {
   EXPECT_EQ(exchange_->worker().slow_readers.Value(), 1u);
 }
 
-TEST_F(BoundsTest, ReaderThatTakesNothingIsGivenUpAfterTheIdleTimeout) {
+TEST_F(BoundsTest, ReaderThatTakesNothingIsResetAfterTheIdleTimeout) {
   Exchange::Options options = {.codec = test::Redis()};
   options.limits.idle_timeout = absl::Milliseconds(300);
   Start(options);
@@ -258,7 +258,8 @@ TEST_F(BoundsTest, ReaderThatTakesNothingIsGivenUpAfterTheIdleTimeout) {
   EXPECT_LT(stalled.ReadToEnd().size(), kHuge);
 }
 
-// Ids let others on behind it; the connection must be read again when its last reply is in.
+// With ids, other clients may join the connection; it must be read again after the slow reader's
+// last reply.
 TEST_F(BoundsTest, SlowReaderOfRepliesWithIdsLeavesTheConnectionUsable) {
   Start({.codec = test::FramesWithId()});
   Peer slow = Connect(/*receive_buffer=*/4096);
@@ -287,7 +288,7 @@ TEST_F(BoundsTest, SlowReaderOfRepliesWithIdsLeavesTheConnectionUsable) {
   EXPECT_EQ(other.Read(8), test::FrameWithId(1, "here"));
 }
 
-TEST_F(BoundsTest, SilentClientIsSentAwayAfterTheFirstByteTimeout) {
+TEST_F(BoundsTest, SilentClientIsResetAfterTheFirstByteTimeout) {
   Exchange::Options options;
   options.limits.first_byte_timeout = absl::Milliseconds(150);
   Start(options);
@@ -297,7 +298,7 @@ TEST_F(BoundsTest, SilentClientIsSentAwayAfterTheFirstByteTimeout) {
   EXPECT_TRUE(Eventually([&] { return exchange_->worker().timeouts.Value() == 1; }));
 }
 
-TEST_F(BoundsTest, ServerThatDoesNotReadHoldsUpItsClientsNotTheProxysMemory) {
+TEST_F(BoundsTest, ServerThatDoesNotReadCausesBackpressureNotMemoryUse) {
   Start({.codec = test::Frames(65'000)});
   const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
   std::vector<Peer> clients;
@@ -307,7 +308,7 @@ TEST_F(BoundsTest, ServerThatDoesNotReadHoldsUpItsClientsNotTheProxysMemory) {
   }
   Peer server = local_.Accept();
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 100; }));
-  // Serve them: everyone is answered in the end.
+  // Once the server reads, every client gets its reply.
   for (int i = 0; i < 100; ++i) {
     ASSERT_EQ(server.Read(large.size()).size(), large.size()) << i;
     ASSERT_TRUE(server.Send(std::string("\0\2ok", 4)));

@@ -11,16 +11,16 @@
 namespace trunkline::test {
 namespace {
 
-// More than one read of the proxy takes, which is 64 KiB.
+// More than the 64 KiB that the proxy takes in one read.
 constexpr size_t kLargeRequest = 90'000;
 constexpr size_t kMostRead = 20'000;
-// Replies that a client has under way: below what the proxy keeps for one that is slow for a while.
+// Bytes of replies in flight per client, below the proxy's limit for a slow client.
 constexpr uint64_t kMostUnanswered = 300'000;
-// Of a server that breaks off; some dozens of replies.
+// Bytes after which a server resets: some dozens of replies.
 constexpr uint64_t kMostBeforeBreak = 60'000;
 constexpr size_t kMostUnsent = 256 * 1024;
 
-// Small pieces as a rule, now and then more than one read of the proxy takes.
+// Mostly small pieces, sometimes more than the proxy takes in one read.
 size_t PieceSize(FastRandom& random) {
   return 1 + random.Next() % (random.Next() % 8 == 0 ? 80'000 : 300);
 }
@@ -81,7 +81,7 @@ void AskingEnd::RollParting(uint64_t up, uint64_t down) {
   stop_after_ = random_.Next() % ((deaf_ ? up : up + down) + 1);
 }
 
-// Begins a request, or goes on with one.
+// Returns true if a request may begin or continue.
 bool AskingEnd::MayAsk() const {
   if (asked_ == exchanges_.size() || MaySend() == 0) return false;
   const bool has_room = deaf_ || unanswered_bytes_ < kMostUnanswered;
@@ -165,11 +165,11 @@ void AskingEnd::Receive() {
 }
 
 void AskingEnd::Check(const Unwrapper::Message& message) {
-  if (told_) return Fail("behind its last words: " + Shown(message.content));
-  told_ = message.apology && answered_ < asked_;
-  if (told_) return;
+  if (got_local_reply_) return Fail("bytes behind a local reply: " + Shown(message.content));
+  got_local_reply_ = message.local_reply && answered_ < asked_;
+  if (got_local_reply_) return;
   const size_t index = InOrder(framing_) ? answered_ : message.id;
-  if (index >= asked_) return Fail("nobody asked for " + Shown(message.content));
+  if (index >= asked_) return Fail("unsolicited: " + Shown(message.content));
   Exchanged& exchange = exchanges_[index];
   if (exchange.answered) return Fail("twice: " + Shown(message.content));
   if (message.content != exchange.answer) {
@@ -180,7 +180,7 @@ void AskingEnd::Check(const Unwrapper::Message& message) {
   unanswered_bytes_ -= exchange.answer.size();
 }
 
-// The beginning of a reply that it waits for.
+// Returns true if the buffered bytes begin an expected reply.
 bool AskingEnd::RestIsRight() const {
   const std::string& rest = unwrapper_.rest();
   if (rest.size() < sizeof(uint16_t) && !InOrder(framing_)) return true;
@@ -195,12 +195,12 @@ bool AskingEnd::RestIsRight() const {
 
 void AskingEnd::End(bool reset) {
   if (!RestIsRight()) return Fail("its beginning is " + Shown(unwrapper_.rest()));
-  if (told_ && reset) return Fail("a reset behind its last words");
+  if (got_local_reply_ && reset) return Fail("a reset behind a local reply");
   const bool whole = answered_ == expected_ && unwrapper_.rest().empty() && fin_sent_;
-  outcome_ = told_   ? Outcome::kTold
-             : reset ? Outcome::kBrokenOff
-             : whole ? Outcome::kServed
-                     : Outcome::kCutShort;
+  outcome_ = got_local_reply_ ? Outcome::kLocalReply
+             : reset          ? Outcome::kReset
+             : whole          ? Outcome::kServed
+                              : Outcome::kCutShort;
   over_ = true;
   peer_.Close();
 }
@@ -239,7 +239,7 @@ bool AnsweringEnd::Receive() {
   return true;
 }
 
-// A few of those that wait, or none: then later.
+// Answers a few of the waiting requests, or none for now.
 void AnsweringEnd::Answer() {
   for (uint64_t left = random_.Next() % 6; left > 0 && !queue_.empty(); --left) {
     if (out_.size() > kMostUnsent) return;

@@ -1,7 +1,7 @@
-// Both ends of message mode, played by a seed: a client that asks, and leaves anywhere; a server
-// that answers late and in pieces, where replies have ids in any order, and may break off anywhere.
+// Both ends of message mode, driven by a seed: a client that sends requests and may leave at any
+// byte; a server that answers late, in pieces, with ids in any order, and may reset at any byte.
 //
-// Neither waits: Step() does what can be done. Confined to its test's thread.
+// Neither blocks: Step() does as much as possible. Confined to its test's thread.
 #pragma once
 
 #include <cstdint>
@@ -18,18 +18,18 @@ namespace trunkline::test {
 class AskingEnd {
  public:
   enum class Outcome {
-    kServed,     // every reply that it waited for, and nothing else
-    kLeft,       // before the end, as it meant to
-    kBrokenOff,  // it was reset
-    kTold,       // in place of a reply, that there is none, and then a clean end
-    kCutShort,   // a clean end, though replies were missing
-    kWrong,      // what it got is no reply of its next request, or of none with that id
+    kServed,      // it got every expected reply and nothing else
+    kLeft,        // it left early, as planned
+    kReset,       // it was reset
+    kLocalReply,  // it got a local reply and then a FIN
+    kCutShort,    // it got a FIN before its last reply
+    kWrong,       // it got bytes that are no reply to its next request, or to any with that id
   };
 
-  // `client` is unlike all others; the seed says what it does.
+  // `client` must be unique; the seed determines its plan.
   AskingEnd(Peer peer, Framing framing, uint64_t client, uint64_t seed);
 
-  // Sends a piece and reads one. False: it is over, and its socket closed.
+  // Sends a piece and reads one. Returns false if the end is done; its socket is then closed.
   bool Step();
   bool wants_to_read() const { return !over_ && !deaf_; }
   bool wants_to_write() const {
@@ -37,22 +37,22 @@ class AskingEnd {
   }
   int fd() const { return peer_.fd(); }
 
-  // Once it is over:
+  // Valid once Step() has returned false:
   Outcome outcome() const { return outcome_; }
   bool meant_to_stay() const { return parting_ == Parting::kStays || parting_ == Parting::kFin; }
-  // What was wrong, for people.
+  // Describes the fault.
   const std::string& fault() const { return fault_; }
 
  private:
   enum class Parting {
-    kStays,   // closes when all is answered
-    kFin,     // half-closes at a byte that it sends, and waits for what it has asked by then
-    kResets,  // at a byte that is sent or read
+    kStays,   // closes after its last reply
+    kFin,     // half-closes after a certain byte and waits for the replies to its requests
+    kResets,  // resets at a certain byte that it sends or reads
     kCloses,
   };
   struct Exchanged {
-    std::string request;  // as it is sent
-    std::string answer;   // its content
+    std::string request;  // on the wire
+    std::string answer;   // the content of the reply
     bool answered = false;
   };
 
@@ -74,20 +74,20 @@ class AskingEnd {
   FastRandom random_;
   Unwrapper unwrapper_;
   std::vector<Exchanged> exchanges_;
-  size_t window_ = 1;  // requests under way
+  size_t window_ = 1;  // requests in flight
   Parting parting_ = Parting::kStays;
   bool deaf_ = false;        // never reads
-  uint64_t stop_after_ = 0;  // bytes; of kFin those that are sent, else both ways
+  uint64_t stop_after_ = 0;  // bytes: sent ones for kFin, else of both directions
   size_t expected_ = 0;      // replies
 
-  size_t asked_ = 0;    // whole requests
-  size_t offset_ = 0;   // in the one that is under way
-  std::string piece_;   // what the kernel has not taken
-  uint64_t moved_ = 0;  // bytes, both ways
+  size_t asked_ = 0;    // complete requests sent
+  size_t offset_ = 0;   // in the current request
+  std::string piece_;   // bytes that the kernel has not taken
+  uint64_t moved_ = 0;  // bytes of both directions
   uint64_t sent_ = 0;
   size_t answered_ = 0;
   uint64_t unanswered_bytes_ = 0;
-  bool told_ = false;
+  bool got_local_reply_ = false;
   bool blocked_ = false;
   bool fin_sent_ = false;
   bool over_ = false;
@@ -99,13 +99,13 @@ class AnsweringEnd {
  public:
   AnsweringEnd(Peer peer, Framing framing, bool breaks, uint64_t seed);
 
-  // Reads, or answers some of what it has read, or not yet. False: it is over.
+  // Reads, and answers some of the requests. Returns false if the end is done.
   bool Step();
   bool wants_to_read() const { return true; }
   bool wants_to_write() const { return !out_.empty(); }
   int fd() const { return peer_.fd(); }
 
-  // A number for each named request that it got whole, the same for the same request.
+  // A number for each complete request, equal for equal requests.
   const std::vector<uint64_t>& executed() const { return executed_; }
 
  private:
@@ -123,7 +123,7 @@ class AnsweringEnd {
   std::vector<uint64_t> executed_;
   uint64_t sent_ = 0;
   uint64_t break_after_ = UINT64_MAX;  // bytes of replies
-  bool between_ = false;               // it breaks off at the end of a reply
+  bool between_ = false;               // it resets at the end of a reply
   bool resets_ = false;
 };
 

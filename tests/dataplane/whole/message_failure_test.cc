@@ -1,5 +1,5 @@
-// What happens to requests when their server refuses, breaks or comes back: those that no server
-// can have seen go elsewhere, the others end their client, unless they may be sent twice.
+// Requests whose server refuses, fails or returns: those that no server can have seen are retried
+// elsewhere; the others end their client, unless they are idempotent.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -19,12 +19,12 @@ using test::RefusingAddress;
 
 class FailureTest : public test::ExchangeTest {
  protected:
-  // The server takes no more connections, with a request under way on the only one that it has and
-  // another that waits; both are answered there.
+  // The server accepts no more connections, with one request in flight on its only one and another
+  // request waiting; both are answered there.
   Peer ServeBothOnTheConnectionThatIsThere(Peer& a, Peer& b) {
     Peer server = AcceptFor(a, "a\n");
     local_.StopListening();
-    // No room on the one that is there, and no other one to be had.
+    // The only connection has no room, and a dial fails.
     EXPECT_TRUE(b.Send("b\n"));
     EXPECT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
     ExpectCarried(server, a, "A\n");
@@ -32,7 +32,7 @@ class FailureTest : public test::ExchangeTest {
     ExpectCarried(server, b, "B\n");
     return server;
   }
-  // A client whose only server refuses, with a request.
+  // A client with a request whose only server refuses.
   Peer WaitForNobody() {
     local_.StopListening();
     Start();
@@ -43,7 +43,7 @@ class FailureTest : public test::ExchangeTest {
   }
 };
 
-TEST_F(FailureTest, RefusedConnectCostsNoClientAnything) {
+TEST_F(FailureTest, RefusedConnectIsRetriedUnnoticed) {
   StartWith({RefusingAddress(), local_.address()});
   std::vector<Peer> clients = ConnectAll(300, "ask\n");
   ServeAll(clients, "ask\n", "say\n");
@@ -51,7 +51,7 @@ TEST_F(FailureTest, RefusedConnectCostsNoClientAnything) {
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
 }
 
-// A server that does not answer to the connect: its queue is full, so that the kernel is silent.
+// A server that does not answer a connect, because its accept queue is full.
 class SilentServer {
  public:
   SilentServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -72,7 +72,7 @@ class SilentServer {
   std::vector<ConnectResult> fillers_;
 };
 
-TEST_F(FailureTest, HundredsThatWaitForAConnectThatFailsMoveOnTogether) {
+TEST_F(FailureTest, HundredsOfRequestsOnAFailedConnectAreRetriedTogether) {
   SilentServer silent;
   Exchange::Options options;
   options.limits.connect_timeout = absl::Milliseconds(300);
@@ -102,7 +102,7 @@ TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
   EXPECT_EQ(shared().resent.Value(), 0u);
 }
 
-TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
+TEST_F(FailureTest, ServerThatClosesBeforeItsReplyCausesAReset) {
   Start();
   Peer client = Connect();
   Peer server = AcceptFor(client, "a\n");
@@ -111,7 +111,7 @@ TEST_F(FailureTest, ServerThatClosesBeforeItsReplyIsNoCleanEnd) {
   EXPECT_EQ(client.ending(), Ending::kReset);
 }
 
-TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
+TEST_F(FailureTest, LostPipelineGetsOneLocalReply) {
   Start({.codec = test::Redis()});
   const std::string words(test::Redis()->LocalReply(Refusal::kLost));
   ASSERT_NE(words, "");
@@ -124,7 +124,7 @@ TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
   EXPECT_EQ(pipeline.Read(4), "+b\r\n");
   ExpectCarried(one, server, "GET e\r\n");
   server.Reset();
-  // Once each, and then a FIN: a reset could take replies along that the client has not read yet.
+  // One local reply and a FIN; a reset could discard replies that the client has not read yet.
   for (Peer* client : {&one, &pipeline}) {
     EXPECT_EQ(client->ReadToEnd(), words);
     EXPECT_EQ(client->ending(), Ending::kFin);
@@ -132,8 +132,8 @@ TEST_F(FailureTest, PipelineThatIsCutOffIsToldSoInPlaceOfItsNextReply) {
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 2u);
 }
 
-// As a server does that takes no upload of that size.
-TEST_F(FailureTest, AnswerInTheMiddleOfAnUploadIsHeardByAClientThatSendsOn) {
+// A server may refuse a large upload early.
+TEST_F(FailureTest, EarlyReplyToAnUploadReachesAClientThatStillSends) {
   Start({.codec = test::Http()});
   Peer client = Connect();
   const std::string upload(16 << 20, 'x');
@@ -161,15 +161,15 @@ TEST_F(FailureTest, HalfAReplyIsFollowedByAReset) {
   EXPECT_FALSE(local_.Knocked(0)) << "it was sent again although a part of its reply was given";
 }
 
-TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
-  // Unsent requests stay with us when the server does not read.
+TEST_F(FailureTest, UnwrittenRequestsOfALostConnectionAreRetriedElsewhere) {
+  // If the server does not read, unsent requests stay in the proxy.
   LocalServer other;
   StartWith({local_.address(), other.address()}, {.codec = test::Frames(65'000)});
   exchange_->SetWeight(1, 0);
   exchange_->Apply();
   const std::string large = std::string("\xf0\x00", 2) + std::string(0xf000, 'x');
   std::vector<Peer> clients;
-  // Until the server's and our kernel's buffers are full and some stay unsent.
+  // Fills the kernel's buffers on both sides until some requests stay unsent.
   const auto unsent = [&] {
     return shared().requests.Value() * large.size() > shared().bytes_written.Value() + 200'000;
   };
@@ -188,7 +188,7 @@ TEST_F(FailureTest, RequestsBehindABrokenOneThatWereNotWrittenGoElsewhere) {
   ASSERT_TRUE(Eventually([&] { return shared().resent.Value() > 0; }));
   Peer second = other.Accept();
   ASSERT_TRUE(second);
-  // Whole, from its first byte on.
+  // The whole request arrives, from its first byte on.
   EXPECT_EQ(second.Read(large.size()), large);
   ASSERT_TRUE(second.Send(std::string("\0\2ok", 4)));
   size_t answered = 0;
@@ -230,8 +230,8 @@ TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
   EXPECT_EQ(client.Read(10), "II\nIII\nIV\n");
 }
 
-// The first connection breaks, and on the next there is room for the first of them only.
-TEST_F(FailureTest, IdempotentPipelineOfWhichAPartWaitsWhenItBreaksAgainKeepsItsOrder) {
+// The first connection fails, and the next one has room for the first request only.
+TEST_F(FailureTest, IdempotentPipelineKeepsItsOrderAfterASecondLossInTheMiddle) {
   Start({.max_in_flight = 2, .idempotent = true});
   Peer client = Connect();
   Peer server = AcceptFor(client, "1\n2\n");
@@ -248,7 +248,7 @@ TEST_F(FailureTest, IdempotentPipelineOfWhichAPartWaitsWhenItBreaksAgainKeepsIts
   EXPECT_EQ(client.Read(4), "1\n2\n");
 }
 
-TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
+TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeRetries) {
   Start({.idempotent = true});
   Peer client = Connect();
   ASSERT_TRUE(client.Send("poison\n"));
@@ -262,7 +262,7 @@ TEST_F(FailureTest, IdempotentRequestIsGivenUpAfterThreeMoreTries) {
   EXPECT_FALSE(local_.Knocked(0));
 }
 
-TEST_F(FailureTest, IdempotentIdIsTheClientsOwnAgain) {
+TEST_F(FailureTest, ResentRequestKeepsTheClientsOwnId) {
   Start({.codec = test::FramesWithId(), .idempotent = true});
   Peer client = Connect();
   ASSERT_TRUE(client.Send(test::FrameWithId(4711, "x")));
@@ -283,13 +283,13 @@ TEST_F(FailureTest, ServerThatClosesAnIdleConnectionIsNotNoticed) {
     Peer server = AcceptFor(client, "a\n");
     ExpectCarried(server, client, "A\n");
     server.Close();
-    // The next request may come before the end of the connection is seen.
+    // The next request may come before the proxy sees the server's FIN.
   }
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
 }
 
-// Where the listener is gone and a connection lives on, as in a server that is being replaced.
-TEST_F(FailureTest, ConnectionsThatArePresentServeOnWhenMoreAreRefused) {
+// The listener is gone and a connection lives on, as during a restart of the server.
+TEST_F(FailureTest, ExistingConnectionsServeOnWhenDialsAreRefused) {
   Start({.shared_connections = 4, .max_in_flight = 1});
   Peer a = Connect();
   Peer b = Connect();
@@ -297,14 +297,14 @@ TEST_F(FailureTest, ConnectionsThatArePresentServeOnWhenMoreAreRefused) {
   ExpectExchange(a, server, "more\n", "done\n");
 }
 
-TEST_F(FailureTest, ServerThatComesBackAfterItsLastConnectionHadGoneIsFound) {
+TEST_F(FailureTest, ServerThatReturnsAfterItsLastConnectionClosedIsFound) {
   Start({.shared_connections = 4,
          .max_in_flight = 1,
          .shared_idle_timeout = absl::Milliseconds(100)});
   Peer a = Connect();
   Peer b = Connect();
   Peer server = ServeBothOnTheConnectionThatIsThere(a, b);
-  // The connection goes idle and is closed, while dials still fail.
+  // The idle connection closes while dials still fail.
   EXPECT_EQ(server.ReadToEnd(), "");
   LocalServer back(local_.address());
   ASSERT_TRUE(a.Send("again\n"));
@@ -322,7 +322,7 @@ TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
   ExpectCarried(accepted, client, "rewarded\n");
 }
 
-TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
+TEST_F(FailureTest, EndpointRemovedAndRestoredWhileItRefusesIsFound) {
   Peer client = WaitForNobody();
   exchange_->Remove(0);
   exchange_->Apply();
@@ -333,7 +333,7 @@ TEST_F(FailureTest, EndpointThatLeavesAndComesBackWhileItRefusesIsFound) {
   EXPECT_EQ(accepted.Read(9), "patience\n");
 }
 
-TEST_F(FailureTest, WithoutAnyServerAClientIsSentAwayAfterTheConnectTimeout) {
+TEST_F(FailureTest, ClientIsClosedAfterTheConnectTimeoutWithoutAnyServer) {
   Exchange::Options options{.codec = test::Http()};
   options.limits.connect_timeout = absl::Milliseconds(200);
   StartWith({RefusingAddress()}, options);

@@ -1,5 +1,5 @@
-// Replies on shared connections reach who asked, in the order in which it asked, whatever the
-// others on the connection do; and what cannot be matched reaches nobody.
+// Replies on shared connections reach the client that asked, in its order, whatever other clients
+// of the connection do. A reply that matches no request reaches no client.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -22,7 +22,7 @@ using test::Peer;
 
 class RepliesTest : public test::ExchangeTest {
  protected:
-  // A connection that has carried a request already.
+  // Returns a connection that has already carried a request.
   Peer AcceptFirst(Peer& client) {
     Peer server = AcceptFor(client, "first\n");
     ExpectCarried(server, client, "reply\n");
@@ -30,7 +30,7 @@ class RepliesTest : public test::ExchangeTest {
   }
 };
 
-TEST_F(RepliesTest, RequestsOfManyClientsTravelOnOneConnection) {
+TEST_F(RepliesTest, ManyClientsShareOneConnection) {
   Start();
   std::vector<Peer> clients;
   for (int i = 0; i < 50; ++i) clients.push_back(Connect());
@@ -42,7 +42,7 @@ TEST_F(RepliesTest, RequestsOfManyClientsTravelOnOneConnection) {
   EXPECT_EQ(shared().replies.Value(), 51u);
 }
 
-TEST_F(RepliesTest, EachClientGetsItsOwnInTheOrderInWhichItAsked) {
+TEST_F(RepliesTest, EachClientGetsItsOwnRepliesInOrder) {
   Start();
   Peer a = Connect();
   Peer b = Connect();
@@ -55,7 +55,7 @@ TEST_F(RepliesTest, EachClientGetsItsOwnInTheOrderInWhichItAsked) {
   EXPECT_EQ(b.Read(3), "B1\n");
 }
 
-TEST_F(RepliesTest, ReplyThatComesInPiecesReachesItsClientAsItComes) {
+TEST_F(RepliesTest, ReplyIsStreamedToItsClient) {
   Start();
   Peer a = Connect();
   Peer b = Connect();
@@ -69,14 +69,14 @@ TEST_F(RepliesTest, ReplyThatComesInPiecesReachesItsClientAsItComes) {
   ExpectCarried(server, b, " other\n");
 }
 
-TEST_F(RepliesTest, RequestThatComesInPiecesIsSentWhenItIsWhole) {
+TEST_F(RepliesTest, RequestIsSentOnceItIsComplete) {
   Start();
   Peer slow = Connect();
   Peer quick = Connect();
   Peer server = AcceptFirst(quick);
   for (const char piece : std::string("slowly")) {
     ASSERT_TRUE(slow.Send(std::string(1, piece)));
-    // The other one is not in its way, and nothing of this one is sent.
+    // Another client is served meanwhile, and no byte of this request is sent.
     ExpectExchange(quick, server, "quick\n", "done\n");
   }
   ASSERT_TRUE(slow.Send("\n"));
@@ -84,14 +84,14 @@ TEST_F(RepliesTest, RequestThatComesInPiecesIsSentWhenItIsWhole) {
   ExpectCarried(server, slow, "at last\n");
 }
 
-TEST_F(RepliesTest, PipelineAboveAClientsShareIsAnsweredInOrder) {
+TEST_F(RepliesTest, PipelineAboveTheInFlightLimitIsAnsweredInOrder) {
   Start();
   Peer client = Connect();
   Peer server = AcceptFirst(client);
   std::string requests;
   for (int i = 0; i < 1000; ++i) requests += absl::StrCat(i, "\n");
   ASSERT_TRUE(client.Send(requests));
-  // An echo: what is not under way yet follows the replies.
+  // The server echoes; further requests follow as replies arrive.
   std::string answered;
   while (answered.size() < requests.size()) {
     const std::string piece = server.Read(1);
@@ -118,7 +118,7 @@ TEST_F(RepliesTest, ClientThatPipelinesWithoutEndLeavesRoomForOthers) {
   EXPECT_EQ(before.size(), 2u * 65) << "of one client, 64 requests are under way at most";
 }
 
-TEST_F(RepliesTest, ReplyOfAClientThatLeftIsSwallowedAndTheNextGetsItsOwn) {
+TEST_F(RepliesTest, ReplyOfAClientThatLeftIsDiscardedAndTheNextGetsItsOwn) {
   Start();
   Peer leaver = Connect();
   Peer other = Connect();
@@ -133,7 +133,7 @@ TEST_F(RepliesTest, ReplyOfAClientThatLeftIsSwallowedAndTheNextGetsItsOwn) {
   ExpectExchange(other, server, "again\n", "fine\n");
 }
 
-TEST_F(RepliesTest, ClientThatLeavesInTheMiddleOfItsReplyTakesNothingFromTheNext) {
+TEST_F(RepliesTest, ClientThatLeavesDuringItsReplyDoesNotAffectTheNext) {
   Start();
   Peer leaver = Connect();
   Peer other = Connect();
@@ -157,19 +157,19 @@ TEST_F(RepliesTest, ClientThatLeftBeforeItsRequestWasSentIsForgotten) {
   ExpectExchange(client, server, "x\n", "y\n");
 }
 
-TEST_F(RepliesTest, BytesThatNobodyAskedForCloseTheConnectionAndReachNobody) {
+TEST_F(RepliesTest, UnsolicitedBytesCloseTheConnectionAndReachNoClient) {
   Start();
   Peer client = Connect();
   Peer server = AcceptFirst(client);
   ASSERT_TRUE(server.Send("surprise\n"));
   EXPECT_EQ(server.ReadToEnd(), "");
   EXPECT_EQ(shared().protocol_errors.Value(), 1u);
-  // The client has not noticed, and travels on another connection.
+  // The client does not notice; its next request uses another connection.
   Peer second = AcceptFor(client, "next\n");
   ExpectCarried(second, client, "good\n");
 }
 
-TEST_F(RepliesTest, BytesBehindTheLastReplyReachNobody) {
+TEST_F(RepliesTest, BytesBehindTheLastReplyReachNoClient) {
   Start();
   Peer client = Connect();
   Peer server = AcceptFirst(client);
@@ -182,7 +182,7 @@ TEST_F(RepliesTest, BytesBehindTheLastReplyReachNobody) {
   EXPECT_EQ(client.ending(), Ending::kFin);
 }
 
-TEST_F(RepliesTest, ReplyThatDoesNotParseFailsEveryoneOnTheConnection) {
+TEST_F(RepliesTest, MalformedReplyFailsAllRequestsOnTheConnection) {
   Start({.codec = test::Redis()});
   Peer a = Connect();
   Peer b = Connect();
@@ -197,11 +197,11 @@ TEST_F(RepliesTest, ReplyThatDoesNotParseFailsEveryoneOnTheConnection) {
   EXPECT_EQ(shared().protocol_errors.Value(), 1u);
 }
 
-TEST_F(RepliesTest, PushThatNobodySubscribedToReachesNobody) {
+TEST_F(RepliesTest, UnsolicitedPushReachesNoClient) {
   Start({.codec = test::Redis()});
   Peer client = Connect();
   Peer server = AcceptFor(client, "GET a\r\n");
-  // In two pieces, so that the first is judged before the second is there.
+  // In two pieces, so that the first is classified before the second arrives.
   ASSERT_TRUE(server.Send(">2\r\n+mes"));
   ASSERT_TRUE(Eventually([&] { return shared().bytes_read.Value() >= 8; }));
   server.Send("sage\r\n+x\r\n$1\r\na\r\n");
@@ -210,7 +210,7 @@ TEST_F(RepliesTest, PushThatNobodySubscribedToReachesNobody) {
   EXPECT_EQ(got.find("sage"), std::string::npos) << got;
 }
 
-TEST_F(RepliesTest, RepliesThatAreMissingForTooLongFailTheWholeQueue) {
+TEST_F(RepliesTest, ReplyTimeoutFailsAllRequestsOnTheConnection) {
   Start({.reply_timeout = absl::Milliseconds(200)});
   Peer a = Connect();
   Peer b = Connect();
@@ -224,11 +224,11 @@ TEST_F(RepliesTest, RepliesThatAreMissingForTooLongFailTheWholeQueue) {
   EXPECT_NE(b.ending(), Ending::kFin);
   EXPECT_EQ(server.ReadToEnd(), "");
   EXPECT_EQ(shared().reply_timeouts.Value(), 1u);
-  // Counted a moment after the client has seen it.
+  // The counter changes a moment after the client has seen the end.
   EXPECT_TRUE(test::Eventually([&] { return exchange_->worker().connection_lost.Value() == 2; }));
 }
 
-TEST_F(RepliesTest, EveryByteOfAReplyIsALifeSign) {
+TEST_F(RepliesTest, EveryByteOfAReplyResetsItsTimeout) {
   Start({.reply_timeout = absl::Milliseconds(500)});
   Peer client = Connect();
   Peer server = AcceptFirst(client);
@@ -244,16 +244,16 @@ TEST_F(RepliesTest, EveryByteOfAReplyIsALifeSign) {
   ExpectCarried(server, client, "\n");
 }
 
-class FarewellTest : public RepliesTest {
+class LastReplyTest : public RepliesTest {
  protected:
   static constexpr char kAsk[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-  // What the server gets of it: its connection stays.
+  // The request as the server gets it; the shared connection stays open.
   static constexpr char kAsked[] = "GET / HTTP/1.1\r\nHost: a\r\nConnection:      \r\n\r\n";
   static std::string Reply(const std::string& field, const std::string& body) {
     return absl::StrCat("HTTP/1.1 200 OK\r\n", field, "Content-Length: ", body.size(), "\r\n\r\n",
                         body);
   }
-  // A client's last request, at the server.
+  // Sends a client's last request until it is at the server.
   Peer AcceptLast(Peer& client) {
     EXPECT_TRUE(client.Send(kAsk));
     Peer server = local_.Accept();
@@ -266,7 +266,7 @@ class FarewellTest : public RepliesTest {
   }
 };
 
-TEST_F(FarewellTest, ClientThatAsksForACloseIsToldOfItAndItsServerIsNot) {
+TEST_F(LastReplyTest, CloseIsAnnouncedToTheClientButNotToTheServer) {
   Start({.codec = test::Http()});
   std::optional<Peer> server;
   for (int i = 0; i < 3; ++i) {
@@ -280,8 +280,8 @@ TEST_F(FarewellTest, ClientThatAsksForACloseIsToldOfItAndItsServerIsNot) {
   EXPECT_EQ(exchange_->connections(0), 1u);
 }
 
-// More than one read of it, so the buffer is full when a field is put in.
-TEST_F(FarewellTest, LargeReplyIsWholeWithAFieldMore) {
+// The reply takes more than one read, so the buffer is full when the field is inserted.
+TEST_F(LastReplyTest, LargeReplyIsCompleteWithTheInsertedField) {
   Start({.codec = test::Http()});
   Peer client = Connect();
   Peer server = AcceptLast(client);
@@ -291,7 +291,7 @@ TEST_F(FarewellTest, LargeReplyIsWholeWithAFieldMore) {
   ExpectEnd(client, Reply("Connection: close\r\n", body));
 }
 
-TEST_F(FarewellTest, ReplyThatComesByteByByteSaysClose) {
+TEST_F(LastReplyTest, ReplyInSingleBytesSaysClose) {
   Start({.codec = test::Http()});
   Peer client = Connect();
   Peer server = AcceptLast(client);
@@ -303,7 +303,7 @@ TEST_F(FarewellTest, ReplyThatComesByteByByteSaysClose) {
   ExpectEnd(client, Reply("Connection: close\r\n", "body"));
 }
 
-TEST_F(FarewellTest, RequestThatIsSentAgainIsStillTheLast) {
+TEST_F(LastReplyTest, ResentRequestIsStillTheLast) {
   Start({.codec = test::Http(), .idempotent = true});
   Peer client = Connect();
   Peer server = AcceptLast(client);
@@ -314,8 +314,8 @@ TEST_F(FarewellTest, RequestThatIsSentAgainIsStillTheLast) {
   ExpectEnd(client, Reply("Connection: close\r\n", "body"));
 }
 
-// What follows a close is no request (RFC 9112, 9.6), and must not turn the end into a reset.
-TEST_F(FarewellTest, RequestsBehindTheLastOneAreDropped) {
+// Bytes behind a close are no request (RFC 9112, 9.6) and must not turn the FIN into a reset.
+TEST_F(LastReplyTest, RequestsBehindTheLastOneAreDropped) {
   Start({.codec = test::Http()});
   Peer client = Connect();
   ASSERT_TRUE(client.Send(absl::StrCat(kAsk, kAsk)));
@@ -323,7 +323,7 @@ TEST_F(FarewellTest, RequestsBehindTheLastOneAreDropped) {
   ASSERT_EQ(server.Read(sizeof kAsked - 1), kAsked);
   ASSERT_TRUE(server.Send(Reply("", "body")));
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 0; }));
-  // A reset that the first one provoked would be seen by the second.
+  // The second request would see a reset that the first one caused.
   ASSERT_TRUE(client.Send(kAsk));
   ASSERT_TRUE(client.Send(kAsk)) << "it was reset";
   ExpectEnd(client, Reply("Connection: close\r\n", "body"));
@@ -348,7 +348,7 @@ TEST_F(IdRepliesTest, RepliesComeInAnyOrderAndCarryTheClientsOwnId) {
   Start({.codec = test::Modbus()});
   Peer a = Connect();
   Peer b = Connect();
-  // Both use the same transaction id, as clients that know nothing of each other do.
+  // Both clients use the same transaction id, as independent clients may.
   ASSERT_TRUE(a.Send(ModbusMessage(7, "\x01\x03 a")));
   Peer server = local_.Accept();
   const std::string from_a = ReadModbus(server);
@@ -377,7 +377,7 @@ TEST_F(IdRepliesTest, OneClientsPipelineGetsItsIdsBack) {
   for (uint16_t id = 110; id-- > 100;) EXPECT_EQ(IdOf(ReadModbus(client)), id);
 }
 
-TEST_F(IdRepliesTest, ReplyInPiecesIsPutTogether) {
+TEST_F(IdRepliesTest, ReplyInPiecesIsReassembled) {
   Start({.codec = test::FramesWithId()});
   Peer client = Connect();
   const std::string content(1000, 'c');
@@ -392,14 +392,14 @@ TEST_F(IdRepliesTest, ReplyInPiecesIsPutTogether) {
   EXPECT_EQ(ReadFrame(client), FrameWithId(5, content));
 }
 
-TEST_F(IdRepliesTest, OverdueReplyClosesItsClientOnlyAndIsSwallowedWhenItComes) {
+TEST_F(IdRepliesTest, LateReplyClosesItsClientOnlyAndIsDiscarded) {
   Start({.codec = test::Modbus(), .reply_timeout = absl::Milliseconds(300)});
   Peer slow = Connect();
   Peer quick = Connect();
   ASSERT_TRUE(slow.Send(ModbusMessage(1, "\x01\x03")));
   Peer server = local_.Accept();
   const std::string overdue = ReadModbus(server);
-  // Others go on meanwhile, on the same connection.
+  // Other clients continue on the same connection.
   while (!test::WaitFor(slow.fd(), POLLIN, 1)) {
     ASSERT_TRUE(quick.Send(ModbusMessage(9, "\x02\x03")));
     ASSERT_TRUE(server.Send(ReadModbus(server)));
@@ -415,9 +415,8 @@ TEST_F(IdRepliesTest, OverdueReplyClosesItsClientOnlyAndIsSwallowedWhenItComes) 
   EXPECT_EQ(ReadModbus(quick), ModbusMessage(10, "\x02\x03"));
 }
 
-// One time-out after the other would keep the last client for as many of them as there are
-// requests.
-TEST_F(IdRepliesTest, AllOverdueRepliesAreGivenUpAtTheirOwnTime) {
+// If timeouts ran one after the other, the last client would wait for the sum of all of them.
+TEST_F(IdRepliesTest, EachLateReplyHasATimeoutOfItsOwn) {
   constexpr absl::Duration kTimeout = absl::Milliseconds(250);
   Start({.codec = test::Modbus(), .reply_timeout = kTimeout});
   std::vector<Peer> clients;
@@ -428,11 +427,11 @@ TEST_F(IdRepliesTest, AllOverdueRepliesAreGivenUpAtTheirOwnTime) {
   }
   for (Peer& client : clients) EXPECT_EQ(client.ReadToEnd(), "");
   EXPECT_EQ(shared().reply_timeouts.Value(), 40u);
-  // One after the other: 10 s.
+  // One after the other, they would take 10 s.
   EXPECT_LT(MonotonicNow() - start, 20 * kTimeout);
 }
 
-TEST_F(IdRepliesTest, ReplyThatNobodyAskedForIsSwallowed) {
+TEST_F(IdRepliesTest, UnsolicitedReplyIsDiscarded) {
   Start({.codec = test::FramesWithId()});
   Peer client = Connect();
   ASSERT_TRUE(client.Send(FrameWithId(1, "ask")));
@@ -442,14 +441,14 @@ TEST_F(IdRepliesTest, ReplyThatNobodyAskedForIsSwallowed) {
   ASSERT_TRUE(server.Send(FrameWithId(other, "who?") + FrameWithId(IdOf(request), "you")));
   EXPECT_EQ(ReadFrame(client), FrameWithId(1, "you"));
   EXPECT_EQ(shared().replies_unmatched.Value(), 1u);
-  // And twice the same one.
+  // The same reply twice.
   ASSERT_TRUE(server.Send(FrameWithId(IdOf(request), "again")));
   ASSERT_TRUE(Eventually([&] { return shared().replies_unmatched.Value() == 2; }));
   client.ShutdownWrite();
   EXPECT_EQ(client.ReadToEnd(), "");
 }
 
-TEST_F(IdRepliesTest, ReplyOfAClientThatLeftIsSwallowed) {
+TEST_F(IdRepliesTest, ReplyOfAClientThatLeftIsDiscarded) {
   Start({.codec = test::FramesWithId()});
   Peer leaver = Connect();
   ASSERT_TRUE(leaver.Send(FrameWithId(1, "ask")));

@@ -1,10 +1,10 @@
-// No byte crosses clients of shared connections: many seeded clients that ask one by one or in
-// pipelines and leave at any byte, and servers that answer late, where replies have ids in any
-// order, and in some ways break off anywhere. Whoever stays gets each of its replies, or is reset
-// or told so; a reset never looks like an end; and no server gets a request twice that may not be
-// sent again.
+// No byte crosses clients of shared connections: many seeded clients that send requests one by one
+// or in pipelines and leave at any byte, and servers that answer late, with ids in any order, and
+// in some variants reset at any byte. A client that stays gets each of its replies, a reset or a
+// local reply; a reset never looks like a FIN; and no server gets a request twice that is not
+// idempotent.
 //
-// TRUNKLINE_STREAMS is the number of clients of each way; TRUNKLINE_SEED another seed.
+// TRUNKLINE_STREAMS sets the number of clients per variant, TRUNKLINE_SEED the seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -32,12 +32,12 @@ using test::Peer;
 constexpr uint64_t kClients = 2000;
 constexpr size_t kThreads = 2;
 constexpr size_t kWorkers = 2;
-// Clients of a thread that are here at a time.
+// Concurrent clients per thread.
 constexpr size_t kAtATime = 32;
-// A client in so many takes little at a time.
+// One client in this many reads little at a time.
 constexpr uint64_t kSlowOneIn = 32;
 constexpr int kSlowReceiveBuffer = 4096;
-// So few places that some clients wait for one.
+// Few enough connections that some clients wait in the pending queue.
 constexpr size_t kSharedConnections = 2;
 constexpr size_t kMaxInFlight = 8;
 
@@ -62,7 +62,7 @@ struct ClientTally {
   std::atomic<uint64_t> wrong{0};
   std::atomic<uint64_t> stuck{0};
   std::mutex mutex;
-  std::string first_fault;  // under it
+  std::string first_fault;  // guarded by the mutex
 
   void Add(const AskingEnd& end) {
     switch (end.outcome()) {
@@ -72,10 +72,10 @@ struct ClientTally {
       case AskingEnd::Outcome::kLeft:
         ++left;
         return;
-      case AskingEnd::Outcome::kBrokenOff:
+      case AskingEnd::Outcome::kReset:
         ++broken_off;
         return;
-      case AskingEnd::Outcome::kTold:
+      case AskingEnd::Outcome::kLocalReply:
         ++told;
         return;
       case AskingEnd::Outcome::kCutShort:
@@ -93,13 +93,13 @@ struct ClientTally {
 struct ServerTally {
   std::atomic<uint64_t> stuck{0};
   std::mutex mutex;
-  std::vector<uint64_t> executed;  // under it
+  std::vector<uint64_t> executed;  // guarded by the mutex
 
   void Add(const AnsweringEnd& end) {
     const std::lock_guard lock(mutex);
     executed.insert(executed.end(), end.executed().begin(), end.executed().end());
   }
-  // When all servers are gone.
+  // Call when all servers are done.
   uint64_t executed_again() {
     std::sort(executed.begin(), executed.end());
     const auto last = std::unique(executed.begin(), executed.end());
@@ -107,7 +107,7 @@ struct ServerTally {
   }
 };
 
-// `clients` of them, of which the first has the number `first`.
+// Runs `clients` clients, numbered from `first`.
 void Ask(const Exchange& exchange, Framing framing, uint64_t seed, uint64_t first, uint64_t clients,
          ClientTally& tally) {
   FastRandom random(seed);
@@ -127,10 +127,10 @@ void Ask(const Exchange& exchange, Framing framing, uint64_t seed, uint64_t firs
   }
 }
 
-// Serves whoever comes to `listener` until it is told to stop and all are gone.
+// Serves all clients of `listener` until `stop` is set and they are done.
 void Serve(const LocalServer& listener, const Way& way, uint64_t seed,
            const std::atomic<bool>& stop, ServerTally& tally) {
-  // As long nothing comes, and what was put off gets its turn.
+  // The longest wait before deferred replies get their turn.
   constexpr int kTickMillis = 1;
   FastRandom random(seed);
   test::Crowd<AnsweringEnd, ServerTally> crowd(tally);
@@ -185,7 +185,7 @@ class MessageStreamsTest : public ::testing::TestWithParam<Way> {
     for (std::thread& thread : serving) thread.join();
   }
 
-  // Of all workers.
+  // Summed over all workers.
   uint64_t Sum(Counter SharedCounters::*counter) {
     uint64_t sum = 0;
     for (size_t i = 0; i < kWorkers; ++i) sum += (exchange_.worker(i).shared.*counter).Value();
@@ -218,7 +218,7 @@ TEST_P(MessageStreamsTest, NoReplyCrossesClients) {
     EXPECT_EQ(client_tally_.broken_off, 0u);
     EXPECT_EQ(client_tally_.told, 0u);
   }
-  // What this is about has happened.
+  // The run covered the cases that matter.
   EXPECT_GT(client_tally_.served, clients / 3);
   EXPECT_GT(client_tally_.left, clients / 10);
   EXPECT_GT(Sum(&SharedCounters::replies_discarded), clients / 100);

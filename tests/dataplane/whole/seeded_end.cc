@@ -9,7 +9,7 @@ namespace {
 constexpr uint64_t kDown = 0x5eed;  // tells the two directions of a seed apart
 constexpr size_t kMostRead = 20'000;
 
-// Small pieces as a rule, now and then more than one read of the proxy takes.
+// Mostly small pieces, sometimes more than the proxy takes in one read.
 size_t PieceSize(FastRandom& random) {
   return 1 + random.Next() % (random.Next() % 8 == 0 ? 80'000 : 300);
 }
@@ -73,7 +73,7 @@ void SeededEnd::LeaveNow() {
   closes ? peer_.Close() : peer_.Reset();
 }
 
-// By a reset of the other end; whoever closes may have said less than it promised, too.
+// After a reset of the other end; an end that closes may have sent less than planned, too.
 bool SeededEnd::was_broken_off() const {
   if (role_ == Role::kServer && !planned_) return true;
   const Leave by_other = role_ == Role::kClient ? Leave::kServerResets : Leave::kClientResets;
@@ -126,7 +126,7 @@ void SeededEnd::Send() {
   moved_ += taken;
   piece_.erase(0, taken);
   if (turns_ > 0 && piece_.empty()) --turns_;
-  // Whoever is paced keeps its end to itself until it is released.
+  // A paced end sends no FIN before it is released.
   if (!piece_.empty() || unsent_ > 0 || turns_ >= 0) return;
   peer_.ShutdownWrite();
   fin_sent_ = true;

@@ -1,8 +1,8 @@
-// One end of a connection that sends a seeded sequence of bytes and checks the one that comes: a
-// byte that is missing, doubled or another flow's shows at once. A client says its plan first, so
-// that its server, which knows nothing of it, can play the other end.
+// One end of a connection that sends a seeded sequence of bytes and checks the sequence that it
+// gets, which detects a missing, repeated or foreign byte at once. A client sends its plan first,
+// so that the server can play the other end.
 //
-// Never waits: Step() does what can be done. Confined to its test's thread.
+// Never blocks: Step() does as much as possible. Confined to its test's thread.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ enum class Leave : uint32_t {
   kServerResets,
   kClientCloses,
   kServerCloses,
-  kClientSaysNothing,  // not even its plan: it resets at once
+  kClientSaysNothing,  // it resets at once, without sending its plan
 };
 
 struct Plan {
@@ -33,7 +33,7 @@ struct Plan {
   uint32_t unused;
 };
 
-// Connections of at most `most_bytes` each way; mostly small ones.
+// Plans connections of at most `most_bytes` each way, mostly small ones.
 Plan MakePlan(FastRandom& random, uint32_t most_bytes);
 
 // Byte i depends on the seed and on i.
@@ -65,28 +65,28 @@ class SeededEnd {
   }
   explicit SeededEnd(Peer peer) : role_(Role::kServer), peer_(std::move(peer)) {}
 
-  // Sends a piece and reads one. False: it is over, and its socket closed.
+  // Sends a piece and reads one. Returns false if the end is done; its socket is then closed.
   bool Step();
-  // What Step() would wait for.
+  // The events that Step() waits for.
   bool wants_to_read() const { return !ended_; }
   bool wants_to_write() const { return planned_ && !fin_sent_ && turns_ != 0; }
 
-  // From here on it sends a piece for each turn that it is given, until it is released.
+  // From now on, it sends one piece per turn that it is given, until it is released.
   void Pace() { turns_ = 0; }
   void GiveTurn() { turns_ = 1; }
   void Release() { turns_ = -1; }
 
   int fd() const { return peer_.fd(); }
   const Plan& plan() const { return plan_; }
-  // Of a server: its client has said what it wants.
+  // Returns true if a server has read its client's plan.
   bool planned() const { return planned_; }
-  // Once it is over:
+  // Valid once Step() has returned false:
   uint64_t mismatches() const { return mismatches_; }
-  // Both ends meant to finish, and this one has not got everything.
+  // Both ends planned to finish, but this one has not got every byte.
   bool incomplete() const {
     return plan_.leave == Leave::kCleanly && !(ended_ && !reset_ && received_ == expected_);
   }
-  // The other end was to break off, and what this one has seen is a clean end before the last byte.
+  // The other end planned a reset, but this one saw a FIN before the last byte.
   bool taken_for_whole() const { return ended_ && !reset_ && !left_ && was_broken_off(); }
 
  private:
@@ -112,7 +112,7 @@ class SeededEnd {
   uint64_t moved_ = 0;
   uint64_t mismatches_ = 0;
   std::string piece_;
-  int turns_ = -1;  // -1: it is not paced
+  int turns_ = -1;  // -1 if it is not paced
   bool fin_sent_ = false;
   bool ended_ = false;
   bool reset_ = false;

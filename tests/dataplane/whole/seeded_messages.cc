@@ -17,10 +17,10 @@ namespace {
 constexpr size_t kMostBytes = 256 * 1024;
 constexpr size_t kIdBytes = 2;
 constexpr size_t kHeaderBytes = kIdBytes + 4;
-// Of a request, whose content is an argument; a reply is the content alone.
+// A request has the content as an argument; a reply is the content alone.
 constexpr char kRedisCommand[] = "*2\r\n$4\r\nECHO\r\n";
 constexpr char kRedisEnd[] = "\r\n";
-// More than one read of the proxy takes, which is 64 KiB.
+// More than the 64 KiB that the proxy takes in one read.
 constexpr size_t kLargeAnswer = 90'000;
 
 // Mostly small; `most` now and then.
@@ -30,7 +30,7 @@ size_t SizeUpTo(FastRandom& random, size_t most) {
   return 1 + random.Next() % std::min(limit, most);
 }
 
-// Any byte but the end of a line, so that every protocol can carry it.
+// Any byte except a line feed, so that every protocol can carry it.
 void Fill(std::string& content, size_t size, uint64_t seed) {
   Sequence sequence(seed);
   while (content.size() < size) {
@@ -137,9 +137,9 @@ std::optional<Unwrapper::Message> Unwrapper::NextRedis() {
   size_t size = 0;
   if (absl::StartsWith(head, "-")) {
     bytes_.erase(0, content);
-    return Message{.content = head, .apology = true};
+    return Message{.content = head, .local_reply = true};
   }
-  // What is anything else stays, and is no beginning of a reply.
+  // Other bytes stay buffered; they do not begin a reply.
   if (!absl::StartsWith(head, "$") || !absl::SimpleAtoi(head.substr(1), &size)) return std::nullopt;
   if (bytes_.size() < content + size + sizeof kRedisEnd - 1) return std::nullopt;
   Message message{.content = bytes_.substr(content, size)};

@@ -1,5 +1,5 @@
-// Requests of which no two are alike, the only right answer to each, and the protocols of message
-// mode that carry them: a reply that is another request's, or has a foreign byte, shows at once.
+// Unique requests, the only correct reply to each, and the protocols of message mode that carry
+// them. They detect a reply to another request and a foreign byte at once.
 //
 // Pure; confined to its test's thread.
 #pragma once
@@ -17,20 +17,20 @@ namespace trunkline::test {
 enum class Framing {
   kLines,         // replies in the order of requests
   kFramesWithId,  // replies by their id
-  kRedis,         // as lines, and a client that is sent away is told so
+  kRedis,         // replies in the order of requests, with local replies
 };
 
-// For requests of any size that is made here.
+// Accepts requests of every size that is made here.
 std::shared_ptr<const Codec> CodecOf(Framing framing);
 
-// A content's shortest one that says whose it is; the others are random bytes.
+// The shortest content that identifies its request; further bytes are random.
 inline constexpr size_t kNamedBytes = 32;
 // The content of request `number` of client `client`: 1 to `most_bytes` bytes, mostly few.
 std::string RequestOf(uint64_t client, uint32_t number, size_t most_bytes);
-// Says what was asked; mostly short, at times more than one read of the proxy takes.
+// Repeats the request's identity; mostly short, sometimes more than the proxy takes in one read.
 std::string AnswerTo(const std::string& request);
 
-// As messages; `id` where the protocol has one.
+// The content as a message; `id` is used if the protocol has one.
 std::string WrapRequest(Framing framing, uint16_t id, const std::string& content);
 std::string WrapReply(Framing framing, uint16_t id, const std::string& content);
 
@@ -40,13 +40,13 @@ class Unwrapper {
   struct Message {
     uint16_t id = 0;
     std::string content;
-    bool apology = false;  // words of the proxy
+    bool local_reply = false;  // made by the proxy
   };
   explicit Unwrapper(Framing framing) : framing_(framing) {}
   void Append(const char* bytes, size_t size) { bytes_.append(bytes, size); }
-  // The next whole one.
+  // The next complete message.
   std::optional<Message> Next();
-  // Of one that is not whole.
+  // The bytes of an incomplete message.
   const std::string& rest() const { return bytes_; }
 
  private:

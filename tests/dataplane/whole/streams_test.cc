@@ -1,10 +1,10 @@
-// No byte crosses flows: many short connections beside long ones, each a seeded sequence both ways,
-// in random pieces, with half-closes, closes and resets at any point, over workers that reuse
-// descriptors and memory all the time. Whatever arrives must be the start of what was sent, all of
-// it where both ends meant to finish, and no reset may look like an end.
+// No byte crosses flows: many short connections beside long ones, each with a seeded sequence both
+// ways, in random pieces, with half-closes, closes and resets at any point, over workers that reuse
+// descriptors and memory all the time. The bytes that arrive must be a prefix of those sent, and
+// all of them if both ends planned to finish; no reset may look like a FIN.
 //
-// TRUNKLINE_STREAMS is the number of short connections each way of carrying them gets;
-// TRUNKLINE_SEED another seed.
+// TRUNKLINE_STREAMS sets the number of short connections per forwarding mode, TRUNKLINE_SEED the
+// seed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -33,12 +33,12 @@ constexpr size_t kLongConnections = 1000;
 constexpr uint32_t kShortBytes = 100'000;
 constexpr uint32_t kLongBytes = 1'000'000;
 constexpr size_t kThreads = 2;
-// Little, so that clients are waited for.
+// Small, so that backpressure occurs.
 constexpr int kSendBuffer = 32 * 1024;
-// Short ones of a thread that are open at a time.
+// Concurrent short connections per thread.
 constexpr size_t kAtATime = 32;
 
-// As many as there are descriptors for: four sockets each, and pipes for some.
+// As many as the descriptor limit allows: four sockets each, and pipes for some.
 size_t LongConnections() {
   constexpr size_t kEach = 10;
   constexpr size_t kOthers = 1000;
@@ -63,8 +63,8 @@ struct Tally {
 
 using Crowd = test::Crowd<SeededEnd, Tally>;
 
-// Clients of one thread: short ones that come and go beside long ones, which send a piece each time
-// that a short one has gone.
+// Clients of one thread: short ones beside long ones, which send a piece each time a short one is
+// done.
 class Clients {
  public:
   Clients(const Tunnel& tunnel, Tally& tally, uint64_t seed)
@@ -124,7 +124,7 @@ class Clients {
   size_t short_open_ = 0;
 };
 
-// Serves whoever comes to `listener` until it is told to stop and all are gone.
+// Serves all clients of `listener` until `stop` is set and they are done.
 void Serve(const LocalServer& listener, const std::atomic<bool>& stop, Tally& tally) {
   constexpr int kTickMillis = 50;
   Crowd crowd(tally);
@@ -143,7 +143,7 @@ void Serve(const LocalServer& listener, const std::atomic<bool>& stop, Tally& ta
 
 struct Way {
   ForwardingMode mode;
-  bool unix_servers;  // they have no reset: what a client broke off looks like an end there
+  bool unix_servers;  // unix sockets have no reset, so a client's reset looks like a FIN there
 };
 
 class StreamsTest : public ::testing::TestWithParam<Way> {
@@ -205,7 +205,7 @@ TEST_P(StreamsTest, NoByteCrossesFlows) {
       EXPECT_EQ(tally->taken_for_whole, 0u);
     }
   }
-  // All but those whose client left early.
+  // All except those whose client left early.
   EXPECT_GT(server_tally_.planned, (short_connections + long_connections) * 3 / 4);
   for (size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(tunnel_.worker(i).trunk_lost.Value(), 0u);
