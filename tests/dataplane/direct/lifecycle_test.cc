@@ -1,0 +1,231 @@
+// DirectFlow follows dataplane/direct/LIFECYCLE.md.
+#include "dataplane/direct/lifecycle.h"
+
+#include <gtest/gtest.h>
+
+#include <optional>
+#include <vector>
+
+#include "dataplane/direct/direct_carrier.h"
+#include "dataplane/direct/direct_flow.h"
+#include "tests/dataplane/direct/flow_bench.h"
+#include "tests/dataplane/direct/lifecycle_page.h"
+
+namespace trunkline {
+namespace {
+
+using test::AcceptPeer;
+using test::FlowBench;
+using test::Peer;
+using test::TcpPair;
+using Page = test::Lifecycle<DirectState, DirectEvent, decltype(kDirectTable)>;
+
+EndpointSet DirectService() {
+  EndpointSet set;
+  set.mode = ForwardingMode::kDirect;
+  set.limits.connect_timeout = absl::Seconds(20);
+  return set;
+}
+
+// One direct flow, its client and a listening server.
+class Scene {
+ public:
+  Scene() {
+    bench_.on_gone = [this](Flow& flow) { gone_ = static_cast<DirectFlow&>(flow).state(); };
+    auto ends = TcpPair();
+    client = std::move(ends.second);
+    flow_ = &bench_.Join(std::make_unique<DirectFlow>(bench_.loop(), std::move(ends.first),
+                                                      bench_.router(), bench_.set().limits));
+  }
+
+  // As of the flow's end, once it has ended.
+  DirectState state() const { return gone_ ? *gone_ : flow_->state(); }
+  void RunUntil(DirectState state) {
+    bench_.Run([&] { return this->state() == state; });
+  }
+
+  void AddServer() {
+    bench_.AddEndpoint({.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd()))});
+  }
+  // Until the server has accepted the flow.
+  void Connect() {
+    AddServer();
+    RunUntil(DirectState::kConnected);
+    server = AcceptPeer(fd());
+  }
+  void Relay() {
+    Connect();
+    EXPECT_TRUE(client.Send("x"));
+    RunUntil(DirectState::kRelaying);
+  }
+
+  Page::Observed Observe(const std::function<void()>& event) {
+    const DirectState before = state();
+    event();
+    return {before, state()};
+  }
+
+  Peer client;
+  Peer server;
+  DirectFlow& flow() { return *flow_; }
+  FlowBench& bench() { return bench_; }
+
+ private:
+  int fd() const { return listener_.get(); }
+
+  UniqueFd listener_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
+  FlowBench bench_{DirectService(), [](FlowBench&) { return std::make_unique<DirectCarrier>(); }};
+  DirectFlow* flow_ = nullptr;
+  std::optional<DirectState> gone_;
+};
+
+Page MakePage() {
+  Page page(kDirectTable, {"routing", "rerouting", "connecting", "connected", "relaying", "done"},
+            {"assigned", "refused", "connected", "bytes moved", "finished"});
+  using S = DirectState;
+  using E = DirectEvent;
+  page.Add(S::kRouting, E::kAssigned, [] {
+    Scene scene;
+    return scene.Observe([&] {
+      scene.AddServer();
+      scene.bench().Run([&] { return scene.state() != S::kRouting; });
+    });
+  });
+  page.Add(S::kRouting, E::kFinished, [] {
+    Scene scene;
+    return scene.Observe([&] { scene.flow().Shutdown(); });
+  });
+  page.Add(S::kConnecting, E::kFinished, [] {
+    Scene scene;
+    scene.AddServer();
+    scene.RunUntil(S::kConnecting);
+    return scene.Observe([&] { scene.flow().Shutdown(); });
+  });
+  page.Add(S::kConnecting, E::kConnected, [] {
+    Scene scene;
+    scene.AddServer();
+    scene.RunUntil(S::kConnecting);
+    return scene.Observe([&] { scene.RunUntil(S::kConnected); });
+  });
+  page.Add(S::kConnected, E::kBytesMoved, [] {
+    Scene scene;
+    scene.Connect();
+    return scene.Observe([&] {
+      EXPECT_TRUE(scene.server.Send("x"));
+      scene.bench().Run([&] { return scene.state() != S::kConnected; });
+    });
+  });
+  page.Add(S::kConnected, E::kFinished, [] {
+    Scene scene;
+    scene.Connect();
+    return scene.Observe([&] {
+      scene.client.Reset();
+      scene.bench().Run([&] { return scene.state() != S::kConnected; });
+    });
+  });
+  page.Add(S::kRelaying, E::kBytesMoved, [] {
+    Scene scene;
+    scene.Relay();
+    EXPECT_EQ(scene.server.Read(1), "x");
+    return scene.Observe([&] {
+      EXPECT_TRUE(scene.server.Send("y"));
+      scene.bench().Run([&] { return scene.client.UnreadBytes() == 1; });
+    });
+  });
+  page.Add(S::kRelaying, E::kFinished, [] {
+    Scene scene;
+    scene.Relay();
+    EXPECT_EQ(scene.server.Read(1), "x");
+    return scene.Observe([&] {
+      scene.client.ShutdownWrite();
+      scene.server.ShutdownWrite();
+      scene.RunUntil(S::kDone);
+    });
+  });
+  return page;
+}
+
+// A flow whose only endpoint refuses it until no attempt is left. The flow leaves `rerouting`
+// inside the call that enters it, so the carrier observes that state when it is told of the free
+// place.
+class RefusedFlow {
+ public:
+  RefusedFlow() {
+    bench_.on_gone = [this](Flow& flow) { Note(static_cast<DirectFlow&>(flow).state()); };
+    auto ends = TcpPair();
+    client_ = std::move(ends.second);
+    flow_ = &bench_.Join(std::make_unique<DirectFlow>(bench_.loop(), std::move(ends.first),
+                                                      bench_.router(), bench_.set().limits));
+    bench_.AddEndpoint(refusing_.address());
+    bench_.Run([&] {
+      Note();
+      return done();
+    });
+  }
+
+  // In order, each with its successor.
+  std::pair<DirectState, DirectState> First(DirectState from, DirectState to) const {
+    for (size_t i = 0; i + 1 < seen_.size(); ++i) {
+      if (seen_[i] == from && seen_[i + 1] == to) return {from, to};
+    }
+    ADD_FAILURE() << "never observed";
+    return {from, from};
+  }
+
+ private:
+  class ObservingCarrier final : public Carrier {
+   public:
+    explicit ObservingCarrier(RefusedFlow& scene) : scene_(scene) {}
+    void SetTarget(const SocketAddress&) override {
+      if (!std::exchange(has_target_, true)) NotifyUsers();
+    }
+    bool usable() const override { return has_target_; }
+    bool idle() const override { return !used(); }
+    void OnPlaceFree() override { scene_.Note(); }
+
+   private:
+    RefusedFlow& scene_;
+    bool has_target_ = false;
+  };
+
+  bool done() const { return !seen_.empty() && seen_.back() == DirectState::kDone; }
+  void Note() {
+    if (!done()) Note(flow_->state());
+  }
+  void Note(DirectState state) {
+    if (seen_.empty() || seen_.back() != state) seen_.push_back(state);
+  }
+
+  std::vector<DirectState> seen_;
+  test::RefusingPort refusing_;
+  Peer client_;
+  FlowBench bench_{DirectService(),
+                   [this](FlowBench&) { return std::make_unique<ObservingCarrier>(*this); }};
+  DirectFlow* flow_ = nullptr;
+};
+
+void AddRefusals(Page& page) {
+  using S = DirectState;
+  using E = DirectEvent;
+  page.Add(S::kConnecting, E::kRefused,
+           [] { return RefusedFlow().First(S::kConnecting, S::kRerouting); });
+  page.Add(S::kRerouting, E::kAssigned,
+           [] { return RefusedFlow().First(S::kRerouting, S::kConnecting); });
+  page.Add(S::kRerouting, E::kFinished,
+           [] { return RefusedFlow().First(S::kRerouting, S::kDone); });
+}
+
+const char kPage[] = "dataplane/direct/LIFECYCLE.md";
+
+TEST(DirectLifecycleTest, PageMatchesTheTransitionsOfTheCode) {
+  MakePage().ExpectPageMatchesCode(test::ReadTable(kPage, "Direct flow"));
+}
+
+TEST(DirectLifecycleTest, FlowFollowsEveryRowOfThePage) {
+  Page page = MakePage();
+  AddRefusals(page);
+  page.ExpectClassFollows(test::ReadTable(kPage, "Direct flow"));
+}
+
+}  // namespace
+}  // namespace trunkline

@@ -1,0 +1,251 @@
+// A pool of shared connections: when it dials, what it does about a server that refuses, and whom
+// it tells of room. The test plays user, clients and server.
+#include "dataplane/message/shared_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/dataplane/message/connection_bench.h"
+
+namespace trunkline {
+namespace {
+
+using test::Peer;
+using test::TestClient;
+
+const std::string kRequest = "request\n";
+
+class SharedPoolTest : public ::testing::Test, private Carrier::User, private Dialer::Owner {
+ protected:
+  SharedPoolTest() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in any{};
+    any.sin_family = AF_INET;
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(socket_.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+  }
+  ~SharedPoolTest() override {
+    if (used_) Leave();
+    pool_.reset();
+    loop_.RunOnce(absl::ZeroDuration());
+  }
+
+  // The server's port refuses connects until this call.
+  void Listen() { ASSERT_EQ(listen(socket_.get(), 16), 0); }
+  void Start(SharedPool::Options options = {}) {
+    options.connection.codec = test::LineCodec();
+    pool_ = std::make_unique<SharedPool>(loop_, dialer_, "the server", options, budget_,
+                                         &stats_.worker(0).shared, &open_, 1);
+    pool_->AddUser(this);
+    used_ = true;
+    pool_->SetTarget(ResolveAddress({.host = "127.0.0.1",
+                                     .port = static_cast<uint16_t>(BoundPort(socket_.get()))})
+                         .value());
+  }
+  void Leave() {
+    used_ = false;
+    pool_->RemoveUser(this);
+  }
+
+  SharedConnection* Acquire() { return pool_->Acquire(); }
+  // A request on the connection that the pool chooses; null if it has none.
+  SharedConnection* Send() {
+    SharedConnection* const connection = Acquire();
+    if (connection != nullptr) {
+      connection->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false);
+    }
+    return connection;
+  }
+  Peer Accept() { return test::AcceptPeer(socket_.get()); }
+  // Sends a request on a new connection; the server's end of it, with the request read.
+  Peer SendAndAccept() {
+    EXPECT_NE(Send(), nullptr);
+    Peer server = Accept();
+    Run([&] { return server.UnreadBytes() == 8; });
+    EXPECT_EQ(server.Read(8), "request\n");
+    return server;
+  }
+  template <typename Condition>
+  void Run(Condition condition) {
+    EXPECT_TRUE(test::RunLoopUntil(loop_, condition));
+  }
+  int fd() const { return socket_.get(); }
+  uint64_t shortages() { return stats_.worker(0).socket_shortages.Value(); }
+
+  EventLoop loop_;
+  TrafficStats stats_{1};
+  Gauge open_;
+  std::shared_ptr<ConnectionBudget> budget_ = std::make_shared<ConnectionBudget>();
+  std::unique_ptr<SharedPool> pool_;
+  TestClient client_;
+  int changes_ = 0;
+  int rooms_ = 0;
+  bool has_socket_ = true;
+
+ private:
+  void OnCarrierChanged(Carrier&) override { ++changes_; }
+  void OnCarrierRoom(Carrier&) override { ++rooms_; }
+  void OnInbandReport(Carrier&, const InbandReport&) override {}
+  void OnLoadUnknown(Carrier&) override {}
+  bool HasSocket() const override { return has_socket_; }
+  void DialAgain() override {}
+
+  const UniqueFd socket_;
+  Dialer dialer_{loop_, stats_.worker(0), *this};
+  bool used_ = false;
+};
+
+TEST_F(SharedPoolTest, DialsOnDemandAndSharesTheConnection) {
+  Listen();
+  Start();
+  EXPECT_EQ(pool_->connections(), 0u);
+  SharedConnection* const first = Send();
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(Send(), first);
+  EXPECT_EQ(pool_->connections(), 1u);
+  EXPECT_EQ(open_.Value(), 1);
+  EXPECT_EQ(budget_->used(), 1u);
+}
+
+TEST_F(SharedPoolTest, DialsAnotherConnectionAboveSixteenRequestsUpToItsLimit) {
+  Listen();
+  Start({.max_shared = 2});
+  for (int i = 0; i < 16; ++i) ASSERT_NE(Send(), nullptr);
+  EXPECT_EQ(pool_->connections(), 1u);
+  for (int i = 0; i < 100; ++i) ASSERT_NE(Send(), nullptr);
+  EXPECT_EQ(pool_->connections(), 2u);
+}
+
+TEST_F(SharedPoolTest, SpentBudgetLeavesItWithoutRoomUntilAPlaceIsFree) {
+  Listen();
+  Start({.max_connections = 1});
+  auto other = std::make_unique<ConnectionLease>(budget_, 1u);
+  EXPECT_EQ(Acquire(), nullptr);
+  pool_->Await();
+  other.reset();
+  pool_->OnPlaceFree();
+  EXPECT_EQ(rooms_, 1);
+  EXPECT_NE(Acquire(), nullptr);
+}
+
+TEST_F(SharedPoolTest, WithoutDescriptorsItHasNoRoomAndBlamesNoServer) {
+  Listen();
+  Start();
+  has_socket_ = false;
+  EXPECT_EQ(Acquire(), nullptr);
+  EXPECT_EQ(shortages(), 1u);
+  EXPECT_TRUE(pool_->usable());
+  EXPECT_EQ(budget_->used(), 0u);
+}
+
+TEST_F(SharedPoolTest, RefusedDialMakesItUnusableAndReturnsTheRequest) {
+  Start();
+  ASSERT_NE(Send(), nullptr);
+  const int before = changes_;
+  Run([&] { return !pool_->usable(); });
+  EXPECT_GT(changes_, before);
+  EXPECT_EQ(pool_->connections(), 0u);
+  EXPECT_EQ(budget_->used(), 0u);
+  ASSERT_EQ(client_.unanswered.size(), 1u);
+  EXPECT_FALSE(client_.unanswered[0].written);
+}
+
+TEST_F(SharedPoolTest, FailedPoolDialsByItsBackoffOnlyAndRecovers) {
+  Start();
+  ASSERT_NE(Send(), nullptr);
+  Run([&] { return !pool_->usable(); });
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(Acquire(), nullptr) << "no dial for a request";
+  EXPECT_EQ(pool_->connections(), 0u);
+  Listen();
+  const int before = changes_;
+  Run([&] { return pool_->usable(); });
+  EXPECT_GT(changes_, before);
+  EXPECT_NE(Acquire(), nullptr) << "on the connection that the backoff's dial made";
+  EXPECT_EQ(pool_->connections(), 1u);
+}
+
+TEST_F(SharedPoolTest, KeepsItsConnectionsWhileAnotherDialFails) {
+  Listen();
+  SharedPool::Options options{.max_shared = 2};
+  options.connection.max_in_flight = 1;
+  Start(options);
+  Peer server = SendAndAccept();
+  // The port refuses from here on.
+  ASSERT_EQ(shutdown(fd(), SHUT_RDWR), 0);
+  ASSERT_NE(Send(), nullptr);
+  Run([&] { return pool_->connections() == 1; });
+  EXPECT_TRUE(pool_->usable());
+  ASSERT_TRUE(server.Send("reply\n"));
+  Run([&] { return client_.completed == 1; });
+}
+
+TEST_F(SharedPoolTest, TellsOfRoomOnceIfFlowsWait) {
+  Listen();
+  SharedPool::Options options{.max_shared = 1};
+  options.connection.max_in_flight = 1;
+  Start(options);
+  Peer server = SendAndAccept();
+  const int before = rooms_;
+  EXPECT_EQ(Acquire(), nullptr);
+  pool_->Await();
+  ASSERT_TRUE(server.Send("reply\n"));
+  Run([&] { return client_.completed == 1; });
+  EXPECT_EQ(rooms_, before + 1);
+  ASSERT_NE(Send(), nullptr);
+  Run([&] { return server.UnreadBytes() == 8; });
+  ASSERT_TRUE(server.Send("reply\n"));
+  Run([&] { return client_.completed == 2; });
+  EXPECT_EQ(rooms_, before + 1) << "no flow waits any more";
+}
+
+TEST_F(SharedPoolTest, WaitingFlowsEndThePauseForASlowClient) {
+  Listen();
+  Start({.max_shared = 1});
+  SharedConnection* const connection = Send();
+  ASSERT_TRUE(connection->PauseFor(&client_));
+  pool_->Await();
+  EXPECT_EQ(connection->read_state(), ReadState::kScheduled);
+  EXPECT_FALSE(connection->PauseFor(&client_));
+}
+
+TEST_F(SharedPoolTest, MakesRoomByClosingAnIdleConnectionOnly) {
+  Listen();
+  Start();
+  Peer server = SendAndAccept();
+  EXPECT_FALSE(pool_->MakeRoom()) << "its request is in flight";
+  ASSERT_TRUE(server.Send("reply\n"));
+  Run([&] { return client_.completed == 1; });
+  EXPECT_TRUE(pool_->MakeRoom());
+  EXPECT_EQ(pool_->connections(), 0u);
+  EXPECT_EQ(budget_->used(), 0u);
+  EXPECT_EQ(open_.Value(), 0);
+}
+
+TEST_F(SharedPoolTest, UnusedPoolFinishesItsRequestsAndCloses) {
+  Listen();
+  Start();
+  Peer server = SendAndAccept();
+  Leave();
+  EXPECT_EQ(pool_->connections(), 1u);
+  EXPECT_FALSE(pool_->idle());
+  ASSERT_TRUE(server.Send("reply\n"));
+  Run([&] { return pool_->idle(); });
+  EXPECT_EQ(client_.replies, "reply\n");
+}
+
+TEST_F(SharedPoolTest, LostConnectionIsReplacedByTheNextRequest) {
+  Listen();
+  Start();
+  Peer server = SendAndAccept();
+  server.Reset();
+  Run([&] { return pool_->connections() == 0; });
+  EXPECT_TRUE(pool_->usable()) << "the dial had succeeded";
+  EXPECT_EQ(client_.unanswered.size(), 1u);
+  SendAndAccept();
+  EXPECT_EQ(pool_->connections(), 1u);
+}
+
+}  // namespace
+}  // namespace trunkline
