@@ -103,6 +103,11 @@ bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
     }
     // Delivery may add or abandon requests, but the oldest stays the oldest.
     Pending& first = pending_.front();
+    // A reply cannot precede its request: the server sent these bytes unasked.
+    if (!Written(first)) {
+      deliver(false);
+      return false;
+    }
     const bool fresh = !std::exchange(first.begun, true);
     if (fresh) parser_->Begin(first.reply_hint);
     const ParseStep step = parser_->Parse(bytes.subspan(at));
@@ -161,7 +166,8 @@ bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
   if (message.size() < id_field_->offset + id_field_->size) return false;
   uint8_t* const place = message.data() + id_field_->offset;
   const uint64_t id = ReadId(place, id_field_->size);
-  if (pending_.Find(id) == nullptr) {
+  const Pending* const asked = pending_.Find(id);
+  if (asked == nullptr || !Written(*asked)) {
     counters_->replies_unmatched.Add();
     return true;
   }

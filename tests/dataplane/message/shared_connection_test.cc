@@ -103,6 +103,20 @@ TEST(SharedConnectionTest, BytesThatNoRequestAskedForCloseIt) {
   EXPECT_EQ(bench.counters().protocol_errors.Value(), 1u);
 }
 
+// They are in the socket before the connection's next request is sent.
+TEST(SharedConnectionTest, BytesBeforeTheRequestAreNotItsReply) {
+  ConnectionBench bench(Options());
+  TestClient client;
+  bench.Open();
+  ASSERT_TRUE(bench.server.Send("unasked\n"));
+  bench.Send(client, "request\n");
+  bench.RunUntilClosed();
+  EXPECT_EQ(client.replies, "");
+  ASSERT_EQ(client.unanswered.size(), 1u);
+  EXPECT_FALSE(client.unanswered[0].written);
+  EXPECT_EQ(client.unanswered[0].request, "request\n") << "it can go elsewhere";
+}
+
 TEST(SharedConnectionTest, LateReplyClosesItWhereRepliesComeInOrder) {
   SharedConnectionOptions options = Options();
   options.reply_timeout = absl::Milliseconds(30);
