@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "dataplane/message/message_flow.h"
-#include "dataplane/message/shared_pool.h"
+#include "dataplane/message/shared_connection.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {
@@ -58,8 +58,7 @@ void MessageFlow::Enqueue() {
 // The router calls this inside Route, Retry and Reroute, or later for a request from the pending
 // queue.
 bool MessageFlow::Start(EndpointState& endpoint) {
-  // The endpoints of a service in this mode have shared pools.
-  SharedConnection* const connection = static_cast<SharedPool*>(endpoint.carrier)->Acquire();
+  SharedConnection* const connection = endpoint.carrier->AcquireConnection();
   if (connection == nullptr) return false;
   const bool was_queued = upstream_state_ == UpstreamState::kQueued;
   Apply(UpstreamEvent::kStarted);

@@ -46,7 +46,7 @@ void SharedPool::SetTarget(const SocketAddress& target) {
   NotifyUsers();
 }
 
-SharedConnection* SharedPool::Acquire() {
+SharedConnection* SharedPool::AcquireConnection() {
   SharedConnection* best = nullptr;
   for (const auto& connection : connections_) {
     if (!connection->HasRoom()) continue;

@@ -42,7 +42,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool idle() const override { return !used() && connections_.empty(); }
 
   // Returns a connection with room, dialing one if that is worth it, or null.
-  SharedConnection* Acquire();
+  SharedConnection* AcquireConnection() override;
   void Await() override;
   bool MakeRoom() override;
   void OnPlaceFree() override;

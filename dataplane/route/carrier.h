@@ -15,6 +15,9 @@
 
 namespace trunkline {
 
+class SharedConnection;
+class TrunkConnection;
+
 class Carrier {
  public:
   // Outlives its registration. Starts no flow before it returns: the carrier is in the middle of
@@ -45,6 +48,11 @@ class Carrier {
   virtual void SetTarget(const SocketAddress& target) = 0;
   // A flow that starts now will probably get there.
   virtual bool usable() const = 0;
+  // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
+  virtual TrunkConnection* AcquireTrunk() { return nullptr; }
+  // Returns a shared connection with room for one more request, or null. Null in other modes than
+  // message.
+  virtual SharedConnection* AcquireConnection() { return nullptr; }
   // Flows wait that found no room here: users are to be told of the next.
   virtual void Await() {}
   // Gives up a connection that does nothing, for a client that needs its place at the endpoint.

@@ -84,7 +84,7 @@ size_t TrunkPool::CountCurrent() const {
                        [](const auto& t) { return !t->draining(); });
 }
 
-TrunkConnection* TrunkPool::Acquire() {
+TrunkConnection* TrunkPool::AcquireTrunk() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
     if (trunk->usable() && trunk->client_session().IdsNearlySpent()) Drain(*trunk);

@@ -58,7 +58,7 @@ class TrunkPool final : public Carrier,
   bool usable() const override;
   // Returns the oldest of the least busy trunks that accept a stream, or null. May dial another
   // trunk in the background.
-  TrunkConnection* Acquire();
+  TrunkConnection* AcquireTrunk() override;
   size_t trunks() const { return trunks_.size(); }
 
   bool idle() const override { return !used() && trunks_.empty(); }

@@ -6,8 +6,8 @@
 #include "common/base/check.h"
 #include "common/net/socket.h"
 #include "common/trunk/client_fields.h"
+#include "common/trunk/trunk_connection.h"
 #include "dataplane/route/service_router.h"
-#include "dataplane/tunnel/trunk_pool.h"
 
 namespace trunkline {
 namespace {
@@ -35,8 +35,7 @@ TunnelFlow::TunnelFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
 void TunnelFlow::Begin() { router().Route(*this); }
 
 bool TunnelFlow::Start(EndpointState& endpoint) {
-  // Endpoints of a service in this mode have trunk pools.
-  TrunkConnection* trunk = static_cast<TrunkPool*>(endpoint.carrier)->Acquire();
+  TrunkConnection* trunk = endpoint.carrier->AcquireTrunk();
   if (trunk == nullptr) return false;
   const EndpointSet& set = router().set();
   const ConnectFields fields = origin() == nullptr

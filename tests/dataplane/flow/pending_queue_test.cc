@@ -104,7 +104,9 @@ TEST(PendingQueueTest, RandomOperationsAgreeWithAPlainList) {
       ASSERT_EQ(model.size(), 30u);
     }
     ASSERT_EQ(queue.size(), model.size());
-    if (!model.empty()) ASSERT_EQ(queue.front()->number, model.front());
+    if (!model.empty()) {
+      ASSERT_EQ(queue.front()->number, model.front());
+    }
   }
   EXPECT_EQ(Drain(queue), model);
 }

@@ -49,7 +49,7 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
     pool_->RemoveUser(this);
   }
 
-  SharedConnection* Acquire() { return pool_->Acquire(); }
+  SharedConnection* Acquire() { return pool_->AcquireConnection(); }
   // A request on the connection that the pool chooses; null if it has none.
   SharedConnection* Send() {
     SharedConnection* const connection = Acquire();

@@ -165,7 +165,9 @@ TEST_F(EndpointPickerTest, ManyEndpointsThatComeAndGoAreNeverPickedWhileGone) {
     if (step % 10 != 0) continue;
     const size_t picked = picker_.Pick(random_);
     ASSERT_EQ(picked != EndpointPicker::kNone, !usable.empty());
-    if (picked != EndpointPicker::kNone) ASSERT_TRUE(usable.contains(picked)) << "step " << step;
+    if (picked != EndpointPicker::kNone) {
+      ASSERT_TRUE(usable.contains(picked)) << "step " << step;
+    }
   }
 }
 
