@@ -38,7 +38,8 @@ std::string LoopbackHost(uint32_t i) {
 v1::Service MakeService(const Options& options, uint64_t version) {
   v1::Service service;
   service.set_name("bench");
-  service.set_mode(options.mode == "tunnel" ? v1::TUNNEL : v1::DIRECT);
+  service.set_mode(options.mode == "tunnel" ? v1::FORWARDING_MODE_TUNNEL
+                                            : v1::FORWARDING_MODE_DIRECT);
   service.mutable_listener()->set_address(options.service_listen);
   for (uint32_t i = 0; i < options.endpoints; ++i) {
     v1::Endpoint& endpoint = *service.add_endpoints();

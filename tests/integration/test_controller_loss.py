@@ -110,7 +110,8 @@ def test_weights_stay_until_reports_are_back(cluster: Cluster, proxies: list[Pro
     eventually(
         "both report again",
         lambda: all(
-            endpoint["weight"]["state"] == "ENDPOINT_STATE_FRESH" for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]
+            endpoint["weight"]["state"] == "ENDPOINT_STATE_FRESH"
+            for endpoint in cluster.ctl_json("endpoints", "echo")["endpoints"]
         ),
         30,
     )

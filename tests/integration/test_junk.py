@@ -111,7 +111,8 @@ def test_junk_on_every_port_disturbs_no_client(cluster: Cluster, ports: dict[str
         assert http_get(program.http_port, "/healthz")[0] == 200
         assert program.ready()
     eventually(
-        "the agent reports", lambda: cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH"
+        "the agent reports",
+        lambda: cluster.ctl_json("weights")["services"][0]["endpoints"][0]["state"] == "ENDPOINT_STATE_FRESH",
     )
     for client in thrown:
         client.close()

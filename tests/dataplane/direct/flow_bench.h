@@ -35,8 +35,12 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
     set_.service = "db";
     set_.stats = stats_.Listener("db");
     ServiceRouter::Owner& owner = *this;
-    router_ = std::make_unique<ServiceRouter>(loop_, owner, &stats_.worker(0),
-                                              ServiceRouter::Place(), 1, Copy());
+    const WorkerContext worker = {.loop = loop_,
+                                  .stats = stats_.worker(0),
+                                  .dialer = dialer_,
+                                  .lingering_closes = lingering_};
+    router_ = std::make_unique<ServiceRouter>(worker, owner,
+                                              ServiceRouter::Options{.random_seed = 1}, Copy());
   }
   ~FlowBench() {
     on_gone = nullptr;
@@ -76,7 +80,7 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
   ServiceRouter& router() { return *router_; }
   const EndpointSet& set() const { return set_; }
   WorkerStats& stats() { return stats_.worker(0); }
-  Dialer& dialer() override { return dialer_; }
+  Dialer& dialer() { return dialer_; }
   size_t flows() const { return flows_.size(); }
 
   // Called with each flow that ends or is replaced.
@@ -99,7 +103,6 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
     Flow* const next = by.get();
     flows_[next] = std::move(by);
   }
-  void CloseLingering(UniqueFd) override {}
   bool HasSocket() const override { return true; }
   void DialAgain() override {}
 
@@ -108,6 +111,7 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
   EndpointSet set_;
   const std::function<std::unique_ptr<Carrier>(FlowBench&)> make_carrier_;
   Dialer dialer_{loop_, stats_.worker(0), *this};
+  LingeringCloses lingering_{loop_};
   std::map<Flow*, std::unique_ptr<Flow>> flows_;
   std::unique_ptr<Carrier> carrier_;
   std::unique_ptr<ServiceRouter> router_;
