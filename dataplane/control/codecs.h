@@ -1,4 +1,4 @@
-// All codecs there are, by their place in the configuration. Thread-safe: no state.
+// Makes codecs from the configuration. Thread-safe: no state.
 #pragma once
 
 #include <memory>
@@ -9,7 +9,8 @@
 
 namespace trunkline {
 
-// INVALID_ARGUMENT names the field, what was expected and what is there.
+// Makes the codec that `options` selects, shared by all connections of a service. Returns
+// INVALID_ARGUMENT with the field, the value and what was expected if an option is invalid.
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options);
 
 }  // namespace trunkline

@@ -16,12 +16,12 @@ namespace trunkline {
 namespace {
 
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
-// How often names are looked up again and weights relaxed.
+// Names are resolved again and weights relaxed once per this many reports.
 constexpr int kReportsPerRefresh = 5;
-// A successor whose saved snapshot is of no use asks the controller for this long.
+// Limits how long a successor without a usable saved snapshot waits for the controller.
 constexpr absl::Duration kReadyTimeout = absl::Seconds(30);
-// Weights move twice a second; a proxy that starts from a file this old corrects itself within a
-// second of reaching its controller.
+// Weights change twice per second. A proxy that starts from a file this old gets current weights
+// within a second of reaching its controller.
 constexpr absl::Duration kSaveInterval = absl::Seconds(5);
 
 std::optional<SocketAddress> Lookup(const Address& address) {
@@ -37,13 +37,13 @@ std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "
 
 }  // namespace
 
-// One subscription. Reads happen on one thread, writes are serialized here.
+// One subscription. One thread reads; writes are serialized.
 class DiscoverySubscriber::Stream {
  public:
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(v1::DiscoveryService::NewStub(channel)) {
     context_.set_wait_for_ready(true);
-    // Without it the next call waits for a connection, where Cancel cannot reach it.
+    // Otherwise the next call waits for a connection, and Cancel cannot interrupt it.
     context_.set_initial_metadata_corked(true);
     stream_ = stub_->Subscribe(&context_);
   }
@@ -54,7 +54,7 @@ class DiscoverySubscriber::Stream {
     return !finished_ && stream_->Write(request);
   }
   void Cancel() { context_.TryCancel(); }
-  // The last call; a Write that comes later does nothing.
+  // The last call. A later Write does nothing and returns false.
   grpc::Status Finish() {
     absl::MutexLock lock(&write_mutex_);
     finished_ = true;
@@ -101,15 +101,16 @@ void DiscoverySubscriber::LoadSaved() {
   const absl::StatusOr<std::string> bytes = ReadFile(options_.snapshot_file);
   if (!bytes.ok()) {
     if (!absl::IsNotFound(bytes.status())) {
-      LogWarn("saved snapshot not used: {}", StdView(bytes.status().message()));
+      LogWarn("saved snapshot not used, waiting for the controller's: {}",
+              StdView(bytes.status().message()));
     }
     return;
   }
   v1::Snapshot snapshot;
-  // An empty file parses as well, as a snapshot without a version.
+  // An empty file parses too, as a snapshot without a version.
   const bool whole = snapshot.ParseFromString(*bytes) && snapshot.id().version() > 0;
   if (!whole) {
-    LogWarn("saved snapshot {} is damaged and not used; the next snapshot replaces it",
+    LogWarn("saved snapshot {} is damaged and not used; the next snapshot overwrites it",
             options_.snapshot_file);
     return;
   }
@@ -118,11 +119,12 @@ void DiscoverySubscriber::LoadSaved() {
   if (taken.ok()) {
     LogInfo("serving the saved snapshot {}", id);
   } else {
-    LogWarn("saved snapshot {} not used: {}", id, StdView(taken.message()));
+    LogWarn("saved snapshot {} not used, waiting for the controller's: {}", id,
+            StdView(taken.message()));
   }
 }
 
-// A snapshot in which weights alone moved is not worth a write each time.
+// Snapshots that change only weights are saved at intervals, because they arrive twice per second.
 void DiscoverySubscriber::SaveIfDue(bool at_once) {
   if (options_.snapshot_file.empty()) return;
   std::shared_ptr<const v1::Snapshot> snapshot;
@@ -137,7 +139,8 @@ void DiscoverySubscriber::SaveIfDue(bool at_once) {
   absl::MutexLock lock(&save_mutex_);
   const absl::Status saved =
       WriteFileAtomically(options_.snapshot_file, snapshot->SerializeAsString());
-  if (!saved.ok()) LogWarn("snapshot not saved: {}", StdView(saved.message()));
+  if (!saved.ok())
+    LogWarn("snapshot not saved, a restart serves an older one: {}", StdView(saved.message()));
 }
 
 absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot) {
@@ -145,7 +148,7 @@ absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapsho
   auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
   if (!table.ok()) return table.status();
   PutIntoService(*std::move(table));
-  // Under both locks: a refresh in between would put the snapshot before this one back into
+  // Holds both locks; otherwise a refresh in between could put the previous snapshot back into
   // service.
   absl::MutexLock lock(&mutex_);
   snapshot_ = std::move(snapshot);
@@ -155,8 +158,8 @@ absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapsho
 
 void DiscoverySubscriber::PutIntoService(std::shared_ptr<const RoutingTable> table) {
   calls_.apply(table);
-  // Workers have taken the table before by now, and this thread deletes the one before that: to
-  // free thousands of endpoints would hold up a worker's loop.
+  // Workers have taken the previous table by now. This thread deletes the one before it, because
+  // freeing thousands of endpoints would block a worker's loop.
   retired_table_ = std::exchange(table_, std::move(table));
 }
 
@@ -170,7 +173,7 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
   const bool up_to_date = response.has_up_to_date();
   absl::StatusOr<v1::Snapshot> next = NextSnapshot(*current, std::move(response));
   if (!next.ok()) return next.status();
-  // Also one that this proxy holds already: its weights may have been relaxed meanwhile.
+  // Applied even though the snapshot is current: its weights may have been relaxed meanwhile.
   if (up_to_date) return TakeSnapshot(std::move(current));
   if (absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
       !taken.ok()) {
@@ -211,7 +214,7 @@ void DiscoverySubscriber::ReadLoop() {
       ack.mutable_ack()->set_nonce(response.nonce());
       const absl::Status taken = OnResponse(std::move(response));
       if (!taken.ok()) {
-        LogError("snapshot refused, the last good one stays: {}", StdView(taken.message()));
+        LogError("snapshot refused, still serving the last good one: {}", StdView(taken.message()));
         ack.mutable_ack()->set_error(std::string(taken.message()));
       }
       {
@@ -235,7 +238,7 @@ void DiscoverySubscriber::ReadLoop() {
     absl::MutexLock lock(&mutex_);
     if (stopping_) return;
     if (was_connected) {
-      LogWarn("controller {} is away ({}); working on with the last snapshot", options_.controller,
+      LogWarn("controller {} is unreachable ({}); serving the last snapshot", options_.controller,
               end.error_message());
     }
     mutex_.AwaitWithTimeout(absl::Condition(&stopping_), delay.Next());
@@ -309,7 +312,7 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
       item.set_active(item.active() + cell.active.Value());
       item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
     }
-    // An endpoint that left and came back since the last report is another object and counts from
+    // An endpoint that left and returned since the last report has new cells, which count from
     // zero.
     const auto found = before.find(endpoint);
     const Reported last = found != before.end() ? found->second : Reported();
@@ -335,9 +338,9 @@ std::string DiscoverySubscriber::NotReady() const {
   absl::MutexLock lock(&mutex_);
   if (ready_) return "";
   if (!refusal_.empty())
-    return absl::StrCat("no snapshot yet, the last one was refused: ", refusal_);
+    return absl::StrCat("no snapshot yet: the last one was refused: ", refusal_);
   return absl::StrCat("no snapshot yet: controller ", options_.controller,
-                      " does not answer and none was saved");
+                      " does not answer and none is saved");
 }
 
 void DiscoverySubscriber::Collect(MetricsWriter& writer) const {

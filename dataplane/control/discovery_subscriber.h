@@ -1,11 +1,12 @@
-// The proxy's line to the controller: snapshots in, ACK or NACK and a traffic report a second out.
+// Subscribes to the controller's snapshots, acknowledges each with an ACK or a NACK, and reports
+// traffic once per second.
 //
-// Keeps the last good snapshot in memory and in a file, so that the proxy starts and works with no
-// controller at all; a controller that is away, frozen or wrong changes nothing but the age of the
-// weights. Names of agents are looked up again every few seconds, because a restarted container has
-// another address.
+// Keeps the last good snapshot in memory and in a file, so that the proxy starts and runs without a
+// controller. A controller that is unreachable, unresponsive or sends invalid snapshots only makes
+// the weights older. Agents' host names are resolved again every 5 s, because a restarted container
+// has a new address.
 //
-// Two threads of its own: one reads, one ticks. Thread-safe.
+// Owns two threads: one reads responses, one sends reports and refreshes names. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -30,26 +31,26 @@ class DiscoverySubscriber {
   struct Options {
     std::string proxy_id;
     std::string controller;     // host:port
-    std::string snapshot_file;  // empty: none
+    std::string snapshot_file;  // empty: snapshots are not saved
   };
-  // Where tables go. Called by one thread at a time.
+  // Calls into the data plane. Made by one thread at a time.
   struct DataPlaneCalls {
     // Puts a table into service.
     std::function<void(const std::shared_ptr<const RoutingTable>&)> apply;
-    // Once a second: tries again to open the listeners that are missing, and says which still are
-    // and why; empty: none. The controller hears it.
+    // Called once per second: opens missing listeners again. Returns the services that still lack
+    // one, and why, or an empty string. The result is sent to the controller.
     std::function<std::string()> retry_listeners;
   };
 
-  // Applies the saved snapshot, if there is one, before it returns; then subscribes. `stats`
+  // Applies the saved snapshot, if there is one, before it returns, then subscribes. `stats`
   // outlives this.
   DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
   ~DiscoverySubscriber();
 
-  // Waits until a table is in service, at most as long as a successor of a running proxy may take.
-  // Returns false if there is none.
+  // Waits up to 30 s until a table is in service. Returns false if there is none by then. A
+  // successor calls this before it takes over from the running proxy.
   bool AwaitReady() const;
-  // Returns an empty string once a table is in service, otherwise what is missing.
+  // Returns an empty string once a table is in service, otherwise why there is none.
   std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
 
@@ -78,13 +79,14 @@ class DiscoverySubscriber {
   mutable absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::shared_ptr<const RoutingTable> table_ ABSL_GUARDED_BY(apply_mutex_);
   std::shared_ptr<const RoutingTable> retired_table_ ABSL_GUARDED_BY(apply_mutex_);
-  absl::Mutex save_mutex_;  // one write of the file at a time
+  absl::Mutex save_mutex_;  // serializes writes of the snapshot file
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string refusal_ ABSL_GUARDED_BY(mutex_);  // of the last snapshot, until ready
+  // Why the last snapshot was refused; used until ready.
+  std::string refusal_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const v1::Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_) =
       std::make_shared<const v1::Snapshot>();
   bool unsaved_ ABSL_GUARDED_BY(mutex_) = false;
@@ -94,7 +96,7 @@ class DiscoverySubscriber {
   uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
 
-  // Of the tick thread: counter values at the last report.
+  // Counter values at the last report. Used by the ticker thread only.
   struct Reported {
     uint64_t flows = 0;
     uint64_t errors = 0;

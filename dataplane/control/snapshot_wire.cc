@@ -24,12 +24,15 @@ namespace {
 
 constexpr absl::Duration kRelaxAfter = absl::Minutes(1);
 constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
-// Of one snapshot: a limit on what a confused controller can make a proxy hold.
+// Limits of services per snapshot and of endpoints per service bound the memory that a faulty
+// controller can make a proxy allocate.
 constexpr int kMaxServices = 1000;
 constexpr int kMaxEndpoints = 100'000;
-// Of a weight or a capacity, which is a rate at most: far above any server, and sums stay finite.
+// Limits weights and capacities, which are at most rates: far above any server, and sums stay
+// finite.
 constexpr double kMaxWeight = 1e18;
-// Of a protocol that has one request at a time on a connection: as many requests as go at once.
+// Default number of shared connections to an endpoint for a protocol that allows one request in
+// flight per connection, so this many requests proceed at once.
 constexpr size_t kExclusiveConnections = 64;
 
 std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
@@ -42,7 +45,7 @@ absl::Status InService(const std::string& service, const absl::Status& error) {
   return absl::InvalidArgumentError(absl::StrCat("service ", service, ": ", error.message()));
 }
 
-// The rules in service.proto exclude a timeout of zero, which would reset every client.
+// The rules in service.proto exclude a timeout of 0, which would reset every client.
 absl::StatusOr<FlowLimits> ReadLimits(const std::string& service, const v1::FlowLimits& from) {
   if (const absl::Status checked = CheckRules(from, "limits"); !checked.ok()) {
     return InService(service, checked);
@@ -64,14 +67,15 @@ absl::Status CheckWeight(const std::string& where, const char* field, double val
                                                  kMaxWeight, "; got ", value));
 }
 
-// An address that is a number or a path stays what it is; a name may resolve to another one later.
+// Returns true for a host name, which may resolve to another address later. IP addresses and paths
+// never change.
 bool IsName(const Address& address) {
   IpPort ip;
   return !address.is_unix() && !ParseIp(address.host, IpPort::Family::kIpv4, &ip) &&
          !ParseIp(address.host, IpPort::Family::kIpv6, &ip);
 }
 
-// `previous` is the endpoint of the same id in the table before, or null.
+// `previous` is the endpoint with the same id in the previous table, or null.
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
                                       const Endpoint* previous, const Resolver& resolve,
                                       TrafficStats& stats) {
@@ -100,14 +104,14 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
   return endpoint;
 }
 
-// The endpoints of a service, sorted by id.
+// Returns the endpoints of a service, sorted by id. Fails if an id is empty or occurs twice.
 absl::StatusOr<std::vector<const v1::Endpoint*>> SortEndpoints(const v1::Service& from) {
   std::vector<const v1::Endpoint*> sorted;
   sorted.reserve(static_cast<size_t>(from.endpoints_size()));
   for (const v1::Endpoint& endpoint : from.endpoints()) {
     if (endpoint.endpoint_id().empty()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("service ", from.name(), ", endpoint : endpoint_id is empty"));
+          absl::StrCat("service ", from.name(), ": an endpoint has no endpoint_id"));
     }
     sorted.push_back(&endpoint);
   }
@@ -118,7 +122,7 @@ absl::StatusOr<std::vector<const v1::Endpoint*>> SortEndpoints(const v1::Service
   const auto twice = std::ranges::adjacent_find(sorted, {}, id);
   if (twice == sorted.end()) return sorted;
   return absl::InvalidArgumentError(
-      absl::StrCat("service ", from.name(), ": endpoint ", id(*twice), " is there twice"));
+      absl::StrCat("service ", from.name(), ": endpoint ", id(*twice), " is listed twice"));
 }
 
 bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
@@ -126,14 +130,14 @@ bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
          SameTarget(a.resolved, b.resolved);
 }
 
-// Unique in the process, whichever table a set is made for.
+// Returns a number that is unique in the process, across all tables.
 uint64_t NewLayout() {
   static std::atomic<uint64_t> last = 0;
   return ++last;
 }
 
-// What does not change from `previous`, which may be null, is taken from there: snapshots of
-// thousands of endpoints come twice a second, and their weights alone move.
+// Takes unchanged endpoints from `previous`, which may be null: snapshots with thousands of
+// endpoints arrive twice per second, and usually only their weights change.
 absl::Status ReadEndpoints(const v1::Service& from, const EndpointSet* previous,
                            const Resolver& resolve, TrafficStats& stats, EndpointSet& set) {
   const auto sorted = SortEndpoints(from);
@@ -207,10 +211,11 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
         absl::StrCat("service ", from.name(), ": send_proxy_protocol ", from.send_proxy_protocol(),
                      " is not known to this proxy"));
   }
-  // Whose address would stand on a connection that clients share?
+  // Clients share connections in this mode, so a header could name only one of them.
   if (*send != ProxyVersion::kNone && set.mode == ForwardingMode::kMessage) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "service ", from.name(), ": send_proxy_protocol is not possible in message mode"));
+        "service ", from.name(),
+        ": send_proxy_protocol is not possible in message mode, where clients share connections"));
   }
   set.send_proxy_protocol = *send;
   return absl::OkStatus();
@@ -286,14 +291,14 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
                                           v1::SubscribeResponse response) {
   if (response.has_up_to_date()) {
     if (Order(response.up_to_date()) == Order(current.id())) return current;
-    return absl::FailedPreconditionError(absl::StrCat("told to be up to date with ",
-                                                      IdText(response.up_to_date()),
-                                                      "; this proxy holds ", IdText(current.id())));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the controller says that this proxy is up to date with ",
+                     IdText(response.up_to_date()), "; it has ", IdText(current.id())));
   }
   if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
-    return absl::FailedPreconditionError(absl::StrCat("the delta is for ",
+    return absl::FailedPreconditionError(absl::StrCat("the delta is based on ",
                                                       IdText(response.delta().base()),
-                                                      "; this proxy holds ", IdText(current.id())));
+                                                      "; this proxy has ", IdText(current.id())));
   }
   if (!response.has_delta() && !response.has_snapshot()) {
     return absl::InvalidArgumentError("the response has neither snapshot nor delta");
@@ -304,7 +309,7 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
   if (Order(next.id()) < Order(current.id())) {
     return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
                                                       " is older than ", IdText(current.id()),
-                                                      ", which this proxy holds"));
+                                                      ", which this proxy has"));
   }
   return next;
 }
@@ -336,7 +341,7 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
     absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, old.get(), resolve, stats);
     if (!set.ok()) return set.status();
     if (!names.insert((*set)->service).second) {
-      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is there twice"));
+      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is listed twice"));
     }
     const auto [taken, fresh] = listeners.try_emplace((*set)->listen.ToString(), item.name());
     if (!fresh && (*set)->listen.port != 0) {

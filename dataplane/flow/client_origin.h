@@ -1,5 +1,5 @@
-// Who a client is: what a flow keeps of it where its service limits sources or tells its servers.
-// Elsewhere nobody asks, and a flow has none.
+// The identity of a client, stored by a flow if its service limits sources or sends PROXY protocol
+// headers upstream. Other flows have none.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -14,18 +14,18 @@ namespace trunkline {
 
 struct ClientOrigin {
   ProxyAddresses addresses;
-  SourceLease place;  // among the clients of its source, where those are limited
+  SourceLease place;  // counts among its source's clients, if those are limited
 };
 
-// Of a connection that speaks for itself.
+// Returns the addresses of a client connection, for clients without a PROXY protocol header.
 ProxyAddresses AddressesOf(int fd);
 
-// False: the source of `addresses` has as many clients as it may. `*origin` stays null where the
-// service has no use for it.
+// Returns false if the source of `addresses` is at its limit of clients. `*origin` stays null if
+// the service does not need it.
 bool Admit(const EndpointSet& set, const ProxyAddresses& addresses,
            std::unique_ptr<ClientOrigin>* origin);
 
-// Whether Admit would need addresses.
+// Returns true if Admit needs addresses for this service.
 bool AsksForOrigin(const EndpointSet& set);
 
 }  // namespace trunkline

@@ -5,7 +5,7 @@
 namespace trunkline {
 namespace {
 
-// First try included.
+// Including the first try.
 constexpr size_t kMaxTries = 3;
 
 }  // namespace

@@ -1,15 +1,14 @@
-// One client connection on its way through the proxy, whatever the mode: from accept to the last
-// byte.
+// One client connection, in any forwarding mode, from accept to its last byte.
 //
-//   TunnelFlow   a stream on a trunk            (any protocol)
-//   DirectFlow   a server connection of its own (any protocol)
-//   MessageFlow  its requests, one by one, on shared connections
-//   HeaderFlow   what it is before any of these, where a PROXY protocol header comes first
+//   TunnelFlow   a stream on a trunk                  (any protocol)
+//   DirectFlow   an upstream connection of its own    (any protocol)
+//   MessageFlow  single requests on shared connections
+//   HeaderFlow   the stage before these, if a PROXY protocol header comes first
 //
-// It asks its ServiceRouter for an endpoint, travels there, and may ask for another one while it is
-// certain that nothing of it has reached a server.
+// A flow asks its ServiceRouter for an endpoint, and may ask for another while none of its bytes
+// can have reached a server.
 //
-// Confined to its worker's loop; owned by its worker, which retires it after OnFlowDone.
+// Confined to its worker's loop. Owned by its worker, which retires it after OnFlowDone.
 #pragma once
 
 #include <cstddef>
@@ -27,22 +26,22 @@ namespace trunkline {
 class ServiceRouter;
 struct EndpointState;
 
-// How a flow ended; what the counters tell apart.
+// Outcomes of a flow that the counters distinguish.
 enum class FlowEnd {
   kClean,        // both directions ended with FIN
-  kClientReset,  // the client broke it
-  kServerReset,  // the server broke it
+  kClientReset,  // the client reset its connection
+  kServerReset,  // the server reset its connection
   kTrunkLost,
-  kConnectionLost,  // the shared connection that had its request
-  kRefused,         // endpoints were asked and refused
-  kNoEndpoint,      // none could be asked in time
+  kConnectionLost,  // the shared connection that carried its request
+  kRefused,         // endpoints were tried and refused
+  kNoEndpoint,      // no endpoint could be tried in time
   kTimeout,
-  kShutdown,     // we stop
-  kBadRequest,   // what the client sent is not of the service's protocol
-  kSlowReader,   // the client does not take its replies
-  kSourceLimit,  // its source has as many clients as it may
-  kBadHeader,    // what should have been a PROXY protocol header is none
-  kMemory,       // memory was short, and much was kept for it
+  kShutdown,     // the proxy stops
+  kBadRequest,   // the client's bytes violate the service's protocol
+  kSlowReader,   // the client does not read its replies
+  kSourceLimit,  // its source is at its limit of clients
+  kBadHeader,    // the connection does not begin with a PROXY protocol header
+  kMemory,       // load shedding: memory was short and much was buffered for it
   kUnwatchable,  // epoll could not watch its socket
 };
 
@@ -50,21 +49,21 @@ class Flow : public PendingQueue<Flow>::Entry {
  public:
   virtual ~Flow() = default;
 
-  // The router knows it: from here on it asks for endpoints.
+  // Starts the flow, which may ask the router for endpoints from now on.
   virtual void Begin() = 0;
-  // Travels to `endpoint`, which the router has chosen. False: there is no way to it at present,
-  // and nothing happened.
+  // Connects to `endpoint`, which the router has picked. Returns false, with no effect, if its
+  // carrier cannot take the flow now.
   virtual bool Start(EndpointState& endpoint) = 0;
-  // No endpoint took it.
+  // Ends the flow because no endpoint took it.
   virtual void GiveUp() = 0;
-  // Ends it now; both sides are reset.
+  // Ends the flow now and resets both sides.
   virtual void Shutdown() = 0;
-  // The same, because memory is short.
+  // Like Shutdown, but because memory is short.
   virtual void Shed() { Shutdown(); }
 
-  // What is kept for its client, and since when the oldest of it waits (see BacklogAge). `bytes` is
-  // what the flow has in the gauges of its worker, where others see what that one keeps;
-  // `kernel_bytes` are those in the socket of a client that does not read.
+  // Bytes buffered for the flow's client, and since when the oldest of them is waiting (see
+  // BacklogAge). `bytes` are the flow's part of its worker's gauges; `kernel_bytes` are in the
+  // socket of a client that does not read.
   struct Buffered {
     size_t bytes = 0;
     size_t kernel_bytes = 0;
@@ -72,24 +71,25 @@ class Flow : public PendingQueue<Flow>::Entry {
   };
   virtual Buffered buffered() const { return {}; }
 
-  // The endpoint that carries it; null while it has none.
+  // Returns the endpoint that carries the flow, or null while it has none.
   EndpointState* endpoint() const { return endpoint_; }
   void set_endpoint(EndpointState* endpoint) { endpoint_ = endpoint; }
-  // Counts as load, not only as open; the router keeps count.
+  // Returns true if the flow counts as load, not only as open. The router keeps the count.
   bool is_load() const { return is_load_; }
   void set_load(bool is_load) { is_load_ = is_load; }
-  // Endpoints that were tried and could not be reached.
+  // Returns true if `endpoint` was tried and could not be reached.
   bool tried(const EndpointState* endpoint) const;
-  // Its endpoint is one of them. False: it was tried often enough, and nothing happened.
+  // Adds the flow's endpoint to the tried ones. Returns false, with no effect, if the flow has used
+  // all its tries.
   bool NoteTry();
 
   MonotonicTime accepted_at() const { return accepted_at_; }
   ServiceRouter& router() const { return router_; }
-  // Who the client is; null where its service does not ask.
+  // Returns the client's identity, or null if the service does not need it.
   const ClientOrigin* origin() const { return origin_.get(); }
   void set_origin(std::unique_ptr<ClientOrigin> origin) { origin_ = std::move(origin); }
   std::unique_ptr<ClientOrigin> TakeOrigin() { return std::move(origin_); }
-  size_t table_index = 0;  // its worker's
+  size_t table_index = 0;  // used by its worker
 
  protected:
   Flow(ServiceRouter& router, MonotonicTime accepted_at)

@@ -10,10 +10,11 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
-// Reads at once; the rest waits for its turn.
+// Bounds one pass; the rest is read in the next pass.
 constexpr int kReadsPerPass = 16;
 
-// False: the client has ended its side, or it broke.
+// Reads and discards what has arrived. Returns false if the client has ended its side or the
+// connection is broken.
 bool DropWhatCame(int fd) {
   thread_local std::vector<uint8_t> buffer(kReadBytes);
   for (int i = 0; i < kReadsPerPass; ++i) {
@@ -30,7 +31,7 @@ class LingeringCloses::Socket final : public EventHandler {
  public:
   Socket(LingeringCloses* owner, UniqueFd fd) : owner_(owner), fd_(std::move(fd)) {}
 
-  // Level-triggered: what one pass leaves, the next one finds.
+  // Level-triggered, so that the next pass finds what this one leaves.
   bool Watch(EventLoop& loop, absl::Duration patience) {
     loop.Arm(timer_, patience);
     return loop.Add(fd_.get(), EPOLLIN | EPOLLRDHUP, this).ok();

@@ -1,12 +1,12 @@
-// Client connections on which everything was said while the client may still be sending: an upload
-// that its server has refused, a request after the last one.
+// Closes client connections whose last reply is sent while the client may still be sending: an
+// upload that its server refused, or a request after the last one.
 //
-// Closed at once, the first byte that comes then would be answered with a reset, and that takes the
-// last words along if the client has not read them yet. So only our side is ended, and what the
-// client sends is read and dropped until it ends its own side. Not for long, and not for many: a
-// client that goes on gets its reset after all.
+// If such a connection were closed at once, the client's next byte would be answered with a reset,
+// which discards the reply if the client has not read it yet. Instead the proxy ends only its own
+// side, and reads and discards the client's bytes until the client ends its side. Time and number
+// are bounded: a client that continues beyond them is reset.
 //
-// Who ends a flow counts it before its connection comes here.
+// A flow is counted as ended before its connection comes here.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -22,16 +22,18 @@ namespace trunkline {
 
 class LingeringCloses {
  public:
-  // What was said needs a round trip to be heard, and a client that writes without reading a moment
-  // more to notice.
+  // Allows a round trip for the reply, and time for a client that writes without reading to notice
+  // it.
   static constexpr absl::Duration kPatience = absl::Seconds(5);
-  // At once. They count as no clients any more, so they live on descriptors that nobody set aside.
+  // Limit of connections at a time. They no longer count as clients, so no descriptors are reserved
+  // for them.
   static constexpr size_t kMost = 64;
 
   explicit LingeringCloses(EventLoop& loop, absl::Duration patience = kPatience);
   ~LingeringCloses();
 
-  // Takes a client's socket that is not in the loop; its last words were handed to the kernel.
+  // Takes a client's socket, which is not registered in the loop and whose last reply the kernel
+  // has.
   void Add(UniqueFd client);
   size_t size() const { return sockets_.size(); }
 

@@ -1,9 +1,9 @@
-// Flows without an endpoint yet, in the order of their arrival.
+// The pending queue: flows without an endpoint yet, in order of arrival.
 //
-// A list whose links are in its entries: entering and leaving, from any place, is O(1) and does not
-// allocate. Bounded, because each entry is a client that waits.
+// An intrusive list: adding and removing at any position is O(1) and does not allocate. Bounded,
+// because each entry is a waiting client.
 //
-// Externally synchronized. Entries are borrowed; one that is destroyed leaves its queue.
+// Externally synchronized. Entries are borrowed; an entry leaves its queue when it is destroyed.
 #pragma once
 
 #include <cstddef>

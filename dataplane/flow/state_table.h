@@ -1,9 +1,9 @@
-// A state machine as a table: rows of (state, event, next state), written once and used both by the
-// class whose life cycle it is and by the test that compares it with the class's LIFECYCLE page.
+// A state machine as a table of rows (state, event, next state), used by the class whose life cycle
+// it is and by the test that compares it with that class's LIFECYCLE page.
 //
 // The compiler expands the rows into a dense array, so a transition on a worker's path is one load.
 // A pair of state and event without a row is a bug: it fails an assertion, and without assertions
-// the state stays as it is. Immutable, thread-safe.
+// the state does not change. Immutable and thread-safe.
 #pragma once
 
 #include <array>
@@ -34,7 +34,7 @@ class StateTable {
   }
 
   constexpr bool Has(State from, Event event) const { return next_[Index(from, event)] != kNone; }
-  // The state after `event` in state `from`.
+  // Returns the state after `event` in state `from`.
   constexpr State After(State from, Event event) const {
     const uint8_t next = next_[Index(from, event)];
     assert(next != kNone);

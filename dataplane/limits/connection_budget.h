@@ -1,8 +1,9 @@
-// How many connections a worker has to one endpoint: some servers (gateways, PLCs) bear only a few
-// and stop answering beyond. Each worker has its part of them (ShareOf in endpoint_set.h).
+// Limits one worker's connections to one endpoint: some servers (gateways, PLCs) accept only a few
+// and stop responding beyond that. Each worker has a share of the limit (ShareOf in
+// endpoint_set.h).
 //
-// ConnectionBudget: thread-safe, lock-free. ConnectionLease: confined to its worker; gives its
-// place back when it dies.
+// ConnectionBudget: thread-safe, lock-free. ConnectionLease: confined to its worker; returns its
+// connection to the budget when destroyed.
 #pragma once
 
 #include <atomic>
@@ -14,7 +15,7 @@ namespace trunkline {
 
 class ConnectionBudget {
  public:
-  // False: `limit` are out already. 0: no limit.
+  // Returns false if `limit` connections are already taken. 0: no limit.
   bool Take(uint32_t limit) {
     uint32_t used = used_.load(std::memory_order_relaxed);
     do {
@@ -32,7 +33,7 @@ class ConnectionBudget {
 class ConnectionLease {
  public:
   ConnectionLease() = default;
-  // Empty where the budget is spent.
+  // Empty if the budget is spent.
   ConnectionLease(std::shared_ptr<ConnectionBudget> budget, uint32_t limit)
       : budget_(budget != nullptr && budget->Take(limit) ? std::move(budget) : nullptr) {}
   ConnectionLease(ConnectionLease&& other) noexcept : budget_(std::move(other.budget_)) {}

@@ -1,9 +1,9 @@
-// What the limit of open files of a proxy is good for.
+// Divides a proxy's limit of open files.
 //
-// Clients, connections to servers and trunks are counted as they come: clients are taken while
-// there are `sockets` at most (Worker::HasRoom), and those who are in find their servers up to
-// `late_sockets` more. Pipes, which only make bulk cheaper, have a part of their own, so that they
-// never take a client's place. The rest is for listeners, the controller, HTTP and files.
+// Clients, upstream connections and trunks share one pool: clients are accepted while at most
+// `sockets` are open (Worker::HasRoom), and admitted clients may open up to `late_sockets` more
+// upstream connections. Pipes, which only make bulk transfer cheaper, have a separate part, so that
+// they never displace a client. The rest is for listeners, the controller, HTTP and files.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,13 @@
 
 namespace trunkline {
 
-// As many pipes as a thread asks for.
+// Puts no limit on the pipes of a thread.
 inline constexpr size_t kAnyPipes = std::numeric_limits<size_t>::max();
 
 struct DescriptorPlan {
-  // More than there can be; sums of a few are still numbers.
+  // Larger than any limit, and small enough that sums of a few do not overflow.
   static constexpr size_t kAny = std::numeric_limits<size_t>::max() / 8;
-  size_t sockets = kAny;  // of clients, servers and agents
+  size_t sockets = kAny;  // for clients, servers and agents
   size_t late_sockets = kAny;
   size_t pipes_per_worker = kAny;
 

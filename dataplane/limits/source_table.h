@@ -1,16 +1,15 @@
-// How many clients each source address has at one listener, over all workers of a proxy, so that
-// one source cannot take every place.
+// Counts the clients of each source address at one listener, over all workers, so that one source
+// cannot take all places.
 //
-// Exact: dividing the limit by the number of workers would refuse a source that the kernel happens
-// to send to one of them. Looked at when a client comes and when it goes, never for its bytes, and
-// not at all where no limit is set; so a table in parts, each behind a lock that is held for one
-// look-up, costs less than anything clever and is never wrong. Its size is that of the clients that
-// are here.
+// The count is exact: dividing the limit by the number of workers would refuse a source whose
+// connections the kernel happens to send to one of them. The table is used only when a client
+// arrives or leaves, and only if a limit is set, so a sharded table with a lock per look-up is
+// cheap enough. Its size is bounded by the number of open clients.
 //
-// An IPv6 source is its /64, what one subscriber is given at least: of single addresses it has
-// 2^64.
+// An IPv6 source is its /64, the least that one subscriber is assigned: it contains 2^64 addresses.
 //
-// SourceTable: thread-safe. SourceLease: confined to its worker; gives its place back when it dies.
+// SourceTable: thread-safe. SourceLease: confined to its worker; gives its place back when
+// destroyed.
 #pragma once
 
 #include <array>
@@ -27,22 +26,23 @@ namespace trunkline {
 
 class SourceTable {
  public:
-  // What of an address tells sources apart.
+  // The part of an address that identifies its source.
   using Key = std::pair<IpPort::Family, uint64_t>;
 
   static Key KeyOf(const IpPort& source) {
     const IpPort plain = source.Unmapped();
     uint64_t prefix = 0;
-    std::memcpy(&prefix, plain.ip.data(), sizeof prefix);  // of IPv4 all, of IPv6 the /64
+    // All of an IPv4 address, the /64 of an IPv6 address.
+    std::memcpy(&prefix, plain.ip.data(), sizeof prefix);
     return {plain.family, prefix};
   }
 
-  // False: `limit` clients of this source are here already.
+  // Returns false if `limit` clients of this source are open already; otherwise counts one more.
   bool Enter(const Key& key, uint32_t limit) {
     Shard& shard = ShardOf(key);
     const std::lock_guard lock(shard.mutex);
     uint32_t& count = shard.clients[key];
-    // A limit is at least 1, so a source that is refused is in the table anyway.
+    // A limit is at least 1, so a refused source has an entry already.
     if (count >= limit) return false;
     ++count;
     return true;
@@ -53,7 +53,7 @@ class SourceTable {
     const auto it = shard.clients.find(key);
     if (--it->second == 0) shard.clients.erase(it);
   }
-  // Sources that have a client.
+  // Returns the number of sources that have a client.
   size_t size() const {
     size_t sum = 0;
     for (const Shard& shard : shards_) {
@@ -64,16 +64,17 @@ class SourceTable {
   }
 
  private:
-  // Enough that two workers rarely meet in one; every listener has a table, limited or not.
+  // Enough that two workers rarely contend for one shard. Every listener has a table, limited or
+  // not.
   static constexpr int kShardBits = 4;
   struct alignas(64) Shard {
     // A std::mutex, because ThreadSanitizer does not see inside the system's absl::Mutex.
     mutable std::mutex mutex;
-    // absl's hashes are salted: nobody outside can choose addresses that collide.
+    // absl salts its hashes, so clients cannot choose addresses that collide.
     absl::flat_hash_map<Key, uint32_t> clients;
   };
 
-  // By the hash's upper bits; the maps go by the lower ones.
+  // Shards use the hash's upper bits, because the maps use the lower ones.
   Shard& ShardOf(const Key& key) {
     constexpr int kHashBits = 8 * sizeof(size_t);
     return shards_[absl::Hash<Key>{}(key) >> (kHashBits - kShardBits)];
@@ -85,7 +86,7 @@ class SourceTable {
 class SourceLease {
  public:
   SourceLease() = default;
-  // Empty where the source is at its limit.
+  // Empty if the source is at its limit.
   SourceLease(std::shared_ptr<SourceTable> table, const IpPort& source, uint32_t limit)
       : key_(SourceTable::KeyOf(source)) {
     if (table->Enter(key_, limit)) table_ = std::move(table);

@@ -5,7 +5,7 @@
 namespace trunkline {
 namespace {
 
-// Returns the living value of `key`, or makes a new one.
+// Returns the live value of `key`, or makes a new one.
 template <typename Registry, typename... Args>
 auto FindOrMake(Registry& registry, const typename Registry::Key& key, Args&&... args) {
   auto& entry = registry.values[key];
@@ -13,7 +13,8 @@ auto FindOrMake(Registry& registry, const typename Registry::Key& key, Args&&...
   if (found != nullptr) return found;
   found = std::make_shared<typename Registry::Value>(std::forward<Args>(args)...);
   entry = found;
-  // Dead entries are dropped when they may be half of all: O(1) a look-up.
+  // Expired entries are dropped when they may be half of all, so that a look-up costs O(1)
+  // amortized.
   if (registry.values.size() >= registry.sweep_at) {
     std::erase_if(registry.values, [](const auto& item) { return item.second.expired(); });
     registry.sweep_at = std::max(Registry::kLeastSweep, 2 * registry.values.size());

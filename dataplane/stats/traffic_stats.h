@@ -1,8 +1,8 @@
-// What workers count of the flows they carry, and what the controller and a scrape read.
+// Traffic counters: workers count, the traffic report and a metrics scrape read.
 //
-// One cell for each (worker, endpoint) and each worker, written by that worker alone (see
-// common/base/metrics.h). An endpoint's cells live as long as anybody holds them, so a flow that
-// outlives its endpoint still has where to count. Thread-safe by that rule.
+// There is one cell per worker and per (worker, endpoint), written by that worker alone (see
+// common/base/metrics.h), which makes this thread-safe. An endpoint's cells live as long as any
+// reference to them, so that a flow that outlives its endpoint can still count.
 #pragma once
 
 #include <map>
@@ -28,19 +28,19 @@ struct alignas(64) EndpointCell {
     server_utilization.Set(kUnknown);
   }
 
-  Gauge active;              // flows open at the endpoint, or requests under way
-  Gauge load;                // those of them that count as load
-  Gauge server_active;       // what the agent said last: load of all proxies
-  Gauge server_utilization;  // and thousandths; kUnknown where it says nothing
-  Counter flows;             // given to it; requests, in message mode
-  Counter connect_refused;   // its agent could not reach the server
-  Counter resets;            // broken by the server
-  Counter trunk_losses;      // flows that went down with their trunk or shared connection
+  Gauge active;              // flows open at the endpoint, or requests in flight
+  Gauge load;                // flows or requests among them that count as load
+  Gauge server_active;       // load from all proxies, by the last in-band load report
+  Gauge server_utilization;  // in thousandths, by the same report; kUnknown without one
+  Counter flows;             // flows assigned to it; requests, in message mode
+  Counter connect_refused;   // connects that its server refused or its agent could not make
+  Counter resets;            // flows that the server reset
+  Counter trunk_losses;      // flows lost with their trunk or shared connection
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;
   Counter connect_nanos;
-  Gauge ejected;  // 1: left alone for a time
+  Gauge ejected;  // 1 while the endpoint is ejected
 };
 
 class EndpointStats {
@@ -55,7 +55,7 @@ class EndpointStats {
 
   const std::string service;
   const std::string endpoint_id;
-  // One worker's connections to the server in message and direct mode.
+  // Limits one worker's connections to the server in message and direct mode.
   const std::shared_ptr<ConnectionBudget>& budget(size_t worker) const { return budgets_[worker]; }
 
  private:
@@ -66,7 +66,7 @@ class EndpointStats {
 struct alignas(64) ListenerCell {
   Gauge clients;
   Counter accepted;
-  Counter pauses;  // the client limit or the file descriptors were reached
+  Counter pauses;  // accepting stopped at the client, descriptor or memory limit
 };
 
 class ListenerStats {
@@ -78,7 +78,7 @@ class ListenerStats {
   const std::vector<ListenerCell>& cells() const { return cells_; }
 
   const std::string service;
-  // Clients by their address, where that is limited.
+  // Client counts per source address, used if the service limits them.
   const std::shared_ptr<SourceTable> sources = std::make_shared<SourceTable>();
 
  private:
@@ -86,29 +86,29 @@ class ListenerStats {
 };
 
 struct alignas(64) WorkerStats {
-  // The first line of the cache: what all workers look at before they take a client.
+  // The first cache line: read by all workers before each accept.
   Gauge clients;
-  Gauge reserved_sockets;    // for connections that clients of this worker may ask for
-  Gauge direct_connections;  // to servers, of one client each
+  Gauge reserved_sockets;    // for upstream connections that this worker's clients may need
+  Gauge direct_connections;  // upstream connections that serve one client each
   Gauge shared_connections;
   Gauge trunks;
-  Gauge sockets_short;               // 1: there are no descriptors or no memory for a connection
-  Gauge to_client_buffered_bytes;    // that clients have not taken yet
-  Gauge from_client_buffered_bytes;  // of clients that could not go on yet
-  Gauge piped_bytes;                 // of both, what is in pipes: not in our memory
-  Gauge memory_full;                 // 1: takes nobody, because memory is short
+  Gauge sockets_short;             // 1: no descriptor or memory is left for an upstream connection
+  Gauge to_client_buffered_bytes;  // bytes that clients have not read yet
+  Gauge from_client_buffered_bytes;  // bytes from clients that could not be forwarded yet
+  Gauge piped_bytes;  // part of both that is in pipes, so not in this process's memory
+  Gauge memory_full;  // 1: accepts no clients because memory is short
   Counter dials;
   Counter dial_failures;
-  Counter trunks_up;         // dials whose agent has spoken HTTP/2
-  Gauge load_subscriptions;  // trunks whose agent was asked for its load
+  Counter trunks_up;         // dials that completed the HTTP/2 handshake
+  Gauge load_subscriptions;  // trunks subscribed to in-band load reports
   Counter inband_reports;
   Counter load_faults;
   Counter retries;
-  Counter socket_shortages;  // connects not made because this machine had no socket for them
-  Counter port_shortages;    // or no port toward that server
+  Counter socket_shortages;  // connects that failed for lack of a socket on this machine
+  Counter port_shortages;    // connects that failed for lack of a local port
   // Flows that failed, by cause.
   Counter no_endpoint;
-  Counter no_socket;  // no endpoint could be asked because of such a shortage
+  Counter no_socket;  // no endpoint could be tried because of such a shortage
   Counter connect_refused;
   Counter server_reset;
   Counter trunk_lost;
@@ -120,15 +120,15 @@ struct alignas(64) WorkerStats {
   Counter slow_readers;
   Counter source_limited;
   Counter bad_headers;
-  Counter shed;                   // because memory was short
+  Counter shed;                   // load shedding
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
-  LatencyHistogram loop_passes;  // each pass of the worker's event loop
+  LatencyHistogram loop_passes;  // one sample per pass of the worker's event loop
   TrunkCounters trunk;
   SharedCounters shared;
 };
 
-// All of one proxy.
+// The counters of one proxy.
 class TrafficStats {
  public:
   explicit TrafficStats(size_t workers) : workers_(workers) {}
@@ -136,35 +136,36 @@ class TrafficStats {
   WorkerStats& worker(size_t i) { return workers_[i]; }
   const std::vector<WorkerStats>& workers() const { return workers_; }
 
-  // The endpoint's cells, made when it is new. They stay while somebody else holds them.
+  // Returns the endpoint's cells, and makes them if it is new. They exist while a caller holds
+  // them.
   std::shared_ptr<EndpointStats> Endpoint(const std::string& service,
                                           const std::string& endpoint_id);
   std::shared_ptr<ListenerStats> Listener(const std::string& service);
-  // Those that are held by somebody.
+  // Return the cells that a caller still holds.
   std::vector<std::shared_ptr<EndpointStats>> Endpoints() const;
   std::vector<std::shared_ptr<ListenerStats>> Listeners() const;
-  // What is in pipes, of all workers.
+  // Returns the bytes that all workers have in pipes.
   int64_t PipedBytes() const;
-  // Clients of all workers.
+  // Returns the clients of all workers.
   int64_t Clients() const;
-  // What of all workers decides whether another client may come.
+  // The totals over all workers that decide whether another client is accepted.
   struct Occupancy {
     int64_t clients = 0;
-    int64_t sockets = 0;  // of clients, servers and agents
+    int64_t sockets = 0;  // to clients, servers and agents
     int64_t reserved_sockets = 0;
     bool sockets_short = false;
   };
   Occupancy CountOccupancy() const;
 
  private:
-  // Values that others hold, by name.
+  // Weak references by name.
   template <typename K, typename V>
   struct Registry {
     using Key = K;
     using Value = V;
     static constexpr size_t kLeastSweep = 64;
     std::map<Key, std::weak_ptr<Value>> values;
-    size_t sweep_at = kLeastSweep;  // entries at which dead ones are dropped
+    size_t sweep_at = kLeastSweep;  // size at which expired entries are dropped
   };
 
   std::vector<WorkerStats> workers_;

@@ -30,7 +30,7 @@ AliasTable::AliasTable(std::span<const double> weights)
       large.pop_back();
     }
   }
-  // Rounding errors leave slots that should be exactly full.
+  // Rounding errors leave slots here that should be exactly full.
   for (const uint32_t s : small) slots_[s].keep = 1.0;
   for (const uint32_t s : large) slots_[s].keep = 1.0;
 }

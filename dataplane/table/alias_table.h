@@ -1,7 +1,7 @@
-// Weighted draws over endpoints in constant time.
+// Weighted random draws over endpoints in constant time.
 //
-// Built once for each set of weights, outside the workers' loops, and shared by all workers.
-// Immutable. Pure.
+// Built once per set of weights, outside the workers' loops, and shared by all workers. Immutable
+// and thread-safe.
 // Alias method: Vose, "A linear algorithm for generating random numbers with a given distribution",
 // IEEE Transactions on Software Engineering, 1991.
 #pragma once
@@ -24,7 +24,7 @@ class AliasTable {
 
   // Number of endpoints, including those of weight 0.
   size_t size() const { return weights_.size(); }
-  // Returns true if no endpoint has a positive weight: nothing can be drawn.
+  // Returns true if no endpoint has a positive weight, so that nothing can be drawn.
   bool empty() const { return slots_.empty(); }
   double weight(size_t i) const { return weights_[i]; }
   // 1 / weight; 0 for an endpoint of weight 0.

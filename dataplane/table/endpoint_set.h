@@ -1,8 +1,8 @@
-// What a proxy was told, as immutable values that workers share: services, where each listens, its
-// endpoints and weights.
+// The routing configuration of a proxy as values that workers share: services, their listen
+// addresses, endpoints and weights.
 //
-// Made whole from one snapshot by the subscriber's thread, swapped whole into every worker.
-// Immutable.
+// The subscriber's thread builds a whole table from one snapshot and swaps it into every worker.
+// Immutable and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,11 @@ namespace trunkline {
 
 struct Endpoint {
   std::string id;
-  // Of its agent's trunk port, or in other modes of the server, as the controller wrote it.
+  // Address as the controller wrote it: the agent's trunk port in tunnel mode, otherwise the
+  // server.
   std::string address;
-  bool is_name = false;                   // `address` is looked up again from time to time
-  std::optional<SocketAddress> resolved;  // none: its name does not resolve at present
+  bool is_name = false;                   // `address` is a host name, resolved again at intervals
+  std::optional<SocketAddress> resolved;  // nullopt while its name does not resolve
   double weight = 0;                      // 0: no new flows
   std::shared_ptr<EndpointStats> stats;
 };
@@ -37,30 +38,30 @@ struct FlowLimits {
   absl::Duration idle_timeout = absl::Hours(1);
   absl::Duration first_byte_timeout = absl::Minutes(5);
   uint32_t max_clients = 10'000;
-  uint32_t max_clients_per_source = 0;  // no limit
+  uint32_t max_clients_per_source = 0;  // 0: no limit
 };
 
 struct EndpointSet {
   std::string service;
-  std::string authority;  // of CONNECT requests: the service's name and port
+  std::string authority;  // for CONNECT requests: the service's name and port
   Address listen;
   FlowLimits limits;
   ForwardingMode mode = ForwardingMode::kTunnel;
   bool accept_proxy_protocol = false;
   ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
   std::shared_ptr<const MessageService> message;           // in mode kMessage
-  // Two sets with the same word carry in the same way, to the last option.
+  // Sets with equal keys forward in the same way, to the last option.
   std::string forwarding_key;
   std::vector<Endpoint> endpoints;  // sorted by id
-  // Of `endpoints`, prepared for picks. Null: whoever picks makes it.
+  // Table of the weights of `endpoints`, prepared for picks. If null, the router makes it.
   std::shared_ptr<const AliasTable> weights;
-  // Sets with the same number, except 0, have the same endpoints but for their weights.
+  // Sets with the same number, other than 0, have the same endpoints and differ at most in weights.
   uint64_t layout = 0;
   std::shared_ptr<ListenerStats> stats;
 };
 
-// Sockets that one client may take until it has asked: its own, and its server's where it may need
-// one to itself.
+// Returns the sockets that one client may need before its first request: its own, and an upstream
+// connection of its own unless the mode or the codec always shares them.
 inline size_t SocketsPerClient(const EndpointSet& set) {
   const bool shares =
       set.mode == ForwardingMode::kTunnel ||
@@ -68,6 +69,7 @@ inline size_t SocketsPerClient(const EndpointSet& set) {
   return shares ? 1 : 2;
 }
 
+// Makes the table for EndpointSet::weights.
 std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpoints);
 
 inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
@@ -75,13 +77,13 @@ inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
 }
 bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b);
 
-// One worker's part of the connections that the server of each endpoint bears. No parts are lent,
-// so no worker waits for another one; where there are fewer connections than workers, some have
-// none and hand their clients over. Which ones depends on the service, so that services are spread.
+// One worker's share of the connections that each endpoint's server can take. Shares are not lent,
+// so no worker waits for another. With fewer connections than workers, some workers have none and
+// hand their clients over; which ones depends on the service, so that services are spread.
 struct ConnectionShare {
   bool limited = false;
   uint32_t connections = 0;  // of this worker, if limited
-  // A worker that has some.
+  // Index of a worker that has at least one connection.
   size_t taker = 0;
 };
 ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers);

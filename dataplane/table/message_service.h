@@ -1,4 +1,5 @@
-// How requests of a service in `message` mode share connections to its servers. Plain values.
+// Options of a service in `message` mode: how its requests share upstream connections. Plain
+// values.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +11,7 @@
 
 namespace trunkline {
 
-// Of one connection.
+// Options of one shared connection.
 struct SharedConnectionOptions {
   std::shared_ptr<const Codec> codec;
   size_t max_in_flight = 256;
@@ -20,11 +21,11 @@ struct SharedConnectionOptions {
   absl::Duration idle_timeout = absl::Seconds(30);
 };
 
-// What `message` mode needs to know of a service.
+// Options of one service.
 struct MessageService {
   SharedConnectionOptions connection;
   size_t max_shared = 4;
-  // To one endpoint, of all kinds and workers; 0: any number.
+  // Limit of connections to one endpoint, of all kinds and workers. 0: no limit.
   uint32_t max_connections = 0;
 };
 
