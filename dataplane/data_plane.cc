@@ -16,19 +16,20 @@
 namespace trunkline {
 namespace {
 
-// What a successor with the same configuration asks for.
+// Key of a listener's sockets for a handover: a successor with the same configuration makes the
+// same one.
 std::string SocketKey(const std::string& service, const Address& wanted) {
   return absl::StrCat(service, " ", wanted.ToString());
 }
 
-// What SocketKey put together.
+// Splits a key of SocketKey.
 std::pair<std::string, absl::StatusOr<Address>> ReadSocketKey(const std::string& key) {
   const size_t space = key.rfind(' ');
   return {key.substr(0, space), ParseAddress(std::string_view(key).substr(space + 1))};
 }
 
-// Of each worker. All together: a quarter of the budget, since what a window allows may come at
-// once.
+// Limits the window growth of one worker. All workers together may use a quarter of the budget,
+// because peers may send as much as the windows allow at once.
 int64_t WindowGrowth(const DataPlane::Options& options) {
   constexpr int64_t kPart = 4;
   if (options.memory_budget_bytes == 0) return StreamWindow::kBudgetBytes;
@@ -85,7 +86,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
 }
 
 DataPlane::~DataPlane() {
-  // All, before the first is deleted: one may be handing a client to another one.
+  // Stops all before the first is deleted, because one may be handing a client to another.
   for (const auto& worker : workers_) worker->Stop();
 }
 
@@ -108,7 +109,8 @@ void DataPlane::RetryListeners() {
   if (!missing_.empty()) MatchListeners();
 }
 
-// What stays in `before` at the end is closed: clients must not wait in what nobody serves.
+// Closes the sockets that remain in `before`: clients must not wait in the accept queue of a
+// service that no longer exists.
 void DataPlane::MatchListeners() {
   if (draining_) return;
   Listeners before = std::exchange(listeners_, {});
@@ -116,11 +118,11 @@ void DataPlane::MatchListeners() {
   PassListeners(before);
   std::map<std::string, std::string> missing = OpenListeners(before);
   for (const auto& [service, why] : missing) {
-    if (!missing_.contains(service)) LogWarn("{}; trying again", why);
+    if (!missing_.contains(service)) LogWarn("{}; trying again every second", why);
   }
   for (const auto& [service, why] : missing_) {
     if (listeners_.contains(service) && !missing.contains(service)) {
-      LogInfo("service {} listens as it should again", service);
+      LogInfo("service {} listens at its configured address again", service);
     }
   }
   missing_ = std::move(missing);
@@ -134,7 +136,8 @@ void DataPlane::KeepListeners(Listeners& before) {
   }
 }
 
-// From a service that was renamed, say: with the clients that wait in its queue.
+// A service that takes over an address, for example after a rename, gets the socket with the
+// clients that wait in its accept queue.
 void DataPlane::PassListeners(Listeners& before) {
   for (const auto& [service, address] : asked_) {
     if (listeners_.contains(service) || address.port == 0) continue;
@@ -149,7 +152,7 @@ void DataPlane::PassListeners(Listeners& before) {
   }
 }
 
-// Returns what cannot be opened, and why, by service.
+// Opens missing listeners. Returns the services whose listener cannot be opened, and why.
 std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
   std::set<uint16_t> leaving;
   for (const auto& [service, open] : before) leaving.insert(open.port());
@@ -158,7 +161,7 @@ std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
   Listeners kept;
   for (const auto& [service, address] : asked_) {
     if (listeners_.contains(service)) continue;
-    // Our own socket is in the way of the plain bind that looks for other programs.
+    // The plain bind detects other programs, but our own socket would make it fail as well.
     auto sockets = leaving.contains(address.port) ? ListenBesideOwn(address, workers_.size())
                                                   : ListenOnShared(address, workers_.size());
     if (sockets.ok()) {
@@ -174,7 +177,7 @@ std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
     if (!old.empty()) {
       kept.insert(std::move(old));
     } else {
-      // What it had is another service's now.
+      // Another service has its sockets now.
       for (const auto& worker : workers_) worker->StopListening(service);
     }
   }
@@ -191,7 +194,8 @@ void DataPlane::Hold(const std::string& service, OpenListener open) {
   listeners_[service] = std::move(open);
 }
 
-// One each. A proxy that had more workers left more, and connections come in on every one of them.
+// Gives each worker one socket. A predecessor with more workers hands over more, and connections
+// arrive on each of them, so all are distributed.
 void DataPlane::Distribute(const std::string& service, std::vector<UniqueFd> sockets) {
   std::vector<std::vector<UniqueFd>> parts(workers_.size());
   for (size_t i = 0; i < sockets.size(); ++i) {
@@ -215,23 +219,23 @@ void DataPlane::Drain(absl::Duration timeout) {
     draining_ = true;
     for (auto& [service, open] : listeners_) {
       for (const auto& worker : workers_) worker->StopListening(service);
-      // A copy would go on to take connections that nobody accepts.
+      // Open copies would keep receiving connections that no worker accepts.
       open.sockets.clear();
     }
   }
-  // A worker in the middle of its pass may take clients yet, and hand them to another one: that
-  // nobody is there says nothing before both have settled.
+  // A worker in mid-pass may still accept clients and hand them to another worker, so the client
+  // count is final only after both have settled.
   Settle();
   Settle();
   AwaitEmpty(timeout);
   if (const int64_t left = stats_.Clients(); left > 0) {
-    LogWarn("{} flows did not end within the drain time-out; reset", left);
+    LogWarn("{} flows did not end within the drain timeout and are reset", left);
   }
 }
 
-// Returns when no worker has a client, or after `timeout`.
+// Returns when no worker has a client or after `timeout`.
 void DataPlane::AwaitEmpty(absl::Duration timeout) {
-  // Standard types, because ThreadSanitizer does not see inside the system's absl::Mutex.
+  // Uses standard types, because ThreadSanitizer does not see inside the system's absl::Mutex.
   struct Countdown {
     std::mutex mutex;
     std::condition_variable changed;

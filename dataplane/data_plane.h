@@ -1,7 +1,7 @@
-// All workers of a proxy, and the listening sockets that they are given.
+// All workers of a proxy, and their listening sockets.
 //
-// A service whose listener cannot be opened, because another program has its port, keeps the one
-// that it had and is tried again; everything else goes on without it.
+// If a service's listener cannot be opened, because another program uses its port, the service
+// keeps its previous listener and opening is retried; other services are not affected.
 //
 // Thread-safe.
 #pragma once
@@ -29,47 +29,48 @@ class DataPlane {
     size_t workers = 1;
     size_t max_clients = 50'000;
     DescriptorPlan descriptors;
-    absl::Duration max_coalescing_delay = WakePacer::kMaxGap;  // see WakePacer; zero: none
-    std::string bind_address;  // replaces the host of every listener; empty: as the snapshot says
+    absl::Duration max_coalescing_delay = WakePacer::kMaxGap;  // see WakePacer; zero: no delay
+    std::string bind_address;  // replaces the host of every listener; empty: use the snapshot's
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;
     MemoryGuard::Source memory;
-    int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: does not
+    int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: no bound
   };
 
-  // `stats` has as many workers and outlives this. `inherited` are listeners that were opened
-  // before this began.
+  // `stats` has the same number of workers and outlives this. `inherited` are listening sockets
+  // from a predecessor.
   DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
-  // Stops at once: open flows are reset.
+  // Stops at once and resets open flows.
   ~DataPlane();
 
-  // Puts the table into service. Listening sockets stay, and pass to the service that now wants
-  // their address; what no service wants is closed once all others are open.
+  // Puts the table into service. Existing listening sockets are reused and pass to the service that
+  // now has their address; sockets without a service are closed after all others are open.
   void Apply(const std::shared_ptr<const RoutingTable>& table);
 
   // Tries again to open the listeners that are missing.
   void RetryListeners();
-  // Which services do not listen where the table says, and why; empty: all do.
+  // Returns the services that do not listen at their address in the table, and why, or an empty
+  // string.
   std::string MissingListeners() const;
-  // Returns an empty string if every service listens and takes clients, otherwise why not.
+  // Returns an empty string if every service listens and clients are accepted, otherwise why not.
   std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
 
-  // Takes no new clients and waits until the last flow ended, at most for `timeout`.
+  // Accepts no new clients and waits until the last flow ends, or for `timeout`.
   void Drain(absl::Duration timeout);
 
-  // For a successor: what services are listened on, by names that it knows as well.
+  // Returns copies of the listening sockets for a successor, under keys that both proxies derive.
   ListeningSockets CopySockets() const;
 
-  // "host:port" of each service that is listened for.
+  // Returns the bound "host:port" of each service that listens.
   std::map<std::string, std::string> Listening() const;
 
  private:
   struct OpenListener {
-    Address wanted;                 // as the table has it
-    std::string bound;              // the same, port 0 settled
-    std::vector<UniqueFd> sockets;  // workers have copies of them
-    bool served = false;            // false: no worker of ours has it yet
+    Address wanted;                 // address in the table
+    std::string bound;              // the same, with the actual port instead of 0
+    std::vector<UniqueFd> sockets;  // workers have copies of these
+    bool served = false;            // false: no worker accepts on it yet
     uint16_t port() const;
   };
   using Listeners = std::map<std::string, OpenListener>;  // by service
@@ -90,7 +91,7 @@ class DataPlane {
   std::vector<std::unique_ptr<Worker>> workers_;
   mutable absl::Mutex mutex_;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  // By service: where it is to listen, with what it does, and why it does not.
+  // By service: the wanted addresses, the open listeners, and why a listener is missing.
   std::map<std::string, Address> asked_ ABSL_GUARDED_BY(mutex_);
   Listeners listeners_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> missing_ ABSL_GUARDED_BY(mutex_);

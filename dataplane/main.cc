@@ -1,4 +1,4 @@
-// trunkline-proxy: listens, picks an endpoint, multiplexes.
+// trunkline-proxy: accepts clients, picks an endpoint for each, and forwards their bytes.
 #include <memory>
 
 #include "common/observe/admin_http.h"
@@ -35,7 +35,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   auto subscriber = std::make_unique<DiscoverySubscriber>(ReadSubscriberOptions(config), stats,
                                                           CallsOf(data_plane));
   if (!inheritance->empty() && !subscriber->AwaitReady()) {
-    return program.Fail("no snapshot to serve; the running proxy goes on");
+    return program.Fail("no snapshot to serve: not taking over, the running proxy keeps serving");
   }
   inheritance->Confirm();
 
@@ -57,7 +57,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   if (!handover.ok()) return program.Fail(std::string(handover.status().message()));
   program.WaitForStop();
   if ((*handover)->taken()) {
-    // A successor uses this proxy's name and its admin port from here on.
+    // From here on the successor uses this proxy's name and admin port.
     (*http).reset();
     subscriber.reset();
     (*handover)->Release();
@@ -71,7 +71,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
 
 int main(int argc, char** argv) {
   trunkline::Program program("trunkline-proxy",
-                             "Carries client connections to a service's endpoints over trunks.");
+                             "Balances client connections over the endpoints of services.");
   trunkline::v1::ProxyConfig config;
   std::shared_ptr<const trunkline::TrunkTls> tls;
   const auto check = [&] { return trunkline::CheckProxyConfig(config, &tls); };

@@ -48,7 +48,7 @@ double Sum(const EndpointStats& endpoint, CellGauge gauge) {
   return static_cast<double>(sum);
 }
 
-// The largest value that a worker knows; EndpointCell::kUnknown if none knows any.
+// Returns the largest value over all workers, or EndpointCell::kUnknown if no worker has one.
 int64_t Heard(const EndpointStats& endpoint, CellGauge gauge) {
   int64_t most = EndpointCell::kUnknown;
   for (const EndpointCell& cell : endpoint.cells()) most = std::max(most, (cell.*gauge).Value());
@@ -80,7 +80,7 @@ void CollectErrors(const TrafficStats& stats, MetricsWriter& writer) {
   }
 }
 
-// Shortages of this machine, which no endpoint is to blame for.
+// Collects shortages of this machine, for which no endpoint is to blame.
 void CollectShortages(const TrafficStats& stats, MetricsWriter& writer) {
   const auto counter = [&](const char* resource, WorkerCounter which) {
     writer.AddCounter("proxy_connect_shortages_total",

@@ -1,5 +1,4 @@
-// What a scrape of the proxy shows, summed over workers and endpoints. Thread-safe: reads counters
-// only.
+// The proxy's metrics, summed over workers and endpoints. Thread-safe: reads counters only.
 #pragma once
 
 #include "common/observe/metrics_page.h"

@@ -18,7 +18,7 @@ namespace {
 constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
 constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(10);
 constexpr size_t kDefaultMaxClients = 50'000;
-// More than any kernel allows; stands for RLIM_INFINITY.
+// Stands for RLIM_INFINITY; more than any kernel allows.
 constexpr rlim_t kMostDescriptors = rlim_t{1} << 30;
 
 absl::Duration Or(const google::protobuf::Duration& value, bool present, absl::Duration otherwise) {
@@ -31,7 +31,7 @@ size_t WorkerCount(const v1::ProxyConfig& config) {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-// Never more than there are descriptors for.
+// Computes the limit of open files and warns if it allows fewer clients than the configuration.
 void LimitClients(const v1::ProxyConfig& config, DataPlane::Options& options) {
   options.max_clients = config.max_clients() > 0 ? config.max_clients() : kDefaultMaxClients;
   rlimit limit{};
@@ -39,8 +39,10 @@ void LimitClients(const v1::ProxyConfig& config, DataPlane::Options& options) {
   const size_t descriptors = std::min(limit.rlim_cur, kMostDescriptors);
   options.descriptors = DescriptorPlan::For(descriptors, options.workers);
   if (options.max_clients > options.descriptors.sockets) {
-    LogWarn("the limit of {} open files allows {} clients, half as many in direct mode, not {}",
-            descriptors, options.descriptors.sockets, options.max_clients);
+    LogWarn(
+        "the limit of {} open files allows {} clients, half as many in direct mode, but "
+        "max_clients is {}: raise it",
+        descriptors, options.descriptors.sockets, options.max_clients);
   }
 }
 
@@ -64,7 +66,7 @@ absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<con
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      "handover_socket: expected with snapshot_file, from which a successor serves at once");
+      "handover_socket: requires snapshot_file, from which a successor serves at once");
 }
 
 DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,

@@ -1,4 +1,4 @@
-// What a proxy's configuration file means: defaults filled in, limits of the machine applied.
+// Turns a proxy's configuration into options: fills in defaults and applies the machine's limits.
 //
 // Thread-safe: no state.
 #pragma once
@@ -15,24 +15,24 @@
 
 namespace trunkline {
 
-// Checks what goes beyond single fields and loads the TLS files into `*tls`, which stays null if
+// Checks rules that span several fields and loads the TLS files into `*tls`, which stays null if
 // the configuration has none. Errors name the field.
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls);
 
-// Without the memory budget, which the running process determines. Logs if the limit of open files
-// allows fewer clients than the configuration.
+// Returns all options except the memory budget, which depends on the running process. Logs a
+// warning if the limit of open files allows fewer clients than the configuration.
 DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
                                         std::shared_ptr<const TrunkTls> tls);
 
 DiscoverySubscriber::Options ReadSubscriberOptions(const v1::ProxyConfig& config);
-// Where the subscriber's tables go. `data_plane` outlives the result.
+// Returns the calls with which a subscriber drives `data_plane`, which outlives the result.
 DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane);
 
-// host:port of /metrics, /healthz and /readyz.
+// Returns the host:port of /metrics, /healthz and /readyz.
 std::string AdminListenOf(const v1::ProxyConfig& config);
-// `listen` with the port that it got.
+// Returns `listen` with the port that was bound.
 std::string BoundText(const std::string& listen, int port);
-// How long flows may finish after SIGTERM.
+// Returns how long flows may take to finish after SIGTERM.
 absl::Duration DrainTimeoutOf(const v1::ProxyConfig& config);
 
 }  // namespace trunkline

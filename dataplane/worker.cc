@@ -16,17 +16,16 @@
 namespace trunkline {
 namespace {
 
-// Pools and routers that finished are looked for this often; they cost memory only.
+// Interval of the search for unused carriers and routers, which only cost memory.
 constexpr absl::Duration kSweepInterval = absl::Seconds(1);
-// Carriers that one sweep looks at, so that thousands of them do not hold up the loop.
+// Carriers per sweep, so that thousands of them do not block the loop.
 constexpr size_t kCarriersPerSweep = 1024;
-// What clients of a service get to finish once its mode or its message options have changed.
+// Time that clients of a service have to finish after its mode or message options have changed.
 constexpr absl::Duration kOutdatedGrace = absl::Seconds(10);
 
 }  // namespace
 
-// One service in this worker: its way to endpoints and, while it is in the snapshot, its listening
-// socket.
+// One service in this worker: its router and, while it is in the snapshot, its listening sockets.
 struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow::Opener {
   ServiceSlot(Worker& worker, std::shared_ptr<const EndpointSet> set)
       : worker(worker),
@@ -48,10 +47,10 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
   Worker& worker;
   const ConnectionShare share;
   ServiceRouter router;
-  // One, or some of those that a proxy with more workers left.
+  // Usually one; more if a predecessor with more workers handed over its sockets.
   std::vector<std::unique_ptr<Listener>> listeners;
   bool in_table = false;
-  MonotonicTime ends_at;  // of an outdated one
+  MonotonicTime ends_at;  // when an outdated slot's flows are reset
 };
 
 Worker::Worker(Options options, TrafficStats& stats)
@@ -74,13 +73,13 @@ Worker::Worker(Options options, TrafficStats& stats)
   loop_.RecordPasses(&stats_->loop_passes);
   loop_.Arm(sweep_timer_, kSweepInterval);
   thread_ = std::thread([this] { loop_.Run(); });
-  // For top and perf; names of threads have 15 characters.
+  // Shown by top and perf. Thread names have at most 15 characters.
   pthread_setname_np(thread_.native_handle(), absl::StrCat("worker-", options_.index).c_str());
 }
 
 Worker::~Worker() {
   Stop();
-  // Routers let go of their pools; the loop outlives both.
+  // Routers release their carriers. The loop outlives both.
   services_.clear();
   outdated_.clear();
   carriers_.clear();
@@ -92,8 +91,8 @@ void Worker::Stop() {
     for (const auto& [name, slot] : services_) {
       StopListening(*slot);
     }
-    // In the next pass: a listener's event may still be in the batch of this one, and what it
-    // accepts is reset as well.
+    // Runs in a later pass: this pass may still have a listener's event, and clients that it
+    // accepts must be reset as well.
     ResetFlows();
     loop_.Stop();
   });
@@ -123,8 +122,7 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   std::unique_ptr<ServiceSlot> old = std::move(slot);
   slot = std::make_unique<ServiceSlot>(*this, set);
   if (old != nullptr) {
-    // New clients travel the new way on the same port; those that are here have some time to
-    // finish.
+    // New clients use the new options on the same port; existing clients have some time to finish.
     ListenerCell* const cell = &set->stats->cell(options_.index);
     for (const auto& listener : old->listeners) {
       slot->listeners.push_back(
@@ -137,9 +135,9 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   return *slot;
 }
 
-// With memory or descriptors short, clients wait for others to leave; where there are no others
-// they would wait for ever. But in tunnel mode, a client takes the descriptor of a connection of
-// its own with it: in message mode until it is known that it shares one.
+// With memory or descriptors short, clients wait for others to leave; without others they would
+// wait for ever, so the first one is always accepted. Except in tunnel mode, a client also needs a
+// descriptor for an upstream connection; in message mode only until it is known that it shares one.
 bool Worker::HasRoom(const EndpointSet& set) const {
   const TrafficStats::Occupancy now = all_stats_.CountOccupancy();
   if (now.clients == 0) return true;
@@ -150,21 +148,22 @@ bool Worker::HasRoom(const EndpointSet& set) const {
          !now.sockets_short && memory_.takes_clients();
 }
 
-// Those who are in have more room than those who are not.
+// Admitted clients may use the reserved descriptors; new clients may not.
 bool Worker::HasSocket() const {
   const DescriptorPlan& plan = options_.descriptors;
   return all_stats_.CountOccupancy().sockets <
          static_cast<int64_t>(plan.sockets + plan.late_sockets);
 }
 
-// Trunks first: they are what many wait for.
+// Dials trunks first, because many flows wait for each.
 void Worker::DialAgain() {
   for (const auto& [name, carrier] : carriers_) carrier->DialAgain();
   for (const auto& [name, slot] : services_) slot->router.ServePending();
   for (const auto& slot : outdated_) slot->router.ServePending();
 }
 
-// As much of it as this worker has of what is kept; an equal part where nobody has anything.
+// Returns this worker's part of `bytes`, in proportion to its buffered bytes; an equal part if no
+// worker has any.
 int64_t Worker::OwnPartOf(int64_t bytes) const {
   const auto kept = [](const WorkerStats& stats) {
     return static_cast<double>(stats.to_client_buffered_bytes.Value() +
@@ -188,7 +187,7 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
     holdings.push_back({.bytes = bytes_held, .age = loop_.now() - buffered.since});
   }
   MemoryGuard::Owner::Shed shed;
-  // Those that are reset live on to the end of the pass.
+  // Flows that are reset stay allocated until the end of the pass.
   for (const size_t i : ChooseToShed(holdings, OwnPartOf(bytes), urgent)) {
     flows[i]->Shed();
     ++shed.clients;
@@ -198,7 +197,7 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
 }
 
 void Worker::Listen(const std::string& service, std::vector<UniqueFd> sockets) {
-  // std::function wants a copyable closure.
+  // std::function needs a copyable closure.
   auto shared = std::make_shared<std::vector<UniqueFd>>(std::move(sockets));
   loop_.Post([this, service, shared] {
     const auto found = services_.find(service);
@@ -261,7 +260,7 @@ std::unique_ptr<Flow> Worker::MakeFlow(ServiceSlot& slot, UniqueFd client) {
   return nullptr;
 }
 
-// Null: the client may not come in.
+// Returns null if the client is not admitted.
 std::unique_ptr<Flow> Worker::MakeFirstFlow(ServiceSlot& slot, UniqueFd client) {
   const EndpointSet& set = slot.router.set();
   if (set.accept_proxy_protocol) {
@@ -375,7 +374,7 @@ void Worker::SweepCarriers() {
 void Worker::EndOutdated() {
   for (const auto& slot : outdated_) {
     if (slot->router.clients() == 0 || loop_.now() < slot->ends_at) continue;
-    // Backwards: a flow that ends leaves its place to the last one.
+    // Iterates backwards, because a flow that ends gives its place to the last one.
     for (size_t i = flows_.size(); i-- > 0;) {
       if (i < flows_.size() && &flows_[i]->router() == &slot->router) flows_[i]->Shutdown();
     }

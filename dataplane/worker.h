@@ -1,8 +1,8 @@
-// One thread of the data plane: its loop, listeners, routers, trunks and flows. Shares nothing with
-// other workers but immutable endpoint sets and counters.
+// One thread of the data plane, with its loop, listeners, routers, carriers and flows. Shares only
+// immutable endpoint sets and counters with other workers.
 //
-// Thread-safe: the public calls, each of which posts to the worker's loop. Everything else is
-// confined to that loop.
+// The public calls are thread-safe: each posts to the worker's loop. All other state is confined to
+// that loop.
 #pragma once
 
 #include <functional>
@@ -33,35 +33,36 @@ class Worker final : private ServiceRouter::Owner,
   struct Options {
     size_t index = 0;
     TrunkPool::Options trunks;
-    size_t max_clients = 50'000;  // of all workers
+    size_t max_clients = 50'000;  // limit over all workers
     DescriptorPlan descriptors;
     absl::Duration max_coalescing_delay = WakePacer::kMaxGap;
     uint64_t random_seed = 0;
     size_t workers = 1;
     MemoryGuard::Source memory;
-    int64_t window_growth_bytes = StreamWindow::kBudgetBytes;  // of this worker's streams together
-    // Gives a client to another worker. Called from this one's thread until Stop returns.
+    int64_t window_growth_bytes = StreamWindow::kBudgetBytes;  // limit over this worker's streams
+    // Gives a client to another worker. Called on this worker's thread until Stop returns.
     std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;
   };
 
   // Starts the thread. `stats` outlives the worker.
   Worker(Options options, TrafficStats& stats);
-  // Stops at once: open flows are reset.
+  // Stops at once and resets open flows.
   ~Worker() override;
-  // The same; what is asked of it afterwards has no effect.
+  // Does what the destructor does. Later calls have no effect.
   void Stop();
 
-  // The newest table; services that left it stop taking clients and finish what they have.
+  // Takes the newest table. Services that left it stop accepting clients and finish the ones they
+  // have.
   void Apply(std::shared_ptr<const RoutingTable> table);
-  // Takes clients of `service` from these sockets from now on, in place of those it had.
+  // Accepts clients of `service` from these sockets from now on, instead of its previous ones.
   void Listen(const std::string& service, std::vector<UniqueFd> sockets);
   void StopListening(const std::string& service);
-  // Calls `done` on the worker's thread when what was asked before is done, and the pass in which
-  // it was: the events of that one may bring clients yet.
+  // Calls `done` on the worker's thread once all earlier calls have run and the pass in which they
+  // ran is over: events of that pass may still bring clients.
   void WhenSettled(std::function<void()> done);
   // Takes a client that another worker accepted.
   void Adopt(const std::string& service, UniqueFd client);
-  // Ends every client connection that is still open.
+  // Resets every client connection that is still open.
   void ResetFlows();
   // Calls `done` once on the worker's thread, as soon as it has no client connection.
   void WhenEmpty(std::function<void()> done);
@@ -93,17 +94,17 @@ class Worker final : private ServiceRouter::Owner,
 
   const Options options_;
   TrafficStats& all_stats_;
-  WorkerStats* const stats_;  // its own part of them
+  WorkerStats* const stats_;  // this worker's part
   EventLoop loop_;
   WindowBudget windows_;
   MemoryGuard memory_;
   FastRandom random_;
   Dialer dialer_;
-  // By what tells them apart: an agent's address, or a service's endpoint and its options.
+  // Keyed by the agent's address, or by the service's endpoint and its options.
   std::map<std::string, std::unique_ptr<Carrier>> carriers_;
-  std::string sweep_from_;  // the carrier that the next sweep looks at first
+  std::string sweep_from_;  // where the next sweep starts
   std::map<std::string, std::unique_ptr<ServiceSlot>> services_;
-  // Services whose way to carry has changed, with the flows that they had.
+  // Services whose forwarding options have changed, with their old flows.
   std::vector<std::unique_ptr<ServiceSlot>> outdated_;
   std::vector<std::unique_ptr<Flow>> flows_;
   LingeringCloses lingering_{loop_};

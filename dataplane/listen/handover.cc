@@ -24,13 +24,13 @@ constexpr char kSocket = 'S';
 constexpr char kEnd = 'E';
 constexpr char kReady = 'R';
 constexpr size_t kMaxMessageBytes = 4096;
-// Sockets of one proxy: services times workers, far below this.
+// Limits the sockets of one proxy: services times workers, which is far below this.
 constexpr size_t kMaxSockets = 100'000;
-// How long either side may take to answer.
+// Limits how long either side may take to answer.
 constexpr int kAnswerMillis = 5'000;
-// How long a successor may take to read its snapshot and to serve.
+// Limits how long a successor may take to read its snapshot and to serve.
 constexpr int kReadyMillis = 60'000;
-// How long a predecessor may take to release its admin port.
+// Limits how long a predecessor may take to release its admin port.
 constexpr int kReleaseMillis = 10'000;
 
 absl::StatusOr<sockaddr_un> UnixName(const std::string& path) {
@@ -68,7 +68,7 @@ bool SendMessage(int peer, char type, const std::string& text, int passed) {
 }
 
 struct Message {
-  char type = 0;  // 0: there is none
+  char type = 0;  // 0: no message
   std::string text;
   UniqueFd passed;
 };
@@ -94,7 +94,7 @@ Message ReceiveMessage(int peer, int millis) {
   return result;
 }
 
-// Only a process of the same user, or root, gets the sockets.
+// Returns true if the peer runs as the same user or as root; no other process gets the sockets.
 bool IsOurs(int peer) {
   ucred who{};
   socklen_t size = sizeof who;
@@ -121,14 +121,16 @@ absl::StatusOr<Inheritance> Inheritance::Take(const std::string& path) {
     result.sockets_[message.text].push_back(std::move(message.passed));
   }
   return absl::UnavailableError(
-      absl::StrCat("the proxy that listens on ", path, " did not hand its sockets over"));
+      absl::StrCat("the proxy that listens on ", path,
+                   " did not hand over its sockets; start this proxy again"));
 }
 
 void Inheritance::Confirm() {
   if (!peer_) return;
   SendMessage(peer_.get(), kReady, "", -1);
   if (!IsReadable(peer_.get(), kReleaseMillis)) {
-    LogWarn("the predecessor did not release its admin port within {} ms", kReleaseMillis);
+    LogWarn("the predecessor did not release its admin port within {} ms; opening it may fail",
+            kReleaseMillis);
   }
   peer_.Reset();
 }
@@ -161,7 +163,8 @@ HandoverServer::HandoverServer(UniqueFd listener, Offer offer, std::function<voi
 
 HandoverServer::~HandoverServer() {
   const uint64_t one = 1;
-  if (write(stop_.get(), &one, sizeof one) < 0) LogWarn("cannot wake the handover thread");
+  if (write(stop_.get(), &one, sizeof one) < 0)
+    LogWarn("cannot wake the handover thread, shutdown may hang");
   thread_.join();
 }
 
@@ -195,13 +198,13 @@ void HandoverServer::Run() {
   }
 }
 
-// Returns true if the successor serves.
+// Returns true if the successor is ready to serve.
 bool HandoverServer::Serve(int peer) {
   if (SendAll(peer)) {
     LogInfo("listening sockets handed to a successor");
     if (ReceiveMessage(peer, kReadyMillis).type == kReady) return true;
   }
-  LogWarn("the successor did not come up; going on");
+  LogWarn("the successor did not come up; this proxy keeps serving");
   return false;
 }
 

@@ -33,8 +33,9 @@ using ListeningSockets = std::map<std::string, std::vector<UniqueFd>>;
 // The successor's side. Confined to main's thread.
 class Inheritance {
  public:
-  // Returns an empty one if `path` is empty or no proxy listens there. UNAVAILABLE if the
-  // predecessor answers but breaks off.
+  // Connects to the proxy that listens at `path` and receives its sockets. Returns an empty
+  // Inheritance if `path` is empty or no proxy listens there, and UNAVAILABLE if the predecessor
+  // answers but does not send all its sockets.
   static absl::StatusOr<Inheritance> Take(const std::string& path);
 
   bool empty() const { return !peer_; }
@@ -54,16 +55,16 @@ class HandoverServer {
   // Returns copies of the listening sockets.
   using Offer = std::function<ListeningSockets()>;
 
-  // Listens at `path`; with an empty one, no successor ever comes. Replaces a socket file that is
-  // there: its owner is about to go. `on_taken` is called once, from the server's thread, after a
-  // successor confirmed.
+  // Listens at `path`; with an empty path, it never accepts a successor. Replaces an existing
+  // socket file, because its owner is about to exit. `on_taken` is called once, on the server's
+  // thread, after a successor confirmed.
   static absl::StatusOr<std::unique_ptr<HandoverServer>> Start(const std::string& path, Offer offer,
                                                                std::function<void()> on_taken);
   ~HandoverServer();
 
   // Returns true once a successor has confirmed.
   bool taken() const;
-  // Tells the successor that the admin port and the name are free.
+  // Tells the successor that the admin port and the proxy name are free.
   void Release();
 
  private:

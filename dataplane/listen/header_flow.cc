@@ -23,7 +23,8 @@ HeaderFlow::HeaderFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
   loop_.Arm(timer_, limits.first_byte_timeout);
 }
 
-// The header is often here with the connection; registering tells of what is here already.
+// Looks before it registers, because the header often arrives with the connection. Registering
+// reports bytes that came in between.
 void HeaderFlow::Begin() {
   Look();
   if (done_) return;
@@ -87,7 +88,7 @@ void HeaderFlow::Finish(FlowEnd end, bool with_reset) {
   timer_.Cancel();
   reserved_share_.Set(0);
   router().OnFlowDone(*this, end);
-  // Last: who sees the end finds it counted.
+  // Closes last, so that a client that sees the end finds it counted.
   if (with_reset) {
     CloseWithReset(std::move(fd_));
   } else {

@@ -1,10 +1,10 @@
-// A client connection that has not said yet for whom it speaks: where another proxy stands before
-// ours, its PROXY protocol header comes before anything else.
+// A client connection whose PROXY protocol header is still to come: behind another proxy, the
+// header precedes all other bytes and names the client.
 //
-// Looks at the bytes without taking them until the header is whole, takes exactly that, and goes on
-// as a flow of the service's mode, which finds the client's own bytes in the socket as if there had
-// never been a header. A connection that begins with anything else is reset, as is one that takes
-// longer than the first-byte time-out; one that ends without a byte is a health check's.
+// Peeks until the header is complete, consumes exactly that, and continues as a flow of the
+// service's forwarding mode, which finds the client's own bytes in the socket. A connection that
+// begins with other bytes is reset, and so is one that takes longer than the first-byte timeout.
+// One that ends without a byte is a health check and ends cleanly.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -21,7 +21,7 @@ namespace trunkline {
 
 class HeaderFlow final : public Flow, public EventHandler {
  public:
-  // Makes what the client goes on as. Outlives the flow.
+  // Makes the flow that continues for the client. Outlives the flow.
   class Opener {
    public:
     virtual ~Opener() = default;
@@ -32,7 +32,7 @@ class HeaderFlow final : public Flow, public EventHandler {
              Opener& opener);
 
   void Begin() override;
-  // It never asks for an endpoint.
+  // A HeaderFlow never asks for an endpoint.
   bool Start(EndpointState&) override { return false; }
   void GiveUp() override { Finish(FlowEnd::kNoEndpoint, /*with_reset=*/true); }
   void Shutdown() override { Finish(FlowEnd::kShutdown, /*with_reset=*/true); }
@@ -47,7 +47,7 @@ class HeaderFlow final : public Flow, public EventHandler {
   EventLoop& loop_;
   Opener& opener_;
   UniqueFd fd_;
-  GaugeShare reserved_share_;  // for the flow that follows
+  GaugeShare reserved_share_;  // upstream connection that the next flow may need
   bool watched_ = false;
   bool fin_seen_ = false;
   bool done_ = false;

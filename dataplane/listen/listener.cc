@@ -11,9 +11,10 @@
 namespace trunkline {
 namespace {
 
-// Per pass: bounds the wait of those already connected to some hundred microseconds.
+// Accepts per pass, which bounds the delay for established connections to some hundred
+// microseconds.
 constexpr int kAcceptsPerPass = 16;
-// How long to leave a full house alone.
+// Pause at a limit before the next attempt to accept.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
 
 }  // namespace
@@ -21,7 +22,9 @@ constexpr absl::Duration kPause = absl::Milliseconds(20);
 Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
     : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
   const absl::Status watched = loop_.Add(socket_.get(), EPOLLIN, this);
-  if (!watched.ok()) LogError("a listener accepts no clients: {}", StdView(watched.message()));
+  if (!watched.ok())
+    LogError("a listening socket accepts no clients, epoll cannot watch it: {}",
+             StdView(watched.message()));
 }
 
 void Listener::OnEvents(uint32_t) {
@@ -41,7 +44,8 @@ void Listener::OnEvents(uint32_t) {
   }
 }
 
-// A successor may hold the same socket: then closing it here does not end the kernel's watch.
+// Removes the socket from epoll explicitly: if a successor has a copy, closing does not end the
+// watch.
 Listener::~Listener() {
   if (socket_) loop_.Remove(socket_.get());
 }
@@ -62,7 +66,9 @@ void Listener::Resume() { Watch(EPOLLIN); }
 
 void Listener::Watch(uint32_t events) {
   const absl::Status watched = loop_.AddOrModify(socket_.get(), events, this);
-  if (!watched.ok()) LogError("a listener is not watched: {}", StdView(watched.message()));
+  if (!watched.ok())
+    LogError("a listening socket accepts no clients, epoll cannot watch it: {}",
+             StdView(watched.message()));
 }
 
 }  // namespace trunkline

@@ -1,7 +1,7 @@
-// One worker's listening socket of one service: accepts in small batches, pauses at its limits.
+// One worker's listening socket for one service: accepts in small batches and pauses at its limits.
 //
-// At the client limit, or out of file descriptors, it stops asking epoll instead of spinning or
-// dropping: clients wait in the kernel's queue and are taken when there is room again.
+// At the client limit, or without file descriptors, it stops polling instead of spinning or
+// dropping: clients wait in the accept queue until there is room.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -16,7 +16,7 @@ namespace trunkline {
 
 class Listener final : public EventHandler {
  public:
-  // What it asks before it accepts, and what it gives.
+  // Decides whether there is room, and takes the accepted clients.
   class Acceptor {
    public:
     virtual ~Acceptor() = default;
@@ -24,13 +24,12 @@ class Listener final : public EventHandler {
     virtual void OnClient(UniqueFd client) = 0;
   };
 
-  // `acceptor` and `cell` outlive the listener. A socket that is no longer in listen state accepts
-  // nothing.
+  // `acceptor` and `cell` outlive the listener. Accepts nothing if the socket no longer listens.
   Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell);
 
   ~Listener() override;
 
-  // For another listener; this one accepts nothing more.
+  // Returns the socket for another listener. This one accepts nothing more.
   UniqueFd TakeSocket();
 
  private:

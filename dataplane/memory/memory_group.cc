@@ -18,7 +18,7 @@ MemoryGroup GroupAt(const std::string& directory, bool v2) {
           .stat = file("memory.stat", "memory.stat")};
 }
 
-// The tightest of `directory` and those above it, up to where the hierarchy is mounted.
+// Finds the tightest limit from `directory` up to the mount point of the hierarchy.
 void LookUpwards(const SystemFiles& files, std::string directory, const CgroupMount& mount,
                  std::optional<MemoryGroup>* tightest) {
   while (directory.size() >= mount.mount_point.size()) {
@@ -47,7 +47,7 @@ std::optional<MemoryGroup> FindMemoryGroup(const SystemFiles& files, const std::
   const absl::StatusOr<std::vector<CgroupMembership>> places = ParseCgroupMembership(*cgroup);
   if (!mounts.ok() || !places.ok()) return std::nullopt;
   std::optional<MemoryGroup> tightest;
-  // Of version 1, the hierarchy of memory; of version 2, the only one.
+  // Version 1 has a hierarchy for memory; version 2 has only one.
   for (const char* const controller : {"memory", ""}) {
     const std::string* const path = FindCgroupPath(*places, controller);
     if (path == nullptr) continue;

@@ -1,8 +1,8 @@
-// The control group that the OOM killer looks at before it ends this process: of its own group and
-// those around it, the one with the tightest memory limit.
+// Finds the control group that is likely to trigger the OOM killer for this process: the one with
+// the tightest memory limit among its own group and the groups around it.
 //
-// Versions 1 and 2, alone or beside each other. Edge: reads files through SystemFiles. Thread-safe:
-// no state.
+// Supports versions 1 and 2, alone or together. Reads files through SystemFiles. Thread-safe: no
+// state.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +14,15 @@
 namespace trunkline {
 
 struct MemoryGroup {
-  // Paths of its files: bytes in use, the limit, what the use consists of.
+  // Paths of the files with the bytes in use, the limit, and the parts of the use.
   std::string usage;
   std::string limit;
   std::string stat;
-  int64_t limit_bytes = 0;  // at the time of the look
+  int64_t limit_bytes = 0;  // when the group was found
 };
 
-// Of the process `pid` ("self"). None: no group has a limit, or none can be read.
+// Finds the group of process `pid` ("self" for this one). Returns nullopt if no group has a limit
+// or no limit can be read.
 std::optional<MemoryGroup> FindMemoryGroup(const SystemFiles& files, const std::string& pid);
 
 }  // namespace trunkline

@@ -9,21 +9,22 @@
 namespace trunkline {
 namespace {
 
-// Of what workers do not count themselves: a look costs some microseconds.
+// Detects growth that workers do not count themselves. One reading costs some microseconds.
 constexpr absl::Duration kLookInterval = absl::Milliseconds(100);
-// After a reset: the next look tells whether it was enough.
+// After a reset, the next reading shows whether it was enough.
 constexpr absl::Duration kLookAgain = absl::Milliseconds(10);
-// Where nobody was worth it, going through all clients again so soon would find nobody.
+// Pause after a search that found no client worth a reset: another one so soon would find none
+// either.
 constexpr absl::Duration kShedAgain = absl::Milliseconds(250);
 constexpr absl::Duration kUrgentShedAgain = absl::Milliseconds(20);
-// malloc goes through all that it has, and others wait for it meanwhile.
+// malloc_trim visits the whole heap, and other threads wait for it.
 constexpr absl::Duration kGiveBackInterval = absl::Seconds(1);
 constexpr absl::Duration kTellInterval = absl::Seconds(10);
-// Of us and of the kernel, for a client of which nothing is kept.
+// Memory of this process and of the kernel for a client without buffered bytes.
 constexpr int64_t kClientBytes = 8 * 1024;
-// A buffer that grows has up to twice what is in it.
+// A growing buffer allocates up to twice its contents.
 constexpr int64_t kBufferSlack = 2;
-// An alarm is not for less: near the threshold each pass would look.
+// Smallest growth that triggers a reading; otherwise every pass near the threshold would read.
 constexpr int64_t kLeastAlarmBytes = 256 * 1024;
 
 constexpr double kMebibyte = 1024.0 * 1024;
@@ -56,7 +57,7 @@ void MemoryGuard::OnFlush() {
 void MemoryGuard::Look() {
   loop_.Arm(timer_, kLookInterval);
   const std::optional<MemoryReading> reading = options_.source.read();
-  if (!reading) return;  // the last one stands
+  if (!reading) return;  // the last reading stays in effect
   level_.OnReading(*reading);
   windows_.set_may_grow(level_.windows_may_grow());
   stats_.memory_full.Set(level_.takes_clients() ? 0 : 1);
@@ -79,7 +80,7 @@ void MemoryGuard::Shed() {
     untold_.clients += shed.clients;
     untold_.bytes += shed.bytes;
   }
-  // Where nobody could be reset it may be malloc that keeps what is used.
+  // If no client could be reset, the memory in use may be freed memory that malloc retains.
   if (shed.clients == 0 && now < may_give_back_at_) return;
   may_give_back_at_ = now + kGiveBackInterval;
   options_.source.give_back();
@@ -90,8 +91,8 @@ void MemoryGuard::LogShedding(const MemoryReading& reading) {
   may_tell_who_paid_at_ = loop_.now() + kTellInterval;
   const auto [clients, bytes] = std::exchange(untold_, {});
   LogWarn(
-      "worker {}: memory is short, {:.1f} MiB of {:.1f} MiB used: {} clients that held most were "
-      "reset, {:.1f} MiB were kept for them",
+      "worker {}: memory is short, {:.1f} MiB of {:.1f} MiB used: reset the {} clients with the "
+      "most buffered bytes, {:.1f} MiB together",
       options_.worker, InMebibytes(reading.used_bytes), InMebibytes(reading.budget_bytes), clients,
       InMebibytes(bytes));
 }
@@ -104,10 +105,10 @@ void MemoryGuard::LogFull(const MemoryReading& reading) {
   const double used = InMebibytes(reading.used_bytes);
   const double budget = InMebibytes(reading.budget_bytes);
   if (full) {
-    LogWarn("worker {}: memory is full, {:.1f} MiB of {:.1f} MiB used: new clients wait",
+    LogWarn("worker {}: memory is full, {:.1f} MiB of {:.1f} MiB used: accepting no new clients",
             options_.worker, used, budget);
   } else {
-    LogInfo("worker {}: memory suffices, {:.1f} MiB of {:.1f} MiB used: clients are taken again",
+    LogInfo("worker {}: memory suffices again, {:.1f} MiB of {:.1f} MiB used: accepting clients",
             options_.worker, used, budget);
   }
 }

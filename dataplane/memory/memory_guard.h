@@ -1,12 +1,11 @@
-// Keeps one worker's part of the process within the memory budget.
+// Sheds load so that one worker's part of the process stays within the memory budget.
 //
-// Reads how much memory is used some times a second, and at once when what this worker keeps has
-// grown so much since the last look that the budget may be spent before the next one; then does
-// what memory_rule.h says. Nothing is read or counted for a flow: a pass of the loop costs one
-// comparison.
+// Reads the memory in use ten times per second, and at once if the worker's buffered bytes have
+// grown so much since the last reading that the budget may be exceeded before the next one. Then it
+// acts as memory_rule.h says. Costs one comparison per pass of the loop, and nothing per flow.
 //
-// Each worker resets its own clients, for its part of what is kept; what one gave back the next one
-// finds read already. Confined to its worker's loop.
+// Each worker resets its own clients, in proportion to its part of the buffered bytes. Memory that
+// one worker frees is already in the next worker's reading. Confined to its worker's loop.
 #pragma once
 
 #include <functional>
@@ -21,12 +20,12 @@ namespace trunkline {
 
 class MemoryGuard final : private Flushable {
  public:
-  // Where numbers come from. All workers use it at once.
+  // Access to the memory of the process. All workers use it concurrently.
   struct Source {
     std::function<std::optional<MemoryReading>()> read;  // null: there is no budget
-    std::function<void()> give_back;                     // what was freed, to the kernel
+    std::function<void()> give_back;                     // returns freed memory to the kernel
   };
-  // Who is told what to do. Outlives the guard.
+  // Its worker. Outlives the guard.
   class Owner {
    public:
     virtual ~Owner() = default;
@@ -34,7 +33,8 @@ class MemoryGuard final : private Flushable {
       size_t clients = 0;
       int64_t bytes = 0;
     };
-    // Resets clients, chosen as ChooseToShed does, for this worker's part of `bytes`.
+    // Resets clients, chosen by ChooseToShed, for this worker's part of `bytes`. Returns how many,
+    // and the bytes that were buffered for them.
     virtual Shed ShedClients(int64_t bytes, bool urgent) = 0;
   };
   struct Options {
@@ -64,7 +64,7 @@ class MemoryGuard final : private Flushable {
   WorkerStats& stats_;
   WindowBudget& windows_;
   MemoryLevel level_;
-  int64_t alarm_bytes_;  // what is kept then asks for a look at once
+  int64_t alarm_bytes_;  // buffered bytes that trigger a reading at once
   MonotonicTime shed_nobody_at_;
   MonotonicTime may_give_back_at_;
   MonotonicTime may_tell_who_paid_at_;

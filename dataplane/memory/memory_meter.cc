@@ -19,7 +19,7 @@
 namespace trunkline {
 namespace {
 
-// Below this a group's limit matters to nobody, and its file pages need not be told apart.
+// Below this fullness a group's limit cannot matter, so its file pages need not be subtracted.
 constexpr double kLooksCloser = 0.7;
 // Longer than any of these files.
 constexpr size_t kMostFileBytes = 8192;
@@ -29,7 +29,7 @@ UniqueFd OpenToRead(const std::string& path) {
   return UniqueFd(path.empty() ? -1 : open(path.c_str(), O_RDONLY | O_CLOEXEC));
 }
 
-// From its beginning: the kernel writes such a file anew for each reader who begins there.
+// Reads from offset 0, because the kernel then generates the file's contents anew.
 absl::string_view ReadInto(Buffer& buffer, const UniqueFd& fd) {
   const ssize_t n = fd ? pread(fd.get(), buffer.data(), buffer.size(), 0) : -1;
   return {buffer.data(), n > 0 ? static_cast<size_t>(n) : 0};
@@ -83,7 +83,7 @@ std::optional<MemoryMeter::Resident> MemoryMeter::ReadResident() const {
 std::optional<MemoryReading> MemoryMeter::ReadGroup() const {
   Buffer buffer;
   const absl::StatusOr<double> usage = ParseMemoryUsage(ReadInto(buffer, group_usage_));
-  // Read each time: it may be changed while we run.
+  // Read each time, because the limit may change at run time.
   const absl::StatusOr<double> limit = ParseMemoryLimit(ReadInto(buffer, group_limit_));
   if (!usage.ok() || !limit.ok() || *limit == kNoLimit || *limit <= 0) return std::nullopt;
   return MemoryReading{.used_bytes = static_cast<int64_t>(*usage),
@@ -143,8 +143,10 @@ void LogMemoryBudget(const MemoryMeter& memory) {
   LogInfo("memory budget {} MiB{}", memory.budget_bytes() / kMebibyte, group);
   const std::optional<MemoryReading> now = memory.Read(0);
   if (now && now->fullness() > MemoryLevel::kGrowthStops / 2) {
-    LogWarn("{} MiB of {} MiB of memory are used before the first client: there is room for few",
-            now->used_bytes / kMebibyte, now->budget_bytes / kMebibyte);
+    LogWarn(
+        "{} MiB of {} MiB of memory are used before the first client, so few clients fit: raise "
+        "memory_budget_bytes or the memory limit",
+        now->used_bytes / kMebibyte, now->budget_bytes / kMebibyte);
   }
 }
 

@@ -1,16 +1,18 @@
-// How much memory the proxy uses, and of how much.
+// Measures the memory that the proxy uses, against its limits.
 //
-// Two limits end a process that grows, and the one that is nearer counts:
-//   - the budget (configured, or four fifths of what there is), against what this process has in
-//     RAM, trunkline_process_resident_memory_bytes, and what it has put into pipes;
-//   - the control group's limit less a reserve (a tenth, 8 MiB at least), against what the group
-//     has, which is what the OOM killer goes by: the kernel's part of every client is in it, the
-//     file pages that it takes back first are not. A group of which most belongs to others says
-//     nothing about us.
-// Memory that was freed but is kept by malloc is used memory to the kernel, and so to us;
+// Two limits can end a growing process, and the one that is closer counts:
+// - The budget (configured, or four fifths of the RAM or of the control group's limit) is compared
+//   with the process's resident memory, trunkline_process_resident_memory_bytes, plus the bytes
+//   that it has in pipes.
+// - The control group's limit, less a reserve (a tenth, at least 8 MiB), is compared with the
+//   group's usage, as the OOM killer does. It includes the kernel's memory for every client, but
+//   not the file pages that the kernel reclaims first. A group whose memory belongs mostly to other
+//   processes says nothing about this one and is ignored.
+//
+// Memory that was freed but retained by malloc counts as used, for the kernel as well;
 // GiveBackFreeMemory returns it.
 //
-// It keeps its files open, and so needs no descriptor when none is left. Immutable; thread-safe.
+// Keeps its files open, so that it works when no descriptor is left. Immutable and thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -26,28 +28,29 @@ namespace trunkline {
 class MemoryMeter {
  public:
   static constexpr double kDefaultShare = 0.8;
-  // For what comes between two looks. Some megabytes may be in flight whatever the limit is.
+  // Reserves memory for growth between two readings. Some megabytes may be in flight whatever the
+  // limit is.
   static constexpr double kGroupReserve = 0.1;
   static constexpr int64_t kLeastGroupReserveBytes = 8 << 20;
 
   struct Options {
-    int64_t budget_bytes = 0;  // 0: kDefaultShare of the group's limit or of all RAM
+    int64_t budget_bytes = 0;  // 0: kDefaultShare of the group's limit or of the RAM
     int64_t ram_bytes = 0;
     std::optional<MemoryGroup> group;
     std::string statm = "/proc/self/statm";
   };
   explicit MemoryMeter(const Options& options);
-  // This process on this machine.
+  // Measures this process on this machine.
   static MemoryMeter OfThisProcess(int64_t budget_bytes);
 
-  // The limit that is nearer. None: unreadable.
+  // Returns the reading against the closer limit, or nullopt if memory cannot be read.
   std::optional<MemoryReading> Read(int64_t piped_bytes) const;
-  // Each by itself; none where there is no such limit.
+  // Return the reading against one of the limits, or nullopt if there is no such limit.
   std::optional<MemoryReading> OfProcess(int64_t piped_bytes) const;
   std::optional<MemoryReading> OfGroup() const;
 
   int64_t budget_bytes() const { return budget_bytes_; }
-  // Of the control group; 0: none.
+  // Limit of the control group. 0: no limit.
   int64_t group_limit_bytes() const { return group_limit_bytes_; }
 
  private:
@@ -67,11 +70,11 @@ class MemoryMeter {
   const UniqueFd group_stat_;
 };
 
-// To the kernel, whatever malloc keeps of what was freed. From any thread; while one is at it,
-// others return at once.
+// Returns the memory that malloc has retained to the kernel. Callable from any thread; if a call is
+// in progress on another thread, it returns at once.
 void GiveBackFreeMemory();
 
-// Logs the budget, and a warning if much of it is used before the first client.
+// Logs the budget, and a warning if much of it is in use before the first client.
 void LogMemoryBudget(const MemoryMeter& memory);
 
 }  // namespace trunkline

@@ -6,7 +6,7 @@
 namespace trunkline {
 namespace {
 
-// Above `on` it is, below `off` it is not; between them it stays what it was.
+// Turns on at `on`, turns off below `off`, and keeps its state in between.
 bool Hysteresis(bool was, double value, double on, double off) {
   return was ? value >= off : value >= on;
 }

@@ -1,13 +1,14 @@
-// What a proxy does as its memory fills, and who pays for it.
+// Decides how a proxy reacts as its memory fills:
 //
-//   80 % of the budget   windows of streams grow no more                  until it is below 75 %
-//   95 %                 clients are reset, until it is below 90 %
-//   98 %                 nobody new is taken                              until it is below 95 %
+//   80 % of the budget   stream windows stop growing     until it is below 75 %
+//   95 %                 clients are reset               until it is below 90 %
+//   98 %                 no new clients are accepted     until it is below 95 %
 //
-// Who is reset: those for which most is kept, and first those whose oldest byte has waited for
-// seconds, who do not read or hardly. Up to 98 % only they are, so that a client that reads pays
-// for none that does not. Above, all are that hold anything, unless all of it together is too
-// little to matter: then it is not they who fill the memory.
+// Stalled clients are reset first: they read little or nothing, so that their oldest byte has
+// waited for seconds. Within each group, the client with the most buffered bytes comes first. Below
+// 98 %, only stalled clients are reset, so that a client that reads is not reset because of others.
+// Above, any client with buffered bytes may be, unless all buffered bytes together are too few to
+// matter: then they are not the cause.
 //
 // Pure; externally synchronized. Sizes in bytes.
 #pragma once
@@ -30,7 +31,7 @@ struct MemoryReading {
   }
 };
 
-// What follows from the last reading and those before. Nothing, before the first.
+// The state that follows from all readings so far. Nothing is stopped before the first reading.
 class MemoryLevel {
  public:
   static constexpr double kGrowthStops = 0.80;
@@ -44,11 +45,11 @@ class MemoryLevel {
 
   bool windows_may_grow() const { return !growth_stopped_; }
   bool takes_clients() const { return !accept_stopped_; }
-  // Of what is kept for clients, this much has to go now; 0: nothing.
+  // Buffered bytes to free now. 0: none.
   int64_t bytes_to_shed() const { return bytes_to_shed_; }
-  // Clients that still read are no longer spared.
+  // Returns true if clients that still read may be reset too.
   bool urgent() const { return accept_stopped_; }
-  // How much more may be used before clients are reset.
+  // Bytes that may still be used before clients are reset.
   int64_t headroom_bytes() const { return headroom_bytes_; }
 
  private:
@@ -59,19 +60,21 @@ class MemoryLevel {
   int64_t headroom_bytes_ = 0;
 };
 
-// What is kept for one client.
+// The bytes buffered for one client.
 struct Holding {
   size_t bytes = 0;
-  absl::Duration age;  // so long the oldest of it has waited
+  absl::Duration age;  // how long the oldest byte has waited
 };
 
-// Whose bytes are this old does not read, or less than 21 KiB/s of a window of 64 KiB.
+// A client whose oldest byte is older than this has stalled: it reads nothing, or less than 21
+// KiB/s with a window of 64 KiB.
 inline constexpr absl::Duration kStalledAfter = absl::Seconds(3);
-// Less than that is not worth a client: a page of memory.
+// One page. A client with fewer buffered bytes is not worth a reset.
 inline constexpr size_t kLeastShedBytes = 4096;
 
-// Whom to reset, as indexes into `holdings`, in this order: as many as hold `bytes_to_shed`, or all
-// that may be. Of equals the one goes whose bytes are older, then the one that comes first.
+// Chooses clients to reset, as indexes into `holdings`, in this order: as many as have
+// `bytes_to_shed` buffered together, or all that are eligible. Among equals, the client with older
+// bytes comes first, then the lower index.
 std::vector<size_t> ChooseToShed(std::span<const Holding> holdings, int64_t bytes_to_shed,
                                  bool urgent);
 

@@ -5,7 +5,7 @@
 namespace trunkline {
 namespace {
 
-// With half of the weight at candidates, one draw in 65,536 needs a scan.
+// If candidates have half of the weight, one draw in 65,536 needs a scan.
 constexpr int kMaxDraws = 16;
 
 bool IsEligible(std::span<const Balancer::Load> loads, std::span<const size_t> excluded, size_t i) {
@@ -23,7 +23,7 @@ size_t Balancer::Draw(std::span<const Load> loads, FastRandom& random,
   return DrawByScan(loads, random, excluded);
 }
 
-// Draws with the same probabilities as repeated draws would, in O(n).
+// Has the probabilities of repeated draws, in O(n).
 size_t Balancer::DrawByScan(std::span<const Load> loads, FastRandom& random,
                             std::span<const size_t> excluded) const {
   double total = 0;

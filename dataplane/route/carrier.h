@@ -1,10 +1,10 @@
-// A worker's way to one endpoint: what the router asks of it, whatever the mode.
+// A worker's upstream connections to one endpoint, in any forwarding mode, as the router sees them.
 //
-// A TrunkPool carries flows of every service whose endpoint has that agent; a SharedPool and a
-// DirectCarrier carry those of one service.
+// A TrunkPool carries flows of every service with an endpoint at that agent; a SharedPool and a
+// DirectCarrier carry flows of one service.
 //
-// Confined to its worker's loop. A carrier that nobody uses any more ends what it has and is
-// deleted by its worker when idle().
+// Confined to its worker's loop. A carrier without users closes its connections, and its worker
+// deletes it once idle() returns true.
 #pragma once
 
 #include <algorithm>
@@ -20,16 +20,17 @@ class TrunkConnection;
 
 class Carrier {
  public:
-  // Outlives its registration. Starts no flow before it returns: the carrier is in the middle of
-  // something.
+  // Receives a carrier's notifications. Outlives its registration. Must not start a flow during a
+  // call, because the carrier's state is in transition.
   class User {
    public:
     virtual ~User() = default;
-    // The carrier became usable or stopped being so, or has room again after it had none.
+    // The carrier became usable or unusable, or has room again after it had none.
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
-    // It has room, or may make some, after Await.
+    // After Await: the carrier has room, or may be able to make room.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
-    // The agent at its end says how loaded a service's server is, or will not say so any more.
+    // The carrier's agent sent an in-band load report for one of its services, or no longer sends
+    // any.
     virtual void OnInbandReport(Carrier& carrier, const InbandReport& word) = 0;
     virtual void OnLoadUnknown(Carrier& carrier) = 0;
   };
@@ -44,24 +45,25 @@ class Carrier {
     users_.erase(std::find(users_.begin(), users_.end(), user));
     if (users_.empty()) OnUnused();
   }
-  // Where to dial. Changes when the name resolves to something else.
+  // Sets the address to dial, which changes when the name resolves to another one.
   virtual void SetTarget(const SocketAddress& target) = 0;
-  // A flow that starts now will probably get there.
+  // Returns true if a flow that starts now will probably reach the endpoint.
   virtual bool usable() const = 0;
   // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
   virtual TrunkConnection* AcquireTrunk() { return nullptr; }
   // Returns a shared connection with room for one more request, or null. Null in other modes than
   // message.
   virtual SharedConnection* AcquireConnection() { return nullptr; }
-  // Flows wait that found no room here: users are to be told of the next.
+  // Asks the carrier to notify its users when it next has room, because flows found none.
   virtual void Await() {}
-  // Gives up a connection that does nothing, for a client that needs its place at the endpoint.
+  // Closes an idle connection for a client that needs its place at the endpoint. Returns false if
+  // there is none.
   virtual bool MakeRoom() { return false; }
-  // Such a client has given its place back.
+  // Called when such a client has returned its place.
   virtual void OnPlaceFree() {}
-  // Something that this machine lacked for a connection may be there again.
+  // Dials again, after this machine lacked a resource for a connection.
   virtual void DialAgain() {}
-  // No users and no connections: may be deleted.
+  // Returns true if the carrier has no users and no connections and may be deleted.
   virtual bool idle() const = 0;
 
  protected:

@@ -8,9 +8,9 @@
 namespace trunkline {
 namespace {
 
-// Descriptors come back as clients leave: as long as a listener leaves a full house alone.
+// Descriptors return as clients leave; as long as a listener's pause.
 constexpr absl::Duration kTryAgain = absl::Milliseconds(20);
-// What comes and goes is told no more often.
+// Limits how often a shortage is logged.
 constexpr absl::Duration kTellInterval = absl::Seconds(10);
 
 }  // namespace
@@ -49,8 +49,8 @@ void Dialer::OnLacking(int error, const SocketAddress& target) {
   if (told_short_ || loop_.now() < may_tell_at_) return;
   may_tell_at_ = loop_.now() + kTellInterval;
   told_short_ = no_sockets;
-  LogWarn("no {} for a connection to {}: {}; clients wait",
-          no_sockets ? "socket" : "port of this machine", target.ToString(), ErrorText(error));
+  LogWarn("no {} for a connection to {}: {}; clients wait until one is free",
+          no_sockets ? "socket" : "local port", target.ToString(), ErrorText(error));
 }
 
 void Dialer::OnTimer() {
@@ -58,7 +58,8 @@ void Dialer::OnTimer() {
   owner_.DialAgain();
   if (!was_blocked || blocked_by_ != 0) return;
   stats_.sockets_short.Set(0);
-  if (std::exchange(told_short_, false)) LogInfo("nobody waits for a socket any more");
+  if (std::exchange(told_short_, false))
+    LogInfo("the shortage of sockets is over; connecting again");
 }
 
 }  // namespace trunkline

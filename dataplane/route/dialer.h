@@ -1,12 +1,12 @@
-// Opens the connections of one worker to servers and agents, and tells what this machine lacks from
-// what is wrong at their other end.
+// Opens one worker's connections to servers and agents, and separates shortages of this machine
+// from faults of the target.
 //
-// Without descriptors (EMFILE, ENFILE, or as many as its owner gives) or memory for a socket
-// (ENOBUFS, ENOMEM) no endpoint is at fault and none would do better. So nothing more is tried for
-// a moment, and meanwhile no worker takes new clients (the gauge `sockets_short`): what is freed is
-// for those who are here. Without a port toward one server (EADDRNOTAVAIL) another server may do,
-// and nothing else is held up. Either way those who found no endpoint stay in line, and are tried
-// again until their connect time-out.
+// Without descriptors (EMFILE, ENFILE, or the owner's limit) or memory for a socket (ENOBUFS,
+// ENOMEM), no endpoint is at fault and no other would do better. So dials stop for a moment, and no
+// worker accepts new clients meanwhile (gauge `sockets_short`), which leaves freed descriptors to
+// admitted clients. Without a local port toward one server (EADDRNOTAVAIL), another server may
+// still work, so nothing else stops. In both cases flows without an endpoint stay in the pending
+// queue and are retried until their connect timeout.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -19,7 +19,7 @@
 
 namespace trunkline {
 
-// No socket can be opened, whatever for.
+// Returns true if `error` means that this machine can open no socket at all.
 bool OutOfSockets(int error);
 
 class Dialer {
@@ -28,22 +28,24 @@ class Dialer {
   class Owner {
    public:
     virtual ~Owner() = default;
-    // There is a descriptor for another connection.
+    // Returns true if a descriptor is left for another connection.
     virtual bool HasSocket() const = 0;
-    // Dials for whoever waits, before it returns.
+    // Dials for all pending flows before it returns.
     virtual void DialAgain() = 0;
   };
 
   // `stats` outlives the dialer.
   Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner);
 
-  // As ConnectTo.
+  // Like ConnectTo, but fails at once during a shortage of sockets.
   ConnectResult Connect(const SocketAddress& target);
-  // epoll cannot watch a connection to `target`: this host's fault, as for Connect.
+  // Reports that epoll cannot watch a connection to `target`: a shortage of this machine, as in
+  // Connect.
   void OnUnwatchable(const SocketAddress& target) { OnLacking(ENOSPC, target); }
-  // It failed, and the server has nothing to do with it.
+  // Returns true if the connect failed for a reason on this machine, not at the server.
   static bool IsOurFault(const ConnectResult& result);
-  // Something was lacking a moment ago: who has waited in vain, has waited for that.
+  // Returns true shortly after a shortage. A flow that times out meanwhile has probably waited for
+  // the missing resource.
   bool lacking() const { return timer_.armed(); }
 
  private:
@@ -53,7 +55,7 @@ class Dialer {
   EventLoop& loop_;
   WorkerStats& stats_;
   Owner& owner_;
-  int blocked_by_ = 0;  // an error of OutOfSockets: nothing is tried until the timer fires
+  int blocked_by_ = 0;  // an error for which OutOfSockets is true; dials stop until the timer fires
   MonotonicTime may_tell_at_;
   bool told_short_ = false;
   MemberTimer<Dialer, &Dialer::OnTimer> timer_{this};

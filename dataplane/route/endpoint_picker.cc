@@ -114,7 +114,7 @@ size_t EndpointPicker::Pick(FastRandom& random, std::span<const size_t> excluded
   return picked != kNone || excluded.empty() ? picked : PickEjected(random, excluded);
 }
 
-// All healthy endpoints are excluded: rare, so a scan will do.
+// All healthy endpoints are excluded. This is rare, so a scan suffices.
 size_t EndpointPicker::PickEjected(FastRandom& random, std::span<const size_t> excluded) {
   if (usable_.count == healthy_.count) return kNone;
   std::vector<Balancer::Load> usable = loads_;

@@ -1,4 +1,4 @@
-// One service's endpoints as one worker's picks see them: weights, who can be reached, who is
+// One service's endpoints as one worker's picks see them: weights, which endpoints are usable or
 // ejected, and what is in flight at each.
 //
 // Endpoints are named by their index in the service's list. A change of one endpoint costs O(1):
@@ -38,9 +38,9 @@ class EndpointPicker {
                     MonotonicTime now);
   size_t size() const { return loads_.size(); }
 
-  // A flow that starts there now will probably get there. O(1).
+  // Sets whether a flow that starts now will probably reach the endpoint. O(1).
   void SetUsable(size_t i, bool usable);
-  // Takes no flows while another endpoint can. O(1).
+  // An ejected endpoint gets flows only if no other can take them. O(1).
   void SetEjected(size_t i, bool ejected);
   bool ejected(size_t i) const { return states_[i].ejected; }
 
@@ -49,14 +49,14 @@ class EndpointPicker {
   // Returns an endpoint other than those in `excluded`, ejected ones last, or kNone.
   size_t Pick(FastRandom& random, std::span<const size_t> excluded = {});
 
-  // The worker's own load at endpoint i changed.
+  // Records that the worker's own load at endpoint i changed by `change`.
   void AddOwn(size_t i, int32_t change);
-  // An in-band load report from endpoint i's agent.
+  // Records an in-band load report from endpoint i's agent.
   void OnReport(size_t i, const ServerLoad& load, MonotonicTime now);
-  // The agent reports no more.
+  // Records that the agent sends no more reports.
   void ForgetReport(size_t i);
-  // Forgets reports that were not repeated in time, and calls `forgotten` for each. Returns when
-  // the next one is due; Infinite() if there is none.
+  // Drops reports that were not repeated in time, and calls `forgotten` for each. Returns when the
+  // next one is due; Infinite() if there is none.
   MonotonicTime ForgetOld(MonotonicTime now, const std::function<void(size_t)>& forgotten);
 
  private:
@@ -64,7 +64,7 @@ class EndpointPicker {
     bool usable = false;
     bool ejected = false;
   };
-  // Endpoints of positive weight that have some property.
+  // The endpoints of positive weight that have some property.
   struct Group {
     size_t count = 0;
     double weight = 0;
@@ -75,13 +75,14 @@ class EndpointPicker {
   };
 
   bool IsHealthy(size_t i) const { return states_[i].usable && !states_[i].ejected; }
-  // Only ejected endpoints can be reached: a doubtful server is better than none.
+  // Returns true if only ejected endpoints can be reached: a doubtful server is better than none.
   bool panics() const { return healthy_.count == 0; }
   void Change(size_t i, State state);
   void Recount();
   void SetCandidate(size_t i);
   void SetCandidates();
-  // Candidates hold so little of a table's weight that most draws from it would be rejected.
+  // Returns true if candidates have so little of a table's weight that most draws would be
+  // rejected.
   bool IsSparse(double table_weight) const;
   void ChooseTable();
   void BuildRestricted();
@@ -91,13 +92,13 @@ class EndpointPicker {
 
   std::shared_ptr<const AliasTable> table_ = std::make_shared<AliasTable>();
   Balancer balancer_;
-  std::vector<Balancer::Load> loads_;    // what a pick reads
-  std::vector<LoadEstimate> estimates_;  // what loads_ are made of
+  std::vector<Balancer::Load> loads_;    // input of a pick
+  std::vector<LoadEstimate> estimates_;  // input of loads_
   std::vector<State> states_;
   Group usable_;
   Group healthy_;
-  bool table_stale_ = false;  // the next pick chooses one
-  bool restricted_ = false;   // balancer_ has a table of candidates alone
+  bool table_stale_ = false;  // the next pick chooses a table
+  bool restricted_ = false;   // balancer_ has a table of candidates only
   TrafficShare share_;
   MonotonicTime refreshed_at_;
   std::vector<double> scores_;  // scratch of Refresh

@@ -1,6 +1,6 @@
-// What one worker knows of one endpoint of a service right now, beside what the controller says of
-// it. Flows point to the state of the endpoint that carries them, and keep it alive after the
-// endpoint left the service.
+// One worker's view of one endpoint of a service, beside the controller's description of it. Flows
+// point to the state of the endpoint that carries them, and keep it alive after the endpoint has
+// left the service.
 //
 // Confined to its worker's loop; owned by its ServiceRouter.
 #pragma once
@@ -17,7 +17,8 @@
 namespace trunkline {
 
 struct EndpointState {
-  // As the service's newest set describes it; after it left, as the last set that had it did.
+  // Describes the endpoint by the service's newest set, or, after it left, by the last set that had
+  // it.
   const Endpoint& endpoint() const { return (*set)->endpoints[index]; }
   bool departed() const { return set == &last_set; }
 
@@ -25,12 +26,13 @@ struct EndpointState {
   std::shared_ptr<const EndpointSet> last_set;              // set when it departs
   size_t index = 0;                                         // in the set
   EndpointCell* cell = nullptr;
-  // Null until the router has joined it, and after it departed.
+  // Null until the router has joined the endpoint, and after it departed.
   Carrier* carrier = nullptr;
-  EndpointState* next_of_carrier = nullptr;  // another endpoint of the service with that carrier
-  uint32_t active = 0;                       // flows, or requests in message mode
+  // Another endpoint of the service with the same carrier.
+  EndpointState* next_of_carrier = nullptr;
+  uint32_t active = 0;  // flows, or requests in message mode
   OutlierEjection::Record ejection;
-  bool may_have_room = false;  // its carrier said so; see ServiceRouter::ServePending
+  bool may_have_room = false;  // its carrier reported room; see ServiceRouter::ServePending
 };
 
 }  // namespace trunkline

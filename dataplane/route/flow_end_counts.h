@@ -6,8 +6,9 @@
 
 namespace trunkline {
 
-// `cell` is null if no endpoint carried the flow. `lacks_sockets`: the machine had no socket for a
-// connection just now, so that no endpoint could be asked. Called by the writer of both.
+// `cell` is null if no endpoint carried the flow. `lacks_sockets` is true if this machine had no
+// socket for a connection just now, so that no endpoint could be tried. Call it on the thread that
+// writes both.
 void CountFlowEnd(FlowEnd end, WorkerStats& stats, EndpointCell* cell, bool lacks_sockets);
 
 }  // namespace trunkline

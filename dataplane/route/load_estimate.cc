@@ -6,7 +6,7 @@
 namespace trunkline {
 namespace {
 
-// From here on a server has little left to give, whatever its queue is.
+// Above this utilization a server has little capacity left, whatever its queue is.
 constexpr uint32_t kBusyUtilization = 850;  // thousandths
 constexpr double kHotQuantile = 0.84;
 

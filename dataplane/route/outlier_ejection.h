@@ -37,7 +37,7 @@ class OutlierEjection {
   [[nodiscard]] bool OnRefused(Record& record, MonotonicTime now, double uniform) const;
   // Returns true if the ejection is over by `now`; the endpoint is no longer ejected.
   [[nodiscard]] bool End(Record& record, MonotonicTime now) const;
-  // How long the record's last ejection lasts, without jitter.
+  // Returns how long the record's last ejection lasts, without jitter.
   absl::Duration Duration(const Record& record) const;
 
  private:

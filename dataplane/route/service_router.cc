@@ -9,15 +9,15 @@
 namespace trunkline {
 namespace {
 
-// Clients in the pending queue; the next ones are refused at once.
+// Limit of clients in the pending queue. Further clients are refused at once.
 constexpr size_t kMaxPending = 10'000;
-// One pick in this many is timed: a clock read costs as much as a pick.
+// One pick in this many is timed, because a clock read costs as much as a pick.
 constexpr uint64_t kPicksPerTimedOne = 64;
 constexpr absl::Duration kWatchWarningInterval = absl::Seconds(10);
-// Endpoints that are joined in one pass of the loop. Each may dial, which costs 20 us.
+// Endpoints that are joined per pass of the loop. Each may dial, which costs 20 us.
 constexpr size_t kJoinsPerPass = 64;
-// Endpoints that are asked to take one flow before it waits. A service of more endpoints that are
-// all full is served as carriers report room.
+// Endpoints that are tried for one flow before it waits. If a service has more and all are full,
+// flows are assigned as carriers report room.
 constexpr int kMaxStartsPerFlow = 64;
 
 void SetReportUnknown(EndpointCell& cell) {
@@ -196,7 +196,7 @@ void ServiceRouter::ServePending() {
       AwaitRoom();
       break;
     }
-    // It may have left by itself: assigning it can end it, or another one.
+    // The flow may have left the queue already: assigning a flow can end it or another one.
     pending_.Remove(flow);
   }
   if (pending_.empty()) awaits_all_ = false;
@@ -247,10 +247,10 @@ void ServiceRouter::Wait(Flow& flow) {
   AwaitRoom();
 }
 
-// Each carrier is asked once until it notified.
+// Asks each carrier once, until it notifies.
 void ServiceRouter::AwaitRoom() {
   if (awaits_all_) {
-    // By index: a carrier may report room right away.
+    // Iterates by index, because a carrier may report room during the call.
     for (size_t i = 0; i < with_room_.size(); ++i) with_room_[i]->carrier->Await();
     return;
   }
@@ -262,8 +262,8 @@ void ServiceRouter::AwaitRoom() {
 
 bool ServiceRouter::Assign(Flow& flow) { return AssignByPicks(flow) || AssignWhereRoom(flow); }
 
-// An endpoint that was tried before, or turns out to be full or gone, is excluded and another one
-// is picked by weight and load.
+// Excludes endpoints that were tried before or turn out to be full or gone, and picks again by
+// weight and load.
 bool ServiceRouter::AssignByPicks(Flow& flow) {
   absl::InlinedVector<size_t, kMaxStartsPerFlow> excluded;
   int starts = 0;
@@ -279,12 +279,12 @@ bool ServiceRouter::AssignByPicks(Flow& flow) {
     excluded.push_back(picked);
   }
   if (starts > 0 || excluded.empty()) return false;
-  // Every endpoint was tried: any of them will do.
+  // Every endpoint was tried before, so try any of them again.
   const size_t picked = Pick({});
   return picked != EndpointPicker::kNone && StartAt(*states_[picked], flow);
 }
 
-// Where so many endpoints are full that picks do not find the ones with room.
+// For services with so many full endpoints that picks do not find those with room.
 bool ServiceRouter::AssignWhereRoom(Flow& flow) {
   if (states_.size() <= kMaxStartsPerFlow) return false;
   for (size_t i = 0; i < with_room_.size(); ++i) {
@@ -332,7 +332,7 @@ void ServiceRouter::AddLoad(EndpointState& state, int32_t change) {
   if (!state.departed()) picker_.AddOwn(state.index, change);
 }
 
-// Services that share an agent share its trunks, and hear of each other.
+// Services with the same agent share its trunks and get each other's reports.
 void ServiceRouter::OnInbandReport(Carrier& carrier, const InbandReport& report) {
   if (report.service != set_->service) return;
   ForEachOf(carrier, [&](EndpointState& state) {
@@ -379,13 +379,15 @@ void ServiceRouter::Eject(EndpointState& state) {
   ejected_.push_back(&state);
   picker_.SetEjected(state.index, true);
   state.cell->ejected.Set(1);
-  LogWarn("endpoint {} of service {} refused {} connects in a row and is ejected for {}",
-          state.endpoint().id, set_->service, OutlierEjection::kRefusalsToEject,
-          absl::FormatDuration(ejection_.Duration(state.ejection)));
+  LogWarn(
+      "endpoint {} of service {} refused {} connects in a row and is ejected for {}; check its "
+      "server",
+      state.endpoint().id, set_->service, OutlierEjection::kRefusalsToEject,
+      absl::FormatDuration(ejection_.Duration(state.ejection)));
   OnEjectionTimer();
 }
 
-// Takes back endpoints whose ejection is over, and waits for the next.
+// Readmits endpoints whose ejection is over, and waits for the next.
 void ServiceRouter::OnEjectionTimer() {
   const MonotonicTime now = worker_.loop.now();
   MonotonicTime next = MonotonicTime::Infinite();

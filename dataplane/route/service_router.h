@@ -65,16 +65,16 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Assigns the flow to an endpoint and returns true, or adds it to the pending queue. If the queue
   // is full, the flow gives up.
   bool Route(Flow& flow);
-  // As Route, for a flow that may have reached a server before. Returns false if the retry budget
+  // Like Route, for a flow that may have reached a server before. Returns false if the retry budget
   // is spent.
   bool Retry(Flow& flow);
   // Takes the flow off its endpoint and retries at another one. Returns false if it was tried often
   // enough, or the retry budget is spent.
   bool TryElsewhere(Flow& flow);
-  // As Retry, for what no server can have seen: it costs no budget.
+  // Like Retry, but costs no budget: for a flow that no server can have seen.
   void Reroute(Flow& flow);
 
-  // Flows report what became of them.
+  // Flows report their progress.
   void OnConnectRefused(Flow& flow);
   void OnConnected(Flow& flow);
   // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
@@ -89,7 +89,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
   const WorkerContext& worker() const { return worker_; }
-  // Of this worker to each endpoint; 0: no limit.
+  // Limits this worker's connections to each endpoint. 0: no limit.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
   // Returns true if all workers together have fewer clients than the listener's limit.
@@ -139,7 +139,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Left the service while flows run there.
   absl::flat_hash_map<const EndpointState*, std::unique_ptr<EndpointState>> departed_;
   size_t next_join_ = 0;                      // states_ from here on may not be joined yet
-  std::vector<Carrier*> departing_carriers_;  // given up after the last endpoint was joined
+  std::vector<Carrier*> departing_carriers_;  // released after the last endpoint was joined
   std::vector<EndpointState*> ejected_;
 
   EndpointPicker picker_;

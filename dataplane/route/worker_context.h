@@ -1,4 +1,4 @@
-// What a worker lends to its routers and flows. All of it outlives them and is confined to the
+// The parts of a worker that its routers and flows use. All outlive them and are confined to the
 // worker's loop.
 #pragma once
 

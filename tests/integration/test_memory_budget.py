@@ -183,7 +183,7 @@ def test_full_proxy_lets_new_clients_wait_and_says_so(cluster: Cluster, make_pro
         program.start()
     eventually("trunks are up", lambda: proxy.has_trunks_to(cluster.agents))
     eventually("all workers are full", lambda: proxy.metric("proxy_memory_paused_workers") == proxy.config["workers"])
-    assert "there is room for few" in proxy.log()
+    assert "few clients fit" in proxy.log()
     assert http_get(proxy.http_port, "/readyz") == (503, "memory is full: new clients wait\n")
 
     # A full proxy without clients admits one, because no client could leave and make room.
