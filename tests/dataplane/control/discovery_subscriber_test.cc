@@ -1,5 +1,5 @@
-// Each arrow of the sequence in proto/trunkline/v1/discovery.proto, drawn against a controller that
-// the test plays.
+// Covers each arrow of the sequence in proto/trunkline/v1/discovery.proto, against a controller
+// that the test plays.
 #include "dataplane/control/discovery_subscriber.h"
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ v1::SubscribeResponse Response(const std::string& text) {
   return response;
 }
 
-// Version `version` of a snapshot with one service.
+// Returns version `version` of a snapshot with one service.
 v1::SubscribeResponse Whole(uint64_t nonce, uint64_t version, const std::string& service = "db") {
   return Response(
       absl::StrCat("nonce: ", nonce, " snapshot { id { epoch: 1 version: ", version,
@@ -53,7 +53,7 @@ class DiscoveryTest : public ::testing::Test {
                                                   return missing_;
                                                 }});
   }
-  // Subscribed, hello read.
+  // Subscribes and reads the hello.
   std::shared_ptr<Subscription> StartAndSubscribe(FakeController& controller) {
     Start(controller.address());
     auto subscription = controller.NextSubscription();
@@ -64,7 +64,7 @@ class DiscoveryTest : public ::testing::Test {
     subscription.Write(response);
     return subscription.Next().ack();
   }
-  // The version of the last table that went into service; 0: none did.
+  // Returns the version of the last table that went into service, or 0 if none did.
   uint64_t InService() {
     absl::MutexLock lock(&mutex_);
     return applied_.empty() ? 0 : applied_.back()->version;
@@ -97,7 +97,7 @@ class DiscoveryTest : public ::testing::Test {
   std::unique_ptr<DiscoverySubscriber> subscriber_;
 };
 
-TEST_F(DiscoveryTest, HelloSaysWhoItIsAndThatItHoldsNothing) {
+TEST_F(DiscoveryTest, HelloNamesTheProxyAndNoSnapshot) {
   FakeController controller;
   StartAndSubscribe(controller);
   EXPECT_EQ(hello_.proxy_id(), "p1");
@@ -121,7 +121,7 @@ TEST_F(DiscoveryTest, SnapshotGoesIntoServiceIsSavedAndAcknowledged) {
   EXPECT_EQ(subscriber_->NotReady(), "");
 }
 
-TEST_F(DiscoveryTest, DeltaChangesWhatIsThereAndIsAcknowledged) {
+TEST_F(DiscoveryTest, DeltaIsAppliedToTheSnapshotAndAcknowledged) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   Deliver(*subscription, Whole(1, 3));
@@ -133,10 +133,11 @@ TEST_F(DiscoveryTest, DeltaChangesWhatIsThereAndIsAcknowledged) {
   absl::MutexLock lock(&mutex_);
   ASSERT_EQ(applied_.back()->services.size(), 2u);
   EXPECT_EQ(applied_.back()->services[0]->service, "cache");
-  EXPECT_EQ(applied_.back()->services[1], applied_.front()->services[0]) << "unchanged: shared";
+  EXPECT_EQ(applied_.back()->services[1], applied_.front()->services[0])
+      << "an unchanged set is shared";
 }
 
-TEST_F(DiscoveryTest, WrongSnapshotIsRefusedWithTheReasonAndTheLastGoodStays) {
+TEST_F(DiscoveryTest, InvalidSnapshotIsRefusedWithTheReasonAndTheLastGoodOneStays) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   Deliver(*subscription, Whole(1, 3));
@@ -148,12 +149,12 @@ TEST_F(DiscoveryTest, WrongSnapshotIsRefusedWithTheReasonAndTheLastGoodStays) {
   EXPECT_EQ(nack.have().version(), 3u);
   EXPECT_EQ(InService(), 3u);
   EXPECT_EQ(SavedVersion(), 3u);
-  // The next one carries everything.
+  // The next snapshot is valid and replaces everything.
   EXPECT_EQ(Deliver(*subscription, Whole(3, 5)).error(), "");
   EXPECT_EQ(InService(), 5u);
 }
 
-TEST_F(DiscoveryTest, ListenerThatIsMissingIsToldEachSecondAndIsNoReasonToRefuse) {
+TEST_F(DiscoveryTest, MissingListenerIsReportedEachSecondAndDoesNotRefuseTheSnapshot) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   LackListeners("port 5432 is taken");
@@ -167,7 +168,7 @@ TEST_F(DiscoveryTest, ListenerThatIsMissingIsToldEachSecondAndIsNoReasonToRefuse
   }
 }
 
-TEST_F(DiscoveryTest, ProxyWhoseOnlySnapshotWasRefusedSaysThatInsteadOfNoController) {
+TEST_F(DiscoveryTest, NotReadyGivesTheRefusalOfTheOnlySnapshot) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   v1::SubscribeResponse wrong = Whole(1, 3);
@@ -176,7 +177,7 @@ TEST_F(DiscoveryTest, ProxyWhoseOnlySnapshotWasRefusedSaysThatInsteadOfNoControl
   EXPECT_THAT(subscriber_->NotReady(), HasSubstr("weight"));
 }
 
-TEST_F(DiscoveryTest, OlderSnapshotAndForeignDeltaAreRefused) {
+TEST_F(DiscoveryTest, OlderSnapshotAndDeltaForAnotherBaseAreRefused) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   Deliver(*subscription, Whole(1, 3));
@@ -188,7 +189,7 @@ TEST_F(DiscoveryTest, OlderSnapshotAndForeignDeltaAreRefused) {
   EXPECT_EQ(InService(), 3u);
 }
 
-TEST_F(DiscoveryTest, ReconnectSaysWhatItHasAndMayBeToldThatThatIsAll) {
+TEST_F(DiscoveryTest, ReconnectNamesTheSnapshotAndAcceptsThatItIsCurrent) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   Deliver(*subscription, Whole(1, 3));
@@ -204,13 +205,13 @@ TEST_F(DiscoveryTest, ReconnectSaysWhatItHasAndMayBeToldThatThatIsAll) {
   EXPECT_EQ(InService(), 3u);
 }
 
-TEST_F(DiscoveryTest, ControllerThatRestartsIsFoundAgain) {
+TEST_F(DiscoveryTest, ProxyReconnectsToARestartedController) {
   auto controller = std::make_unique<FakeController>();
   auto subscription = StartAndSubscribe(*controller);
   Deliver(*subscription, Whole(1, 3));
   const int port = controller->port();
   controller.reset();
-  EXPECT_EQ(subscriber_->NotReady(), "") << "it works on without one";
+  EXPECT_EQ(subscriber_->NotReady(), "") << "it keeps serving without a controller";
   controller = std::make_unique<FakeController>(port);
   auto again = controller->NextSubscription();
   EXPECT_EQ(again->Next().hello().have().version(), 3u);
@@ -218,7 +219,7 @@ TEST_F(DiscoveryTest, ControllerThatRestartsIsFoundAgain) {
   subscriber_.reset();
 }
 
-TEST_F(DiscoveryTest, SavedSnapshotIsServedWithNoControllerAtAll) {
+TEST_F(DiscoveryTest, SavedSnapshotIsServedWithoutAController) {
   v1::SubscribeResponse saved = Whole(1, 8);
   folder_.Write("snapshot", saved.snapshot().SerializeAsString());
   Start(NoController());
@@ -226,7 +227,7 @@ TEST_F(DiscoveryTest, SavedSnapshotIsServedWithNoControllerAtAll) {
   EXPECT_EQ(subscriber_->NotReady(), "");
 }
 
-TEST_F(DiscoveryTest, ProxyThatBootedFromItsFileSaysSo) {
+TEST_F(DiscoveryTest, HelloNamesTheSavedSnapshot) {
   folder_.Write("snapshot", Whole(1, 8).snapshot().SerializeAsString());
   FakeController controller;
   StartAndSubscribe(controller);
@@ -262,7 +263,7 @@ TEST_F(DiscoveryTest, MissingFileIsNoError) {
   EXPECT_EQ(TablesApplied(), 0u);
 }
 
-TEST_F(DiscoveryTest, TrafficReportCarriesWhatHappenedSinceTheLastOne) {
+TEST_F(DiscoveryTest, TrafficReportCoversTheTimeSinceTheLastOne) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   auto endpoint = stats_.Endpoint("db", "a");
@@ -305,8 +306,8 @@ TEST_F(DiscoveryTest, TrafficReportCarriesWhatHappenedSinceTheLastOne) {
   EXPECT_NEAR(second.seconds(), 1, 0.9);
 }
 
-// Its counters begin at zero again; the difference to the last report must not wrap around.
-TEST_F(DiscoveryTest, EndpointThatLeftAndCameBackBetweenReportsCountsFromZero) {
+// Its counters restart at zero, so the difference to the last report must not wrap around.
+TEST_F(DiscoveryTest, EndpointThatReturnsBetweenReportsCountsFromZero) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
   Deliver(*subscription, Whole(1, 3, "other"));
@@ -327,7 +328,7 @@ TEST_F(DiscoveryTest, EndpointThatLeftAndCameBackBetweenReportsCountsFromZero) {
   EXPECT_EQ(requests(), 3u);
 }
 
-TEST_F(DiscoveryTest, StopsAtOnceWhileConnectedAndWhileNot) {
+TEST_F(DiscoveryTest, StopsAtOnceWhetherConnectedOrNot) {
   const auto seconds_to_stop = [&] {
     const MonotonicTime start = MonotonicNow();
     subscriber_.reset();

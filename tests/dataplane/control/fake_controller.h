@@ -1,5 +1,5 @@
-// A controller that a test plays: it sees each subscription, reads what the proxy says and answers
-// as it likes.
+// A controller that a test plays: it receives each subscription, reads the proxy's requests and
+// sends the test's responses.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -22,13 +22,14 @@ class Subscription {
   using Stream = grpc::ServerReaderWriter<v1::SubscribeResponse, v1::SubscribeRequest>;
   Subscription(grpc::ServerContext* context, Stream* stream) : context_(context), stream_(stream) {}
 
-  // The next request that is not a traffic report (or is one, for NextTraffic); empty after 20 s.
+  // Returns the next request that is not a traffic report, or the next that is, for NextTraffic.
+  // Returns an empty one after 20 s.
   v1::SubscribeRequest Next() { return Take(requests_); }
   v1::TrafficReport NextTraffic() { return Take(traffic_).traffic(); }
   void Write(const v1::SubscribeResponse& response) { EXPECT_TRUE(stream_->Write(response)); }
   void End() { context_->TryCancel(); }
 
-  // The handler's thread: until the stream ends.
+  // Runs on the handler's thread until the stream ends.
   void ReadAll() {
     v1::SubscribeRequest request;
     while (stream_->Read(&request)) {
@@ -42,7 +43,7 @@ class Subscription {
   v1::SubscribeRequest Take(std::deque<v1::SubscribeRequest>& queue) {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, std::chrono::seconds(20), [&] { return !queue.empty(); })) {
-      ADD_FAILURE() << "the proxy said nothing";
+      ADD_FAILURE() << "no request came from the proxy";
       return {};
     }
     v1::SubscribeRequest request = queue.front();
@@ -77,7 +78,8 @@ class FakeController final : private v1::DiscoveryService::Service {
   std::string address() const { return absl::StrCat("127.0.0.1:", port_); }
   int port() const { return port_; }
 
-  // The next proxy that subscribes. Valid until its stream ends and the controller is gone.
+  // Returns the next subscription, which is valid until its stream ends and the controller is
+  // destroyed.
   std::shared_ptr<Subscription> NextSubscription() {
     std::unique_lock lock(mutex_);
     if (!changed_.wait_for(lock, std::chrono::seconds(20), [&] { return !waiting_.empty(); })) {

@@ -39,7 +39,7 @@ std::vector<std::string> Names(const v1::Snapshot& snapshot) {
   return names;
 }
 
-TEST(NextSnapshotTest, UpToDateKeepsWhatIsThere) {
+TEST(NextSnapshotTest, UpToDateKeepsTheSnapshot) {
   const auto next = NextSnapshot(Snapshot(kHeld), Response("up_to_date { epoch: 3 version: 7 }"));
   ASSERT_TRUE(next.ok()) << next.status();
   EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*next, Snapshot(kHeld)));
@@ -71,7 +71,7 @@ TEST(NextSnapshotTest, OlderEpochIsRefusedHoweverLargeItsVersion) {
       NextSnapshot(Snapshot(kHeld), Response("snapshot { id { epoch: 4 version: 1 } }")).ok());
 }
 
-TEST(NextSnapshotTest, DeltaPutsInChangesAndTakesOutByName) {
+TEST(NextSnapshotTest, DeltaReplacesServicesAndRemovesThemByName) {
   const auto next = NextSnapshot(Snapshot(kHeld), Response(R"(delta {
     base { epoch: 3 version: 7 } id { epoch: 3 version: 8 }
     services { name: "db" endpoints { endpoint_id: "c" } }
@@ -83,7 +83,7 @@ TEST(NextSnapshotTest, DeltaPutsInChangesAndTakesOutByName) {
   EXPECT_EQ(next->id().version(), 8u);
 }
 
-TEST(NextSnapshotTest, DeltaForAnotherBaseIsRefusedWithBoth) {
+TEST(NextSnapshotTest, DeltaForAnotherBaseIsRefusedWithBothVersions) {
   const auto next =
       NextSnapshot(Snapshot(kHeld),
                    Response("delta { base { epoch: 3 version: 5 } id { epoch: 3 version: 8 } }"));
@@ -120,7 +120,7 @@ class RoutingTableTest : public ::testing::Test {
   absl::StatusOr<std::shared_ptr<const RoutingTable>> Build(const std::string& text) {
     return Build(Snapshot(text));
   }
-  // The refusal of kHeld with `from` replaced by `to`.
+  // Returns the error for kHeld with `from` replaced by `to`.
   std::string Refusal(const std::string& from, const std::string& to) {
     std::string text = kHeld;
     const size_t at = text.find(from);
@@ -134,10 +134,10 @@ class RoutingTableTest : public ::testing::Test {
   TrafficStats stats_{2};
   std::string unresolvable_;
   uint16_t moved_ = 0;
-  int lookups_ = 0;  // of the resolver
+  int lookups_ = 0;  // calls of the resolver
 };
 
-TEST_F(RoutingTableTest, CarriesEverythingOver) {
+TEST_F(RoutingTableTest, TableHasEverythingInTheSnapshot) {
   const auto table = Build(R"(id { epoch: 3 version: 7 }
     services { name: "db" mode: FORWARDING_MODE_TUNNEL listener { address: "0.0.0.0:5432" }
       limits { connect_timeout { seconds: 1 nanos: 500000000 } idle_timeout { seconds: 60 }
@@ -161,7 +161,7 @@ TEST_F(RoutingTableTest, CarriesEverythingOver) {
   EXPECT_EQ(db.endpoints.at(0).resolved->ToString(), "127.0.0.1:7073");
 }
 
-TEST_F(RoutingTableTest, UnsetLimitsTakeTheirDefaults) {
+TEST_F(RoutingTableTest, UnsetLimitsGetTheirDefaults) {
   const auto table = Build(kHeld);
   ASSERT_TRUE(table.ok());
   EXPECT_EQ((*table)->services[0]->limits.connect_timeout, FlowLimits().connect_timeout);
@@ -171,7 +171,7 @@ TEST_F(RoutingTableTest, UnsetLimitsTakeTheirDefaults) {
   EXPECT_EQ((*table)->services[0]->send_proxy_protocol, ProxyVersion::kNone);
 }
 
-TEST_F(RoutingTableTest, HeaderThatNoConnectionCouldCarryIsRefused) {
+TEST_F(RoutingTableTest, ProxyProtocolThatCannotBeSentIsRefused) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   v1::Service& service = *snapshot.mutable_services(0);
   service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(9));
@@ -186,13 +186,13 @@ TEST_F(RoutingTableTest, HeaderThatNoConnectionCouldCarryIsRefused) {
   EXPECT_TRUE(Build(snapshot).ok());
 }
 
-TEST_F(RoutingTableTest, DrainingEndpointHasNoWeight) {
+TEST_F(RoutingTableTest, DrainingEndpointHasWeightZero) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   snapshot.mutable_services(1)->mutable_endpoints(0)->set_draining(true);
   EXPECT_EQ((*Build(snapshot))->services[1]->endpoints[0].weight, 0);
 }
 
-TEST_F(RoutingTableTest, NameThatDoesNotResolveIsNoError) {
+TEST_F(RoutingTableTest, UnresolvedNameIsNotAnError) {
   unresolvable_ = "10.0.0.1";
   const auto table = Build(kHeld);
   ASSERT_TRUE(table.ok());
@@ -200,7 +200,7 @@ TEST_F(RoutingTableTest, NameThatDoesNotResolveIsNoError) {
   EXPECT_TRUE((*table)->services[1]->endpoints[1].resolved.has_value());
 }
 
-TEST_F(RoutingTableTest, MessageOptionsThatNoConfigurationHasAreRefused) {
+TEST_F(RoutingTableTest, InvalidMessageOptionsAreRefused) {
   const std::pair<const char*, const char*> cases[] = {
       {"reply_timeout { seconds: 0 }",
        "message.reply_timeout: expected a duration from 10ms to 1h"},
@@ -253,8 +253,8 @@ TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
               AllOf(HasSubstr("db"), HasSubstr("cache"), HasSubstr("0.0.0.0:6379")));
 }
 
-// A limit of nothing would reset every client at once.
-TEST_F(RoutingTableTest, LimitsThatNoClientCouldMeetAreRefused) {
+// A limit of 0 would reset every client at once.
+TEST_F(RoutingTableTest, InvalidLimitsAreRefused) {
   const std::string listener = "listener { address: \"0.0.0.0:5432\" }";
   EXPECT_THAT(Refusal(listener, listener + " limits { connect_timeout { seconds: -3 } }"),
               AllOf(HasSubstr("db"), HasSubstr("connect_timeout"), HasSubstr("-3s")));
@@ -278,10 +278,10 @@ TEST_F(RoutingTableTest, UnchangedSetsAreSharedWithThePreviousTable) {
   EXPECT_EQ((*second)->services[0], (*first)->services[0]);
   EXPECT_NE((*second)->services[1], (*first)->services[1]);
   EXPECT_EQ((*second)->services[1]->endpoints[0].stats, (*first)->services[1]->endpoints[0].stats)
-      << "its counters go on";
+      << "its counters continue";
 }
 
-TEST_F(RoutingTableTest, EveryKindOfChangeMakesANewSet) {
+TEST_F(RoutingTableTest, AnyChangeMakesANewSet) {
   const auto first = Build(kHeld);
   const auto differs = [&](const std::function<void(v1::Service&)>& change) {
     v1::Snapshot snapshot = Snapshot(kHeld);
@@ -301,7 +301,7 @@ TEST_F(RoutingTableTest, EveryKindOfChangeMakesANewSet) {
   EXPECT_TRUE(differs([](v1::Service& s) { s.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1); }));
 }
 
-TEST_F(RoutingTableTest, NameIsLookedUpEachTimeAndANumberOnce) {
+TEST_F(RoutingTableTest, NameIsResolvedForEachTableAndIpAddressOnce) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   snapshot.mutable_services(1)->mutable_endpoints(0)->set_address("db-1.internal:7073");
   const auto first = Build(snapshot);
@@ -311,11 +311,11 @@ TEST_F(RoutingTableTest, NameIsLookedUpEachTimeAndANumberOnce) {
   EXPECT_EQ((*second)->services[1], (*first)->services[1]);
   moved_ = 1;
   const auto third = Build(snapshot, first->get());
-  EXPECT_NE((*third)->services[1], (*first)->services[1]) << "the name resolves to something else";
+  EXPECT_NE((*third)->services[1], (*first)->services[1]) << "the name resolves to another address";
   EXPECT_NE((*third)->services[1]->layout, (*first)->services[1]->layout);
 }
 
-TEST_F(RoutingTableTest, EndpointsAreSortedWhateverTheirOrder) {
+TEST_F(RoutingTableTest, EndpointsAreSortedById) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   snapshot.mutable_services(1)->mutable_endpoints()->SwapElements(0, 1);
   const auto table = Build(snapshot);
@@ -351,7 +351,7 @@ TEST_F(RoutingTableTest, WeightsArePreparedForPicks) {
   EXPECT_EQ(weights.weight(1), 1);
 }
 
-TEST_F(RoutingTableTest, MovedWeightsAreToldFromEverythingElse) {
+TEST_F(RoutingTableTest, OnlyWeightsMovedIsFalseForAnyOtherChange) {
   const auto first = Build(kHeld);
   const auto only_weights = [&](const std::function<void(v1::Snapshot&)>& change) {
     v1::Snapshot snapshot = Snapshot(kHeld);
@@ -379,13 +379,13 @@ std::vector<double> Relaxed(absl::Duration silence) {
   return Weights(RelaxedSnapshot(Snapshot(kHeld), silence).services(1));
 }
 
-TEST(RelaxedSnapshotTest, WeightsStayForAMinuteOfSilence) {
+TEST(RelaxedSnapshotTest, WeightsDoNotRelaxDuringTheFirstMinuteOfSilence) {
   EXPECT_EQ(Relaxed(absl::ZeroDuration()), (std::vector<double>{2, 1}));
   EXPECT_EQ(Relaxed(absl::Minutes(1)), (std::vector<double>{2, 1}));
 }
 
-// Equal capacities: both go toward 1.5, half of the way every 30 s.
-TEST(RelaxedSnapshotTest, ThenTheyGoHalfTheWayTowardCapacityEveryThirtySeconds) {
+// With equal capacities both weights approach 1.5, by half of the distance every 30 s.
+TEST(RelaxedSnapshotTest, WeightsApproachCapacityWithAHalfLifeOfThirtySeconds) {
   EXPECT_THAT(
       Relaxed(absl::Seconds(90)),
       ::testing::ElementsAre(::testing::DoubleNear(1.75, 1e-9), ::testing::DoubleNear(1.25, 1e-9)));
@@ -393,7 +393,7 @@ TEST(RelaxedSnapshotTest, ThenTheyGoHalfTheWayTowardCapacityEveryThirtySeconds) 
                                                               ::testing::DoubleNear(1.5, 1e-6)));
 }
 
-TEST(RelaxedSnapshotTest, DrainingAndUnknownCapacitiesStayAsTheyAre) {
+TEST(RelaxedSnapshotTest, DrainingEndpointsAndUnknownCapacitiesDoNotRelax) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   snapshot.mutable_services(1)->mutable_endpoints(0)->set_draining(true);
   v1::Service relaxed = RelaxedSnapshot(snapshot, absl::Hours(1)).services(1);

@@ -1,4 +1,4 @@
-// A connection that is over while its client still sends, on the test's own thread.
+// Closes connections while their clients still send, on the test's own thread.
 #include "dataplane/flow/lingering_closes.h"
 
 #include <gtest/gtest.h>
@@ -15,19 +15,19 @@ using test::Peer;
 using test::TcpPair;
 
 constexpr absl::Duration kPass = absl::Milliseconds(10);
-// More than a socket's buffers hold, so that somebody must read it.
+// Exceeds a socket's buffers, so that it can only be sent if the proxy reads it.
 const std::string kUpload(16 << 20, 'x');
 
 class LingeringClosesTest : public ::testing::Test {
  protected:
-  // A connection whose last words were said.
+  // Adds a connection whose last reply is sent.
   Peer Start(LingeringCloses& closes) {
     auto [fd, peer] = TcpPair();
     EXPECT_EQ(send(fd.get(), "bye", 3, MSG_NOSIGNAL), 3);
     closes.Add(std::move(fd));
     return std::move(peer);
   }
-  // False: the connection broke.
+  // Returns false if the connection broke.
   bool SendAll(Peer& peer) {
     for (size_t sent = 0; sent < kUpload.size();) {
       sent += peer.SendWhatFits(kUpload.substr(sent, 1 << 20));
@@ -36,7 +36,7 @@ class LingeringClosesTest : public ::testing::Test {
     }
     return true;
   }
-  // Within the patience of a test.
+  // Waits as long as a test may take.
   void RunUntilNoneIsLeft(const LingeringCloses& closes) {
     const MonotonicTime end = MonotonicNow() + absl::Seconds(20);
     while (closes.size() > 0 && MonotonicNow() < end) loop_.RunOnce(kPass);
@@ -46,7 +46,7 @@ class LingeringClosesTest : public ::testing::Test {
   EventLoop loop_;
 };
 
-TEST_F(LingeringClosesTest, LastWordsAreHeardByAClientThatIsStillSending) {
+TEST_F(LingeringClosesTest, ClientThatIsStillSendingGetsTheLastReply) {
   LingeringCloses closes(loop_);
   Peer client = Start(closes);
   EXPECT_TRUE(SendAll(client)) << "it was reset";
@@ -57,7 +57,7 @@ TEST_F(LingeringClosesTest, LastWordsAreHeardByAClientThatIsStillSending) {
   RunUntilNoneIsLeft(closes);
 }
 
-TEST_F(LingeringClosesTest, ClientThatHasEndedItsSideIsNotWaitedFor) {
+TEST_F(LingeringClosesTest, ClientThatHasEndedItsSideIsClosedAtOnce) {
   LingeringCloses closes(loop_);
   auto [fd, peer] = TcpPair();
   ASSERT_TRUE(peer.Send("rest"));
@@ -69,7 +69,7 @@ TEST_F(LingeringClosesTest, ClientThatHasEndedItsSideIsNotWaitedFor) {
   EXPECT_EQ(peer.ending(), Ending::kFin);
 }
 
-TEST_F(LingeringClosesTest, ClientThatNeverEndsItsSideIsResetAfterAWhile) {
+TEST_F(LingeringClosesTest, ClientThatNeverEndsItsSideIsResetAfterThePatience) {
   LingeringCloses closes(loop_, absl::Milliseconds(50));
   Peer client = Start(closes);
   RunUntilNoneIsLeft(closes);
@@ -79,7 +79,7 @@ TEST_F(LingeringClosesTest, ClientThatNeverEndsItsSideIsResetAfterAWhile) {
   EXPECT_EQ(closes.size(), 0u);
 }
 
-TEST_F(LingeringClosesTest, OnlySoManyAreWaitedFor) {
+TEST_F(LingeringClosesTest, NumberOfLingeringConnectionsIsBounded) {
   LingeringCloses closes(loop_);
   std::vector<Peer> clients;
   for (size_t i = 0; i < LingeringCloses::kMost + 5; ++i) clients.push_back(Start(closes));

@@ -43,20 +43,20 @@ TEST(PendingQueueTest, ServesInTheOrderOfArrival) {
   EXPECT_TRUE(queue.empty());
 }
 
-TEST(PendingQueueTest, OneThatLeavesFromAnywhereLeavesTheOthersInOrder) {
+TEST(PendingQueueTest, RemovalAtAnyPositionKeepsTheOrder) {
   for (const int leaving : {1, 2, 3}) {
     std::deque<Item> items;
     Queue queue(10);
     for (int i = 1; i <= 3; ++i) EXPECT_TRUE(queue.Push(items.emplace_back(i)));
     queue.Remove(items[static_cast<size_t>(leaving - 1)]);
-    queue.Remove(items[static_cast<size_t>(leaving - 1)]);  // twice does nothing
+    queue.Remove(items[static_cast<size_t>(leaving - 1)]);  // a second removal does nothing
     std::vector<int> expected = {1, 2, 3};
     std::erase(expected, leaving);
     EXPECT_EQ(Drain(queue), expected);
   }
 }
 
-TEST(PendingQueueTest, FullQueueRefusesAndKeepsWhatItHas) {
+TEST(PendingQueueTest, FullQueueRefusesNewItemsAndKeepsItsOwn) {
   Item a(1);
   Item b(2);
   Queue queue(1);
@@ -67,7 +67,7 @@ TEST(PendingQueueTest, FullQueueRefusesAndKeepsWhatItHas) {
   EXPECT_TRUE(queue.Push(b));
 }
 
-TEST(PendingQueueTest, DestroyedItemLeaves) {
+TEST(PendingQueueTest, DestroyedItemLeavesItsQueue) {
   Item a(1);
   Queue queue(10);
   auto b = std::make_unique<Item>(2);
@@ -77,7 +77,7 @@ TEST(PendingQueueTest, DestroyedItemLeaves) {
   EXPECT_THAT(Drain(queue), ElementsAre(1));
 }
 
-TEST(PendingQueueTest, ItemsOutliveTheirQueue) {
+TEST(PendingQueueTest, ItemsMayOutliveTheirQueue) {
   Item a(1);
   std::optional<Queue> queue(10);
   EXPECT_TRUE(queue->Push(a));

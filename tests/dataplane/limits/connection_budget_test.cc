@@ -1,4 +1,4 @@
-// Places at a server that bears only so many connections.
+// The budget of connections to a server that accepts only a few.
 #include "dataplane/limits/connection_budget.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 namespace trunkline {
 namespace {
 
-TEST(ConnectionBudgetTest, NoPlaceBeyondTheLimit) {
+TEST(ConnectionBudgetTest, NoConnectionBeyondTheLimit) {
   ConnectionBudget budget;
   EXPECT_TRUE(budget.Take(2));
   EXPECT_TRUE(budget.Take(2));
@@ -21,7 +21,7 @@ TEST(ConnectionBudgetTest, NoPlaceBeyondTheLimit) {
   EXPECT_EQ(budget.used(), 2u);
 }
 
-TEST(ConnectionBudgetTest, LoweredLimitHoldsForThoseThatCome) {
+TEST(ConnectionBudgetTest, LoweredLimitHoldsForNewConnections) {
   ConnectionBudget budget;
   for (int i = 0; i < 5; ++i) EXPECT_TRUE(budget.Take(5));
   EXPECT_FALSE(budget.Take(3));
@@ -30,13 +30,13 @@ TEST(ConnectionBudgetTest, LoweredLimitHoldsForThoseThatCome) {
   EXPECT_FALSE(budget.Take(3));
 }
 
-TEST(ConnectionBudgetTest, WithoutALimitAllAreCounted) {
+TEST(ConnectionBudgetTest, WithoutALimitConnectionsAreStillCounted) {
   ConnectionBudget budget;
   for (int i = 0; i < 1000; ++i) ASSERT_TRUE(budget.Take(0));
   EXPECT_EQ(budget.used(), 1000u);
 }
 
-TEST(ConnectionLeaseTest, GivesItsPlaceBackOnce) {
+TEST(ConnectionLeaseTest, ReturnsItsConnectionOnce) {
   const auto budget = std::make_shared<ConnectionBudget>();
   {
     ConnectionLease lease(budget, 1);
@@ -53,7 +53,7 @@ TEST(ConnectionLeaseTest, GivesItsPlaceBackOnce) {
   EXPECT_EQ(budget->used(), 0u);
 }
 
-TEST(ConnectionLeaseTest, AssignmentGivesTheOldPlaceBack) {
+TEST(ConnectionLeaseTest, AssignmentReturnsTheOldConnection) {
   const auto one = std::make_shared<ConnectionBudget>();
   const auto other = std::make_shared<ConnectionBudget>();
   ConnectionLease lease(one, 1);
@@ -62,12 +62,12 @@ TEST(ConnectionLeaseTest, AssignmentGivesTheOldPlaceBack) {
   EXPECT_EQ(other->used(), 1u);
 }
 
-TEST(ConnectionLeaseTest, WithoutABudgetThereIsNoPlace) {
+TEST(ConnectionLeaseTest, LeaseWithoutABudgetIsEmpty) {
   EXPECT_FALSE(ConnectionLease(nullptr, 0));
   EXPECT_FALSE(ConnectionLease());
 }
 
-TEST(ConnectionBudgetTest, ThreadsNeverHoldMoreThanTheLimitTogether) {
+TEST(ConnectionBudgetTest, ThreadsTogetherNeverExceedTheLimit) {
   constexpr uint32_t kLimit = 3;
   const auto budget = std::make_shared<ConnectionBudget>();
   std::atomic<uint32_t> held = 0;

@@ -5,15 +5,15 @@
 namespace trunkline {
 namespace {
 
-TEST(DescriptorPlanTest, AnEighthOfWhatIsNotReservedIsForPipes) {
-  // 1024 - 256 = 768; 768 / 8 = 96, which are 48 pipes, of 4 workers.
+TEST(DescriptorPlanTest, AnEighthOfTheUnreservedDescriptorsIsForPipes) {
+  // 1024 - 256 = 768 and 768 / 8 = 96, which are 48 pipes for 4 workers.
   const DescriptorPlan plan = DescriptorPlan::For(1024, 4);
   EXPECT_EQ(plan.pipes_per_worker, 12u);
   EXPECT_EQ(plan.sockets, 768u - 96u);
   EXPECT_EQ(plan.late_sockets, 128u);
 }
 
-TEST(DescriptorPlanTest, OfALowLimitHalfIsReserved) {
+TEST(DescriptorPlanTest, HalfOfALowLimitIsReserved) {
   const DescriptorPlan plan = DescriptorPlan::For(100, 1);
   EXPECT_EQ(plan.pipes_per_worker, 3u);
   EXPECT_EQ(plan.sockets, 50u - 6u);

@@ -40,7 +40,7 @@ class HandoverTest : public ::testing::Test {
     std::unique_lock lock(mutex_);
     ASSERT_TRUE(changed_.wait_for(lock, std::chrono::seconds(20), [&] { return told_; }));
   }
-  // A connection to the predecessor that is no successor.
+  // Opens a connection to the predecessor without being a successor.
   UniqueFd Knock() {
     UniqueFd peer(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr_un name{.sun_family = AF_UNIX};
@@ -63,7 +63,7 @@ TEST_F(HandoverTest, WithoutAPredecessorNothingIsInherited) {
   EXPECT_TRUE(Inheritance::Take("")->empty());
 }
 
-TEST_F(HandoverTest, SocketsPassUnderTheirNames) {
+TEST_F(HandoverTest, SocketsArePassedUnderTheirKeys) {
   Listen();
   auto inheritance = Inheritance::Take(path_);
   ASSERT_TRUE(inheritance.ok()) << inheritance.status();
@@ -94,7 +94,7 @@ TEST_F(HandoverTest, ConfirmWaitsUntilThePredecessorReleased) {
   EXPECT_TRUE(confirmed);
 }
 
-TEST_F(HandoverTest, PredecessorThatEndsReleasesAsWell) {
+TEST_F(HandoverTest, PredecessorThatExitsReleasesItsPort) {
   Listen();
   auto inheritance = Inheritance::Take(path_);
   ASSERT_TRUE(inheritance.ok());
@@ -104,22 +104,22 @@ TEST_F(HandoverTest, PredecessorThatEndsReleasesAsWell) {
   successor.join();
 }
 
-TEST_F(HandoverTest, SuccessorThatDiesBeforeItServesChangesNothing) {
+TEST_F(HandoverTest, PredecessorSurvivesASuccessorThatDiesBeforeServing) {
   Listen();
   { auto inheritance = Inheritance::Take(path_); }
   Knock();
   auto second = Inheritance::Take(path_);
-  ASSERT_TRUE(second.ok()) << "the predecessor goes on and hands over to the next one";
+  ASSERT_TRUE(second.ok()) << "the predecessor keeps serving and hands over to the next one";
   EXPECT_FALSE(second->empty());
   EXPECT_FALSE(server_->taken());
 }
 
-TEST_F(HandoverTest, PathThatIsTooLongIsAnErrorThatSaysSo) {
+TEST_F(HandoverTest, TooLongPathIsRefused) {
   const auto server = HandoverServer::Start(std::string(200, 'x'), nullptr, nullptr);
   EXPECT_TRUE(absl::IsInvalidArgument(server.status()));
 }
 
-TEST_F(HandoverTest, WithoutAPathNoSuccessorComes) {
+TEST_F(HandoverTest, ServerWithoutAPathAcceptsNoSuccessor) {
   const auto server = HandoverServer::Start("", nullptr, nullptr);
   ASSERT_TRUE(server.ok());
   EXPECT_FALSE((*server)->taken());

@@ -33,7 +33,7 @@ class MemoryGuardTest : public ::testing::Test, public MemoryGuard::Owner {
     if (percent_ < 0) return std::nullopt;
     return MemoryReading{.used_bytes = kBudget / 100 * percent_, .budget_bytes = kBudget};
   }
-  // The next look at the memory that is used, by its timer.
+  // Runs until the guard's timer reads the memory in use again.
   void RunUntilLooked() {
     const int before = looks_;
     const MonotonicTime deadline = MonotonicNow() + absl::Seconds(20);
@@ -55,14 +55,14 @@ class MemoryGuardTest : public ::testing::Test, public MemoryGuard::Owner {
   std::optional<MemoryGuard> guard_;
 };
 
-TEST_F(MemoryGuardTest, WithoutABudgetNothingIsLookedAt) {
+TEST_F(MemoryGuardTest, WithoutABudgetMemoryIsNotRead) {
   guard_.emplace(loop_, MemoryGuard::Options(), *this, stats_, windows_);
   loop_.RunOnce(absl::Milliseconds(1));
   EXPECT_EQ(looks_, 0);
   EXPECT_TRUE(guard_->takes_clients());
 }
 
-TEST_F(MemoryGuardTest, EnoughMemoryDisturbsNoClient) {
+TEST_F(MemoryGuardTest, NoClientIsResetWhileMemorySuffices) {
   percent_ = 94;
   Start();
   EXPECT_EQ(sheds_, 0);
@@ -77,12 +77,12 @@ TEST_F(MemoryGuardTest, ClientsAreResetUntilThereIsRoomAgain) {
   EXPECT_EQ(sheds_, 1);
   EXPECT_FALSE(urgent_);
   EXPECT_NEAR(static_cast<double>(asked_bytes_), kBudget * 0.06, kBudget * 0.001) << "down to 90 %";
-  EXPECT_EQ(given_back_, 1) << "what was freed goes to the kernel";
+  EXPECT_EQ(given_back_, 1) << "freed memory is returned to the kernel";
   RunUntilLooked();
   EXPECT_EQ(sheds_, 1) << "86 % are used";
 }
 
-TEST_F(MemoryGuardTest, FullMemoryKeepsNewClientsOutUntilItIsNotFullAnyMore) {
+TEST_F(MemoryGuardTest, FullMemoryStopsAcceptingUntilItIsNoLongerFull) {
   Start();
   percent_ = 99;
   RunUntilLooked();
@@ -98,7 +98,7 @@ TEST_F(MemoryGuardTest, FullMemoryKeepsNewClientsOutUntilItIsNotFullAnyMore) {
   EXPECT_EQ(stats_.memory_full.Value(), 0);
 }
 
-TEST_F(MemoryGuardTest, ReadingThatFailsChangesNothing) {
+TEST_F(MemoryGuardTest, FailedReadingChangesNothing) {
   Start();
   percent_ = 99;
   RunUntilLooked();
@@ -108,7 +108,7 @@ TEST_F(MemoryGuardTest, ReadingThatFailsChangesNothing) {
 }
 
 // A burst that buffers megabytes in one pass must not wait for the timer.
-TEST_F(MemoryGuardTest, BufferedBytesThatGrowMuchAskForALookInTheSamePass) {
+TEST_F(MemoryGuardTest, LargeGrowthOfBufferedBytesIsCheckedInTheSamePass) {
   percent_ = 90;
   Start();
   const int before = looks_;
@@ -117,13 +117,13 @@ TEST_F(MemoryGuardTest, BufferedBytesThatGrowMuchAskForALookInTheSamePass) {
   EXPECT_EQ(looks_, before + 1);
 }
 
-TEST_F(MemoryGuardTest, WithoutAnyClientWorthResettingItIsNotSearchedInEachLook) {
+TEST_F(MemoryGuardTest, FutileSearchForClientsIsNotRepeatedWithEachReading) {
   Start();
   percent_ = 96;
   RunUntilLooked();
   RunUntilLooked();
   EXPECT_EQ(sheds_, 1) << "less than 250 ms have passed";
-  EXPECT_GE(given_back_, 1) << "malloc may be what keeps the memory";
+  EXPECT_GE(given_back_, 1) << "malloc may retain the memory";
 }
 
 }  // namespace

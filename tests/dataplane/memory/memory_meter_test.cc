@@ -1,4 +1,4 @@
-// What the memory budget is held against: this process, its control group, whichever is fuller.
+// Compares the process and its control group with the memory budget; the fuller one counts.
 #include "dataplane/memory/memory_meter.h"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kMebibyte = 1 << 20;
 
-// A machine of files, which a test changes as a kernel would.
+// A machine made of files, which a test changes as a kernel would.
 class MemoryMeterTest : public ::testing::Test {
  protected:
   void Write(const std::string& path, const std::string& text) {
@@ -26,7 +26,7 @@ class MemoryMeterTest : public ::testing::Test {
     const int64_t pages = mebibytes * kMebibyte / sysconf(_SC_PAGESIZE);
     Write("statm", "900000 " + std::to_string(pages) + " 0 10 0 5000 0\n");
   }
-  // Version 2; what no file page is, is anonymous.
+  // Writes the files of version 2. All memory that is not file pages is anonymous.
   void WriteGroup(int64_t used_mebibytes, int64_t file_mebibytes, const std::string& limit) {
     Write("group/memory.current", std::to_string(used_mebibytes * kMebibyte) + "\n");
     Write("group/memory.max", limit + "\n");
@@ -49,18 +49,18 @@ class MemoryMeterTest : public ::testing::Test {
   test::ScratchFolder root_;
 };
 
-TEST_F(MemoryMeterTest, ResidentMemoryIsHeldAgainstTheBudget) {
+TEST_F(MemoryMeterTest, ResidentMemoryIsComparedWithTheBudget) {
   WriteResident(30);
   const MemoryMeter meter = Meter(100 * kMebibyte, 0);
   EXPECT_EQ(meter.Read(0)->used_bytes, 30 * kMebibyte);
   EXPECT_EQ(meter.Read(0)->budget_bytes, 100 * kMebibyte);
   WriteResident(40);
-  EXPECT_EQ(meter.Read(0)->used_bytes, 40 * kMebibyte) << "each time anew";
-  EXPECT_EQ(meter.Read(7)->used_bytes, 40 * kMebibyte + 7) << "pipes are not in it";
+  EXPECT_EQ(meter.Read(0)->used_bytes, 40 * kMebibyte) << "read anew each time";
+  EXPECT_EQ(meter.Read(7)->used_bytes, 40 * kMebibyte + 7) << "resident memory excludes pipes";
   EXPECT_FALSE(meter.OfGroup());
 }
 
-TEST_F(MemoryMeterTest, WithoutABudgetItIsFourFifthsOfTheRamOrOfTheGroupsLimit) {
+TEST_F(MemoryMeterTest, DefaultBudgetIsFourFifthsOfTheRamOrTheGroupsLimit) {
   WriteResident(1);
   WriteGroup(1, 0, std::to_string(500 * kMebibyte));
   EXPECT_EQ(Meter(0, 0).budget_bytes(), 800 * kMebibyte);
@@ -69,7 +69,7 @@ TEST_F(MemoryMeterTest, WithoutABudgetItIsFourFifthsOfTheRamOrOfTheGroupsLimit) 
   EXPECT_EQ(Meter(70 * kMebibyte, 500 * kMebibyte).budget_bytes(), 70 * kMebibyte);
 }
 
-TEST_F(MemoryMeterTest, FullerGroupCountsAgainstNineTenthsOfItsLimit) {
+TEST_F(MemoryMeterTest, FullerGroupIsComparedWithNineTenthsOfItsLimit) {
   WriteResident(50);
   WriteGroup(90, 10, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(100 * kMebibyte, 100 * kMebibyte);
@@ -80,7 +80,7 @@ TEST_F(MemoryMeterTest, FullerGroupCountsAgainstNineTenthsOfItsLimit) {
   EXPECT_EQ(meter.OfGroup()->used_bytes, 80 * kMebibyte);
 }
 
-TEST_F(MemoryMeterTest, GroupThatOthersFillSaysNothing) {
+TEST_F(MemoryMeterTest, GroupFilledByOtherProcessesIsIgnored) {
   WriteResident(30);
   WriteGroup(95, 10, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(100 * kMebibyte, 100 * kMebibyte);
@@ -88,7 +88,7 @@ TEST_F(MemoryMeterTest, GroupThatOthersFillSaysNothing) {
   EXPECT_FALSE(meter.OfGroup());
 }
 
-TEST_F(MemoryMeterTest, LimitThatChangesIsFollowed) {
+TEST_F(MemoryMeterTest, ChangedLimitTakesEffect) {
   WriteResident(80);
   WriteGroup(80, 0, std::to_string(100 * kMebibyte));
   const MemoryMeter meter = Meter(1000 * kMebibyte, 100 * kMebibyte);
@@ -109,7 +109,7 @@ TEST_F(MemoryMeterTest, SmallGroupHasAReserveOfEightMebibytesOrHalf) {
   EXPECT_EQ(meter.OfGroup()->budget_bytes, 5 * kMebibyte);
 }
 
-TEST_F(MemoryMeterTest, WhatCannotBeReadIsNoReading) {
+TEST_F(MemoryMeterTest, UnreadableFilesGiveNoReading) {
   EXPECT_FALSE(Meter(kMebibyte, 0).Read(0));
   Write("statm", "12 x\n");
   EXPECT_FALSE(Meter(kMebibyte, 0).Read(0));
@@ -129,7 +129,7 @@ class MemoryGroupTest : public MemoryMeterTest {
   std::optional<MemoryGroup> Find() { return FindMemoryGroup(SystemFiles(root_.File("")), "7"); }
 };
 
-TEST_F(MemoryGroupTest, TightestLimitOnTheWayUpCounts) {
+TEST_F(MemoryGroupTest, TightestLimitInTheHierarchyCounts) {
   Write("proc/self/mountinfo", kMountsOfVersion2);
   Write("proc/7/cgroup", "0::/batch.slice/app.service\n");
   Write("cg/batch.slice/app.service/memory.max", "300000000\n");
@@ -142,7 +142,7 @@ TEST_F(MemoryGroupTest, TightestLimitOnTheWayUpCounts) {
   EXPECT_EQ(Find()->limit, "/cg/batch.slice/app.service/memory.max");
 }
 
-TEST_F(MemoryGroupTest, Version1HasItsOwnNames) {
+TEST_F(MemoryGroupTest, Version1IsSupported) {
   Write("proc/self/mountinfo", "30 20 0:26 / /cg/memory rw - cgroup cgroup rw,memory\n");
   Write("proc/7/cgroup", "4:memory:/app\n0::/\n");
   Write("cg/memory/app/memory.limit_in_bytes", "100000000\n");
@@ -151,7 +151,7 @@ TEST_F(MemoryGroupTest, Version1HasItsOwnNames) {
   EXPECT_EQ(Find()->usage, "/cg/memory/app/memory.usage_in_bytes");
 }
 
-TEST_F(MemoryGroupTest, WithoutALimitThereIsNone) {
+TEST_F(MemoryGroupTest, NoGroupIsFoundWithoutALimit) {
   EXPECT_FALSE(Find()) << "no files";
   Write("proc/self/mountinfo", kMountsOfVersion2);
   Write("proc/7/cgroup", "0::/app.service\n");

@@ -1,4 +1,4 @@
-// The memory budget's rule: thresholds, where they end again, and who pays.
+// The thresholds of the memory budget, their hysteresis, and the choice of clients to reset.
 #include "dataplane/memory/memory_rule.h"
 
 #include <gmock/gmock.h>
@@ -39,12 +39,12 @@ TEST(MemoryLevelTest, ClientsAreShedFromNinetyFivePercentUntilItIsBelowNinety) {
   EXPECT_EQ(After({950}).bytes_to_shed(), 50);
   EXPECT_EQ(After({1200}).bytes_to_shed(), 300);
   EXPECT_EQ(After({950, 920}).bytes_to_shed(), 20);
-  EXPECT_EQ(After({950, 900}).bytes_to_shed(), 1) << "the last one to bring it below";
+  EXPECT_EQ(After({950, 900}).bytes_to_shed(), 1) << "one more byte brings it below";
   EXPECT_EQ(After({950, 899}).bytes_to_shed(), 0);
   EXPECT_EQ(After({950, 899, 949}).bytes_to_shed(), 0) << "not again before 95 %";
 }
 
-TEST(MemoryLevelTest, NobodyIsTakenFromNinetyEightPercentUntilItIsBelowNinetyFive) {
+TEST(MemoryLevelTest, NoClientIsAcceptedFromNinetyEightPercentUntilItIsBelowNinetyFive) {
   EXPECT_TRUE(After({979}).takes_clients());
   EXPECT_FALSE(After({980}).takes_clients());
   EXPECT_FALSE(After({980, 950}).takes_clients());
@@ -52,13 +52,13 @@ TEST(MemoryLevelTest, NobodyIsTakenFromNinetyEightPercentUntilItIsBelowNinetyFiv
   EXPECT_TRUE(After({980, 949, 979}).takes_clients());
 }
 
-TEST(MemoryLevelTest, ReadersAreSparedUntilNobodyIsTaken) {
+TEST(MemoryLevelTest, ReadersAreSparedWhileClientsAreAccepted) {
   EXPECT_FALSE(After({979}).urgent());
   EXPECT_TRUE(After({980}).urgent());
   EXPECT_FALSE(After({980, 949}).urgent());
 }
 
-TEST(MemoryLevelTest, HeadroomIsWhatIsLeftToTheFirstReset) {
+TEST(MemoryLevelTest, HeadroomEndsWhereResetsBegin) {
   EXPECT_EQ(After({100}).headroom_bytes(), 850);
   EXPECT_EQ(After({960}).headroom_bytes(), 0);
 }
@@ -75,28 +75,28 @@ TEST(ChooseToShedTest, LargestGoFirstAndNoMoreThanIsNeeded) {
   EXPECT_THAT(ChooseToShed(holdings, 0, false), IsEmpty());
 }
 
-TEST(ChooseToShedTest, ClientThatReadsIsSparedWhateverIsOnItsWay) {
+TEST(ChooseToShedTest, ClientThatReadsIsSparedHoweverMuchIsBuffered) {
   const Holding holdings[] = {{900'000, kShort}, {10'000, kStalledAfter}};
   EXPECT_THAT(ChooseToShed(holdings, 500'000, false), ElementsAre(1));
 }
 
-TEST(ChooseToShedTest, InUrgencyReadersGoTooBehindAllThatHaveStalled) {
+TEST(ChooseToShedTest, UrgentSheddingResetsReadersAfterAllStalledClients) {
   const Holding holdings[] = {{900'000, kShort}, {10'000, kLong}, {800'000, kShort}};
   EXPECT_THAT(ChooseToShed(holdings, 10'000, true), ElementsAre(1));
   EXPECT_THAT(ChooseToShed(holdings, 1'000'000, true), ElementsAre(1, 0, 2));
 }
 
-TEST(ChooseToShedTest, ReadersAreSparedWhereEvenAllOfThemTogetherHoldTooLittle) {
+TEST(ChooseToShedTest, ReadersAreSparedIfAllBufferedBytesAreTooFew) {
   const Holding holdings[] = {{900'000, kShort}, {10'000, kLong}, {800'000, kShort}};
   EXPECT_THAT(ChooseToShed(holdings, 1'710'001, true), ElementsAre(1));
 }
 
-TEST(ChooseToShedTest, OfEqualsTheOneWithTheOlderBytesGoesThenTheFirst) {
+TEST(ChooseToShedTest, EqualClientsAreResetByAgeThenByIndex) {
   const Holding holdings[] = {{10'000, kLong}, {10'000, 2 * kLong}, {10'000, kLong}};
   EXPECT_THAT(ChooseToShed(holdings, 30'000, false), ElementsAre(1, 0, 2));
 }
 
-TEST(ChooseToShedTest, WhoeverHoldsLessThanAPageIsNeverWorthIt) {
+TEST(ChooseToShedTest, ClientWithLessThanAPageIsNeverReset) {
   const Holding holdings[] = {{kLeastShedBytes - 1, kLong}, {0, kLong}, {kLeastShedBytes, kLong}};
   EXPECT_THAT(ChooseToShed(holdings, 1, true), ElementsAre(2));
 }

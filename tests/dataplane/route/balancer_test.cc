@@ -37,8 +37,8 @@ Shares Share(const Balancer& balancer, const std::vector<uint32_t>& in_flight) {
   return Share(balancer, LoadsOf(in_flight));
 }
 
-// A share of kPicks independent picks has a standard deviation of sqrt(p (1 - p) / kPicks). Five of
-// them are missed by chance once in 1.7 million shares.
+// A share of kPicks independent picks has a standard deviation of sqrt(p (1 - p) / kPicks). Chance
+// exceeds five of them once in 1.7 million shares.
 double Tolerance(double p) { return 5 * std::sqrt(p * (1 - p) / kPicks); }
 
 Weights Normalized(Weights weights) {
@@ -71,9 +71,9 @@ TEST(BalancerTest, EvenlyLoadedEndpointsGetExactlyTheirWeights) {
   }
 }
 
-// What the usual score would do with an idle service of capacities 4:2:1:1: the heavier of two
-// draws always wins, so the heaviest gets 1 - (1 - 1/2)^2 = 75 % instead of 50 %, the lightest
-// two 3.1 % each instead of 12.5 %.
+// The usual score, with an idle service of capacities 4:2:1:1: the heavier of two draws always
+// wins, so the heaviest gets 1 - (1 - 1/2)^2 = 75 % instead of 50 %, and the lightest two 3.1 %
+// each instead of 12.5 %.
 TEST(BalancerTest, ScoreWithOneAddedWouldSendALightLoadToTheHeaviestEndpoint) {
   const Weights weights = {4, 2, 1, 1};
   const Weights cumulated = {0.5, 0.75, 0.875, 1};
@@ -99,7 +99,7 @@ TEST(BalancerTest, ZeroWeightIsNeverPicked) {
   EXPECT_EQ(shares[0] + shares[2] + shares[4], 0);
 }
 
-TEST(BalancerTest, NothingToPickIsSaid) {
+TEST(BalancerTest, PickReturnsNoneWithoutWeights) {
   FastRandom random(1);
   EXPECT_EQ(Balancer().Pick({}, random), Balancer::kNone);
   const Loads idle(2);
@@ -107,7 +107,7 @@ TEST(BalancerTest, NothingToPickIsSaid) {
 }
 
 // Rejected draws leave the others' shares in proportion to their weights, by draws or by a scan.
-TEST(BalancerTest, CandidatesShareWhatTheRejectedWouldHaveGot) {
+TEST(BalancerTest, SharesOfRejectedEndpointsGoToCandidatesByWeight) {
   const Weights weights = {4, 2, 1, 1, 1000};
   for (const size_t rejected : {0, 4}) {
     Loads loads(weights.size());
@@ -140,7 +140,8 @@ TEST(BalancerTest, WithoutCandidatesNothingIsPicked) {
   EXPECT_EQ(With({1, 1}).Pick(loads, random), Balancer::kNone);
 }
 
-// Two draws of p = 1/2 each: the less loaded one is missed only when both draws are the other one.
+// With two draws of p = 1/2 each, the less loaded endpoint is missed only if both draws hit the
+// other.
 TEST(BalancerTest, LessLoadedOfTwoDrawsWins) {
   const Shares shares = Share(With({1, 1}), {5, 4});
   EXPECT_NEAR(shares[1], 0.75, Tolerance(0.75));
@@ -167,8 +168,8 @@ TEST(BalancerTest, NoEndpointDrawsMoreThanTwiceItsShare) {
   }
 }
 
-// Flows that stay for a while: random choice spreads by sqrt(n), two choices by far less.
-TEST(BalancerTest, TwoChoicesKeepLongFlowsTogether) {
+// With flows that stay for a while, random choice spreads by sqrt(n), two choices by far less.
+TEST(BalancerTest, TwoChoicesKeepLongFlowsEven) {
   const Balancer balancer = With(Weights(20, 1.0));
   FastRandom random(1);
   Loads loads(20);
@@ -176,14 +177,14 @@ TEST(BalancerTest, TwoChoicesKeepLongFlowsTogether) {
   for (const Balancer::Load& load : loads) EXPECT_NEAR(load.in_flight, 100, 5);
 }
 
-// Two draws of p = 1/2 each: the hot one is left only when both draws are it, though it has less in
-// flight.
-TEST(BalancerTest, HotEndpointLosesToOneThatIsNot) {
+// With two draws of p = 1/2 each, the hot endpoint wins only if both draws hit it, although it has
+// less in flight.
+TEST(BalancerTest, HotEndpointLosesToOneThatIsNotHot) {
   const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = false}};
   EXPECT_NEAR(Share(With({1, 1}), loads)[1], 0.75, Tolerance(0.75));
 }
 
-TEST(BalancerTest, OfTwoHotEndpointsTheLessLoadedWins) {
+TEST(BalancerTest, LessLoadedOfTwoHotEndpointsWins) {
   const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = true}};
   EXPECT_NEAR(Share(With({1, 1}), loads)[0], 0.75, Tolerance(0.75));
 }

@@ -15,7 +15,7 @@ class DialerTest : public ::testing::Test, public Dialer::Owner {
     if (on_dial_again_) on_dial_again_();
   }
 
-  // A listening address, and one where nothing listens.
+  // Returns a listening address and one where nothing listens.
   SocketAddress Listening() {
     listener_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
     return Local(BoundPort(listener_.get()));
@@ -41,14 +41,14 @@ class DialerTest : public ::testing::Test, public Dialer::Owner {
   Dialer dialer_{loop_, stats_, *this};
 };
 
-TEST_F(DialerTest, ServerThatListensIsReached) {
+TEST_F(DialerTest, ListeningServerIsReached) {
   const ConnectResult result = dialer_.Connect(Listening());
   EXPECT_TRUE(result.fd);
   EXPECT_FALSE(Dialer::IsOurFault(result));
   EXPECT_FALSE(dialer_.lacking());
 }
 
-TEST_F(DialerTest, RefusalIsTheServersFault) {
+TEST_F(DialerTest, RefusedConnectIsTheServersFault) {
   const SocketAddress target = Listening();
   listener_.Reset();
   const ConnectResult result = dialer_.Connect(target);
@@ -56,16 +56,16 @@ TEST_F(DialerTest, RefusalIsTheServersFault) {
   EXPECT_EQ(stats_.socket_shortages.Value(), 0u);
 }
 
-TEST_F(DialerTest, WithoutADescriptorNothingIsDialedUntilOneIsFree) {
+TEST_F(DialerTest, DialsStopUntilADescriptorIsFree) {
   const SocketAddress target = Listening();
   has_socket_ = false;
   const ConnectResult first = dialer_.Connect(target);
   EXPECT_TRUE(Dialer::IsOurFault(first));
   EXPECT_EQ(first.error, EMFILE);
   EXPECT_TRUE(dialer_.lacking());
-  EXPECT_EQ(stats_.sockets_short.Value(), 1) << "no worker takes new clients";
+  EXPECT_EQ(stats_.sockets_short.Value(), 1) << "no worker accepts new clients";
   has_socket_ = true;
-  EXPECT_TRUE(Dialer::IsOurFault(dialer_.Connect(target))) << "not before those that wait";
+  EXPECT_TRUE(Dialer::IsOurFault(dialer_.Connect(target))) << "pending flows come first";
   EXPECT_EQ(stats_.socket_shortages.Value(), 1u);
   ASSERT_TRUE(RunUntil([&] { return dialed_again_ == 1; }));
   EXPECT_EQ(stats_.sockets_short.Value(), 0);
@@ -73,7 +73,7 @@ TEST_F(DialerTest, WithoutADescriptorNothingIsDialedUntilOneIsFree) {
   EXPECT_TRUE(dialer_.Connect(target).fd);
 }
 
-TEST_F(DialerTest, ShortageThatLastsIsTriedAgainAndAgain) {
+TEST_F(DialerTest, DialsAreRetriedDuringALongShortage) {
   const SocketAddress target = Listening();
   has_socket_ = false;
   on_dial_again_ = [&] { EXPECT_TRUE(Dialer::IsOurFault(dialer_.Connect(target))); };
@@ -83,7 +83,7 @@ TEST_F(DialerTest, ShortageThatLastsIsTriedAgainAndAgain) {
   EXPECT_EQ(stats_.socket_shortages.Value(), 4u);
 }
 
-TEST_F(DialerTest, ErrorsOfTheMachineAreToldFromThoseOfAServer) {
+TEST_F(DialerTest, ErrorsOfTheMachineDifferFromErrorsOfAServer) {
   for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) EXPECT_TRUE(OutOfSockets(error));
   for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EADDRNOTAVAIL}) {
     EXPECT_FALSE(OutOfSockets(error));

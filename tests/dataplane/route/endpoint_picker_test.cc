@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using Weights = std::vector<double>;
 
 constexpr int kPicks = 100'000;
-// Five standard deviations of a share of kPicks independent picks, at most.
+// Upper bound of five standard deviations of a share of kPicks independent picks.
 constexpr double kTolerance = 5 * 0.5 / 316;
 
 MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_start; }
@@ -25,7 +25,7 @@ std::shared_ptr<const AliasTable> Table(const Weights& weights) {
 
 class EndpointPickerTest : public ::testing::Test {
  protected:
-  // Endpoints that can all be reached.
+  // Starts with endpoints that are all usable.
   void Start(const Weights& weights) {
     const std::vector<size_t> kept(weights.size(), EndpointPicker::kNone);
     picker_.SetEndpoints(kept, Table(weights), At({}));
@@ -62,17 +62,17 @@ TEST_F(EndpointPickerTest, NewEndpointGetsNothingUntilItIsUsable) {
 
 TEST_F(EndpointPickerTest, RemainingEndpointsKeepTheirProportions) {
   Start({4, 2, 1, 1});
-  picker_.SetUsable(1, false);  // three quarters are left: draws are rejected
+  picker_.SetUsable(1, false);  // three quarters are left, so draws are rejected
   ExpectShares({4 / 6.0, 0, 1 / 6.0, 1 / 6.0});
-  picker_.SetUsable(0, false);  // a quarter is left: a table of its own
+  picker_.SetUsable(0, false);  // a quarter is left, so the picker builds another table
   ExpectShares({0, 0, 0.5, 0.5});
-  picker_.SetUsable(1, true);  // that table lacks this one
+  picker_.SetUsable(1, true);  // the restricted table lacks this endpoint
   ExpectShares({0, 0.5, 0.25, 0.25});
   picker_.SetUsable(0, true);
   ExpectShares({0.5, 0.25, 0.125, 0.125});
 }
 
-TEST_F(EndpointPickerTest, EjectedEndpointIsUsedOnlyWhenNothingElseIs) {
+TEST_F(EndpointPickerTest, EjectedEndpointIsPickedOnlyIfNoOtherIsUsable) {
   Start({1, 1, 2});
   picker_.SetEjected(2, true);
   ExpectShares({0.5, 0.5, 0});
@@ -86,7 +86,7 @@ TEST_F(EndpointPickerTest, EjectedEndpointIsUsedOnlyWhenNothingElseIs) {
   ExpectShares({1 / 3.0, 0, 2 / 3.0});
 }
 
-TEST_F(EndpointPickerTest, ExcludedOnesArePickedAroundAndEjectedOnesComeLast) {
+TEST_F(EndpointPickerTest, ExcludedEndpointsAreSkippedAndEjectedOnesComeLast) {
   Start({1, 1, 2, 4});
   picker_.SetEjected(3, true);
   EXPECT_NEAR(Shares({0})[2], 2 / 3.0, kTolerance);
@@ -94,7 +94,7 @@ TEST_F(EndpointPickerTest, ExcludedOnesArePickedAroundAndEjectedOnesComeLast) {
   EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2, 3}), EndpointPicker::kNone);
 }
 
-TEST_F(EndpointPickerTest, NewWeightsTakeEffectAndKeepWhatIsKnown) {
+TEST_F(EndpointPickerTest, NewWeightsTakeEffectAndKeepTheEndpointsState) {
   Start({1, 1, 1});
   picker_.SetUsable(0, false);
   picker_.SetEjected(1, true);
@@ -111,7 +111,7 @@ TEST_F(EndpointPickerTest, EndpointsThatStayKeepTheirStateUnderANewIndex) {
   Start({1, 1, 1});
   picker_.SetUsable(2, false);
   picker_.AddOwn(0, 7);
-  // The second leaves, a new one comes first.
+  // The second endpoint leaves and a new one comes first.
   picker_.SetEndpoints(std::vector<size_t>{EndpointPicker::kNone, 0, 2}, Table({1, 1, 1}), At({}));
   ExpectShares({0, 1, 0});
   picker_.SetUsable(0, true);
@@ -126,7 +126,7 @@ TEST_F(EndpointPickerTest, LoadOfTheWorkersOwnFlowsCounts) {
   ExpectShares({0.5, 0.5});
 }
 
-TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreForgotten) {
+TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreDropped) {
   Start({1, 1});
   picker_.OnReport(0, {.active = 40}, At({}));
   ExpectShares({0.25, 0.75});
@@ -134,7 +134,7 @@ TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreForgotten) {
   ExpectShares({0.5, 0.5});
 }
 
-TEST_F(EndpointPickerTest, OldReportsAreForgottenAndTheNextDueTimeIsSaid) {
+TEST_F(EndpointPickerTest, OldReportsAreDroppedAndTheNextDueTimeIsReturned) {
   Start({1, 1, 1});
   picker_.OnReport(0, {.active = 40}, At({}));
   picker_.OnReport(2, {.active = 40}, At(absl::Seconds(2)));
@@ -149,8 +149,8 @@ TEST_F(EndpointPickerTest, OldReportsAreForgottenAndTheNextDueTimeIsSaid) {
   EXPECT_THAT(forgotten, ElementsAre(0, 2));
 }
 
-// A table of thousands with most of them gone, and one after the other coming back: a pick must
-// find exactly those that are there.
+// In a table of thousands most endpoints leave and return one by one. A pick must find exactly the
+// usable ones.
 TEST_F(EndpointPickerTest, ManyEndpointsThatComeAndGoAreNeverPickedWhileGone) {
   constexpr size_t kEndpoints = 2'000;
   Start(Weights(kEndpoints, 1));

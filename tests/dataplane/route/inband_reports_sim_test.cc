@@ -1,7 +1,7 @@
-// What load words are for, measured: many proxies that do not know of each other, in front of many
-// servers. Runs the picker's own code (Balancer, LoadEstimate, TrafficShare) on simulated time.
+// Measures the benefit of in-band load reports: many independent proxies in front of many servers.
+// Runs the picker's own code (Balancer, LoadEstimate, TrafficShare) on simulated time.
 //
-// Servers have one queue each and exponential service times, requests come at random; all seeds are
+// Each server has one queue and exponential service times; requests arrive at random. All seeds are
 // fixed, so a run repeats to the last digit.
 #include <gtest/gtest.h>
 
@@ -31,7 +31,7 @@ struct Result {
 
 class Cluster {
  public:
-  // `gap_seconds` between words; 0: none are said.
+  // `gap_seconds` is the time between reports. 0: agents send none.
   Cluster(double gap_seconds, uint64_t seed) : gap_(gap_seconds), random_(seed) {
     for (Proxy& proxy : proxies_) {
       proxy.balancer = Balancer(std::make_shared<AliasTable>(std::vector<double>(kServers, 1.0)));
@@ -146,18 +146,18 @@ Result Report(const char* name, double gap_seconds) {
   return result;
 }
 
-TEST(InbandReportsSimTest, WordsShortenTheWaitAndItsTail) {
+TEST(InbandReportsSimTest, ReportsShortenTheWaitAndItsTail) {
   const Result alone = Report("own flows only", 0);
-  const Result words = Report("words every 50 ms", 0.050);
+  const Result words = Report("reports every 50 ms", 0.050);
   EXPECT_LT(words.mean_ms, 0.85 * alone.mean_ms);
   EXPECT_LT(words.p999_ms, 0.85 * alone.p999_ms);
 }
 
-// All proxies heard the same word and go where it points, until the next one: without TrafficShare
-// the mean is four times that of proxies which know nothing of each other.
-TEST(InbandReportsSimTest, LateWordsDoNotMakeAHerd) {
+// All proxies get the same report and follow it until the next one. Without TrafficShare the mean
+// is four times that of proxies without any reports.
+TEST(InbandReportsSimTest, InfrequentReportsDoNotMakeProxiesHerd) {
   const Result alone = Report("own flows only", 0);
-  const Result late = Report("words every second", 1);
+  const Result late = Report("reports every second", 1);
   EXPECT_LT(late.mean_ms, 1.25 * alone.mean_ms);
 }
 

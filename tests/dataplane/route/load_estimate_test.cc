@@ -10,21 +10,21 @@ namespace {
 
 MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_start; }
 
-TEST(LoadEstimateTest, WithoutAWordTheWorkersOwnFlowsCount) {
+TEST(LoadEstimateTest, WithoutAReportTheWorkersOwnFlowsCount) {
   LoadEstimate estimate;
   estimate.AddOwn(3);
   EXPECT_EQ(estimate.InFlight(1), 3);
-  EXPECT_EQ(estimate.InFlight(10), 30) << "comparable with other servers' words";
+  EXPECT_EQ(estimate.InFlight(10), 30) << "comparable with other servers' reports";
 }
 
-TEST(LoadEstimateTest, WordCountsTheFlowsOfAllProxies) {
+TEST(LoadEstimateTest, ReportCountsTheFlowsOfAllProxies) {
   LoadEstimate estimate;
   estimate.AddOwn(3);
   estimate.OnReport({.active = 40}, At(absl::ZeroDuration()));
   EXPECT_EQ(estimate.InFlight(10), 40);
 }
 
-TEST(LoadEstimateTest, OwnFlowsSinceTheWordStandForThoseOfAllWorkers) {
+TEST(LoadEstimateTest, OwnFlowsSinceTheReportStandForThoseOfAllWorkers) {
   LoadEstimate estimate;
   estimate.AddOwn(4);
   estimate.OnReport({.active = 40}, At(absl::ZeroDuration()));
@@ -33,10 +33,10 @@ TEST(LoadEstimateTest, OwnFlowsSinceTheWordStandForThoseOfAllWorkers) {
   estimate.AddOwn(-3);
   EXPECT_EQ(estimate.InFlight(10), 30);
   estimate.OnReport({.active = 41}, At(absl::Milliseconds(50)));
-  EXPECT_EQ(estimate.InFlight(10), 41) << "the next word begins anew";
+  EXPECT_EQ(estimate.InFlight(10), 41) << "the next report replaces the estimate";
 }
 
-TEST(LoadEstimateTest, NothingIsNeverLessThanNothing) {
+TEST(LoadEstimateTest, EstimateIsNeverNegative) {
   LoadEstimate estimate;
   estimate.AddOwn(5);
   estimate.OnReport({.active = 5}, At(absl::ZeroDuration()));
@@ -44,7 +44,7 @@ TEST(LoadEstimateTest, NothingIsNeverLessThanNothing) {
   EXPECT_EQ(estimate.InFlight(10), 0);
 }
 
-TEST(LoadEstimateTest, WordThatIsNotRepeatedIsForgottenAfterFiveSeconds) {
+TEST(LoadEstimateTest, ReportThatIsNotRepeatedIsDroppedAfterFiveSeconds) {
   LoadEstimate estimate;
   estimate.AddOwn(1);
   estimate.OnReport({.active = 40, .utilization = 900}, At(absl::Seconds(10)));
@@ -53,10 +53,10 @@ TEST(LoadEstimateTest, WordThatIsNotRepeatedIsForgottenAfterFiveSeconds) {
   EXPECT_TRUE(estimate.ForgetIfOld(At(absl::Seconds(15))));
   EXPECT_EQ(estimate.InFlight(1), 1);
   EXPECT_FALSE(estimate.busy());
-  EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(16)))) << "said once";
+  EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(16)))) << "returned once";
 }
 
-TEST(LoadEstimateTest, BusyFromEightyFivePerCentOn) {
+TEST(LoadEstimateTest, BusyFromEightyFivePercentUtilization) {
   LoadEstimate estimate;
   estimate.OnReport({.utilization = 849}, At(absl::ZeroDuration()));
   EXPECT_FALSE(estimate.busy());
@@ -66,41 +66,41 @@ TEST(LoadEstimateTest, BusyFromEightyFivePerCentOn) {
   EXPECT_FALSE(estimate.busy());
 }
 
-TEST(TrafficShareTest, WithoutWordsAWorkerSpeaksForItself) { EXPECT_EQ(TrafficShare().scale(), 1); }
+TEST(TrafficShareTest, ScaleIsOneWithoutReports) { EXPECT_EQ(TrafficShare().scale(), 1); }
 
-TEST(TrafficShareTest, ScaleIsAllFlowsOverOnesOwn) {
+TEST(TrafficShareTest, ScaleIsAllFlowsOverTheWorkersOwn) {
   TrafficShare share;
   for (int i = 0; i < 1000; ++i) share.OnReport(i % 2 == 0 ? 1 : 3, 20);
   EXPECT_NEAR(share.scale(), 10, 0.5);
 }
 
-TEST(TrafficShareTest, ShareOfOldIsForgotten) {
+TEST(TrafficShareTest, OldReportsLoseTheirInfluence) {
   TrafficShare share;
   for (int i = 0; i < 1000; ++i) share.OnReport(2, 20);
   for (int i = 0; i < 1000; ++i) share.OnReport(20, 20);
   EXPECT_NEAR(share.scale(), 1, 0.01);
 }
 
-TEST(TrafficShareTest, WorkerWithoutFlowsDoesNotSpeakForEndlesslyMany) {
+TEST(TrafficShareTest, ScaleOfAWorkerWithoutFlowsIsBounded) {
   TrafficShare share;
   for (int i = 0; i < 1000; ++i) share.OnReport(0, 1'000'000);
   EXPECT_EQ(share.scale(), TrafficShare::kMaxScale);
 }
 
-// An agent counts a moment before or after the worker.
-TEST(TrafficShareTest, WorkerAloneIsNotLessThanItself) {
+// The agent may count a flow a moment before or after the worker.
+TEST(TrafficShareTest, ScaleIsAtLeastOne) {
   TrafficShare share;
   for (int i = 0; i < 1000; ++i) share.OnReport(10, 8);
   EXPECT_EQ(share.scale(), 1);
 }
 
-TEST(HotAboveTest, SixthOfTheScoresIsAboveIt) {
+TEST(HotAboveTest, SixthOfTheScoresIsHot) {
   std::vector<double> scores;
   for (int i = 0; i < 100; ++i) scores.push_back((i * 37) % 100);
   EXPECT_EQ(HotAbove(scores), 83);
 }
 
-TEST(HotAboveTest, FewScoresLeaveAtMostOneAboveIt) {
+TEST(HotAboveTest, FewScoresHaveAtMostOneHot) {
   std::vector<double> none;
   EXPECT_EQ(HotAbove(none), std::numeric_limits<double>::infinity());
   std::vector<double> one = {5};

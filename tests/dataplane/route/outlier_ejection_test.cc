@@ -11,7 +11,7 @@ MonotonicTime At(absl::Duration since_start) { return MonotonicTime() + since_st
 
 class OutlierEjectionTest : public ::testing::Test {
  protected:
-  // Refusals until the endpoint is ejected; the number of them.
+  // Refuses connects until the endpoint is ejected, and returns how many it took.
   int EjectAt(MonotonicTime now, double uniform = kNoJitter) {
     int refusals = 1;
     while (!ejection_.OnRefused(record_, now, uniform)) ++refusals;
@@ -38,7 +38,7 @@ TEST_F(OutlierEjectionTest, EndsAfterItsTimeAndNotBefore) {
   EXPECT_FALSE(ejection_.End(record_, At(absl::Milliseconds(4'999))));
   EXPECT_TRUE(ejection_.End(record_, At(absl::Seconds(5))));
   EXPECT_FALSE(record_.ejected);
-  EXPECT_FALSE(ejection_.End(record_, At(absl::Seconds(6)))) << "it is over already";
+  EXPECT_FALSE(ejection_.End(record_, At(absl::Seconds(6)))) << "the ejection is over already";
 }
 
 TEST_F(OutlierEjectionTest, RefusalsWhileEjectedDoNotEjectTwice) {
@@ -59,10 +59,10 @@ TEST_F(OutlierEjectionTest, TimeGrowsWithEachEjectionUpToTheLimit) {
   }
   ejection_.OnConnected(record_);
   EjectAt(now);
-  EXPECT_EQ(ejection_.Duration(record_), absl::Seconds(5)) << "a success forgives";
+  EXPECT_EQ(ejection_.Duration(record_), absl::Seconds(5)) << "a success resets the record";
 }
 
-TEST_F(OutlierEjectionTest, JitterIsATenthEitherWay) {
+TEST_F(OutlierEjectionTest, JitterIsTenPercentEitherWay) {
   EjectAt(At({}), 0);
   EXPECT_EQ(record_.until, At(absl::Milliseconds(4'500)));
   record_ = {};

@@ -5,7 +5,7 @@
 namespace trunkline {
 namespace {
 
-TEST(RetryBudgetTest, BurstOfAHundredAndThenAFifthOfTheFlows) {
+TEST(RetryBudgetTest, AllowsABurstOfAHundredThenAFifthOfTheFlows) {
   RetryBudget budget;
   int retries = 0;
   while (budget.Withdraw()) ++retries;
@@ -18,7 +18,7 @@ TEST(RetryBudgetTest, BurstOfAHundredAndThenAFifthOfTheFlows) {
   EXPECT_NEAR(retries, 200, 1);
 }
 
-TEST(RetryBudgetTest, QuietTimesSaveNoMoreThanTheBurst) {
+TEST(RetryBudgetTest, IdleTimeAddsNoMoreThanTheBurst) {
   RetryBudget budget;
   for (int flow = 0; flow < 10'000; ++flow) budget.Deposit();
   int retries = 0;

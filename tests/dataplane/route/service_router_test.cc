@@ -1,4 +1,4 @@
-// One worker's router with endpoints and flows that the test plays, on the test's own loop.
+// One worker's router with fake carriers and flows, on the test's own loop.
 #include "dataplane/route/service_router.h"
 
 #include <gmock/gmock.h>
@@ -75,7 +75,7 @@ class ServiceRouterTest : public ::testing::Test,
     router_.reset();
   }
 
-  // Sorts as its number does.
+  // Names sort like their numbers.
   static std::string Name(size_t i) { return absl::StrCat(1'000'000 + i); }
 
   std::shared_ptr<EndpointSet> MakeSet(const std::vector<double>& weights, uint64_t layout) {
@@ -131,7 +131,7 @@ class ServiceRouterTest : public ::testing::Test,
 };
 
 // A full endpoint's flows go to the others by weight and load: with weights 4:2:1 and the first one
-// full, the other two get 2:1. The first in the list must not get them all.
+// full, the other two get 2:1. The first endpoint in the list must not get all of them.
 TEST_F(ServiceRouterTest, OverflowOfAFullEndpointIsSharedByWeight) {
   Start({4, 2, 1});
   carrier(0).room = 0;
@@ -141,7 +141,7 @@ TEST_F(ServiceRouterTest, OverflowOfAFullEndpointIsSharedByWeight) {
   EXPECT_NEAR(static_cast<double>(active(2)), 300, 30);
 }
 
-TEST_F(ServiceRouterTest, FlowWaitsWhileAllAreFullAndGoesWhereRoomComes) {
+TEST_F(ServiceRouterTest, FlowWaitsWhileAllAreFullAndGoesToTheFirstWithRoom) {
   Start({1, 1, 1});
   for (size_t i = 0; i < 3; ++i) carrier(i).room = 0;
   FakeFlow& first = AddFlow();
@@ -152,7 +152,7 @@ TEST_F(ServiceRouterTest, FlowWaitsWhileAllAreFullAndGoesWhereRoomComes) {
   RunPass();
   EXPECT_EQ(At(first), Name(2)) << "in the order of arrival";
   EXPECT_TRUE(second.pending());
-  EXPECT_EQ(carrier(2).awaited, 2) << "and again after it gave room";
+  EXPECT_EQ(carrier(2).awaited, 2) << "and again after it reported room";
   carrier(0).GiveRoom(1);
   RunPass();
   EXPECT_EQ(At(second), Name(0));
@@ -170,8 +170,8 @@ TEST_F(ServiceRouterTest, FlowThatLeavesThePendingQueueIsNotServed) {
   EXPECT_EQ(At(second), Name(0));
 }
 
-// More endpoints than are asked for one flow, and all but the last are full.
-TEST_F(ServiceRouterTest, RoomAtOneOfManyFullEndpointsIsFoundWhenItComes) {
+// The service has more endpoints than are tried for one flow, and all but the last are full.
+TEST_F(ServiceRouterTest, RoomAtOneOfManyFullEndpointsIsFound) {
   Start(std::vector<double>(500, 1.0));
   while (joined_ < 500) RunPass();
   for (size_t i = 0; i < 500; ++i) carrier(i).room = 0;
@@ -182,13 +182,13 @@ TEST_F(ServiceRouterTest, RoomAtOneOfManyFullEndpointsIsFoundWhenItComes) {
   EXPECT_EQ(At(flow), Name(499));
 }
 
-TEST_F(ServiceRouterTest, LongListIsJoinedAFewInEachPass) {
+TEST_F(ServiceRouterTest, ManyEndpointsAreJoinedAFewPerPass) {
   Start(std::vector<double>(1'000, 1.0));
   EXPECT_GE(joined_, 1u);
   size_t passes = 0;
   for (size_t before = 0; joined_ < 1'000; ++passes) {
     before = joined_;
-    EXPECT_FALSE(AddFlow().pending()) << "flows go to what is joined already";
+    EXPECT_FALSE(AddFlow().pending()) << "flows go to the endpoints joined so far";
     RunPass();
     ASSERT_GT(joined_, before);
     EXPECT_LE(joined_ - before, 64u);
@@ -218,10 +218,10 @@ TEST_F(ServiceRouterTest, EndpointsThatStayKeepTheirFlowsWhenOthersComeAndGo) {
   names_ = {Name(0), "0new", Name(2)};
   std::sort(names_.begin(), names_.end());
   router_->Update(MakeSet({1, 1, 1}, 2));
-  EXPECT_EQ(joined_, 4u) << "the new one alone";
+  EXPECT_EQ(joined_, 4u) << "only the new endpoint is joined";
   EXPECT_EQ(At(*at_last.front()), Name(2));
   EXPECT_FALSE(at_last.front()->endpoint()->departed());
-  EXPECT_TRUE(carriers_.at(absl::StrCat("host-", Name(1)))->idle()) << "given up";
+  EXPECT_TRUE(carriers_.at(absl::StrCat("host-", Name(1)))->idle()) << "released";
 }
 
 TEST_F(ServiceRouterTest, FlowsOfAnEndpointThatLeftRunOnAndAreCountedThere) {
@@ -234,7 +234,7 @@ TEST_F(ServiceRouterTest, FlowsOfAnEndpointThatLeftRunOnAndAreCountedThere) {
   router_->Update(MakeSet({1}, 2));
   EXPECT_TRUE(flow.endpoint()->departed());
   EXPECT_EQ(flow.endpoint()->carrier, nullptr);
-  EXPECT_EQ(At(flow), Name(1)) << "it still knows where it is";
+  EXPECT_EQ(At(flow), Name(1)) << "the flow still knows its endpoint";
   router_->CountActive(flow, 1);
   EXPECT_EQ(stats->cell(0).active.Value(), 2);
   router_->CountActive(flow, -1);
@@ -242,7 +242,7 @@ TEST_F(ServiceRouterTest, FlowsOfAnEndpointThatLeftRunOnAndAreCountedThere) {
   EXPECT_EQ(stats->cell(0).active.Value(), 0);
 }
 
-TEST_F(ServiceRouterTest, EndpointWithoutACarrierThatWorksGetsNothing) {
+TEST_F(ServiceRouterTest, EndpointWithoutAUsableCarrierGetsNoFlows) {
   Start({1, 1});
   carrier(1).SetUsable(false);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(0));

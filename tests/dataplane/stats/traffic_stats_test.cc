@@ -7,24 +7,24 @@
 namespace trunkline {
 namespace {
 
-TEST(TrafficStatsTest, EndpointKeepsItsCountersWhileSomethingHoldsThem) {
+TEST(TrafficStatsTest, EndpointKeepsItsCountersWhileTheyAreReferenced) {
   TrafficStats stats(2);
   const auto first = stats.Endpoint("db", "a");
   first->cell(1).flows.Add(3);
   EXPECT_EQ(stats.Endpoint("db", "a"), first);
   EXPECT_NE(stats.Endpoint("web", "a"), first);
-  EXPECT_EQ(stats.Endpoints().size(), 1u) << "nothing holds the other one";
+  EXPECT_EQ(stats.Endpoints().size(), 1u) << "the other one is not referenced";
 }
 
-TEST(TrafficStatsTest, EndpointThatWasForgottenCountsFromZero) {
+TEST(TrafficStatsTest, DroppedEndpointCountsFromZero) {
   TrafficStats stats(1);
   stats.Endpoint("db", "a")->cell(0).flows.Add(3);
   EXPECT_TRUE(stats.Endpoints().empty());
   EXPECT_EQ(stats.Endpoint("db", "a")->cell(0).flows.Value(), 0u);
 }
 
-// Endpoints come and go all the time where servers are containers.
-TEST(TrafficStatsTest, LivingEndpointsAreFoundAmongManyForgottenOnes) {
+// Endpoints come and go constantly if servers are containers.
+TEST(TrafficStatsTest, ReferencedEndpointsAreFoundAmongManyDroppedOnes) {
   TrafficStats stats(1);
   std::vector<std::shared_ptr<EndpointStats>> living;
   for (int i = 0; i < 5'000; ++i) {

@@ -38,7 +38,7 @@ INSTANTIATE_TEST_SUITE_P(Weights, AliasTableTest,
                                            std::vector<double>{1e-9, 2e-9, 3e-9},
                                            std::vector<double>(500, 7.0)));
 
-TEST(AliasTableEdgeTest, NothingToDrawIsSaid) {
+TEST(AliasTableEdgeTest, TableWithoutPositiveWeightIsEmpty) {
   EXPECT_TRUE(AliasTable().empty());
   EXPECT_TRUE(AliasTable(std::vector<double>{0, 0}).empty());
   EXPECT_EQ(AliasTable(std::vector<double>{0, 0}).size(), 2u);
