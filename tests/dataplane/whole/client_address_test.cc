@@ -1,5 +1,5 @@
-// The client's address on its way to the server, by a PROXY protocol header: from the proxy itself
-// in direct mode, from the agent in tunnel mode.
+// Sends the client's address to the server in a PROXY protocol header: from the proxy itself in
+// direct mode, from the agent in tunnel mode.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -18,7 +18,7 @@ using test::LocalServer;
 using test::Peer;
 using test::Tunnel;
 
-// What the server should be told of `client`, which came without a header.
+// Returns the header that the server should get for `client`, which sent no header.
 std::string HeaderOf(const Peer& client, ProxyVersion version) {
   return WriteProxyHeader(version, {OwnAddress(client.fd()), PeerAddress(client.fd())});
 }
@@ -45,7 +45,7 @@ class ClientAddressTest : public ::testing::TestWithParam<Way> {
   LocalServer server_;
 };
 
-TEST_P(ClientAddressTest, ServerIsToldBeforeTheFirstByte) {
+TEST_P(ClientAddressTest, ServerGetsTheHeaderBeforeTheFirstByte) {
   Tunnel tunnel(Sending(GetParam()));
   Serve(tunnel);
   for (int i = 0; i < 3; ++i) {
@@ -58,7 +58,7 @@ TEST_P(ClientAddressTest, ServerIsToldBeforeTheFirstByte) {
   }
 }
 
-TEST_P(ClientAddressTest, ServerThatSpeaksFirstIsToldAtOnce) {
+TEST_P(ClientAddressTest, ServerThatSpeaksFirstGetsTheHeaderAtOnce) {
   Tunnel tunnel(Sending(GetParam()));
   Serve(tunnel);
   Peer client = tunnel.Connect();
@@ -69,7 +69,7 @@ TEST_P(ClientAddressTest, ServerThatSpeaksFirstIsToldAtOnce) {
   EXPECT_EQ(client.Read(7), "welcome");
 }
 
-TEST_P(ClientAddressTest, AddressOfTheHeaderThatCameInIsTheOneThatGoesOut) {
+TEST_P(ClientAddressTest, HeaderToTheServerHasTheAddressFromTheClientsHeader) {
   Tunnel tunnel(Sending(GetParam(), /*accept=*/true));
   Serve(tunnel);
   for (const std::string source : {"192.0.2.1:50000", "[2001:db8::1]:50000"}) {
@@ -81,7 +81,7 @@ TEST_P(ClientAddressTest, AddressOfTheHeaderThatCameInIsTheOneThatGoesOut) {
   }
 }
 
-TEST_P(ClientAddressTest, HeaderInThatNamesNobodyMeansTheConnectionItself) {
+TEST_P(ClientAddressTest, HeaderWithoutAddressesMeansTheConnectionItself) {
   Tunnel tunnel(Sending(GetParam(), /*accept=*/true));
   Serve(tunnel);
   for (const ProxyVersion in : {ProxyVersion::kV1, ProxyVersion::kV2}) {
@@ -93,11 +93,11 @@ TEST_P(ClientAddressTest, HeaderInThatNamesNobodyMeansTheConnectionItself) {
   }
 }
 
-TEST_P(ClientAddressTest, HeaderIsSentOnceHoweverManyServersWereTried) {
+TEST_P(ClientAddressTest, HeaderIsSentOnceAfterSeveralTries) {
   const bool tunnels = GetParam().mode == ForwardingMode::kTunnel;
   Tunnel tunnel(Sending(GetParam()));
   const Address refusing = test::RefusingAddress();
-  // Nearly always picked first.
+  // The refusing endpoint is nearly always picked first.
   if (tunnels) {
     tunnel.AddAgent(refusing, 1000);
     tunnel.AddAgent(server_.address());
@@ -116,7 +116,7 @@ TEST_P(ClientAddressTest, HeaderIsSentOnceHoweverManyServersWereTried) {
   EXPECT_EQ(server.ReadToEnd(), "");
 }
 
-TEST_P(ClientAddressTest, EndOfAClientThatSaidNothingComesBehindItsHeader) {
+TEST_P(ClientAddressTest, FinOfASilentClientFollowsItsHeader) {
   Tunnel tunnel(Sending(GetParam()));
   Serve(tunnel);
   Peer client = tunnel.Connect();
@@ -127,7 +127,7 @@ TEST_P(ClientAddressTest, EndOfAClientThatSaidNothingComesBehindItsHeader) {
   EXPECT_EQ(server.ending(), Ending::kFin);
 }
 
-TEST_P(ClientAddressTest, HeaderIsNoFirstByteOfTheClient) {
+TEST_P(ClientAddressTest, HeaderDoesNotCountAsTheFirstByteOfTheClient) {
   Tunnel::Options options = Sending(GetParam());
   options.limits.first_byte_timeout = absl::Milliseconds(100);
   Tunnel tunnel(options);
@@ -140,8 +140,8 @@ TEST_P(ClientAddressTest, HeaderIsNoFirstByteOfTheClient) {
   EXPECT_EQ(tunnel.cell(0).bytes_to_server.Value(), 0u);
 }
 
-// The reset may come at any moment: with the connect, before the header is written, behind it.
-TEST_P(ClientAddressTest, ServerThatResetsAtOnceIsNotTakenForOneThatEnds) {
+// The reset may arrive at any moment: with the connect, before the header is written, or after it.
+TEST_P(ClientAddressTest, ResetOfAServerRightAfterTheConnectReachesTheClient) {
   constexpr int kClients = 200;
   Tunnel tunnel(Sending(GetParam()));
   Serve(tunnel);
@@ -166,9 +166,9 @@ INSTANTIATE_TEST_SUITE_P(Ways, ClientAddressTest,
                                   (param.param.version == ProxyVersion::kV1 ? "V1" : "V2");
                          });
 
-TEST(AgentProxyProtocolTest, AgentOfAServerThatInsistsTellsItWhatItKnows) {
+TEST(AgentProxyProtocolTest, AgentSendsAHeaderOfItsOwnIfItsServerRequiresOne) {
   LocalServer local;
-  // The service says nothing, so no address comes.
+  // The service sends no header, so the agent gets no address.
   Tunnel tunnel({.agent_proxy_protocol = ProxyVersion::kV2});
   tunnel.AddAgent(local.address());
   tunnel.Start();
@@ -179,7 +179,7 @@ TEST(AgentProxyProtocolTest, AgentOfAServerThatInsistsTellsItWhatItKnows) {
   EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
 }
 
-TEST(AgentProxyProtocolTest, AgentsVersionGoesBeforeTheServices) {
+TEST(AgentProxyProtocolTest, AgentsVersionOverridesTheServices) {
   LocalServer local;
   Tunnel::Options options = Sending({ForwardingMode::kTunnel, ProxyVersion::kV1});
   options.agent_proxy_protocol = ProxyVersion::kV2;
@@ -192,7 +192,7 @@ TEST(AgentProxyProtocolTest, AgentsVersionGoesBeforeTheServices) {
   EXPECT_EQ(server.Read(header.size()), header);
 }
 
-TEST(AgentProxyProtocolTest, UnixServerIsTold) {
+TEST(AgentProxyProtocolTest, UnixServerGetsTheHeader) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("server")});
   Tunnel tunnel(Sending({ForwardingMode::kTunnel, ProxyVersion::kV1}));
@@ -205,7 +205,7 @@ TEST(AgentProxyProtocolTest, UnixServerIsTold) {
   EXPECT_EQ(server.Read(header.size() + 5), header + "hello");
 }
 
-TEST(AgentProxyProtocolTest, NobodyIsToldUnlessAsked) {
+TEST(AgentProxyProtocolTest, NoHeaderIsSentUnlessConfigured) {
   LocalServer local;
   Tunnel tunnel;
   tunnel.AddAgent(local.address());

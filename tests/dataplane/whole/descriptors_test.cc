@@ -1,5 +1,5 @@
-// A proxy that has not as many descriptors as its clients and their servers need: whoever does not
-// fit waits, and no endpoint is blamed for it.
+// A proxy with fewer descriptors than its clients and their servers need: clients that do not fit
+// wait, and no endpoint is blamed.
 #include <gtest/gtest.h>
 
 #include "dataplane/codec/delimiter.h"
@@ -18,12 +18,12 @@ using test::NoDescriptors;
 using test::Peer;
 using test::Tunnel;
 
-// More than the refusals that would have an endpoint left alone.
+// Exceeds the number of refusals that would eject an endpoint.
 constexpr uint64_t kManyTries = 8;
-// Of a shared connection; every other request asks for a connection of its own.
+// Requests with this prefix share connections; any other request asks for a dedicated connection.
 constexpr char kSharedPrefix[] = "get ";
 
-// How a client gets to its server: in message mode, what it asks for decides.
+// The way a client reaches its server. In message mode, its request decides.
 struct Way {
   const char* name;
   ForwardingMode mode;
@@ -44,7 +44,7 @@ Tunnel::Options For(const Way& way, Tunnel::Options options) {
       auto message = std::make_shared<MessageService>(*set.message);
       message->connection.codec =
           NewDelimiterCodec({.delimiter = "\n", .shared_prefixes = {kSharedPrefix}}).value();
-      // Who waits for a reply has its connection to itself.
+      // A request in flight then occupies its connection.
       message->connection.max_in_flight = 1;
       set.message = std::move(message);
     }
@@ -53,7 +53,7 @@ Tunnel::Options For(const Way& way, Tunnel::Options options) {
   return InMode(way.mode, std::move(options));
 }
 
-// The server reads `question` and answers `client`.
+// Expects that the server reads `question` and that `client` gets its answer.
 void ExpectAnswered(Peer& server, Peer& client, const std::string& question) {
   ASSERT_EQ(server.Read(question.size()), question);
   ASSERT_TRUE(server.Send("here\n"));
@@ -64,9 +64,9 @@ class ShortageTest : public ::testing::TestWithParam<Way> {
  protected:
   void SetUp() override {
 #ifdef __SANITIZE_ADDRESS__
-    // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it
-    // calls every such object invalid.
-    GTEST_SKIP() << "the sanitizers need descriptors themselves";
+    // UBSan inspects a type through a pipe when it first meets it. Without descriptors it reports
+    // every such object as invalid.
+    GTEST_SKIP() << "the sanitizers need descriptors of their own";
 #endif
   }
   void Start(Tunnel::Options options) {
@@ -105,7 +105,7 @@ class ShortageTest : public ::testing::TestWithParam<Way> {
 INSTANTIATE_TEST_SUITE_P(Ways, ShortageTest, ::testing::Values(kDirect, kShared, kDedicated),
                          kNameOfWay);
 
-TEST_P(ShortageTest, ClientWhoseServerFindsNoDescriptorWaitsAndNoEndpointIsBlamed) {
+TEST_P(ShortageTest, ClientWaitsForADescriptorAndNoEndpointIsBlamed) {
   Start({.limits = {.connect_timeout = absl::Seconds(20)}});
   const bool has_old = GetParam().mode == ForwardingMode::kDirect;
   Peer old_client = has_old ? tunnel_->Connect() : Peer();
@@ -115,18 +115,18 @@ TEST_P(ShortageTest, ClientWhoseServerFindsNoDescriptorWaitsAndNoEndpointIsBlame
   UniqueFd sockets[] = {test::NewClientSocket(), test::NewClientSocket()};
 
   NoDescriptors none;
-  // For the client itself.
+  // The descriptor for the client itself.
   none.GiveOneBack();
   Peer first = ConnectAndAsk(test::ConnectSocket(std::move(sockets[0]), listening));
   const WorkerStats& worker = tunnel_->worker();
   ASSERT_TRUE(Eventually([&] { return worker.socket_shortages.Value() >= kManyTries; }));
   EXPECT_EQ(tunnel_->clients(), old_clients + 1);
   EXPECT_EQ(worker.sockets_short.Value(), 1);
-  // As long as it waits, others wait outside.
+  // While it waits, other clients stay in the accept queue.
   Peer second = ConnectAndAsk(test::ConnectSocket(std::move(sockets[1]), listening));
   ASSERT_TRUE(Eventually([&] { return tunnel_->listener().pauses.Value() > 0; }));
   if (has_old) ExpectExchange(old_client, old_server, "during", "during");
-  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 0)) << "sent away";
+  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 0)) << "the client was reset";
   ExpectNobodyBlamed();
 
   none.GiveBack();
@@ -141,7 +141,7 @@ TEST_P(ShortageTest, ClientWhoseServerFindsNoDescriptorWaitsAndNoEndpointIsBlame
   ExpectNobodyBlamed();
 }
 
-TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAsSuchAndLetsOthersTry) {
+TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAndEndsTheShortage) {
   Start({.limits = {.connect_timeout = absl::Milliseconds(100)}});
   const Address listening = tunnel_->listening();
   UniqueFd socket = test::NewClientSocket();
@@ -153,13 +153,13 @@ TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAsSuchAndLetsOthersTry) {
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().no_socket.Value() == 1; }));
   EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
   ExpectNobodyBlamed();
-  // Nobody asks any more, so nothing says that the shortage lasts.
+  // No flow needs a connection any more, so nothing signals that the shortage lasts.
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().sockets_short.Value() == 0; }));
 }
 
-TEST(TrunkShortageTest, TrunkThatFindsNoDescriptorIsDialledAsSoonAsThereIsOne) {
+TEST(TrunkShortageTest, TrunkIsDialedAsSoonAsThereIsADescriptor) {
 #ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "the sanitizers need descriptors themselves";
+  GTEST_SKIP() << "the sanitizers need descriptors of their own";
 #endif
   LocalServer old_local;
   LocalServer local;
@@ -183,7 +183,7 @@ TEST(TrunkShortageTest, TrunkThatFindsNoDescriptorIsDialledAsSoonAsThereIsOne) {
   EXPECT_EQ(tunnel.worker().dials.Value(), dials);
   EXPECT_EQ(tunnel.worker().dial_failures.Value(), 0u);
   ExpectExchange(old_client, old_server, "during", "during");
-  EXPECT_FALSE(test::WaitFor(waiting.fd(), POLLIN, 0)) << "sent away";
+  EXPECT_FALSE(test::WaitFor(waiting.fd(), POLLIN, 0)) << "the client was reset";
   none.GiveBack();
   Peer server = local.Accept();
   ASSERT_TRUE(server);
@@ -192,7 +192,7 @@ TEST(TrunkShortageTest, TrunkThatFindsNoDescriptorIsDialledAsSoonAsThereIsOne) {
   EXPECT_EQ(tunnel.worker().no_endpoint.Value() + tunnel.worker().no_socket.Value(), 0u);
 }
 
-// With room for 8 sockets.
+// The number of clients that fit into 8 sockets.
 struct Fit {
   Way way;
   bool by_header;
@@ -212,8 +212,8 @@ constexpr auto kNameOfFit = [](const auto& info) {
   return std::string(info.param.way.name) + (info.param.by_header ? "ByHeader" : "");
 };
 
-// A client has its own connection, or there is one, or a trunk, for all. What shares is known when
-// it has asked: the last one finds room for one, and might need two.
+// Each client has an upstream connection of its own, or all share one or a trunk. A request shows
+// whether its client shares; until then two sockets are reserved for it.
 const Fit kFits[] = {{.way = kDirect, .by_header = false, .clients = 4},
                      {.way = kDirect, .by_header = true, .clients = 4},
                      {.way = kDedicated, .by_header = false, .clients = 4},
@@ -223,7 +223,7 @@ const Fit kFits[] = {{.way = kDirect, .by_header = false, .clients = 4},
 
 INSTANTIATE_TEST_SUITE_P(Ways, FitTest, ::testing::ValuesIn(kFits), kNameOfFit);
 
-TEST_P(FitTest, ClientsBeyondTheDescriptorsOfBothSidesWaitAndAreServedWhenOthersLeave) {
+TEST_P(FitTest, ClientsThatDoNotFitWaitUntilOthersLeave) {
   LocalServer local;
   Tunnel tunnel(For(GetParam().way, options()));
   test::Serve(tunnel, GetParam().way.mode, local);
@@ -251,9 +251,9 @@ TEST_P(FitTest, ClientsBeyondTheDescriptorsOfBothSidesWaitAndAreServedWhenOthers
   EXPECT_EQ(tunnel.worker().socket_shortages.Value(), 0u);
 }
 
-// 6 clients and the connection that they share leave one of 8, and there are 2 for those who are
-// in.
-TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) {
+// Six clients and the connection that they share leave one of 8 sockets, and admitted clients may
+// use 2 more.
+TEST(LateConnectionsTest, ClientsThatNeedDedicatedConnectionsWaitUntilOthersLeave) {
   constexpr int kClients = 6;
   constexpr int kFit = 3;
   LocalServer local;
@@ -278,7 +278,7 @@ TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) 
   EXPECT_EQ(tunnel.worker().direct_connections.Value(), kFit);
   ASSERT_TRUE(Eventually([&] { return tunnel.worker().socket_shortages.Value() >= kManyTries; }));
   EXPECT_FALSE(local.Knocked(0));
-  // Each that leaves makes room for two.
+  // Each client that leaves makes room for two.
   clients[0].Reset();
   for (int i = kFit; i < kClients; ++i) {
     if (i == kFit + 2) clients[1].Reset();
@@ -289,9 +289,9 @@ TEST(LateConnectionsTest, ClientsThatTurnOutToNeedOneEachWaitForThoseThatLeave) 
   EXPECT_EQ(tunnel.worker().no_socket.Value(), 0u);
 }
 
-// Thousands of devices that are connected and silent were each reckoned with two descriptors, where
-// no request of their protocol can ask for a connection of its own.
-TEST(LateConnectionsTest, SilentClientThatCanOnlyShareTakesOneDescriptor) {
+// Thousands of connected but silent devices would otherwise each reserve two descriptors, although
+// no request of their protocol can ask for a dedicated connection.
+TEST(LateConnectionsTest, SilentClientOfASharingProtocolTakesOneDescriptor) {
   constexpr int kClients = 8;
   LocalServer local;
   Tunnel tunnel(

@@ -1,5 +1,5 @@
-// What one worker does about endpoints that refuse: leave them alone, take them back, and never try
-// without end. A router on the test's own loop, with real pools and real agents behind it.
+// One worker with endpoints that refuse connects: it ejects them, readmits them and bounds its
+// retries. A router on the test's own loop, with real pools and real agents.
 #include <gtest/gtest.h>
 
 #include "dataplane/route/service_router.h"
@@ -18,7 +18,7 @@ class RouterTest : public test::RouterFixture {
     RouterFixture::Start(ForwardingMode::kTunnel, nullptr, ejection_base);
   }
 
-  // A client's whole life: reset if nobody takes it, else until it is connected and leaves.
+  // Runs one client until it is connected and leaves, or is reset because no endpoint takes it.
   void RunOneClient() {
     const uint64_t connected = Connected();
     Peer client = AddClient();
@@ -33,7 +33,7 @@ class RouterTest : public test::RouterFixture {
   }
 };
 
-TEST_F(RouterTest, EndpointThatRefusesFiveTimesInARowIsLeftAloneForAWhile) {
+TEST_F(RouterTest, EndpointThatRefusesFiveTimesInARowIsEjectedAndReadmitted) {
   LocalServer local;
   const size_t bad = AddAgent(RefusingAddress());
   AddAgent(local.address());
@@ -47,25 +47,25 @@ TEST_F(RouterTest, EndpointThatRefusesFiveTimesInARowIsLeftAloneForAWhile) {
     const uint64_t before = cell(bad).flows.Value();
     const bool ejected = cell(bad).ejected.Value() == 1;
     const uint64_t connected = Connected();
-    Peer client = AddClient();  // picks at once
+    Peer client = AddClient();  // is assigned at once
     EXPECT_TRUE(!ejected || cell(bad).flows.Value() == before);
     ASSERT_TRUE(RunUntil([&] { return Connected() > connected; }));
     client.Reset();
     ASSERT_TRUE(RunUntil([&] { return flows_.empty(); }));
   }
-  ASSERT_TRUE(RunUntil([&] { return cell(bad).ejected.Value() == 0; })) << "it comes back";
+  ASSERT_TRUE(RunUntil([&] { return cell(bad).ejected.Value() == 0; })) << "the ejection ends";
   const uint64_t before = cell(bad).flows.Value();
   for (int i = 0; i < 100 && cell(bad).flows.Value() == before; ++i) RunOneClient();
-  EXPECT_GT(cell(bad).flows.Value(), before) << "and is tried again";
+  EXPECT_GT(cell(bad).flows.Value(), before) << "the endpoint gets flows again";
 }
 
-TEST_F(RouterTest, OneGoodConnectForgivesTheRefusalsBefore) {
+TEST_F(RouterTest, SuccessfulConnectResetsTheCountOfRefusals) {
   test::ScratchFolder folder;
   const std::string path = folder.File("s");
   const size_t only = AddAgent(Address{.unix_path = path});
   Start();
   for (int round = 0; round < 3; ++round) {
-    RunOneClient();  // three tries, all here
+    RunOneClient();  // three tries, all at this endpoint
     auto local = std::make_unique<LocalServer>(Address{.unix_path = path});
     RunOneClient();
     local.reset();
@@ -74,7 +74,7 @@ TEST_F(RouterTest, OneGoodConnectForgivesTheRefusalsBefore) {
   EXPECT_EQ(cell(only).connect_refused.Value(), 9u);
 }
 
-TEST_F(RouterTest, OnlyEndpointIsUsedThoughItIsEjected) {
+TEST_F(RouterTest, OnlyEndpointIsUsedAlthoughItIsEjected) {
   test::ScratchFolder folder;
   const std::string path = folder.File("s");
   const size_t only = AddAgent(Address{.unix_path = path});
@@ -88,7 +88,7 @@ TEST_F(RouterTest, OnlyEndpointIsUsedThoughItIsEjected) {
   EXPECT_EQ(cell(only).ejected.Value(), 1);
 }
 
-TEST_F(RouterTest, SecondTryPrefersAnEndpointThatIsNotEjected) {
+TEST_F(RouterTest, RetryPrefersAnEndpointThatIsNotEjected) {
   LocalServer local;
   const size_t dead = AddAgent(RefusingAddress(), 1);
   const size_t refusing = AddAgent(RefusingAddress(), 1);
@@ -102,8 +102,9 @@ TEST_F(RouterTest, SecondTryPrefersAnEndpointThatIsNotEjected) {
   EXPECT_GT(cell(good).flows.Value(), 0u);
 }
 
-// 100 tries at once and one more for every fifth client; each client here would like two.
-TEST_F(RouterTest, TriesAreLimitedByABudget) {
+// Allows a burst of 100 retries and one more for every fifth client; each client here would use
+// two.
+TEST_F(RouterTest, RetriesAreLimitedByTheBudget) {
   AddAgent(RefusingAddress());
   AddAgent(RefusingAddress());
   Start();
@@ -114,7 +115,7 @@ TEST_F(RouterTest, TriesAreLimitedByABudget) {
   EXPECT_EQ(stats().connect_refused.Value(), static_cast<uint64_t>(kClients));
 }
 
-TEST_F(RouterTest, NewFlowsGoWhereFewerAreOpen) {
+TEST_F(RouterTest, NewFlowsGoToTheEndpointWithFewerOpenFlows) {
   LocalServer first;
   LocalServer second;
   AddAgent(first.address());
@@ -122,7 +123,7 @@ TEST_F(RouterTest, NewFlowsGoWhereFewerAreOpen) {
   Start();
   std::vector<Peer> clients;
   for (int i = 0; i < 100; ++i) clients.push_back(AddClient());
-  // Random choice alone would differ by more than 6 four times in ten.
+  // By random choice alone, the difference would exceed 6 in four of ten runs.
   EXPECT_NEAR(static_cast<double>(cell(0).active.Value()), 50, 3);
   ASSERT_TRUE(RunUntil([&] { return Connected() == 100; }));
 }

@@ -25,7 +25,7 @@ using ::testing::IsEmpty;
 
 constexpr int64_t kUnknown = EndpointCell::kUnknown;
 
-// Clients that wait for a response: they count as load for longer than a test takes.
+// Clients that wait for a response count as load for longer than a test takes.
 std::vector<Peer> AskWithoutAnswer(Tunnel& proxy, int clients) {
   std::vector<Peer> asking;
   for (int i = 0; i < clients; ++i) {
@@ -39,7 +39,7 @@ int64_t Said(const Tunnel& proxy, size_t endpoint) {
   return proxy.cell(endpoint).server_active.Value();
 }
 
-TEST(InbandReportsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
+TEST(InbandReportsTest, PicksAvoidTheEndpointThatAnotherProxyLoads) {
   constexpr int kLoad = 40;
   constexpr int kPicks = 16;
   LocalServer local;
@@ -58,13 +58,13 @@ TEST(InbandReportsTest, PicksOfOneProxyGoWhereAnotherOneHasNoLoad) {
     ASSERT_TRUE(Eventually([&] { return Said(other, busy) + Said(other, free) == kLoad + i; }));
     if (i < kPicks) clients.push_back(AskWithoutAnswer(other, 1));
   }
-  // The busy endpoint is picked only when both draws hit it: 4 times of 16; the seed is fixed. By
-  // its own flows alone this proxy would give it half.
+  // The busy endpoint is picked only if both draws hit it: 4 times of 16; the seed is fixed. By its
+  // own flows alone this proxy would give it half.
   EXPECT_LE(other.cell(busy).flows.Value(), 6u);
   EXPECT_EQ(other.cell(busy).flows.Value() + other.cell(free).flows.Value(), uint64_t{kPicks});
 }
 
-TEST(InbandReportsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
+TEST(InbandReportsTest, ConnectedButSilentClientsAreNotLoad) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -73,7 +73,7 @@ TEST(InbandReportsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
   for (int i = 0; i < 10; ++i) clients.push_back(tunnel.Connect());
   std::vector<Peer> servers;
   for (int i = 0; i < 10; ++i) servers.push_back(local.Accept());
-  // All flows count as load for a second, at both ends.
+  // All flows count as load for one second, at both ends.
   ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).load.Value() == 0; }));
   ASSERT_TRUE(Eventually([&] { return Said(tunnel, agent) == 0; }));
   EXPECT_EQ(tunnel.cell(agent).active.Value(), 10);
@@ -86,7 +86,7 @@ TEST(InbandReportsTest, ClientsThatAreOnlyConnectedAreNoLoad) {
   EXPECT_EQ(tunnel.cell(agent).load.Value(), 0);
 }
 
-TEST(InbandReportsTest, UtilizationTravelsWithTheStreams) {
+TEST(InbandReportsTest, ReportsCarryTheUtilization) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -97,7 +97,7 @@ TEST(InbandReportsTest, UtilizationTravelsWithTheStreams) {
   ASSERT_TRUE(Eventually([&] { return tunnel.cell(agent).server_utilization.Value() == 523; }));
 }
 
-TEST(InbandReportsTest, LostTrunkTakesItsWordsWithIt) {
+TEST(InbandReportsTest, LostTrunkDropsItsReports) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -109,7 +109,7 @@ TEST(InbandReportsTest, LostTrunkTakesItsWordsWithIt) {
   EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 0);
 }
 
-TEST(InbandReportsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
+TEST(InbandReportsTest, DrainingAgentEndsTrunksWithLoadStreams) {
   LocalServer local;
   Tunnel tunnel;
   const size_t agent = tunnel.AddAgent(local.address());
@@ -120,7 +120,7 @@ TEST(InbandReportsTest, DrainingAgentEndsItsTrunksThoughTheyHaveLoadStreams) {
   EXPECT_EQ(Said(tunnel, agent), kUnknown);
 }
 
-TEST(InbandReportsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
+TEST(InbandReportsTest, ReplacedTrunkWithALoadStreamEnds) {
   LocalServer local;
   Tunnel::Options options;
   // Each flow uses up the stream ids of a trunk.
@@ -138,7 +138,7 @@ TEST(InbandReportsTest, TrunkThatIsReplacedEndsThoughItHasALoadStream) {
   EXPECT_GE(tunnel.worker().trunks_up.Value(), 2u);
 }
 
-TEST(InbandReportsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
+TEST(InbandReportsTest, AgentWithFewStreamsGetsNoLoadSubscription) {
   LocalServer local;
   Tunnel tunnel({.agent_max_streams = 2});
   const size_t agent = tunnel.AddAgent(local.address());
@@ -147,7 +147,7 @@ TEST(InbandReportsTest, AgentWithFewStreamsIsNotAskedForOneOfThem) {
   EXPECT_EQ(Said(tunnel, agent), kUnknown);
 }
 
-TEST(InbandReportsTest, EndpointThatLeavesIsForgotten) {
+TEST(InbandReportsTest, ReportsOfARemovedEndpointAreDropped) {
   LocalServer local;
   Tunnel tunnel;
   const size_t stays = tunnel.AddAgent(local.address());
@@ -161,7 +161,7 @@ TEST(InbandReportsTest, EndpointThatLeavesIsForgotten) {
 }
 
 // An agent that sends one report and then none, on a trunk that stays alive.
-TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
+TEST(InbandReportsTest, ReportThatIsNotRepeatedIsDropped) {
   LocalServer agent;
   Tunnel::Options options;
   options.trunks.ping_after = absl::Minutes(10);
@@ -182,12 +182,12 @@ TEST(InbandReportsTest, WordThatIsNotRepeatedIsForgotten) {
   ASSERT_TRUE(trunk.Send(end.TakeOutput()));
   ASSERT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == 7; }));
   EXPECT_TRUE(Eventually([&] { return Said(tunnel, endpoint) == kUnknown; }));
-  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 1) << "it may speak again";
+  EXPECT_EQ(tunnel.worker().load_subscriptions.Value(), 1) << "the agent may report again";
   EXPECT_EQ(tunnel.worker().inband_reports.Value(), 2u);
   end.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
-// A proxy's load stream; the test is the agent.
+// A proxy's load stream. The test plays the agent.
 class SubscriptionTest : public ::testing::Test,
                          public LoadSubscription::Owner,
                          public TrunkConnection::Owner {
@@ -224,7 +224,7 @@ class SubscriptionTest : public ::testing::Test,
   void OnTrunkLost(TrunkConnection&, const absl::Status&) override {}
 };
 
-TEST_F(SubscriptionTest, WordsAreHandedOn) {
+TEST_F(SubscriptionTest, ReportsArePassedToTheOwner) {
   Ask();
   Say("db 1 2\nwe");
   Say("b 3 -\n");
@@ -252,7 +252,7 @@ TEST_F(SubscriptionTest, ResetEndsItWithoutAFault) {
   EXPECT_THAT(ends_, ElementsAre(false));
 }
 
-TEST_F(SubscriptionTest, LineThatIsNoneIsAFaultAndTheSessionGoesOn) {
+TEST_F(SubscriptionTest, MalformedReportIsAFaultAndTheSessionContinues) {
   Ask();
   Say("db 1 2\n<html>\ndb 3 4\n");
   EXPECT_THAT(heard_, ElementsAre("db"));
@@ -261,7 +261,7 @@ TEST_F(SubscriptionTest, LineThatIsNoneIsAFaultAndTheSessionGoesOn) {
   EXPECT_THAT(pair_.Open().headers, ElementsAre(200));
 }
 
-TEST_F(SubscriptionTest, AgentThatTalksWithoutEndIsCutOff) {
+TEST_F(SubscriptionTest, StreamOfTooManyReportsIsClosed) {
   Ask();
   std::string lines;
   while (lines.size() < 100'000) lines += "db 1 2\n";

@@ -1,4 +1,4 @@
-// Limits of a proxy: clients, streams of a trunk, time-outs, file descriptors.
+// Limits of a proxy: clients, streams of a trunk, timeouts, file descriptors.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -44,7 +44,7 @@ TEST_P(LimitsTest, ClientAboveTheLimitWaitsAndIsServedWhenThereIsRoom) {
   EXPECT_EQ(third_server.Read(8), "patience");
 }
 
-TEST_P(LimitsTest, ClientLimitOfTheProcessHoldsAsWell) {
+TEST_P(LimitsTest, ClientLimitOfTheProcessApplies) {
   LocalServer local;
   Tunnel tunnel(InMode(GetParam(), {.max_clients = 3}));
   Serve(tunnel, GetParam(), local);
@@ -55,11 +55,11 @@ TEST_P(LimitsTest, ClientLimitOfTheProcessHoldsAsWell) {
   EXPECT_EQ(tunnel.clients(), 3);
 }
 
-TEST_P(LimitsTest, ClientLimitIsOfTheProxyNotOfEachWorker) {
+TEST_P(LimitsTest, ClientLimitCoversAllWorkersTogether) {
   LocalServer local;
   Tunnel tunnel(InMode(GetParam(), {.workers = 2, .limits = {.max_clients = 4}}));
   Serve(tunnel, GetParam(), local);
-  // Enough for the kernel to give each worker more than the limit.
+  // Enough clients for the kernel to give each worker more than the limit.
   std::vector<Peer> clients;
   for (int i = 0; i < 40; ++i) clients.push_back(tunnel.Connect());
   std::vector<Peer> servers;
@@ -78,7 +78,7 @@ Tunnel::Options SmallTrunks() {
   return options;
 }
 
-TEST(TunnelLimitsTest, ClientThatFindsAllTrunksFullIsServedWhenAStreamEnds) {
+TEST(TunnelLimitsTest, ClientIsServedWhenAStreamOfTheFullTrunksEnds) {
   LocalServer local;
   Tunnel tunnel(SmallTrunks());
   tunnel.AddAgent(local.address());
@@ -94,7 +94,7 @@ TEST(TunnelLimitsTest, ClientThatFindsAllTrunksFullIsServedWhenAStreamEnds) {
   }
   ASSERT_TRUE(Eventually([&] { return tunnel.clients() == 7; }));
   EXPECT_FALSE(local.Knocked(30));
-  // One leaves, one comes, in the order in which they came.
+  // Clients leave and are served in their order of arrival.
   first.Reset();
   for (int i = 0; i < 5; ++i) {
     Peer server = local.Accept();
@@ -106,11 +106,11 @@ TEST(TunnelLimitsTest, ClientThatFindsAllTrunksFullIsServedWhenAStreamEnds) {
   }
 }
 
-TEST(TunnelLimitsTest, ClientWhosePickIsFullGoesToAnEndpointThatHasRoom) {
+TEST(TunnelLimitsTest, ClientIsAssignedElsewhereIfThePickedEndpointIsFull) {
   LocalServer small_server;
   LocalServer big_server;
   Tunnel tunnel(SmallTrunks());
-  // The first is asked for nearly always, and has room for two.
+  // The first endpoint is nearly always picked, and has room for two.
   tunnel.AddAgent(small_server.address(), 1000);
   tunnel.AddAgent(big_server.address(), 1);
   tunnel.Start();
@@ -146,7 +146,7 @@ TEST(TunnelLimitsTest, TrunkWhoseStreamIdsRunOutIsReplaced) {
   EXPECT_GE(tunnel.worker().trunks_up.Value(), 4u);
 }
 
-TEST_P(LimitsTest, ClientThatReachesNobodyIsResetAfterTheConnectTimeOut) {
+TEST_P(LimitsTest, ClientIsResetAfterTheConnectTimeoutIfNoServerIsReachable) {
   Tunnel tunnel(InMode(GetParam(), {.limits = {.connect_timeout = absl::Milliseconds(60)}}));
   tunnel.Apply();
   const MonotonicTime start = MonotonicNow();
@@ -157,8 +157,8 @@ TEST_P(LimitsTest, ClientThatReachesNobodyIsResetAfterTheConnectTimeOut) {
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().no_endpoint.Value() == 1; }));
 }
 
-// The agent accepts the trunk and the stream; its server's queue is full and stays so.
-TEST(TunnelLimitsTest, ClientWhoseServerDoesNotAcceptIsResetAfterTheConnectTimeOut) {
+// The agent accepts the trunk and the stream, but its server's accept queue is full and stays so.
+TEST(TunnelLimitsTest, ClientIsResetAfterTheConnectTimeoutIfItsServerDoesNotAccept) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);
@@ -172,7 +172,7 @@ TEST(TunnelLimitsTest, ClientWhoseServerDoesNotAcceptIsResetAfterTheConnectTimeO
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
 }
 
-TEST_P(LimitsTest, SilentPairIsResetAfterTheFirstByteTimeOut) {
+TEST_P(LimitsTest, SilentPairIsResetAfterTheFirstByteTimeout) {
   LocalServer local;
   Tunnel tunnel(InMode(GetParam(), {.limits = {.first_byte_timeout = absl::Milliseconds(60)}}));
   Serve(tunnel, GetParam(), local);
@@ -185,7 +185,7 @@ TEST_P(LimitsTest, SilentPairIsResetAfterTheFirstByteTimeOut) {
   EXPECT_TRUE(Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
 }
 
-TEST_P(LimitsTest, OneByteOfEitherSideEndsTheFirstByteTimeOut) {
+TEST_P(LimitsTest, OneByteFromEitherSideEndsTheFirstByteTimeout) {
   LocalServer local;
   constexpr absl::Duration kFirstByte = absl::Milliseconds(800);
   Tunnel tunnel(InMode(GetParam(), {.limits = {.first_byte_timeout = kFirstByte}}));
@@ -196,14 +196,14 @@ TEST_P(LimitsTest, OneByteOfEitherSideEndsTheFirstByteTimeOut) {
   Peer silent_client = tunnel.Connect();
   Peer speaking_server = local.Accept();
   ExpectExchange(silent_client, speaking_server, "", "x");
-  // Longer than the time-out: nothing comes.
+  // Waits longer than the timeout.
   const int twice = static_cast<int>(absl::ToInt64Milliseconds(2 * kFirstByte));
   EXPECT_FALSE(test::WaitFor(speaking_client.fd(), POLLIN, twice));
   ExpectExchange(speaking_client, its_server, "still", "here");
   ExpectExchange(silent_client, speaking_server, "still", "here");
 }
 
-TEST_P(LimitsTest, FlowThatFallsSilentIsResetAfterTheIdleTimeOut) {
+TEST_P(LimitsTest, FlowThatFallsSilentIsResetAfterTheIdleTimeout) {
   LocalServer local;
   Tunnel tunnel(InMode(GetParam(), {.limits = {.idle_timeout = absl::Milliseconds(500)}}));
   Serve(tunnel, GetParam(), local);
@@ -225,11 +225,11 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-TEST_P(LimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
+TEST_P(LimitsTest, WithoutDescriptorsNewClientsWaitWhileOldOnesGoOnWithoutSpinning) {
 #ifdef __SANITIZE_ADDRESS__
-  // UBSan looks through a pipe at a type that it meets for the first time; without descriptors it
-  // calls every such object invalid.
-  GTEST_SKIP() << "the sanitizers need descriptors themselves";
+  // UBSan inspects a type through a pipe when it first meets it. Without descriptors it reports
+  // every such object as invalid.
+  GTEST_SKIP() << "the sanitizers need descriptors of their own";
 #endif
   LocalServer local;
   Tunnel tunnel(InMode(GetParam()));
@@ -248,14 +248,15 @@ TEST_P(LimitsTest, OutOfDescriptorsNewClientsWaitOldOnesGoOnAndNobodySpins) {
     waiting.push_back(test::ConnectSocket(std::move(socket), listening));
     ASSERT_TRUE(waiting.back().Send("hello"));
   }
-  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 0; })) << "counted";
+  ASSERT_TRUE(Eventually([&] { return tunnel.listener().pauses.Value() > 0; }))
+      << "the pause is counted";
   const MonotonicTime start = MonotonicNow();
   const double cpu_before = CpuSeconds();
   while (MonotonicNow() - start < absl::Milliseconds(300)) {
     ExpectExchange(old_client, old_server, "during", "during");
     EXPECT_FALSE(test::WaitFor(local.fd(), POLLIN, 20));
   }
-  // A loop that spins would use all of it.
+  // A spinning loop would use all of it.
   EXPECT_LT(CpuSeconds() - cpu_before, 0.15);
   none.GiveBack();
   for (int i = 0; i < kWaiting; ++i) {

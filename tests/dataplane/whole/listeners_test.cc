@@ -1,5 +1,4 @@
-// Tables that change where services listen, on a proxy that listens already, and ports that another
-// program has.
+// Tables that move listeners of a running proxy, and ports that another program uses.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,7 +25,7 @@ constexpr char kAll[] = "0.0.0.0";
 constexpr char kOne[] = "127.0.0.1";
 constexpr char kOther[] = "127.0.0.2";
 
-// A proxy in direct mode, all of whose services have the same server.
+// A proxy in direct mode whose services all have the same server.
 class ListenersTest : public ::testing::Test {
  protected:
   static constexpr size_t kWorkers = 2;
@@ -54,7 +53,7 @@ class ListenersTest : public ::testing::Test {
     }
     return table;
   }
-  // Returns when every worker listens as it was told: they take a second table after that.
+  // Returns when every worker listens as told: workers take a second table only after that.
   void Apply(const Listens& listens) {
     plane_.Apply(Table(listens, stats_));
     auto second = Table(listens, stats_);
@@ -63,7 +62,7 @@ class ListenersTest : public ::testing::Test {
     second.reset();
     EXPECT_TRUE(Eventually([&] { return posted.expired(); })) << "a worker does not take the table";
   }
-  // As it is after a while: on a port that it was told, and that was free.
+  // Starts the service on a port that was free, and returns the address.
   Address StartOn(const std::string& service, const std::string& host) {
     Apply({{service, {.host = host, .port = 0}}});
     Address address = ParseAddress(plane_.Listening().at(service)).value();
@@ -79,13 +78,13 @@ class ListenersTest : public ::testing::Test {
   }
   Peer Serve(Peer client) {
     EXPECT_TRUE(client.Send("ask"));
-    // Past those of clients that only asked whether anybody listens.
+    // Skips connections of clients that only tested whether the address accepts.
     Peer server = server_.Accept();
     while (server && server.Read(3) != "ask") server = server_.Accept();
     ExpectExchange(client, server, "more", "answer");
     return client;
   }
-  // Clients that come to `address` get to the server, and by `service`.
+  // Expects that clients of `address` reach the server through `service`.
   void ExpectServed(const std::string& service, const Address& address) {
     auto stats = stats_.Listener(service);
     const uint64_t before = Accepted(service);
@@ -102,7 +101,7 @@ class ListenersTest : public ::testing::Test {
   DataPlane plane_;
 };
 
-TEST_F(ListenersTest, ChangedHostIsListenedOnAndTheOldOneClosed) {
+TEST_F(ListenersTest, ChangedHostOpensANewListenerAndClosesTheOldOne) {
   const Address all = StartOn("db", kAll);
   const Address one = {.host = kOne, .port = all.port};
   const Address other = {.host = kOther, .port = all.port};
@@ -128,7 +127,7 @@ TEST_F(ListenersTest, ServicesThatSwapAddressesSwapSockets) {
   ExpectServed("cache", first);
 }
 
-TEST_F(ListenersTest, TakenPortHoldsUpNothingElseAndTheOldListenerStaysUntilItIsFree) {
+TEST_F(ListenersTest, OldListenerStaysWhileTheNewPortIsTaken) {
   const Address old = StartOn("db", kOne);
   LocalServer program;
   Apply({{"db", program.address()}, {"cache", {.host = kOne, .port = 0}}});
@@ -148,7 +147,7 @@ TEST_F(ListenersTest, TakenPortHoldsUpNothingElseAndTheOldListenerStaysUntilItIs
   ExpectClosed(old);
 }
 
-TEST_F(ListenersTest, ProxyThatStartsWhileItsPortIsTakenListensOnceItIsFree) {
+TEST_F(ListenersTest, ServiceListensOnceItsTakenPortIsFree) {
   LocalServer program;
   Apply({{"db", program.address()}});
   EXPECT_THAT(plane_.MissingListeners(),
@@ -161,14 +160,14 @@ TEST_F(ListenersTest, ProxyThatStartsWhileItsPortIsTakenListensOnceItIsFree) {
   ExpectServed("db", program.address());
 }
 
-TEST_F(ListenersTest, MissingListenerThatIsNoLongerAskedForIsNotMissed) {
+TEST_F(ListenersTest, MissingListenerIsForgottenOnceNoLongerConfigured) {
   LocalServer program;
   Apply({{"db", program.address()}});
   Apply({});
   EXPECT_EQ(plane_.MissingListeners(), "");
 }
 
-// Of a wider address a part can be another program's, which only opening it tells.
+// Part of a wider address may belong to another program, which only opening it shows.
 TEST_F(ListenersTest, OldListenerStaysWhileAPartOfTheNewAddressIsTaken) {
   const Address one = StartOn("db", kOne);
   const Address all = {.host = kAll, .port = one.port};
@@ -183,7 +182,7 @@ TEST_F(ListenersTest, OldListenerStaysWhileAPartOfTheNewAddressIsTaken) {
   ExpectServed("db", {.host = kOther, .port = one.port});
 }
 
-TEST_F(ListenersTest, AddressGoesToWhoeverTheTableNamesThoughItsOldServiceFindsNone) {
+TEST_F(ListenersTest, AddressMovesToItsNewServiceEvenIfTheOldOneGetsNone) {
   const Address address = StartOn("db", kOne);
   LocalServer program;
   Apply({{"cache", address}, {"db", program.address()}});
@@ -191,7 +190,7 @@ TEST_F(ListenersTest, AddressGoesToWhoeverTheTableNamesThoughItsOldServiceFindsN
   ExpectServed("cache", address);
 }
 
-TEST_F(ListenersTest, ProxyThatDrainsOpensNothing) {
+TEST_F(ListenersTest, DrainingProxyOpensNoListener) {
   LocalServer program;
   Apply({{"db", program.address()}});
   plane_.Drain(absl::ZeroDuration());
@@ -202,7 +201,7 @@ TEST_F(ListenersTest, ProxyThatDrainsOpensNothing) {
   EXPECT_TRUE(plane_.Listening().empty());
 }
 
-// The predecessor listens until it hears that the successor serves.
+// The predecessor listens until the successor confirms that it serves.
 TEST_F(ListenersTest, SuccessorServesAChangedAddressBesideItsPredecessor) {
   const Address all = StartOn("db", kAll);
   const Address one = {.host = kOne, .port = all.port};
@@ -216,7 +215,7 @@ TEST_F(ListenersTest, SuccessorServesAChangedAddressBesideItsPredecessor) {
   Serve(ConnectPeer(one));
 }
 
-TEST_F(ListenersTest, SuccessorKeepsTheSocketWhereTheNewPortIsTaken) {
+TEST_F(ListenersTest, SuccessorKeepsTheSocketIfTheNewPortIsTaken) {
   const Address old = StartOn("db", kOne);
   LocalServer program;
   TrafficStats stats(1);
@@ -227,13 +226,13 @@ TEST_F(ListenersTest, SuccessorKeepsTheSocketWhereTheNewPortIsTaken) {
   Serve(ConnectPeer(old));
 }
 
-// Room for one: the next client waits in the kernel's queue.
+// A proxy with room for one client. The next one waits in the accept queue.
 class FullProxyTest : public ListenersTest {
  protected:
   FullProxyTest() : ListenersTest(/*max_clients=*/1) {}
 };
 
-TEST_F(FullProxyTest, RenamedServiceTakesTheSocketOverWithTheClientThatWaitsInIt) {
+TEST_F(FullProxyTest, RenamedServiceTakesOverTheSocketWithItsWaitingClient) {
   const Address address = StartOn("db", kOne);
   std::optional<Peer> first = Serve(ConnectPeer(address));
   Peer waiting = ConnectPeer(address);

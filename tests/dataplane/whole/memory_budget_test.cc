@@ -1,5 +1,5 @@
-// The memory budget with real sockets: who pays, who goes on, who waits. The test says what is in
-// use; what is kept for clients is part of it.
+// The memory budget with real sockets: which clients are reset, which continue and which wait. The
+// test sets the memory in use; the buffered bytes are part of it.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
@@ -22,7 +22,7 @@ using test::Peer;
 using test::RandomBytes;
 using test::Tunnel;
 
-// What clients that do not read or do not finish their requests cost.
+// Returns the bytes buffered for clients that do not read or do not finish their requests.
 int64_t KeptBy(const TrafficStats& stats) {
   int64_t kept = 0;
   for (const WorkerStats& worker : stats.workers()) {
@@ -33,7 +33,7 @@ int64_t KeptBy(const TrafficStats& stats) {
 
 class MemoryBudgetTest : public ::testing::TestWithParam<ForwardingMode> {
  protected:
-  // More than the kernel takes for a stalled reader.
+  // Exceeds the kernel's buffers for a stalled reader.
   static constexpr size_t kReplyBytes = 160 * 1024;
   static constexpr int kReceiveBuffer = 8 * 1024;
   static constexpr int kSendBuffer = 4 * 1024;
@@ -74,7 +74,7 @@ class MemoryBudgetTest : public ::testing::TestWithParam<ForwardingMode> {
   }
   void ExpectStalledReadersPay(size_t workers);
 
-  // Outlive the tunnel, whose workers read them.
+  // The tunnel's workers read these, so they outlive it.
   std::atomic<int64_t> other_ = 0;
   std::atomic<int64_t> budget_ = kPlenty;
   std::atomic<uint64_t> looks_ = 0;
@@ -107,20 +107,20 @@ void MemoryBudgetTest::ExpectStalledReadersPay(size_t workers) {
     }
     return !HasFailure();
   };
-  // 96 % of the budget are used, under 98 %, where readers would no longer be spared. The kernel
-  // still takes a little now and then, and the budget goes with it.
+  // 96 % of the budget is used, below 98 %, where clients that read would no longer be spared. The
+  // kernel still takes some bytes now and then, so the budget follows.
   while (Shed(tunnel, workers) == 0) {
     budget_ = Kept(tunnel, workers) * 100 / 96;
     ASSERT_TRUE(exchange_with_all());
   }
   while (Kept(tunnel, workers) > budget_ * 90 / 100) ASSERT_TRUE(exchange_with_all());
-  // Each worker may have done a little more than its part, and what the live ones have for a moment
-  // counts as well.
+  // Each worker may have freed a little more than its part, and bytes that are briefly buffered for
+  // live clients count as well.
   EXPECT_LE(Shed(tunnel, workers), kStalled / 3) << "no more than it takes";
   budget_ = kPlenty;
   ASSERT_TRUE(exchange_with_all());
   EXPECT_EQ(tunnel.clients(), static_cast<int64_t>(kLive + kStalled - Shed(tunnel, workers)));
-  // Each of those that were spared has lost nothing.
+  // Each client that was spared has lost nothing.
   size_t reset = 0;
   for (Pair& pair : stalled) {
     const std::string got = pair.client.Read(reply.size());
@@ -132,9 +132,9 @@ void MemoryBudgetTest::ExpectStalledReadersPay(size_t workers) {
   EXPECT_EQ(reset, Shed(tunnel, workers));
 }
 
-TEST_P(MemoryBudgetTest, StalledReadersPayAndLiveOnesGoOn) { ExpectStalledReadersPay(1); }
+TEST_P(MemoryBudgetTest, StalledReadersAreResetAndLiveOnesContinue) { ExpectStalledReadersPay(1); }
 
-TEST_P(MemoryBudgetTest, EachWorkerGivesItsPart) { ExpectStalledReadersPay(2); }
+TEST_P(MemoryBudgetTest, EachWorkerResetsItsPart) { ExpectStalledReadersPay(2); }
 
 double CpuSeconds() {
   rusage usage{};
@@ -143,7 +143,7 @@ double CpuSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-TEST_P(MemoryBudgetTest, FullProxyTakesNobodySpinsNotAndGoesOn) {
+TEST_P(MemoryBudgetTest, FullProxyAcceptsNoClientsAndDoesNotSpin) {
   Tunnel tunnel(WithMemory());
   test::Serve(tunnel, GetParam(), server_);
   Pair old = Connect(tunnel);
@@ -159,8 +159,8 @@ TEST_P(MemoryBudgetTest, FullProxyTakesNobodySpinsNotAndGoesOn) {
     ExpectExchange(old.client, old.server, "during", "during");
     EXPECT_FALSE(server_.Knocked(30));
   }
-  EXPECT_LT(CpuSeconds() - cpu_before, 0.15) << "a loop that spins would use all of it";
-  // Below 98 % again, and still too near to it.
+  EXPECT_LT(CpuSeconds() - cpu_before, 0.15) << "a spinning loop would use all of it";
+  // Memory is below 98 % again, but still too close.
   other_ = 960;
   EXPECT_FALSE(server_.Knocked(200));
   other_ = 940;
@@ -172,7 +172,7 @@ TEST_P(MemoryBudgetTest, FullProxyTakesNobodySpinsNotAndGoesOn) {
   ExpectExchange(old.client, old.server, "after", "after");
 }
 
-TEST_P(MemoryBudgetTest, FullProxyWithoutClientsTakesOneBecauseNobodyCouldLeave) {
+TEST_P(MemoryBudgetTest, FullProxyWithoutClientsAcceptsOne) {
   budget_ = 1000;
   other_ = 2000;
   Tunnel tunnel(WithMemory());
@@ -186,7 +186,7 @@ TEST_P(MemoryBudgetTest, FullProxyWithoutClientsTakesOneBecauseNobodyCouldLeave)
   EXPECT_TRUE(server_.Accept());
 }
 
-TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
+TEST_P(MemoryBudgetTest, StalledReaderIsSparedWhileMemorySuffices) {
   Tunnel tunnel(WithMemory());
   test::Serve(tunnel, GetParam(), server_);
   tunnel.LimitSendBuffers(kSendBuffer);
@@ -194,7 +194,7 @@ TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
   Pair stalled = Connect(tunnel, kReceiveBuffer);
   ASSERT_TRUE(stalled.server.Send(reply));
   ASSERT_TRUE(Eventually([&] { return Kept(tunnel, 1) > 0; }));
-  // 88 to 94 %, whatever the kernel leaves here.
+  // 88 to 94 %, depending on the bytes that the kernel took.
   other_ = 15 * kReplyBytes;
   budget_ = 16 * kReplyBytes * 100 / 94;
   const int long_enough = static_cast<int>(absl::ToInt64Milliseconds(kStalledAfter)) + 500;
@@ -205,12 +205,12 @@ TEST_P(MemoryBudgetTest, StalledReaderIsLeftAloneWhileMemorySuffices) {
   EXPECT_TRUE(stalled.client.Read(reply.size()) == reply);
 }
 
-// What a tunnel keeps for a second try, while its agent's server does not accept.
+// Copies that a tunnel buffers for a retry while the agent's server does not accept.
 class TunnelMemoryTest : public MemoryBudgetTest {};
 INSTANTIATE_TEST_SUITE_P(Modes, TunnelMemoryTest, ::testing::Values(ForwardingMode::kTunnel),
                          kModeName);
 
-TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
+TEST_P(TunnelMemoryTest, WorkerThatBuffersOnlyCopiesResetsItsPart) {
   constexpr int64_t kWaiting = 12;
   constexpr size_t kSent = 20'000;
   Tunnel::Options options = WithMemory(2);
@@ -226,7 +226,7 @@ TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
   ASSERT_TRUE(its_server.Send(RandomBytes(kReplyBytes, 1)));
   ASSERT_TRUE(Eventually([&] { return Kept(tunnel, 2) > 0; }));
   const size_t other = tunnel.worker(0).to_client_buffered_bytes.Value() > 0 ? 1 : 0;
-  ASSERT_EQ(listen(server.fd(), 0), 0);  // a queue of one
+  ASSERT_EQ(listen(server.fd(), 0), 0);  // an accept queue of one
   Peer filler = test::ConnectPeer(server.address());
   std::vector<Peer> waiting;
   while (tunnel.worker(other).clients.Value() < kWaiting) {
@@ -237,19 +237,19 @@ TEST_P(TunnelMemoryTest, WorkerThatKeepsNothingButCopiesGivesItsPart) {
   }
   const auto copies = static_cast<int64_t>(waiting.size() * kSent);
   EXPECT_TRUE(Eventually([&] { return Kept(tunnel, 2) > copies; })) << Kept(tunnel, 2);
-  // (1.38 - 0.9) * 2 of what clients hold have to go, so all count, also the young; and if the
-  // first worker gave four fifths of it, 98 % would still be used.
+  // Bytes of (1.38 - 0.9) * 2 of the buffered ones must be freed, so all clients are eligible,
+  // recent ones too. If the first worker freed only four fifths of them, 98 % would still be used.
   const int64_t kept = Kept(tunnel, 2);
   other_ = 2 * kept * 138 / 100 - kept;
   budget_ = 2 * kept;
   EXPECT_TRUE(Eventually([&] { return tunnel.worker(other).shed.Value() > 0; }));
 }
 
-// Requests that are never finished, and replies that are never read.
+// Covers requests that are never finished, and replies that are never read.
 class MessageMemoryTest : public MemoryBudgetTest {
  protected:
   static std::string Line(size_t bytes) { return std::string(bytes - 1, 'x') + "\n"; }
-  // A client that was answered, and the connection on which others are as well.
+  // Returns a client that was answered, and the connection on which other clients are answered too.
   Pair Ask(Tunnel& tunnel) {
     Pair pair;
     pair.client = tunnel.Connect();
@@ -264,7 +264,7 @@ class MessageMemoryTest : public MemoryBudgetTest {
 INSTANTIATE_TEST_SUITE_P(Modes, MessageMemoryTest, ::testing::Values(ForwardingMode::kMessage),
                          kModeName);
 
-TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
+TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsAreReset) {
   constexpr size_t kSlow = 40;
   constexpr size_t kPart = 20'000;
   Tunnel tunnel(WithMemory());
@@ -290,9 +290,9 @@ TEST_P(MessageMemoryTest, ClientsThatNeverFinishTheirRequestsPay) {
   EXPECT_EQ(std::count_if(slow.begin(), slow.end(), IsReset), 3);
 }
 
-// A byte now and then does not make a request young, and who has sent more, but for a moment only,
-// does not pay for those.
-TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThatUploads) {
+// An occasional byte does not make a request recent. A client that has sent more, but only
+// recently, is not reset in place of such clients.
+TEST_P(MessageMemoryTest, ClientsThatTrickleTheirRequestsAreResetBeforeAnUpload) {
   constexpr size_t kSlow = 40;
   constexpr size_t kPart = 20'000;
   Tunnel tunnel(WithMemory());
@@ -319,7 +319,7 @@ TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThat
   const std::string request = Line(2 * kPart + 1);
   ASSERT_TRUE(upload.Send(request.substr(0, 2 * kPart)));
   ASSERT_TRUE(Eventually([&] { return all(more, 2 * kPart); }));
-  // So full that those are reset as well that have just come.
+  // Memory is so full that recent clients are reset as well.
   budget_ = Kept(tunnel, 1) * 100 / 99;
   EXPECT_TRUE(Eventually([&] { return Kept(tunnel, 1) < budget_ * 90 / 100; }));
   budget_ = kPlenty;
@@ -332,7 +332,7 @@ TEST_P(MessageMemoryTest, ClientsThatSendTheirRequestsByteByBytePayBeforeOneThat
   EXPECT_EQ(upload.Read(5), "pong\n");
 }
 
-TEST_P(MessageMemoryTest, ClientThatWaitsForAConnectionOfItsOwnHasNotStalled) {
+TEST_P(MessageMemoryTest, ClientThatWaitsForADedicatedConnectionHasNotStalled) {
   Tunnel::Options options = WithMemory();
   options.limits.connect_timeout = absl::Seconds(20);
   options.adapt = [adapt = options.adapt](EndpointSet& set) {
@@ -360,14 +360,14 @@ TEST_P(MessageMemoryTest, ClientThatWaitsForAConnectionOfItsOwnHasNotStalled) {
   EXPECT_EQ(client.Read(5), "+OK\r\n");
 }
 
-TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesPaysAndOthersOfItsConnectionGoOn) {
+TEST_P(MessageMemoryTest, ClientThatDoesNotReadItsRepliesIsResetAndOthersContinue) {
   constexpr size_t kStalled = 10;
   Tunnel tunnel(WithMemory());
   test::Serve(tunnel, GetParam(), server_);
   tunnel.LimitSendBuffers(kSendBuffer);
   auto [live, server] = Ask(tunnel);
   ASSERT_FALSE(HasFailure());
-  // One of them has 64 KiB at most.
+  // Each of the clients has at most 64 KiB buffered.
   const std::string reply = Line(kReplyBytes / 3);
   const std::string replies = absl::StrCat(reply, reply, reply);
   std::vector<Peer> stalled;

@@ -32,7 +32,7 @@ class NoDescriptors {
     }
   }
   ~NoDescriptors() { GiveBack(); }
-  // For whoever is first.
+  // Frees one descriptor, for the first to ask.
   void GiveOneBack() { fillers_.pop_back(); }
   void GiveBack() {
     fillers_.clear();
@@ -44,7 +44,7 @@ class NoDescriptors {
   std::vector<UniqueFd> fillers_;
 };
 
-// A socket that is there before descriptors run out, and its connect afterwards.
+// Creates a socket before descriptors run out; ConnectSocket connects it afterwards.
 inline UniqueFd NewClientSocket() { return UniqueFd(socket(AF_INET, SOCK_STREAM, 0)); }
 inline Peer ConnectSocket(UniqueFd socket, const Address& to) {
   const SocketAddress where = ResolveAddress(to).value();

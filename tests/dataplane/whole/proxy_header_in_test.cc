@@ -1,4 +1,5 @@
-// A proxy behind another one: the PROXY protocol header that its clients begin with, in each mode.
+// Clients of a proxy behind another one begin with a PROXY protocol header. Covers each forwarding
+// mode.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -30,7 +31,7 @@ class ProxyHeaderInTest : public ::testing::TestWithParam<ForwardingMode> {
 
   void ExpectNobodyLeft() {
     EXPECT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
-    EXPECT_FALSE(server_.Knocked(0)) << "it reached the server";
+    EXPECT_FALSE(server_.Knocked(0)) << "the connection reached the server";
   }
   uint64_t bad_headers() { return tunnel_.worker().bad_headers.Value(); }
 
@@ -38,7 +39,7 @@ class ProxyHeaderInTest : public ::testing::TestWithParam<ForwardingMode> {
   Tunnel tunnel_;
 };
 
-TEST_P(ProxyHeaderInTest, DataThatComesWithTheHeaderIsTheFirstThatTheServerSees) {
+TEST_P(ProxyHeaderInTest, DataBehindTheHeaderReachesTheServerWithoutIt) {
   for (const ProxyVersion version : {ProxyVersion::kV1, ProxyVersion::kV2}) {
     Peer client = tunnel_.Connect();
     ASSERT_TRUE(client.Send(HeaderFrom(kClient, version) + "hello\n"));
@@ -48,15 +49,15 @@ TEST_P(ProxyHeaderInTest, DataThatComesWithTheHeaderIsTheFirstThatTheServerSees)
     EXPECT_EQ(client.Read(6), "world\n");
     client.Close();
     server.Close();
-    // In message mode the next client would find that connection.
+    // In message mode the next client would reuse this connection.
     ASSERT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
     ASSERT_TRUE(Eventually([&] { return tunnel_.worker().shared_connections.Value() == 0; }));
   }
   EXPECT_EQ(bad_headers(), 0u);
 }
 
-TEST_P(ProxyHeaderInTest, HeaderMayComeByteByByte) {
-  // With a TLV of three bytes, and data behind it in the last piece.
+TEST_P(ProxyHeaderInTest, HeaderMayArriveByteByByte) {
+  // Includes a TLV of three bytes, and data behind it in the last piece.
   std::string header = HeaderFrom(kClient, ProxyVersion::kV2);
   header[15] = 12 + 3;
   header += std::string("\x04\x00\x00", 3);
@@ -69,9 +70,9 @@ TEST_P(ProxyHeaderInTest, HeaderMayComeByteByByte) {
   EXPECT_EQ(server.Read(6), "hello\n");
 }
 
-TEST_P(ProxyHeaderInTest, MuchDataBehindTheHeaderIsWhole) {
+TEST_P(ProxyHeaderInTest, MuchDataBehindTheHeaderArrivesComplete) {
   if (GetParam() == ForwardingMode::kMessage)
-    GTEST_SKIP() << "so many requests want replies between";
+    GTEST_SKIP() << "so many requests need replies in between";
   std::string data;
   while (data.size() < 1'000'000) data += "line " + std::to_string(data.size()) + "\n";
   Peer client = tunnel_.Connect();
@@ -82,7 +83,7 @@ TEST_P(ProxyHeaderInTest, MuchDataBehindTheHeaderIsWhole) {
   sender.join();
 }
 
-TEST_P(ProxyHeaderInTest, ClientThatSaysAnythingElseIsReset) {
+TEST_P(ProxyHeaderInTest, ClientWithoutAValidHeaderIsReset) {
   for (const std::string words : {"GET / HTTP/1.1\r\n\r\n", "\n", "PROXY TCP4 1.2.3.4\r\nhello\n",
                                   "PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\nhello\n"}) {
     const uint64_t before = bad_headers();
@@ -105,7 +106,7 @@ TEST_P(ProxyHeaderInTest, ClientThatEndsWithinTheHeaderIsReset) {
   ExpectNobodyLeft();
 }
 
-TEST_P(ProxyHeaderInTest, HealthCheckThatSaysNothingIsNoError) {
+TEST_P(ProxyHeaderInTest, HealthCheckWithoutAByteIsNotAnError) {
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(Eventually([&] { return tunnel_.clients() == 1; }));
   client.ShutdownWrite();
@@ -122,7 +123,7 @@ TEST_P(ProxyHeaderInTest, HealthCheckWithAHeaderOfItsOwnIsServed) {
   EXPECT_EQ(server.Read(6), "hello\n");
 }
 
-TEST_P(ProxyHeaderInTest, ClientThatBreaksOffIsForgotten) {
+TEST_P(ProxyHeaderInTest, ClientThatResetsWithinTheHeaderIsReleased) {
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(client.Send("PROXY "));
   ASSERT_TRUE(Eventually([&] { return tunnel_.clients() == 1; }));
@@ -131,9 +132,9 @@ TEST_P(ProxyHeaderInTest, ClientThatBreaksOffIsForgotten) {
   EXPECT_TRUE(Eventually([&] { return tunnel_.worker().client_reset.Value() == 1; }));
 }
 
-TEST_P(ProxyHeaderInTest, EndOfAClientRightBehindItsHeaderArrives) {
+TEST_P(ProxyHeaderInTest, FinRightBehindTheHeaderReachesTheServer) {
   if (GetParam() == ForwardingMode::kMessage)
-    GTEST_SKIP() << "a client without a request reaches nobody";
+    GTEST_SKIP() << "a client without a request reaches no server";
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(client.Send(HeaderFrom(kClient)));
   client.ShutdownWrite();
@@ -146,12 +147,12 @@ TEST_P(ProxyHeaderInTest, EndOfAClientRightBehindItsHeaderArrives) {
   EXPECT_EQ(client.ending(), Ending::kFin);
 }
 
-TEST_P(ProxyHeaderInTest, ProxyThatStopsResetsThoseWhoseHeaderIsNotWhole) {
+TEST_P(ProxyHeaderInTest, DrainKeepsClientsWithoutACompleteHeader) {
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(client.Send("PROXY "));
   ASSERT_TRUE(Eventually([&] { return tunnel_.clients() == 1; }));
   tunnel_.data_plane().Drain(absl::ZeroDuration());
-  EXPECT_EQ(tunnel_.clients(), 1) << "it may finish until the proxy goes";
+  EXPECT_EQ(tunnel_.clients(), 1) << "the client may finish until the proxy stops";
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, ProxyHeaderInTest, ::testing::ValuesIn(test::kAllModes),
@@ -162,7 +163,7 @@ class ImpatientProxyHeaderTest : public ProxyHeaderInTest {
   ImpatientProxyHeaderTest() : ProxyHeaderInTest(absl::Milliseconds(100)) {}
 };
 
-TEST_P(ImpatientProxyHeaderTest, HeaderThatDoesNotComeInTimeEndsTheClient) {
+TEST_P(ImpatientProxyHeaderTest, ClientIsResetIfItsHeaderDoesNotArriveInTime) {
   Peer silent = tunnel_.Connect();
   Peer slow = tunnel_.Connect();
   ASSERT_TRUE(slow.Send("PROXY TCP4 "));
@@ -174,8 +175,8 @@ TEST_P(ImpatientProxyHeaderTest, HeaderThatDoesNotComeInTimeEndsTheClient) {
   ExpectNobodyLeft();
 }
 
-TEST_P(ImpatientProxyHeaderTest, HeaderThatDripsInGetsNoMoreTime) {
-  // With a TLV of 500 bytes.
+TEST_P(ImpatientProxyHeaderTest, TricklingHeaderGetsNoMoreTime) {
+  // Includes a TLV of 500 bytes.
   constexpr size_t kPadding = 500;
   constexpr int kMillisBetween = 5;
   std::string header = HeaderFrom(kClient, ProxyVersion::kV2);

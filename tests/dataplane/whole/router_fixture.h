@@ -1,5 +1,5 @@
-// One service's router on the test's own loop, with real carriers and, where asked for, real agents
-// behind it: for tests of what a single worker does about its endpoints and its flows.
+// One service's router on the test's own loop, with real carriers and, if the test adds any, real
+// agents: for tests of how a single worker treats its endpoints and flows.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -31,7 +31,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     carriers_.clear();
   }
 
-  // Endpoints, for Start; their numbers.
+  // Adds an endpoint for Start and returns its index.
   size_t AddEndpoint(const Address& address, double weight = 1) {
     Endpoint endpoint;
     endpoint.id = absl::StrCat("e", set_->endpoints.size());
@@ -42,7 +42,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     set_->endpoints.push_back(std::move(endpoint));
     return set_->endpoints.size() - 1;
   }
-  // An agent that leads to `target`.
+  // Adds an endpoint with an agent for the server at `target`.
   size_t AddAgent(const Address& target, double weight = 1) {
     Agent agent;
     agent.traffic = std::make_unique<TrafficTable>(1, 1);
@@ -57,7 +57,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     return AddEndpoint({.host = "127.0.0.1", .port = port}, weight);
   }
 
-  // With a trunk up to each agent. `codec`: for the message mode.
+  // Starts the service and waits for a trunk to each agent. `codec` is for message mode.
   void Start(ForwardingMode mode, std::shared_ptr<const Codec> codec = nullptr,
              absl::Duration ejection_base = OutlierEjection::kBase) {
     set_->service = "db";
@@ -78,7 +78,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     ASSERT_TRUE(RunUntil([&] { return stats().trunks_up.Value() == agents_.size(); }));
   }
 
-  // The other end of a new flow, which is already on its way.
+  // Starts a flow, which is already being routed, and returns its client's end.
   Peer AddClient(std::pair<UniqueFd, Peer> ends = TcpPair()) {
     std::unique_ptr<Flow> flow = MakeFlow(std::move(ends.first));
     Flow& borrowed = *flow;
@@ -97,7 +97,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     }
     return true;
   }
-  // What holds after every pass.
+  // Checks invariants after every pass.
   virtual void AfterPass() {}
 
   size_t agents() const { return agents_.size(); }
@@ -107,7 +107,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
   EventLoop loop_;
   TrafficStats stats_{1};
   std::map<Flow*, std::unique_ptr<Flow>> flows_;
-  size_t replaced_ = 0;  // flows by others
+  size_t replaced_ = 0;  // flows replaced by others
 
  private:
   struct Agent {

@@ -1,4 +1,4 @@
-// The number of clients that one source address may have at a listener.
+// Limits the clients of one source address at a listener.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -23,7 +23,7 @@ SourceTable::Key KeyOf(const std::string& address) {
   return SourceTable::KeyOf(ParseIpPort(address).value());
 }
 
-TEST(SourceTableTest, AddressIsASourceWhateverItsPort) {
+TEST(SourceTableTest, PortDoesNotDistinguishSources) {
   EXPECT_EQ(KeyOf("192.0.2.1:1"), KeyOf("192.0.2.1:2"));
   EXPECT_NE(KeyOf("192.0.2.1:1"), KeyOf("192.0.2.2:1"));
 }
@@ -33,17 +33,17 @@ TEST(SourceTableTest, Ipv6SourceIsItsSlash64) {
   EXPECT_NE(KeyOf("[2001:db8:1:2::1]:1"), KeyOf("[2001:db8:1:3::1]:1"));
 }
 
-TEST(SourceTableTest, Ipv4InIpv6sClothesIsIpv4) {
+TEST(SourceTableTest, MappedIpv4AddressIsTheSameSource) {
   EXPECT_EQ(KeyOf("[::ffff:192.0.2.1]:1"), KeyOf("192.0.2.1:1"));
   EXPECT_NE(KeyOf("[::ffff:192.0.2.1]:1"), KeyOf("[::ffff:192.0.2.2]:1"));
 }
 
-TEST(SourceTableTest, FamiliesDoNotMeet) {
+TEST(SourceTableTest, FamiliesAreDistinctSources) {
   // 192.0.2.1 is c000:201.
   EXPECT_NE(KeyOf("192.0.2.1:1"), KeyOf("[c000:201::]:1"));
 }
 
-TEST(SourceTableTest, PlaceIsGivenBackByTheLeaseThatHasIt) {
+TEST(SourceTableTest, LeaseGivesItsPlaceBack) {
   auto table = std::make_shared<SourceTable>();
   const IpPort source = ParseIpPort("192.0.2.1:1").value();
   SourceLease first(table, source, 2);
@@ -51,14 +51,14 @@ TEST(SourceTableTest, PlaceIsGivenBackByTheLeaseThatHasIt) {
   EXPECT_TRUE(first && second);
   EXPECT_FALSE(SourceLease(table, source, 2));
   SourceLease moved = std::move(first);
-  EXPECT_FALSE(SourceLease(table, source, 2)) << "moving gave its place away";
+  EXPECT_FALSE(SourceLease(table, source, 2)) << "moving a lease moved its place";
   moved = SourceLease();
   EXPECT_TRUE(SourceLease(table, source, 2));
   second = SourceLease();
   EXPECT_EQ(table->size(), 0u);
 }
 
-TEST(SourceTableTest, LimitHoldsWhileManyThreadsComeAndGo) {
+TEST(SourceTableTest, LimitHoldsAcrossThreads) {
   constexpr int kThreads = 4;
   constexpr uint32_t kLimit = 2;
   auto table = std::make_shared<SourceTable>();
@@ -125,7 +125,7 @@ TEST_P(SourceLimitTest, ClientAboveTheLimitIsResetUntilAnotherLeaves) {
   EXPECT_EQ(Refused(tunnel), 1u);
 }
 
-TEST_P(SourceLimitTest, SourceIsWhomTheHeaderNames) {
+TEST_P(SourceLimitTest, SourceIsTheAddressInTheHeader) {
   Tunnel tunnel(Limited(1, /*accept=*/true));
   Serve(tunnel);
   std::vector<Peer> clients;
@@ -155,15 +155,15 @@ TEST_P(SourceLimitTest, LimitIsExactOverAllWorkers) {
   constexpr int kLimit = 10;
   Tunnel tunnel(Limited(kLimit, /*accept=*/false, kWorkers));
   Serve(tunnel);
-  // Not spread evenly: a third of the limit for each worker would be reached by one of them
-  // earlier.
+  // The clients are not spread evenly: one worker would reach a third of the limit before all are
+  // in.
   std::vector<Peer> clients;
   for (int i = 0; i < 40; ++i) clients.push_back(tunnel.Connect());
   EXPECT_TRUE(Eventually([&] { return Refused(tunnel, kWorkers) == clients.size() - kLimit; }));
   EXPECT_EQ(tunnel.clients(), kLimit);
 }
 
-TEST_P(SourceLimitTest, WithoutALimitNobodyIsCounted) {
+TEST_P(SourceLimitTest, WithoutALimitSourcesAreNotCounted) {
   Tunnel tunnel(Limited(0, /*accept=*/true));
   Serve(tunnel);
   Peer client = tunnel.Connect();

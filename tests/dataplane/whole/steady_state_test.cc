@@ -1,6 +1,6 @@
-// A request on a connection that is open costs no memory allocation of ours, in any mode: what a
-// proxy has is enough for what it does. (libnghttp2 allocates for its frames; it does not use
-// operator new and is not counted.)
+// A request on an open connection makes no memory allocation of ours, in any mode: the proxy reuses
+// what it has. (libnghttp2 allocates for its frames; it does not use operator new and is not
+// counted.)
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,10 +40,10 @@ using test::LocalServer;
 using test::Peer;
 using test::Tunnel;
 
-// A length of two bytes and as many x.
+// Returns a request: a length of two bytes and as many x.
 std::string Request() { return std::string("\0\x40", 2) + std::string(0x40, 'x'); }
 
-// Sends back what comes, on each of its connections, until they end.
+// Echoes the bytes of each connection until it ends.
 class EchoServer {
  public:
   EchoServer() : acceptor_([this] { Run(); }) {}
@@ -86,8 +86,9 @@ void Exchange(std::vector<Peer>& clients, int rounds) {
   }
 }
 
-// What rounds of requests allocate once everything has been used: the least of a few stretches,
-// because a buffer grows once when a busy machine lets more pile up than ever before.
+// Returns the allocations of request rounds after everything has been used once: the least of
+// several stretches, because a buffer may grow once when a busy machine lets more bytes accumulate
+// than before.
 uint64_t AllocationsOf(const Address& proxy) {
   constexpr int kStretches = 5;
   constexpr size_t kClients = 8;
@@ -110,7 +111,7 @@ class SteadyStateTest : public ::testing::Test {
  protected:
   SteadyStateTest() { is_tests_own = true; }
 
-  // A data plane with one service that goes straight to `server`.
+  // Starts a data plane with one service that forwards directly to `server`.
   Address Serve(ForwardingMode mode, const Address& server) {
     auto set = std::make_shared<EndpointSet>();
     set->service = "echo";
