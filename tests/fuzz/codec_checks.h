@@ -1,5 +1,5 @@
-// What must hold of a codec whatever comes: it says the same of bytes in any pieces, and ends no
-// message above its limit. (That it uses no more than it is given is checked by feed.h.)
+// Invariants of a codec for any input: its result does not depend on how the bytes are split, and
+// it ends no message above its limit. (feed.h checks that it reads no more bytes than it is given.)
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +11,8 @@
 
 namespace trunkline::test {
 
-// Seed 0: byte by byte; else pieces of random sizes. Returns what `feed` made of `text` at once.
+// Seed 0 feeds single bytes, any other seed pieces of random sizes. Returns the result of feeding
+// `text` in one piece.
 inline Fed CheckPieces(const std::string& text, uint64_t seed, size_t max_message_bytes,
                        const std::function<Fed(const Pieces&)>& feed) {
   Fed whole = feed({text});
@@ -22,7 +23,7 @@ inline Fed CheckPieces(const std::string& text, uint64_t seed, size_t max_messag
     EXPECT_LE(message.size(), max_message_bytes);
     all += message;
   }
-  EXPECT_EQ(text.compare(0, all.size(), all), 0) << "messages are what came, in order";
+  EXPECT_EQ(text.compare(0, all.size(), all), 0) << "messages must be the input in order";
   return whole;
 }
 

@@ -22,14 +22,14 @@ std::unique_ptr<google::protobuf::Message> EmptyConfig(uint8_t kind) {
   return std::make_unique<v1::ControllerConfig>();
 }
 
-// An operator can mend the file by each line of the error, and nothing of a wrong file is kept.
+// Each line of the error names a place in the file, and an invalid file leaves the message empty.
 void CheckRefusal(const absl::Status& status, const google::protobuf::Message& message) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(absl::StartsWith(status.message(), "f.yaml:")) << status.message();
   EXPECT_EQ(message.ByteSizeLong(), 0u);
 }
 
-// What was read can be kept and sent: all text in it is UTF-8.
+// The message can be serialized, so all text in it is UTF-8.
 void CheckMessage(const google::protobuf::Message& message) {
   const std::unique_ptr<google::protobuf::Message> copy(message.New());
   EXPECT_TRUE(copy->ParseFromString(message.SerializeAsString()));

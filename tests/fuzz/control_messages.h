@@ -1,8 +1,8 @@
 // Control messages from a fuzzer's bytes: one stream's worth of one type, in order.
 //
-// Input: "t" as the first byte, then messages in protobuf's text format with lines "---" between
-// them; else messages as on the wire, each behind its size in 2 bytes. Seeds are text; libFuzzer
-// makes of it what it likes.
+// If the first byte is "t", the rest is messages in protobuf's text format, separated by lines
+// "---". Otherwise the input is serialized messages, each after its size in 2 bytes. The seed
+// corpus is text, which libFuzzer mutates into both forms.
 #pragma once
 
 #include <google/protobuf/io/tokenizer.h>
@@ -21,7 +21,8 @@ class NoWords : public google::protobuf::io::ErrorCollector {
   void AddError(int /*line*/, int /*column*/, const std::string& /*text*/) override {}
 };
 
-// False: not of this type, or not as it could come from the wire (text that is not UTF-8).
+// Returns false if `bytes` is not a message of this type, or one that gRPC would not deliver
+// because its text is not UTF-8.
 template <typename Message>
 bool ReadText(const std::string& text, Message* message) {
   NoWords no_words;
@@ -34,7 +35,7 @@ bool ReadText(const std::string& text, Message* message) {
 template <typename Message>
 std::vector<Message> ReadMessages(FuzzInput input) {
   google::protobuf::SetLogHandler(nullptr);
-  // More say nothing new.
+  // More messages find nothing new.
   constexpr size_t kMost = 20;
   std::vector<Message> messages;
   const auto keep = [&](bool good, Message& message) {

@@ -1,5 +1,5 @@
 // Input: limit above the delimiter's size (2 bytes), size of the delimiter (1), the delimiter, seed
-// of the pieces (1), then what is fed.
+// of the pieces (1), then the bytes to feed.
 #include "dataplane/codec/delimiter.h"
 #include "tests/dataplane/codec/plain_search.h"
 #include "tests/fuzz/codec_checks.h"

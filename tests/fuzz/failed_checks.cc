@@ -1,13 +1,13 @@
-// Targets check with EXPECT_*, as tests do, so that they share fixtures with them. Here a failed
-// one aborts the program: libFuzzer then keeps the input. (GoogleTest's own break_on_failure raises
-// a trap, which libFuzzer does not handle.)
+// Targets check with EXPECT_*, as tests do, so that they share fixtures with them. A failed check
+// aborts the program here, so that libFuzzer saves the input. (GoogleTest's own break_on_failure
+// raises a trap, which libFuzzer does not handle.)
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 
 namespace {
 
-// Heard after the printer that is there already.
+// Called after the default printer, which is registered first.
 class AbortAtFailure : public testing::EmptyTestEventListener {
   void OnTestPartResult(const testing::TestPartResult& result) override {
     if (result.failed()) std::abort();
@@ -17,7 +17,7 @@ class AbortAtFailure : public testing::EmptyTestEventListener {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int* /*argc*/, char*** /*argv*/) {
-  // GoogleTest owns it from here on.
+  // GoogleTest takes ownership.
   testing::UnitTest::GetInstance()->listeners().Append(new AbortAtFailure);
   return 0;
 }

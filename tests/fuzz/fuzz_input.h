@@ -1,5 +1,5 @@
-// A fuzzer's bytes, taken from the front: numbers that choose options first, then the matter
-// itself. Zeros when they have run out, so every input means something.
+// Reads a fuzzer's bytes from the front: first numbers that choose options, then the data under
+// test. Reads yield zeros once the input is used up, so every input is valid.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@ class FuzzInput {
   FuzzInput(const uint8_t* data, size_t size) : left_(reinterpret_cast<const char*>(data), size) {}
 
   uint8_t Byte() { return static_cast<uint8_t>(Number(1)); }
-  // Big endian, of `size` bytes, at most 8.
+  // Reads a big-endian number of `size` bytes, at most 8.
   uint64_t Number(size_t size) {
     uint64_t number = 0;
     for (; size > 0; --size) {
@@ -25,7 +25,7 @@ class FuzzInput {
     }
     return number;
   }
-  // As many as are left.
+  // Returns fewer bytes if the input ends before.
   std::string Take(size_t size) {
     std::string taken(left_.substr(0, size));
     left_.remove_prefix(taken.size());

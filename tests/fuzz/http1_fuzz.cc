@@ -1,6 +1,7 @@
-// Input: seed of the pieces (1 byte; odd: with a small limit; by thirds: what the reply is to),
-// then what is fed, as requests and as replies. Besides: a request whose "close" was blanked is
-// still the same request, and a reply that was made to say "close" the same reply.
+// Input: seed of the pieces (1 byte), then the bytes to feed, as requests and as replies. An odd
+// seed selects a small limit; the seed modulo 3 selects the request that the reply answers. Also
+// checks that the request is otherwise unchanged after its "close" is blanked, and the reply after
+// a "close" is inserted.
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
@@ -19,7 +20,7 @@ using trunkline::test::FoundReply;
 using trunkline::test::FoundRequest;
 using trunkline::test::RandomPieces;
 
-// Of a hint: what the request was, not what becomes of its connection.
+// The part of a hint that describes the request, not the fate of its connection.
 constexpr uint32_t kAsked = trunkline::kHttp1ReplyToHead | trunkline::kHttp1ReplyToConnect;
 
 FoundReply FirstReply(const Codec& codec, const std::string& text, uint32_t hint) {
@@ -53,7 +54,7 @@ void CheckBlanks(const Codec& codec, const std::string& text) {
 
 void CheckCloseIsTold(const Codec& codec, const std::string& text, uint8_t seed, uint32_t hint) {
   const FoundReply plain = FirstReply(codec, text, hint);
-  // Edited, a head may be above its bound.
+  // The edit may lift a head above its bound.
   if (text.size() > trunkline::kMaxHttp1ReplyHeadBytes / 2) return;
   if (plain.state != ParseState::kEnd && !plain.ends_at_close) return;
   trunkline::FastRandom random(seed);
@@ -76,7 +77,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const uint8_t seed = input.Byte();
   const std::string text = input.TakeRest();
   const Codec& codec = seed % 2 == 0 ? *usual : *small;
-  // What is above the limit is streamed, so messages have none.
+  // Content above the limit is streamed, so the size of a message is unbounded.
   test::CheckRequests(codec, text, seed, SIZE_MAX);
   CheckBlanks(codec, text);
   const uint32_t hint = seed % 3;

@@ -1,11 +1,12 @@
 // A trunk session against a hostile peer, both roles.
 //
-// Input: mode (1 byte), seed (1 byte: sizes of pieces, what we do between them), then what the peer
-// sends. Mode, from its lowest bit: we are the client; received bytes are not given back; streams
-// are refused (server role) or have much to send (client role); the rest is raw bytes. Without that
-// last bit the peer's preface and SETTINGS come first and the rest is frames, each of type, flags,
-// stream id and size, a byte each, and the payload: so their lengths are right and mutations reach
-// what lies behind them. Sizes from 250 on stand for payloads of zeros (kFillers).
+// Input: mode (1 byte), seed (1 byte: sizes of pieces and our actions between them), then the
+// peer's bytes. Mode bits, lowest first: the session under test is the client; received bytes are
+// not consumed; streams are refused (server role) or have much to send (client role); the peer's
+// bytes are raw. Without that last bit the peer's preface and SETTINGS come first, and the input is
+// frames, each of type, flags, stream id and size, a byte each, and the payload. Their lengths are
+// therefore valid, and mutations reach the code behind the length check. Sizes from 250 on select
+// payloads of zeros (kFillers).
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -28,7 +29,7 @@ constexpr uint8_t kHoldBack = 2;
 constexpr uint8_t kRefuseOrSend = 4;
 constexpr uint8_t kRawBytes = 8;
 
-// About one frame, exactly the largest frame, one byte too much.
+// About one frame, exactly the largest frame, and one byte too many.
 constexpr size_t kFillers[] = {300, 4000, 16383, 16384, 16385, 20000};
 constexpr size_t kFirstFiller = 250;
 
@@ -63,15 +64,17 @@ std::string PeerBytes(uint8_t mode, FuzzInput& input) {
   return bytes;
 }
 
-// Nothing is heard after the end.
+// A stream gets no callback after its OnClosed.
 void Watch(TestStream& stream) {
-  const auto alive = [](TestStream& s) { EXPECT_TRUE(s.closes.empty()) << "heard after its end"; };
+  const auto alive = [](TestStream& s) {
+    EXPECT_TRUE(s.closes.empty()) << "callback after OnClosed";
+  };
   stream.on_data = alive;
   stream.on_end = alive;
   stream.on_pull = alive;
 }
 
-// What we do of our own will between two pieces of the peer's.
+// Our own actions between two pieces of the peer's.
 void Act(Http2End& end, std::vector<TestStream*> streams, FastRandom& random) {
   if (random.Next() % 16 == 0) end.base().Ping();
   std::erase_if(streams, [](const TestStream* stream) { return !stream->attached(); });
@@ -92,8 +95,8 @@ void Act(Http2End& end, std::vector<TestStream*> streams, FastRandom& random) {
   }
 }
 
-// What the peer can make us say beyond our own data: frames of 13 bytes for frames of at least 9,
-// and what is said once (SETTINGS, windows, GOAWAY with a reason).
+// Bounds the output that the peer can provoke beyond our own data: frames of 13 bytes for frames of
+// at least 9, and frames that are sent once (SETTINGS, windows, GOAWAY with a reason).
 void CheckAnswerSize(size_t answer, size_t heard, size_t own_data) {
   constexpr size_t kSaidOnce = 1000;
   constexpr size_t kForEachByte = 8;
@@ -150,7 +153,8 @@ class Run {
 
   void Check(size_t heard) {
     constexpr size_t kFrameHead = 9;
-    EXPECT_LE(end_->base().open_streams(), opened_.size() + heard / kFrameHead) << "below zero?";
+    EXPECT_LE(end_->base().open_streams(), opened_.size() + heard / kFrameHead)
+        << "the count went below zero";
     end_->base().CloseAll(NGHTTP2_INTERNAL_ERROR);
     size_t received = 0;
     size_t own_data = 0;
@@ -161,7 +165,7 @@ class Run {
       own_data += stream->pulled;
     }
     for (const auto& stream : opened_) EXPECT_EQ(stream->closes.size(), 1u);
-    EXPECT_LE(received, heard) << "data that nobody sent";
+    EXPECT_LE(received, heard) << "data that the peer did not send";
     CheckAnswerSize(answer_, heard, own_data);
   }
 

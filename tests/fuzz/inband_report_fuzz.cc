@@ -1,7 +1,7 @@
-// An agent's load stream. Input: size of pieces (1 byte), then what the agent says.
+// An agent's load stream. Input: size of pieces (1 byte), then the agent's bytes.
 //
-// What holds for any bytes: pieces of any size are read as the whole is; a word is within its
-// limits and, written anew, is read back; after a line that is none nothing is read.
+// Invariants for any bytes: the result does not depend on how they are split; a report is within
+// its limits and survives serialization; nothing is read after a malformed line.
 #include <gtest/gtest.h>
 
 #include <string>

@@ -1,7 +1,7 @@
-// Input: options, seed of the pieces (1 byte), then what is fed. The first byte says how the
-// options are written: below 128 in small numbers that mostly make sense (offset 1, size 1,
-// adjustment 1, limit 2, id 1), else in 8 bytes each and hostile. Its lowest bit: little endian;
-// the next: an id.
+// Input: options, seed of the pieces (1 byte), then the bytes to feed. The first byte selects the
+// encoding of the options: below 128 small, mostly valid numbers (offset 1 byte, size 1, adjustment
+// 1, limit 2, id 1), otherwise arbitrary numbers of 8 bytes each. Its lowest bit selects little
+// endian, the next one an id.
 #include "dataplane/codec/length_field.h"
 #include "tests/fuzz/codec_checks.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -34,7 +34,7 @@ LengthFieldOptions ReadOptions(test::FuzzInput& input) {
   return options;
 }
 
-// The size that a message claims, in numbers that cannot overflow.
+// The size that a message claims, computed without overflow.
 __int128 ClaimedSize(const LengthFieldOptions& options, const std::string& message) {
   __int128 value = 0;
   for (uint64_t i = 0; i < options.length_size; ++i) {

@@ -1,5 +1,5 @@
-// Load reports of one agent, from the wire through validation into the controller's core, and what
-// the controller then tells proxies. Input: see control_messages.h.
+// Load reports of one agent, from the wire through validation into the controller's core, and the
+// snapshot that the controller then sends to proxies. Input: see control_messages.h.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,7 +22,7 @@ void CheckName(const std::string& name) {
   EXPECT_LE(name.size(), kMaxNameLength);
 }
 
-// Goes on to messages and files, which hold UTF-8 only.
+// Validated text is copied into messages and files, which hold UTF-8 only.
 void CheckText(const std::string& text) {
   EXPECT_LE(text.size(), kMaxNameLength);
   EXPECT_TRUE(IsUtf8(text));
@@ -56,14 +56,14 @@ void CheckReport(const ValidReport& report) {
   }
 }
 
-// Whatever agents say, proxies get a snapshot that they accept.
+// For any report, proxies accept the resulting snapshot.
 void CheckPublished(const ClusterSnapshot& snapshot) {
   v1::Snapshot message;
   WriteSnapshot(snapshot, &message);
   EXPECT_TRUE(message.ParseFromString(message.SerializeAsString()));
   TrafficStats stats(1);
-  const auto nobody = [](const Address&) -> std::optional<SocketAddress> { return std::nullopt; };
-  const auto table = BuildRoutingTable(message, nullptr, nobody, stats);
+  const auto resolve = [](const Address&) -> std::optional<SocketAddress> { return std::nullopt; };
+  const auto table = BuildRoutingTable(message, nullptr, resolve, stats);
   EXPECT_TRUE(table.ok()) << table.status();
 }
 
@@ -75,7 +75,7 @@ ControlCore::Options CoreOptions() {
           .first = {.epoch = 1, .version = 1}};
 }
 
-// As LoadReportingService takes a stream: the first report announces, later ones do not.
+// Like LoadReportingService: the first report of a stream announces, later ones do not.
 class AgentStream {
  public:
   void Take(v1::ReportLoadRequest message) {

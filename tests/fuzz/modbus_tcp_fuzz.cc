@@ -1,4 +1,4 @@
-// Input: seed of the pieces (1 byte), then what is fed.
+// Input: seed of the pieces (1 byte), then the bytes to feed.
 #include "dataplane/codec/modbus_tcp.h"
 #include "tests/fuzz/codec_checks.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -8,7 +8,7 @@ namespace {
 void CheckHeader(const std::string& message) {
   const auto byte = [&](size_t at) { return static_cast<uint8_t>(message.at(at)); };
   EXPECT_GE(message.size(), 8u);
-  EXPECT_EQ(byte(2) << 8 | byte(3), 0) << "the protocol";
+  EXPECT_EQ(byte(2) << 8 | byte(3), 0) << "protocol identifier";
   EXPECT_EQ(static_cast<size_t>(byte(4) << 8 | byte(5)) + 6, message.size());
 }
 

@@ -1,8 +1,8 @@
 // The first bytes of a connection that should begin with a PROXY header. Input: those bytes.
 //
-// What holds for any bytes: a verdict is final (more bytes do not change it) and comes within the
-// limits; a header ends inside them; the addresses of one that is whole, written anew by us in both
-// versions, are read back.
+// Invariants for any bytes: a verdict is final (more bytes do not change it) and comes within the
+// size limits; a header ends within them; the addresses of a complete header survive serialization
+// in both versions.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,11 +40,11 @@ void CheckCut(Bytes bytes, size_t size, const ProxyHeaderStep& whole) {
     EXPECT_TRUE(whole.state != ProxyHeaderState::kWhole || size < whole.size);
     return;
   }
-  EXPECT_EQ(step.state, whole.state) << "of " << size << " bytes it was another";
+  EXPECT_EQ(step.state, whole.state) << "verdict on the first " << size << " bytes";
   EXPECT_EQ(step.size, whole.size);
 }
 
-// Around the places where verdicts fall.
+// Around the sizes at which a verdict can change.
 void CheckGrowing(Bytes bytes, const ProxyHeaderStep& whole) {
   constexpr size_t kVersion2Head = 16;
   for (size_t size = 0; size <= kVersion2Head; ++size) CheckCut(bytes, size, whole);

@@ -1,5 +1,5 @@
-// Input: seed of the pieces (1 byte; odd: with a small limit), then what is fed, as commands and as
-// replies.
+// Input: seed of the pieces (1 byte; odd selects a small limit), then the bytes to feed, as
+// commands and as replies.
 #include "dataplane/codec/redis.h"
 #include "tests/fuzz/codec_checks.h"
 #include "tests/fuzz/fuzz_input.h"
@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   test::FuzzInput input(data, size);
   const uint64_t seed = input.Byte();
   const std::string text = input.TakeRest();
-  // What is above the limit is streamed, so messages have none.
+  // Content above the limit is streamed, so the size of a message is unbounded.
   test::CheckRequests(seed % 2 == 0 ? *usual : *small, text, seed, SIZE_MAX);
   test::CheckReplies(*usual, text, seed, SIZE_MAX);
   return 0;

@@ -1,9 +1,9 @@
-// Runs each file of the named folders through one fuzz target, in an ordinary build: what was once
-// found stays found. Prints a file's name before it is run, so that a crash names its input.
+// Runs each file of the named folders through one fuzz target in an ordinary build, as a regression
+// test of earlier findings. Prints a file's name before its run, so that a crash names its input.
 //
 //     length_field_replay FOLDER_OR_FILE...
 //
-// Exit code 2: nothing to run, which would be a test that cannot fail.
+// Exits with 2 if there is no file, because such a test could not fail.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>

@@ -1,5 +1,5 @@
-// What a controller sends to a proxy, taken as the subscriber takes it: responses in turn, the last
-// good one kept, and weights that relax when nothing more comes. Input: see control_messages.h.
+// A controller's responses, applied as the subscriber applies them: in order, with the last valid
+// one kept, and weights that relax once responses stop. Input: see control_messages.h.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
@@ -13,7 +13,7 @@
 namespace trunkline {
 namespace {
 
-// Every other name resolves.
+// Every second name resolves.
 std::optional<SocketAddress> Resolve(const Address& address) {
   if (address.port % 2 == 0) return std::nullopt;
   SocketAddress resolved;
@@ -35,7 +35,8 @@ void CheckMessageMode(const EndpointSet& service) {
   CheckTimeout(connection.connect_timeout);
   CheckTimeout(connection.reply_timeout);
   CheckTimeout(connection.idle_timeout);
-  // As in the configuration (service.proto): what one message can make a worker hold.
+  // The bound of the configuration (service.proto) on the bytes that one message makes a worker
+  // buffer.
   EXPECT_TRUE(connection.max_in_flight >= 1 && connection.max_in_flight <= 65536);
   EXPECT_TRUE(service.message->max_shared >= 1 && service.message->max_shared <= 1024);
 }
@@ -44,7 +45,7 @@ void CheckTable(const RoutingTable& table) {
   std::set<std::string> services;
   for (const auto& service : table.services) {
     EXPECT_FALSE(service->service.empty());
-    EXPECT_TRUE(services.insert(service->service).second) << "twice";
+    EXPECT_TRUE(services.insert(service->service).second) << "duplicate";
     CheckTimeout(service->limits.connect_timeout);
     CheckTimeout(service->limits.idle_timeout);
     CheckTimeout(service->limits.first_byte_timeout);
@@ -52,7 +53,7 @@ void CheckTable(const RoutingTable& table) {
     EXPECT_GT(service->limits.max_clients, 0u);
     std::set<std::string> endpoints;
     for (const Endpoint& endpoint : service->endpoints) {
-      EXPECT_TRUE(endpoints.insert(endpoint.id).second) << "twice";
+      EXPECT_TRUE(endpoints.insert(endpoint.id).second) << "duplicate";
       EXPECT_TRUE(std::isfinite(endpoint.weight) && endpoint.weight >= 0) << endpoint.weight;
       EXPECT_NE(endpoint.stats, nullptr);
     }
@@ -78,13 +79,13 @@ class Subscriber {
     EXPECT_TRUE(absl::IsInvalidArgument(status) || absl::IsFailedPrecondition(status)) << status;
     EXPECT_FALSE(status.message().empty());
   }
-  // The same again changes nothing: workers keep what they have.
+  // The same response again changes nothing, so workers keep their table.
   void CheckShared() {
     const auto again = BuildRoutingTable(snapshot_, table_.get(), Resolve, stats_);
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_EQ((*again)->services, table_->services);
   }
-  // A proxy that was left alone goes on with what it accepted.
+  // A proxy without a controller keeps using the last accepted snapshot.
   void CheckRelaxed() {
     for (const absl::Duration silence :
          {absl::ZeroDuration(), absl::Seconds(90), absl::Hours(1), absl::Hours(100'000)}) {
