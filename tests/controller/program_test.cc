@@ -129,7 +129,7 @@ TEST_F(ProgramTest, OrdersNameTheFirstSnapshotWithThem) {
 
 TEST_F(ProgramTest, RefusalIsExitCodeOneAndNamesWhatExists) {
   StartController();
-  EXPECT_EQ(Ctl({"explain", "db", "nobody"}), 1);
+  EXPECT_EQ(Ctl({"explain", "db", "absent"}), 1);
   EXPECT_THAT(err_, HasSubstr("known endpoints: a, b"));
   EXPECT_EQ(Ctl({"weights", "web"}), 1);
   EXPECT_THAT(err_, HasSubstr("known services: db"));

@@ -173,7 +173,7 @@ TEST_F(ProcessTreeTest, OnlyDescendantsCount) {
   root_.WriteProcess(12, 11, 100, 0, 7);
   root_.WriteProcess(20, 1, 100, 0, 8);
   tree_.Scan(10);
-  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0) << "what was used before is not counted";
+  EXPECT_DOUBLE_EQ(tree_.CpuSeconds(), 0) << "earlier use is not counted";
   for (const int pid : {10, 11, 12})
     root_.WriteProcess(pid, pid == 10 ? 1 : pid - 1, 150, 0, pid - 5);
   root_.WriteProcess(20, 1, 900, 0, 8);

@@ -124,7 +124,7 @@ TEST(PortWatchTest, BytesOfChangingSocketsAddUp) {
   PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
   EXPECT_FALSE(watch.Latest(kPort).has_value());
   watch.Update(At(1));
-  EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "what was there before the start does not count";
+  EXPECT_EQ(watch.Latest(kPort)->bytes, 0u) << "bytes from before the start do not count";
   // The first socket grew by 50, and a second appeared with 20.
   dump.ports[kPort] = {
       .established = 2,

@@ -9,7 +9,7 @@ constexpr absl::Duration kTick = absl::Milliseconds(1);
 
 class LoadPacerTest : public ::testing::Test {
  protected:
-  // Sends the report if it is due. Returns whether it was.
+  // Sends the report if it is due. Returns true if it was.
   bool SendIfDue(const ServerLoad& load, absl::Duration at) {
     const MonotonicTime now = MonotonicTime() + absl::Hours(1) + at;
     const bool due = pacer_.Due(0, load, now);
@@ -45,7 +45,7 @@ TEST_F(LoadPacerTest, UnchangedLoadIsRepeatedEveryTwoSeconds) {
   EXPECT_TRUE(SendIfDue({.active = 7, .utilization = 500}, LoadPacer::kRepeat));
 }
 
-TEST_F(LoadPacerTest, TremblingUtilizationIsNoNews) {
+TEST_F(LoadPacerTest, SmallChangesOfUtilizationAreNotSent) {
   SendIfDue({.utilization = 500}, absl::ZeroDuration());
   EXPECT_FALSE(SendIfDue({.utilization = 509}, LoadPacer::kGap));
   EXPECT_FALSE(SendIfDue({.utilization = 491}, LoadPacer::kGap));
@@ -53,7 +53,7 @@ TEST_F(LoadPacerTest, TremblingUtilizationIsNoNews) {
   EXPECT_TRUE(SendIfDue({.utilization = 500}, 2 * LoadPacer::kGap));
 }
 
-TEST_F(LoadPacerTest, UtilizationThatBecomesKnownIsNews) {
+TEST_F(LoadPacerTest, FirstKnownUtilizationIsSent) {
   SendIfDue({}, absl::ZeroDuration());
   EXPECT_TRUE(SendIfDue({.utilization = ServerLoad::kMaxUtilization}, LoadPacer::kGap));
   EXPECT_TRUE(SendIfDue({}, 2 * LoadPacer::kGap));

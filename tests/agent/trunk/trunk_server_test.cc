@@ -107,7 +107,7 @@ TEST_F(TrunkServerTest, TargetThatDoesNotResolveIsRefusedByName) {
   EXPECT_THAT(std::string(server.status().message()), HasSubstr("no-such-host.invalid"));
 }
 
-TEST_F(TrunkServerTest, AnswerComesOnlyWhenTheServerHasTakenTheConnection) {
+TEST_F(TrunkServerTest, StreamIsAcceptedOnlyAfterTheServersConnect) {
   test::ScratchFolder folder;
   const Address address{.unix_path = folder.File("s")};
   auto listener = ListenOn(address);
@@ -128,7 +128,7 @@ TEST_F(TrunkServerTest, AnswerComesOnlyWhenTheServerHasTakenTheConnection) {
   EXPECT_THAT(stream.headers, ElementsAre(200));
 }
 
-TEST_F(TrunkServerTest, ServerWhoseQueueStaysFullIsAnswered503AfterTheConnectTimeOut) {
+TEST_F(TrunkServerTest, FullServerQueueIsAnswered503AfterTheConnectTimeout) {
   test::ScratchFolder folder;
   const Address address{.unix_path = folder.File("s")};
   auto listener = ListenOn(address);
@@ -165,7 +165,7 @@ std::vector<int> NicenessOfOtherThreads() {
 }
 
 // Beside a busy server each stream would wait for that server's threads in both directions.
-TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays) {
+TEST_F(TrunkServerTest, TrunkThreadGetsPriorityAndItsStarterKeepsItsOwn) {
   const int own = OwnNiceness();
   StartWithLocalServer();
   RawProxy proxy(server_->port());
@@ -176,7 +176,7 @@ TEST_F(TrunkServerTest, TrunkThreadGoesBeforeServersWhereItMayAndItsStarterStays
   EXPECT_EQ(OwnNiceness(), own);
 }
 
-TEST_F(TrunkServerTest, CountsWhatBecameOfStreams) {
+TEST_F(TrunkServerTest, CountsStreamOutcomes) {
   StartWithLocalServer();
   RawProxy proxy(server_->port());
   // A stream that ends cleanly.
@@ -232,7 +232,7 @@ TEST_F(TrunkServerTest, ProxyThatDiesResetsItsStreamsOnly) {
   ASSERT_TRUE(living.RunUntil([&] { return stream.received == "still here"; }));
 }
 
-TEST_F(TrunkServerTest, LoadIsOfferedAndSaidAsItChanges) {
+TEST_F(TrunkServerTest, ChangingLoadIsSentOnALoadStream) {
   StartWithLocalServer();
   traffic_.SetUtilization(0, 0.25);
   RawProxy proxy(server_->port());
@@ -264,7 +264,7 @@ TEST_F(TrunkServerTest, SecondLoadStreamOfATrunkIsRefused) {
   ASSERT_TRUE(other.RunUntil([&] { return !of_another.received.empty(); }));
 }
 
-TEST_F(TrunkServerTest, LoadStreamThatWasGivenUpMayBeAskedForAgain) {
+TEST_F(TrunkServerTest, AbandonedLoadStreamMayBeRequestedAgain) {
   StartWithLocalServer();
   RawProxy proxy(server_->port());
   TestStream& first = proxy.AskForLoad();
@@ -285,7 +285,7 @@ TEST_F(TrunkServerTest, DrainEndsLoadStreams) {
   EXPECT_THAT(load.closes, ElementsAre(0u));
 }
 
-TEST_F(TrunkServerTest, JunkOnThePortEndsThatConnectionOnly) {
+TEST_F(TrunkServerTest, JunkOnThePortClosesOnlyThatConnection) {
   StartWithLocalServer();
   RawProxy proxy(server_->port());
   TestStream& stream = proxy.Open();
@@ -303,7 +303,7 @@ TEST_F(TrunkServerTest, JunkOnThePortEndsThatConnectionOnly) {
   ASSERT_TRUE(proxy.RunUntil([&] { return stream.received == "still here"; }));
 }
 
-TEST_F(TrunkServerTest, DrainWithoutStreamsTellsThePeerAndReturnsSoon) {
+TEST_F(TrunkServerTest, DrainWithoutStreamsNotifiesThePeerAndReturnsSoon) {
   StartWithLocalServer();
   RawProxy proxy(server_->port());
   TestStream& stream = proxy.Open();

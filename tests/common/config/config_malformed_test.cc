@@ -94,7 +94,7 @@ TEST(ConfigErrorTest, MissingFieldIsReportedAtItsMap) {
               StartsWith("c.yaml:1: nested.name: expected text; got \"\""));
 }
 
-TEST(ConfigErrorTest, AddressHasAForm) {
+TEST(ConfigErrorTest, MalformedAddressIsRefused) {
   EXPECT_EQ(Errors("nested:\n  name: n\n  listen: nine\n"),
             "c.yaml:3: nested.listen: expected host:port, for example 0.0.0.0:9000; got \"nine\"");
   EXPECT_EQ(Errors("address: 10.0.0.1\n"),
@@ -130,7 +130,7 @@ TEST(ConfigErrorTest, FileWithoutFieldsIsRefused) {
   }
 }
 
-TEST(ConfigErrorTest, RootThatIsNoMapIsRefused) {
+TEST(ConfigErrorTest, RootThatIsNotAMapIsRefused) {
   EXPECT_EQ(Errors("- a\n- b\n"), "c.yaml:1: expected lines of the form \"field: value\"");
   EXPECT_EQ(Errors("# c\njust words\n"), "c.yaml:2: expected lines of the form \"field: value\"");
   EXPECT_THAT(Errors("text: a\n---\ntext: b\n"), HasSubstr("c.yaml:2: expected one YAML document"));

@@ -93,7 +93,7 @@ by_name { key: "one" value { name: "o" listen: "h:2" } }
 by_port { key: 80 value: true })");
 }
 
-TEST(ConfigTest, EmptyListAndMapAreTaken) {
+TEST(ConfigTest, EmptyListAndMapAreAccepted) {
   ExpectMessage(Parsed("services: []\nlabels: {}\n"), "");
 }
 
@@ -110,11 +110,11 @@ TEST(ConfigTest, AnchorsStandForTheirValue) {
                    services { name: "n" listen: "a:1" })");
 }
 
-TEST(ConfigTest, CommentsAndWindowsLineEndsAreTaken) {
+TEST(ConfigTest, CommentsAndWindowsLineEndsAreAccepted) {
   EXPECT_EQ(Parsed("# a comment\r\n\r\ntext: x # another\r\n\t\r\n").text(), "x");
 }
 
-TEST(ConfigTest, FormerContentIsGone) {
+TEST(ConfigTest, PreviousContentIsReplaced) {
   Everything message;
   message.set_text("old");
   message.add_ports(1);

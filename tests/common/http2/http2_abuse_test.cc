@@ -91,7 +91,7 @@ TEST_P(FloodTest, BurstBeyondTheLimitEndsInEnhanceYourCalm) {
   EXPECT_EQ(server().session.peer_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
 }
 
-TEST_P(FloodTest, ManyAtAnHonestPaceAreFine) {
+TEST_P(FloodTest, ManyFramesBelowTheLimitAreAccepted) {
   for (int second = 0; second < 60; ++second) {
     server().now = server().now + absl::Seconds(1);
     ASSERT_TRUE(GiveInPieces(GetParam().frame, kEmptyFramesPerSecond)) << "second " << second;
@@ -108,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, FloodTest,
                          [](const auto& info) { return info.param.name; });
 
 // Every short client of a busy proxy sends its FIN after its bytes.
-TEST_F(Http2AbuseTest, StreamsThatEndInAnEmptyFrameAreNoFlood) {
+TEST_F(Http2AbuseTest, EmptyFinalFramesAreNoFlood) {
   for (int i = 0; i < 2 * kEmptyFrameBurst; ++i) {
     TestStream& stream = pair_.Open();
     TestStream& far = pair_.far();
@@ -140,7 +140,7 @@ TEST_F(Http2AbuseTest, HeaderBlockOfEndlessContinuationsEndsInEnhanceYourCalm) {
 
 // A peer that has not acknowledged the SETTINGS may not know the limit, so each stream above it is
 // reset.
-TEST(Http2AbuseFreshTest, ResetsForAPeerThatNeverReadsDoNotPileUp) {
+TEST(Http2AbuseFreshTest, PendingResetsForAPeerThatDoesNotReadAreBounded) {
   Http2Server server({.max_streams = 10});
   ASSERT_TRUE(
       server.Give("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + RawFrame(NGHTTP2_SETTINGS, 0, 0)).ok());
@@ -157,7 +157,7 @@ TEST(Http2AbuseFreshTest, ResetsForAPeerThatNeverReadsDoNotPileUp) {
 }
 
 // Streams with an immediate protocol error make the server send RST_STREAM; the peer sends none.
-TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
+TEST_F(Http2AbuseTest, ManyStreamProtocolErrorsEndInEnhanceYourCalm) {
   int32_t id = 1;
   for (; id < 100'000 && server().session.peer_error() == 0; id += 2) {
     if (!server()
@@ -171,8 +171,8 @@ TEST_F(Http2AbuseTest, StreamsBrokenOnPurposeEndInEnhanceYourCalm) {
   EXPECT_EQ(server().session.open_streams(), 0u);
 }
 
-// Pushes are refused one by one while the peer may not know that push is disabled.
-TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
+// Each push is refused singly while the peer may not know that push is disabled.
+TEST(Http2AbuseFreshTest, EndlessPushesEndInEnhanceYourCalm) {
   Http2Client client;
   TestStream stream;
   ASSERT_TRUE(client.session.Connect("db:1", &stream).ok());
@@ -192,7 +192,7 @@ TEST(Http2AbuseFreshTest, PushesWithoutEndEndInEnhanceYourCalm) {
 }
 
 // Each request costs a connect, so other connections of the loop get their turn in between.
-TEST_F(Http2AbuseTest, StreamsOfOneReadAreTakenAFewAtATime) {
+TEST_F(Http2AbuseTest, StreamsOfOneReadAreAcceptedInBatches) {
   constexpr size_t kAtATime = 4;
   constexpr int32_t kStreams = 100;
   std::string read;
@@ -232,7 +232,7 @@ TEST_F(Http2AbuseTest, RapidResetsBeyondTheLimitEndInEnhanceYourCalm) {
   EXPECT_EQ(server().session.peer_error(), static_cast<uint32_t>(NGHTTP2_ENHANCE_YOUR_CALM));
 }
 
-TEST_F(Http2AbuseTest, HeaderListAboveItsLimitCostsOneResetAndTheTrunkGoesOn) {
+TEST_F(Http2AbuseTest, HeaderListAboveItsLimitResetsOnlyItsStream) {
   std::string block = ConnectBlock();
   while (block.size() < kHeaderListLimit) block += Field("x", std::string(100, 'v'));
   ASSERT_TRUE(server().Give(RawFrame(NGHTTP2_HEADERS, kEndHeaders, 1, block)).ok());
@@ -245,7 +245,7 @@ TEST_F(Http2AbuseTest, HeaderListAboveItsLimitCostsOneResetAndTheTrunkGoesOn) {
 
 // One entry of 3,000 bytes in HPACK's table, then a byte for each repetition: 16 KiB that stand for
 // 48 MB.
-TEST_F(Http2AbuseTest, HpackBombCostsOneReset) {
+TEST_F(Http2AbuseTest, HpackBombResetsOnlyItsStream) {
   std::string block = ConnectBlock();
   block += std::string("\x40\x01x\x7f\xb9\x16", 6) +
            std::string(3000, 'v');  // 127 + 0x39 + 0x16 * 128 = 3000
@@ -265,19 +265,19 @@ TEST_F(Http2AbuseTest, RequestThatHadEndedIsRefusedWithoutAReset) {
 }
 
 // RFC 9113, 8.5: a connected stream carries DATA only.
-TEST_F(Http2AbuseTest, TrailersOfAProxyCostTheirStreamOnly) {
+TEST_F(Http2AbuseTest, TrailersFromAProxyResetOnlyTheirStream) {
   TestStream& near = pair_.Open();
   TestStream& far = pair_.far();
   const std::string trailers = Field("checksum", "1");
   ASSERT_TRUE(server().Give(RawFrame(NGHTTP2_HEADERS, kEndBoth, near.stream_id(), trailers)).ok());
-  EXPECT_EQ(far.ends, 0) << "a broken stream has not ended well";
+  EXPECT_EQ(far.ends, 0) << "a reset stream must not report a clean end";
   EXPECT_THAT(far.closes, ElementsAre(NGHTTP2_PROTOCOL_ERROR));
   EXPECT_THAT(ResetsOf(near.stream_id(), server().TakeOutput()),
               ElementsAre(NGHTTP2_PROTOCOL_ERROR));
   EXPECT_EQ(server().session.open_streams(), 0u);
 }
 
-TEST_F(Http2AbuseTest, TrailersOfAnAgentCostTheirStreamOnly) {
+TEST_F(Http2AbuseTest, TrailersFromAnAgentResetOnlyTheirStream) {
   TestStream& near = pair_.Open();
   const int32_t id = near.stream_id();
   ASSERT_TRUE(
@@ -287,7 +287,7 @@ TEST_F(Http2AbuseTest, TrailersOfAnAgentCostTheirStreamOnly) {
   EXPECT_THAT(ResetsOf(id, pair_.client.TakeOutput()), ElementsAre(NGHTTP2_PROTOCOL_ERROR));
 }
 
-TEST_F(Http2AbuseTest, WindowThatSettingsMakeOverflowEndsTheTrunk) {
+TEST_F(Http2AbuseTest, SettingsThatOverflowAWindowCloseTheTrunk) {
   pair_.Open();
   const auto number = [](uint32_t value) {
     return RawFrame(0, 0, static_cast<int32_t>(value)).substr(5);  // the 4 bytes of a stream's id
@@ -303,7 +303,7 @@ TEST_F(Http2AbuseTest, WindowThatSettingsMakeOverflowEndsTheTrunk) {
 }
 
 // Data of an abandoned stream still leaves the connection's window: 16 MiB, twice.
-TEST_F(Http2AbuseTest, DataOfRefusedStreamsGivesTheConnectionsWindowBack) {
+TEST_F(Http2AbuseTest, DataOfRefusedStreamsReopensTheConnectionWindow) {
   pair_.server.refuse_with = 404;
   const std::string data(16 * 1024, 'd');
   std::string said;

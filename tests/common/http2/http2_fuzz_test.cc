@@ -88,7 +88,7 @@ void Feed(Http2End& end, const std::string& bytes, FastRandom& random) {
     }
   }
   end.TakeOutput();
-  EXPECT_LT(end.base().open_streams(), 1000u) << "counted below zero?";
+  EXPECT_LT(end.base().open_streams(), 1000u) << "the count went below zero";
   end.base().CloseAll(NGHTTP2_INTERNAL_ERROR);
   for (const auto& stream : end.accepted) EXPECT_LE(stream->closes.size(), 1u);
 }

@@ -138,11 +138,11 @@ void FailAtEachAllocation(bool at_client) {
   EXPECT_GT(limit, 20) << "the conversation should allocate";
 }
 
-TEST(Http2MemoryTest, ClientSessionFailsWithoutMemoryWhereverItRunsOut) {
+TEST(Http2MemoryTest, ClientSessionFailsCleanlyAtEachFailedAllocation) {
   FailAtEachAllocation(/*at_client=*/true);
 }
 
-TEST(Http2MemoryTest, ServerSessionFailsWithoutMemoryWhereverItRunsOut) {
+TEST(Http2MemoryTest, ServerSessionFailsCleanlyAtEachFailedAllocation) {
   FailAtEachAllocation(/*at_client=*/false);
 }
 

@@ -49,7 +49,7 @@ class TestStream : public Http2Stream {
     session()->Ready(this);
   }
   using Http2Stream::session;
-  // Of a stream that a server accepted.
+  // For a stream that the server accepted.
   void Respond(int status) { server_->Respond(this, status); }
 
  private:
@@ -129,7 +129,7 @@ inline std::string RawFrame(uint8_t type, uint8_t flags, int32_t stream,
   return frame + payload;
 }
 
-// What both ends do; a subclass has the session.
+// Behaviour common to both ends; a subclass has the session.
 class Http2End : public Http2ServerSession::Listener {
  public:
   // Returns what is ready, at most about `high_water` bytes.
@@ -152,7 +152,7 @@ class Http2End : public Http2ServerSession::Listener {
   std::vector<int32_t> goaways;
   std::vector<uint32_t> settings;
   std::vector<std::string> authorities;
-  std::string known_path = "/known";  // its GET is answered
+  std::string known_path = "/known";  // a GET of this path is answered
   std::vector<std::string> gets;      // paths
   // The streams that it accepted, in order.
   std::deque<std::unique_ptr<TestStream>> accepted;

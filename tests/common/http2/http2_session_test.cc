@@ -26,7 +26,7 @@ size_t CountFrames(const std::string& bytes, uint8_t type) {
                        [&](const Frame& f) { return f.type == type; });
 }
 
-TEST(Http2SessionTest, BytesTravelBothWaysAndBothEndsEnd) {
+TEST(Http2SessionTest, StreamCarriesBytesBothWaysAndClosesCleanly) {
   Http2Pair pair;
   TestStream& near = pair.Open("db:5432");
   EXPECT_THAT(pair.server.authorities, ElementsAre("db:5432"));
@@ -49,7 +49,7 @@ TEST(Http2SessionTest, BytesTravelBothWaysAndBothEndsEnd) {
   EXPECT_EQ(pair.server.session.open_streams(), 0u);
 }
 
-TEST(Http2SessionTest, FirstBytesGoWithTheRequestBeforeAnyAnswer) {
+TEST(Http2SessionTest, FirstBytesFollowTheRequestBeforeItsResponse) {
   Http2Pair pair;
   pair.Pump();
   pair.Start().source = "hello";
@@ -60,7 +60,7 @@ TEST(Http2SessionTest, FirstBytesGoWithTheRequestBeforeAnyAnswer) {
   EXPECT_EQ(frames[1].payload, "hello");
 }
 
-TEST(Http2SessionTest, HalfCloseOfTheClientLeavesTheServerTalking) {
+TEST(Http2SessionTest, ServerMaySendAfterTheClientsHalfClose) {
   Http2Pair pair;
   TestStream& near = pair.Open();
   near.Send("all", /*last=*/true);
@@ -77,7 +77,7 @@ TEST(Http2SessionTest, HalfCloseOfTheClientLeavesTheServerTalking) {
   EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
 }
 
-TEST(Http2SessionTest, BrokenSourceBecomesAConnectError) {
+TEST(Http2SessionTest, BrokenSourceResetsTheStreamWithConnectError) {
   Http2Pair pair;
   TestStream& near = pair.Open();
   near.Abort();
@@ -86,7 +86,7 @@ TEST(Http2SessionTest, BrokenSourceBecomesAConnectError) {
   EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
 }
 
-TEST(Http2SessionTest, AbandonedStreamIsSilentHereAndResetThere) {
+TEST(Http2SessionTest, AbandonedStreamGetsNoCallbackAndIsResetAtThePeer) {
   Http2Pair pair;
   TestStream& near = pair.Open();
   pair.client.session.Abandon(&near, NGHTTP2_CANCEL);
@@ -99,7 +99,7 @@ TEST(Http2SessionTest, AbandonedStreamIsSilentHereAndResetThere) {
   EXPECT_EQ(pair.client.session.open_streams(), 0u);
 }
 
-TEST(Http2SessionTest, StreamAbandonedBeforeItsRequestLeftIsNeverSeenByTheServer) {
+TEST(Http2SessionTest, StreamAbandonedBeforeItsRequestIsSentNeverReachesTheServer) {
   Http2Pair pair;
   pair.Pump();
   TestStream& near = pair.Start();
@@ -112,7 +112,7 @@ TEST(Http2SessionTest, StreamAbandonedBeforeItsRequestLeftIsNeverSeenByTheServer
 
 class RefusalTest : public ::testing::TestWithParam<int> {};
 
-TEST_P(RefusalTest, RefusedRequestGetsItsStatusAndAnEndAndTheTrunkGoesOn) {
+TEST_P(RefusalTest, RefusedRequestEndsWithItsStatusAndTheTrunkStaysUp) {
   Http2Pair pair;
   pair.server.refuse_with = GetParam();
   TestStream& near = pair.Open();
@@ -125,11 +125,11 @@ TEST_P(RefusalTest, RefusedRequestGetsItsStatusAndAnEndAndTheTrunkGoesOn) {
   EXPECT_THAT(pair.Open().headers, ElementsAre(200));
 }
 
-TEST_P(RefusalTest, StreamThatIsRefusedLaterIsNoLongerTheServers) {
+TEST_P(RefusalTest, ServerForgetsAStreamThatItRefusesLater) {
   Http2Pair pair;
   pair.server.prepare = [](TestStream&) {};
   TestStream& near = pair.Start();
-  near.source = "bytes that nobody reads";
+  near.source = "discarded bytes";
   pair.Pump();
   pair.server.session.Respond(&pair.far(), GetParam());
   EXPECT_FALSE(pair.far().attached());
@@ -143,7 +143,7 @@ TEST_P(RefusalTest, StreamThatIsRefusedLaterIsNoLongerTheServers) {
 INSTANTIATE_TEST_SUITE_P(Statuses, RefusalTest, ::testing::Values(404, 405, 503));
 
 // An HTTP client that reaches the port by mistake sends another method.
-TEST(Http2SessionTest, RequestThatIsNoConnectIsAnswered405) {
+TEST(Http2SessionTest, RequestOtherThanConnectIsAnswered405) {
   Http2Pair pair;
   pair.Pump();
   // HEADERS with END_STREAM: ":method: GET", ":scheme: http", ":path: /" of the static table,
@@ -159,7 +159,7 @@ TEST(Http2SessionTest, RequestThatIsNoConnectIsAnswered405) {
   EXPECT_EQ(pair.server.session.open_streams(), 0u);
 }
 
-TEST(Http2SessionTest, SettingOfAnExtensionIsHeardAndAGetIsAnswered) {
+TEST(Http2SessionTest, ExtensionSettingIsReceivedAndAGetIsAnswered) {
   Http2Pair pair(/*max_streams=*/1000, {.id = 0xf0aa, .value = 7});
   pair.Pump();
   EXPECT_EQ(pair.client.session.peer_extension(), 7u);
@@ -179,14 +179,14 @@ TEST(Http2SessionTest, SettingOfAnExtensionIsHeardAndAGetIsAnswered) {
   EXPECT_EQ(pair.server.session.open_streams(), 0u);
 }
 
-TEST(Http2SessionTest, PeerThatSaysNothingOfAnExtensionHasNone) {
+TEST(Http2SessionTest, PeerWithoutTheExtensionSettingHasNoExtension) {
   Http2Pair pair;
   pair.Pump();
   EXPECT_EQ(pair.client.session.peer_extension(), 0u);
 }
 
 // An agent of an older version and any web server refuse it.
-TEST(Http2SessionTest, RefusedGetIsARefusalAndTheTrunkGoesOn) {
+TEST(Http2SessionTest, RefusedGetFailsAndTheTrunkStaysUp) {
   Http2Pair pair;
   pair.server.refuse_with = 404;
   TestStream& near = pair.Make();
@@ -198,8 +198,8 @@ TEST(Http2SessionTest, RefusedGetIsARefusalAndTheTrunkGoesOn) {
   EXPECT_THAT(pair.Open().headers, ElementsAre(200));
 }
 
-// Another implementation may send "100 Continue" or "103" first; that is no refusal.
-TEST(Http2SessionTest, InterimAnswerIsNotTheAnswer) {
+// Another implementation may send "100 Continue" or "103" first, which is no refusal.
+TEST(Http2SessionTest, InformationalResponseIsSkipped) {
   Http2Pair pair;
   pair.server.prepare = [](TestStream&) {};
   TestStream& near = pair.Open();
@@ -216,7 +216,7 @@ TEST(Http2SessionTest, InterimAnswerIsNotTheAnswer) {
   EXPECT_THAT(near.headers, ElementsAre(200));
 }
 
-TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndTheOthersGoOn) {
+TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndOthersContinue) {
   Http2Pair pair;
   TestStream& first = pair.Open();
   TestStream& late = pair.Start();
@@ -226,7 +226,7 @@ TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndTheOthersGoOn)
   EXPECT_THAT(pair.client.goaways, ElementsAre(first.stream_id()));
   EXPECT_THAT(late.closes, ElementsAre(NGHTTP2_REFUSED_STREAM));
   ASSERT_TRUE(pair.server.Give(request).ok());
-  EXPECT_EQ(pair.server.accepted.size(), 1u) << "the server never took it";
+  EXPECT_EQ(pair.server.accepted.size(), 1u) << "the server must not accept it";
   first.Send("still", /*last=*/true);
   pair.Pump();
   EXPECT_EQ(pair.far().received, "still");
@@ -238,7 +238,7 @@ TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndTheOthersGoOn)
   EXPECT_TRUE(pair.server.session.Finished());
 }
 
-TEST(Http2SessionTest, StreamsUnderWayAtTheShutdownNoticeAreStillServed) {
+TEST(Http2SessionTest, StreamsInFlightAtTheShutdownNoticeAreServed) {
   Http2Pair pair;
   pair.Pump();
   TestStream& late = pair.Start();
@@ -307,7 +307,7 @@ TEST(Http2SessionTest, GrownWindowOfAReaderThatStallsIsNotFilledAgain) {
     pair.Pump();
   }
   EXPECT_EQ(budget.left(), StreamWindow::kBudgetBytes);
-  // From there on it has an initial window.
+  // From then on it has an initial window.
   for (int i = 0; i < 1000; ++i) {
     pair.server.session.Consume(&far, 1000, now, /*waited=*/true);
     now = now + absl::Milliseconds(200);
@@ -334,7 +334,7 @@ TEST(Http2SessionTest, ManyUnreadStreamsDoNotCloseTheConnectionsWindow) {
   EXPECT_EQ(pair.far().received.size(), 1'000'000u);
 }
 
-TEST(Http2SessionTest, ConsumedWindowsComeBackForAsLongAsTheStreamLasts) {
+TEST(Http2SessionTest, ConsumedBytesReopenTheWindowThroughoutTheStream) {
   Http2Pair pair;
   TestStream& near = pair.Open();
   std::string sent;
@@ -367,7 +367,7 @@ TEST(Http2SessionTest, SmallStreamWaitsForOneQuantumOfEachBulkStreamAtMost) {
   TestStream& small = pair.Open();
   for (const auto& stream : bulk) stream->Send(std::string(1'000'000, 'b'));
   pair.client.TakeOutput(2 * kQuantum);
-  ASSERT_TRUE(pair.client.more) << "bulk is under way";
+  ASSERT_TRUE(pair.client.more) << "bulk must be in flight";
   small.Send("ping");
   size_t before_small = 0;
   bool found = false;
@@ -384,7 +384,7 @@ TEST(Http2SessionTest, SmallStreamWaitsForOneQuantumOfEachBulkStreamAtMost) {
   EXPECT_LE(before_small, bulk.size() * kQuantum);
 }
 
-TEST(Http2SessionTest, ProduceStopsNearTheHighWaterMarkAndSaysThereIsMore) {
+TEST(Http2SessionTest, ProduceStopsNearTheHighWaterMarkAndReportsMore) {
   Http2Pair pair;
   std::vector<TestStream*> streams;
   for (int i = 0; i < 20; ++i) streams.push_back(&pair.Open());
@@ -415,7 +415,7 @@ TEST(Http2SessionTest, FiftyThousandClientAbortsCauseNoGoAway) {
   EXPECT_THAT(pair.Open().headers, ElementsAre(200));
 }
 
-TEST(Http2SessionTest, CloseAllTellsEveryStreamOnce) {
+TEST(Http2SessionTest, CloseAllNotifiesEveryStreamOnce) {
   Http2Pair pair;
   std::vector<TestStream*> streams;
   for (int i = 0; i < 10; ++i) streams.push_back(&pair.Open());
@@ -495,7 +495,7 @@ TEST(Http2SessionTest, StreamMayMoveToAnotherSessionWhenItIsRefused) {
   other.client.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
-TEST(Http2SessionTest, ClientSettingsOfStreamsAreTold) {
+TEST(Http2SessionTest, StreamSettingsReachThePeer) {
   Http2Pair pair(/*max_streams=*/7);
   pair.Pump();
   EXPECT_THAT(pair.client.settings, ElementsAre(7u));
@@ -522,7 +522,7 @@ TEST(Http2SessionTest, PingIsAnswered) {
   EXPECT_EQ(CountFrames(pair.to_client.substr(before), NGHTTP2_PING), 1u);
 }
 
-TEST(Http2SessionTest, PeerThatBreaksTheProtocolIsToldAndRemembered) {
+TEST(Http2SessionTest, ProtocolErrorSendsGoAwayAndIsRecorded) {
   Http2Pair pair;
   TestStream& near = pair.Open();
   EXPECT_EQ(pair.server.session.peer_error(), 0u);
@@ -535,7 +535,7 @@ TEST(Http2SessionTest, PeerThatBreaksTheProtocolIsToldAndRemembered) {
   EXPECT_TRUE(near.attached());
 }
 
-TEST(Http2SessionTest, IdsAreNearlySpentAboveTheLastOne) {
+TEST(Http2SessionTest, IdsAreNearlySpentAfterTheLastUsableId) {
   test::Http2Client client({.last_stream_id = 3});
   TestStream first;
   TestStream second;

@@ -38,12 +38,12 @@ class StreamWindowTest : public ::testing::Test {
   MonotonicTime now_ = MonotonicTime::FromNanos(1'000'000'000);
 };
 
-TEST_F(StreamWindowTest, FirstHalfIsNoEvidence) {
+TEST_F(StreamWindowTest, FirstHalfDoesNotGrowTheWindow) {
   EXPECT_FALSE(ReadHalf(absl::ZeroDuration()));
   EXPECT_EQ(window_.bytes(), StreamWindow::kInitialBytes);
 }
 
-TEST_F(StreamWindowTest, ReaderThatKeepsUpDoublesItUpToTheLimit) {
+TEST_F(StreamWindowTest, FastReaderDoublesTheWindowUpToTheLimit) {
   ReadHalf(absl::ZeroDuration());
   for (int32_t size = 2 * StreamWindow::kInitialBytes; size <= StreamWindow::kMaxBytes; size *= 2) {
     EXPECT_TRUE(ReadHalf(kRoundTrip));
@@ -53,7 +53,7 @@ TEST_F(StreamWindowTest, ReaderThatKeepsUpDoublesItUpToTheLimit) {
   EXPECT_EQ(window_.bytes(), StreamWindow::kMaxBytes);
 }
 
-TEST_F(StreamWindowTest, ReaderSlowerThanTwoRoundTripsKeepsWhatItHas) {
+TEST_F(StreamWindowTest, ReaderSlowerThanTwoRoundTripsKeepsItsWindow) {
   ReadHalf(absl::ZeroDuration());
   for (int i = 0; i < 100; ++i) EXPECT_FALSE(ReadHalf(2 * kRoundTrip));
   EXPECT_EQ(window_.bytes(), StreamWindow::kInitialBytes);
@@ -70,7 +70,7 @@ TEST_F(StreamWindowTest, SmallReadsAddUp) {
   EXPECT_TRUE(grew);
 }
 
-TEST_F(StreamWindowTest, SpentBudgetStopsGrowthUntilAStreamGivesItBack) {
+TEST_F(StreamWindowTest, SpentBudgetStopsGrowthUntilAStreamReturnsBytes) {
   WindowBudget small(StreamWindow::kInitialBytes);
   StreamWindow other;
   Read(other, kHalf, &small);
@@ -83,11 +83,11 @@ TEST_F(StreamWindowTest, SpentBudgetStopsGrowthUntilAStreamGivesItBack) {
   EXPECT_TRUE(Read(window_, kHalf, &small));
 }
 
-TEST_F(StreamWindowTest, WithoutABudgetItNeverGrows) {
+TEST_F(StreamWindowTest, WindowWithoutABudgetNeverGrows) {
   for (int i = 0; i < 10; ++i) EXPECT_FALSE(Read(window_, kHalf, nullptr));
 }
 
-TEST_F(StreamWindowTest, PeerIsToldOfWhatWasReadByHalvesAndOfGrowthAtOnce) {
+TEST_F(StreamWindowTest, UpdatesAreSentPerHalfWindowAndAtOnceForGrowth) {
   const auto read = [&](size_t bytes) {
     return window_.OnRead(bytes, /*waited=*/false, now_, kRoundTrip, &budget_);
   };
@@ -97,13 +97,13 @@ TEST_F(StreamWindowTest, PeerIsToldOfWhatWasReadByHalvesAndOfGrowthAtOnce) {
   EXPECT_EQ(read(kHalf), 0);
 }
 
-TEST_F(StreamWindowTest, StalledReaderGivesItsGrowthUpAndBackAsItReads) {
+TEST_F(StreamWindowTest, StalledReaderLosesItsGrowthAndReturnsItAsItReads) {
   Grow();
   const int64_t left = budget_.left();
   const int32_t growth = StreamWindow::kMaxBytes - StreamWindow::kInitialBytes;
   EXPECT_EQ(ReadWaiting(1000, StreamWindow::kStalledAfter), 0);
   EXPECT_EQ(window_.bytes(), StreamWindow::kInitialBytes);
-  EXPECT_EQ(budget_.left(), left + 1000) << "what the peer was granted may still come";
+  EXPECT_EQ(budget_.left(), left + 1000) << "the granted bytes may still arrive";
   // The peer may have sent the whole window.
   int32_t told = 0;
   for (int32_t unread = StreamWindow::kMaxBytes - 1000; unread > 0; unread -= 1000) {
@@ -118,10 +118,10 @@ TEST_F(StreamWindowTest, StalledReaderGivesItsGrowthUpAndBackAsItReads) {
   EXPECT_EQ(budget_.left(), left + growth);
 }
 
-TEST_F(StreamWindowTest, WindowThatWasGivenUpGrowsAgainForAReaderThatKeepsUp) {
+TEST_F(StreamWindowTest, ShrunkWindowGrowsAgainForAFastReader) {
   Grow();
   ReadWaiting(1000, StreamWindow::kStalledAfter);
-  // The granted bytes come first.
+  // The granted bytes arrive first.
   int halves = 1;
   while (halves < 1000 && !ReadHalf(kRoundTrip)) ++halves;
   EXPECT_EQ(window_.bytes(), 2 * StreamWindow::kInitialBytes);
@@ -137,14 +137,14 @@ TEST_F(StreamWindowTest, IdleStreamKeepsItsWindow) {
   EXPECT_EQ(window_.bytes(), StreamWindow::kMaxBytes) << "it waited for a moment only";
 }
 
-TEST_F(StreamWindowTest, StreamThatEndsPaysEverythingBack) {
+TEST_F(StreamWindowTest, EndedStreamReturnsItsWholeGrowth) {
   Grow();
   ReadWaiting(1000, StreamWindow::kStalledAfter);
   window_.Release(&budget_);
   EXPECT_EQ(budget_.left(), StreamWindow::kBudgetBytes);
 }
 
-TEST_F(StreamWindowTest, BudgetThatMayNotGrowGivesNothing) {
+TEST_F(StreamWindowTest, ClosedBudgetGrantsNoGrowth) {
   budget_.set_may_grow(false);
   ReadHalf(absl::ZeroDuration());
   EXPECT_FALSE(ReadHalf(kRoundTrip));

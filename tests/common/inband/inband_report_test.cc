@@ -45,7 +45,7 @@ TEST(InbandReportTest, LineIsServiceActiveAndUtilization) {
             "db 4294967295 99999\n");
 }
 
-TEST(InbandReportTest, WhatIsWrittenIsReadInPiecesOfAnySize) {
+TEST(InbandReportTest, ReportIsReadBackFromPiecesOfAnySize) {
   const std::vector<Heard> said = {
       {"metering", {.active = 17, .utilization = 523}},
       {"db", {.active = 0}},
@@ -58,7 +58,7 @@ TEST(InbandReportTest, WhatIsWrittenIsReadInPiecesOfAnySize) {
   }
 }
 
-TEST(InbandReportTest, ServiceThatCannotStandInALineHasNoWord) {
+TEST(InbandReportTest, ServiceThatDoesNotFitIntoALineHasNoReport) {
   for (const std::string& name : {std::string(), std::string("a b"), std::string("a\nb"),
                                   std::string("\xc3\xa4"), std::string(239, 'x')}) {
     EXPECT_EQ(Written(name, {}), "") << name;
@@ -72,7 +72,7 @@ TEST(InbandReportTest, LaterVersionsMayAddFields) {
       ElementsAre(Heard{"db", {.active = 1, .utilization = 2}}, Heard{"web", {.active = 5}}));
 }
 
-TEST(InbandReportTest, LineThatIsNoneEndsTheReading) {
+TEST(InbandReportTest, MalformedLineEndsTheReading) {
   for (const std::string line :
        {"\n", "db\n", "db 1\n", "db x 1\n", "db 1 x\n", "db 1x 1\n", "db -1 1\n", "db +1 1\n",
         "db 1 100000\n", "db 4294967296 1\n", "db  1 1\n", " db 1 1\n", "db 1 \n", "d\tb 1 1\n",
@@ -83,7 +83,7 @@ TEST(InbandReportTest, LineThatIsNoneEndsTheReading) {
   }
 }
 
-TEST(InbandReportTest, LineOfTheLargestSizeIsReadAndALongerOneIsNot) {
+TEST(InbandReportTest, LineOfMaximumSizeIsReadAndALongerOneRefused) {
   const std::string fits = "db 1 1 " + std::string(kMaxLoadLineBytes - 8, 'x') + "\n";
   ASSERT_EQ(fits.size(), kMaxLoadLineBytes);
   InbandReportReader good;

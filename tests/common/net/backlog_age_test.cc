@@ -7,7 +7,7 @@ namespace {
 
 MonotonicTime At(int seconds) { return MonotonicTime() + absl::Seconds(seconds); }
 
-TEST(BacklogAgeTest, BytesThatStayGrowOldWhateverComesBehindThem) {
+TEST(BacklogAgeTest, UnsentBytesAgeRegardlessOfLaterBytes) {
   BacklogAge age;
   age.Update(0, 100, At(1));
   age.Update(0, 500, At(2));
@@ -21,17 +21,17 @@ TEST(BacklogAgeTest, ReaderOfAFewBytesAtATimeDoesNotLookFast) {
   for (int i = 1; i < 1000; ++i) age.Update(1, 1000, At(i));
   EXPECT_EQ(age.since(), At(0));
   age.Update(1, 1000, At(1000));
-  EXPECT_EQ(age.since(), At(1000)) << "the last of the first ones has left";
+  EXPECT_EQ(age.since(), At(1000)) << "all of the first bytes have left";
 }
 
-TEST(BacklogAgeTest, ReaderThatKeepsUpHasYoungBytesHoweverMany) {
+TEST(BacklogAgeTest, FastReaderOfManyBytesHasAYoungBacklog) {
   BacklogAge age;
   age.Update(0, 1000, At(0));
   for (int i = 1; i < 10; ++i) age.Update(1000, 1000, At(i));
   EXPECT_EQ(age.since(), At(9));
 }
 
-TEST(BacklogAgeTest, WhatComesAfterAllHasLeftIsNew) {
+TEST(BacklogAgeTest, BytesAfterAnEmptyBacklogAreNew) {
   BacklogAge age;
   age.Update(0, 100, At(0));
   age.Update(100, 0, At(1));

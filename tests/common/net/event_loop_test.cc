@@ -55,7 +55,7 @@ class LoopTimer final : public Timer {
   void OnTimer() override { action(); }
 };
 
-TEST(EventLoopTest, PostedWorkOfAThreadRunsInItsOrder) {
+TEST(EventLoopTest, WorkPostedByOneThreadRunsInOrder) {
   EventLoop loop;
   constexpr int kThreads = 4;
   constexpr int kPosts = 500;
@@ -95,7 +95,7 @@ TEST(EventLoopTest, WorkThatPostsWorkDoesNotStarveTheLoop) {
   EXPECT_EQ(runs, 100);
 }
 
-TEST(EventLoopTest, RetiredHandlerLivesToTheEndOfThePass) {
+TEST(EventLoopTest, RetiredHandlerIsDeletedAtTheEndOfThePass) {
   EventLoop loop;
   bool deleted = false;
   bool deleted_within_pass = true;
@@ -162,7 +162,7 @@ TEST(EventLoopTest, StaleEventOfTheSameBatchReachesTheRetiredHandlerOnly) {
   EXPECT_EQ(newcomer.calls, 0);
 }
 
-TEST(EventLoopTest, FlushRunsOnceAPassHoweverOftenItIsAskedFor) {
+TEST(EventLoopTest, RepeatedFlushRequestsRunOncePerPass) {
   EventLoop loop;
   TestFlushable flushable;
   loop.Post([&] {
@@ -174,7 +174,7 @@ TEST(EventLoopTest, FlushRunsOnceAPassHoweverOftenItIsAskedFor) {
   EXPECT_EQ(flushable.flushes, 1);
 }
 
-TEST(EventLoopTest, FlushAskedForWhileFlushingComesInTheNextPassWithoutAWait) {
+TEST(EventLoopTest, FlushRequestedWhileFlushingRunsInTheNextPassWithoutAWait) {
   EventLoop loop;
   TestFlushable flushable;
   flushable.action = [&] {
@@ -207,7 +207,7 @@ TEST(EventLoopTest, CancelledFlushDoesNotRunEvenWhileFlushing) {
   EXPECT_EQ(third.flushes, 0);
 }
 
-TEST(EventLoopTest, CancelledFlushCanBeAskedForAgainInTheSamePass) {
+TEST(EventLoopTest, CancelledFlushCanBeRequestedAgainInTheSamePass) {
   EventLoop loop;
   TestFlushable first;
   TestFlushable second;
@@ -223,7 +223,7 @@ TEST(EventLoopTest, CancelledFlushCanBeAskedForAgainInTheSamePass) {
   EXPECT_EQ(second.flushes, 1);
 }
 
-TEST(EventLoopTest, TimerEndsAnEndlessWait) {
+TEST(EventLoopTest, DueTimerEndsAnUnboundedWait) {
   EventLoop loop;
   LoopTimer timer;
   MonotonicTime fired;
@@ -237,7 +237,7 @@ TEST(EventLoopTest, TimerEndsAnEndlessWait) {
   EXPECT_GE(fired - start, absl::Milliseconds(20));
 }
 
-TEST(EventLoopTest, EventsComeBeforeTimersSoThatAByteThatIsThereCountsAsLife) {
+TEST(EventLoopTest, EventsRunBeforeTimersSoThatAReadableByteCountsAsActivity) {
   EventLoop loop;
   auto [fd, peer] = SocketPair();
   std::vector<std::string> order;

@@ -20,13 +20,13 @@ void RunTimer(FlowActivity& activity, MonotonicTime& now, MonotonicTime end) {
   now = end;
 }
 
-TEST(FlowActivityTest, NewConnectionCountsForASecond) {
+TEST(FlowActivityTest, NewConnectionCountsForOneSecond) {
   FlowActivity activity(At(absl::ZeroDuration()));
   EXPECT_TRUE(activity.counts());
   EXPECT_FALSE(activity.Settle(At(FlowActivity::kQuietAfter - kTick)));
   EXPECT_TRUE(activity.Settle(At(FlowActivity::kQuietAfter)));
   EXPECT_FALSE(activity.counts());
-  EXPECT_FALSE(activity.Settle(At(FlowActivity::kQuietAfter))) << "said once";
+  EXPECT_FALSE(activity.Settle(At(FlowActivity::kQuietAfter))) << "reported once";
 }
 
 TEST(FlowActivityTest, QuietConnectionCountsAgainWithItsNextBytes) {
@@ -44,7 +44,7 @@ TEST(FlowActivityTest, UnansweredRequestCountsForHalfAMinute) {
   EXPECT_TRUE(activity.Settle(At(FlowActivity::kUnansweredFor + kTick)));
 }
 
-TEST(FlowActivityTest, AnswerMakesItQuietASecondLaterThoughTheTimerWaitedForMore) {
+TEST(FlowActivityTest, ResponseMakesItQuietOneSecondLaterDespiteTheLongerTimer) {
   FlowActivity activity(At(absl::ZeroDuration()));
   activity.OnBytes(At(absl::ZeroDuration()), /*to_server=*/true);
   MonotonicTime now = At(absl::ZeroDuration());
@@ -54,7 +54,7 @@ TEST(FlowActivityTest, AnswerMakesItQuietASecondLaterThoughTheTimerWaitedForMore
   EXPECT_FALSE(activity.counts());
 }
 
-TEST(FlowActivityTest, IdleTimeoutIsFromTheLastByteWhetherItCountsOrNot) {
+TEST(FlowActivityTest, IdleTimeoutRunsFromTheLastByteEvenWhenQuiet) {
   FlowActivity activity(At(absl::ZeroDuration()));
   const absl::Duration shorter = absl::Milliseconds(300);
   EXPECT_EQ(activity.Wait(At(absl::ZeroDuration()), shorter), shorter);
@@ -64,7 +64,7 @@ TEST(FlowActivityTest, IdleTimeoutIsFromTheLastByteWhetherItCountsOrNot) {
   EXPECT_LE(activity.Wait(At(kIdle), kIdle), absl::ZeroDuration());
 }
 
-TEST(FlowActivityTest, BytesThatCannotPassYetAreNoSilence) {
+TEST(FlowActivityTest, BlockedBytesAreNotSilence) {
   FlowActivity activity(At(absl::ZeroDuration()));
   activity.OnSign(At(kIdle - kTick));
   EXPECT_GT(activity.Wait(At(kIdle), kIdle), absl::ZeroDuration());

@@ -21,7 +21,7 @@ TEST(IpPortTest, WhatIsWrittenIsReadBack) {
   }
 }
 
-TEST(IpPortTest, WhatIsNoAddressIsRefused) {
+TEST(IpPortTest, TextThatIsNoAddressIsRefused) {
   for (const std::string text : {"", ":", "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:01",
                                  " 1.2.3.4:1", "1.2.3.4:1 ", "1.2.3:1", "localhost:1", "::1:1",
                                  "[::1]", "[::1]:", "[::1:1", "[1.2.3.4]:1", "[]:1", "unix:/x"}) {
@@ -29,12 +29,12 @@ TEST(IpPortTest, WhatIsNoAddressIsRefused) {
   }
 }
 
-TEST(IpPortTest, SocketAddressesKeepTheirPlace) {
+TEST(IpPortTest, SocketAddressesKeepAddressAndPort) {
   EXPECT_EQ(Resolved({.host = "192.0.2.1", .port = 80}).ToString(), "192.0.2.1:80");
   EXPECT_EQ(Resolved({.host = "2001:db8::1", .port = 80}).ToString(), "[2001:db8::1]:80");
 }
 
-TEST(IpPortTest, Ipv4ClientOfAListenerForBothFamiliesIsIpv4) {
+TEST(IpPortTest, MappedIpv4ClientOfADualStackListenerIsIpv4) {
   EXPECT_EQ(Resolved({.host = "::ffff:192.0.2.1", .port = 80}).ToString(), "192.0.2.1:80");
 }
 
@@ -44,7 +44,7 @@ TEST(IpPortTest, UnixSocketHasNoIpAddress) {
   EXPECT_EQ(none.ToString(), "");
 }
 
-TEST(IpPortTest, MappingGoesThereAndBack) {
+TEST(IpPortTest, MappedAddressSurvivesARoundTrip) {
   const IpPort ipv4 = ParseIpPort("192.0.2.1:80").value();
   EXPECT_EQ(ipv4.Mapped().ToString(), "[::ffff:192.0.2.1]:80");
   EXPECT_EQ(ipv4.Mapped().Unmapped(), ipv4);

@@ -35,7 +35,7 @@ TEST(OutputBufferTest, RandomWritesAndReadsKeepTheOrderOfBytes) {
   EXPECT_EQ(Text(buffer), model);
 }
 
-TEST(OutputBufferTest, ReservedButNotCommittedBytesAreNotThere) {
+TEST(OutputBufferTest, UncommittedBytesAreNotReadable) {
   OutputBuffer buffer;
   Append(buffer, "ab");
   std::memcpy(buffer.Reserve(100), "cdef", 4);
@@ -54,7 +54,7 @@ TEST(OutputBufferTest, RoomFreedAtTheFrontIsUsedBeforeMemoryGrows) {
   EXPECT_EQ(Text(buffer), std::string(100, 'x') + std::string(800, 'y'));
 }
 
-TEST(OutputBufferTest, ShrinkKeepsWhatIsUnsent) {
+TEST(OutputBufferTest, ShrinkKeepsUnsentBytes) {
   OutputBuffer buffer;
   Append(buffer, std::string(200'000, 'x'));
   buffer.Consume(199'999);

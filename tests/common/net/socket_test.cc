@@ -62,7 +62,7 @@ TEST(SocketTest, PortWhereAPlainSocketListensIsRefused) {
   EXPECT_TRUE(absl::IsAlreadyExists(ListenOn(Loopback(port)).status()));
 }
 
-TEST(SocketTest, PortOfAProgramThatLeftConnectionsBehindIsTakenAgain) {
+TEST(SocketTest, PortWithConnectionsInTimeWaitCanBeReused) {
   auto first = ListenOnShared(Loopback(0), 1);
   ASSERT_TRUE(first.ok());
   const int port = BoundPort(first->front().get());
@@ -92,7 +92,7 @@ TEST(SocketTest, StaleUnixSocketIsReplaced) {
   EXPECT_EQ(ConnectTo(ResolveAddress(address).value()).state, ConnectState::kConnected);
 }
 
-TEST(SocketTest, LiveUnixSocketIsRefusedAndGoesOn) {
+TEST(SocketTest, LiveUnixSocketIsRefusedAndStaysUsable) {
   test::ScratchFolder folder;
   const Address address = Unix(folder.File("s"));
   auto live = ListenOn(address);
@@ -103,7 +103,7 @@ TEST(SocketTest, LiveUnixSocketIsRefusedAndGoesOn) {
 }
 
 // connect() to a file that is no socket fails with ECONNREFUSED as well.
-TEST(SocketTest, OrdinaryFileInTheWayIsNotDeleted) {
+TEST(SocketTest, OrdinaryFileAtASocketPathIsNotDeleted) {
   test::ScratchFolder folder;
   const std::string path = folder.Write("precious", "data");
   EXPECT_TRUE(absl::IsAlreadyExists(ListenOn(Unix(path)).status()));
@@ -124,13 +124,13 @@ TEST(SocketTest, TooLongUnixPathIsRefusedWithTheLimit) {
   EXPECT_THAT(std::string(address.status().message()), HasSubstr("107"));
 }
 
-TEST(SocketTest, AddressesReadAsTheyAreWritten) {
+TEST(SocketTest, AddressesAreFormattedAsConfigured) {
   for (const char* text : {"127.0.0.1:80", "[::1]:443", "unix:/run/x"}) {
     EXPECT_EQ(ResolveAddress(ParseAddress(text).value()).value().ToString(), text);
   }
 }
 
-TEST(SocketTest, UnixServerWithAFullQueueSaysRetryLater) {
+TEST(SocketTest, FullUnixAcceptQueueIsRetryLater) {
   test::ScratchFolder folder;
   const Address address = Unix(folder.File("s"));
   auto listener = ListenOn(address);
@@ -146,17 +146,17 @@ TEST(SocketTest, UnixServerWithAFullQueueSaysRetryLater) {
 }
 
 // Without the acknowledgement a server that speaks first would wait for bytes that never come.
-TEST(SocketTest, ConnectThatSendsNothingIsAcknowledgedWhenAskedTo) {
+TEST(SocketTest, ConnectWithoutDataIsAcknowledgedIfRequested) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
   const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
   ConnectResult result = ConnectToSend(ResolveAddress(Loopback(port)).value());
   ASSERT_EQ(result.state, ConnectState::kConnected);
   AcknowledgeConnect(result.fd.get());
-  EXPECT_TRUE(test::WaitFor(listener->get(), POLLIN, 0)) << "the handshake is not through";
+  EXPECT_TRUE(test::WaitFor(listener->get(), POLLIN, 0)) << "the handshake is incomplete";
 }
 
-TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
+TEST(SocketTest, ConnectWithDataCompletesTheHandshakeWithIt) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
   const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
@@ -174,7 +174,7 @@ TEST(SocketTest, ConnectThatSendsAtOnceBringsItsBytesWithTheHandshake) {
   EXPECT_FALSE(acknowledged_alone);
 }
 
-TEST(SocketTest, RefusedConnectSaysWhy) {
+TEST(SocketTest, RefusedConnectNamesItsReason) {
   const test::RefusingPort port;
   ConnectResult result = ConnectTo(ResolveAddress(port.address()).value());
   if (result.state == ConnectState::kInProgress) {
@@ -186,16 +186,16 @@ TEST(SocketTest, RefusedConnectSaysWhy) {
   EXPECT_EQ(ErrorText(result.error), "Connection refused");
 }
 
-TEST(SocketTest, TrunkEndsWhenNobodyAcknowledgesItsBytes) {
+TEST(SocketTest, TrunkSocketTimesOutWithoutAcknowledgement) {
   auto [near, far] = test::TcpPair();
   SetTrunkOptions(near.get());
   unsigned millis = 0;
   socklen_t size = sizeof millis;
   ASSERT_EQ(getsockopt(near.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &millis, &size), 0);
-  EXPECT_EQ(millis, 10'000u) << "0: the kernel would try for a quarter of an hour";
+  EXPECT_EQ(millis, 10'000u) << "with 0 the kernel retries for 15 minutes";
 }
 
-TEST(SocketTest, CloseWithResetReachesThePeerAsAReset) {
+TEST(SocketTest, CloseWithResetSendsAReset) {
   auto listener = ListenOn(Loopback(0));
   ASSERT_TRUE(listener.ok());
   UniqueFd client = ConnectBlocking(Loopback(BoundPort(listener->get())));

@@ -1,4 +1,4 @@
-// Two ends of one loopback connection, with blocking calls that time out for the test's end.
+// Two ends of one loopback connection. The test's end has blocking calls with a timeout.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -56,7 +56,7 @@ class Peer {
     send_failed_ = n < 0 && errno != EAGAIN;
     return n > 0 ? static_cast<size_t>(n) : 0;
   }
-  // The last SendWhatFits found the connection broken.
+  // Returns true if the last SendWhatFits found the connection broken.
   bool send_failed() const { return send_failed_; }
   // Reads up to `size` bytes; fewer at the end.
   std::string Read(size_t size) {
@@ -65,14 +65,14 @@ class Peer {
     }
     return bytes;
   }
-  // Reads everything up to the end; ending() says which.
+  // Reads everything up to the end; ending() returns the kind of end.
   std::string ReadToEnd(int millis = kPatienceMillis) {
     std::string bytes;
     while (ReadSome(bytes, 1 << 16, millis)) {
     }
     return bytes;
   }
-  // How the last Read ended: kNone while it goes on.
+  // The end that the last Read found; kNone while the stream is open.
   Ending ending() const { return ending_; }
 
   void ShutdownWrite() { shutdown(fd(), SHUT_WR); }

@@ -107,7 +107,7 @@ TEST_F(TimerWheelTest, CallbackThatReArmsItselfForNowDoesNotLoop) {
   EXPECT_TRUE(timer.armed());
 }
 
-TEST_F(TimerWheelTest, DeadlineBeyondTheHorizonIsCarriedRoundAfterRound) {
+TEST_F(TimerWheelTest, DeadlineBeyondTheHorizonFiresAfterSeveralTurns) {
   TestTimer timer;
   const absl::Duration wait = 3 * kTurn + absl::Milliseconds(123);
   wheel_.Arm(timer, start_ + wait);
@@ -123,14 +123,14 @@ TEST_F(TimerWheelTest, InfiniteDeadlineNeverFires) {
   EXPECT_TRUE(timer.armed());
 }
 
-TEST_F(TimerWheelTest, WaitTooLongToCountIsNotAShortOne) {
+TEST_F(TimerWheelTest, OverflowingWaitIsNotShortened) {
   TestTimer timer;
   wheel_.Arm(timer, start_ + absl::InfiniteDuration());
   wheel_.Advance(start_ + absl::Seconds(1));
   EXPECT_EQ(timer.fired, 0);
 }
 
-TEST_F(TimerWheelTest, StallOfSeveralTurnsFiresAllThatIsDueAndNothingElse) {
+TEST_F(TimerWheelTest, StallOfSeveralTurnsFiresOnlyDueTimers) {
   std::vector<std::unique_ptr<TestTimer>> due;
   for (int i = 0; i < 2000; ++i) {
     due.push_back(std::make_unique<TestTimer>());
@@ -145,7 +145,7 @@ TEST_F(TimerWheelTest, StallOfSeveralTurnsFiresAllThatIsDueAndNothingElse) {
   EXPECT_EQ(later.fired, 1);
 }
 
-TEST_F(TimerWheelTest, ClockThatStandsStillFiresNothingTwice) {
+TEST_F(TimerWheelTest, UnchangedClockFiresNoTimerTwice) {
   TestTimer timer;
   wheel_.Arm(timer, start_ + absl::Milliseconds(1));
   const MonotonicTime now = start_ + absl::Milliseconds(50);
@@ -154,7 +154,7 @@ TEST_F(TimerWheelTest, ClockThatStandsStillFiresNothingTwice) {
   EXPECT_EQ(timer.fired, 1);
 }
 
-TEST_F(TimerWheelTest, WaitSaysWhenTheNextTimerIsDueAndForeverWithNone) {
+TEST_F(TimerWheelTest, WaitEndsAtTheNextTimerAndIsUnboundedWithoutOne) {
   EXPECT_EQ(wheel_.NanosToNext(start_), -1);
   TestTimer timer;
   wheel_.Arm(timer, start_ + absl::Milliseconds(100));

@@ -46,7 +46,7 @@ TEST(LogTest, JsonLineIsOneObject) {
             "\xc3\xa9\"}\n");
 }
 
-TEST(LogTest, LevelNamesAreThoseOfTheConfiguration) {
+TEST(LogTest, LevelNamesMatchTheConfiguration) {
   EXPECT_THAT(Formatted(LogFormat::kJson, spdlog::level::debug, ""),
               HasSubstr(R"("level":"debug")"));
   EXPECT_THAT(Formatted(LogFormat::kJson, spdlog::level::info, ""), HasSubstr(R"("level":"info")"));

@@ -69,11 +69,11 @@ const std::vector<Golden>& Goldens() {
       // Behind the addresses: TLVs, here a padding of two bytes and an unchecked checksum.
       {kSignature + Hex("21 11 00 18  C0A80001 C0A8000B  DC04 01BB  04 0002 0000 03 0004 00000000"),
        "192.168.0.1:56324", "192.168.0.11:443"},
-      // LOCAL: the family is to be ignored, and so is what follows.
+      // LOCAL: the receiver ignores the family and the addresses.
       {kSignature + Hex("20 00 00 00"), "", ""},
       {kSignature + Hex("20 FF 00 03 010203"), "", ""},
       {kSignature + Hex("20 11 00 0C  C0A80001 C0A8000B  DC04 01BB"), "", ""},
-      // PROXY of what is not TCP: unspecified, datagrams, unix sockets (2*108 bytes).
+      // PROXY of other transports than TCP: unspecified, datagrams, unix sockets (2*108 bytes).
       {kSignature + Hex("21 00 00 00"), "", ""},
       {kSignature + Hex("21 10 00 0C  C0A80001 C0A8000B  DC04 01BB"), "", ""},
       {kSignature + Hex("21 12 00 0C  C0A80001 C0A8000B  DC04 01BB"), "", ""},
@@ -97,7 +97,7 @@ TEST(ProxyHeaderTest, HeadersOfTheSpecificationAreRead) {
   }
 }
 
-TEST(ProxyHeaderTest, EveryCutOfAHeaderWantsMore) {
+TEST(ProxyHeaderTest, EveryPrefixOfAHeaderIsIncomplete) {
   for (const Golden& golden : Goldens()) {
     for (size_t size = 0; size < golden.header.size(); ++size) {
       EXPECT_EQ(Read(golden.header.substr(0, size)).state, ProxyHeaderState::kMore)
@@ -106,7 +106,7 @@ TEST(ProxyHeaderTest, EveryCutOfAHeaderWantsMore) {
   }
 }
 
-TEST(ProxyHeaderTest, DataBehindAHeaderIsNotTakenForIt) {
+TEST(ProxyHeaderTest, DataAfterAHeaderIsNotConsumed) {
   for (const Golden& golden : Goldens()) {
     for (const std::string& data : {"\r\n"s, "GET / HTTP/1.1\r\n"s, golden.header, "\0"s}) {
       const ProxyHeaderStep step = Read(golden.header + data);
@@ -116,7 +116,7 @@ TEST(ProxyHeaderTest, DataBehindAHeaderIsNotTakenForIt) {
   }
 }
 
-TEST(ProxyHeaderTest, LinesThatTheSpecificationDoesNotAllowAreBroken) {
+TEST(ProxyHeaderTest, InvalidLinesAreRefused) {
   for (const std::string& text : {
            "GET / HTTP/1.1\r\n"s,
            "\x16\x03\x01"s,  // TLS
@@ -168,15 +168,15 @@ TEST(ProxyHeaderTest, LinesThatTheSpecificationDoesNotAllowAreBroken) {
   }
 }
 
-TEST(ProxyHeaderTest, BinaryHeadersThatTheSpecificationDoesNotAllowAreBroken) {
+TEST(ProxyHeaderTest, InvalidBinaryHeadersAreRefused) {
   for (const std::string& tail : {
            "11"s,          // version 1
            "31"s,          // version 3
-           "22"s,          // a command that is not assigned
+           "22"s,          // an unassigned command
            "2F"s, "00"s,   //
-           "21 41 0000"s,  // a family that is not
+           "21 41 0000"s,  // an unassigned family
            "21 F1 0000"s,  //
-           "21 13 000C"s,  // a protocol that is not
+           "21 13 000C"s,  // an unassigned protocol
            "21 1F 000C"s,  //
            "21 11 000B"s,  // too short for its addresses
            "21 12 000B"s,  //
@@ -196,7 +196,7 @@ TEST(ProxyHeaderTest, BinaryHeadersThatTheSpecificationDoesNotAllowAreBroken) {
   }
 }
 
-TEST(ProxyHeaderTest, LongestHeadersAreReadAndLongerOnesAreBroken) {
+TEST(ProxyHeaderTest, LongestHeadersAreReadAndLongerOnesRefused) {
   const std::string begin = "PROXY UNKNOWN ";
   const std::string longest = begin + std::string(kMaxProxyLineBytes - 2 - begin.size(), 'x');
   EXPECT_EQ(Read(longest + "\r\n").state, ProxyHeaderState::kWhole);
@@ -212,7 +212,7 @@ TEST(ProxyHeaderTest, LongestHeadersAreReadAndLongerOnesAreBroken) {
   EXPECT_EQ(step.size, kMaxProxyHeaderBytes);
 }
 
-TEST(ProxyHeaderTest, WrittenHeadersAreTheSpecificationsToTheByte) {
+TEST(ProxyHeaderTest, WrittenHeadersMatchTheSpecification) {
   const ProxyAddresses ipv4 = {At("192.168.0.1:56324"), At("192.168.0.11:443")};
   const ProxyAddresses ipv6 = {At("[2001:db8::1]:56324"), At("[2001:db8::2]:443")};
   EXPECT_EQ(WriteProxyHeader(ProxyVersion::kV1, ipv4),
@@ -229,7 +229,7 @@ TEST(ProxyHeaderTest, WrittenHeadersAreTheSpecificationsToTheByte) {
   EXPECT_EQ(WriteProxyHeader(ProxyVersion::kNone, ipv4), "");
 }
 
-TEST(ProxyHeaderTest, AddressesOfTwoFamiliesAreWrittenAsOne) {
+TEST(ProxyHeaderTest, MixedFamiliesAreWrittenAsIpv6) {
   const ProxyAddresses mixed = {At("192.0.2.1:1"), At("[2001:db8::2]:2")};
   EXPECT_EQ(WriteProxyHeader(ProxyVersion::kV1, mixed),
             "PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
@@ -238,7 +238,7 @@ TEST(ProxyHeaderTest, AddressesOfTwoFamiliesAreWrittenAsOne) {
   EXPECT_EQ(step.addresses.destination, mixed.destination);
 }
 
-TEST(ProxyHeaderTest, HalfKnownAddressesAreNotWritten) {
+TEST(ProxyHeaderTest, PartlyKnownAddressesAreNotWritten) {
   EXPECT_EQ(WriteProxyHeader(ProxyVersion::kV1, {.source = At("192.0.2.1:1")}),
             "PROXY UNKNOWN\r\n");
 }

@@ -17,7 +17,7 @@ ClientDescription From(std::string_view client) {
   return {ProxyVersion::kV1, {At(client), At("198.51.100.1:443")}};
 }
 
-TEST(ClientFieldsTest, WhatIsDescribedIsRead) {
+TEST(ClientFieldsTest, WrittenFieldsAreReadBack) {
   for (const ProxyVersion version : {ProxyVersion::kV1, ProxyVersion::kV2}) {
     for (const std::string client : {"192.0.2.1:1", "[2001:db8::1]:65535"}) {
       const ClientDescription read =
@@ -29,20 +29,20 @@ TEST(ClientFieldsTest, WhatIsDescribedIsRead) {
   }
 }
 
-TEST(ClientFieldsTest, NothingIsSaidWhereNobodyAsks) {
+TEST(ClientFieldsTest, NoFieldsAreSentWithoutAProxyVersion) {
   const ConnectFields fields = DescribeClient({});
   EXPECT_EQ(fields.client, "");
   EXPECT_EQ(fields.proxy_protocol, "");
   EXPECT_EQ(ReadClient(fields).version, ProxyVersion::kNone);
 }
 
-TEST(ClientFieldsTest, ClientWhoseAddressIsNotKnownStillHasItsVersion) {
+TEST(ClientFieldsTest, ClientWithoutAKnownAddressHasAVersion) {
   const ClientDescription read = ReadClient(DescribeClient({ProxyVersion::kV2, {}}));
   EXPECT_EQ(read.version, ProxyVersion::kV2);
   EXPECT_FALSE(read.addresses.source.known());
 }
 
-TEST(ClientFieldsTest, FieldsOfAnotherFormSayNothing) {
+TEST(ClientFieldsTest, MalformedFieldsAreIgnored) {
   const auto says_nothing = [](const std::string& client, const std::string& wish) {
     const ClientDescription read = ReadClient({.client = client, .proxy_protocol = wish});
     return read.version == ProxyVersion::kNone || !read.addresses.source.known();
@@ -74,15 +74,15 @@ size_t OpeningBytes(size_t count, bool with_addresses) {
   return pair.to_server.size() - warm;
 }
 
-TEST(ClientFieldsTest, AddressesCostFewBytesAStreamHoweverManyClientsCome) {
+TEST(ClientFieldsTest, AddressesTakeFewBytesPerStreamForManyClients) {
   constexpr size_t kStreams = 500;
-  // More than HPACK's table would hold of them.
+  // More addresses than HPACK's table holds.
   const size_t bare = OpeningBytes(kStreams, false);
-  EXPECT_EQ(bare, kStreams * (9 + 2)) << "a frame's head, two indexed fields";
+  EXPECT_EQ(bare, kStreams * (9 + 2)) << "a frame header and two indexed fields";
   EXPECT_LE(OpeningBytes(kStreams, true) - bare, kStreams * 20);
 }
 
-TEST(ClientFieldsTest, FieldsOfOneStreamAreNotTheNextOnes) {
+TEST(ClientFieldsTest, FieldsAreSpecificToTheirStream) {
   Http2Pair pair;
   std::vector<ConnectFields> seen;
   pair.server.prepare = [&](test::TestStream&) {

@@ -105,21 +105,21 @@ TEST_F(StreamBridgeTest, BytesTravelBothWaysAndBothFinsEndItCleanly) {
   EXPECT_EQ(bridge_->bytes_to_socket(), 6u);
 }
 
-TEST_F(StreamBridgeTest, IsLoadWhileBytesPassAndAgainAfterASilence) {
+TEST_F(StreamBridgeTest, StreamCountsAsLoadWhileBytesPassAndAgainAfterSilence) {
   Start();
   far().Send("question");  // the socket is the server's
   Step();
   EXPECT_EQ(peer_.Read(8), "question");
   ASSERT_TRUE(peer_.Send("answer"));
   ASSERT_TRUE(RunUntil([&] { return far().received == "answer"; }));
-  EXPECT_THAT(bridge_->load_changes, IsEmpty()) << "a new one is load";
+  EXPECT_THAT(bridge_->load_changes, IsEmpty()) << "a new stream counts as load";
   ASSERT_TRUE(RunUntil([&] { return !bridge_->load_changes.empty(); }));
   ASSERT_TRUE(peer_.Send("more"));
   ASSERT_TRUE(RunUntil([&] { return bridge_->load_changes.size() == 2; }));
   EXPECT_THAT(bridge_->load_changes, ElementsAre(false, true));
 }
 
-TEST_F(StreamBridgeTest, EndOfTheStreamIsAFinAndTheOtherDirectionGoesOn) {
+TEST_F(StreamBridgeTest, EndOfStreamBecomesAFinAndTheOtherDirectionStaysOpen) {
   Start();
   far().Send("", /*last=*/true);
   Step();
@@ -130,7 +130,7 @@ TEST_F(StreamBridgeTest, EndOfTheStreamIsAFinAndTheOtherDirectionGoesOn) {
   EXPECT_THAT(bridge_->done, IsEmpty());
 }
 
-TEST_F(StreamBridgeTest, ResetOfTheSocketIsAConnectErrorOfTheStream) {
+TEST_F(StreamBridgeTest, SocketResetBecomesConnectErrorOnTheStream) {
   Start();
   ASSERT_TRUE(peer_.Send("before"));
   peer_.Reset();
@@ -141,7 +141,7 @@ TEST_F(StreamBridgeTest, ResetOfTheSocketIsAConnectErrorOfTheStream) {
   EXPECT_THAT(far().closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
 }
 
-TEST_F(StreamBridgeTest, ResetOfTheStreamIsAResetOfTheSocket) {
+TEST_F(StreamBridgeTest, StreamResetBecomesASocketReset) {
   Start();
   far().Send("before");
   Step();
@@ -153,7 +153,7 @@ TEST_F(StreamBridgeTest, ResetOfTheStreamIsAResetOfTheSocket) {
   EXPECT_THAT(bridge_->done, ElementsAre(StreamBridge::End::kStreamReset));
 }
 
-TEST_F(StreamBridgeTest, LostTrunkIsAResetNeverAFin) {
+TEST_F(StreamBridgeTest, LostTrunkResetsTheSocketWithoutAFin) {
   Start();
   far().Send("half a rep");
   Step();
@@ -163,8 +163,8 @@ TEST_F(StreamBridgeTest, LostTrunkIsAResetNeverAFin) {
   EXPECT_THAT(bridge_->done, ElementsAre(StreamBridge::End::kStreamLost));
 }
 
-// The socket is not read any more, so only epoll can report the reset.
-TEST_F(StreamBridgeTest, ResetAfterAHalfCloseIsPassedOnAtOnce) {
+// The socket is no longer read, so only epoll can report the reset.
+TEST_F(StreamBridgeTest, ResetAfterAHalfCloseIsForwardedAtOnce) {
   Start();
   peer_.ShutdownWrite();
   ASSERT_TRUE(RunUntil([&] { return far().ends == 1; }));
@@ -175,8 +175,8 @@ TEST_F(StreamBridgeTest, ResetAfterAHalfCloseIsPassedOnAtOnce) {
   EXPECT_THAT(far().closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
 }
 
-// Linux reports the end of file first, when the FIN was there before the reset.
-TEST_F(StreamBridgeTest, FinWithAResetRightBehindItIsAReset) {
+// Linux reports the end of file first if the FIN arrived before the reset.
+TEST_F(StreamBridgeTest, FinFollowedByAResetIsAReset) {
   Start();
   ASSERT_TRUE(peer_.Send("before"));
   peer_.ShutdownWrite();
@@ -188,7 +188,7 @@ TEST_F(StreamBridgeTest, FinWithAResetRightBehindItIsAReset) {
   EXPECT_THAT(far().closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
 }
 
-TEST_F(StreamBridgeTest, ResetBehindMoreBytesThanTheWindowHoldsEndsTheStreamThoughNobodyReads) {
+TEST_F(StreamBridgeTest, ResetBehindAFullWindowEndsTheStreamOfAStalledReader) {
   Start();
   far().consume = false;
   ASSERT_TRUE(peer_.Send(std::string(3 * kStreamWindow, 'x')));
@@ -198,7 +198,7 @@ TEST_F(StreamBridgeTest, ResetBehindMoreBytesThanTheWindowHoldsEndsTheStreamThou
   EXPECT_THAT(far().closes, ElementsAre(NGHTTP2_CONNECT_ERROR));
 }
 
-TEST_F(StreamBridgeTest, SocketWhoseStreamHasNoWindowIsNotRead) {
+TEST_F(StreamBridgeTest, SocketIsNotReadWithoutStreamWindow) {
   Start();
   far().consume = false;
   const std::string all = RandomBytes(40 * kStreamWindow, 1);
@@ -210,7 +210,7 @@ TEST_F(StreamBridgeTest, SocketWhoseStreamHasNoWindowIsNotRead) {
   }
   EXPECT_EQ(far().received.size(), kStreamWindow);
   EXPECT_EQ(bridge_->bytes_from_socket(), kStreamWindow)
-      << "the rest stays with the client's kernel";
+      << "the rest must stay in the client's kernel";
   // The reader resumes and loses nothing.
   far().consume = true;
   pair_.server.session.Consume(&far(), kStreamWindow, MonotonicTime());
@@ -218,7 +218,7 @@ TEST_F(StreamBridgeTest, SocketWhoseStreamHasNoWindowIsNotRead) {
   EXPECT_EQ(far().received, all.substr(0, sent));
 }
 
-TEST_F(StreamBridgeTest, PeerThatDoesNotReadCostsOneWindowAndGetsEverythingLater) {
+TEST_F(StreamBridgeTest, StalledPeerBuffersOneWindowAndGetsAllBytesLater) {
   Start(absl::Hours(1), kReceiveBuffer);
   const std::string all = RandomBytes(16'000'000, 2);
   far().Send(all, /*last=*/true);
@@ -241,7 +241,7 @@ TEST_F(StreamBridgeTest, PeerThatDoesNotReadCostsOneWindowAndGetsEverythingLater
   EXPECT_EQ(peer_.ending(), Ending::kFin);
 }
 
-TEST_F(StreamBridgeTest, BytesThatTheSocketHasNotTakenSurviveTheCleanEndOfTheStream) {
+TEST_F(StreamBridgeTest, UnsentBytesSurviveTheCleanEndOfTheStream) {
   Start(absl::Hours(1), kReceiveBuffer);
   peer_.ShutdownWrite();
   ASSERT_TRUE(RunUntil([&] { return far().ends == 1; }));
@@ -255,7 +255,7 @@ TEST_F(StreamBridgeTest, BytesThatTheSocketHasNotTakenSurviveTheCleanEndOfTheStr
   } while (bridge_->bytes_to_socket() == all.size());
   far().Send("", /*last=*/true);
   ASSERT_TRUE(RunUntil([&] { return !far().closes.empty(); }));
-  EXPECT_THAT(bridge_->done, IsEmpty()) << "the stream is over, the socket is not";
+  EXPECT_THAT(bridge_->done, IsEmpty()) << "the stream has ended, the socket has not";
   std::string received;
   ASSERT_TRUE(RunUntil([&] {
     received += peer_.Read(peer_.UnreadBytes());
@@ -268,7 +268,7 @@ TEST_F(StreamBridgeTest, BytesThatTheSocketHasNotTakenSurviveTheCleanEndOfTheStr
   EXPECT_EQ(peer_.ending(), Ending::kFin);
 }
 
-TEST_F(StreamBridgeTest, SilenceOfBothEndsEndsItWithAReset) {
+TEST_F(StreamBridgeTest, IdleTimeoutResetsTheStream) {
   Start(absl::Milliseconds(40));
   const MonotonicTime start = MonotonicNow();
   ASSERT_TRUE(RunUntilDone());
@@ -280,7 +280,7 @@ TEST_F(StreamBridgeTest, SilenceOfBothEndsEndsItWithAReset) {
   EXPECT_THAT(far().closes, ElementsAre(NGHTTP2_CANCEL));
 }
 
-TEST_F(StreamBridgeTest, BytesPutTheIdleTimeOutOff) {
+TEST_F(StreamBridgeTest, BytesRestartTheIdleTimeout) {
   const absl::Duration idle = absl::Milliseconds(300);
   Start(idle);
   const MonotonicTime start = MonotonicNow();
@@ -295,7 +295,7 @@ TEST_F(StreamBridgeTest, BytesPutTheIdleTimeOutOff) {
   EXPECT_GE(MonotonicNow() - last, idle - absl::Milliseconds(50));
 }
 
-TEST_F(StreamBridgeTest, AbortInsideTheSessionsCallbackIsTheLastThatIsHeard) {
+TEST_F(StreamBridgeTest, AbortInsideASessionCallbackIsTheLastCallback) {
   Start();
   peer_.Reset();
   far().Send(std::string(1000, 'x'), /*last=*/true);
@@ -305,7 +305,7 @@ TEST_F(StreamBridgeTest, AbortInsideTheSessionsCallbackIsTheLastThatIsHeard) {
   EXPECT_EQ(bridge_->done.size(), 1u);
 }
 
-TEST_F(StreamBridgeTest, SocketThatCannotBeWatchedEndsTheBridgeAndItsStream) {
+TEST_F(StreamBridgeTest, UnwatchableSocketEndsTheBridgeAndItsStream) {
   bridge_ = std::make_unique<TestBridge>(loop_, absl::Hours(1));
   ASSERT_TRUE(pair_.client.session.Connect("db:1", bridge_.get()).ok());
   // epoll watches no regular files.

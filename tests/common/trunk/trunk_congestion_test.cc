@@ -13,13 +13,13 @@ MonotonicTime At(int64_t millis) {
   return MonotonicTime() + absl::Milliseconds(3'600'000 + millis);
 }
 
-TEST(TrunkCongestionTest, NewTrunkIsAtEase) {
+TEST(TrunkCongestionTest, NewTrunkIsNotCongested) {
   const TrunkCongestion congestion;
   EXPECT_EQ(congestion.level(At(0)), Level::kNone);
   EXPECT_TRUE(congestion.MeasurementDue(At(0)));
 }
 
-TEST(TrunkCongestionTest, BurstThatTheKernelTakesSoonIsNoCongestion) {
+TEST(TrunkCongestionTest, BurstThatTheKernelAcceptsSoonIsNoCongestion) {
   TrunkCongestion congestion;
   congestion.OnBehind(At(0));
   EXPECT_EQ(congestion.level(At(49)), Level::kNone);
@@ -27,7 +27,7 @@ TEST(TrunkCongestionTest, BurstThatTheKernelTakesSoonIsNoCongestion) {
   EXPECT_EQ(congestion.level(At(500)), Level::kNone);
 }
 
-TEST(TrunkCongestionTest, WhatTheKernelDoesNotTakeForAWhileHoldsUpAndIsOverWhenItIsTaken) {
+TEST(TrunkCongestionTest, StandingSendBacklogBlocksUntilTheKernelAcceptsIt) {
   TrunkCongestion congestion;
   congestion.OnBehind(At(0));
   congestion.OnBehind(At(40));
@@ -36,28 +36,28 @@ TEST(TrunkCongestionTest, WhatTheKernelDoesNotTakeForAWhileHoldsUpAndIsOverWhenI
   EXPECT_EQ(congestion.level(At(51)), Level::kNone);
 }
 
-TEST(TrunkCongestionTest, BulkIsRememberedForASecondWhicheverWayItWent) {
+TEST(TrunkCongestionTest, BulkInEitherDirectionIsRememberedForOneSecond) {
   TrunkCongestion congestion;
   congestion.Measure(At(0), {.bytes = 100 * kMiB});
   EXPECT_FALSE(congestion.MeasurementDue(At(99)));
   ASSERT_TRUE(congestion.MeasurementDue(At(100)));
   congestion.Measure(At(100), {.bytes = 107 * kMiB});
-  EXPECT_EQ(congestion.level(At(100)), Level::kNone) << "70 MiB a second";
+  EXPECT_EQ(congestion.level(At(100)), Level::kNone) << "70 MiB per second";
   congestion.Measure(At(200), {.bytes = 115 * kMiB});
-  EXPECT_EQ(congestion.level(At(200)), Level::kBulk) << "80 MiB a second";
+  EXPECT_EQ(congestion.level(At(200)), Level::kBulk) << "80 MiB per second";
   congestion.Measure(At(300), {.bytes = 115 * kMiB});
   EXPECT_EQ(congestion.level(At(1199)), Level::kBulk);
   EXPECT_EQ(congestion.level(At(1200)), Level::kNone);
 }
 
-TEST(TrunkCongestionTest, BytesOfALongTimeAreNoBulk) {
+TEST(TrunkCongestionTest, BytesSpreadOverALongTimeAreNoBulk) {
   TrunkCongestion congestion;
   congestion.Measure(At(0), {.bytes = 0});
   congestion.Measure(At(60'000), {.bytes = 1000 * kMiB});
   EXPECT_EQ(congestion.level(At(60'000)), Level::kNone);
 }
 
-TEST(TrunkCongestionTest, PathThatLosesSegmentsHoldsUp) {
+TEST(TrunkCongestionTest, RetransmitsBlock) {
   TrunkCongestion congestion;
   congestion.Measure(At(0), {.segments = 1'000'000, .resent = 1000});
   EXPECT_EQ(congestion.level(At(0)), Level::kNone) << "one in a thousand";
@@ -70,7 +70,7 @@ TEST(TrunkCongestionTest, PathThatLosesSegmentsHoldsUp) {
   EXPECT_EQ(congestion.level(At(1300)), Level::kNone);
 }
 
-TEST(TrunkCongestionTest, HeldUpIsWorseThanBulkAndBulkThanNothing) {
+TEST(TrunkCongestionTest, LevelsAreOrderedNoneBulkBlocked) {
   EXPECT_LT(Level::kNone, Level::kBulk);
   EXPECT_LT(Level::kBulk, Level::kBlocked);
 }

@@ -50,7 +50,7 @@ class TrunkConnectionTest : public test::TrunkSidesTest {
   Peer raw_;
 };
 
-TEST_F(TrunkConnectionTest, IsUsableOnceThePeerHasSpoken) {
+TEST_F(TrunkConnectionTest, IsUsableAfterThePeersSettings) {
   StartWithRawServer();
   loop_.RunOnce(absl::ZeroDuration());
   EXPECT_FALSE(client_.trunk->usable());
@@ -73,14 +73,14 @@ TEST_F(TrunkConnectionTest, CarriesStreamsBothWays) {
   EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
 }
 
-TEST_F(TrunkConnectionTest, PeerThatAcceptsAndSaysNothingIsGivenUp) {
+TEST_F(TrunkConnectionTest, SilentPeerTimesOutBeforeTheHandshakeCompletes) {
   StartWithRawServer({.up_timeout = absl::Milliseconds(30)});
   ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
   EXPECT_TRUE(absl::IsDeadlineExceeded(client_.lost_why)) << client_.lost_why;
   EXPECT_THAT(client_.log, ElementsAre("lost")) << "it was never up";
 }
 
-TEST_F(TrunkConnectionTest, PeerThatGoesSilentIsPingedThenSuspectedThenDead) {
+TEST_F(TrunkConnectionTest, SilentPeerIsPingedThenSuspectedThenLost) {
   StartWithRawServer(
       {.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Milliseconds(30)});
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
@@ -95,7 +95,7 @@ TEST_F(TrunkConnectionTest, PeerThatGoesSilentIsPingedThenSuspectedThenDead) {
                           [](const Frame& frame) { return frame.type == NGHTTP2_PING; }));
 }
 
-TEST_F(TrunkConnectionTest, SuspectThatGivesASignOfLifeIsUsableAgain) {
+TEST_F(TrunkConnectionTest, SuspectedPeerThatSendsIsUsableAgain) {
   StartWithRawServer({.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Seconds(20)});
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 2; }));
@@ -106,7 +106,7 @@ TEST_F(TrunkConnectionTest, SuspectThatGivesASignOfLifeIsUsableAgain) {
 }
 
 // Both arrive in one event, which does not come again.
-TEST_F(TrunkConnectionTest, EndBehindTheLastBytesIsNoticedAtOnce) {
+TEST_F(TrunkConnectionTest, FinBehindTheLastBytesIsNoticedAtOnce) {
   StartWithRawServer({.ping_after = absl::Minutes(1)});
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
@@ -116,7 +116,7 @@ TEST_F(TrunkConnectionTest, EndBehindTheLastBytesIsNoticedAtOnce) {
   EXPECT_FALSE(client_.lost_why.ok());
 }
 
-// A sign of life restarts the timer for silence.
+// Each received byte restarts the timer for silence.
 TEST_F(TrunkConnectionTest, AnsweredPingDoesNotDelayTheNextOne) {
   StartWithRawServer({.ping_after = absl::Milliseconds(30), .ping_timeout = absl::Minutes(1)});
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
@@ -127,7 +127,7 @@ TEST_F(TrunkConnectionTest, AnsweredPingDoesNotDelayTheNextOne) {
   }
 }
 
-TEST_F(TrunkConnectionTest, QuietTrunkWhosePeerAnswersPingsLives) {
+TEST_F(TrunkConnectionTest, IdleTrunkWithAnsweredPingsStaysUp) {
   StartBoth({.ping_after = absl::Milliseconds(20), .ping_timeout = absl::Seconds(20)});
   const uint64_t reads = client_.counters.reads.Value();
   ASSERT_TRUE(RunUntil([&] { return client_.counters.reads.Value() >= reads + 5; }));
@@ -135,7 +135,7 @@ TEST_F(TrunkConnectionTest, QuietTrunkWhosePeerAnswersPingsLives) {
   EXPECT_EQ(client_.counters.ping_timeouts.Value(), 0u);
 }
 
-TEST_F(TrunkConnectionTest, FullTrunkTellsThatItIsFullAndThatThereIsRoomAgain) {
+TEST_F(TrunkConnectionTest, FullTrunkNotifiesItsOwnerWhenFullAndWhenRoomReturns) {
   StartBoth({}, {.session = {.max_streams = 2}});
   TestStream& first = Open();
   Open();
@@ -146,7 +146,7 @@ TEST_F(TrunkConnectionTest, FullTrunkTellsThatItIsFullAndThatThereIsRoomAgain) {
   EXPECT_EQ(client_.log.back(), "usable");
 }
 
-TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsWord) {
+TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsErrorText) {
   const test::RefusingPort port;
   ConnectResult dial = ConnectTo(ResolveAddress(port.address()).value());
   ASSERT_EQ(dial.state, ConnectState::kInProgress);
@@ -155,7 +155,7 @@ TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsWord) {
   EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("refused"));
 }
 
-TEST_F(TrunkConnectionTest, StreamsHearOfALostTrunkBeforeItsOwner) {
+TEST_F(TrunkConnectionTest, StreamsAreClosedBeforeTheOwnerLearnsOfTheLoss) {
   StartWithRawServer();
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
@@ -167,7 +167,7 @@ TEST_F(TrunkConnectionTest, StreamsHearOfALostTrunkBeforeItsOwner) {
   EXPECT_FALSE(client_.lost_why.ok());
 }
 
-TEST_F(TrunkConnectionTest, BytesThatCameBeforeAResetAreDelivered) {
+TEST_F(TrunkConnectionTest, BytesBeforeAResetAreDelivered) {
   StartWithRawServer();
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
@@ -179,7 +179,7 @@ TEST_F(TrunkConnectionTest, BytesThatCameBeforeAResetAreDelivered) {
   EXPECT_EQ(near.received, "last words");
 }
 
-TEST_F(TrunkConnectionTest, PeerThatBreaksTheProtocolIsToldCountedAndLost) {
+TEST_F(TrunkConnectionTest, ProtocolErrorSendsGoAwayIsCountedAndLosesTheTrunk) {
   StartWithRawServer();
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
@@ -196,7 +196,7 @@ TEST_F(TrunkConnectionTest, PeerThatBreaksTheProtocolIsToldCountedAndLost) {
   EXPECT_EQ(said.back().type, NGHTTP2_GOAWAY);
 }
 
-TEST_F(TrunkConnectionTest, PeerThatDoesNotSpeakHttp2IsCountedAndLost) {
+TEST_F(TrunkConnectionTest, PeerWithoutHttp2IsCountedAndLost) {
   auto [fd, peer] = TcpPair();
   server_.Start(std::move(fd), {.role = Role::kServer});
   ASSERT_TRUE(peer.Send("GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -204,7 +204,7 @@ TEST_F(TrunkConnectionTest, PeerThatDoesNotSpeakHttp2IsCountedAndLost) {
   EXPECT_EQ(server_.counters.protocol_errors.Value(), 1u);
 }
 
-TEST_F(TrunkConnectionTest, DrainedServerEndsWhenItsLastStreamHas) {
+TEST_F(TrunkConnectionTest, DrainedServerFinishesWithItsLastStream) {
   StartBoth();
   TestStream& near = Open();
   ASSERT_TRUE(RunUntil([&] { return !near.headers.empty(); }));
@@ -221,7 +221,7 @@ TEST_F(TrunkConnectionTest, DrainedServerEndsWhenItsLastStreamHas) {
   EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
 }
 
-TEST_F(TrunkConnectionTest, DrainedClientEndsWhenItsLastStreamHas) {
+TEST_F(TrunkConnectionTest, DrainedClientFinishesWithItsLastStream) {
   StartBoth();
   TestStream& near = Open();
   ASSERT_TRUE(RunUntil([&] { return !near.headers.empty(); }));
@@ -235,7 +235,7 @@ TEST_F(TrunkConnectionTest, DrainedClientEndsWhenItsLastStreamHas) {
   EXPECT_TRUE(client_.lost_why.ok()) << client_.lost_why;
 }
 
-TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
+TEST_F(TrunkConnectionTest, FinishedTrunkClosesWithoutThePeersFin) {
   StartWithRawServer();
   ASSERT_TRUE(raw_.Send(Bytes(kSettings)));
   ASSERT_TRUE(RunUntil([&] { return client_.trunk->up(); }));
@@ -247,7 +247,7 @@ TEST_F(TrunkConnectionTest, FinishedTrunkWhosePeerNeverClosesEndsAnyway) {
 // The peer reads late, and sends once more at the moment in which the trunk has finished. Closing
 // with those bytes unread would be a reset, and the kernel would drop the bytes that the peer has
 // not read yet.
-TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
+TEST_F(TrunkConnectionTest, LastBytesSurviveTheCloseOfADrainedTrunk) {
   auto pair = TcpPair(/*peers_receive_buffer=*/4096);
   Peer& peer = pair.second;
   server_.Start(std::move(pair.first), {.role = Role::kServer});
@@ -279,10 +279,10 @@ TEST_F(TrunkConnectionTest, TailOfTheLastStreamSurvivesTheEndOfADrainedTrunk) {
   client.session.CloseAll(NGHTTP2_NO_ERROR);
 }
 
-TEST_F(TrunkConnectionTest, SocketThatCannotBeWatchedLosesTheTrunkWithItsReason) {
+TEST_F(TrunkConnectionTest, UnwatchableSocketLosesTheTrunkWithItsReason) {
   // epoll watches no regular files.
   client_.Start(UniqueFd(open("/proc/self/exe", O_RDONLY | O_CLOEXEC)), {.role = Role::kClient});
-  EXPECT_FALSE(client_.lost) << "an owner does not know its trunk yet";
+  EXPECT_FALSE(client_.lost) << "the owner does not have the trunk yet";
   ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
   EXPECT_THAT(std::string(client_.lost_why.message()), testing::HasSubstr("epoll cannot watch"));
 }

@@ -68,14 +68,14 @@ class TestStream : public Http2Stream {
   }
 };
 
-// Either end of the connection that the page shows.
+// One end of the connection that the page shows.
 template <typename Session>
 class End : public Http2ServerSession::Listener {
  public:
   static constexpr bool kIsAgent = std::is_same_v<Session, Http2ServerSession>;
   End() : session({.max_streams = 1000, .extension = LoadOffer(kIsAgent)}, this, &output) {}
 
-  // Takes the output.
+  // Returns the pending output and removes it.
   Bytes Written() {
     session.Produce(1 << 20);
     Bytes bytes(output.data(), output.data() + output.size());
@@ -110,7 +110,7 @@ class End : public Http2ServerSession::Listener {
 using Proxy = End<Http2ClientSession>;
 using Agent = End<Http2ServerSession>;
 
-TEST(TrunkFormat, TheProxyWritesWhatThePageShows) {
+TEST(TrunkFormat, ProxyWritesTheDocumentedBytes) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Proxy proxy;
   EXPECT_EQ(proxy.Written(), examples["proxy preface"]);
@@ -125,7 +125,7 @@ ConnectFields FieldsOf(std::string_view client) {
   return DescribeClient({ProxyVersion::kV2, {At(client), At("198.51.100.1:9000")}});
 }
 
-TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
+TEST(TrunkFormat, ProxyWritesTheDocumentedClientFields) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Proxy proxy;
   proxy.Written();
@@ -137,7 +137,7 @@ TEST(TrunkFormat, TheProxySaysWhoItsClientsAreAsThePageShows) {
   EXPECT_EQ(proxy.Written(), examples["proxy opens with addresses"]);
 }
 
-TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
+TEST(TrunkFormat, AgentReadsTheDocumentedClientFields) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Agent agent;
   agent.Read(examples["proxy preface"]);
@@ -152,7 +152,7 @@ TEST(TrunkFormat, TheAgentReadsWhoTheClientsAre) {
   EXPECT_EQ(second.addresses.destination, At("198.51.100.1:9000"));
 }
 
-TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
+TEST(TrunkFormat, AgentReadsTheDocumentedBytesAndAnswers) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Agent agent;
   EXPECT_EQ(agent.Written(), examples["agent preface"]);
@@ -169,7 +169,7 @@ TEST(TrunkFormat, TheAgentReadsThePageAndAnswersAsItShows) {
   EXPECT_EQ(agent.Written(), examples["agent answers"]);
 }
 
-TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
+TEST(TrunkFormat, ProxyRequestsLoadAsDocumented) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Proxy proxy;
   proxy.Written();
@@ -190,7 +190,7 @@ TEST(TrunkFormat, TheProxyAsksForTheLoadAsThePageShows) {
   EXPECT_EQ(word.load, (ServerLoad{.active = 17, .utilization = 523}));
 }
 
-TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
+TEST(TrunkFormat, AgentSendsLoadAsDocumented) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Agent agent;
   agent.Read(examples["proxy preface"]);
@@ -203,7 +203,7 @@ TEST(TrunkFormat, TheAgentSaysTheLoadAsThePageShows) {
   EXPECT_EQ(agent.Written(), examples["agent says the load"]);
 }
 
-TEST(TrunkFormat, BothFinsAndAResetAreAsThePageShows) {
+TEST(TrunkFormat, FinsAndResetMatchTheDocumentedBytes) {
   std::map<std::string, Bytes> examples = ReadExamples();
   Agent agent;
   agent.Read(examples["proxy preface"]);

@@ -76,7 +76,7 @@ TEST(TrunkLifecyclePage, ExplainsEveryStateAndEvent) {
   EXPECT_THAT(events, ElementsAreArray({"SETTINGS", "GOAWAY", "Drain()", "finished", "Close()"}));
 }
 
-TEST(TrunkLifecycleTable, HasOneRowForAStateAndAnEventAndNothingLeavesLost) {
+TEST(TrunkLifecycleTable, HasOneRowPerStateAndEventAndNoneLeavesLost) {
   for (const TrunkTransition& t : kTrunkTransitions) {
     EXPECT_EQ(NextState(t.from, t.event), t.to) << NameOf(t.from) << ", " << NameOf(t.event);
     EXPECT_NE(t.from, TrunkState::kLost);

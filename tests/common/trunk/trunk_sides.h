@@ -46,7 +46,7 @@ class TrunkSide final : public TrunkConnection::Owner {
     loop_.Retire(std::move(trunk));
   }
 
-  // Used from the next Start on; null: plain TCP.
+  // Used from the next Start on. Null selects plain TCP.
   std::shared_ptr<const TrunkTls> tls;
   TrunkCounters counters;
   std::unique_ptr<TrunkConnection> trunk;

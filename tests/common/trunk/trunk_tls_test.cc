@@ -1,4 +1,4 @@
-// Trunks in TLS: which peers each end accepts, and that nothing else changes.
+// Trunks over TLS: the peers that each end accepts, and unchanged behaviour otherwise.
 #include "common/trunk/trunk_tls.h"
 
 #include <fcntl.h>
@@ -38,9 +38,9 @@ class TlsFilesTest : public ::testing::Test {
   TlsFiles good_ = ca_.Issue("proxy");
 };
 
-TEST_F(TlsFilesTest, GoodFilesAreTaken) { EXPECT_NE(LoadTls(good_), nullptr); }
+TEST_F(TlsFilesTest, ValidFilesAreAccepted) { EXPECT_NE(LoadTls(good_), nullptr); }
 
-TEST_F(TlsFilesTest, MissingFilesAreNamedAllAtOnce) {
+TEST_F(TlsFilesTest, AllMissingFilesAreNamed) {
   const std::string error =
       ErrorOf({.ca = folder_.File("no-ca"), .cert = folder_.File("no-cert"), .key = ""});
   EXPECT_THAT(error, HasSubstr("trunk_tls.ca_file: " + folder_.File("no-ca") + ": No such file"));
@@ -49,7 +49,7 @@ TEST_F(TlsFilesTest, MissingFilesAreNamedAllAtOnce) {
   EXPECT_THAT(error, HasSubstr("trunk_tls.key_file: expected the path of a PEM file"));
 }
 
-TEST_F(TlsFilesTest, FilesThatAreNoPemAreNamedWithWhatWasExpected) {
+TEST_F(TlsFilesTest, FilesWithoutPemAreNamedWithTheExpectedContent) {
   const std::string junk = folder_.Write("junk", "not a certificate\n");
   TlsFiles files = good_;
   files.ca = junk;
@@ -74,11 +74,11 @@ TEST_F(TlsFilesTest, ExpiredCertificateIsRefusedWithItsDate) {
               HasSubstr("trunk_tls.cert_file: " + good_.cert + ": expired on 20"));
 }
 
-TEST_F(TlsFilesTest, CertificateOfTheFutureIsRefused) {
+TEST_F(TlsFilesTest, CertificateThatIsNotYetValidIsRefused) {
   EXPECT_THAT(ErrorOf(good_, absl::Now() - absl::Hours(2)), HasSubstr("is valid only from"));
 }
 
-TEST_F(TlsFilesTest, KeyWithAPassphraseIsRefusedAndNobodyIsAsked) {
+TEST_F(TlsFilesTest, KeyWithAPassphraseIsRefusedWithoutAPrompt) {
   const TestCa::Key key(EVP_EC_gen("P-256"), EVP_PKEY_free);
   TlsFiles files = good_;
   files.key = folder_.File("locked.key");
@@ -99,7 +99,7 @@ class TrunkTlsTest : public test::TrunkSidesTest {
     Relay();
     loop_.RunOnce(absl::Milliseconds(relaying_ ? 1 : 20));
   }
-  // Null: plain TCP.
+  // Null selects plain TCP.
   void Start(std::shared_ptr<const TrunkTls> client, std::shared_ptr<const TrunkTls> server) {
     client_.tls = std::move(client);
     server_.tls = std::move(server);
@@ -123,7 +123,7 @@ class TrunkTlsTest : public test::TrunkSidesTest {
   }
   void ExpectRefused() {
     ASSERT_TRUE(RunUntil([&] { return client_.lost && server_.lost; }));
-    // Neither end came up.
+    // Expects that neither end came up.
     EXPECT_THAT(client_.log, ElementsAre("lost"));
     EXPECT_THAT(server_.log, ElementsAre("lost"));
     EXPECT_FALSE(client_.lost_why.ok());
@@ -152,7 +152,7 @@ class TrunkTlsTest : public test::TrunkSidesTest {
   Peer far_wire_;
 };
 
-TEST_F(TrunkTlsTest, StreamsAreCarriedBothWaysAndHalfClosed) {
+TEST_F(TrunkTlsTest, StreamCarriesBytesBothWaysAndHalfCloses) {
   StartGood();
   TestStream& near = Open();
   near.source = "question";
@@ -168,7 +168,7 @@ TEST_F(TrunkTlsTest, StreamsAreCarriedBothWaysAndHalfClosed) {
   EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_NO_ERROR));
 }
 
-TEST_F(TrunkTlsTest, BytesCrossUnchangedHoweverTheWireCutsThem) {
+TEST_F(TrunkTlsTest, BytesArriveUnchangedForAnyRecordSplit) {
   StartRelayed();
   const std::string up = RandomBytes(300'000, 2);
   const std::string down = RandomBytes(300'000, 3);
@@ -184,7 +184,7 @@ TEST_F(TrunkTlsTest, BytesCrossUnchangedHoweverTheWireCutsThem) {
   EXPECT_TRUE(near.received == down);
 }
 
-TEST_F(TrunkTlsTest, MoreThanTheKernelTakesIsSentWhole) {
+TEST_F(TrunkTlsTest, OutputBeyondTheKernelBufferIsSentCompletely) {
   StartGood();
   constexpr size_t kStreams = 20;
   const std::string bytes = RandomBytes(500'000, 4);
@@ -197,7 +197,7 @@ TEST_F(TrunkTlsTest, MoreThanTheKernelTakesIsSentWhole) {
   for (const auto& far : server_.accepted) EXPECT_TRUE(far->received == bytes);
 }
 
-TEST_F(TrunkTlsTest, DrainEndsInAnOrderlyWay) {
+TEST_F(TrunkTlsTest, DrainedTrunkClosesCleanly) {
   StartGood();
   TestStream& near = Open();
   ASSERT_TRUE(RunUntil([&] { return near.headers.size() == 1; }));
@@ -211,7 +211,7 @@ TEST_F(TrunkTlsTest, DrainEndsInAnOrderlyWay) {
   EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
 }
 
-TEST_F(TrunkTlsTest, AgentOfAnotherCaIsRefused) {
+TEST_F(TrunkTlsTest, AgentFromAnotherCaIsRefused) {
   TlsFiles strange = theirs_.Issue("agent");
   strange.ca = ours_.CaFile();  // it would accept ours
   Start(LoadTls(ours_.Issue("proxy")), LoadTls(strange));
@@ -221,7 +221,7 @@ TEST_F(TrunkTlsTest, AgentOfAnotherCaIsRefused) {
   EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
 }
 
-TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
+TEST_F(TrunkTlsTest, ProxyFromAnotherCaIsRefused) {
   TlsFiles strange = theirs_.Issue("proxy");
   strange.ca = ours_.CaFile();
   Start(LoadTls(strange), LoadTls(ours_.Issue("agent")));
@@ -232,24 +232,24 @@ TEST_F(TrunkTlsTest, ProxyOfAnotherCaIsRefused) {
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate verify failed"));
 }
 
-TEST_F(TrunkTlsTest, CertificateThatExpiredSinceIsRefusedByThePeer) {
+TEST_F(TrunkTlsTest, CertificateThatExpiresAfterLoadingIsRefusedByThePeer) {
   const TlsFiles old = ours_.Issue("proxy", {.begins = -absl::Hours(3), .ends = -absl::Hours(1)});
   Start(LoadTls(old, absl::Now() - absl::Hours(2)), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate has expired"));
 }
 
-TEST_F(TrunkTlsTest, CertificateForClientsOnlyMakesNoAgent) {
+TEST_F(TrunkTlsTest, ClientOnlyCertificateIsRefusedForAnAgent) {
   Start(LoadTls(ours_.Issue("proxy")), LoadTls(ours_.Issue("agent", {.usage = "clientAuth"})));
   ExpectRefused();
 }
 
-TEST_F(TrunkTlsTest, PlainProxyAtATlsPortGetsAnEnd) {
+TEST_F(TrunkTlsTest, PlainProxyAtATlsPortIsDisconnected) {
   Start(nullptr, LoadTls(ours_.Issue("agent")));
   ExpectRefused();
 }
 
-TEST_F(TrunkTlsTest, TlsProxyAtAPlainPortGetsAnEnd) {
+TEST_F(TrunkTlsTest, TlsProxyAtAPlainPortIsDisconnected) {
   Start(LoadTls(ours_.Issue("proxy")), nullptr);
   ExpectRefused();
 }
@@ -294,7 +294,7 @@ class RawClientTest : public TrunkTlsTest {
   Peer peer_;
 };
 
-TEST_F(RawClientTest, ClientWithACertificateAndAlpnIsTaken) {
+TEST_F(RawClientTest, ClientWithACertificateAndAlpnIsAccepted) {
   StartServer();
   EXPECT_TRUE(Handshake(ours_.Issue("client"), h2_)) << server_.lost_why;
   EXPECT_FALSE(server_.lost);
@@ -325,14 +325,14 @@ TEST_F(RawClientTest, OlderTlsIsRefused) {
   EXPECT_TRUE(server_.lost);
 }
 
-TEST_F(RawClientTest, ClientThatSaysNothingIsGivenUp) {
+TEST_F(RawClientTest, SilentClientTimesOut) {
   StartServer(absl::Milliseconds(30));
   ASSERT_TRUE(RunUntil([&] { return server_.lost; }));
   peer_.ReadToEnd();
   EXPECT_NE(peer_.ending(), Ending::kNone);
 }
 
-TEST_F(RawClientTest, ClientThatSaysNothingHoldsUpNoDrain) {
+TEST_F(RawClientTest, SilentClientDoesNotDelayADrain) {
   server_.tls = LoadTls(ours_.Issue("agent"));
   auto [fd, peer] = TcpPair();
   server_.Start(
@@ -344,7 +344,7 @@ TEST_F(RawClientTest, ClientThatSaysNothingHoldsUpNoDrain) {
   EXPECT_TRUE(server_.lost_why.ok()) << server_.lost_why;
 }
 
-TEST_F(RawClientTest, JunkEndsIt) {
+TEST_F(RawClientTest, JunkClosesTheConnection) {
   for (const std::string& junk :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(100'000, '\0'), RandomBytes(5000, 5)}) {
     server_.lost = false;
@@ -355,7 +355,7 @@ TEST_F(RawClientTest, JunkEndsIt) {
   }
 }
 
-TEST_F(RawClientTest, ClientThatLeavesDuringTheHandshakeEndsIt) {
+TEST_F(RawClientTest, ClientThatLeavesDuringTheHandshakeIsDropped) {
   StartServer();
   peer_.SendWhatFits(std::string("\x16\x03\x01", 3));
   peer_.ShutdownWrite();

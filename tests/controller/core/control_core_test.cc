@@ -158,7 +158,7 @@ TEST_F(ControlCoreTest, RestartServesTheStoredWeightsUntilReportsAreBack) {
   EXPECT_THAT(core_->View(At(1020))->services[0].load.freeze_reason, IsEmpty());
 }
 
-TEST_F(ControlCoreTest, RestartHoldEndsWhenTheRestNeverComesBack) {
+TEST_F(ControlCoreTest, RestartFreezeEndsIfTheOtherEndpointsNeverReturn) {
   Join("a", 0);
   Join("b", 0);
   RunTwoToOne(0, 60);
@@ -193,7 +193,7 @@ TEST_F(ControlCoreTest, RestartKeepsDrainsPinsAndDepartedCapacities) {
   EXPECT_GT(learned, 1.1);
 }
 
-TEST_F(ControlCoreTest, RestartLeavesAnEndpointThatNeverReportedWhereItWas) {
+TEST_F(ControlCoreTest, RestartKeepsTheWeightOfAnEndpointThatNeverReported) {
   services_ = {Service("db", {{"later", 0, "10.0.0.9:7073"}})};
   Start({});
   Join("a", 0);

@@ -179,7 +179,7 @@ TEST_F(EndpointRegistryTest, RestartOfTheServerUnderARunningAgentBeginsAnIncarna
 }
 
 // The agent started first and could only report the host's cores.
-TEST_F(EndpointRegistryTest, CoresOfALaterReportTakeThePlaceOfTheAnnouncedOnes) {
+TEST_F(EndpointRegistryTest, CoresOfALaterReportReplaceTheAnnouncedOnes) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   const double announced = Get("a").cores;
   ReportedLoad load = Load("a");

@@ -100,7 +100,7 @@ TEST_F(LoadModelTest, CapacityFollowsCoresThatChange) {
   EXPECT_EQ(Of("a").theta, 0);
 }
 
-TEST_F(LoadModelTest, FirstServerWhoseCoresWereTheHostsIsNotTheUnitOfTheOthers) {
+TEST_F(LoadModelTest, FirstServerWithTheHostsCoresDoesNotSetTheUnit) {
   Add("a", 2);
   Tick(0);
   Add("b", 0.4);
@@ -301,7 +301,7 @@ TEST_F(LoadModelTest, ShareOfFailuresIsForgottenWithoutNewEvents) {
   EXPECT_NEAR(Of("a").effective_utilization, 0.2, 1e-9);
 }
 
-TEST_F(LoadModelTest, FirstReportAfterASilenceTeachesForThreeIntervalsAtMost) {
+TEST_F(LoadModelTest, FirstReportAfterASilenceLearnsForThreeIntervalsAtMost) {
   Add("a");
   Add("b");
   RunTwoToOne(60, 0, 0.29);
@@ -322,7 +322,7 @@ TEST_F(LoadModelTest, SilenceOfADrainingEndpointDoesNotFreezeWeights) {
   endpoints_["a"].draining = true;
   Report("c", Load("c"), 5);
   Tick(5);
-  EXPECT_FALSE(model_.service().frozen()) << "b is half of what is in service";
+  EXPECT_FALSE(model_.service().frozen()) << "b is half of the capacity in service";
 }
 
 TEST_F(LoadModelTest, StaleEndpointKeepsItsTheta) {
@@ -362,7 +362,7 @@ TEST_F(LoadModelTest, NewIncarnationForgetsThetaAndKeepsCapacity) {
   EXPECT_NEAR(Of("a").capacity, capacity, 1e-9);
 }
 
-TEST_F(LoadModelTest, MostCapacitySilentFreezesEverythingAndSaysSo) {
+TEST_F(LoadModelTest, SilenceOfMostCapacityFreezesWeightsAndIsReported) {
   Add("a");
   Add("b");
   Add("c");
@@ -432,7 +432,7 @@ TEST_F(LoadModelTest, CapacityStartsFromTheMedianWithoutEither) {
   EXPECT_EQ(Of("d").capacity_source, CapacitySource::kMedian);
 }
 
-TEST_F(LoadModelTest, GuessedCapacityGivesWayOnceCoresAreKnown) {
+TEST_F(LoadModelTest, GuessedCapacityIsReplacedOnceCoresAreKnown) {
   Add("a", 2);
   Add("d", 0);
   Tick(0);
@@ -441,7 +441,7 @@ TEST_F(LoadModelTest, GuessedCapacityGivesWayOnceCoresAreKnown) {
   EXPECT_NEAR(Of("d").capacity / Of("a").capacity, 3, 1e-9);
 }
 
-TEST_F(LoadModelTest, NewcomersFigureIsReadInTheUnitThatTheOthersLearned) {
+TEST_F(LoadModelTest, NewcomersCapacityUsesTheUnitLearnedFromOthers) {
   Add("a", 2);
   Add("b", 2);
   RunTwoToOne(600, 0, 0.5);
@@ -451,7 +451,7 @@ TEST_F(LoadModelTest, NewcomersFigureIsReadInTheUnitThatTheOthersLearned) {
   EXPECT_NEAR(Of("c").capacity / Of("a").capacity, 2, 1e-6);
 }
 
-TEST_F(LoadModelTest, EndpointThatComesBackFindsItsCapacity) {
+TEST_F(LoadModelTest, ReturningEndpointKeepsItsCapacity) {
   Add("a");
   Add("b");
   RunTwoToOne(600, 0, 0.5);

@@ -26,7 +26,7 @@ TEST_F(ProxyTableTest, SilentButConnectedProxyStaysListed) {
   EXPECT_EQ(table_.List(At(3600)).size(), 1u);
 }
 
-TEST_F(ProxyTableTest, FloodOfProxyIdsPushesOutTheLongestGone) {
+TEST_F(ProxyTableTest, FloodOfProxyIdsEvictsTheLongestDisconnected) {
   Connect("first", 0);
   table_.Disconnect("first", At(1));
   for (size_t i = 0; i < ProxyTable::kMaxProxies; ++i) Connect("p" + std::to_string(i), 2);
@@ -36,7 +36,7 @@ TEST_F(ProxyTableTest, FloodOfProxyIdsPushesOutTheLongestGone) {
   EXPECT_EQ(table_.List(At(5)).size(), ProxyTable::kMaxProxies);
 }
 
-TEST_F(ProxyTableTest, ErrorOfANackStandsUntilTheNextAck) {
+TEST_F(ProxyTableTest, ErrorOfANackIsListedUntilTheNextAck) {
   Connect("p", 0);
   table_.Acked("p", {1, 1}, "no such listener", At(1));
   EXPECT_EQ(table_.List(At(1))[0].last_error, "no such listener");

@@ -50,7 +50,7 @@ TEST(SnapshotPublisherTest, UnchangedContentTakesNoVersion) {
   EXPECT_EQ(publisher.current()->id.version, 2u);
 }
 
-TEST(SnapshotPublisherTest, SnapshotsOnceGivenOutNeverChange) {
+TEST(SnapshotPublisherTest, PublishedSnapshotsNeverChange) {
   SnapshotPublisher publisher(1, 1);
   publisher.Publish({Named("db")});
   const std::shared_ptr<const ClusterSnapshot> held = publisher.current();

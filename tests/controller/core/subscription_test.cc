@@ -29,7 +29,7 @@ TEST_F(SubscriptionTest, ProxyWithNothingGetsEverything) {
   EXPECT_NE(response.nonce, 0u);
 }
 
-TEST_F(SubscriptionTest, ProxyWithTheNewestIsToldSoOnce) {
+TEST_F(SubscriptionTest, ProxyWithTheNewestVersionGetsOneResponse) {
   Publish(3);
   subscription_ = Subscription({1, 3});
   EXPECT_EQ(Next().kind, Kind::kUpToDate);
@@ -61,7 +61,7 @@ TEST_F(SubscriptionTest, NextResponseWaitsForTheAck) {
   EXPECT_EQ(subscription_.OnAck(first.nonce, {1, 1}, false), AckVerdict::kApplied);
   const auto second = Next();
   EXPECT_EQ(second.kind, Kind::kDelta);
-  EXPECT_EQ(second.base->id.version, 1u) << "straight to the latest, no queue";
+  EXPECT_EQ(second.base->id.version, 1u) << "only the latest version is sent";
 }
 
 TEST_F(SubscriptionTest, AckOfAnotherNonceIsIgnored) {

@@ -74,7 +74,7 @@ TEST_F(WeightPolicyTest, NewcomerStartsAtATenthAndGrowsWithTime) {
   EXPECT_EQ(TickFor("new", 70).slow_start, 1);
 }
 
-TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheNewcomerIsBusierThanTheRest) {
+TEST_F(WeightPolicyTest, SlowStartPausesWhileTheNewcomerIsBusierThanTheRest) {
   Establish();
   Add("new");
   TickFor("new", 40);
@@ -85,7 +85,7 @@ TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheNewcomerIsBusierThanTheRest) {
   EXPECT_GT(TickFor("new", 65).slow_start, 0.5);
 }
 
-TEST_F(WeightPolicyTest, SlowStartWaitsWhileNothingIsHeard) {
+TEST_F(WeightPolicyTest, SlowStartPausesWithoutReports) {
   Establish();
   Add("new");
   TickFor("new", 40);
@@ -94,7 +94,7 @@ TEST_F(WeightPolicyTest, SlowStartWaitsWhileNothingIsHeard) {
   EXPECT_NEAR(TickFor("new", 60).slow_start, 0.5, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheServiceIsFrozen) {
+TEST_F(WeightPolicyTest, SlowStartPausesWhileTheServiceIsFrozen) {
   Establish();
   Add("new");
   TickFor("new", 40);
@@ -105,7 +105,7 @@ TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheServiceIsFrozen) {
   EXPECT_NEAR(TickFor("new", 65).slow_start, 0.5, 1e-9);
 }
 
-TEST_F(WeightPolicyTest, SlowStartWaitsWhileTheServerIsUnreachable) {
+TEST_F(WeightPolicyTest, SlowStartPausesWhileTheServerIsUnreachable) {
   Establish();
   Add("new");
   TickFor("new", 40);
@@ -147,7 +147,7 @@ TEST_F(WeightPolicyTest, StaleEndpointMayNotRise) {
   EXPECT_TRUE(TickFor("a", 0).may_rise);
 }
 
-TEST_F(WeightPolicyTest, UnreachableServerIsPassedOnAsSuch) {
+TEST_F(WeightPolicyTest, UnreachableServerIsMarkedInTheProposal) {
   Add("a").load->reachable = false;
   EXPECT_FALSE(TickFor("a", 0).reachable);
 }

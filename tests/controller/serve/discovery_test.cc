@@ -244,7 +244,7 @@ TEST_F(DiscoveryTest, MessageBeforeHelloIsRefused) {
   EXPECT_THAT(status.error_message(), HasSubstr("hello"));
 }
 
-TEST_F(DiscoveryTest, NamelessProxyIsRefused) {
+TEST_F(DiscoveryTest, ProxyWithoutANameIsRefused) {
   TestProxy proxy(channel_);
   proxy.Hello("");
   EXPECT_THAT(proxy.Status().error_message(), HasSubstr("hello.proxy_id"));

@@ -147,7 +147,7 @@ TEST_F(ReflectionTest, GetWeightsCanBeCalledThroughReflection) {
   EXPECT_THAT(text, testing::HasSubstr("utilization: 0.25"));
 }
 
-TEST_F(ReflectionTest, HealthServiceSaysServing) {
+TEST_F(ReflectionTest, HealthServiceReportsServing) {
   // HealthCheckResponse{status: SERVING} is field 1, varint 1.
   EXPECT_EQ(Call("/grpc.health.v1.Health/Check", ReflectionRequest()), std::string("\x08\x01"));
 }
