@@ -29,7 +29,7 @@ struct Server {
   std::vector<trunkline::UniqueFd> bulk_listeners;
   std::vector<trunkline::UniqueFd> paced_listeners;
   std::vector<trunkline::UniqueFd> sink_listeners;
-  unsigned bytes_per_second = 0;  // of each paced connection
+  unsigned bytes_per_second = 0;  // per paced connection
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
   // By descriptor: whether it is a bulk or a sink client, and the bytes still owed to a bulk

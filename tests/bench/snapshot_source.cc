@@ -1,5 +1,5 @@
-// A controller that a benchmark plays: it subscribes proxies to one service of many endpoints and
-// moves all weights again and again, as the real one does.
+// The controller of a benchmark: serves proxies one service of many endpoints and changes all
+// weights repeatedly, as the real controller does.
 #include <grpcpp/grpcpp.h>
 
 #include <CLI/CLI.hpp>
@@ -46,7 +46,7 @@ v1::Service MakeService(const Options& options, uint64_t version) {
     endpoint.set_endpoint_id(absl::StrCat("server-", 1'000'000 + i));
     endpoint.set_address(absl::StrCat(LoopbackHost(i), ":",
                                       options.endpoint_ports[i % options.endpoint_ports.size()]));
-    // Three digits, from 0.5 to 1.5, another one in each version.
+    // A weight of three digits from 0.5 to 1.5, different in each version.
     constexpr uint64_t kSteps = 1000;
     endpoint.set_weight(0.5 + static_cast<double>((i * 7919 + version * 104729) % kSteps) / kSteps);
     endpoint.set_capacity(1);

@@ -32,7 +32,7 @@ std::string Refused(const DelimiterOptions& options) {
   return std::string(codec.status().message());
 }
 
-TEST(DelimiterTest, MessagesOfRealProtocolsEndWhereTheyShould) {
+TEST(DelimiterTest, MessagesOfRealProtocolsAreSeparated) {
   using namespace std::string_literals;
   struct Case {
     std::string delimiter;
@@ -80,7 +80,7 @@ TEST(DelimiterTest, DelimitersDoNotShareBytes) {
   EXPECT_EQ(fed.rest, "a");
 }
 
-TEST(DelimiterTest, ADelimiterAloneIsAMessage) {
+TEST(DelimiterTest, DelimiterAloneIsAMessage) {
   EXPECT_THAT(FeedBothWays(*Make("\n"), "\n\nx\n").messages, ElementsAre("\n", "\n", "x\n"));
 }
 

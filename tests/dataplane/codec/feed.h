@@ -83,7 +83,7 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
       if (!began) begin(fed.messages.size());
       began = true;
       const ParseStep step = parser.Parse(left);
-      EXPECT_LE(step.used, left.size()) << "used more than it was given";
+      EXPECT_LE(step.used, left.size()) << "used more bytes than it was given";
       const size_t used = std::min(step.used, left.size());
       fed.rest.append(left.begin(), left.begin() + static_cast<ptrdiff_t>(used));
       left = left.subspan(used);

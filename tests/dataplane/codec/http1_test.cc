@@ -83,7 +83,7 @@ bool IsRefusedByNginx(const test::Http1Exchange& exchange) {
 
 // --- recorded exchanges
 
-TEST(Http1ExchangeTest, RecordedRequestsEndWhereTheyEnd) {
+TEST(Http1ExchangeTest, RecordedRequestsAreSeparated) {
   for (const test::Http1Exchange& exchange : test::kHttp1Exchanges) {
     const FoundRequest request = OneRequest(exchange.request);
     const bool refused = IsRefusedByNginx(exchange);
@@ -95,7 +95,7 @@ TEST(Http1ExchangeTest, RecordedRequestsEndWhereTheyEnd) {
   }
 }
 
-TEST(Http1ExchangeTest, RecordedRepliesEndWhereTheyEnd) {
+TEST(Http1ExchangeTest, RecordedRepliesAreSeparated) {
   for (const test::Http1Exchange& exchange : test::kHttp1Exchanges) {
     const uint32_t hint =
         exchange.request.starts_with("HEAD") ? kHttp1ReplyToHead : kHttp1ReplyToOther;
@@ -110,7 +110,7 @@ TEST(Http1ExchangeTest, RecordedRepliesEndWhereTheyEnd) {
   }
 }
 
-TEST(Http1ExchangeTest, CutsDoNotMoveBoundaries) {
+TEST(Http1ExchangeTest, SplitsDoNotMoveBoundaries) {
   std::string requests;
   std::string replies;
   std::vector<uint32_t> hints;
@@ -129,7 +129,7 @@ TEST(Http1ExchangeTest, CutsDoNotMoveBoundaries) {
   test::ExpectSameRepliesForEveryCut(*Http1(), replies, hints);
 }
 
-TEST(Http1ExchangeTest, CutsDoNotMoveRefusals) {
+TEST(Http1ExchangeTest, SplitsDoNotMoveErrors) {
   for (const std::string& bytes :
        {Get("Content-Length: 5\r\nContent-Length: 6\r\n"), Get("X: a\nb\r\n"), Get("X : a\r\n"),
         Chunked("5\r\nhello\r\n0\r\nHost: b\r\n\r\n"), Chunked("5\r\nhello!"),
@@ -428,7 +428,7 @@ TEST(Http1LimitTest, ABodyThatWaitsForA100IsStreamed) {
   EXPECT_EQ(chunked.state, ParseState::kEnd);
 }
 
-TEST(Http1LimitTest, NothingWaitsWithoutABodyOrIn10) {
+TEST(Http1LimitTest, ExpectIsIgnoredWithoutABodyOrInHttp10) {
   EXPECT_EQ(OneRequest(Get("Expect: 100-continue\r\n")).streamed_at, FoundRequest::kNever);
   EXPECT_EQ(OneRequest(Post("Expect: 100-continues\r\nContent-Length: 1\r\n", "a")).streamed_at,
             FoundRequest::kNever);
@@ -437,7 +437,7 @@ TEST(Http1LimitTest, NothingWaitsWithoutABodyOrIn10) {
             FoundRequest::kNever);
 }
 
-// --- what becomes of the connection
+// --- the connection after the request
 
 TEST(Http1ConnectionTest, CloseIsBlanked) {
   const std::string close = Get("X: close\r\nConnection: close\r\n");
@@ -456,20 +456,20 @@ TEST(Http1ConnectionTest, BlanksAreKnownWhenTheHeadIs) {
             Post("Connection:      \r\nContent-Length: 5\r\n", ""));
 }
 
-TEST(Http1ConnectionTest, OnlyTheWordIsBlanked) {
+TEST(Http1ConnectionTest, OnlyTheCloseTokenIsBlanked) {
   const std::string close = "\r\n" + Get("connection:TE,\t Close ,x\r\n");
   EXPECT_EQ(Blanked(close, OneRequest(close).request),
             "\r\n" + Get("connection:TE,\t       ,x\r\n"));
 }
 
-// The server sees the second "close" and says in its reply that it closes.
-TEST(Http1ConnectionTest, OneOfTwoIsBlanked) {
+// The server sees the second "close" and announces its close in its reply.
+TEST(Http1ConnectionTest, OnlyTheFirstOfTwoCloseTokensIsBlanked) {
   const std::string close = Get("Connection: close\r\nConnection: close\r\n");
   EXPECT_EQ(Blanked(close, OneRequest(close).request),
             Get("Connection:      \r\nConnection: close\r\n"));
 }
 
-TEST(Http1ConnectionTest, OtherWordsAreNotBlanked) {
+TEST(Http1ConnectionTest, OtherTokensAreNotBlanked) {
   for (const char* value : {"keep-alive", "closed", "xclose", "clos", "close x", "clo se",
                             "x close", "", "\"close\"", "close;a"}) {
     const FoundRequest request = OneRequest(Get("Connection: " + std::string(value) + "\r\n"));
@@ -485,7 +485,7 @@ TEST(Http1ConnectionTest, ABlankedRequestStaysOpen) {
   EXPECT_FALSE(request.request.last);
 }
 
-TEST(Http1ConnectionTest, ARequestOf10IsTheLastUnlessItAsksOtherwise) {
+TEST(Http1ConnectionTest, Http10RequestIsTheLastUnlessItKeepsAlive) {
   EXPECT_TRUE(OneRequest("GET / HTTP/1.0\r\n\r\n").request.last);
   EXPECT_EQ(OneRequest("GET / HTTP/1.0\r\n\r\n").request.blank_size, 0u);
   EXPECT_FALSE(OneRequest("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n").request.last);
@@ -575,7 +575,7 @@ TEST(Http1ReplyTest, ABodyWithoutAnEndEndsAtClose) {
   EXPECT_FALSE(OneReply(Ok("Transfer-Encoding: chunked\r\n", "5\r\n")).ends_at_close);
 }
 
-TEST(Http1ReplyTest, TheLastReplySaysSo) {
+TEST(Http1ReplyTest, ReplyThatAnnouncesACloseIsTheLast) {
   EXPECT_TRUE(OneReply(Ok("Connection: close\r\nContent-Length: 0\r\n")).reply.last);
   EXPECT_TRUE(OneReply(Ok("Connection: a, CLOSE\r\nContent-Length: 1\r\n", "a")).reply.last);
   EXPECT_FALSE(OneReply(Ok("Content-Length: 0\r\n")).reply.last);
@@ -639,19 +639,20 @@ TEST(Http1LastReplyTest, AReplyWithoutAConnectionFieldGetsOne) {
   EXPECT_EQ(Farewell({"HTTP/1.1 204 a\r\n\r\n"}), "HTTP/1.1 204 a\r\nConnection: close\r\n\r\n");
 }
 
-TEST(Http1LastReplyTest, AReplyThatSaysCloseIsLeftAsItIs) {
+TEST(Http1LastReplyTest, ReplyWithCloseIsUnchanged) {
   const std::string close = Ok("Connection: close, keep-alive\r\nContent-Length: 0\r\n");
   EXPECT_EQ(Farewell({close}), close);
 }
 
-// With "keep-alive" in a later piece, the client gets both words, and "close" wins (RFC 9112, 9.3).
+// With "keep-alive" in a later piece, the client gets both tokens, and "close" wins (RFC
+// 9112, 9.3).
 TEST(Http1LastReplyTest, AHeadInPiecesIsNotBuffered) {
   EXPECT_EQ(
       Farewell({"HTTP/1.1 200 OK\r", "\nConnection: ", "keep-alive\r\nContent-Length: 0\r\n\r\n"}),
       Ok("Connection: close\r\nConnection: keep-alive\r\nContent-Length: 0\r\n"));
 }
 
-TEST(Http1LastReplyTest, CloseIsSaidInTheFinalResponseOnly) {
+TEST(Http1LastReplyTest, CloseIsInsertedInTheFinalResponseOnly) {
   const std::string interim = "HTTP/1.1 100 a\r\nConnection: keep-alive\r\n\r\n";
   EXPECT_EQ(Farewell({interim + Ok("Content-Length: 0\r\n")}),
             interim + Ok("Connection: close\r\nContent-Length: 0\r\n"));
@@ -667,7 +668,7 @@ TEST(Http1LastReplyTest, OnlyAClientThatAskedForItGetsClose) {
             kHttp1ReplyToHead | kHttp1ReplyThenClose);
 }
 
-TEST(Http1LastReplyTest, CloseIsSaidHoweverTheReplyIsCut) {
+TEST(Http1LastReplyTest, CloseIsInsertedForAnySplitOfTheReply) {
   for (const std::string fields :
        {"", "Connection: keep-alive\r\n", "Connection: close\r\n", "Keep-Alive: timeout=5\r\n"}) {
     const std::string reply = Ok(fields + "Content-Length: 4\r\n", "body");

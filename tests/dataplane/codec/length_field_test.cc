@@ -36,7 +36,7 @@ struct Protocol {
   std::vector<std::string> messages;
 };
 
-TEST(LengthFieldTest, MessagesOfRealProtocolsEndWhereTheyShould) {
+TEST(LengthFieldTest, MessagesOfRealProtocolsAreSeparated) {
   const Protocol protocols[] = {
       {"DNS over TCP, RFC 1035, 4.2.2: a query for example.com",
        {.length_size = 2, .id = IdField{2, 2}},
@@ -80,7 +80,7 @@ TEST(LengthFieldTest, MessagesOfRealProtocolsEndWhereTheyShould) {
 }
 
 // The documentation of Netty 4's LengthFieldBasedFrameDecoder has a table for each of these.
-TEST(LengthFieldTest, NettysExamplesEndWhereTheyShould) {
+TEST(LengthFieldTest, NettysExamplesAreSeparated) {
   const Protocol examples[] = {
       {"length at the front", {.length_size = 2}, {Hex("00 0c") + "HELLO, WORLD"}},
       {"the length counts itself",
@@ -146,7 +146,7 @@ TEST(LengthFieldTest, AMessageAtTheLimitPassesAndOneAboveIsRefused) {
   EXPECT_THAT(FeedBothWays(*codec, at_limit + at_limit).messages, ElementsAre(at_limit, at_limit));
   const Fed above = FeedBothWays(*codec, at_limit + Hex("00 09"));
   EXPECT_THAT(above.messages, ElementsAre(at_limit));
-  EXPECT_TRUE(above.broken) << "refused at its length, not when its bytes came";
+  EXPECT_TRUE(above.broken) << "refused at its length, before its bytes arrive";
 }
 
 TEST(LengthFieldTest, AHostileLengthIsRefusedWhateverTheAdjustment) {

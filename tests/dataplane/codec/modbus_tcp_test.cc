@@ -31,7 +31,7 @@ const char* const kRegisters = "15 01 00 00 00 09 ff  03 06 02 2b 00 00 00 64";
 const char* const kWriteRegister = "15 02 00 00 00 06 ff  06 00 01 00 03";
 const char* const kException = "15 03 00 00 00 03 ff  81 02";
 
-TEST(ModbusTcpTest, MessagesOfTheSpecificationEndWhereTheyShould) {
+TEST(ModbusTcpTest, MessagesOfTheSpecificationAreSeparated) {
   const std::unique_ptr<Codec> codec = NewModbusTcpCodec();
   for (const char* text : {kReadRegisters, kRegisters, kWriteRegister, kException}) {
     const std::string message = Hex(text);

@@ -57,7 +57,7 @@ ParseState ReplyState(std::string_view bytes) { return OneReply(bytes).state; }
 
 // --- requests
 
-TEST(RedisRequestTest, RecordedCommandsEndWhereTheyEnd) {
+TEST(RedisRequestTest, RecordedCommandsAreSeparated) {
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp2) {
     const FoundRequest request = OneRequest(exchange.request);
     EXPECT_EQ(request.state, ParseState::kEnd) << exchange.request;
@@ -67,7 +67,7 @@ TEST(RedisRequestTest, RecordedCommandsEndWhereTheyEnd) {
   }
 }
 
-TEST(RedisRequestTest, CutsDoNotMoveBoundaries) {
+TEST(RedisRequestTest, SplitsDoNotMoveBoundaries) {
   std::string all;
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp2) all += exchange.request;
   all += "PING\r\n\r\n*0\r\n  get  key \nmulti\r\nset k \"a b\"\r\n" +
@@ -255,7 +255,7 @@ TEST(RedisRequestTest, AnInlineCommandAboveTheLimitOfRedisIsStreamed) {
 
 // --- replies
 
-TEST(RedisReplyTest, RecordedRepliesEndWhereTheyEnd) {
+TEST(RedisReplyTest, RecordedRepliesAreSeparated) {
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp2) {
     const FoundReply reply = OneReply(exchange.reply);
     EXPECT_EQ(reply.state, ParseState::kEnd) << exchange.reply;
@@ -268,7 +268,7 @@ TEST(RedisReplyTest, RecordedRepliesEndWhereTheyEnd) {
   }
 }
 
-TEST(RedisReplyTest, CutsDoNotMoveBoundaries) {
+TEST(RedisReplyTest, SplitsDoNotMoveBoundaries) {
   std::string all;
   for (const test::RedisExchange& exchange : test::kRedisExchangesResp2) all += exchange.reply;
   test::ExpectSameRepliesForEveryCut(*Redis(), all);

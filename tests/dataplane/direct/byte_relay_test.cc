@@ -247,7 +247,7 @@ TEST_F(ByteRelayTest, ResetAfterDataComesAfterTheData) {
 }
 
 // The kernel reports the error of a reset once; a later read returns 0, as for a FIN.
-TEST_F(ByteRelayTest, ResetIsNoFinEvenIfItsErrorWasReadBefore) {
+TEST_F(ByteRelayTest, ResetWithAConsumedErrorIsNotAFin) {
   here().Reset();
   ASSERT_TRUE(test::WaitFor(source_.first.get(), 0));
   const short events = Poll(source_.first.get(), POLLIN);
@@ -269,7 +269,7 @@ TEST_F(ByteRelayToASmallSinkTest, BackpressureStopsReadingTheSource) {
     sent += n;
     stuck = n == 0 && moved_ == before ? stuck + 1 : 0;
   }
-  ASSERT_LT(sent, bulk.size()) << "everything was taken though nobody reads";
+  ASSERT_LT(sent, bulk.size()) << "no backpressure, although the far end does not read";
   EXPECT_TRUE(relay_.has_buffered_bytes());
   // Then it continues without a loss.
   while (arrived_.size() < sent) {
@@ -282,7 +282,7 @@ TEST_F(ByteRelayToASmallSinkTest, BackpressureStopsReadingTheSource) {
 TEST_F(ByteRelayTest, BrokenSinkIsReportedOnce) {
   there().Reset();
   ASSERT_TRUE(test::WaitFor(sink_.first.get(), 0));
-  ASSERT_TRUE(here().Send("to nobody"));
+  ASSERT_TRUE(here().Send("undeliverable"));
   ASSERT_TRUE(test::WaitFor(source_.first.get(), POLLIN));
   EXPECT_EQ(Pump(), Result::kSinkBroke);
   EXPECT_EQ(Pump(), Result::kWaiting);

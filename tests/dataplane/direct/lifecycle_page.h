@@ -87,7 +87,7 @@ class Lifecycle {
     }
   }
 
-  // The class does what each row of the page says.
+  // The class follows each row of the page.
   void ExpectClassFollows(const std::vector<PageRow>& page) const {
     std::set<std::pair<std::string, std::string>> rows;
     for (const PageRow& row : page) {

@@ -38,7 +38,7 @@ class Scene {
                                                       bench_.router(), bench_.set().limits));
   }
 
-  // As of the flow's end, once it has ended.
+  // The state at the flow's end, once it has ended.
   DirectState state() const { return gone_ ? *gone_ : flow_->state(); }
   void RunUntil(DirectState state) {
     bench_.Run([&] { return this->state() == state; });
@@ -47,7 +47,7 @@ class Scene {
   void AddServer() {
     bench_.AddEndpoint({.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd()))});
   }
-  // Until the server has accepted the flow.
+  // Runs until the server has accepted the flow.
   void Connect() {
     AddServer();
     RunUntil(DirectState::kConnected);
@@ -146,8 +146,8 @@ Page MakePage() {
 }
 
 // A flow whose only endpoint refuses it until no attempt is left. The flow leaves `rerouting`
-// inside the call that enters it, so the carrier observes that state when it is told of the free
-// place.
+// inside the call that enters it, so the carrier observes that state when it is notified of the
+// free place.
 class RefusedFlow {
  public:
   RefusedFlow() {
@@ -163,7 +163,7 @@ class RefusedFlow {
     });
   }
 
-  // In order, each with its successor.
+  // The observed states in order, each with its successor.
   std::pair<DirectState, DirectState> First(DirectState from, DirectState to) const {
     for (size_t i = 0; i + 1 < seen_.size(); ++i) {
       if (seen_[i] == from && seen_[i + 1] == to) return {from, to};

@@ -25,7 +25,7 @@ inline std::shared_ptr<const Codec> LineCodec() {
   return std::shared_ptr<const Codec>(
       NewDelimiterCodec({.delimiter = "\n", .max_message_bytes = 1 << 20}).value());
 }
-// Two bytes of id, two of length, then so many bytes; replies in any order.
+// Two bytes of id, two of length, then as many bytes; replies in any order.
 inline std::shared_ptr<const Codec> IdCodec() {
   return std::shared_ptr<const Codec>(
       NewLengthFieldCodec(

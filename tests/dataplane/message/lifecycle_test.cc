@@ -391,7 +391,8 @@ TEST(MessageFlowLifecycleTest, FlowFollowsEveryRowOfThePage) {
 
 using RequestPage = test::Lifecycle<RequestState, RequestEvent, decltype(kRequestTable)>;
 
-// A client that uploads without end; what the server and the flow do not take stays with it.
+// A client that uploads without end; bytes that neither the server nor the flow takes stay in the
+// client.
 void Upload(Scene& scene, RequestState until) {
   scene.Exchange(kPost);
   EXPECT_EQ(scene.request(), RequestState::kPartial);
@@ -638,7 +639,7 @@ DownstreamPage MakeDownstreamPage() {
     return std::pair(S::kReadable, scene.downstream());
   });
   // The client's FIN waits behind a request while its replies are blocked; more room for replies is
-  // an event that tells of the FIN again.
+  // an event that reports the FIN again.
   const auto block = [](Scene& scene, const std::string& more) {
     scene.Exchange("request\n");
     scene.ReplyUntilBuffered();

@@ -1,4 +1,4 @@
-// A shared connection under wounds: clients that leave, servers that say too much, too little or
+// A shared connection under faults: clients that leave, servers that send too much, too little or
 // nothing. The test plays owner, clients and server.
 #include "dataplane/message/shared_connection.h"
 
@@ -51,7 +51,7 @@ TEST(SharedConnectionTest, RepliesGoToTheirClientsInTheOrderOfRequests) {
   EXPECT_EQ(a.replies, "one\nthree\n");
   EXPECT_EQ(a.completed, 2u);
   EXPECT_EQ(b.replies, "two\n");
-  EXPECT_GT(bench.rooms, 0) << "the owner hears of room";
+  EXPECT_GT(bench.rooms, 0) << "the owner is notified of room";
 }
 
 TEST(SharedConnectionTest, RepliesWithIdsFindTheirClientsInAnyOrder) {
@@ -265,7 +265,7 @@ TEST(SharedConnectionTest, RequestOnAConnectionThatTheServerJustClosedIsReturned
   EXPECT_EQ(client.unanswered[0].request, "request\n");
 }
 
-TEST(SharedConnectionTest, FullOutputBufferTellsItsSenderWhenThereIsRoomAgain) {
+TEST(SharedConnectionTest, FullOutputBufferNotifiesItsSenderWhenRoomReturns) {
   ConnectionBench bench(Options(test::HttpCodec()));
   TestClient client;
   bench.Open();
@@ -282,7 +282,7 @@ TEST(SharedConnectionTest, FullOutputBufferTellsItsSenderWhenThereIsRoomAgain) {
   EXPECT_EQ(bench.connection().request_state(), RequestState::kPartial);
 }
 
-TEST(SharedConnectionTest, AnswerToAnIncompleteRequestIsTheLastOne) {
+TEST(SharedConnectionTest, ReplyToAnIncompleteRequestIsTheLast) {
   ConnectionBench bench(Options(test::HttpCodec()));
   TestClient client;
   bench.Open();
@@ -303,7 +303,7 @@ TEST(SharedConnectionTest, ClientThatLeavesClosesAConnectionOfOneRequestAtATime)
   bench.connection().Abandon(&client);
   ASSERT_TRUE(bench.closed());
   EXPECT_TRUE(bench.why().ok());
-  EXPECT_TRUE(client.unanswered.empty()) << "it is not called any more";
+  EXPECT_TRUE(client.unanswered.empty()) << "it must get no callback";
 }
 
 TEST(SharedConnectionTest, IdleConnectionClosesInOrder) {

@@ -1,5 +1,5 @@
-// A pool of shared connections: when it dials, what it does about a server that refuses, and whom
-// it tells of room. The test plays user, clients and server.
+// A pool of shared connections: its dials, its backoff after a refusal, and its notifications of
+// room. The test plays user, clients and server.
 #include "dataplane/message/shared_pool.h"
 
 #include <gtest/gtest.h>
@@ -130,7 +130,7 @@ TEST_F(SharedPoolTest, SpentBudgetLeavesItWithoutRoomUntilAPlaceIsFree) {
   EXPECT_NE(Acquire(), nullptr);
 }
 
-TEST_F(SharedPoolTest, WithoutDescriptorsItHasNoRoomAndBlamesNoServer) {
+TEST_F(SharedPoolTest, MissingDescriptorsLeaveNoRoomAndCountAgainstNoServer) {
   Listen();
   Start();
   has_socket_ = false;
@@ -181,7 +181,7 @@ TEST_F(SharedPoolTest, KeepsItsConnectionsWhileAnotherDialFails) {
   Run([&] { return client_.completed == 1; });
 }
 
-TEST_F(SharedPoolTest, TellsOfRoomOnceIfFlowsWait) {
+TEST_F(SharedPoolTest, NotifiesOfRoomOnceIfFlowsWait) {
   Listen();
   SharedPool::Options options{.max_shared = 1};
   options.connection.max_in_flight = 1;

@@ -98,7 +98,7 @@ using Case = std::tuple<ForwardingMode, Leave, Who, When>;
 
 class CloseMatrixTest : public ::testing::TestWithParam<Case> {};
 
-TEST_P(CloseMatrixTest, LooksAsOverPlainTcp) {
+TEST_P(CloseMatrixTest, MatchesPlainTcp) {
   const auto [mode, leave, who, when] = GetParam();
   LocalServer direct;
   Peer direct_client = test::ConnectPeer(direct.address());
@@ -145,7 +145,7 @@ class EndingsTest : public ::testing::TestWithParam<ForwardingMode> {
   Tunnel tunnel_;
 };
 
-TEST_P(EndingsTest, ClientThatSendsAndClosesBeforeTheServerAcceptsIsHeard) {
+TEST_P(EndingsTest, BytesOfAClientThatClosesBeforeTheAcceptArrive) {
   Peer client = tunnel_.Connect();
   ASSERT_TRUE(client.Send("all of it"));
   client.Close();

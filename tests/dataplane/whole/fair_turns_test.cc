@@ -1,7 +1,7 @@
 // Small messages beside bulk on one trunk that is never empty, through proxy and agent over real
 // sockets. The test relays the trunk and decides when bytes pass, so that the trunk is backlogged
-// on any machine, and counts the bytes of bulk before each small message: bytes do not depend on
-// speed.
+// on any machine. It counts the bytes of bulk before each small message, because bytes, unlike
+// times, do not depend on the machine's speed.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -168,7 +168,7 @@ class FairTurnsTest : public ::testing::Test {
       return lane.tap.small_messages > messages || lane.tap.bulk_bytes > bulk + kEndless;
     }));
     const size_t before = lane.tap.bulk_bytes - bulk;
-    EXPECT_LE(before, kEndless) << "it is starved";
+    EXPECT_LE(before, kEndless) << "the message starved";
     if (before <= kEndless) {
       EXPECT_EQ(to.Read(100).size(), 100u);
     }

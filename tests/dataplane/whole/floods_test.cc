@@ -32,8 +32,8 @@ class StalledReadersTest : public ::testing::TestWithParam<ForwardingMode> {
   static constexpr size_t kLive = 200;
   // More than a stalled reader's kernel and the proxy buffer.
   static constexpr size_t kReplyBytes = 160 * 1024;
-  // The kernel's buffer: so small that no stalled reader looks like a fast one at first, whose
-  // window would grow.
+  // The kernel's buffers, so small that no stalled reader looks like a fast one at first, because a
+  // fast reader's window grows.
   static constexpr int kReceiveBuffer = 8 * 1024;
   static constexpr int kSendBuffer = 4 * 1024;
   // A stream's window in tunnel mode, a read's buffer in direct mode.
@@ -61,7 +61,7 @@ class StalledReadersTest : public ::testing::TestWithParam<ForwardingMode> {
   Tunnel tunnel_{InMode(GetParam())};
 };
 
-TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
+TEST_P(StalledReadersTest, OthersContinueAndBufferedBytesOfStalledReadersAreBounded) {
   const std::string all = RandomBytes(kReplyBytes + kStalled, 1);
   std::vector<Pair> stalled;
   std::vector<Pair> live;
@@ -97,7 +97,7 @@ TEST_P(StalledReadersTest, LiveOnesGoOnAndWhatIsKeptForTheStalledIsBounded) {
   EXPECT_TRUE(Eventually([&] { return buffered() == 0; })) << buffered();
 }
 
-TEST_P(StalledReadersTest, StalledReaderThatLeavesTakesItsBytesWithIt) {
+TEST_P(StalledReadersTest, BufferedBytesOfAStalledReaderThatLeavesAreFreed) {
   Pair stalled = Connect(kReceiveBuffer);
   ASSERT_TRUE(stalled.server.Send(RandomBytes(kReplyBytes, 1)));
   ASSERT_TRUE(Eventually([&] { return buffered() > 0; }));
@@ -202,7 +202,7 @@ class StalledAskersTest : public ::testing::Test {
   uint64_t questions_ = 0;
 };
 
-TEST_F(StalledAskersTest, LiveOnesGoOnOnTheSameConnections) {
+TEST_F(StalledAskersTest, OthersContinueOnTheSameConnections) {
   std::vector<Asker> live;
   for (size_t i = 0; i < kLive; ++i) live.push_back(Connect());
   for (Asker& asker : live) live_.push_back(&asker);
@@ -294,7 +294,7 @@ class FloodTest : public ::testing::TestWithParam<ForwardingMode> {
     ASSERT_TRUE(client.Send(line));
     EXPECT_EQ(client.Read(line.size()), line);
   }
-  void ExpectNobodyLeft() {
+  void ExpectNoClientsLeft() {
     EXPECT_TRUE(Eventually([&] { return tunnel_->clients() == 0; })) << tunnel_->clients();
     EXPECT_EQ(tunnel_->worker().trunk_lost.Value(), 0u);
   }
@@ -307,7 +307,7 @@ class FloodTest : public ::testing::TestWithParam<ForwardingMode> {
   std::unique_ptr<Tunnel> tunnel_;
 };
 
-TEST_P(FloodTest, SilentClientsThatTakeAllPlacesGiveThemBackInTime) {
+TEST_P(FloodTest, SilentClientsAtTheLimitAreClosedInTime) {
   Start(/*accept_proxy_protocol=*/false, kFewPlaces);
   std::vector<Peer> silent;
   for (uint32_t i = 0; i < kPlaces; ++i) silent.push_back(tunnel_->Connect());
@@ -320,10 +320,10 @@ TEST_P(FloodTest, SilentClientsThatTakeAllPlacesGiveThemBackInTime) {
   }
   EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
   late.Close();
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
-TEST_P(FloodTest, HalfHeadersThatTakeAllPlacesGiveThemBackInTime) {
+TEST_P(FloodTest, IncompleteHeadersAtTheLimitAreClosedInTime) {
   Start(/*accept_proxy_protocol=*/true, kFewPlaces);
   const std::string header = HeaderFrom("192.0.2.1:50000");
   std::vector<Peer> half;
@@ -341,10 +341,10 @@ TEST_P(FloodTest, HalfHeadersThatTakeAllPlacesGiveThemBackInTime) {
   }
   EXPECT_EQ(tunnel_->worker().timeouts.Value(), kPlaces);
   late.Close();
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
-TEST_P(FloodTest, ClientsThatWriteByteByByteAreServedAndHarmNobody) {
+TEST_P(FloodTest, ByteByByteClientsAreServedWithoutHarmToOthers) {
   constexpr size_t kSlow = 200;
   test::AllowDescriptors(1000 + 8 * kSlow);
   Start(/*accept_proxy_protocol=*/false);
@@ -359,7 +359,7 @@ TEST_P(FloodTest, ClientsThatWriteByteByByteAreServedAndHarmNobody) {
   for (size_t i = 0; i < kSlow; ++i) EXPECT_EQ(slow[i].Read(words_of(i).size()), words_of(i));
 }
 
-TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
+TEST_P(FloodTest, ClientsThatConnectAndLeaveLeaveNoFlows) {
   constexpr uint64_t kComers = 3000;
   Start(/*accept_proxy_protocol=*/false);
   Peer live = tunnel_->Connect();
@@ -372,7 +372,7 @@ TEST_P(FloodTest, ClientsThatComeAndGoAtOnceCostNothing) {
   }
   ExpectEcho(live, "question\n");
   live.Close();
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
   EXPECT_TRUE(Eventually([&] { return tunnel_->cell(0).active.Value() == 0; }));
   // All were counted, except those that were reset in the kernel's queue.
   EXPECT_LE(tunnel_->listener().accepted.Value(), kComers + 1);

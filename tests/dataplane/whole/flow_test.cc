@@ -1,5 +1,5 @@
-// Bytes through a proxy in the modes that carry them as they are: who speaks first, how much, how
-// slowly, and what the neighbours feel of it.
+// Bytes through a proxy in the modes that forward them unchanged: either end may send first, any
+// amount and at any speed, without harm to other flows.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -26,7 +26,7 @@ class FlowTest : public ::testing::TestWithParam<ForwardingMode> {
 
 INSTANTIATE_TEST_SUITE_P(Modes, FlowTest, ::testing::ValuesIn(test::kByteModes), test::kNameOfMode);
 
-// What an agent does for its server, and the windows of streams.
+// Tunnel mode only: the agent's connects to its server, and the windows of streams.
 class TunnelFlowTest : public ::testing::Test {
  protected:
   void Start(const LocalServer& local) { test::Serve(tunnel_, ForwardingMode::kTunnel, local); }
@@ -43,7 +43,7 @@ TEST_P(FlowTest, ServerMaySpeakFirst) {
   ExpectExchange(client, server, "HELO", "250 ok");
 }
 
-TEST_F(TunnelFlowTest, UnixServerIsReachedAsWell) {
+TEST_F(TunnelFlowTest, UnixServerIsReachable) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   Start(local);
@@ -58,7 +58,7 @@ TEST_F(TunnelFlowTest, UnixServerIsReachedAsWell) {
 }
 
 // A full accept queue is not a refusal.
-TEST_F(TunnelFlowTest, UnixServerWithAFullQueueIsAskedAgainUntilItAccepts) {
+TEST_F(TunnelFlowTest, FullUnixAcceptQueueIsRetriedUntilItAccepts) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
@@ -96,7 +96,7 @@ TEST_P(FlowTest, ThreeMegabytesBothWaysAtOnceWithASlowReader) {
     server.ShutdownWrite();
   });
   std::thread server_reader([&] { EXPECT_EQ(server.ReadToEnd(), up); });
-  // Takes a little at a time, so that the sender is stopped and started again all the while.
+  // Reads a little at a time, so that backpressure stops and resumes the sender repeatedly.
   std::string received;
   while (received.size() < down.size()) {
     const std::string piece = client.Read(std::min<size_t>(20'000, down.size() - received.size()));
@@ -112,7 +112,7 @@ TEST_P(FlowTest, ThreeMegabytesBothWaysAtOnceWithASlowReader) {
   server_reader.join();
 }
 
-// Sends until nothing more is taken; returns how much was.
+// Sends until backpressure stops it. Returns the number of bytes sent.
 size_t Fill(Peer& sender, const std::string& bytes) {
   size_t sent = 0;
   while (sent < bytes.size() && test::WaitFor(sender.fd(), POLLOUT, 300)) {
@@ -121,7 +121,7 @@ size_t Fill(Peer& sender, const std::string& bytes) {
   return sent;
 }
 
-TEST_F(TunnelFlowTest, ReadersThatStallHoldABoundedAmountAndHarmNobody) {
+TEST_F(TunnelFlowTest, StalledReadersBufferBoundedBytesWithoutHarmToOthers) {
   LocalServer local;
   Start(local);
   constexpr int kStalled = 20;
@@ -136,14 +136,14 @@ TEST_F(TunnelFlowTest, ReadersThatStallHoldABoundedAmountAndHarmNobody) {
     sent.push_back(Fill(servers.back(), endless));
     // Two windows at most in our two processes; the rest is the kernel's send and receive buffers
     // of four sockets.
-    ASSERT_LT(sent.back(), 20'000'000u) << "nothing stops the sender";
+    ASSERT_LT(sent.back(), 20'000'000u) << "no backpressure reached the sender";
   }
   for (int i = 0; i < 50; ++i) {
     Peer client = tunnel_.Connect();
     Peer server = local.Accept();
     ExpectExchange(client, server, RandomBytes(100'000, 4), RandomBytes(100'000, 5));
   }
-  // They wake up and miss nothing.
+  // They resume and lose nothing.
   for (int i = 0; i < kStalled; ++i) {
     servers[i].ShutdownWrite();
     EXPECT_EQ(stalled[i].ReadToEnd() == endless.substr(0, sent[i]), true) << i;
@@ -166,7 +166,7 @@ TEST_F(TunnelFlowTest, ServerThatDoesNotReadStopsItsClientOnly) {
   EXPECT_EQ(server.ReadToEnd() == endless.substr(0, sent), true);
 }
 
-TEST(DirectFlowTest, ClientThatWaitedForAServerLongerThanTheIdleTimeOutIsServed) {
+TEST(DirectFlowTest, ClientThatWaitsForAServerBeyondTheIdleTimeoutIsServed) {
   constexpr absl::Duration kIdle = absl::Seconds(2);
   LocalServer local;
   Tunnel tunnel(
@@ -179,11 +179,12 @@ TEST(DirectFlowTest, ClientThatWaitedForAServerLongerThanTheIdleTimeOutIsServed)
   tunnel.SetWeight(0, 1);
   tunnel.Apply();
   Peer server = local.Accept();
-  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, 100)) << "it was idle before it had begun";
+  EXPECT_FALSE(test::WaitFor(client.fd(), POLLIN, 100))
+      << "the idle timeout must not run before the flow starts";
   ExpectExchange(client, server, "patience", "rewarded");
 }
 
-TEST_P(FlowTest, EndpointCountsWhatItCarried) {
+TEST_P(FlowTest, EndpointCountsItsBytes) {
   LocalServer local;
   Start(local);
   for (int i = 0; i < 3; ++i) {

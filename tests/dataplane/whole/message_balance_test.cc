@@ -49,7 +49,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
           owners.emplace_back(i, &peer);
         }
       }
-      if (poll(all.data(), all.size(), test::kPatienceMillis) <= 0) return kNobody;
+      if (poll(all.data(), all.size(), test::kPatienceMillis) <= 0) return kNoServer;
       const auto ready = std::find_if(all.begin(), all.end(),
                                       [](const pollfd& each) { return each.revents != 0; });
       const auto [server, peer] = owners[static_cast<size_t>(ready - all.begin())];
@@ -58,7 +58,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
       } else if (peer->Read(sizeof kAsk - 1) == kAsk) {
         asked_ = peer;
         return server;
-      } else {  // the proxy needs it no more
+      } else {  // the proxy no longer needs it
         peers_[server].erase(peers_[server].begin() + (peer - peers_[server].data()));
       }
     }
@@ -67,7 +67,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
   size_t Ask(Peer& client) {
     EXPECT_TRUE(client.Send(kAsk));
     const size_t server = ServerOfNext();
-    if (server != kNobody) ExpectCarried(*asked_, client, kSay);
+    if (server != kNoServer) ExpectCarried(*asked_, client, kSay);
     return server;
   }
   // Returns each server's share of the requests of all clients.
@@ -94,7 +94,7 @@ class KeptClientsTest : public test::ExchangeTest, public ::testing::WithParamIn
     }
   }
 
-  static constexpr size_t kNobody = SIZE_MAX;
+  static constexpr size_t kNoServer = SIZE_MAX;
   LocalServer servers_[3];
   std::vector<std::vector<Peer>> peers_;
   Peer* asked_ = nullptr;  // the server's end that got the last request
@@ -111,7 +111,7 @@ TEST_P(KeptClientsTest, FollowNewWeightsWithTheirNextRequest) {
   EXPECT_EQ(exchange_->clients(), static_cast<int64_t>(kClients));
 }
 
-TEST_P(KeptClientsTest, UseANewEndpointAndNoneThatLeft) {
+TEST_P(KeptClientsTest, UseANewEndpointAndNoRemovedOne) {
   std::vector<Peer> clients = ConnectKept();
   ExpectNear(AskRounds(clients), {0.5, 0.5, 0, 0});
   exchange_->AddServer(servers_[2].address(), /*weight=*/2);
@@ -131,8 +131,9 @@ TEST_P(KeptClientsTest, LeaveAnEndpointOfWeightZeroAfterTheirReplies) {
   Peer& first = *asked_;
   Weigh({0, 1});
   ASSERT_TRUE(client.Send(kAsk));
-  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 60)) << "it goes on where nobody is sent to";
-  EXPECT_FALSE(servers_[1].Knocked(0)) << "it could be answered before the first";
+  EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 60))
+      << "the request must not go to the drained endpoint";
+  EXPECT_FALSE(servers_[1].Knocked(0)) << "its reply could overtake the first";
   ExpectCarried(first, client, kSay);
   EXPECT_EQ(ServerOfNext(), 1u);
   ExpectCarried(*asked_, client, kSay);

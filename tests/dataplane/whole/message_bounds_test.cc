@@ -199,7 +199,7 @@ TEST_F(BoundsTest, SlowReaderAloneOnItsConnectionCausesBackpressure) {
   Peer server = AcceptFor(slow, "GET a\r\n");
   const std::string reply = HugeReply();
   size_t sent = SendUntilStuck(server, reply);
-  EXPECT_LT(sent, reply.size()) << "the proxy took it all, though nobody reads";
+  EXPECT_LT(sent, reply.size()) << "the proxy took it all, although the client does not read";
   const Gauge& unsent = exchange_->worker().to_client_buffered_bytes;
   EXPECT_TRUE(Eventually([&] { return unsent.Value() > 0; }));
   Hurry(slow);

@@ -1,5 +1,5 @@
-// Requests whose server refuses, fails or returns: those that no server can have seen are retried
-// elsewhere; the others end their client, unless they are idempotent.
+// Requests whose server refuses, fails or returns. Requests that no server can have seen are
+// retried elsewhere; the others end their client, unless they are idempotent.
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
@@ -33,7 +33,7 @@ class FailureTest : public test::ExchangeTest {
     return server;
   }
   // A client with a request whose only server refuses.
-  Peer WaitForNobody() {
+  Peer ClientWithoutAReachableServer() {
     local_.StopListening();
     Start();
     Peer client = Connect();
@@ -83,7 +83,7 @@ TEST_F(FailureTest, HundredsOfRequestsOnAFailedConnectAreRetriedTogether) {
   exchange_->SetWeight(1, 1);
   exchange_->Apply();
   ServeAll(clients, "ask\n", "say\n");
-  EXPECT_GT(shared().resent.Value(), 100u) << "more than the budget of second tries";
+  EXPECT_GT(shared().resent.Value(), 100u) << "more than the retry budget";
 }
 
 TEST_F(FailureTest, WrittenRequestEndsItsClientWhenTheConnectionDies) {
@@ -315,7 +315,7 @@ TEST_F(FailureTest, ServerThatReturnsAfterItsLastConnectionClosedIsFound) {
 }
 
 TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
-  Peer client = WaitForNobody();
+  Peer client = ClientWithoutAReachableServer();
   LocalServer back(local_.address());
   Peer accepted = back.Accept();
   EXPECT_EQ(accepted.Read(9), "patience\n");
@@ -323,7 +323,7 @@ TEST_F(FailureTest, RequestWaitsForAServerThatIsRestarted) {
 }
 
 TEST_F(FailureTest, EndpointRemovedAndRestoredWhileItRefusesIsFound) {
-  Peer client = WaitForNobody();
+  Peer client = ClientWithoutAReachableServer();
   exchange_->Remove(0);
   exchange_->Apply();
   exchange_->Restore(0);

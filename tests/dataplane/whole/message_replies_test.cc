@@ -115,7 +115,7 @@ TEST_F(RepliesTest, ClientThatPipelinesWithoutEndLeavesRoomForOthers) {
   ASSERT_TRUE(modest.Send("m\n"));
   std::string before;
   while (before.find('m') == std::string::npos) before += server.Read(2);
-  EXPECT_EQ(before.size(), 2u * 65) << "of one client, 64 requests are under way at most";
+  EXPECT_EQ(before.size(), 2u * 65) << "at most 64 requests of one client are in flight";
 }
 
 TEST_F(RepliesTest, ReplyOfAClientThatLeftIsDiscardedAndTheNextGetsItsOwn) {
@@ -127,7 +127,7 @@ TEST_F(RepliesTest, ReplyOfAClientThatLeftIsDiscardedAndTheNextGetsItsOwn) {
   ExpectCarried(other, server, "other\n");
   leaver.Reset();
   ASSERT_TRUE(Eventually([&] { return exchange_->clients() == 1; }));
-  ASSERT_TRUE(server.Send("for nobody 1\nfor nobody 2\nfor the other\n"));
+  ASSERT_TRUE(server.Send("discarded 1\ndiscarded 2\nfor the other\n"));
   EXPECT_EQ(other.Read(14), "for the other\n");
   EXPECT_EQ(shared().replies_discarded.Value(), 2u);
   ExpectExchange(other, server, "again\n", "fine\n");

@@ -16,7 +16,7 @@ inline std::string NameOf(ForwardingMode mode) {
                                            : "Message";
 }
 
-// Of a parameterized test.
+// Returns the name of a parameterized test's instance.
 inline constexpr auto kNameOfMode = [](const auto& info) { return NameOf(info.param); };
 
 inline constexpr ForwardingMode kAllModes[] = {ForwardingMode::kTunnel, ForwardingMode::kDirect,

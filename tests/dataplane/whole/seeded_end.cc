@@ -6,7 +6,7 @@
 namespace trunkline::test {
 namespace {
 
-constexpr uint64_t kDown = 0x5eed;  // tells the two directions of a seed apart
+constexpr uint64_t kDown = 0x5eed;  // distinguishes the two directions of a seed
 constexpr size_t kMostRead = 20'000;
 
 // Mostly small pieces, sometimes more than the proxy takes in one read.

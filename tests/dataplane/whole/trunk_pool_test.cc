@@ -42,7 +42,7 @@ class TrunkPoolTest : public ::testing::Test {
   void Join(size_t count) {
     for (size_t i = 0; i < count && !HasFailure(); ++i) Join();
   }
-  void EveryoneLeaves() {
+  void AllClientsLeave() {
     clients_.clear();
     for (Peer& server : servers_) server.ReadToEnd();
     servers_.clear();
@@ -60,34 +60,34 @@ class TrunkPoolTest : public ::testing::Test {
 // Numbers of streams at which the pool reacts: 255 fit beside the load stream.
 constexpr size_t kOneTrunkCarries = 255;
 
-TEST_F(TrunkPoolTest, OneTrunkDoesUntilItsStreamsAreMany) {
+TEST_F(TrunkPoolTest, OneTrunkSufficesUntilItHasManyStreams) {
   Start({.max_age = absl::Hours(1)});
   Join(kOneTrunkCarries);
   EXPECT_EQ(trunks(), 1);
   Join(2);
   ASSERT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() == 2; }));
   Join(kOneTrunkCarries / 2);
-  EXPECT_EQ(trunks(), 2) << "those that come take the one with fewer streams";
+  EXPECT_EQ(trunks(), 2) << "new streams take the trunk with fewer streams";
 }
 
 // After a burst the few flows left must not stay spread: each pass of both loops would then read
 // and write all trunks.
-TEST_F(TrunkPoolTest, FewFlowsStayTogetherThoughThereAreMoreTrunks) {
+TEST_F(TrunkPoolTest, FewFlowsShareOneOfSeveralTrunks) {
   constexpr size_t kStreamsOfALife = 100;
   Start({.max_streams_per_trunk = 10,
          .last_stream_id = 2 * kStreamsOfALife,
          .max_age = absl::Hours(1)});
   while (tunnel_->worker().trunks_up.Value() < 2 && !HasFailure()) Join();
-  EveryoneLeaves();
-  // Only a trunk that gets all streams uses its stream ids up so soon and is replaced.
+  AllClientsLeave();
+  // Only a trunk that gets all streams uses up its stream ids this soon and is replaced.
   for (size_t i = 0; i < kStreamsOfALife / 2 && trunks() == 2; ++i) {
     Join(2);
-    EveryoneLeaves();
+    AllClientsLeave();
   }
   EXPECT_EQ(trunks(), 1);
 }
 
-TEST_F(TrunkPoolTest, NoMoreTrunksThanTheBoundAndWhoDoesNotFitWaits) {
+TEST_F(TrunkPoolTest, TrunksAreBoundedAndExcessClientsWait) {
   constexpr size_t kEach = 10;
   Start({.max_streams_per_trunk = kEach, .max_trunks = 3, .max_age = absl::Hours(1)});
   Join(3 * kEach);
@@ -106,7 +106,7 @@ TEST_F(TrunkPoolTest, NoMoreTrunksThanTheBoundAndWhoDoesNotFitWaits) {
 
 // A draining trunk takes no new streams, so it must not count toward the limit: after some
 // replacements new clients would find no trunk.
-TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
+TEST_F(TrunkPoolTest, DrainingTrunksDoNotCountTowardTheLimit) {
   constexpr size_t kEach = 10;
   constexpr int32_t kStreamsOfALife = 12;
   Start({.max_streams_per_trunk = kEach,
@@ -123,31 +123,31 @@ TEST_F(TrunkPoolTest, DrainingTrunksTakeNoPlaceOfNewOnes) {
       servers_.pop_back();
     }
   }
-  // More than a third trunk carries.
+  // More streams than a third trunk takes.
   Join(kEach + 3);
   EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
 }
 
 // Each replacement used to leave one more draining trunk, ever more often, as long as flows lived.
-TEST_F(TrunkPoolTest, FlowsThatDoNotEndDoNotMakeTrunksMoreAndMore) {
+TEST_F(TrunkPoolTest, EndlessFlowsDoNotAccumulateDrainingTrunks) {
   constexpr uint32_t kMost = 2;
   constexpr absl::Duration kAge = absl::Milliseconds(20);
   Start({.max_trunks = kMost, .max_age = kAge});
   const MonotonicTime end = MonotonicNow() + 30 * kAge;
   while (MonotonicNow() < end && !HasFailure()) {
     if (tunnel_->worker().trunks_up.Value() > clients_.size()) Join();
-    ASSERT_LE(trunks(), 2 * kMost + 1) << "as many that drain, and one that is dialled";
+    ASSERT_LE(trunks(), 2 * kMost + 1) << "the limit, as many draining trunks, and one dial";
   }
-  EXPECT_GE(trunks(), kMost) << "they drain";
+  EXPECT_GE(trunks(), kMost) << "replaced trunks must still drain";
   // Replacement pauses while too many trunks drain, and resumes afterwards.
   const uint64_t generations = tunnel_->worker().trunks_up.Value();
-  EveryoneLeaves();
+  AllClientsLeave();
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() >= generations + 3; }));
 }
 
 // All workers of all proxies dial a returning agent within one second. Without jitter they would
 // all replace their trunks within one second, 45 minutes later.
-TEST(TrunkAgeTest, TrunksThatCameTogetherAreReplacedApart) {
+TEST(TrunkAgeTest, TrunksDialledTogetherAreReplacedAtDifferentTimes) {
   constexpr absl::Duration kAge = absl::Minutes(45);
   constexpr int kWorkers = 100;
   std::map<int64_t, int> replaced_in;  // per minute
@@ -161,12 +161,12 @@ TEST(TrunkAgeTest, TrunksThatCameTogetherAreReplacedApart) {
   for (const auto& [minute, count] : replaced_in) EXPECT_LE(count, kWorkers / 5) << minute;
 }
 
-TEST_F(TrunkPoolTest, TrunksOfABurstAreGivenUpWithAge) {
+TEST_F(TrunkPoolTest, TrunksOfABurstAreNotReplacedWhenOld) {
   constexpr size_t kEach = 20;
   Start({.max_streams_per_trunk = kEach, .max_age = absl::Milliseconds(300)});
   Join(3 * kEach);
   EXPECT_GE(trunks(), 3);
-  EveryoneLeaves();
+  AllClientsLeave();
   EXPECT_TRUE(Eventually([&] { return trunks() == 1; }));
 }
 

@@ -23,11 +23,11 @@ class Tunnel {
     size_t max_clients = 1000;
     DescriptorPlan descriptors;
     FlowLimits limits;
-    // The proxy's memory measurement; null: no budget.
+    // The proxy's memory measurement. Null disables the budget.
     std::function<MemoryReading(const TrafficStats&)> memory;
     TrunkPool::Options trunks;
     uint32_t agent_max_streams = 1000;
-    // The PROXY protocol version that agents send, whatever the service says.
+    // The PROXY protocol version that agents send, regardless of the service's.
     ProxyVersion agent_proxy_protocol = ProxyVersion::kNone;
     // Changes the service in each table.
     std::function<void(EndpointSet&)> adapt = [](EndpointSet&) {};

@@ -22,7 +22,7 @@ using test::Peer;
 using test::RefusingAddress;
 using test::Tunnel;
 
-TEST(TunnelFailureTest, RefusedConnectIsTriedElsewhereAndTheClientNoticesNothing) {
+TEST(TunnelFailureTest, RefusedConnectIsRetriedElsewhereUnnoticed) {
   LocalServer local;
   Tunnel tunnel;
   tunnel.AddAgent(RefusingAddress());
@@ -46,12 +46,13 @@ TEST(TunnelFailureTest, RefusedConnectIsTriedElsewhereAndTheClientNoticesNothing
   }
   for (Peer& client : clients) EXPECT_EQ(client.ReadToEnd(), "ok");
   size_t i = 0;
-  for (const size_t size : heard) EXPECT_EQ(size, 1 + 1000 * i++) << "each once, whole";
+  for (const size_t size : heard)
+    EXPECT_EQ(size, 1 + 1000 * i++) << "each must arrive once and complete";
   EXPECT_GT(tunnel.worker().retries.Value(), 0u);
   EXPECT_FALSE(local.Knocked(0));
 }
 
-TEST(TunnelFailureTest, ServerThatNobodyReachesResetsTheClient) {
+TEST(TunnelFailureTest, UnreachableServerResetsTheClient) {
   Tunnel tunnel;
   tunnel.AddAgent(RefusingAddress());
   tunnel.AddAgent(RefusingAddress());
@@ -63,7 +64,7 @@ TEST(TunnelFailureTest, ServerThatNobodyReachesResetsTheClient) {
   EXPECT_EQ(tunnel.worker().connect_refused.Value(), 1u);
 }
 
-TEST(TunnelFailureTest, AgentAnswers404ToAServiceThatIsNotItsOwnAndDialsNothing) {
+TEST(TunnelFailureTest, UnknownServiceIsAnswered404WithoutADial) {
   LocalServer local;
   Tunnel tunnel;
   tunnel.AddAgent(local.address());
@@ -147,7 +148,7 @@ TEST(TunnelFailureTest, DrainedAgentKeepsItsFlowsAndGetsNoNewOnes) {
 }
 
 // Clients do not notice the replacement of an old trunk.
-TEST(TunnelFailureTest, OldTrunkIsReplacedNewBeforeOldAndItsFlowsFinishOnIt) {
+TEST(TunnelFailureTest, OldTrunkIsReplacedBeforeItDrainsAndItsFlowsFinish) {
   LocalServer local;
   Tunnel::Options options;
   options.trunks.max_age = absl::Milliseconds(100);
@@ -171,7 +172,7 @@ TEST(TunnelFailureTest, OldTrunkIsReplacedNewBeforeOldAndItsFlowsFinishOnIt) {
   EXPECT_EQ(tunnel.worker().trunk_lost.Value(), 0u);
 }
 
-TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
+TEST(TunnelFailureTest, LostAgentResetsOnlyItsFlows) {
   LocalServer first_server;
   LocalServer second_server;
   Tunnel tunnel;
@@ -193,7 +194,7 @@ TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
   Peer safe_server = second_server.Accept();
   tunnel.Kill(first);
   EXPECT_EQ(lost.ReadToEnd(), "");
-  EXPECT_EQ(lost.ending(), Ending::kReset) << "a FIN would make half an answer look whole";
+  EXPECT_EQ(lost.ending(), Ending::kReset) << "a FIN would make half a reply look complete";
   lost_server.ReadToEnd();
   EXPECT_EQ(lost_server.ending(), Ending::kReset);
   ExpectExchange(safe, safe_server, "still", "here");
@@ -203,7 +204,7 @@ TEST(TunnelFailureTest, AgentThatDiesResetsItsFlowsAndNoOthers) {
 }
 
 // A server that received the bytes may have acted on them.
-TEST(TunnelFailureTest, FlowOfALostTrunkIsNeverTriedElsewhere) {
+TEST(TunnelFailureTest, FlowOfALostTrunkIsNeverRetried) {
   LocalServer first_server;
   LocalServer second_server;
   Tunnel tunnel;
@@ -222,7 +223,7 @@ TEST(TunnelFailureTest, FlowOfALostTrunkIsNeverTriedElsewhere) {
   EXPECT_FALSE(second_server.Knocked(50));
 }
 
-TEST(TunnelFailureTest, FlowsOfAnEndpointThatLeftTheTableRunOn) {
+TEST(TunnelFailureTest, FlowsOfARemovedEndpointContinue) {
   LocalServer first_server;
   LocalServer second_server;
   Tunnel tunnel;
@@ -246,11 +247,12 @@ TEST(TunnelFailureTest, FlowsOfAnEndpointThatLeftTheTableRunOn) {
   EXPECT_EQ(old_client.ReadToEnd(), "bye");
   EXPECT_EQ(old_client.ending(), Ending::kFin);
   EXPECT_TRUE(Eventually([&] { return tunnel.cell(first).active.Value() == 0; }));
-  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 1; })) << "its trunk ends";
+  EXPECT_TRUE(Eventually([&] { return tunnel.worker().trunks.Value() == 1; }))
+      << "its trunk must close";
 }
 
 // The endpoint left the table and returned while a flow from before was still open.
-TEST(TunnelFailureTest, EndpointThatComesBackCountsItsOldFlowsToo) {
+TEST(TunnelFailureTest, ReturningEndpointCountsItsEarlierFlows) {
   LocalServer local;
   Tunnel tunnel;
   const size_t endpoint = tunnel.AddAgent(local.address());
@@ -274,7 +276,7 @@ TEST(TunnelFailureTest, EndpointThatComesBackCountsItsOldFlowsToo) {
   EXPECT_TRUE(Eventually([&] { return tunnel.cell(endpoint).active.Value() == 0; }));
 }
 
-TEST(TunnelFailureTest, ClientThatCameBeforeAnyEndpointIsServedWhenOneComes) {
+TEST(TunnelFailureTest, ClientBeforeAnyEndpointIsServedOnceOneIsAdded) {
   LocalServer local;
   Tunnel tunnel({.limits = {.connect_timeout = absl::Seconds(20)}});
   tunnel.Start();
@@ -288,7 +290,7 @@ TEST(TunnelFailureTest, ClientThatCameBeforeAnyEndpointIsServedWhenOneComes) {
   EXPECT_EQ(server.Read(5), "early");
 }
 
-TEST(TunnelFailureTest, WaitingClientIsServedWhenADrainedEndpointGetsItsWeightBack) {
+TEST(TunnelFailureTest, PendingClientIsServedOnceADrainedEndpointRegainsItsWeight) {
   LocalServer local;
   Tunnel tunnel({.limits = {.connect_timeout = absl::Seconds(20)}});
   const size_t endpoint = tunnel.AddAgent(local.address(), /*weight=*/0);
@@ -302,7 +304,7 @@ TEST(TunnelFailureTest, WaitingClientIsServedWhenADrainedEndpointGetsItsWeightBa
   EXPECT_EQ(server.Read(5), "early");
 }
 
-TEST(TunnelFailureTest, ClientThatGoesWhileItWaitsCostsNothing) {
+TEST(TunnelFailureTest, ClientThatLeavesThePendingQueueIsForgotten) {
   Tunnel tunnel({.limits = {.connect_timeout = absl::Milliseconds(100)}});
   tunnel.Start();
   for (int i = 0; i < 10; ++i) tunnel.Connect().Reset();
@@ -311,7 +313,7 @@ TEST(TunnelFailureTest, ClientThatGoesWhileItWaitsCostsNothing) {
   EXPECT_TRUE(Eventually([&] { return tunnel.clients() == 0; }));
 }
 
-TEST(TunnelFailureTest, ProxyThatStopsResetsWhatIsOpen) {
+TEST(TunnelFailureTest, StoppingProxyResetsOpenFlows) {
   LocalServer local;
   auto tunnel = std::make_unique<Tunnel>();
   tunnel->AddAgent(local.address());
@@ -328,7 +330,7 @@ TEST(TunnelFailureTest, ProxyThatStopsResetsWhatIsOpen) {
 
 // No client is connected at this instant, but a worker in the middle of its pass may accept a
 // waiting one, which used to be reset a moment later.
-TEST(TunnelFailureTest, DrainDoesNotTakeABusyWorkerForAnEmptyOne) {
+TEST(TunnelFailureTest, DrainWaitsForABusyWorker) {
   LocalServer local;
   // They outlive the tunnel, whose worker blocks in its memory measurement.
   std::atomic<bool> busy = false;
@@ -350,7 +352,7 @@ TEST(TunnelFailureTest, DrainDoesNotTakeABusyWorkerForAnEmptyOne) {
   EXPECT_EQ(drain.wait_for(std::chrono::seconds(20)), std::future_status::ready);
 }
 
-TEST(TunnelFailureTest, DrainedProxyTakesNobodyAndWaitsForTheLastFlow) {
+TEST(TunnelFailureTest, DrainedProxyAcceptsNoClientsAndWaitsForTheLastFlow) {
   LocalServer local;
   Tunnel tunnel;
   tunnel.AddAgent(local.address());
@@ -374,7 +376,7 @@ TEST(TunnelFailureTest, DrainedProxyTakesNobodyAndWaitsForTheLastFlow) {
 }
 
 // Speaks just enough HTTP/2 to come up, then closes.
-TEST(TunnelFailureTest, AgentThatComesUpAndGoesAtOnceIsDialledWithBackoff) {
+TEST(TunnelFailureTest, AgentThatClosesRightAfterTheHandshakeIsRedialledWithBackoff) {
   LocalServer fake_agent;
   Tunnel tunnel;
   tunnel.AddEndpoint(fake_agent.address());
