@@ -21,7 +21,7 @@ namespace {
 constexpr uint8_t kTcpEstablished = 1;
 
 absl::Status Truncated(absl::string_view what) {
-  return absl::InvalidArgumentError(absl::StrCat("sock_diag: ", what, " is cut short"));
+  return absl::InvalidArgumentError(absl::StrCat("sock_diag: ", what, " is truncated"));
 }
 
 // Loads a value that may be unaligned; the caller has checked the length.

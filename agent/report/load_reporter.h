@@ -49,7 +49,7 @@ class LoadReporter {
   // Sets the samples to report next, replacing unsent ones.
   void Offer(std::vector<LoadSample> samples);
 
-  // Tells the controller that the agent leaves, waits at most `timeout` for that, and ends the
+  // Notifies the controller that the agent leaves, waits at most `timeout` for that, and ends the
   // threads.
   void Stop(absl::Duration timeout);
 

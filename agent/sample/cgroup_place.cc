@@ -66,7 +66,7 @@ struct CgroupPlace::Lookup {
   const SystemFiles& files;
   const std::string& cgroup_root;
   std::vector<CgroupMount> mounts;
-  // Empty for a configured path.
+  // The process's groups; empty for a configured path.
   std::vector<CgroupMembership> memberships;
   std::string path;
 

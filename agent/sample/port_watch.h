@@ -75,7 +75,7 @@ class PortWatch {
 
  private:
   void Run();
-  // TCP sockets of the host; nullopt if /proc does not tell.
+  // TCP sockets of the host; nullopt if /proc does not list their number.
   std::optional<uint64_t> SocketsInUse() const;
   // The difference to `in_use`, at the last dump, that makes another dump due early.
   uint64_t ChangeThatMatters(uint64_t in_use) const;

@@ -47,7 +47,7 @@ struct ServiceTrafficTotals {
   uint64_t errors_reset = 0;
   uint64_t bytes_from_proxy = 0;
   uint64_t bytes_to_proxy = 0;
-  // False if any worker's last connect failed.
+  // Becomes false if any worker's last connect failed.
   bool reachable = true;
   LatencyHistogram::Values connect_latency;
 };

@@ -1,5 +1,5 @@
-// When a load stream sends a report: a changed load at most every 50 ms per service, and an
-// unchanged one every 2 s, so that the proxy knows that it still holds.
+// Decides when a load stream sends a report: a changed load at most every 50 ms per service, and an
+// unchanged one every 2 s, so that the proxy knows that it is still valid.
 //
 // Pure. Externally synchronized.
 #pragma once
@@ -23,7 +23,7 @@ class LoadPacer {
 
   explicit LoadPacer(size_t services) : sent_(services) {}
 
-  // Whether `load` of the service should be sent now. Does not count as sending it.
+  // Returns true if `load` of the service should be sent now. Does not count as sending it.
   bool Due(size_t service, const ServerLoad& load, MonotonicTime now) const {
     const Sent& last = sent_[service];
     if (!last.ever) return true;

@@ -24,7 +24,7 @@ class TrunkServer {
     std::vector<LocalService> services;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
-    // Null: plain TCP.
+    // Null selects plain TCP.
     std::shared_ptr<const TrunkTls> tls;
   };
 

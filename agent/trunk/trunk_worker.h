@@ -31,7 +31,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
     size_t index = 0;
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
-    const TrunkTls* tls = nullptr;  // outlives the worker; null: plain TCP
+    const TrunkTls* tls = nullptr;  // outlives the worker; null for plain TCP
   };
   struct Counters {
     TrunkCounters trunk;
@@ -48,7 +48,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   // Resets all streams and joins the thread.
   ~TrunkWorker() override;
 
-  // Accepts no new trunks and tells peers to open no more streams. Calls `on_drained` once, on the
+  // Accepts no new trunks and asks peers to open no more streams. Calls `on_drained` once, on the
   // worker's thread, when the last trunk and its connections have ended.
   void Drain(std::function<void()> on_drained);
 

@@ -32,7 +32,8 @@ struct CgroupMount {
 absl::StatusOr<std::vector<CgroupMount>> ParseCgroupMounts(absl::string_view mountinfo);
 
 struct CgroupMembership {
-  // Empty for version 2, and for a named version 1 hierarchy, whose `hierarchy` is not 0.
+  // Controllers of version 1. Empty for version 2, and for a named version 1 hierarchy, whose
+  // `hierarchy` is not 0.
   std::vector<std::string> controllers;
   int hierarchy = 0;
   std::string path;

@@ -12,7 +12,7 @@ namespace trunkline {
 
 inline constexpr size_t kMaxNameLength = 128;
 
-// True for 1 to kMaxNameLength printable ASCII characters without spaces and slashes.
+// Returns true for 1 to kMaxNameLength printable ASCII characters without spaces and slashes.
 bool IsName(std::string_view name);
 
 // Returns INVALID_ARGUMENT with `field` and the name unless IsName(name).

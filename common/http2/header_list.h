@@ -16,7 +16,7 @@ inline constexpr std::string_view kProxyProtocolField = "trunkline-proxy-protoco
 // The limit that each side announces; a longer list resets its stream.
 inline constexpr uint32_t kMaxHeaderListBytes = 8 * 1024;
 
-// Fields by which a CONNECT describes its client; see client_fields.h. Empty: absent.
+// Fields by which a CONNECT describes its client; see client_fields.h. Empty if absent.
 struct ConnectFields {
   std::string client;          // trunkline-client, different for each stream
   std::string proxy_protocol;  // trunkline-proxy-protocol, the same for many streams

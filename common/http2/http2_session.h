@@ -9,9 +9,9 @@
 // - A received byte leaves the connection's window at once, but its stream's window only when its
 //   owner has passed it on. A reader that stalls therefore holds one stream's window and no more.
 //
-// Http2Session is what both roles share; Http2ClientSession opens streams and Http2ServerSession
-// answers them. A session does no I/O: bytes enter through Receive() and leave through
-// OutputBuffer.
+// Http2Session has the parts that both roles share; Http2ClientSession opens streams and
+// Http2ServerSession answers them. A session does no I/O: bytes enter through Receive() and leave
+// through OutputBuffer.
 //
 // Confined to its event loop. Streams are borrowed from Connect, Get or OnConnect until OnClosed,
 // which is the last call that they get; CloseAll gives it to all of them and must precede the
@@ -101,9 +101,9 @@ class Http2Session {
     // A client session whose stream ids pass this should be replaced, long before the protocol runs
     // out of ids (2^31).
     int32_t last_stream_id = 1 << 30;
-    // The budget for window growth; outlives the session. Null: windows do not grow.
+    // The budget for window growth; outlives the session. Windows do not grow if it is null.
     WindowBudget* window_budget = nullptr;
-    // Where nghttp2 allocates; outlives the session. Null: malloc.
+    // Where nghttp2 allocates; outlives the session. Null selects malloc.
     nghttp2_mem* memory = nullptr;
   };
 
@@ -128,7 +128,7 @@ class Http2Session {
   // recover from. The session then does nothing more: CloseAll and close the connection.
   const absl::Status& status() const { return status_; }
 
-  // The value of Options::extension in the peer's SETTINGS; 0: not received, or not set.
+  // The value of Options::extension in the peer's SETTINGS; 0 if it was not received or not set.
   uint32_t peer_extension() const { return peer_extension_; }
   // The stream's source has data: Produce will call its PullData.
   void Ready(Http2Stream* stream);
@@ -147,7 +147,7 @@ class Http2Session {
   void GoAway(uint32_t error_code);
 
   // Takes bytes from the peer. After an error the session is over: write what Produce still gives
-  // (GOAWAY with the reason), then close. Bytes that open many streams are kept in part: while
+  // (GOAWAY with the reason), then close. Bytes that open many streams are buffered in part: while
   // has_unread(), call again with none, after the loop's other connections had their turn.
   absl::Status Receive(const uint8_t* data, size_t size, MonotonicTime now);
   bool has_unread() const { return !unread_.empty(); }
@@ -159,7 +159,7 @@ class Http2Session {
   bool WindowClosed(const Http2Stream* stream) const;
   // All streams are gone, and either side sent GOAWAY.
   bool Finished() const;
-  // The HTTP/2 code of the GOAWAY that told the peer of its error; 0: it made none.
+  // The HTTP/2 code of the GOAWAY that reported the peer's error to it; 0 if there was none.
   uint32_t peer_error() const { return peer_error_; }
   size_t open_streams() const { return open_streams_; }
 

@@ -34,7 +34,7 @@ class WindowBudget {
   }
   void Give(int64_t bytes) { left_ += bytes; }
   int64_t left() const { return left_; }
-  // If false, Take fails however much is left.
+  // While false, Take fails regardless of the growth that is left.
   void set_may_grow(bool may_grow) { may_grow_ = may_grow; }
 
  private:
@@ -55,7 +55,7 @@ class StreamWindow {
   int32_t bytes() const { return bytes_; }
 
   // `read` bytes were read; `waited`: they did not leave when they arrived. Returns the size of the
-  // WINDOW_UPDATE to send; 0: none yet. Without a `budget` the window never grows.
+  // WINDOW_UPDATE to send, 0 if there is none yet. Without a `budget` the window never grows.
   int32_t OnRead(size_t read, bool waited, MonotonicTime now, absl::Duration round_trip,
                  WindowBudget* budget) {
     untold_ += static_cast<int32_t>(read);

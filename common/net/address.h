@@ -16,7 +16,7 @@ struct Address {
   // Host name, IPv4 or IPv6 literal (without brackets); empty for a unix socket.
   std::string host;
   uint16_t port = 0;
-  // Empty for TCP.
+  // The path of a unix socket; empty for TCP.
   std::string unix_path;
 
   bool is_unix() const { return !unix_path.empty(); }

@@ -107,7 +107,7 @@ class EventLoop {
 
  private:
   class Wakeup;
-  // Returns an errno; 0: none.
+  // Returns an errno, or 0 on success.
   [[nodiscard]] int Control(int operation, int fd, uint32_t events, EventHandler* handler);
   void RunPosted();
   void RunFlushes();

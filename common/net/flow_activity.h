@@ -1,10 +1,10 @@
-// Whether an open connection is load or idle.
+// Decides whether an open connection counts as load or is idle.
 //
 // Clients keep connections that they do not use, such as pools, or devices between two readings.
 // Counting them as in flight would make the server that holds most of them look busy although it
 // has nothing to do. A connection counts as load from its beginning and whenever bytes pass, until
-// it has been quiet for a second, or for 30 s if the last bytes went to the server: it may be
-// working on a response.
+// it has been quiet for 1 s, or for 30 s if the last bytes went to the server, which may be working
+// on a response.
 //
 // Pure: the owner has the timer. Externally synchronized.
 #pragma once
@@ -40,9 +40,9 @@ class FlowActivity {
     counts_ = false;
     return true;
   }
-  // The delay for the timer. While the connection counts, it is at most a second, because a
+  // Returns the delay for the timer. While the connection counts, it is at most 1 s, because a
   // response shortens the quiet period; otherwise it lasts until the connection has been idle for
-  // `idle_timeout`. Zero or less: the idle timeout has passed.
+  // `idle_timeout`. A delay of zero or less means that the idle timeout has passed.
   absl::Duration Wait(MonotonicTime now, absl::Duration idle_timeout) const {
     const absl::Duration silence = now - last_;
     const absl::Duration until_idle = idle_timeout - silence;

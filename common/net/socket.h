@@ -48,7 +48,7 @@ int BoundPort(int fd);
 IpPort PeerAddress(int fd);
 IpPort OwnAddress(int fd);
 
-// An errno that means: nothing to read yet, or no room to write.
+// Returns true for an errno that means that there is nothing to read or no room to write.
 inline bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
 enum class ConnectState {
@@ -75,14 +75,14 @@ void SetNoDelay(int fd);
 // Returns true if the connect is complete and no reset has ended the connection since.
 bool IsConnected(int fd);
 
-// SO_ERROR, which reading clears; 0: none.
+// Returns SO_ERROR, which the call clears; 0 if there is no error.
 int SocketError(int fd);
 
 // Closes with RST instead of FIN, so that the peer does not take a broken stream for a complete
 // one.
 void CloseWithReset(UniqueFd fd);
 
-// Sent bytes that the peer has not acknowledged; 0 if the kernel does not tell.
+// Sent bytes that the peer has not acknowledged; 0 if the kernel does not report them.
 size_t QueuedToSend(int fd);
 
 // Options of a long-lived connection between Trunkline's programs: no Nagle delay, little unsent

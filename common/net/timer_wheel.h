@@ -62,7 +62,7 @@ class TimerWheel {
   void Arm(Timer& timer, MonotonicTime deadline);
   // Fires all due timers. OnTimer may arm and cancel any timer.
   void Advance(MonotonicTime now);
-  // Nanoseconds from `now` until a timer may be due; -1: no timer is armed.
+  // Nanoseconds from `now` until a timer may be due; -1 if no timer is armed.
   int64_t NanosToNext(MonotonicTime now) const;
 
  private:

@@ -13,9 +13,9 @@
 // there is no delay.
 //
 // A delay pays only where it brings at least one more event per pass: by Little's law, with three
-// or more flows in flight at a time. Kept connections do not end, so they cause no delay, however
-// busy; beside short flows they are delayed only where thousands of those end per second, at least
-// one within the longest delay.
+// or more flows in flight at a time. Long-lived connections do not end, so they cause no delay,
+// however busy; beside short flows they are delayed only where thousands of those end per second,
+// at least one within the longest delay.
 //
 // Confined to its loop's thread. Pure: the caller passes the time.
 #pragma once
@@ -30,7 +30,7 @@ class WakePacer {
   static constexpr int kLifeShare = 8;
   // Passes that process a flow, from its accept to its end.
   static constexpr int kPassesPerFlow = 3;
-  // Also the longest delay per pass of a kept connection beside very many short flows.
+  // Also the longest delay per pass of a long-lived connection beside very many short flows.
   static constexpr absl::Duration kMaxGap = absl::Microseconds(250);
   // The averages cover about this many flows.
   static constexpr int kMemory = 64;
@@ -45,7 +45,7 @@ class WakePacer {
   // A flow ended after `life`.
   void OnFlowEnded(MonotonicTime now, absl::Duration life);
 
-  // The least time between the beginnings of two passes; zero: no delay.
+  // The least time between the beginnings of two passes; zero for no delay.
   absl::Duration Gap(MonotonicTime now) const;
 
  private:

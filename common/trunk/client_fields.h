@@ -19,7 +19,7 @@ struct ClientDescription {
   ProxyAddresses addresses;
 };
 
-// Empty fields for kNone.
+// Returns the fields that describe `client`; both are empty for kNone.
 ConnectFields DescribeClient(const ClientDescription& client);
 ClientDescription ReadClient(const ConnectFields& fields);
 

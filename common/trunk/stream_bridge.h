@@ -4,8 +4,8 @@
 //   RST from the socket  -> RST_STREAM(CONNECT)   RST_STREAM, lost trunk -> RST
 //
 // Backpressure is end to end. A socket whose stream has no window is not read. Bytes that the
-// socket does not take are kept here, at most one stream window, and their window is returned to
-// the peer only as they leave. An idle bridge holds no buffer.
+// socket does not take are buffered here, at most one stream window, and their window is returned
+// to the peer only as they leave. An idle bridge holds no buffer.
 //
 // The proxy uses it with the client's socket, the agent with the local server's; a subclass adds
 // how the socket or the stream comes about. Confined to its event loop. Nothing touches the object

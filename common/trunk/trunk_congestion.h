@@ -1,9 +1,9 @@
-// Whether new streams would fare better on another trunk than on this one.
+// Decides whether new streams would fare better on another trunk than on this one.
 //
 // One TCP connection has head-of-line blocking: streams wait behind unsent bytes, lost segments and
 // bulk transfers in either direction. The sender knows of unsent bytes at once. Losses and bulk are
-// measured ten times per second from the socket's counters and remembered for a second, so that
-// picks do not oscillate.
+// measured ten times per second from the socket's counters and remembered for 1 s, so that picks do
+// not oscillate.
 //
 // Pure. Externally synchronized.
 #pragma once

@@ -149,7 +149,7 @@ void TrunkConnection::OnBytesRead(size_t size) {
   if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
 }
 
-// `result`: 0 at the end of file, else an error.
+// `result` is 0 at the end of file, else an error.
 void TrunkConnection::OnReadFailed(ssize_t result) {
   const bool end_of_file = result == 0;
   // In TLS 1.3 a server verifies its client after the client's side of the handshake is complete.

@@ -1,12 +1,12 @@
 // One end of a trunk: a long-lived TCP connection that carries HTTP/2 CONNECT streams.
 //
 // Joins a socket and an Http2Session. It reads into the session and writes its output once per
-// pass; it sends a PING after silence and closes the trunk when nothing follows; and it tells its
-// owner when the trunk becomes usable, stops being usable, and is lost. It knows nothing of
+// pass; it sends a PING after silence and closes the trunk when nothing follows; and it notifies
+// its owner when the trunk becomes usable, stops being usable, and is lost. It knows nothing of
 // endpoints, retries or services. LIFECYCLE.md has its states.
 //
 // Confined to its event loop. The owner holds it and gives it to EventLoop::Retire when it is lost.
-// Every stream of a lost trunk gets OnClosed(kLostCode) before the owner is told.
+// Every stream of a lost trunk gets OnClosed(kLostCode) before the owner is notified.
 #pragma once
 
 #include <memory>
@@ -63,7 +63,7 @@ class TrunkConnection final : public EventHandler,
     absl::Duration ping_timeout = absl::Seconds(5);
     // From the dial or accept to the peer's first SETTINGS.
     absl::Duration up_timeout = absl::Seconds(3);
-    // Null: plain TCP. Outlives the trunk.
+    // Outlives the trunk. Null selects plain TCP.
     const TrunkTls* tls = nullptr;
   };
 
@@ -145,7 +145,7 @@ class TrunkConnection final : public EventHandler,
   TrunkState state_ = TrunkState::kStarting;
   Liveness liveness_ = Liveness::kUnheard;
   bool peer_drains_ = false;
-  bool reported_usable_ = false;  // what the owner was told last
+  bool reported_usable_ = false;  // as last reported to the owner
   size_t max_streams_ = 1;
   // Readiness of the socket.
   bool writable_ = false;

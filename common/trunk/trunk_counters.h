@@ -5,7 +5,7 @@
 
 namespace trunkline {
 
-// One set per worker, kept by its owner.
+// One set per worker, stored by its owner.
 struct TrunkCounters {
   Counter bytes_read;
   Counter bytes_written;

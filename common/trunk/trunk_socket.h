@@ -23,7 +23,7 @@ class TrunkSocket {
  public:
   enum class Step { kDone, kLater, kFailed };
 
-  // `tls` outlives the socket; null: plain TCP.
+  // `tls` outlives the socket. Null selects plain TCP.
   TrunkSocket(UniqueFd fd, const TrunkTls* tls, bool dialed);
   ~TrunkSocket();
 

@@ -105,7 +105,7 @@ class Loader {
 
   void UseCa(SSL_CTX* context) {
     if (SSL_CTX_load_verify_locations(context, files_.ca.c_str(), nullptr) == 1) {
-      // Tells peers which certificates this end accepts.
+      // Sent to peers as the issuers that this end accepts.
       SSL_CTX_set_client_CA_list(context, SSL_load_client_CA_file(files_.ca.c_str()));
       return;
     }

@@ -88,7 +88,7 @@ class SnapshotPublisher {
   // was set back.
   void RiseAbove(const SnapshotVersion& seen);
 
-  // Null before the first Publish.
+  // Returns null before the first Publish.
   const std::shared_ptr<const ClusterSnapshot>& current() const { return current_; }
   // Oldest first; includes the current one.
   const std::deque<std::shared_ptr<const ClusterSnapshot>>& history() const { return history_; }

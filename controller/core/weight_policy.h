@@ -34,9 +34,9 @@ struct ProposedWeight {
   // Administrative states; a drain overrides a pin.
   bool draining = false;
   std::optional<double> pin;
-  // False if the agent cannot connect to the server, which gets the floor.
+  // If false, the agent cannot connect to the server, which then gets the floor.
   bool reachable = true;
-  // False for a stale endpoint, which may be unable to serve more.
+  // If false, the endpoint is stale and may be unable to serve more.
   bool may_rise = true;
 };
 

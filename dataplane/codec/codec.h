@@ -22,7 +22,7 @@ namespace trunkline {
 
 enum class ParseState {
   kMore,    // all bytes were used and the message goes on
-  kStream,  // the message goes on and must not be buffered: send what there is and what follows
+  kStream,  // the message goes on and must not be buffered: send its bytes as they arrive
   kEnd,     // the last used byte ends the message; the next Parse begins another one
   kBroken,  // no message of this protocol, or one above the limit; no later byte can be trusted
 };
@@ -66,7 +66,7 @@ struct Reply {
   bool unasked = false;
 };
 
-// A change of a reply. It tells the client that the client's connection closes after the reply; the
+// A change of a reply. It announces to the client that its connection closes after the reply; the
 // server does not know that, because the shared connection stays open. `text` replaces some bytes.
 struct ReplyEdit {
   // Bytes by which `text` may be longer than the bytes that it replaces.

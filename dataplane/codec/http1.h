@@ -4,9 +4,9 @@
 // A client gets a connection of its own for CONNECT and for requests with an Upgrade field. A
 // request that is too large to be buffered, or whose body waits for a 100, is streamed, because it
 // has the shared connection to itself anyway. If a client asks for its connection to be closed, the
-// word "close" is blanked, so that the server keeps the shared connection; the reply to the client
-// says "close" instead (http1_reply.h). A server may still close after a request of HTTP/1.0, which
-// blanking cannot turn into one of 1.1.
+// token "close" is blanked, so that the server keeps the shared connection; the reply to the client
+// carries "close" instead (http1_reply.h). A server may still close after a request of HTTP/1.0,
+// which blanking cannot turn into one of 1.1.
 //
 // Nothing else of a message changes, and no field influences routing.
 //

@@ -1,7 +1,7 @@
 // The boundaries of HTTP/1 replies. 1xx responses (100, 103) are part of the reply that follows.
 //
-// The reply to a client that asked for its connection to be closed says "close", too, in whatever
-// pieces it arrives: instead of "keep-alive" if that is in the same piece as the first line, else
+// The reply to a client that asked for its connection to be closed carries "close", too, for any
+// split into pieces: instead of "keep-alive" if that is in the same piece as the first line, else
 // in an additional field behind that line.
 //
 // A protocol switch (101) is refused on a shared connection, because no HTTP follows it.

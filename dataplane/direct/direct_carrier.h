@@ -1,5 +1,5 @@
-// The way to one endpoint of a service in `direct` mode: there is nothing to pool, only an address.
-// Confined to its worker's loop.
+// The carrier of one endpoint of a service in `direct` mode. It pools nothing and has only an
+// address. Confined to its worker's loop.
 #pragma once
 
 #include "dataplane/route/carrier.h"

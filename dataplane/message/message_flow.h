@@ -7,8 +7,9 @@
 //
 // The flow buffers an incomplete request, requests that find no room, and the part of a reply that
 // the client does not take. While it buffers requests or replies, it does not read the client. A
-// client with more than 1 MiB of untaken replies is reset, unless no other client waits behind it:
-// then its server is not read, as long as the client takes anything within the idle timeout.
+// client with more than 1 MiB of unread replies is reset, unless no other client waits behind it.
+// In that case its server is not read, as long as the client reads anything within the idle
+// timeout.
 //
 // LIFECYCLE.md has the states. Confined to its worker's loop.
 #pragma once

@@ -60,8 +60,8 @@ class PendingReplies {
   // Requires that Find(id) is not null.
   Request TakeId(uint64_t id) { return Take(slots_[id & (slots_.size() - 1)]); }
 
-  // Visits all requests in no particular order. It walks slots, not numbers: behind an old request
-  // there may be millions of unused numbers, but there are at most twice `capacity` slots.
+  // Visits all requests in no particular order. It iterates over slots, not numbers: behind an old
+  // request there may be millions of unused numbers, but there are at most twice `capacity` slots.
   template <typename Visitor>
   void ForEach(Visitor visit) {
     size_t left = size_;

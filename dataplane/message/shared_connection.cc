@@ -12,8 +12,8 @@
 namespace trunkline {
 namespace {
 
-// Unsent bytes at which the connection accepts no more requests: backpressure keeps what the server
-// does not read with the clients.
+// Unsent bytes at which the connection accepts no more requests: backpressure leaves the requests
+// that the server does not read with the clients.
 constexpr size_t kHighWaterBytes = 256 * 1024;
 constexpr unsigned kNoIdBits = 64;
 
@@ -224,8 +224,8 @@ void SharedConnection::OnTimer() {
   if (pending_.size() < before) OnRepliesDelivered();
 }
 
-// Of the oldest request. Where replies come in order, any byte of a reply is progress. The timeout
-// stands still while a slow client holds up the server.
+// Returns the deadline of the oldest request. Where replies come in order, any byte of a reply is
+// progress. The timeout stands still while a slow client holds up the server.
 absl::Duration SharedConnection::ReplyTimeLeft() {
   if (read_state_ == ReadState::kPaused) return options_.reply_timeout;
   MonotonicTime since = pending_.front().sent_at;

@@ -3,12 +3,12 @@
 // Requests are appended during a pass and leave in one system call at its end. Each reply goes to
 // the client whose request it answers, matched by order or by the id that it carries. A client that
 // leaves keeps its position in that order, and its reply is discarded. Bytes that answer no
-// request, a reply that does not parse and a reply that does not come in time close the connection
-// and fail the requests in flight, so a reply never reaches another client.
+// request, a reply that does not parse and a reply that times out close the connection and fail the
+// requests in flight, so a reply never reaches another client.
 //
 // The class knows nothing of endpoints or retries. When it closes, it returns to each client every
-// request without a reply and says whether the request may be sent again: requests of which no byte
-// was handed to the kernel may, and all may if the service declares its requests idempotent.
+// request without a reply and marks those that may be sent again: requests of which no byte was
+// handed to the kernel, and all of them if the service declares its requests idempotent.
 //
 // LIFECYCLE.md has the states. Confined to its worker's loop. Its owner keeps it until
 // OnConnectionEnded.
@@ -160,7 +160,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   ConnectionState state_ = ConnectionState::kConnecting;
   RequestState request_state_ = RequestState::kComplete;
   ReadState read_state_ = ReadState::kOnReadiness;
-  // What epoll reported; independent of each other and of the states above.
+  // The events that epoll reported; independent of each other and of the states above.
   bool writable_ = false;
   bool server_fin_ = false;  // a FIN or an error is behind the bytes that are still to be read
 

@@ -3,7 +3,7 @@
 //
 // It dials one trunk at a time, with jittered backoff, which also applies to an agent whose trunks
 // end soon after they come up. A new trunk counts only after its peer has spoken HTTP/2, so a host
-// that accepts connections but is frozen attracts no flows. The pool tells its users when its
+// that accepts connections but is frozen attracts no flows. The pool notifies its users when its
 // usability changes; they choose the endpoints.
 //
 // Confined to its worker's loop. Services whose endpoints have the same agent share a pool. A pool
@@ -44,7 +44,7 @@ class TrunkPool final : public Carrier,
     absl::Duration max_age = absl::Minutes(45);
     // The budget for window growth; outlives the pool.
     WindowBudget* window_budget = nullptr;
-    // Null: plain TCP.
+    // Null selects plain TCP.
     std::shared_ptr<const TrunkTls> tls;
   };
 

@@ -36,7 +36,7 @@ TEST(JsonTextTest, BytesThatAreNotUtf8AreReplacedOneByOne) {
   EXPECT_EQ(Json("\xe0\x9f\xbf"), R"("\ufffd\ufffd\ufffd")");            // overlong
   EXPECT_EQ(Json("\xed\xa0\x80"), R"("\ufffd\ufffd\ufffd")");            // surrogate
   EXPECT_EQ(Json("\xf4\x90\x80\x80"), R"("\ufffd\ufffd\ufffd\ufffd")");  // beyond U+10FFFF
-  EXPECT_EQ(Json("\xe2\x82"), R"("\ufffd\ufffd")");                      // cut short
+  EXPECT_EQ(Json("\xe2\x82"), R"("\ufffd\ufffd")");                      // truncated
   EXPECT_EQ(Json("\xe2\x82x"), R"("\ufffd\ufffdx")");
   EXPECT_EQ(Json("\xf0\x90\x80"), R"("\ufffd\ufffd\ufffd")");
 }
