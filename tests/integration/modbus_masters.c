@@ -28,7 +28,7 @@ struct Master {
   int number;
   int rounds;
   int good;
-  int wrong;   // somebody else's answer, or none of ours
+  int wrong;   // another master's reply, or no valid one
   int failed;  // an error where there should be none
 };
 

@@ -25,7 +25,7 @@ PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
 
 _NO_BODY = "405 has no body: no DATA to see a window by"
 _CLOSED = (
-    "RFC 9113, 5.1: what comes on a closed stream MAY be an error; it may have been under way, so it is ignored, and no"
+    "RFC 9113, 5.1: what comes on a closed stream MAY be an error; it may have been in flight, so it is ignored, and no"
     " memory is spent on closed streams"
 )
 _LOWER = "nghttp2 cannot tell it from a stream that was closed, on which HEADERS are ignored"

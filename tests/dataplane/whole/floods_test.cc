@@ -37,7 +37,7 @@ class StalledReadersTest : public ::testing::TestWithParam<ForwardingMode> {
   static constexpr int kReceiveBuffer = 8 * 1024;
   static constexpr int kSendBuffer = 4 * 1024;
   // A stream's window in tunnel mode, a read's buffer in direct mode.
-  static constexpr int64_t kMostHeldBytes = StreamWindow::kInitialBytes;
+  static constexpr int64_t kMostBufferedBytes = StreamWindow::kInitialBytes;
 
   StalledReadersTest() {
     test::AllowDescriptors(1000 + 8 * (kStalled + kLive));
@@ -80,7 +80,7 @@ TEST_P(StalledReadersTest, OthersContinueAndBufferedBytesOfStalledReadersAreBoun
     for (Pair& pair : live) {
       test::ExpectExchange(pair.client, pair.server, all.substr(0, 1000), all.substr(0, 20'000));
     }
-    EXPECT_LE(buffered(), static_cast<int64_t>(kStalled) * kMostHeldBytes);
+    EXPECT_LE(buffered(), static_cast<int64_t>(kStalled) * kMostBufferedBytes);
   }
   // A client that resumes has lost nothing. Few do: with such buffers each takes 100 ms.
   constexpr size_t kWakesUp = 50;

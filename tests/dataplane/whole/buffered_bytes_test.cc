@@ -17,7 +17,7 @@ using test::TcpPair;
 
 constexpr size_t kBytes = 20'000;
 
-class HeldBytesTest : public test::RouterFixture {
+class BufferedBytesTest : public test::RouterFixture {
  protected:
   void StartWithLines() {
     Start(ForwardingMode::kMessage,
@@ -33,9 +33,9 @@ class HeldBytesTest : public test::RouterFixture {
   }
 
   void AfterPass() override {
-    size_t held = 0;
-    for (const auto& [flow, owned] : flows_) held += flow->buffered().bytes;
-    EXPECT_EQ(static_cast<int64_t>(held), pending() + unsent());
+    size_t total = 0;
+    for (const auto& [flow, owned] : flows_) total += flow->buffered().bytes;
+    EXPECT_EQ(static_cast<int64_t>(total), pending() + unsent());
   }
   [[nodiscard]] bool RunUntilLater() {
     return RunUntil([&, start = loop_.now()] { return loop_.now() > start; });
@@ -62,7 +62,7 @@ class HeldBytesTest : public test::RouterFixture {
   Flow::Buffered buffered() { return flows_.begin()->first->buffered(); }
 };
 
-TEST_F(HeldBytesTest, CopyForARetryCountsUntilTheServerAccepts) {
+TEST_F(BufferedBytesTest, CopyForARetryCountsUntilTheServerAccepts) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);  // a queue of one
@@ -81,7 +81,7 @@ TEST_F(HeldBytesTest, CopyForARetryCountsUntilTheServerAccepts) {
   EXPECT_EQ(server.Read(kBytes).size(), kBytes);
 }
 
-TEST_F(HeldBytesTest, CopyEndsWithItsClient) {
+TEST_F(BufferedBytesTest, CopyEndsWithItsClient) {
   test::ScratchFolder folder;
   LocalServer local(Address{.unix_path = folder.File("s")});
   ASSERT_EQ(listen(local.fd(), 0), 0);
@@ -95,7 +95,7 @@ TEST_F(HeldBytesTest, CopyEndsWithItsClient) {
   EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
 }
 
-TEST_F(HeldBytesTest, StalledReaderOfATunnelCounts) {
+TEST_F(BufferedBytesTest, StalledReaderOfATunnelCounts) {
   LocalServer local;
   AddAgent(local.address());
   Start(ForwardingMode::kTunnel);
@@ -105,7 +105,7 @@ TEST_F(HeldBytesTest, StalledReaderOfATunnelCounts) {
   EXPECT_TRUE(SendUntil(server, [&] { return unsent() > 0; }));
 }
 
-TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenByMoreOfTheOther) {
+TEST_F(BufferedBytesTest, OldBytesOfOneDirectionAreNotHiddenByMoreOfTheOther) {
   LocalServer local;
   AddEndpoint(local.address());
   Start(ForwardingMode::kDirect);
@@ -121,7 +121,7 @@ TEST_F(HeldBytesTest, OldBytesOfOneDirectionAreNotHiddenByMoreOfTheOther) {
   EXPECT_EQ(buffered().since, oldest);
 }
 
-TEST_F(HeldBytesTest, RequestThatWaitsForADedicatedConnectionCountsAndIsYoung) {
+TEST_F(BufferedBytesTest, RequestThatWaitsForADedicatedConnectionCountsAndIsYoung) {
   Start(ForwardingMode::kMessage, NewRedisCodec({}));
   const MonotonicTime before = MonotonicNow();
   Peer client = AddClient();
@@ -131,7 +131,7 @@ TEST_F(HeldBytesTest, RequestThatWaitsForADedicatedConnectionCountsAndIsYoung) {
   EXPECT_GE(buffered().since, before);
 }
 
-TEST_F(HeldBytesTest, IncompleteRequestIsAsOldAsItsFirstByte) {
+TEST_F(BufferedBytesTest, IncompleteRequestIsAsOldAsItsFirstByte) {
   LocalServer local;
   AddEndpoint(local.address());
   StartWithLines();
@@ -153,7 +153,7 @@ TEST_F(HeldBytesTest, IncompleteRequestIsAsOldAsItsFirstByte) {
   EXPECT_GT(buffered().since, begun);
 }
 
-TEST_F(HeldBytesTest, RequestOfALostConnectionCountsUntilItIsResent) {
+TEST_F(BufferedBytesTest, RequestOfALostConnectionCountsUntilItIsResent) {
   AddEndpoint(RefusingAddress());
   StartWithLines();
   const MonotonicTime before = MonotonicNow();
@@ -165,7 +165,7 @@ TEST_F(HeldBytesTest, RequestOfALostConnectionCountsUntilItIsResent) {
   EXPECT_TRUE(RunUntil([&] { return pending() == 0; })) << pending();
 }
 
-TEST_F(HeldBytesTest, UnreadRepliesCount) {
+TEST_F(BufferedBytesTest, UnreadRepliesCount) {
   LocalServer local;
   AddEndpoint(local.address());
   StartWithLines();
