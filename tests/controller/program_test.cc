@@ -185,7 +185,7 @@ TEST_F(ProgramTest, ControllerRefusesServicesThatShareAName) {
   }
 }
 
-TEST_F(ProgramTest, SecondControllerOnTheSamePortFailsLoudlyAndHarmsNothing) {
+TEST_F(ProgramTest, SecondControllerOnTheSamePortFailsWithoutHarm) {
   StartController();
   ASSERT_EQ(Ctl({"drain", "db", "a"}), 0);
   std::ifstream file(Path("state"));

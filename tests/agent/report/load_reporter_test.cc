@@ -67,7 +67,7 @@ TEST_F(LoadReporterTest, NothingIsSentBeforeTheFirstSamples) {
   EXPECT_TRUE(controller.received().empty());
 }
 
-TEST_F(LoadReporterTest, DirectiveIsPassedOnAndKept) {
+TEST_F(LoadReporterTest, DirectiveIsAppliedAndStored) {
   FakeController controller;
   v1::ReportLoadResponse directive;
   directive.mutable_report_interval()->set_seconds(3);

@@ -30,7 +30,7 @@ TEST(ConfigErrorTest, UnknownFieldNamesTheNearestOne) {
             "c.yaml:4: nested.colour: unknown field; expected one of name, listen, weight, tags");
 }
 
-TEST(ConfigErrorTest, WrongTypeSaysWhatWasExpected) {
+TEST(ConfigErrorTest, WrongTypeNamesTheExpectedOne) {
   EXPECT_EQ(Errors("flag: yes\n"), "c.yaml:1: flag: expected true or false; got \"yes\"");
   EXPECT_EQ(Errors("small_unsigned: -1\n"),
             "c.yaml:1: small_unsigned: expected a whole number of at least 0; got \"-1\"");
@@ -48,7 +48,7 @@ TEST(ConfigErrorTest, WrongTypeSaysWhatWasExpected) {
             "4096 or 64KiB; got \"64kb\"");
 }
 
-TEST(ConfigErrorTest, WrongShapeSaysWhatWasFound) {
+TEST(ConfigErrorTest, WrongShapeNamesTheActualOne) {
   EXPECT_EQ(Errors("text: [a]\n"), "c.yaml:1: text: expected text; got a list");
   EXPECT_EQ(Errors("text: {a: b}\n"), "c.yaml:1: text: expected text; got a map");
   EXPECT_EQ(Errors("flag: true\ntext:\nshare: 1\n"), "c.yaml:2: text: expected text; got nothing");
@@ -78,7 +78,7 @@ TEST(ConfigErrorTest, ValueOutsideItsBoundsIsRefused) {
             "c.yaml:1: ports[2]: expected a whole number from 1 to 65535; got \"65536\"");
 }
 
-TEST(ConfigErrorTest, ValueThatItsTypeCannotHoldIsRefused) {
+TEST(ConfigErrorTest, ValueOutsideItsTypesRangeIsRefused) {
   for (const char* line :
        {"small_signed: 2147483648", "small_signed: -2147483649",
         "large_signed: 9223372036854775808", "small_unsigned: 4294967296",

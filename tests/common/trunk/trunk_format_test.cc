@@ -177,8 +177,8 @@ TEST(TrunkFormat, ProxyRequestsLoadAsDocumented) {
   EXPECT_TRUE(PeerOffersLoad(proxy.session));
   proxy.Written();  // the acknowledgement of the settings
   ASSERT_TRUE(AskForLoad(proxy.session, &proxy.load_stream).ok());
-  EXPECT_EQ(proxy.Written(), examples["proxy asks for the load"]);
-  proxy.Read(examples["agent says the load"]);
+  EXPECT_EQ(proxy.Written(), examples["proxy requests load"]);
+  proxy.Read(examples["agent reports load"]);
   EXPECT_EQ(proxy.load_stream.status, 200);
   std::span<const uint8_t> bytes(
       reinterpret_cast<const uint8_t*>(proxy.load_stream.received.data()),
@@ -195,12 +195,12 @@ TEST(TrunkFormat, AgentSendsLoadAsDocumented) {
   Agent agent;
   agent.Read(examples["proxy preface"]);
   agent.Written();
-  agent.Read(examples["proxy asks for the load"]);
+  agent.Read(examples["proxy requests load"]);
   uint8_t line[kMaxLoadLineBytes];
   const size_t size = WriteInbandReport({"metering", {.active = 17, .utilization = 523}}, line);
   agent.load_stream.to_send.assign(reinterpret_cast<const char*>(line), size);
   agent.session.Respond(&agent.load_stream, 200);
-  EXPECT_EQ(agent.Written(), examples["agent says the load"]);
+  EXPECT_EQ(agent.Written(), examples["agent reports load"]);
 }
 
 TEST(TrunkFormat, FinsAndResetMatchTheDocumentedBytes) {

@@ -127,7 +127,7 @@ TEST_F(EndpointRegistryTest, SecondStreamOfAnAgentReplacesTheFirst) {
   EXPECT_EQ(registry_.connected_agents(), 1u);
 }
 
-TEST_F(EndpointRegistryTest, EndpointHeldByAReportingAgentIsRefusedToAnother) {
+TEST_F(EndpointRegistryTest, EndpointOfAReportingAgentIsRefusedToAnother) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   Say(1, 1, Load("a"), 0);
   AnnouncedAgent thief = Agent("thief");

@@ -22,7 +22,7 @@ class SubscriptionTest : public testing::Test {
   Subscription subscription_{{0, 0}};
 };
 
-TEST_F(SubscriptionTest, ProxyWithNothingGetsEverything) {
+TEST_F(SubscriptionTest, ProxyWithoutASnapshotGetsTheWholeSnapshot) {
   Publish(1);
   const auto response = Next();
   EXPECT_EQ(response.kind, Kind::kSnapshot);
@@ -81,7 +81,7 @@ TEST_F(SubscriptionTest, RefusedVersionIsNotOfferedAgain) {
   EXPECT_EQ(Next().kind, Kind::kNothing);
 }
 
-TEST_F(SubscriptionTest, AfterARefusalTheNextVersionComesWhole) {
+TEST_F(SubscriptionTest, NextVersionAfterANackIsSentAsAWholeSnapshot) {
   Publish(1);
   subscription_.OnAck(Next().nonce, {1, 1}, false);
   Publish(2);
@@ -92,7 +92,7 @@ TEST_F(SubscriptionTest, AfterARefusalTheNextVersionComesWhole) {
   EXPECT_EQ(Next().kind, Kind::kSnapshot);
 }
 
-TEST_F(SubscriptionTest, RefusalThatClaimsToHoldTheRefusedIsARefusal) {
+TEST_F(SubscriptionTest, NackThatClaimsTheRefusedVersionIsANack) {
   Publish(1);
   subscription_.OnAck(Next().nonce, {1, 1}, true);
   Publish(2);

@@ -136,7 +136,7 @@ TEST_F(WeightLimiterTest, SmallChangeWaitsForTheSecond) {
   EXPECT_NE(Of("a"), 1);
 }
 
-TEST_F(WeightLimiterTest, LargeChangeGoesOutAtOnce) {
+TEST_F(WeightLimiterTest, LargeChangeIsPublishedAtOnce) {
   Propose("a", 1);
   Propose("b", 1);
   ASSERT_TRUE(Tick(0));
@@ -144,7 +144,7 @@ TEST_F(WeightLimiterTest, LargeChangeGoesOutAtOnce) {
   EXPECT_TRUE(Tick(0.1));
 }
 
-TEST_F(WeightLimiterTest, MembershipChangeGoesOutAtOnce) {
+TEST_F(WeightLimiterTest, MembershipChangeIsPublishedAtOnce) {
   Propose("a", 1);
   ASSERT_TRUE(Tick(0));
   Propose("b", 1);

@@ -51,7 +51,7 @@ TEST_F(StateStoreTest, NoFileIsAFirstStart) {
   EXPECT_FALSE(loaded->has_value());
 }
 
-TEST_F(StateStoreTest, EverythingComesBackExactly) {
+TEST_F(StateStoreTest, StateSurvivesARoundTrip) {
   const StateStore store(path_);
   const StoredState before = Full();
   ASSERT_TRUE(store.Save(before).ok());
@@ -79,7 +79,7 @@ TEST_F(StateStoreTest, EverythingComesBackExactly) {
   EXPECT_EQ(after.departed[0].capacity, 0.7);
 }
 
-TEST_F(StateStoreTest, BrokenFileIsAnErrorThatSaysWhereAndWhatToDoAndStays) {
+TEST_F(StateStoreTest, BrokenFileIsUnchangedAndItsErrorNamesPositionAndRemedy) {
   const std::string broken = "format: 1\nsnapshot { epoch: what }\n";
   Write(broken);
   const absl::Status status = LoadError();
@@ -89,7 +89,7 @@ TEST_F(StateStoreTest, BrokenFileIsAnErrorThatSaysWhereAndWhatToDoAndStays) {
   EXPECT_EQ(*ReadFile(path_), broken);
 }
 
-TEST_F(StateStoreTest, FileCutAnywhereIsNeverTakenForAWholeOne) {
+TEST_F(StateStoreTest, TruncatedFileIsNeverAccepted) {
   const std::string whole = StateStore::ToText(Full());
   const size_t last_value = whole.find("complete: ") + std::string("complete: ").size();
   for (size_t length = 0; length <= last_value; ++length) {

@@ -57,7 +57,7 @@ class DiscoveryTest : public ServiceTest {
   bool drained_ = false;
 };
 
-TEST_F(DiscoveryTest, ProxyWithNothingGetsEverything) {
+TEST_F(DiscoveryTest, ProxyWithoutASnapshotGetsTheWholeSnapshot) {
   TestProxy proxy(channel_);
   proxy.Hello("p1");
   const v1::SubscribeResponse response = proxy.Next();
@@ -74,7 +74,7 @@ TEST_F(DiscoveryTest, ProxyWithNothingGetsEverything) {
   EXPECT_EQ(db.endpoints(0).weight(), 1);
 }
 
-TEST_F(DiscoveryTest, ProxyThatIsUpToDateGetsNothingMore) {
+TEST_F(DiscoveryTest, UpToDateProxyGetsNoFurtherResponse) {
   TestProxy proxy(channel_);
   proxy.Hello("p1", 1000, 1);
   const v1::SubscribeResponse response = proxy.Next();

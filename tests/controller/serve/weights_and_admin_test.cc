@@ -144,7 +144,7 @@ TEST_F(WeightsAndAdminTest, DrainReturnsTheFirstSnapshotWithIt) {
   EXPECT_EQ(snapshot.services(0).endpoints(0).weight(), 0);
 }
 
-TEST_F(WeightsAndAdminTest, UndrainTakesTheEndpointBack) {
+TEST_F(WeightsAndAdminTest, UndrainReturnsTheEndpointToService) {
   JoinBoth();
   ASSERT_TRUE(Drain("a").ok());
   v1::UndrainResponse response;

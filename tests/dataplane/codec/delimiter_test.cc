@@ -84,7 +84,7 @@ TEST(DelimiterTest, DelimiterAloneIsAMessage) {
   EXPECT_THAT(FeedBothWays(*Make("\n"), "\n\nx\n").messages, ElementsAre("\n", "\n", "x\n"));
 }
 
-TEST(DelimiterTest, HalfADelimiterEndsNothing) {
+TEST(DelimiterTest, PartialDelimiterEndsNoMessage) {
   const Fed fed = FeedBothWays(*Make("\r\n"), "one\rtwo\nthree\r");
   EXPECT_TRUE(fed.messages.empty());
   EXPECT_EQ(fed.rest, "one\rtwo\nthree\r");

@@ -478,7 +478,7 @@ TEST(Http1ConnectionTest, OtherTokensAreNotBlanked) {
   }
 }
 
-TEST(Http1ConnectionTest, ABlankedRequestStaysOpen) {
+TEST(Http1ConnectionTest, BlankedRequestKeepsTheConnectionOpen) {
   const std::string close = Get("Connection: a, close, b\r\n");
   const FoundRequest request = OneRequest(Blanked(close, OneRequest(close).request));
   EXPECT_EQ(request.state, ParseState::kEnd);
@@ -690,7 +690,7 @@ TEST(Http1CodecTest, OneRequestAtATime) {
   EXPECT_FALSE(Http1()->id_field().has_value());
 }
 
-TEST(Http1CodecTest, LocalRepliesAreWholeReplies) {
+TEST(Http1CodecTest, LocalRepliesAreCompleteReplies) {
   const std::pair<Refusal, const char*> words[] = {{Refusal::kBroken, "HTTP/1.1 400 "},
                                                    {Refusal::kUnavailable, "HTTP/1.1 503 "},
                                                    {Refusal::kLost, "HTTP/1.1 502 "}};

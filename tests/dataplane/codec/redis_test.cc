@@ -373,7 +373,7 @@ TEST(RedisReplyTest, DepthIsBounded) {
   EXPECT_EQ(ReplyState("*1000\r\n" + nested(1, "*2\r\n:1\r\n")), ParseState::kMore);
 }
 
-TEST(RedisReplyTest, AFalseCountCostsNothing) {
+TEST(RedisReplyTest, HugeCountIsAnIncompleteReply) {
   EXPECT_EQ(ReplyState("*999999999999999999\r\n%999999999999999999\r\n$999999999999999999\r\na"),
             ParseState::kMore);
 }

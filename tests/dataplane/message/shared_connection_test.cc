@@ -88,7 +88,7 @@ TEST(SharedConnectionTest, ReplyToAClientThatLeftIsDiscarded) {
   EXPECT_FALSE(bench.closed());
 }
 
-TEST(SharedConnectionTest, BytesThatNoRequestAskedForCloseIt) {
+TEST(SharedConnectionTest, UnsolicitedBytesCloseTheConnection) {
   ConnectionBench bench(Options());
   TestClient client;
   bench.Open();

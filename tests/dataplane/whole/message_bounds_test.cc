@@ -246,7 +246,7 @@ TEST_F(BoundsTest, SlowReaderDoesNotBlockTheOnlyConnection) {
   EXPECT_EQ(exchange_->worker().slow_readers.Value(), 1u);
 }
 
-TEST_F(BoundsTest, ReaderThatTakesNothingIsResetAfterTheIdleTimeout) {
+TEST_F(BoundsTest, StalledReaderIsResetAfterTheIdleTimeout) {
   Exchange::Options options = {.codec = test::Redis()};
   options.limits.idle_timeout = absl::Milliseconds(300);
   Start(options);

@@ -291,7 +291,7 @@ TEST_F(LastReplyTest, LargeReplyIsCompleteWithTheInsertedField) {
   ExpectEnd(client, Reply("Connection: close\r\n", body));
 }
 
-TEST_F(LastReplyTest, ReplyInSingleBytesSaysClose) {
+TEST_F(LastReplyTest, ReplyInSingleBytesCarriesClose) {
   Start({.codec = test::Http()});
   Peer client = Connect();
   Peer server = AcceptLast(client);
