@@ -18,7 +18,7 @@ struct AgentSettings {
   std::string agent_id;
   std::string controller;
   Address trunk_listen;
-  // As configured. If empty, proxies are told trunk_listen with the port that the kernel gave.
+  // As configured. If empty, proxies get trunk_listen with the port that the kernel assigned.
   std::string trunk_advertise;
   std::string admin_listen = "127.0.0.1:7074";
   // cpu.find_server and cpu.ticks_per_second depend on the machine and are not set.

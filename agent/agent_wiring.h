@@ -44,8 +44,8 @@ LoadReporter::Options ReporterOptions(const AgentSettings& settings, int trunk_p
 // Hands the latest utilization of each service to the in-band load reports.
 void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffic);
 
-// Replaces the port of a configured address by the one that the kernel gave: "host:0" and 7073 make
-// "host:7073".
+// Replaces the port of a configured address by the one that the kernel assigned: "host:0" and 7073
+// make "host:7073".
 std::string WithPort(absl::string_view address, int port);
 
 }  // namespace trunkline

@@ -77,7 +77,7 @@ class PortWatch {
   void Run();
   // TCP sockets of the host; nullopt if /proc does not list their number.
   std::optional<uint64_t> SocketsInUse() const;
-  // The difference to `in_use`, at the last dump, that makes another dump due early.
+  // The change of `in_use` since the last dump that makes the next one due early.
   uint64_t ChangeThatMatters(uint64_t in_use) const;
 
   const SystemFiles& files_;

@@ -1,7 +1,7 @@
 // An address as configuration writes it: "host:port" or "unix:/path".
 //
 // Immutable value. The host may be a name; ResolveAddress in socket.h looks it up. ip_port.h has
-// the compact form of an IP address, and docs/decisions.md says why the types are separate.
+// the compact form of an IP address, and docs/decisions.md explains why the types are separate.
 #pragma once
 
 #include <cstdint>

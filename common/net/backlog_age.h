@@ -1,9 +1,9 @@
 // The age of bytes that wait for a slow reader, or for the rest of a request.
 //
-// The time of the last progress says little: a client that reads 1 B/s always looks active. The age
-// of the oldest waiting byte shows how long the reader needs for the backlog, however large it is.
-// The age is approximate: it follows a mark through the queue instead of each byte, so it is that
-// of a byte at most one queue length behind the oldest.
+// The time of the last progress is no measure: a client that reads 1 B/s always looks active. The
+// age of the oldest waiting byte shows how long the reader needs for the backlog, however large it
+// is. The age is approximate: it follows a mark through the queue instead of each byte, so it is
+// that of a byte at most one queue length behind the oldest.
 //
 // Pure; externally synchronized.
 #pragma once

@@ -1,7 +1,7 @@
 // The PROXY protocol header: the first bytes of a connection, in which a proxy names its client.
 //
 // Reads and writes version 1 (a line of text) and version 2 (binary). The reader gets all bytes
-// that have arrived so far and says whether the header is complete, incomplete or invalid. It skips
+// that have arrived so far and reports a complete, incomplete or invalid header. It skips
 // version 2's extensions (TLVs), including their checksum. Where the header names no TCP addresses
 // (UNKNOWN, LOCAL, unix sockets, datagrams), the receiver uses the connection's own. Everything
 // that the specification does not allow is invalid.

@@ -79,7 +79,7 @@ Http2ServerSession& TrunkConnection::server_session() {
 
 void TrunkConnection::Apply(TrunkEvent event) {
   const std::optional<TrunkState> next = NextState(state_, event);
-  TRUNKLINE_CHECK(next.has_value(), "a trunk moves only as LIFECYCLE.md says");
+  TRUNKLINE_CHECK(next.has_value(), "a trunk follows the transitions of LIFECYCLE.md");
   state_ = *next;
 }
 

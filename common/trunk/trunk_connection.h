@@ -94,7 +94,7 @@ class TrunkConnection final : public EventHandler,
   // The peer asked to drain before this end did.
   bool peer_drains() const { return peer_drains_; }
   size_t unsent_bytes() const { return output_.size(); }
-  // How much better new streams would fare on another trunk.
+  // The congestion of this trunk, for comparison with others.
   TrunkCongestion::Level congestion() const;
 
   // Stops new streams in both directions; the trunk ends after its last stream.

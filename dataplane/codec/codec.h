@@ -1,4 +1,4 @@
-// The message boundaries of a protocol, which are all that `message` mode knows of it.
+// The message boundaries of a protocol; `message` mode needs no further knowledge of it.
 //
 // A parser gets the bytes of one direction of one connection, in pieces as they arrive, and finds
 // message boundaries in them. It reads each byte once, buffers no payload and trusts no length: a

@@ -109,7 +109,7 @@ inline constexpr StateTable<FlowState, FlowEvent, 3, 3> kFlowTable = {
     {FlowState::kClosing, FlowEvent::kFinished, FlowState::kDone},
 };
 
-// Where a flow's requests are.
+// The place of a flow's requests.
 enum class UpstreamState : uint8_t {
   kIdle,      // none in flight; the flow has no endpoint
   kQueued,    // the front request is in the router's pending queue

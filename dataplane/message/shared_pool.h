@@ -73,7 +73,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   SocketAddress target_;
   bool has_target_ = false;
   bool failing_ = false;      // the last dial failed
-  bool has_waiters_ = false;  // flows wait for room and were not notified yet
+  bool has_waiters_ = false;  // flows wait for room and have not been notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
