@@ -165,14 +165,14 @@ void Worker::DialAgain() {
 // Returns this worker's part of `bytes`, in proportion to its buffered bytes; an equal part if no
 // worker has any.
 int64_t Worker::OwnPartOf(int64_t bytes) const {
-  const auto kept = [](const WorkerStats& stats) {
+  const auto buffered = [](const WorkerStats& stats) {
     return static_cast<double>(stats.to_client_buffered_bytes.Value() +
                                stats.from_client_buffered_bytes.Value());
   };
   double all = 0;
-  for (const WorkerStats& worker : all_stats_.workers()) all += kept(worker);
-  const double part =
-      all > 0 ? std::min(1.0, kept(*stats_) / all) : 1.0 / static_cast<double>(options_.workers);
+  for (const WorkerStats& worker : all_stats_.workers()) all += buffered(worker);
+  const double part = all > 0 ? std::min(1.0, buffered(*stats_) / all)
+                              : 1.0 / static_cast<double>(options_.workers);
   return static_cast<int64_t>(part * static_cast<double>(bytes));
 }
 
@@ -181,10 +181,10 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
   std::vector<Holding> holdings;
   for (const std::unique_ptr<Flow>& flow : flows_) {
     const Flow::Buffered buffered = flow->buffered();
-    const size_t bytes_held = buffered.bytes + buffered.kernel_bytes;
-    if (bytes_held < kLeastShedBytes) continue;
+    const size_t bytes_buffered = buffered.bytes + buffered.kernel_bytes;
+    if (bytes_buffered < kLeastShedBytes) continue;
     flows.push_back(flow.get());
-    holdings.push_back({.bytes = bytes_held, .age = loop_.now() - buffered.since});
+    holdings.push_back({.bytes = bytes_buffered, .age = loop_.now() - buffered.since});
   }
   MemoryGuard::Owner::Shed shed;
   // Flows that are reset stay allocated until the end of the pass.

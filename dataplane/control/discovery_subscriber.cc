@@ -127,16 +127,18 @@ void DiscoverySubscriber::LoadSaved() {
 // Snapshots that change only weights are saved at intervals, because they arrive twice per second.
 void DiscoverySubscriber::SaveIfDue(bool at_once) {
   if (options_.snapshot_file.empty()) return;
+  // Held while the file is written, so that an older snapshot never replaces a newer one.
+  absl::MutexLock save_lock(&save_mutex_);
   std::shared_ptr<const v1::Snapshot> snapshot;
   {
     absl::MutexLock lock(&mutex_);
-    const bool due = at_once || MonotonicNow() - saved_at_ >= kSaveInterval;
-    if (!unsaved_ || !due) return;
-    unsaved_ = false;
+    const bool due = at_once || unsaved_ == Unsaved::kMoreThanWeights ||
+                     MonotonicNow() - saved_at_ >= kSaveInterval;
+    if (unsaved_ == Unsaved::kNothing || !due) return;
+    unsaved_ = Unsaved::kNothing;
     saved_at_ = MonotonicNow();
     snapshot = snapshot_;
   }
-  absl::MutexLock lock(&save_mutex_);
   const absl::Status saved =
       WriteFileAtomically(options_.snapshot_file, snapshot->SerializeAsString());
   if (!saved.ok())
@@ -147,12 +149,14 @@ absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapsho
   absl::MutexLock apply_lock(&apply_mutex_);
   auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
   if (!table.ok()) return table.status();
+  const bool only_weights = table_ != nullptr && OnlyWeightsMoved(*table_, **table);
   PutIntoService(*std::move(table));
   // Holds both locks; otherwise a refresh in between could put the previous snapshot back into
   // service.
   absl::MutexLock lock(&mutex_);
   snapshot_ = std::move(snapshot);
   ready_ = true;
+  unsaved_ = std::max(unsaved_, only_weights ? Unsaved::kWeights : Unsaved::kMoreThanWeights);
   return absl::OkStatus();
 }
 
@@ -175,21 +179,9 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
   if (!next.ok()) return next.status();
   // Applied even though the snapshot is current: its weights may have been relaxed meanwhile.
   if (up_to_date) return TakeSnapshot(std::move(current));
-  if (absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
-      !taken.ok()) {
-    return taken;
-  }
-  {
-    absl::MutexLock lock(&mutex_);
-    unsaved_ = true;
-  }
-  SaveIfDue(/*at_once=*/!OnlyWeightsMoved());
-  return absl::OkStatus();
-}
-
-bool DiscoverySubscriber::OnlyWeightsMoved() const {
-  absl::MutexLock lock(&apply_mutex_);
-  return retired_table_ != nullptr && trunkline::OnlyWeightsMoved(*retired_table_, *table_);
+  const absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
+  if (taken.ok()) SaveIfDue(/*at_once=*/false);
+  return taken;
 }
 
 void DiscoverySubscriber::ReadLoop() {

@@ -56,6 +56,8 @@ class DiscoverySubscriber {
 
  private:
   class Stream;
+  // What the snapshot file lacks.
+  enum class Unsaved { kNothing, kWeights, kMoreThanWeights };
 
   void ReadLoop();
   void TickLoop();
@@ -64,7 +66,6 @@ class DiscoverySubscriber {
   absl::Status TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot);
   void PutIntoService(std::shared_ptr<const RoutingTable> table)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(apply_mutex_);
-  bool OnlyWeightsMoved() const;
   absl::Status OnResponse(v1::SubscribeResponse response);
   void Reapply();
   std::string RetryListeners();
@@ -76,7 +77,7 @@ class DiscoverySubscriber {
   const DataPlaneCalls calls_;
 
   // One table is put into service at a time.
-  mutable absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
+  absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::shared_ptr<const RoutingTable> table_ ABSL_GUARDED_BY(apply_mutex_);
   std::shared_ptr<const RoutingTable> retired_table_ ABSL_GUARDED_BY(apply_mutex_);
   absl::Mutex save_mutex_;  // serializes writes of the snapshot file
@@ -89,7 +90,7 @@ class DiscoverySubscriber {
   std::string refusal_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const v1::Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_) =
       std::make_shared<const v1::Snapshot>();
-  bool unsaved_ ABSL_GUARDED_BY(mutex_) = false;
+  Unsaved unsaved_ ABSL_GUARDED_BY(mutex_) = Unsaved::kNothing;
   MonotonicTime saved_at_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime last_heard_ ABSL_GUARDED_BY(mutex_);
   uint64_t acks_ ABSL_GUARDED_BY(mutex_) = 0;

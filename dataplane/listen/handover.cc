@@ -138,7 +138,8 @@ void Inheritance::Confirm() {
 absl::StatusOr<std::unique_ptr<HandoverServer>> HandoverServer::Start(
     const std::string& path, Offer offer, std::function<void()> on_taken) {
   if (path.empty()) {
-    return absl::WrapUnique(new HandoverServer(UniqueFd(), std::move(offer), std::move(on_taken)));
+    return absl::WrapUnique(
+        new HandoverServer(UniqueFd(), UniqueFd(), std::move(offer), std::move(on_taken)));
   }
   absl::StatusOr<sockaddr_un> name = UnixName(path);
   if (!name.ok()) return name.status();
@@ -150,21 +151,28 @@ absl::StatusOr<std::unique_ptr<HandoverServer>> HandoverServer::Start(
     return absl::UnavailableError(
         absl::StrCat("handover_socket: cannot listen on ", path, ": ", ErrorText(errno)));
   }
-  return absl::WrapUnique(
-      new HandoverServer(std::move(listener), std::move(offer), std::move(on_taken)));
+  UniqueFd stop(eventfd(0, EFD_CLOEXEC));
+  if (!stop) {
+    return absl::UnavailableError(
+        absl::StrCat("handover_socket: cannot make an eventfd: ", ErrorText(errno)));
+  }
+  return absl::WrapUnique(new HandoverServer(std::move(listener), std::move(stop), std::move(offer),
+                                             std::move(on_taken)));
 }
 
-HandoverServer::HandoverServer(UniqueFd listener, Offer offer, std::function<void()> on_taken)
+HandoverServer::HandoverServer(UniqueFd listener, UniqueFd stop, Offer offer,
+                               std::function<void()> on_taken)
     : listener_(std::move(listener)),
-      stop_(eventfd(0, EFD_CLOEXEC)),
+      stop_(std::move(stop)),
       offer_(std::move(offer)),
       on_taken_(std::move(on_taken)),
       thread_([this] { Run(); }) {}
 
 HandoverServer::~HandoverServer() {
   const uint64_t one = 1;
-  if (write(stop_.get(), &one, sizeof one) < 0)
+  if (stop_ && write(stop_.get(), &one, sizeof one) < 0) {
     LogWarn("cannot wake the handover thread, shutdown may hang");
+  }
   thread_.join();
 }
 

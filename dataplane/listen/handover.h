@@ -68,7 +68,8 @@ class HandoverServer {
   void Release();
 
  private:
-  HandoverServer(UniqueFd listener, Offer offer, std::function<void()> on_taken);
+  // Without a listener, the thread ends at once.
+  HandoverServer(UniqueFd listener, UniqueFd stop, Offer offer, std::function<void()> on_taken);
   void Run();
   bool Serve(int peer);
   bool SendAll(int peer);

@@ -19,7 +19,7 @@ constexpr absl::Duration kShedAgain = absl::Milliseconds(250);
 constexpr absl::Duration kUrgentShedAgain = absl::Milliseconds(20);
 // malloc_trim visits the whole heap, and other threads wait for it.
 constexpr absl::Duration kGiveBackInterval = absl::Seconds(1);
-constexpr absl::Duration kTellInterval = absl::Seconds(10);
+constexpr absl::Duration kLogInterval = absl::Seconds(10);
 // Memory of this process and of the kernel for a client without buffered bytes.
 constexpr int64_t kClientBytes = 8 * 1024;
 // A growing buffer allocates up to twice its contents.
@@ -45,13 +45,13 @@ MemoryGuard::MemoryGuard(EventLoop& loop, Options options, Owner& owner, WorkerS
   loop_.Arm(timer_, absl::ZeroDuration());
 }
 
-int64_t MemoryGuard::KeptBytes() const {
+int64_t MemoryGuard::BufferedBytes() const {
   return stats_.to_client_buffered_bytes.Value() + stats_.from_client_buffered_bytes.Value() +
          stats_.clients.Value() * kClientBytes;
 }
 
 void MemoryGuard::OnFlush() {
-  if (KeptBytes() >= alarm_bytes_) Look();
+  if (BufferedBytes() >= alarm_bytes_) Look();
 }
 
 void MemoryGuard::Look() {
@@ -64,7 +64,7 @@ void MemoryGuard::Look() {
   if (level_.bytes_to_shed() > 0) Shed();
   const int64_t part =
       level_.headroom_bytes() / (kBufferSlack * static_cast<int64_t>(options_.workers));
-  alarm_bytes_ = KeptBytes() + std::max(part, kLeastAlarmBytes);
+  alarm_bytes_ = BufferedBytes() + std::max(part, kLeastAlarmBytes);
   LogShedding(*reading);
   LogFull(*reading);
 }
@@ -73,12 +73,12 @@ void MemoryGuard::Shed() {
   const MonotonicTime now = loop_.now();
   Owner::Shed shed;
   const absl::Duration again = level_.urgent() ? kUrgentShedAgain : kShedAgain;
-  if (now >= shed_nobody_at_ + again) {
+  if (now >= last_fruitless_shed_ + again) {
     shed = owner_.ShedClients(level_.bytes_to_shed(), level_.urgent());
-    if (shed.clients == 0) shed_nobody_at_ = now;
+    if (shed.clients == 0) last_fruitless_shed_ = now;
     if (shed.clients > 0) loop_.Arm(timer_, kLookAgain);
-    untold_.clients += shed.clients;
-    untold_.bytes += shed.bytes;
+    unlogged_.clients += shed.clients;
+    unlogged_.bytes += shed.bytes;
   }
   // If no client could be reset, the memory in use may be freed memory that malloc retains.
   if (shed.clients == 0 && now < may_give_back_at_) return;
@@ -87,9 +87,9 @@ void MemoryGuard::Shed() {
 }
 
 void MemoryGuard::LogShedding(const MemoryReading& reading) {
-  if (untold_.clients == 0 || loop_.now() < may_tell_who_paid_at_) return;
-  may_tell_who_paid_at_ = loop_.now() + kTellInterval;
-  const auto [clients, bytes] = std::exchange(untold_, {});
+  if (unlogged_.clients == 0 || loop_.now() < next_shedding_log_) return;
+  next_shedding_log_ = loop_.now() + kLogInterval;
+  const auto [clients, bytes] = std::exchange(unlogged_, {});
   LogWarn(
       "worker {}: memory is short, {:.1f} MiB of {:.1f} MiB used: reset the {} clients with the "
       "most buffered bytes, {:.1f} MiB together",
@@ -99,9 +99,9 @@ void MemoryGuard::LogShedding(const MemoryReading& reading) {
 
 void MemoryGuard::LogFull(const MemoryReading& reading) {
   const bool full = !level_.takes_clients();
-  if (full == told_full_ || loop_.now() < may_tell_whether_full_at_) return;
-  may_tell_whether_full_at_ = loop_.now() + kTellInterval;
-  told_full_ = full;
+  if (full == logged_full_ || loop_.now() < next_full_log_) return;
+  next_full_log_ = loop_.now() + kLogInterval;
+  logged_full_ = full;
   const double used = InMebibytes(reading.used_bytes);
   const double budget = InMebibytes(reading.budget_bytes);
   if (full) {

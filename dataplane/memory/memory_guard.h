@@ -56,7 +56,7 @@ class MemoryGuard final : private Flushable {
   void Shed();
   void LogShedding(const MemoryReading& reading);
   void LogFull(const MemoryReading& reading);
-  int64_t KeptBytes() const;
+  int64_t BufferedBytes() const;
 
   EventLoop& loop_;
   const Options options_;
@@ -65,12 +65,12 @@ class MemoryGuard final : private Flushable {
   WindowBudget& windows_;
   MemoryLevel level_;
   int64_t alarm_bytes_;  // buffered bytes that trigger a reading at once
-  MonotonicTime shed_nobody_at_;
+  MonotonicTime last_fruitless_shed_;
   MonotonicTime may_give_back_at_;
-  MonotonicTime may_tell_who_paid_at_;
-  MonotonicTime may_tell_whether_full_at_;
-  bool told_full_ = false;
-  Owner::Shed untold_;
+  MonotonicTime next_shedding_log_;
+  MonotonicTime next_full_log_;
+  bool logged_full_ = false;
+  Owner::Shed unlogged_;
   MemberTimer<MemoryGuard, &MemoryGuard::OnTimer> timer_{this};
 };
 

@@ -31,7 +31,7 @@ class Carrier {
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
     // The carrier's agent sent an in-band load report for one of its services, or no longer sends
     // any.
-    virtual void OnInbandReport(Carrier& carrier, const InbandReport& word) = 0;
+    virtual void OnInbandReport(Carrier& carrier, const InbandReport& report) = 0;
     virtual void OnLoadUnknown(Carrier& carrier) = 0;
   };
 
@@ -74,8 +74,8 @@ class Carrier {
   void NotifyOfRoom() {
     for (User* user : users_) user->OnCarrierRoom(*this);
   }
-  void NotifyInbandReport(const InbandReport& word) {
-    for (User* user : users_) user->OnInbandReport(*this, word);
+  void NotifyInbandReport(const InbandReport& report) {
+    for (User* user : users_) user->OnInbandReport(*this, report);
   }
   void NotifyLoadUnknown() {
     for (User* user : users_) user->OnLoadUnknown(*this);

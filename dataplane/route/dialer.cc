@@ -11,7 +11,7 @@ namespace {
 // Descriptors return as clients leave; as long as a listener's pause.
 constexpr absl::Duration kTryAgain = absl::Milliseconds(20);
 // Limits how often a shortage is logged.
-constexpr absl::Duration kTellInterval = absl::Seconds(10);
+constexpr absl::Duration kLogInterval = absl::Seconds(10);
 
 }  // namespace
 
@@ -21,7 +21,7 @@ bool OutOfSockets(int error) {
 }
 
 Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner)
-    : loop_(loop), stats_(stats), owner_(owner), may_tell_at_(loop.now()) {}
+    : loop_(loop), stats_(stats), owner_(owner), next_log_at_(loop.now()) {}
 
 bool Dialer::IsOurFault(const ConnectResult& result) {
   return result.state == ConnectState::kFailed &&
@@ -46,9 +46,9 @@ void Dialer::OnLacking(int error, const SocketAddress& target) {
   (no_sockets ? stats_.socket_shortages : stats_.port_shortages).Add();
   if (no_sockets) stats_.sockets_short.Set(1);
   if (!timer_.armed()) loop_.Arm(timer_, kTryAgain);
-  if (told_short_ || loop_.now() < may_tell_at_) return;
-  may_tell_at_ = loop_.now() + kTellInterval;
-  told_short_ = no_sockets;
+  if (logged_short_ || loop_.now() < next_log_at_) return;
+  next_log_at_ = loop_.now() + kLogInterval;
+  logged_short_ = no_sockets;
   LogWarn("no {} for a connection to {}: {}; clients wait until one is free",
           no_sockets ? "socket" : "local port", target.ToString(), ErrorText(error));
 }
@@ -58,7 +58,7 @@ void Dialer::OnTimer() {
   owner_.DialAgain();
   if (!was_blocked || blocked_by_ != 0) return;
   stats_.sockets_short.Set(0);
-  if (std::exchange(told_short_, false))
+  if (std::exchange(logged_short_, false))
     LogInfo("the shortage of sockets is over; connecting again");
 }
 

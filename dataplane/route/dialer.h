@@ -56,8 +56,8 @@ class Dialer {
   WorkerStats& stats_;
   Owner& owner_;
   int blocked_by_ = 0;  // an error for which OutOfSockets is true; dials stop until the timer fires
-  MonotonicTime may_tell_at_;
-  bool told_short_ = false;
+  MonotonicTime next_log_at_;
+  bool logged_short_ = false;
   MemberTimer<Dialer, &Dialer::OnTimer> timer_{this};
 };
 

@@ -12,9 +12,9 @@ constexpr double kHotQuantile = 0.84;
 
 }  // namespace
 
-void LoadEstimate::OnReport(const ServerLoad& said, MonotonicTime now) {
-  said_ = said;
-  own_then_ = own_;
+void LoadEstimate::OnReport(const ServerLoad& report, MonotonicTime now) {
+  report_ = report;
+  own_at_report_ = own_;
   known_ = true;
   heard_at_ = now;
 }
@@ -26,8 +26,8 @@ bool LoadEstimate::ForgetIfOld(MonotonicTime now) {
 }
 
 bool LoadEstimate::busy() const {
-  return known_ && said_.utilization != ServerLoad::kUnknown &&
-         said_.utilization >= kBusyUtilization;
+  return known_ && report_.utilization != ServerLoad::kUnknown &&
+         report_.utilization >= kBusyUtilization;
 }
 
 double HotAbove(std::vector<double>& scores) {

@@ -33,7 +33,7 @@ class LoadEstimate {
   void AddOwn(int32_t change) { own_ += change; }
   uint32_t own() const { return own_; }
 
-  void OnReport(const ServerLoad& said, MonotonicTime now);
+  void OnReport(const ServerLoad& report, MonotonicTime now);
   void Forget() { known_ = false; }
   // Returns true if the report was dropped by this call.
   bool ForgetIfOld(MonotonicTime now);
@@ -45,14 +45,14 @@ class LoadEstimate {
   // `scale` is TrafficShare::scale().
   double InFlight(double scale) const {
     if (!known_) return own_ * scale;
-    return std::max(0.0, said_.active + (static_cast<double>(own_) - own_then_) * scale);
+    return std::max(0.0, report_.active + (static_cast<double>(own_) - own_at_report_) * scale);
   }
 
  private:
   uint32_t own_ = 0;
-  uint32_t own_then_ = 0;  // when the report came
+  uint32_t own_at_report_ = 0;  // when the report came
   bool known_ = false;
-  ServerLoad said_;
+  ServerLoad report_;
   MonotonicTime heard_at_;
 };
 

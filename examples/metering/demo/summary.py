@@ -63,7 +63,7 @@ def _connections(connections: Numbers) -> Any:
 def _readings(readings: Numbers) -> Any:
     yield (
         f"  {readings['acknowledged']} readings acknowledged, {readings['stored']} stored "
-        f"({readings['unacknowledged']} of them never heard so) after {readings['resends']} resends: "
+        f"({readings['unacknowledged']} of them never acknowledged) after {readings['resends']} resends: "
         f"missing {readings['missing']}, duplicated {readings['duplicated']}, "
         f"corrupted {readings['corrupted']}"
     )
