@@ -35,7 +35,7 @@ class ProcessTree {
   struct Member {
     uint64_t start_ticks = 0;
     uint64_t own_ticks = 0;
-    // Whether own_ticks was read before; only then is its growth that of a survivor.
+    // Set once own_ticks was read; only then is its growth that of a survivor.
     bool seen = false;
   };
 

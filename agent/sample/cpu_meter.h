@@ -64,8 +64,8 @@ class CpuMeter {
     std::string reason;
   };
 
-  // Whether a process was configured or found. The agent's own group then does not describe the
-  // server.
+  // Returns true if a process was configured or found. The agent's own group then does not describe
+  // the server.
   bool Named() const;
   int CandidatePid() const;
   // Returns "pid@start time", or "" if there is no such process.

@@ -28,8 +28,8 @@ struct LocalService {
   uint32_t max_connections = 0;
   CpuMeterOptions cpu;
 
-  // Whether trunk streams are among the connections of `port`, so that their bytes must not be
-  // counted twice.
+  // Returns true if trunk streams are among the connections of `port`, so that their bytes must not
+  // be counted twice.
   bool streams_use_port() const { return !target.is_unix() && target.port == port; }
 };
 

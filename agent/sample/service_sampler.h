@@ -43,7 +43,7 @@ class ServiceSampler {
   // Returns rates over the last `window`. The caller fills in the host's network values.
   LoadSample Read(absl::Duration window) const;
 
-  // Whether the service has a listening TCP port, whose accept queue can overflow.
+  // Returns true if the service has a listening TCP port, whose accept queue can overflow.
   bool has_port() const { return options_.local.port != 0; }
 
  private:
