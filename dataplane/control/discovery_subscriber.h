@@ -56,7 +56,7 @@ class DiscoverySubscriber {
 
  private:
   class Stream;
-  // What the snapshot file lacks.
+  // Changes that the snapshot file does not have yet.
   enum class Unsaved { kNothing, kWeights, kMoreThanWeights };
 
   void ReadLoop();
