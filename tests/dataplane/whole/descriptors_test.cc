@@ -74,7 +74,7 @@ class ShortageTest : public ::testing::TestWithParam<Way> {
     for (const LocalServer& server : servers_) tunnel_->AddEndpoint(server.address());
     tunnel_->Apply();
   }
-  void ExpectNobodyBlamed() {
+  void ExpectNoEndpointBlamed() {
     for (size_t i = 0; i < std::size(servers_); ++i) {
       EXPECT_EQ(tunnel_->cell(i).connect_refused.Value(), 0u);
       EXPECT_EQ(tunnel_->cell(i).ejected.Value(), 0);
@@ -127,7 +127,7 @@ TEST_P(ShortageTest, ClientWaitsForADescriptorAndNoEndpointIsBlamed) {
   ASSERT_TRUE(Eventually([&] { return tunnel_->listener().pauses.Value() > 0; }));
   if (has_old) ExpectExchange(old_client, old_server, "during", "during");
   EXPECT_FALSE(test::WaitFor(first.fd(), POLLIN, 0)) << "the client was reset";
-  ExpectNobodyBlamed();
+  ExpectNoEndpointBlamed();
 
   none.GiveBack();
   Peer servers[] = {AcceptAnywhere(), AcceptAnywhere()};
@@ -138,7 +138,7 @@ TEST_P(ShortageTest, ClientWaitsForADescriptorAndNoEndpointIsBlamed) {
   EXPECT_EQ(first.Read(5), "here\n");
   EXPECT_EQ(second.Read(5), "here\n");
   EXPECT_TRUE(Eventually([&] { return worker.sockets_short.Value() == 0; }));
-  ExpectNobodyBlamed();
+  ExpectNoEndpointBlamed();
 }
 
 TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAndEndsTheShortage) {
@@ -152,7 +152,7 @@ TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAndEndsTheShortage) {
   EXPECT_EQ(client.ending(), Ending::kReset);
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().no_socket.Value() == 1; }));
   EXPECT_EQ(tunnel_->worker().no_endpoint.Value(), 0u);
-  ExpectNobodyBlamed();
+  ExpectNoEndpointBlamed();
   // No flow needs a connection any more, so nothing signals that the shortage lasts.
   EXPECT_TRUE(Eventually([&] { return tunnel_->worker().sockets_short.Value() == 0; }));
 }

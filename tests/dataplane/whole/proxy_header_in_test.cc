@@ -29,7 +29,7 @@ class ProxyHeaderInTest : public ::testing::TestWithParam<ForwardingMode> {
     test::Serve(tunnel_, GetParam(), server_);
   }
 
-  void ExpectNobodyLeft() {
+  void ExpectNoClientsLeft() {
     EXPECT_TRUE(Eventually([&] { return tunnel_.clients() == 0; }));
     EXPECT_FALSE(server_.Knocked(0)) << "the connection reached the server";
   }
@@ -93,7 +93,7 @@ TEST_P(ProxyHeaderInTest, ClientWithoutAValidHeaderIsReset) {
     EXPECT_EQ(client.ending(), Ending::kReset) << words;
     EXPECT_TRUE(Eventually([&] { return bad_headers() == before + 1; })) << words;
   }
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
 TEST_P(ProxyHeaderInTest, ClientThatEndsWithinTheHeaderIsReset) {
@@ -103,7 +103,7 @@ TEST_P(ProxyHeaderInTest, ClientThatEndsWithinTheHeaderIsReset) {
   client.ReadToEnd();
   EXPECT_EQ(client.ending(), Ending::kReset);
   EXPECT_TRUE(Eventually([&] { return bad_headers() == 1; }));
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
 TEST_P(ProxyHeaderInTest, HealthCheckWithoutAByteIsNotAnError) {
@@ -112,7 +112,7 @@ TEST_P(ProxyHeaderInTest, HealthCheckWithoutAByteIsNotAnError) {
   client.ShutdownWrite();
   client.ReadToEnd();
   EXPECT_EQ(client.ending(), Ending::kFin);
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
   EXPECT_EQ(bad_headers(), 0u);
 }
 
@@ -128,7 +128,7 @@ TEST_P(ProxyHeaderInTest, ClientThatResetsWithinTheHeaderIsReleased) {
   ASSERT_TRUE(client.Send("PROXY "));
   ASSERT_TRUE(Eventually([&] { return tunnel_.clients() == 1; }));
   client.Reset();
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
   EXPECT_TRUE(Eventually([&] { return tunnel_.worker().client_reset.Value() == 1; }));
 }
 
@@ -172,7 +172,7 @@ TEST_P(ImpatientProxyHeaderTest, ClientIsResetIfItsHeaderDoesNotArriveInTime) {
   EXPECT_EQ(silent.ending(), Ending::kReset);
   EXPECT_EQ(slow.ending(), Ending::kReset);
   EXPECT_TRUE(Eventually([&] { return tunnel_.worker().timeouts.Value() == 2; }));
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
 TEST_P(ImpatientProxyHeaderTest, TricklingHeaderGetsNoMoreTime) {
@@ -191,7 +191,7 @@ TEST_P(ImpatientProxyHeaderTest, TricklingHeaderGetsNoMoreTime) {
     ++sent;
   }
   EXPECT_LT(sent, header.size());
-  ExpectNobodyLeft();
+  ExpectNoClientsLeft();
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, ImpatientProxyHeaderTest, ::testing::ValuesIn(test::kAllModes),
