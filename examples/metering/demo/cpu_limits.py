@@ -74,7 +74,7 @@ class CgroupV1Limit:
         return int(_read(f"{self._folders['cpuacct']}/cpuacct.usage")) / 1e9
 
     def agent_settings(self) -> Numbers:
-        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+        return {"cpu_source": "cgroup", "cgroup_path": self._path}
 
     def remove(self) -> None:
         for folder in self._folders.values():
@@ -100,7 +100,7 @@ class CgroupV2Limit:
         return 0.0
 
     def agent_settings(self) -> Numbers:
-        return {"cpu_source": "CPU_CGROUP", "cgroup_path": self._path}
+        return {"cpu_source": "cgroup", "cgroup_path": self._path}
 
     def remove(self) -> None:
         _remove_folder(self._folder)

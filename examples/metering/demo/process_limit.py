@@ -50,7 +50,7 @@ class ProcessLimit:
             return self._used
 
     def agent_settings(self) -> Numbers:
-        return {"cpu_source": "CPU_PROCESSES", "cpu_limit_cores": self.cores}
+        return {"cpu_source": "processes", "cpu_limit_cores": self.cores}
 
     def remove(self) -> None:
         self._ended.set()
