@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/config/config.h"
+#include "tests/common/config/documented_defaults.h"
 
 namespace trunkline {
 namespace {
@@ -42,6 +43,26 @@ TEST(AgentSettingsTest, DefaultsAreFilledIn) {
   EXPECT_EQ(settings->services[0].proxy_protocol, ProxyVersion::kNone);
   EXPECT_EQ(settings->services[0].cpu.choice, CpuChoice::kAuto);
   EXPECT_EQ(settings->services[0].cpu.cgroup_root, "/sys/fs/cgroup");
+}
+
+TEST(AgentSettingsTest, DocumentedDefaultsAreThoseInEffect) {
+  const auto documented = Read(
+      DefaultsAsYaml(*v1::AgentConfig::descriptor()),
+      "target: unix:/run/s.sock\n" + DefaultsAsYaml(*v1::AgentServiceConfig::descriptor(), "    "));
+  ASSERT_TRUE(documented.ok()) << documented.status();
+  const auto in_effect = Read("");
+  ASSERT_TRUE(in_effect.ok()) << in_effect.status();
+  EXPECT_EQ(documented->trunk_listen.ToString(), in_effect->trunk_listen.ToString());
+  EXPECT_EQ(documented->admin_listen, in_effect->admin_listen);
+  EXPECT_EQ(documented->workers, in_effect->workers);
+  EXPECT_EQ(documented->max_streams_per_trunk, in_effect->max_streams_per_trunk);
+  EXPECT_EQ(documented->drain_timeout, in_effect->drain_timeout);
+  EXPECT_EQ(documented->connect_timeout, in_effect->connect_timeout);
+  const LocalService& written = documented->services.at(0);
+  const LocalService& unset = in_effect->services.at(0);
+  EXPECT_EQ(written.cpu.choice, unset.cpu.choice);
+  EXPECT_EQ(written.cpu.cgroup_root, unset.cpu.cgroup_root);
+  EXPECT_EQ(written.proxy_protocol, unset.proxy_protocol);
 }
 
 TEST(AgentSettingsTest, ConfiguredValuesAreRead) {

@@ -2,14 +2,12 @@
 #include "controller/wire/config.h"
 
 #include <gmock/gmock.h>
-#include <google/protobuf/descriptor.h>
 #include <gtest/gtest.h>
 
-#include "absl/strings/str_cat.h"
 #include "common/config/config.h"
-#include "common/config/config_schema.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/wire/snapshot.h"
+#include "tests/common/config/documented_defaults.h"
 
 namespace trunkline {
 namespace {
@@ -48,16 +46,6 @@ TEST(WireConfigTest, DefaultsAreNoProxyProtocolAndNoSourceLimit) {
   EXPECT_EQ(settings->services.at(0).limits.max_clients_per_source, 0u);
 }
 
-// The top-level fields of `type` that have a default, as YAML.
-std::string DefaultsAsYaml(const google::protobuf::Descriptor& type) {
-  std::string yaml;
-  for (int i = 0; i < type.field_count(); ++i) {
-    const std::string& value = RuleOf(*type.field(i)).default_value();
-    if (!value.empty()) absl::StrAppend(&yaml, type.field(i)->name(), ": ", value, "\n");
-  }
-  return yaml;
-}
-
 TEST(WireConfigTest, DocumentedDefaultsAreThoseInEffect) {
   v1::ControllerConfig config;
   const absl::Status parsed =
@@ -71,6 +59,16 @@ TEST(WireConfigTest, DocumentedDefaultsAreThoseInEffect) {
   EXPECT_EQ(documented->report_interval, in_effect.report_interval);
   EXPECT_EQ(documented->tick_interval, in_effect.tick_interval);
   EXPECT_EQ(documented->slow_start, in_effect.slow_start);
+}
+
+TEST(WireConfigTest, DocumentedDefaultsOfAServiceAreThoseInEffect) {
+  const auto documented = Read(DefaultsAsYaml(*v1::ServiceConfig::descriptor(), "    "));
+  ASSERT_TRUE(documented.ok()) << documented.status();
+  const auto in_effect = Read("");
+  ASSERT_TRUE(in_effect.ok()) << in_effect.status();
+  EXPECT_EQ(documented->services.at(0).mode, in_effect->services.at(0).mode);
+  EXPECT_EQ(documented->services.at(0).policy, in_effect->services.at(0).policy);
+  EXPECT_EQ(documented->services.at(0).proxy_protocol, in_effect->services.at(0).proxy_protocol);
 }
 
 TEST(WireConfigTest, SendProxyProtocolIsRefusedInMessageMode) {

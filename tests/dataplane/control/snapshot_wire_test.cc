@@ -3,8 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/config/config.h"
+#include "dataplane/codec/message_limit.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "tests/common/config/documented_defaults.h"
 
 namespace trunkline {
 namespace {
@@ -169,6 +172,40 @@ TEST_F(RoutingTableTest, UnsetLimitsGetTheirDefaults) {
   EXPECT_EQ((*table)->services[0]->limits.max_clients_per_source, 0u);
   EXPECT_FALSE((*table)->services[0]->accept_proxy_protocol);
   EXPECT_EQ((*table)->services[0]->send_proxy_protocol, ProxyVersion::kNone);
+}
+
+TEST_F(RoutingTableTest, DocumentedDefaultsOfLimitsAreThoseInEffect) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  const absl::Status parsed =
+      ParseConfig(DefaultsAsYaml(*v1::FlowLimits::descriptor()), "limits.yaml",
+                  snapshot.mutable_services(0)->mutable_limits());
+  ASSERT_TRUE(parsed.ok()) << parsed;
+  const auto table = Build(snapshot);
+  ASSERT_TRUE(table.ok()) << table.status();
+  const FlowLimits& documented = (*table)->services[0]->limits;
+  EXPECT_EQ(documented.connect_timeout, FlowLimits().connect_timeout);
+  EXPECT_EQ(documented.idle_timeout, FlowLimits().idle_timeout);
+  EXPECT_EQ(documented.first_byte_timeout, FlowLimits().first_byte_timeout);
+  EXPECT_EQ(documented.max_clients, FlowLimits().max_clients);
+}
+
+TEST_F(RoutingTableTest, DocumentedDefaultsOfMessageModeAreThoseInEffect) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_mode(v1::FORWARDING_MODE_MESSAGE);
+  const absl::Status parsed = ParseConfig(
+      DefaultsAsYaml(*v1::MessageOptions::descriptor()) + "length_field:\n  length: 4\n" +
+          DefaultsAsYaml(*v1::LengthFieldCodec::descriptor(), "  "),
+      "message.yaml", service.mutable_message());
+  ASSERT_TRUE(parsed.ok()) << parsed;
+  const auto table = Build(snapshot);
+  ASSERT_TRUE(table.ok()) << table.status();
+  const MessageService& documented = *(*table)->services[0]->message;
+  EXPECT_EQ(service.message().max_message_bytes(), kDefaultMaxMessageBytes);
+  EXPECT_EQ(documented.max_shared, MessageService().max_shared);
+  EXPECT_EQ(documented.connection.max_in_flight, SharedConnectionOptions().max_in_flight);
+  EXPECT_EQ(documented.connection.reply_timeout, SharedConnectionOptions().reply_timeout);
+  EXPECT_EQ(documented.connection.idle_timeout, SharedConnectionOptions().idle_timeout);
 }
 
 TEST_F(RoutingTableTest, ProxyProtocolThatCannotBeSentIsRefused) {

@@ -1,0 +1,64 @@
+#include "dataplane/proxy_settings.h"
+
+#include <gtest/gtest.h>
+
+#include "common/config/config.h"
+#include "tests/common/config/documented_defaults.h"
+
+namespace trunkline {
+namespace {
+
+// Reads a minimal configuration extended by `more`.
+v1::ProxyConfig Read(const std::string& more) {
+  v1::ProxyConfig config;
+  const absl::Status parsed =
+      ParseConfig("proxy_id: p\ncontroller: 10.0.0.1:7070\n" + more, "proxy.yaml", &config);
+  EXPECT_TRUE(parsed.ok()) << parsed;
+  return config;
+}
+
+TEST(ProxySettingsTest, DocumentedDefaultsAreThoseInEffect) {
+  const v1::ProxyConfig documented = Read(DefaultsAsYaml(*v1::ProxyConfig::descriptor()));
+  const v1::ProxyConfig unset = Read("");
+  EXPECT_EQ(AdminListenOf(documented), AdminListenOf(unset));
+  EXPECT_EQ(DrainTimeoutOf(documented), DrainTimeoutOf(unset));
+  const DataPlane::Options written = ReadDataPlaneOptions(documented, nullptr);
+  const DataPlane::Options in_effect = ReadDataPlaneOptions(unset, nullptr);
+  EXPECT_EQ(written.max_clients, in_effect.max_clients);
+  EXPECT_EQ(written.max_coalescing_delay, in_effect.max_coalescing_delay);
+  EXPECT_EQ(written.trunks.max_streams_per_trunk, in_effect.trunks.max_streams_per_trunk);
+  EXPECT_EQ(written.trunks.max_trunks, in_effect.trunks.max_trunks);
+  EXPECT_EQ(written.trunks.ping_after, in_effect.trunks.ping_after);
+  EXPECT_EQ(written.trunks.ping_timeout, in_effect.trunks.ping_timeout);
+  EXPECT_EQ(written.trunks.max_age, in_effect.trunks.max_age);
+}
+
+TEST(ProxySettingsTest, ConfiguredValuesAreRead) {
+  const v1::ProxyConfig config = Read(
+      "workers: 3\nmax_clients: 70\nmax_streams_per_trunk: 5\nmax_trunks_per_endpoint: 2\n"
+      "ping_after: 1s\nping_timeout: 2s\ntrunk_max_age: 3m\nmax_coalescing_delay: 0s\n"
+      "bind_address: 127.0.0.2\nadmin_listen: 127.0.0.1:9\ndrain_timeout: 0s\n");
+  EXPECT_EQ(AdminListenOf(config), "127.0.0.1:9");
+  EXPECT_EQ(DrainTimeoutOf(config), absl::ZeroDuration());
+  const DataPlane::Options options = ReadDataPlaneOptions(config, nullptr);
+  EXPECT_EQ(options.workers, 3u);
+  EXPECT_EQ(options.max_clients, 70u);
+  EXPECT_EQ(options.bind_address, "127.0.0.2");
+  EXPECT_EQ(options.max_coalescing_delay, absl::ZeroDuration());
+  EXPECT_EQ(options.trunks.max_streams_per_trunk, 5u);
+  EXPECT_EQ(options.trunks.max_trunks, 2u);
+  EXPECT_EQ(options.trunks.ping_after, absl::Seconds(1));
+  EXPECT_EQ(options.trunks.ping_timeout, absl::Seconds(2));
+  EXPECT_EQ(options.trunks.max_age, absl::Minutes(3));
+}
+
+TEST(ProxySettingsTest, HotRestartWithoutASnapshotFileIsRefused) {
+  std::shared_ptr<const TrunkTls> tls;
+  const absl::Status refused = CheckProxyConfig(Read("handover_socket: /run/h.sock\n"), &tls);
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_TRUE(
+      CheckProxyConfig(Read("handover_socket: /run/h.sock\nsnapshot_file: /run/s\n"), &tls).ok());
+}
+
+}  // namespace
+}  // namespace trunkline
