@@ -283,6 +283,13 @@ std::string DataPlane::NotReady() const {
   for (const WorkerStats& worker : stats_.workers()) {
     if (worker.memory_full.Value() > 0) return "memory is full: new clients wait";
   }
+  for (const auto& listener : stats_.Listeners()) {
+    for (const ListenerCell& cell : listener->cells()) {
+      if (cell.unwatched.Value() == 0) continue;
+      return absl::StrCat("service ", listener->service,
+                          " accepts no clients on a socket that epoll cannot watch");
+    }
+  }
   return "";
 }
 

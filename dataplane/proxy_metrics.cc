@@ -204,10 +204,12 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
   uint64_t accepted = 0;
   uint64_t pauses = 0;
   int64_t clients = 0;
+  int64_t unwatched = 0;
   for (const ListenerCell& cell : listener.cells()) {
     accepted += cell.accepted.Value();
     pauses += cell.pauses.Value();
     clients += cell.clients.Value();
+    unwatched += cell.unwatched.Value();
   }
   writer.AddCounter("proxy_clients_accepted_total", "Client connections accepted", labels,
                     static_cast<double>(accepted));
@@ -216,6 +218,9 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
       "Times that a listener stopped accepting because clients, descriptors or memory were "
       "at their limit",
       labels, static_cast<double>(pauses));
+  writer.AddGauge("proxy_listener_sockets_unwatched",
+                  "Listening sockets that accept no clients because epoll cannot watch them",
+                  labels, static_cast<double>(unwatched));
   writer.AddGauge("proxy_clients", "Client connections currently open", labels,
                   static_cast<double>(clients));
 }

@@ -3,8 +3,10 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "common/base/absl_view.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "dataplane/route/dialer.h"
 
@@ -16,15 +18,15 @@ namespace {
 constexpr int kAcceptsPerPass = 16;
 // Pause at a limit before the next attempt to accept.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
+// Pause before the next attempt to watch a socket that epoll refused.
+constexpr absl::Duration kWatchAgain = absl::Milliseconds(200);
 
 }  // namespace
 
 Listener::Listener(EventLoop& loop, UniqueFd socket, Acceptor* acceptor, ListenerCell* cell)
     : loop_(loop), socket_(std::move(socket)), acceptor_(acceptor), cell_(cell) {
-  const absl::Status watched = loop_.Add(socket_.get(), EPOLLIN, this);
-  if (!watched.ok())
-    LogError("a listening socket accepts no clients, epoll cannot watch it: {}",
-             StdView(watched.message()));
+  unwatched_.BelongTo(&cell->unwatched);
+  Watch(EPOLLIN);
 }
 
 void Listener::OnEvents(uint32_t) {
@@ -66,9 +68,20 @@ void Listener::Resume() { Watch(EPOLLIN); }
 
 void Listener::Watch(uint32_t events) {
   const absl::Status watched = loop_.AddOrModify(socket_.get(), events, this);
-  if (!watched.ok())
-    LogError("a listening socket accepts no clients, epoll cannot watch it: {}",
-             StdView(watched.message()));
+  if (watched.ok()) {
+    if (std::exchange(is_unwatched_, false)) {
+      LogInfo("the listening socket of port {} is watched again", BoundPort(socket_.get()));
+    }
+    unwatched_.Set(0);
+    return;
+  }
+  unwatched_.Set(1);
+  loop_.Arm(pause_timer_, kWatchAgain);
+  if (std::exchange(is_unwatched_, true)) return;
+  LogError(
+      "a listening socket of port {} accepts no clients, because epoll cannot watch it: {}; trying "
+      "again",
+      BoundPort(socket_.get()), StdView(watched.message()));
 }
 
 }  // namespace trunkline

@@ -1,7 +1,8 @@
 // One worker's listening socket for one service: accepts in small batches and pauses at its limits.
 //
 // At the client limit, or without file descriptors, it stops polling instead of spinning or
-// dropping: clients wait in the accept queue until there is room.
+// dropping: clients wait in the accept queue until there is room. If epoll cannot watch the socket,
+// for example at the limit of fs.epoll.max_user_watches, it tries again until epoll can.
 //
 // Confined to its worker's loop.
 #pragma once
@@ -42,6 +43,8 @@ class Listener final : public EventHandler {
   UniqueFd socket_;
   Acceptor* const acceptor_;
   ListenerCell* const cell_;
+  GaugeShare unwatched_;
+  bool is_unwatched_ = false;
   MemberTimer<Listener, &Listener::Resume> pause_timer_{this};
 };
 

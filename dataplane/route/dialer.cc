@@ -48,18 +48,19 @@ void Dialer::OnLacking(int error, const SocketAddress& target) {
   if (!timer_.armed()) loop_.Arm(timer_, kTryAgain);
   if (logged_short_ || loop_.now() < next_log_at_) return;
   next_log_at_ = loop_.now() + kLogInterval;
-  logged_short_ = no_sockets;
+  logged_short_ = true;
   LogWarn("no {} for a connection to {}: {}; clients wait until one is free",
           no_sockets ? "socket" : "local port", target.ToString(), ErrorText(error));
 }
 
 void Dialer::OnTimer() {
-  const bool was_blocked = std::exchange(blocked_by_, 0) != 0;
+  blocked_by_ = 0;
   owner_.DialAgain();
-  if (!was_blocked || blocked_by_ != 0) return;
-  stats_.sockets_short.Set(0);
-  if (std::exchange(logged_short_, false))
-    LogInfo("the shortage of sockets is over; connecting again");
+  if (blocked_by_ == 0) stats_.sockets_short.Set(0);
+  if (lacking()) return;
+  if (std::exchange(logged_short_, false)) {
+    LogInfo("the shortage of sockets or local ports is over; connecting again");
+  }
 }
 
 }  // namespace trunkline

@@ -66,7 +66,8 @@ class EndpointStats {
 struct alignas(64) ListenerCell {
   Gauge clients;
   Counter accepted;
-  Counter pauses;  // accepting stopped at the client, descriptor or memory limit
+  Counter pauses;   // accepting stopped at the client, descriptor or memory limit
+  Gauge unwatched;  // sockets that epoll cannot watch
 };
 
 class ListenerStats {
