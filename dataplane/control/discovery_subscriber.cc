@@ -200,8 +200,9 @@ void DiscoverySubscriber::ReadLoop() {
       if (snapshot_->has_id()) *hello.mutable_hello()->mutable_have() = snapshot_->id();
     }
     stream->Write(hello);
-    v1::SubscribeResponse response;
-    while (stream->Read(&response)) {
+    while (true) {
+      v1::SubscribeResponse response;
+      if (!stream->Read(&response)) break;
       v1::SubscribeRequest ack;
       ack.mutable_ack()->set_nonce(response.nonce());
       const absl::Status taken = OnResponse(std::move(response));
