@@ -179,7 +179,7 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
   if (!next.ok()) return next.status();
   // Applied even though the snapshot is current: its weights may have been relaxed meanwhile.
   if (up_to_date) return TakeSnapshot(std::move(current));
-  const absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
+  absl::Status taken = TakeSnapshot(std::make_shared<const v1::Snapshot>(*std::move(next)));
   if (taken.ok()) SaveIfDue(/*at_once=*/false);
   return taken;
 }

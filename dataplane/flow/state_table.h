@@ -14,13 +14,13 @@
 
 namespace trunkline {
 
-// `State` and `Event` are enums that count from 0, with `states` and `events` enumerators; the
+// `State` and `Event` are enums that count from 0, with kStates and kEvents enumerators; the
 // compiler rejects a row with an enumerator beyond these numbers.
-template <typename State, typename Event, size_t states, size_t events>
+template <typename State, typename Event, size_t kStateCount, size_t kEventCount>
 class StateTable {
  public:
-  static constexpr size_t kStates = states;
-  static constexpr size_t kEvents = events;
+  static constexpr size_t kStates = kStateCount;
+  static constexpr size_t kEvents = kEventCount;
 
   struct Row {
     State from;
@@ -44,10 +44,10 @@ class StateTable {
  private:
   static constexpr uint8_t kNone = 0xff;
   static constexpr size_t Index(State state, Event event) {
-    return static_cast<size_t>(state) * events + static_cast<size_t>(event);
+    return static_cast<size_t>(state) * kEventCount + static_cast<size_t>(event);
   }
 
-  std::array<uint8_t, states * events> next_{};
+  std::array<uint8_t, kStateCount * kEventCount> next_{};
 };
 
 }  // namespace trunkline
