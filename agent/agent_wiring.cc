@@ -34,8 +34,13 @@ std::string NewBootId() {
   return absl::StrFormat("%08x%08x", random(), random());
 }
 
-ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch& ports) {
-  const auto probe = std::make_shared<const ConnectProbe>(local.target);
+auto LookupBy(NameResolver& names) {
+  return [&names](const Address& address) { return names.Lookup(address); };
+}
+
+ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch& ports,
+                                     NameResolver& names) {
+  const auto probe = std::make_shared<const ConnectProbe>(local.target, LookupBy(names));
   ServiceSamplerOptions options;
   options.local = local;
   options.local.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
@@ -48,12 +53,13 @@ ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch&
 }  // namespace
 
 TrunkServer::Options TrunkOptions(const AgentSettings& settings,
-                                  std::shared_ptr<const TrunkTls> tls) {
+                                  std::shared_ptr<const TrunkTls> tls, NameResolver& names) {
   return {.listen = settings.trunk_listen,
           .services = settings.services,
           .max_streams = settings.max_streams_per_trunk,
           .connect_timeout = settings.connect_timeout,
-          .tls = std::move(tls)};
+          .tls = std::move(tls),
+          .lookup = LookupBy(names)};
 }
 
 std::vector<uint16_t> ServerPorts(const AgentSettings& settings) {
@@ -73,11 +79,16 @@ uint64_t SmallestConnectionLimit(const AgentSettings& settings) {
   return smallest;
 }
 
-LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports) {
+void PinTargets(const AgentSettings& settings, NameResolver& names) {
+  for (const LocalService& local : settings.services) names.Pin(local.target);
+}
+
+LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports,
+                                  NameResolver& names) {
   LoadSamplerOptions options = {.nic = settings.nic,
                                 .nic_bits_per_second = settings.nic_bits_per_second};
   for (const LocalService& local : settings.services) {
-    options.services.push_back(ServiceOptions(local, ports));
+    options.services.push_back(ServiceOptions(local, ports, names));
   }
   return options;
 }

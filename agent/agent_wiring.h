@@ -16,6 +16,7 @@
 #include "agent/sample/load_sampler.h"
 #include "agent/sample/port_watch.h"
 #include "agent/trunk/trunk_server.h"
+#include "common/resolver/name_resolver.h"
 
 namespace trunkline {
 
@@ -24,17 +25,21 @@ inline constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
 // Limits how long stopping waits for the controller; a healthy controller takes milliseconds.
 inline constexpr absl::Duration kLeaveTimeout = absl::Seconds(1);
 
-// A null `tls` makes trunks plaintext.
+// Has the servers that are configured by name looked up from now on.
+void PinTargets(const AgentSettings& settings, NameResolver& names);
+
+// A null `tls` makes trunks plaintext. `names` outlives the server.
 TrunkServer::Options TrunkOptions(const AgentSettings& settings,
-                                  std::shared_ptr<const TrunkTls> tls);
+                                  std::shared_ptr<const TrunkTls> tls, NameResolver& names);
 
 // Returns the ports whose connections are counted: those of servers on TCP.
 std::vector<uint16_t> ServerPorts(const AgentSettings& settings);
 // Returns the smallest connection limit among those servers, or 0 if none has a limit.
 uint64_t SmallestConnectionLimit(const AgentSettings& settings);
 
-// `ports` outlives the sampler.
-LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports);
+// `ports` and `names` outlive the sampler.
+LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports,
+                                  NameResolver& names);
 
 // `trunk_port` is the port that the trunk server got; `loop`, whose interval follows the
 // controller's directives, outlives the reporter.

@@ -3,25 +3,34 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 namespace trunkline {
+namespace {
 
-ConnectProbe::ConnectProbe(const Address& target) {
-  const absl::StatusOr<SocketAddress> address = ResolveAddress(target);
-  if (address.ok()) address_ = *address;
-}
-
-bool ConnectProbe::Try(absl::Duration timeout) const {
-  if (!address_.has_value()) return false;
-  const ConnectResult result = ConnectTo(*address_);
+bool Accepts(const SocketAddress& address, absl::Duration timeout) {
+  const ConnectResult result = ConnectTo(address);
   if (result.state != ConnectState::kInProgress) return result.state != ConnectState::kFailed;
   pollfd wait = {.fd = result.fd.get(), .events = POLLOUT, .revents = 0};
   if (poll(&wait, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout))) != 1) return false;
   return SocketError(result.fd.get()) == 0;
 }
 
+}  // namespace
+
+bool ConnectProbe::Try(absl::Duration timeout) const {
+  const AddressList addresses = lookup_(target_);
+  if (addresses == nullptr) return false;
+  const absl::Duration each = timeout / static_cast<int64_t>(addresses->size());
+  return std::any_of(addresses->begin(), addresses->end(),
+                     [&](const SocketAddress& address) { return Accepts(address, each); });
+}
+
 int ConnectProbe::ServerPid() const {
-  if (!address_.has_value() || address_->family() != AF_UNIX) return 0;
-  const ConnectResult result = ConnectTo(*address_);
+  if (!target_.is_unix()) return 0;
+  const AddressList addresses = lookup_(target_);
+  if (addresses == nullptr) return 0;
+  const ConnectResult result = ConnectTo(addresses->front());
   if (result.state != ConnectState::kConnected) return 0;
   ucred server = {};
   socklen_t length = sizeof(server);

@@ -2,20 +2,25 @@
 // closes the connection at once. Edge. Immutable, thread-safe.
 #pragma once
 
-#include <optional>
+#include <functional>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "common/net/address.h"
-#include "common/net/socket.h"
+#include "common/net/address_list.h"
 
 namespace trunkline {
 
 class ConnectProbe {
  public:
-  // Resolves a host name once, since a lookup may block and a probe must not.
-  explicit ConnectProbe(const Address& target);
+  // Returns the addresses of a host without blocking, or null while none is known. Thread-safe.
+  using Lookup = std::function<AddressList(const Address&)>;
 
-  // Returns whether the server accepted the connection within `timeout` or has a full accept queue.
+  ConnectProbe(Address target, Lookup lookup)
+      : target_(std::move(target)), lookup_(std::move(lookup)) {}
+
+  // Returns whether the server accepted the connection at one of its addresses within `timeout` or
+  // has a full accept queue.
   bool Try(absl::Duration timeout) const;
 
   // Returns the process that listens on a unix socket, in this process's pid namespace. Returns 0
@@ -23,8 +28,8 @@ class ConnectProbe {
   int ServerPid() const;
 
  private:
-  // nullopt if the name does not resolve.
-  std::optional<SocketAddress> address_;
+  const Address target_;
+  const Lookup lookup_;
 };
 
 }  // namespace trunkline

@@ -20,11 +20,11 @@ bool AcceptedAndReset(int error) { return error == ECONNRESET || error == EPIPE;
 
 }  // namespace
 
-LocalConnection::LocalConnection(EventLoop& loop, const SocketAddress& target,
+LocalConnection::LocalConnection(EventLoop& loop, AddressList addresses,
                                  absl::Duration connect_timeout, std::string preface,
                                  ServiceTraffic& traffic, Owner& owner)
     : StreamBridge(loop, SocketOf::kServer, kIdleTimeout),
-      target_(target),
+      addresses_(std::move(addresses)),
       preface_(std::move(preface)),
       traffic_(traffic),
       owner_(owner),
@@ -43,7 +43,8 @@ void LocalConnection::OnRequest(Http2ServerSession& session) {
 
 void LocalConnection::Connect() {
   if (done()) return;
-  ConnectResult result = ConnectToSend(target_);
+  if (addresses_ == nullptr) return Refuse();
+  ConnectResult result = ConnectToSend(target());
   switch (result.state) {
     case ConnectState::kConnected:
       OnConnected(std::move(result.fd));
@@ -51,7 +52,9 @@ void LocalConnection::Connect() {
     case ConnectState::kInProgress:
       connecting_ = std::move(result.fd);
       if (!loop().Add(connecting_.get(), EPOLLOUT | EPOLLET, this).ok()) return OnUnwatchable();
-      loop().Arm(connect_timer_, deadline_ - loop().now());
+      // An address that does not answer leaves time for the others.
+      loop().Arm(connect_timer_, (deadline_ - loop().now()) /
+                                     static_cast<int64_t>(addresses_->size() - next_address_));
       return;
     case ConnectState::kRetryLater:
       if (loop().now() >= deadline_) {
@@ -61,7 +64,7 @@ void LocalConnection::Connect() {
       }
       return;
     case ConnectState::kFailed:
-      Refuse();
+      OnAddressFailed();
       return;
   }
 }
@@ -74,7 +77,7 @@ void LocalConnection::OnEvents(uint32_t events) {
   }
   const int error = SocketError(connecting_.get());
   if (error != 0 && !AcceptedAndReset(error)) {
-    Refuse();
+    OnAddressFailed();
     return;
   }
   if (error != 0) SetBroken();
@@ -98,7 +101,7 @@ void LocalConnection::OnConnected(UniqueFd fd) {
 
 void LocalConnection::Adopt(UniqueFd fd) {
   AdoptSocket(std::move(fd), /*try_read_now=*/false);
-  if (target_.family() != AF_UNIX) set_fresh();
+  if (target().family() != AF_UNIX) set_fresh();
   if (!done() && !preface_.empty()) SendFirst(preface_);
   if (!done()) FlushToSocket();
   if (!done() && sent_nothing()) loop().RequestFlush(this);
@@ -111,6 +114,14 @@ void LocalConnection::OnFlush() {
   } else {
     AcknowledgeConnect(socket_fd());
   }
+}
+
+void LocalConnection::OnAddressFailed() {
+  connect_timer_.Cancel();
+  if (connecting_) CloseWithReset(std::move(connecting_));
+  if (next_address_ + 1 == addresses_->size()) return Refuse();
+  ++next_address_;
+  Connect();
 }
 
 void LocalConnection::Refuse() {

@@ -13,7 +13,7 @@
 
 #include "agent/sample/service_traffic.h"
 #include "common/http2/http2_server_session.h"
-#include "common/net/socket.h"
+#include "common/net/address_list.h"
 #include "common/trunk/stream_bridge.h"
 
 namespace trunkline {
@@ -27,8 +27,9 @@ class LocalConnection final : public StreamBridge, private Flushable {
     virtual void OnConnectionGone(LocalConnection& connection, End end) = 0;
   };
 
-  // References outlive the connection. The server gets `preface` before the client's bytes.
-  LocalConnection(EventLoop& loop, const SocketAddress& target, absl::Duration connect_timeout,
+  // References outlive the connection. `addresses` are the server's, tried in turn; null if none is
+  // known, which refuses the stream. The server gets `preface` before the client's bytes.
+  LocalConnection(EventLoop& loop, AddressList addresses, absl::Duration connect_timeout,
                   std::string preface, ServiceTraffic& traffic, Owner& owner);
 
   size_t table_index = 0;  // the owner's
@@ -45,10 +46,13 @@ class LocalConnection final : public StreamBridge, private Flushable {
   void Connect();
   void OnConnected(UniqueFd fd);
   void Adopt(UniqueFd fd);
+  void OnAddressFailed();
   void Refuse();
+  const SocketAddress& target() const { return (*addresses_)[next_address_]; }
   void OnUnwatchable();
 
-  const SocketAddress& target_;
+  const AddressList addresses_;
+  size_t next_address_ = 0;
   const std::string preface_;
   ServiceTraffic& traffic_;
   Owner& owner_;
@@ -57,7 +61,7 @@ class LocalConnection final : public StreamBridge, private Flushable {
   const MonotonicTime started_;
   UniqueFd connecting_;
   MemberTimer<LocalConnection, &LocalConnection::Connect> retry_timer_{this};
-  MemberTimer<LocalConnection, &LocalConnection::Refuse> connect_timer_{this};
+  MemberTimer<LocalConnection, &LocalConnection::OnAddressFailed> connect_timer_{this};
 };
 
 }  // namespace trunkline

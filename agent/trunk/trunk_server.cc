@@ -7,17 +7,10 @@ namespace trunkline {
 
 absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& options,
                                                                 TrafficTable& traffic) {
-  std::vector<SocketAddress> targets;
-  for (const LocalService& service : options.services) {
-    absl::StatusOr<SocketAddress> target = ResolveAddress(service.target);
-    if (!target.ok()) return target.status();
-    targets.push_back(*target);
-  }
   absl::StatusOr<std::vector<UniqueFd>> listeners =
       ListenOnShared(options.listen, traffic.workers());
   if (!listeners.ok()) return listeners.status();
-  auto server =
-      absl::WrapUnique(new TrunkServer(options.services, std::move(targets), options.tls, traffic));
+  auto server = absl::WrapUnique(new TrunkServer(options, traffic));
   server->port_ = BoundPort(listeners->front().get());
   for (size_t i = 0; i < listeners->size(); ++i) {
     const TrunkWorker::Options worker = {.index = i,
@@ -30,12 +23,15 @@ absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& o
   return server;
 }
 
-TrunkServer::TrunkServer(std::vector<LocalService> services, std::vector<SocketAddress> targets,
-                         std::shared_ptr<const TrunkTls> tls, TrafficTable& traffic)
-    : services_(std::move(services)),
-      targets_(std::move(targets)),
-      tls_(std::move(tls)),
-      traffic_(traffic) {}
+TrunkServer::TrunkServer(const Options& options, TrafficTable& traffic)
+    : services_(options.services), tls_(options.tls), traffic_(traffic) {
+  for (const LocalService& service : services_) {
+    targets_.push_back(
+        [known = KnownAddresses(service.target), target = service.target, lookup = options.lookup] {
+          return known != nullptr ? known : lookup(target);
+        });
+  }
+}
 
 TrunkServer::~TrunkServer() = default;
 

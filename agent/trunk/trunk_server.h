@@ -3,6 +3,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,6 +27,9 @@ class TrunkServer {
     absl::Duration connect_timeout = absl::Seconds(3);
     // Null selects plain TCP.
     std::shared_ptr<const TrunkTls> tls;
+    // Returns the addresses of a target that is a host name, without blocking, or null while none
+    // is known. Thread-safe.
+    std::function<AddressList(const Address&)> lookup = KnownAddresses;
   };
 
   // Starts one worker per row of `traffic`, whose columns are the services. `traffic` outlives the
@@ -42,11 +46,10 @@ class TrunkServer {
   void Collect(MetricsWriter& writer) const;
 
  private:
-  TrunkServer(std::vector<LocalService> services, std::vector<SocketAddress> targets,
-              std::shared_ptr<const TrunkTls> tls, TrafficTable& traffic);
+  TrunkServer(const Options& options, TrafficTable& traffic);
 
   const std::vector<LocalService> services_;
-  const std::vector<SocketAddress> targets_;  // one of each service
+  std::vector<TrunkWorker::Target> targets_;  // one of each service
   const std::shared_ptr<const TrunkTls> tls_;
   TrafficTable& traffic_;
   int port_ = 0;

@@ -88,7 +88,7 @@ class TrunkWorker::Acceptor final : public EventHandler {
 
 TrunkWorker::TrunkWorker(Options options, UniqueFd listener,
                          const std::vector<LocalService>& services,
-                         const std::vector<SocketAddress>& targets, TrafficTable& traffic)
+                         const std::vector<Target>& targets, TrafficTable& traffic)
     : options_(options), services_(services), targets_(targets), traffic_(traffic) {
   acceptor_ = std::make_unique<Acceptor>(this, std::move(listener));
   thread_ = std::thread([this] {
@@ -154,7 +154,7 @@ Http2Stream* TrunkWorker::OnConnect(TrunkConnection& trunk, std::string_view aut
   ServiceTraffic& traffic = traffic_.At(options_.index, index);
   LocalConnection::Owner& owner = *this;
   auto connection = std::make_unique<LocalConnection>(
-      loop_, targets_[index], options_.connect_timeout,
+      loop_, targets_[index](), options_.connect_timeout,
       ProxyHeaderFor(*service, trunk.server_session().connect_fields()), traffic, owner);
   connection->table_index = connections_.size();
   connections_.push_back(std::move(connection));

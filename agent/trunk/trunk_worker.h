@@ -42,9 +42,13 @@ class TrunkWorker final : private TrunkConnection::Owner,
     Counter inband_reports;
   };
 
-  // `services`, their resolved `targets` and `traffic` outlive the worker.
+  // Returns the addresses of a service's server, or null while none is known. Thread-safe; does not
+  // block.
+  using Target = std::function<AddressList()>;
+
+  // `services`, their `targets` and `traffic` outlive the worker.
   TrunkWorker(Options options, UniqueFd listener, const std::vector<LocalService>& services,
-              const std::vector<SocketAddress>& targets, TrafficTable& traffic);
+              const std::vector<Target>& targets, TrafficTable& traffic);
   // Resets all streams and joins the thread.
   ~TrunkWorker() override;
 
@@ -73,7 +77,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
 
   const Options options_;
   const std::vector<LocalService>& services_;
-  const std::vector<SocketAddress>& targets_;
+  const std::vector<Target>& targets_;
   TrafficTable& traffic_;
   Counters counters_;
   EventLoop loop_;

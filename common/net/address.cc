@@ -26,9 +26,15 @@ absl::Status Malformed(absl::string_view text, absl::string_view why = "") {
       absl::StrCat("expected host:port, [ipv6]:port or unix:/path; got \"", text, "\"", why));
 }
 
+// A zone, as in "fe80::1%eth0", names the interface of a link-local address (RFC 4007).
 bool IsIpv6(const std::string& host) {
+  const size_t percent = host.find('%');
+  const std::string zone = percent == host.npos ? "0" : host.substr(percent + 1);
+  const bool good_zone = !zone.empty() && std::all_of(zone.begin(), zone.end(), [](char c) {
+    return absl::ascii_isalnum(c) || c == '.' || c == '-' || c == '_';
+  });
   in6_addr ignored;
-  return inet_pton(AF_INET6, host.c_str(), &ignored) == 1;
+  return good_zone && inet_pton(AF_INET6, host.substr(0, percent).c_str(), &ignored) == 1;
 }
 
 bool IsIpv4OrName(const std::string& host) {
@@ -69,6 +75,12 @@ std::string Address::ToString() const {
   if (is_unix()) return absl::StrCat(kUnixPrefix, unix_path);
   if (absl::StrContains(host, ':')) return absl::StrCat("[", host, "]:", port);
   return absl::StrCat(host, ":", port);
+}
+
+bool IsHostName(const Address& address) {
+  in_addr ignored;
+  return !address.is_unix() && address.host.find(':') == address.host.npos &&
+         inet_pton(AF_INET, address.host.c_str(), &ignored) != 1;
 }
 
 absl::StatusOr<Address> ParseAddress(std::string_view input) {

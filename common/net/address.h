@@ -13,7 +13,8 @@
 namespace trunkline {
 
 struct Address {
-  // Host name, IPv4 or IPv6 literal (without brackets); empty for a unix socket.
+  // Host name, IPv4 or IPv6 literal (without brackets, possibly with a zone: "fe80::1%eth0"); empty
+  // for a unix socket.
   std::string host;
   uint16_t port = 0;
   // The path of a unix socket; empty for TCP.
@@ -24,6 +25,10 @@ struct Address {
   std::string ToString() const;
   friend bool operator==(const Address&, const Address&) = default;
 };
+
+// Returns true for a host name, which must be looked up and may have another address later. IP
+// addresses and unix sockets never change.
+bool IsHostName(const Address& address);
 
 // INVALID_ARGUMENT names the text and the expected form: "host:port, [ipv6]:port or unix:/path".
 absl::StatusOr<Address> ParseAddress(std::string_view text);

@@ -16,22 +16,15 @@ namespace trunkline {
 namespace {
 
 constexpr absl::Duration kReportInterval = absl::Seconds(1);
-// Names are resolved again and weights relaxed once per this many reports.
+// Weights are relaxed once per this many reports.
 constexpr int kReportsPerRefresh = 5;
+// Limits how long a successor waits for the addresses of endpoints that have names.
+constexpr absl::Duration kNamesTimeout = absl::Seconds(5);
 // Limits how long a successor without a usable saved snapshot waits for the controller.
 constexpr absl::Duration kReadyTimeout = absl::Seconds(30);
 // Weights change twice per second. A proxy that starts from a file this old gets current weights
 // within a second of reaching its controller.
 constexpr absl::Duration kSaveInterval = absl::Seconds(5);
-
-std::optional<SocketAddress> Lookup(const Address& address) {
-  const absl::StatusOr<SocketAddress> found = ResolveAddress(address);
-  if (!found.ok()) {
-    LogDebug("{}", StdView(found.status().message()));
-    return std::nullopt;
-  }
-  return *found;
-}
 
 std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
@@ -147,7 +140,8 @@ void DiscoverySubscriber::SaveIfDue(bool at_once) {
 
 absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot) {
   absl::MutexLock apply_lock(&apply_mutex_);
-  auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
+  const auto lookup = [this](const Address& address) { return names_.Lookup(address); };
+  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_);
   if (!table.ok()) return table.status();
   const bool only_weights = table_ != nullptr && OnlyWeightsMoved(*table_, **table);
   PutIntoService(*std::move(table));
@@ -271,7 +265,8 @@ void DiscoverySubscriber::Reapply() {
   if (IsRelaxed(silence)) {
     snapshot = std::make_shared<const v1::Snapshot>(RelaxedSnapshot(*snapshot, silence));
   }
-  auto table = BuildRoutingTable(*snapshot, table_.get(), Lookup, stats_);
+  const auto lookup = [this](const Address& address) { return names_.Lookup(address); };
+  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_);
   if (!table.ok() || (*table)->services == table_->services) return;
   PutIntoService(*std::move(table));
 }
@@ -321,10 +316,14 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
   return report;
 }
 
-bool DiscoverySubscriber::AwaitReady() const {
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(&ready_), kReadyTimeout);
-  return ready_;
+bool DiscoverySubscriber::AwaitReady() {
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(&ready_), kReadyTimeout);
+    if (!ready_) return false;
+  }
+  names_.AwaitAnswers(kNamesTimeout);
+  return true;
 }
 
 std::string DiscoverySubscriber::NotReady() const {
@@ -337,6 +336,7 @@ std::string DiscoverySubscriber::NotReady() const {
 }
 
 void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
+  names_.Collect(writer);
   absl::MutexLock lock(&mutex_);
   writer.AddGauge("proxy_controller_connected",
                   "1 while the proxy is subscribed to a controller, else 0", {}, connected_);

@@ -3,10 +3,10 @@
 //
 // Keeps the last good snapshot in memory and in a file, so that the proxy starts and runs without a
 // controller. A controller that is unreachable, unresponsive or sends invalid snapshots only makes
-// the weights older. Agents' host names are resolved again every 5 s, because a restarted container
-// has a new address.
+// the weights older. Endpoints' host names are resolved again every 5 s, because a restarted
+// container has a new address; snapshots are applied without waiting for an answer.
 //
-// Owns two threads: one reads responses, one sends reports and refreshes names. Thread-safe.
+// Owns three threads: one reads responses, one sends reports, one resolves names. Thread-safe.
 #pragma once
 
 #include <functional>
@@ -20,6 +20,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
 #include "common/observe/metrics_page.h"
+#include "common/resolver/name_resolver.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
 #include "trunkline/v1/discovery.pb.h"
@@ -47,9 +48,10 @@ class DiscoverySubscriber {
   DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
   ~DiscoverySubscriber();
 
-  // Waits up to 30 s until a table is in service. Returns false if there is none by then. A
-  // successor calls this before it takes over from the running proxy.
-  bool AwaitReady() const;
+  // Waits up to 30 s until a table is in service, and up to 5 s more for the addresses of its
+  // names. Returns false if there is no table by then. A successor calls this before it takes over
+  // from the running proxy.
+  bool AwaitReady();
   // Returns an empty string once a table is in service, otherwise why there is none.
   std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
@@ -107,6 +109,8 @@ class DiscoverySubscriber {
   absl::flat_hash_map<std::shared_ptr<EndpointStats>, Reported> reported_;
   MonotonicTime reported_at_;
 
+  // After the fields that its thread uses: a changed address builds a new table at once.
+  NameResolver names_{{.program = "proxy", .on_change = [this] { Reapply(); }}};
   std::thread reader_;
   std::thread ticker_;
 };

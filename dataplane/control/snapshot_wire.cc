@@ -67,14 +67,6 @@ absl::Status CheckWeight(const std::string& where, const char* field, double val
                                                  kMaxWeight, "; got ", value));
 }
 
-// Returns true for a host name, which may resolve to another address later. IP addresses and paths
-// never change.
-bool IsName(const Address& address) {
-  IpPort ip;
-  return !address.is_unix() && !ParseIp(address.host, IpPort::Family::kIpv4, &ip) &&
-         !ParseIp(address.host, IpPort::Family::kIpv6, &ip);
-}
-
 // `previous` is the endpoint with the same id in the previous table, or null.
 absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endpoint& from,
                                       const Endpoint* previous, const Resolver& resolve,
@@ -99,8 +91,8 @@ absl::StatusOr<Endpoint> ReadEndpoint(const std::string& service, const v1::Endp
     return absl::InvalidArgumentError(
         absl::StrCat(where, ": address: ", address.status().message()));
   }
-  endpoint.is_name = IsName(*address);
-  endpoint.resolved = resolve(*address);
+  endpoint.is_name = IsHostName(*address);
+  endpoint.addresses = resolve(*address);
   return endpoint;
 }
 
@@ -127,7 +119,7 @@ absl::StatusOr<std::vector<const v1::Endpoint*>> SortEndpoints(const v1::Service
 
 bool SameEndpoint(const Endpoint& a, const Endpoint& b) {
   return a.id == b.id && a.address == b.address && a.stats == b.stats &&
-         SameTarget(a.resolved, b.resolved);
+         SameAddresses(a.addresses, b.addresses);
 }
 
 // Returns a number that is unique in the process, across all tables.

@@ -7,7 +7,6 @@
 
 #include <functional>
 #include <memory>
-#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -22,7 +21,8 @@ namespace trunkline {
 absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
                                           v1::SubscribeResponse response);
 
-using Resolver = std::function<std::optional<SocketAddress>(const Address&)>;
+// Returns the known addresses without blocking, or null.
+using Resolver = std::function<AddressList(const Address&)>;
 
 // Builds the table of `snapshot`. Endpoint sets that are unchanged since `previous`, which may be
 // null, are shared with it. An endpoint whose name does not resolve is not an error. Returns

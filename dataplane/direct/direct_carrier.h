@@ -1,6 +1,8 @@
-// The carrier of one endpoint of a service in `direct` mode. It pools nothing and has only an
-// address. Confined to its worker's loop.
+// The carrier of one endpoint of a service in `direct` mode. It pools nothing and has only
+// addresses. Confined to its worker's loop.
 #pragma once
+
+#include <utility>
 
 #include "dataplane/route/carrier.h"
 
@@ -8,16 +10,15 @@ namespace trunkline {
 
 class DirectCarrier final : public Carrier {
  public:
-  void SetTarget(const SocketAddress&) override {
-    if (has_target_) return;
-    has_target_ = true;
-    NotifyUsers();
-  }
-  bool usable() const override { return has_target_; }
+  bool usable() const override { return !targets().empty(); }
   bool idle() const override { return !used(); }
 
  private:
-  bool has_target_ = false;
+  void OnTarget() override {
+    if (!std::exchange(had_target_, true)) NotifyUsers();
+  }
+
+  bool had_target_ = false;
 };
 
 }  // namespace trunkline

@@ -41,39 +41,45 @@ DirectFlow::~DirectFlow() { loop_.CancelFlush(this); }
 void DirectFlow::Begin() { router().Route(*this); }
 
 bool DirectFlow::Start(EndpointState& endpoint) {
-  if (!endpoint.endpoint().resolved) return false;
+  const AddressRotation& targets = endpoint.carrier->targets();
+  if (targets.empty()) return false;
   const auto& budget = endpoint.endpoint().stats->budget(router().worker().index);
   const uint32_t limit = router().max_connections();
   lease_ = ConnectionLease(budget, limit);
   if (!lease_ && endpoint.carrier->MakeRoom()) lease_ = ConnectionLease(budget, limit);
   if (!lease_) return false;
-  ConnectResult result = router().worker().dialer.Connect(*endpoint.endpoint().resolved);
-  if (Dialer::IsOurFault(result)) {
+  if (!Dial(targets)) {
     // No carrier is notified of the free place: without a socket, no waiting flow could use it.
     lease_.Reset();
     return false;
   }
   cell_ = endpoint.cell;
+  addresses_left_ = targets.size() - 1;
   Apply(DirectEvent::kAssigned);
-  switch (result.state) {
-    case ConnectState::kConnected:
-    case ConnectState::kInProgress:
-      server_.fd = std::move(result.fd);
-      // Reports at once that it is writable if it is connected already.
-      if (!loop_.Add(server_.fd.get(), kWatched, &server_).ok()) {
-        server_.fd.Reset();
-        lease_.Reset();
-        router().worker().dialer.OnUnwatchable(*endpoint.endpoint().resolved);
-        return false;
-      }
-      reserved_share_.Set(0);
-      connection_share_.Set(1);
-      return true;
-    default:
-      // Deferred, because the router is calling and must not be asked for another endpoint.
-      loop_.Arm(refused_timer_, absl::ZeroDuration());
-      return true;
+  return true;
+}
+
+// Returns false if this machine cannot make the connection.
+bool DirectFlow::Dial(const AddressRotation& targets) {
+  Dialer& dialer = router().worker().dialer;
+  ConnectResult result = dialer.Connect(targets.current());
+  if (Dialer::IsOurFault(result)) return false;
+  dial_turn_ = targets.turn();
+  if (result.state != ConnectState::kConnected && result.state != ConnectState::kInProgress) {
+    // Deferred, because the router is calling and must not be asked for another endpoint.
+    loop_.Arm(refused_timer_, absl::ZeroDuration());
+    return true;
   }
+  server_.fd = std::move(result.fd);
+  // Reports at once that it is writable if it is connected already.
+  if (!loop_.Add(server_.fd.get(), kWatched, &server_).ok()) {
+    server_.fd.Reset();
+    dialer.OnUnwatchable(targets.current());
+    return false;
+  }
+  reserved_share_.Set(0);
+  connection_share_.Set(1);
+  return true;
 }
 
 void DirectFlow::OnSide(Side& side, uint32_t events) {
@@ -133,11 +139,19 @@ void DirectFlow::ReleaseLease() {
   if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) carrier->OnPlaceFree();
 }
 
+// Tries the other addresses of the server before it counts as a refusal.
 void DirectFlow::OnRefused() {
-  Apply(DirectEvent::kRefused);
   server_.fd.Reset();
   connection_share_.Set(0);
   reserved_share_.Set(1);
+  if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) {
+    carrier->targets().OnFailed(dial_turn_);
+    if (addresses_left_ > 0) {
+      --addresses_left_;
+      if (Dial(carrier->targets())) return;
+    }
+  }
+  Apply(DirectEvent::kRefused);
   ReleaseLease();
   router().OnConnectRefused(*this);
   if (!router().TryElsewhere(*this)) Finish(FlowEnd::kRefused);

@@ -13,6 +13,7 @@
 #include <span>
 
 #include "common/base/unique_fd.h"
+#include "common/net/address_list.h"
 #include "common/net/backlog_age.h"
 #include "common/net/event_loop.h"
 #include "common/net/flow_activity.h"
@@ -53,6 +54,7 @@ class DirectFlow final : public Flow, private Flushable {
   };
 
   void OnFlush() override { Relay(); }
+  bool Dial(const AddressRotation& targets);
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
   bool SendHeader();
@@ -93,6 +95,8 @@ class DirectFlow final : public Flow, private Flushable {
   BacklogAge up_age_;
   BacklogAge down_age_;
   ConnectionLease lease_;
+  uint32_t dial_turn_ = 0;     // of the carrier's addresses, at the last dial
+  size_t addresses_left_ = 0;  // that this flow has not dialed at its endpoint
   EndpointCell* cell_ = nullptr;
   FlowActivity activity_;
   MemberTimer<DirectFlow, &DirectFlow::OnConnectTimer> connect_timer_{this};

@@ -40,10 +40,8 @@ SharedPool::SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Option
 
 SharedPool::~SharedPool() { open_->Add(-static_cast<int64_t>(connections_.size())); }
 
-void SharedPool::SetTarget(const SocketAddress& target) {
-  target_ = target;
-  if (std::exchange(has_target_, true)) return;
-  NotifyUsers();
+void SharedPool::OnTarget() {
+  if (!std::exchange(had_target_, true)) NotifyUsers();
 }
 
 SharedConnection* SharedPool::AcquireConnection() {
@@ -74,11 +72,19 @@ void SharedPool::NotifyWaiters() {
   if (std::exchange(has_waiters_, false)) NotifyOfRoom();
 }
 
+// The other addresses of the server are tried at once.
+absl::Duration SharedPool::NextDialDelay() {
+  if (++addresses_failed_ < targets().size()) return absl::ZeroDuration();
+  addresses_failed_ = 0;
+  return backoff_.Next(random_.Uniform());
+}
+
 SharedConnection* SharedPool::Dial() {
-  if (!has_target_ || !used() || connections_.size() >= options_.max_shared) return nullptr;
+  if (targets().empty() || !used() || connections_.size() >= options_.max_shared) return nullptr;
   ConnectionLease lease(budget_, options_.max_connections);
   if (!lease) return nullptr;
-  ConnectResult result = dialer_.Connect(target_);
+  dial_turn_ = targets().turn();
+  ConnectResult result = dialer_.Connect(targets().current());
   if (Dialer::IsOurFault(result)) return nullptr;
   SharedConnection::Owner* const owner = this;
   connections_.push_back(std::make_unique<SharedConnection>(
@@ -111,6 +117,7 @@ void SharedPool::OnUnused() {
 }
 
 void SharedPool::OnConnectionUp(SharedConnection& connection) {
+  addresses_failed_ = 0;
   if (std::exchange(failing_, false)) {
     LogInfo("connected to {} again", name_);
     backoff_.Reset();
@@ -141,7 +148,8 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
     if (!failing_)
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
-    if (!probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+    targets().OnFailed(dial_turn_);
+    if (!probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   } else if (!why.ok()) {
     LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));
   }

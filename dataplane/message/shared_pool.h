@@ -37,8 +37,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
              uint64_t random_seed);
   ~SharedPool() override;
 
-  void SetTarget(const SocketAddress& target) override;
-  bool usable() const override { return has_target_ && (!failing_ || AnyUp()); }
+  bool usable() const override { return !targets().empty() && (!failing_ || AnyUp()); }
   bool idle() const override { return !used() && connections_.empty(); }
 
   // Returns a connection with room, dialing one if that is worth it, or null.
@@ -49,6 +48,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   size_t connections() const { return connections_.size(); }
 
  private:
+  void OnTarget() override;
   void OnUsed() override;
   void OnUnused() override;
   void OnConnectionUp(SharedConnection& connection) override;
@@ -58,6 +58,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool HasWaiters() const override { return has_waiters_; }
   bool AnyUp() const;
   void NotifyWaiters();
+  absl::Duration NextDialDelay();
   SharedConnection* Dial();
   void Probe();
 
@@ -70,10 +71,11 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   Gauge* const open_;
   FastRandom random_;
   Backoff backoff_;
-  SocketAddress target_;
-  bool has_target_ = false;
-  bool failing_ = false;      // the last dial failed
-  bool has_waiters_ = false;  // flows wait for room and have not been notified yet
+  bool had_target_ = false;
+  uint32_t dial_turn_ = 0;       // of targets(), at the last dial
+  size_t addresses_failed_ = 0;  // since a connection was up or the last backoff
+  bool failing_ = false;         // the last dial failed
+  bool has_waiters_ = false;     // flows wait for room and have not been notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };

@@ -8,10 +8,11 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "common/inband/inband_report.h"
-#include "common/net/socket.h"
+#include "common/net/address_list.h"
 
 namespace trunkline {
 
@@ -45,8 +46,13 @@ class Carrier {
     users_.erase(std::find(users_.begin(), users_.end(), user));
     if (users_.empty()) OnUnused();
   }
-  // Sets the address to dial, which changes when the name resolves to another one.
-  virtual void SetTarget(const SocketAddress& target) = 0;
+  // Sets the addresses to dial, which change when the name resolves to others. Not null.
+  void SetTarget(AddressList addresses) {
+    targets_.Set(std::move(addresses));
+    OnTarget();
+  }
+  // The address to dial next. Whoever dials it reports failures there.
+  AddressRotation& targets() { return targets_; }
   // Returns true if a flow that starts now will probably reach the endpoint.
   virtual bool usable() const = 0;
   // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
@@ -67,6 +73,7 @@ class Carrier {
   virtual bool idle() const = 0;
 
  protected:
+  const AddressRotation& targets() const { return targets_; }
   bool used() const { return !users_.empty(); }
   void NotifyUsers() {
     for (User* user : users_) user->OnCarrierChanged(*this);
@@ -82,9 +89,12 @@ class Carrier {
   }
 
  private:
+  // The addresses changed.
+  virtual void OnTarget() {}
   virtual void OnUsed() {}
   virtual void OnUnused() {}
 
+  AddressRotation targets_;
   std::vector<User*> users_;
 };
 

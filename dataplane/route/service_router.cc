@@ -80,7 +80,7 @@ void ServiceRouter::Rearrange(const std::shared_ptr<const EndpointSet>& old) {
       if (previous.address == endpoint.address) {
         kept[i] = next;
         state = std::move(before[next]);
-        if (!SameTarget(previous.resolved, endpoint.resolved)) moved.push_back(state.get());
+        if (!SameAddresses(previous.addresses, endpoint.addresses)) moved.push_back(state.get());
       } else {
         Depart(std::move(before[next]), old);
       }
@@ -97,9 +97,9 @@ void ServiceRouter::Rearrange(const std::shared_ptr<const EndpointSet>& old) {
   while (next < before.size()) Depart(std::move(before[next++]), old);
   picker_.SetEndpoints(kept, WeightsOf(*set_), worker_.loop.now());
   for (EndpointState* state : moved) {
-    const auto& target = state->endpoint().resolved;
-    if (state->carrier == nullptr || !target) continue;
-    state->carrier->SetTarget(*target);
+    const AddressList& addresses = state->endpoint().addresses;
+    if (state->carrier == nullptr || addresses == nullptr) continue;
+    state->carrier->SetTarget(addresses);
     picker_.SetUsable(state->index, state->carrier->usable());
   }
   next_join_ = 0;
@@ -126,7 +126,7 @@ void ServiceRouter::JoinEndpoint(EndpointState& state) {
   state.carrier = &carrier;
   state.next_of_carrier = std::exchange(by_carrier_[&carrier], &state);
   carrier.AddUser(this);
-  if (state.endpoint().resolved) carrier.SetTarget(*state.endpoint().resolved);
+  if (state.endpoint().addresses != nullptr) carrier.SetTarget(state.endpoint().addresses);
   picker_.SetUsable(state.index, carrier.usable());
   if (awaits_all_) carrier.Await();
 }

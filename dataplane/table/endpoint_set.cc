@@ -1,7 +1,6 @@
 #include "dataplane/table/endpoint_set.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 
 namespace trunkline {
@@ -11,11 +10,6 @@ std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpo
   weights.reserve(endpoints.size());
   for (const Endpoint& endpoint : endpoints) weights.push_back(endpoint.weight);
   return std::make_shared<AliasTable>(weights);
-}
-
-bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b) {
-  if (a.has_value() != b.has_value()) return false;
-  return !a || (a->size == b->size && std::memcmp(&a->storage, &b->storage, a->size) == 0);
 }
 
 ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers) {

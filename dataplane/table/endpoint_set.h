@@ -7,14 +7,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/forwarding_mode.h"
 #include "common/net/address.h"
-#include "common/net/socket.h"
+#include "common/net/address_list.h"
 #include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/alias_table.h"
@@ -27,9 +26,9 @@ struct Endpoint {
   // Address as the controller wrote it: the agent's trunk port in tunnel mode, otherwise the
   // server.
   std::string address;
-  bool is_name = false;                   // `address` is a host name, resolved again at intervals
-  std::optional<SocketAddress> resolved;  // nullopt while its name does not resolve
-  double weight = 0;                      // 0: no new flows
+  bool is_name = false;   // `address` is a host name, resolved again at intervals
+  AddressList addresses;  // null while the name has never been resolved
+  double weight = 0;      // 0: no new flows
   std::shared_ptr<EndpointStats> stats;
 };
 
@@ -75,7 +74,6 @@ std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpo
 inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
   return a.layout != 0 && a.layout == b.layout;
 }
-bool SameTarget(const std::optional<SocketAddress>& a, const std::optional<SocketAddress>& b);
 
 // One worker's share of the connections that each endpoint's server can take. Shares are not lent,
 // so no worker waits for another. With fewer connections than workers, some workers have none and

@@ -57,12 +57,6 @@ void TrunkPool::Drain(TrunkConnection& trunk) {
   trunk.Drain();
 }
 
-void TrunkPool::SetTarget(const SocketAddress& target) {
-  target_ = target;
-  has_target_ = true;
-  DialIfNeeded();
-}
-
 bool TrunkPool::usable() const {
   return std::any_of(trunks_.begin(), trunks_.end(), [](const auto& t) { return t->usable(); });
 }
@@ -111,8 +105,9 @@ void TrunkPool::DialAnother() {
 }
 
 void TrunkPool::Dial() {
-  if (dialing_ != nullptr || !has_target_ || !used()) return;
-  ConnectResult result = dialer_.Connect(target_);
+  if (dialing_ != nullptr || targets().empty() || !used()) return;
+  dial_turn_ = targets().turn();
+  ConnectResult result = dialer_.Connect(targets().current());
   // The agent is not at fault; the dialer tries again soon.
   if (OutOfSockets(result.error)) return;
   stats_->dials.Add();
@@ -137,6 +132,12 @@ void TrunkPool::Dial() {
 
 void TrunkPool::DialLater(const std::string& why) {
   stats_->dial_failures.Add();
+  targets().OnFailed(dial_turn_);
+  if (++addresses_failed_ < targets().size()) {
+    loop_.Arm(dial_timer_, absl::ZeroDuration());
+    return;
+  }
+  addresses_failed_ = 0;
   if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
   reported_down_ = true;
   loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
@@ -150,6 +151,7 @@ Http2Stream* TrunkPool::OnConnect(TrunkConnection&, std::string_view, int* statu
 void TrunkPool::OnTrunkChanged(TrunkConnection& trunk) {
   if (&trunk == dialing_) {
     dialing_ = nullptr;
+    addresses_failed_ = 0;
     last_up_ = loop_.now();
     AskForLoad(trunk);
     stats_->trunks_up.Add();

@@ -52,7 +52,6 @@ class TrunkPool final : public Carrier,
             WorkerStats* stats, uint64_t random_seed);
   ~TrunkPool() override;
 
-  void SetTarget(const SocketAddress& target) override;
   void DialAgain() override { DialIfNeeded(); }
   // Returns true if some trunk accepts a stream now.
   bool usable() const override;
@@ -78,6 +77,7 @@ class TrunkPool final : public Carrier,
   void Drain(TrunkConnection& trunk);
   void EndLoad(const TrunkConnection& trunk);
 
+  void OnTarget() override { DialIfNeeded(); }
   void OnUsed() override { DialIfNeeded(); }
   void OnUnused() override;
   static std::pair<TrunkCongestion::Level, size_t> Burden(TrunkConnection& trunk);
@@ -102,8 +102,8 @@ class TrunkPool final : public Carrier,
   WorkerStats* const stats_;
   FastRandom random_;
   Backoff backoff_;
-  SocketAddress target_;
-  bool has_target_ = false;
+  uint32_t dial_turn_ = 0;       // of targets(), at the last dial
+  size_t addresses_failed_ = 0;  // dials that failed since a trunk was up or the last backoff
   TrunkConnection* dialing_ = nullptr;  // the trunk that is not up yet
   bool reported_down_ = false;          // logged at the transition only
   MonotonicTime last_up_;

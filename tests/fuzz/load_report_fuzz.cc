@@ -62,7 +62,7 @@ void CheckPublished(const ClusterSnapshot& snapshot) {
   WriteSnapshot(snapshot, &message);
   EXPECT_TRUE(message.ParseFromString(message.SerializeAsString()));
   TrafficStats stats(1);
-  const auto resolve = [](const Address&) -> std::optional<SocketAddress> { return std::nullopt; };
+  const auto resolve = [](const Address&) -> AddressList { return nullptr; };
   const auto table = BuildRoutingTable(message, nullptr, resolve, stats);
   EXPECT_TRUE(table.ok()) << table.status();
 }

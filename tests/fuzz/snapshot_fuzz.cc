@@ -14,11 +14,11 @@ namespace trunkline {
 namespace {
 
 // Every second name resolves.
-std::optional<SocketAddress> Resolve(const Address& address) {
-  if (address.port % 2 == 0) return std::nullopt;
+AddressList Resolve(const Address& address) {
+  if (address.port % 2 == 0) return nullptr;
   SocketAddress resolved;
   resolved.size = sizeof(sockaddr_in);
-  return resolved;
+  return OneAddress(resolved);
 }
 
 void CheckTimeout(absl::Duration timeout) {

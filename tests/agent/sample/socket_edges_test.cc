@@ -103,7 +103,8 @@ TEST(SockDiagSocketTest, LargestRequestIsAccepted) {
 
 TEST(ConnectProbeTest, TcpServerIsReachableUntilItsSocketCloses) {
   Listener listener = Listen();
-  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
+  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""},
+                           KnownAddresses);
   EXPECT_TRUE(probe.Try(absl::Seconds(1)));
   listener.fd.Reset();
   EXPECT_FALSE(probe.Try(absl::Seconds(1)));
@@ -112,7 +113,7 @@ TEST(ConnectProbeTest, TcpServerIsReachableUntilItsSocketCloses) {
 TEST(ConnectProbeTest, UnixServerIsReachableUntilItsSocketCloses) {
   const FixtureRoot folder;
   const std::string path = folder.path() + "/server.sock";
-  const ConnectProbe probe({.host = "", .port = 0, .unix_path = path});
+  const ConnectProbe probe({.host = "", .port = 0, .unix_path = path}, KnownAddresses);
   EXPECT_FALSE(probe.Try(absl::Seconds(1)));
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address = {};
@@ -129,13 +130,15 @@ TEST(ConnectProbeTest, UnixServerIsReachableUntilItsSocketCloses) {
 
 TEST(ConnectProbeTest, TcpServerHasNoKnownProcess) {
   const Listener listener = Listen();
-  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""});
+  const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""},
+                           KnownAddresses);
   EXPECT_EQ(probe.ServerPid(), 0);
 }
 
 TEST(ConnectProbeTest, PathTooLongForASocketIsUnreachable) {
-  EXPECT_FALSE(ConnectProbe({.host = "", .port = 0, .unix_path = std::string(200, 'x')})
-                   .Try(absl::Seconds(1)));
+  EXPECT_FALSE(
+      ConnectProbe({.host = "", .port = 0, .unix_path = std::string(200, 'x')}, KnownAddresses)
+          .Try(absl::Seconds(1)));
 }
 
 }  // namespace

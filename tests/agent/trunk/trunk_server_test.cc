@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include <filesystem>
+#include <mutex>
 #include <thread>
 
 #include "common/trunk/load_offer.h"
@@ -99,12 +100,71 @@ TEST_F(TrunkServerTest, SecondAgentOnThePortIsRefusedLoudly) {
   EXPECT_TRUE(absl::IsAlreadyExists(TrunkServer::Start(options, traffic).status()));
 }
 
-TEST_F(TrunkServerTest, TargetThatDoesNotResolveIsRefusedByName) {
-  TrunkServer::Options options;
-  options.listen = {.host = "127.0.0.1", .port = 0};
-  options.services = {{.name = "db", .target = {.host = "no-such-host.invalid", .port = 1}}};
-  const auto server = TrunkServer::Start(options, traffic_);
-  EXPECT_THAT(std::string(server.status().message()), HasSubstr("no-such-host.invalid"));
+// The addresses that a test gives to a target with a host name.
+class MovingTarget {
+ public:
+  void Set(AddressList addresses) {
+    const std::lock_guard lock(mutex_);
+    addresses_ = std::move(addresses);
+  }
+  AddressList Get() const {
+    const std::lock_guard lock(mutex_);
+    return addresses_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  AddressList addresses_;
+};
+
+class NamedTargetTest : public TrunkServerTest {
+ protected:
+  NamedTargetTest() : local_address_(Listen()) {
+    TrunkServer::Options options;
+    options.listen = {.host = "127.0.0.1", .port = 0};
+    options.services = {{.name = "db", .target = {.host = "db.test", .port = 1}}};
+    options.lookup = [this](const Address&) { return target_.Get(); };
+    auto server = TrunkServer::Start(options, traffic_);
+    EXPECT_TRUE(server.ok()) << server.status();
+    server_ = *std::move(server);
+  }
+  Address Listen() {
+    local_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
+    return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(local_.get()))};
+  }
+  // Opens a stream and returns its status.
+  int StatusOfNewStream() {
+    RawProxy proxy(server_->port());
+    TestStream& stream = proxy.Open();
+    EXPECT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+    return stream.headers.empty() ? 0 : stream.headers.front();
+  }
+
+  MovingTarget target_;
+  Address local_address_;
+};
+
+TEST_F(NamedTargetTest, AgentStartsBeforeItsServersNameIsKnown) {
+  EXPECT_EQ(StatusOfNewStream(), 503);
+  target_.Set(KnownAddresses(local_address_));
+  EXPECT_EQ(StatusOfNewStream(), 200);
+}
+
+TEST_F(NamedTargetTest, NewStreamsFollowANameThatMoves) {
+  test::RefusingPort before;
+  target_.Set(KnownAddresses(before.address()));
+  EXPECT_EQ(StatusOfNewStream(), 503);
+  target_.Set(KnownAddresses(local_address_));
+  EXPECT_EQ(StatusOfNewStream(), 200);
+}
+
+TEST_F(NamedTargetTest, EveryAddressOfANameIsTried) {
+  test::RefusingPort closed, closed_too;
+  target_.Set(std::make_shared<const std::vector<SocketAddress>>(std::vector<SocketAddress>{
+      ResolveAddress(closed.address()).value(), ResolveAddress(closed_too.address()).value(),
+      ResolveAddress(local_address_).value()}));
+  EXPECT_EQ(StatusOfNewStream(), 200);
+  EXPECT_EQ(Totals().errors_connect, 0u);
 }
 
 TEST_F(TrunkServerTest, StreamIsAcceptedOnlyAfterTheServersConnect) {

@@ -11,8 +11,9 @@ namespace {
 using testing::HasSubstr;
 
 TEST(AddressTest, WrittenFormIsReadBack) {
-  for (const std::string text : {"10.0.0.1:80", "db-1.example_x.org:5432", "[::1]:80",
-                                 "[fe80::2]:0", "unix:/run/db.sock", "localhost:65535"}) {
+  for (const std::string text :
+       {"10.0.0.1:80", "db-1.example_x.org:5432", "[::1]:80", "[fe80::2]:0", "[fe80::1%eth0]:80",
+        "unix:/run/db.sock", "localhost:65535"}) {
     const auto address = ParseAddress(text);
     ASSERT_TRUE(address.ok()) << address.status();
     EXPECT_EQ(address->ToString(), text);
@@ -24,6 +25,14 @@ TEST(AddressTest, PartsAreSeparated) {
   EXPECT_EQ(*ParseAddress("unix:/run/x"), (Address{"", 0, "/run/x"}));
   EXPECT_TRUE(ParseAddress("unix:/run/x")->is_unix());
   EXPECT_FALSE(ParseAddress("h:1")->is_unix());
+}
+
+TEST(AddressTest, OnlyHostNamesNeedALookup) {
+  EXPECT_TRUE(IsHostName({.host = "db.internal", .port = 1}));
+  EXPECT_TRUE(IsHostName({.host = "localhost", .port = 1}));
+  EXPECT_FALSE(IsHostName({.host = "10.0.0.1", .port = 1}));
+  EXPECT_FALSE(IsHostName({.host = "fe80::1%eth0", .port = 1}));
+  EXPECT_FALSE(IsHostName({.unix_path = "/run/db"}));
 }
 
 TEST(AddressTest, MalformedTextIsRefusedWithWhatWasExpected) {
@@ -41,6 +50,9 @@ TEST(AddressTest, MalformedTextIsRefusedWithWhatWasExpected) {
                                    "[::1]",
                                    "[::1",
                                    "[]:80",
+                                   "[fe80::1%]:80",
+                                   "[fe80::1%e/0]:80",
+                                   "[%eth0]:80",
                                    "[10.0.0.1]:80",
                                    "10.0.0:80",
                                    "10.0.0.256:80",

@@ -111,12 +111,11 @@ class RoutingTableTest : public ::testing::Test {
       const v1::Snapshot& snapshot, const RoutingTable* previous = nullptr) {
     return BuildRoutingTable(
         snapshot, previous,
-        [this](const Address& address) -> std::optional<SocketAddress> {
+        [this](const Address& address) -> AddressList {
           ++lookups_;
-          if (address.host == unresolvable_) return std::nullopt;
-          return ResolveAddress(
-                     {.host = "127.0.0.1", .port = static_cast<uint16_t>(address.port + moved_)})
-              .value();
+          if (address.host == unresolvable_) return nullptr;
+          return KnownAddresses(
+              {.host = "127.0.0.1", .port = static_cast<uint16_t>(address.port + moved_)});
         },
         stats_);
   }
@@ -161,7 +160,7 @@ TEST_F(RoutingTableTest, TableHasEverythingInTheSnapshot) {
   EXPECT_TRUE(db.accept_proxy_protocol);
   EXPECT_EQ(db.send_proxy_protocol, ProxyVersion::kV2);
   EXPECT_EQ(db.endpoints.at(0).weight, 2.5);
-  EXPECT_EQ(db.endpoints.at(0).resolved->ToString(), "127.0.0.1:7073");
+  EXPECT_EQ(db.endpoints.at(0).addresses->front().ToString(), "127.0.0.1:7073");
 }
 
 TEST_F(RoutingTableTest, UnsetLimitsGetTheirDefaults) {
@@ -233,8 +232,8 @@ TEST_F(RoutingTableTest, UnresolvedNameIsNotAnError) {
   unresolvable_ = "10.0.0.1";
   const auto table = Build(kHeld);
   ASSERT_TRUE(table.ok());
-  EXPECT_FALSE((*table)->services[1]->endpoints[0].resolved.has_value());
-  EXPECT_TRUE((*table)->services[1]->endpoints[1].resolved.has_value());
+  EXPECT_EQ((*table)->services[1]->endpoints[0].addresses, nullptr);
+  EXPECT_NE((*table)->services[1]->endpoints[1].addresses, nullptr);
 }
 
 TEST_F(RoutingTableTest, InvalidMessageOptionsAreRefused) {

@@ -56,7 +56,7 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
     Endpoint endpoint;
     endpoint.id = "e" + std::to_string(set_.endpoints.size());
     endpoint.address = address.ToString();
-    endpoint.resolved = ResolveAddress(address).value();
+    endpoint.addresses = KnownAddresses(address);
     endpoint.weight = 1;
     endpoint.stats = stats_.Endpoint("db", endpoint.id);
     set_.endpoints.push_back(std::move(endpoint));

@@ -176,16 +176,14 @@ class RefusedFlow {
   class ObservingCarrier final : public Carrier {
    public:
     explicit ObservingCarrier(RefusedFlow& scene) : scene_(scene) {}
-    void SetTarget(const SocketAddress&) override {
-      if (!std::exchange(has_target_, true)) NotifyUsers();
-    }
-    bool usable() const override { return has_target_; }
+    bool usable() const override { return !targets().empty(); }
     bool idle() const override { return !used(); }
     void OnPlaceFree() override { scene_.Note(); }
 
    private:
+    void OnTarget() override { NotifyUsers(); }
+
     RefusedFlow& scene_;
-    bool has_target_ = false;
   };
 
   bool done() const { return !seen_.empty() && seen_.back() == DirectState::kDone; }

@@ -40,9 +40,8 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
                                          &stats_.worker(0).shared, &open_, 1);
     pool_->AddUser(this);
     used_ = true;
-    pool_->SetTarget(ResolveAddress({.host = "127.0.0.1",
-                                     .port = static_cast<uint16_t>(BoundPort(socket_.get()))})
-                         .value());
+    pool_->SetTarget(KnownAddresses(
+        {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(socket_.get()))}));
   }
   void Leave() {
     used_ = false;

@@ -20,7 +20,7 @@ using ::testing::ElementsAre;
 
 class FakeCarrier final : public Carrier {
  public:
-  void SetTarget(const SocketAddress&) override { ++targets; }
+  void OnTarget() override { ++targets; }
   bool usable() const override { return is_usable; }
   void Await() override { ++awaited; }
   bool idle() const override { return !used(); }
@@ -87,7 +87,7 @@ class ServiceRouterTest : public ::testing::Test,
       Endpoint endpoint;
       endpoint.id = names_[i];
       endpoint.address = absl::StrCat("host-", names_[i]);
-      endpoint.resolved = SocketAddress();
+      endpoint.addresses = OneAddress(SocketAddress());
       endpoint.weight = weights[i];
       endpoint.stats = stats_.Endpoint("db", endpoint.id);
       set->endpoints.push_back(std::move(endpoint));

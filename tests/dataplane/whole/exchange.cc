@@ -107,7 +107,7 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
     Endpoint endpoint;
     endpoint.id = from.stats->endpoint_id;
     endpoint.address = from.address.ToString();
-    endpoint.resolved = ResolveAddress(from.address).value();
+    endpoint.addresses = KnownAddresses(from.address);
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
     set->endpoints.push_back(std::move(endpoint));

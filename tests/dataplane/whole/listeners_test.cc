@@ -45,7 +45,7 @@ class ListenersTest : public ::testing::Test {
       Endpoint endpoint;
       endpoint.id = "e";
       endpoint.address = server_.address().ToString();
-      endpoint.resolved = ResolveAddress(server_.address()).value();
+      endpoint.addresses = KnownAddresses(server_.address());
       endpoint.weight = 1;
       endpoint.stats = stats.Endpoint(service, "e");
       set->endpoints.push_back(std::move(endpoint));

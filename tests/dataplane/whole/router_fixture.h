@@ -36,7 +36,7 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
     Endpoint endpoint;
     endpoint.id = absl::StrCat("e", set_->endpoints.size());
     endpoint.address = address.ToString();
-    endpoint.resolved = ResolveAddress(address).value();
+    endpoint.addresses = KnownAddresses(address);
     endpoint.weight = weight;
     endpoint.stats = stats_.Endpoint("db", endpoint.id);
     set_->endpoints.push_back(std::move(endpoint));

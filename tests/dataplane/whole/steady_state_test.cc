@@ -126,7 +126,7 @@ class SteadyStateTest : public ::testing::Test {
     Endpoint endpoint;
     endpoint.id = "e";
     endpoint.address = server.ToString();
-    endpoint.resolved = ResolveAddress(server).value();
+    endpoint.addresses = KnownAddresses(server);
     endpoint.weight = 1;
     endpoint.stats = stats_.Endpoint("echo", "e");
     set->endpoints.push_back(endpoint);

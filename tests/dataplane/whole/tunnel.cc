@@ -65,7 +65,7 @@ void Tunnel::Apply() {
     Endpoint endpoint;
     endpoint.id = from.stats->endpoint_id;
     endpoint.address = from.trunk_address.ToString();
-    endpoint.resolved = ResolveAddress(from.trunk_address).value();
+    endpoint.addresses = KnownAddresses(from.trunk_address);
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
     set->endpoints.push_back(std::move(endpoint));
