@@ -233,9 +233,11 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   counter("proxy_endpoint_flows_total", "Flows assigned to the endpoint; in message mode, requests",
           &EndpointCell::flows);
   counter("proxy_endpoint_connect_refused_total",
-          "Upstream connects that failed at the endpoint's server, in tunnel and direct mode; each "
-          "retry counts",
+          "Upstream connects that the endpoint's server refused; each retry counts",
           &EndpointCell::connect_refused);
+  counter("proxy_endpoint_connect_timeouts_total",
+          "Upstream connects that the endpoint did not answer in time; each retry counts",
+          &EndpointCell::connect_timeouts);
   counter("proxy_endpoint_resets_total", "Flows that the endpoint's server reset",
           &EndpointCell::resets);
   counter("proxy_endpoint_lost_flows_total",

@@ -294,7 +294,8 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
     item.set_endpoint_id(endpoint->endpoint_id);
     for (const EndpointCell& cell : endpoint->cells()) {
       sum.flows += cell.flows.Value();
-      sum.errors += cell.connect_refused.Value() + cell.resets.Value() + cell.trunk_losses.Value();
+      sum.errors += cell.connect_refused.Value() + cell.connect_timeouts.Value() +
+                    cell.resets.Value() + cell.trunk_losses.Value();
       sum.connects += cell.connects.Value();
       sum.connect_nanos += cell.connect_nanos.Value();
       item.set_active(item.active() + cell.active.Value());

@@ -21,7 +21,11 @@ bool AcceptedThenReset(int error) { return error == ECONNRESET || error == EPIPE
 
 DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
                        const FlowLimits& limits, std::span<const uint8_t> first)
-    : Flow(router, loop.now()), loop_(loop), limits_(limits), activity_(loop.now()) {
+    : Flow(router, loop.now()),
+      loop_(loop),
+      limits_(limits),
+      connect_deadline_(loop.now() + limits.connect_timeout),
+      activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
   pending_share_.BelongTo(&router.worker().stats.from_client_buffered_bytes);
@@ -56,7 +60,18 @@ bool DirectFlow::Start(EndpointState& endpoint) {
   cell_ = endpoint.cell;
   addresses_left_ = targets.size() - 1;
   Apply(DirectEvent::kAssigned);
+  ArmAttempt();
   return true;
+}
+
+// An address or endpoint that does not answer leaves time for another one. The share is above a
+// second with the default timeout, so that a lost SYN is sent again before.
+void DirectFlow::ArmAttempt() {
+  constexpr double kShareOfTimeLeft = 0.4;
+  const absl::Duration left = connect_deadline_ - loop_.now();
+  const bool alternatives =
+      addresses_left_ > 0 || (has_tries_left() && router().set().endpoints.size() > 1);
+  loop_.Arm(connect_timer_, alternatives ? left * kShareOfTimeLeft : left);
 }
 
 // Returns false if this machine cannot make the connection.
@@ -86,7 +101,7 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (state_ == DirectState::kDone || !side.fd) return;
   if (state_ == DirectState::kConnecting) {
     const int error = SocketError(server_.fd.get());
-    if (error != 0 && !AcceptedThenReset(error)) return OnRefused();
+    if (error != 0 && !AcceptedThenReset(error)) return OnConnectFailed(ConnectFailure::kRefused);
     // The client still gets the bytes that the server sent before its reset.
     if (error != 0) down_.source_end = ByteRelay::SourceEnd::kReset;
     if (error == 0 && !(events & EPOLLOUT)) return;
@@ -139,8 +154,8 @@ void DirectFlow::ReleaseLease() {
   if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) carrier->OnPlaceFree();
 }
 
-// Tries the other addresses of the server before it counts as a refusal.
-void DirectFlow::OnRefused() {
+// Tries the other addresses of the server before it counts as a failure of the endpoint.
+void DirectFlow::OnConnectFailed(ConnectFailure why) {
   server_.fd.Reset();
   connection_share_.Set(0);
   reserved_share_.Set(1);
@@ -148,13 +163,18 @@ void DirectFlow::OnRefused() {
     carrier->targets().OnFailed(dial_turn_);
     if (addresses_left_ > 0) {
       --addresses_left_;
-      if (Dial(carrier->targets())) return;
+      if (Dial(carrier->targets())) return ArmAttempt();
     }
   }
   Apply(DirectEvent::kRefused);
   ReleaseLease();
-  router().OnConnectRefused(*this);
-  if (!router().TryElsewhere(*this)) Finish(FlowEnd::kRefused);
+  router().OnConnectFailed(*this, why);
+  const absl::Duration left = connect_deadline_ - loop_.now();
+  if (left > absl::ZeroDuration()) {
+    loop_.Arm(connect_timer_, left);
+    if (router().TryElsewhere(*this)) return;
+  }
+  Finish(why == ConnectFailure::kRefused ? FlowEnd::kRefused : FlowEnd::kTimeout);
 }
 
 void DirectFlow::Relay() {
@@ -232,6 +252,7 @@ Flow::Buffered DirectFlow::buffered() const {
 
 void DirectFlow::OnConnectTimer() {
   if (state_ == DirectState::kRelaying) return;
+  if (state_ == DirectState::kConnecting) return OnConnectFailed(ConnectFailure::kTimeout);
   Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
 }
 

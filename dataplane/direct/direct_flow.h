@@ -58,7 +58,9 @@ class DirectFlow final : public Flow, private Flushable {
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
   bool SendHeader();
-  void OnRefused();
+  void ArmAttempt();
+  void OnRefused() { OnConnectFailed(ConnectFailure::kRefused); }
+  void OnConnectFailed(ConnectFailure why);
   void OnConnectTimer();
   void OnIdleTimer();
   void OnMoved(bool to_server);
@@ -82,6 +84,7 @@ class DirectFlow final : public Flow, private Flushable {
 
   EventLoop& loop_;
   const FlowLimits limits_;
+  const MonotonicTime connect_deadline_;
   DirectState state_ = DirectState::kRouting;
   Side client_{this};
   Side server_{this};

@@ -14,8 +14,10 @@ bool Flow::tried(const EndpointState* endpoint) const {
   return std::find(tried_.begin(), tried_.end(), endpoint) != tried_.end();
 }
 
+bool Flow::has_tries_left() const { return tried_.size() + 1 < kMaxTries; }
+
 bool Flow::NoteTry() {
-  if (tried_.size() + 1 >= kMaxTries) return false;
+  if (!has_tries_left()) return false;
   tried_.push_back(endpoint_);
   return true;
 }

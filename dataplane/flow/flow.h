@@ -45,6 +45,9 @@ enum class FlowEnd {
   kUnwatchable,  // epoll could not watch its socket
 };
 
+// Why a connect to an endpoint failed.
+enum class ConnectFailure { kRefused, kTimeout };
+
 class Flow : public PendingQueue<Flow>::Entry {
  public:
   virtual ~Flow() = default;
@@ -82,6 +85,8 @@ class Flow : public PendingQueue<Flow>::Entry {
   // Adds the flow's endpoint to the tried ones. Returns false, with no effect, if the flow has used
   // all its tries.
   bool NoteTry();
+  // Returns true if NoteTry would.
+  bool has_tries_left() const;
 
   MonotonicTime accepted_at() const { return accepted_at_; }
   ServiceRouter& router() const { return router_; }

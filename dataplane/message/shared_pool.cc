@@ -149,6 +149,10 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
     targets().OnFailed(dial_turn_);
+    if (options_.endpoint != nullptr) {
+      EndpointCell& cell = options_.endpoint->cell(options_.worker);
+      (absl::IsDeadlineExceeded(why) ? cell.connect_timeouts : cell.connect_refused).Add();
+    }
     if (!probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   } else if (!why.ok()) {
     LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));

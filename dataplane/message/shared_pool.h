@@ -29,6 +29,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
     size_t max_shared = 4;
     // Connections of this worker to the endpoint, direct ones included; 0 means no limit.
     uint32_t max_connections = 0;
+    // Counts failed connects in the cell of `worker`; null counts none.
+    std::shared_ptr<EndpointStats> endpoint;
+    size_t worker = 0;
   };
 
   // `counters` and `open`, the gauge of the worker's open connections, outlive the pool.

@@ -8,11 +8,11 @@ absl::Duration OutlierEjection::Duration(const Record& record) const {
   return std::min(kMax, base_ * record.ejections);
 }
 
-bool OutlierEjection::OnRefused(Record& record, MonotonicTime now, double uniform) const {
+bool OutlierEjection::OnFailed(Record& record, MonotonicTime now, double uniform) const {
   constexpr double kJitter = 0.1;
-  if (++record.refused_in_row < kRefusalsToEject || record.ejected) return false;
+  if (++record.failed_in_row < kFailuresToEject || record.ejected) return false;
   ++record.ejections;
-  record.refused_in_row = 0;
+  record.failed_in_row = 0;
   record.ejected = true;
   record.until = now + Duration(record) * (1 - kJitter + 2 * kJitter * uniform);
   return true;

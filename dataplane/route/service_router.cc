@@ -368,11 +368,12 @@ void ServiceRouter::OnConnected(Flow& flow) {
   state.cell->connect_nanos.Add(nanos);
 }
 
-void ServiceRouter::OnConnectRefused(Flow& flow) {
+void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
   EndpointState& state = *flow.endpoint();
-  state.cell->connect_refused.Add();
+  (why == ConnectFailure::kRefused ? state.cell->connect_refused : state.cell->connect_timeouts)
+      .Add();
   if (state.departed()) return;
-  if (ejection_.OnRefused(state.ejection, worker_.loop.now(), random_.Uniform())) Eject(state);
+  if (ejection_.OnFailed(state.ejection, worker_.loop.now(), random_.Uniform())) Eject(state);
 }
 
 void ServiceRouter::Eject(EndpointState& state) {
@@ -380,10 +381,10 @@ void ServiceRouter::Eject(EndpointState& state) {
   picker_.SetEjected(state.index, true);
   state.cell->ejected.Set(1);
   LogWarn(
-      "endpoint {} of service {} refused {} connects in a row and is ejected for {}; check its "
-      "server",
-      state.endpoint().id, set_->service, OutlierEjection::kRefusalsToEject,
-      absl::FormatDuration(ejection_.Duration(state.ejection)));
+      "endpoint {} of service {} is ejected for {}: {} connects in a row were refused or not "
+      "answered; check its server",
+      state.endpoint().id, set_->service, absl::FormatDuration(ejection_.Duration(state.ejection)),
+      OutlierEjection::kFailuresToEject);
   OnEjectionTimer();
 }
 

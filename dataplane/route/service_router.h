@@ -75,7 +75,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void Reroute(Flow& flow);
 
   // Flows report their progress.
-  void OnConnectRefused(Flow& flow);
+  void OnConnectFailed(Flow& flow, ConnectFailure why);
   void OnConnected(Flow& flow);
   // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
   // was assigned counts as 1.

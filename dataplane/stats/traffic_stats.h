@@ -34,6 +34,7 @@ struct alignas(64) EndpointCell {
   Gauge server_utilization;  // in thousandths, by the same report; kUnknown without one
   Counter flows;             // flows assigned to it; requests, in message mode
   Counter connect_refused;   // connects that its server refused or its agent could not make
+  Counter connect_timeouts;  // connects that were not answered in time
   Counter resets;            // flows that the server reset
   Counter trunk_losses;      // flows lost with their trunk or shared connection
   Counter bytes_to_server;

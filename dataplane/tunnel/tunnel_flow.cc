@@ -85,7 +85,7 @@ void TunnelFlow::Forget() {
 void TunnelFlow::OnResponse(int status) {
   if (!IsSuccess(status)) {
     refused_ = true;
-    if (status == kStatusNotConnected) router().OnConnectRefused(*this);
+    if (status == kStatusNotConnected) router().OnConnectFailed(*this, ConnectFailure::kRefused);
     session()->Abandon(this, NGHTTP2_CANCEL);
     if (!TryAnother()) GiveUp();
     return;
@@ -130,6 +130,9 @@ bool TunnelFlow::TryAnother() {
 
 void TunnelFlow::OnConnectTimer() {
   if (confirmed_ && carried_bytes()) return;
+  if (!confirmed_ && endpoint() != nullptr) {
+    router().OnConnectFailed(*this, ConnectFailure::kTimeout);
+  }
   Abort(End::kTimeout);
 }
 

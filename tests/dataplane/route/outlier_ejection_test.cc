@@ -14,7 +14,7 @@ class OutlierEjectionTest : public ::testing::Test {
   // Refuses connects until the endpoint is ejected, and returns how many it took.
   int EjectAt(MonotonicTime now, double uniform = kNoJitter) {
     int refusals = 1;
-    while (!ejection_.OnRefused(record_, now, uniform)) ++refusals;
+    while (!ejection_.OnFailed(record_, now, uniform)) ++refusals;
     return refusals;
   }
 
@@ -28,7 +28,7 @@ TEST_F(OutlierEjectionTest, FiveRefusalsInARowEject) {
 }
 
 TEST_F(OutlierEjectionTest, SuccessInBetweenStartsTheCountAgain) {
-  for (int i = 0; i < 4; ++i) EXPECT_FALSE(ejection_.OnRefused(record_, At({}), kNoJitter));
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(ejection_.OnFailed(record_, At({}), kNoJitter));
   ejection_.OnConnected(record_);
   EXPECT_EQ(EjectAt(At({})), 5);
 }
@@ -43,7 +43,7 @@ TEST_F(OutlierEjectionTest, EndsAfterItsTimeAndNotBefore) {
 
 TEST_F(OutlierEjectionTest, RefusalsWhileEjectedDoNotEjectTwice) {
   EjectAt(At({}));
-  for (int i = 0; i < 20; ++i) EXPECT_FALSE(ejection_.OnRefused(record_, At({}), kNoJitter));
+  for (int i = 0; i < 20; ++i) EXPECT_FALSE(ejection_.OnFailed(record_, At({}), kNoJitter));
   EXPECT_TRUE(ejection_.End(record_, At(absl::Seconds(5))));
 }
 

@@ -43,6 +43,44 @@ TEST_P(AddressesTest, EveryAddressIsTriedBeforeAClientFails) {
   EXPECT_EQ(tunnel.worker().connect_refused.Value(), 0u);
 }
 
+TEST(SilentEndpointTest, ClientsOfDirectModeGetAnotherEndpointAndTheSilentOneIsEjected) {
+  constexpr size_t kSilent = 0;
+  const test::SilentServer silent;
+  const LocalServer local;
+  Tunnel::Options options;
+  options.limits.connect_timeout = absl::Seconds(1);
+  Tunnel tunnel(test::InMode(ForwardingMode::kDirect, options));
+  ASSERT_EQ(tunnel.AddEndpoint(silent.address()), kSilent);
+  tunnel.AddEndpoint(local.address());
+  tunnel.Apply();
+  const auto ejected = [&] { return tunnel.cell(kSilent).ejected.Value() == 1; };
+  while (!ejected() && !testing::Test::HasFailure()) {
+    std::vector<Peer> clients;
+    for (int i = 0; i < 4; ++i) clients.push_back(tunnel.Connect());
+    for (size_t i = 0; i < clients.size(); ++i) {
+      Peer server = local.Accept();
+      ASSERT_TRUE(server) << "a client was left without a server";
+    }
+  }
+  EXPECT_EQ(tunnel.worker().timeouts.Value(), 0u);
+  EXPECT_GE(tunnel.cell(kSilent).connect_timeouts.Value(), 5u);
+  EXPECT_EQ(tunnel.cell(kSilent).connect_refused.Value(), 0u);
+}
+
+TEST(SilentEndpointTest, OnlyEndpointGetsAllTheTimeAndIsCounted) {
+  const test::SilentServer silent;
+  Tunnel::Options options;
+  options.limits.connect_timeout = absl::Milliseconds(300);
+  Tunnel tunnel(test::InMode(ForwardingMode::kDirect, options));
+  tunnel.AddEndpoint(silent.address());
+  tunnel.Apply();
+  Peer client = tunnel.Connect();
+  EXPECT_EQ(client.ReadToEnd(), "");
+  EXPECT_EQ(client.ending(), test::Ending::kReset);
+  EXPECT_TRUE(test::Eventually([&] { return tunnel.worker().timeouts.Value() == 1; }));
+  EXPECT_EQ(tunnel.cell(0).connect_timeouts.Value(), 1u);
+}
+
 INSTANTIATE_TEST_SUITE_P(Modes, AddressesTest, ::testing::ValuesIn(test::kAllModes),
                          test::kNameOfMode);
 

@@ -84,4 +84,18 @@ void ExpectExchange(Peer& client, Peer& server, const std::string& question,
   ExpectCarried(server, client, answer);
 }
 
+SilentServer::SilentServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+  EXPECT_EQ(listen(fd_.get(), 0), 0);
+  const SocketAddress where = ResolveAddress(address()).value();
+  for (int i = 0; i < 4; ++i) fillers_.push_back(ConnectTo(where));
+}
+
+Address SilentServer::address() const {
+  return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd_.get()))};
+}
+
 }  // namespace trunkline::test

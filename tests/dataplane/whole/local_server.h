@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tests/common/net/tcp_pair.h"
 
@@ -29,6 +30,17 @@ class LocalServer {
  private:
   Address address_;
   UniqueFd listener_;
+};
+
+// A server that does not answer a connect, because its accept queue is full.
+class SilentServer {
+ public:
+  SilentServer();
+  Address address() const;
+
+ private:
+  UniqueFd fd_;
+  std::vector<ConnectResult> fillers_;
 };
 
 // Reserves a TCP port of 127.0.0.1, on which a socket with SO_REUSEPORT listens now, until the end

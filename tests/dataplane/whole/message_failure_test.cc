@@ -16,6 +16,7 @@ using test::ExpectExchange;
 using test::LocalServer;
 using test::Peer;
 using test::RefusingAddress;
+using test::SilentServer;
 
 class FailureTest : public test::ExchangeTest {
  protected:
@@ -50,27 +51,6 @@ TEST_F(FailureTest, RefusedConnectIsRetriedUnnoticed) {
   EXPECT_EQ(exchange_->worker().no_endpoint.Value(), 0u);
   EXPECT_EQ(exchange_->worker().connection_lost.Value(), 0u);
 }
-
-// A server that does not answer a connect, because its accept queue is full.
-class SilentServer {
- public:
-  SilentServer() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in any{};
-    any.sin_family = AF_INET;
-    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(fd_.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
-    EXPECT_EQ(listen(fd_.get(), 0), 0);
-    const SocketAddress where = ResolveAddress(address()).value();
-    for (int i = 0; i < 4; ++i) fillers_.push_back(ConnectTo(where));
-  }
-  Address address() const {
-    return {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd_.get()))};
-  }
-
- private:
-  UniqueFd fd_;
-  std::vector<ConnectResult> fillers_;
-};
 
 TEST_F(FailureTest, HundredsOfRequestsOnAFailedConnectAreRetriedTogether) {
   SilentServer silent;
