@@ -65,6 +65,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .max_clients = options_.max_clients,
         .descriptors = options_.descriptors,
         .max_coalescing_delay = options_.max_coalescing_delay,
+        .keepalive = options_.keepalive,
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,
         .memory = options_.memory,
@@ -188,6 +189,7 @@ std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
 void DataPlane::Hold(const std::string& service, OpenListener open) {
   if (!open.served) {
     LogInfo("service {} on {}", service, open.bound);
+    for (const UniqueFd& socket : open.sockets) SetKeepalive(socket.get(), options_.keepalive);
     Distribute(service, Copies(open.sockets));
     open.served = true;
   }

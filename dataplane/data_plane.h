@@ -30,6 +30,7 @@ class DataPlane {
     size_t max_clients = 50'000;
     DescriptorPlan descriptors;
     absl::Duration max_coalescing_delay = WakePacer::kMaxGap;  // see WakePacer; zero: no delay
+    Keepalive keepalive;
     std::string bind_address;  // replaces the host of every listener; empty: use the snapshot's
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;

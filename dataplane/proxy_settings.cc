@@ -56,6 +56,14 @@ void ReadTrunkOptions(const v1::ProxyConfig& config, TrunkPool::Options& trunks)
   trunks.max_age = Or(config.trunk_max_age(), config.has_trunk_max_age(), trunks.max_age);
 }
 
+Keepalive ReadKeepalive(const v1::TcpKeepalive& config) {
+  Keepalive keepalive;
+  keepalive.idle = Or(config.idle(), config.has_idle(), keepalive.idle);
+  keepalive.interval = Or(config.interval(), config.has_interval(), keepalive.interval);
+  if (config.has_count()) keepalive.count = static_cast<int>(config.count());
+  return keepalive;
+}
+
 }  // namespace
 
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls) {
@@ -78,6 +86,7 @@ DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
   options.max_coalescing_delay =
       Or(config.max_coalescing_delay(), config.has_max_coalescing_delay(),
          options.max_coalescing_delay);
+  options.keepalive = ReadKeepalive(config.tcp_keepalive());
   options.random_seed = std::random_device{}();
   options.trunks.tls = std::move(tls);
   ReadTrunkOptions(config, options.trunks);

@@ -62,7 +62,7 @@ Worker::Worker(Options options, TrafficStats& stats)
               {.source = options_.memory, .worker = options_.index, .workers = options_.workers},
               *this, *stats_, windows_),
       random_(options_.random_seed),
-      dialer_(loop_, *stats_, *this),
+      dialer_(loop_, *stats_, *this, options_.keepalive),
       context_{.loop = loop_,
                .stats = *stats_,
                .dialer = dialer_,

@@ -36,6 +36,7 @@ class Worker final : private ServiceRouter::Owner,
     size_t max_clients = 50'000;  // limit over all workers
     DescriptorPlan descriptors;
     absl::Duration max_coalescing_delay = WakePacer::kMaxGap;
+    Keepalive keepalive;
     uint64_t random_seed = 0;
     size_t workers = 1;
     MemoryGuard::Source memory;

@@ -255,6 +255,16 @@ void AcknowledgeConnect(int fd) { SetFlag(fd, IPPROTO_TCP, TCP_QUICKACK, 1); }
 
 void SetNoDelay(int fd) { SetFlag(fd, IPPROTO_TCP, TCP_NODELAY, 1); }
 
+void SetKeepalive(int fd, const Keepalive& keepalive) {
+  const bool on = keepalive.idle > absl::ZeroDuration();
+  SetFlag(fd, SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
+  if (!on) return;
+  SetFlag(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(absl::ToInt64Seconds(keepalive.idle)));
+  SetFlag(fd, IPPROTO_TCP, TCP_KEEPINTVL,
+          static_cast<int>(absl::ToInt64Seconds(keepalive.interval)));
+  SetFlag(fd, IPPROTO_TCP, TCP_KEEPCNT, keepalive.count);
+}
+
 bool IsConnected(int fd) {
   sockaddr_storage peer;
   socklen_t size = sizeof peer;

@@ -78,6 +78,17 @@ bool IsConnected(int fd);
 // Returns SO_ERROR, which the call clears; 0 if there is no error.
 int SocketError(int fd);
 
+// TCP keepalive, which notices that a peer is gone although nothing is sent. A connection without
+// traffic for `idle` is probed once per `interval`; `count` probes without an answer end it. Whole
+// seconds. An `idle` of zero turns it off.
+struct Keepalive {
+  absl::Duration idle = absl::Minutes(1);
+  absl::Duration interval = absl::Seconds(10);
+  int count = 6;
+};
+// Sockets that a listening one accepts inherit its setting.
+void SetKeepalive(int fd, const Keepalive& keepalive);
+
 // Closes with RST instead of FIN, so that the peer does not take a broken stream for a complete
 // one.
 void CloseWithReset(UniqueFd fd);

@@ -262,6 +262,9 @@ void DirectFlow::OnIdleTimer() {
     return Finish(client ? FlowEnd::kClientReset : FlowEnd::kServerReset);
   }
   if (activity_.Settle(loop_.now())) router().SetLoad(*this, false);
+  if (!std::exchange(has_keepalive_, true)) {
+    SetKeepalive(server_.fd.get(), router().worker().dialer.keepalive());
+  }
   const absl::Duration wait = activity_.Wait(loop_.now(), limits_.idle_timeout);
   if (wait <= absl::ZeroDuration()) return Finish(FlowEnd::kTimeout);
   loop_.Arm(idle_timer_, wait);

@@ -86,6 +86,7 @@ SharedConnection* SharedPool::Dial() {
   dial_turn_ = targets().turn();
   ConnectResult result = dialer_.Connect(targets().current());
   if (Dialer::IsOurFault(result)) return nullptr;
+  if (result.fd) SetKeepalive(result.fd.get(), dialer_.keepalive());
   SharedConnection::Owner* const owner = this;
   connections_.push_back(std::make_unique<SharedConnection>(
       loop_, std::move(result), options_.connection, std::move(lease), owner, counters_));

@@ -20,8 +20,8 @@ bool OutOfSockets(int error) {
          error == ENOSPC;  // no epoll watch
 }
 
-Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner)
-    : loop_(loop), stats_(stats), owner_(owner), next_log_at_(loop.now()) {}
+Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner, Keepalive keepalive)
+    : loop_(loop), stats_(stats), owner_(owner), keepalive_(keepalive), next_log_at_(loop.now()) {}
 
 bool Dialer::IsOurFault(const ConnectResult& result) {
   return result.state == ConnectState::kFailed &&

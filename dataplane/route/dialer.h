@@ -35,7 +35,7 @@ class Dialer {
   };
 
   // `stats` outlives the dialer.
-  Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner);
+  Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner, Keepalive keepalive = {});
 
   // Like ConnectTo, but fails at once during a shortage of sockets.
   ConnectResult Connect(const SocketAddress& target);
@@ -44,6 +44,8 @@ class Dialer {
   void OnUnwatchable(const SocketAddress& target) { OnLacking(ENOSPC, target); }
   // Returns true if the connect failed for a reason on this machine, not at the server.
   static bool IsOurFault(const ConnectResult& result);
+  // The setting for connections that live long. Short ones are spared its four system calls.
+  const Keepalive& keepalive() const { return keepalive_; }
   // Returns true shortly after a shortage. A flow that times out meanwhile has probably waited for
   // the missing resource.
   bool lacking() const { return timer_.armed(); }
@@ -55,6 +57,7 @@ class Dialer {
   EventLoop& loop_;
   WorkerStats& stats_;
   Owner& owner_;
+  const Keepalive keepalive_;
   int blocked_by_ = 0;  // an error for which OutOfSockets is true; dials stop until the timer fires
   MonotonicTime next_log_at_;
   bool logged_short_ = false;

@@ -18,7 +18,9 @@ v1::ProxyConfig Read(const std::string& more) {
 }
 
 TEST(ProxySettingsTest, DocumentedDefaultsAreThoseInEffect) {
-  const v1::ProxyConfig documented = Read(DefaultsAsYaml(*v1::ProxyConfig::descriptor()));
+  const v1::ProxyConfig documented =
+      Read(DefaultsAsYaml(*v1::ProxyConfig::descriptor()) + "tcp_keepalive:\n" +
+           DefaultsAsYaml(*v1::TcpKeepalive::descriptor(), "  "));
   const v1::ProxyConfig unset = Read("");
   EXPECT_EQ(AdminListenOf(documented), AdminListenOf(unset));
   EXPECT_EQ(DrainTimeoutOf(documented), DrainTimeoutOf(unset));
@@ -26,6 +28,9 @@ TEST(ProxySettingsTest, DocumentedDefaultsAreThoseInEffect) {
   const DataPlane::Options in_effect = ReadDataPlaneOptions(unset, nullptr);
   EXPECT_EQ(written.max_clients, in_effect.max_clients);
   EXPECT_EQ(written.max_coalescing_delay, in_effect.max_coalescing_delay);
+  EXPECT_EQ(written.keepalive.idle, in_effect.keepalive.idle);
+  EXPECT_EQ(written.keepalive.interval, in_effect.keepalive.interval);
+  EXPECT_EQ(written.keepalive.count, in_effect.keepalive.count);
   EXPECT_EQ(written.trunks.max_streams_per_trunk, in_effect.trunks.max_streams_per_trunk);
   EXPECT_EQ(written.trunks.max_trunks, in_effect.trunks.max_trunks);
   EXPECT_EQ(written.trunks.ping_after, in_effect.trunks.ping_after);
@@ -37,7 +42,8 @@ TEST(ProxySettingsTest, ConfiguredValuesAreRead) {
   const v1::ProxyConfig config = Read(
       "workers: 3\nmax_clients: 70\nmax_streams_per_trunk: 5\nmax_trunks_per_endpoint: 2\n"
       "ping_after: 1s\nping_timeout: 2s\ntrunk_max_age: 3m\nmax_coalescing_delay: 0s\n"
-      "bind_address: 127.0.0.2\nadmin_listen: 127.0.0.1:9\ndrain_timeout: 0s\n");
+      "bind_address: 127.0.0.2\nadmin_listen: 127.0.0.1:9\ndrain_timeout: 0s\n"
+      "tcp_keepalive: {idle: 0s, interval: 2s, count: 3}\n");
   EXPECT_EQ(AdminListenOf(config), "127.0.0.1:9");
   EXPECT_EQ(DrainTimeoutOf(config), absl::ZeroDuration());
   const DataPlane::Options options = ReadDataPlaneOptions(config, nullptr);
@@ -45,6 +51,9 @@ TEST(ProxySettingsTest, ConfiguredValuesAreRead) {
   EXPECT_EQ(options.max_clients, 70u);
   EXPECT_EQ(options.bind_address, "127.0.0.2");
   EXPECT_EQ(options.max_coalescing_delay, absl::ZeroDuration());
+  EXPECT_EQ(options.keepalive.idle, absl::ZeroDuration());
+  EXPECT_EQ(options.keepalive.interval, absl::Seconds(2));
+  EXPECT_EQ(options.keepalive.count, 3);
   EXPECT_EQ(options.trunks.max_streams_per_trunk, 5u);
   EXPECT_EQ(options.trunks.max_trunks, 2u);
   EXPECT_EQ(options.trunks.ping_after, absl::Seconds(1));
