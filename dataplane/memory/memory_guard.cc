@@ -60,6 +60,7 @@ void MemoryGuard::Look() {
   if (!reading) return;  // the last reading stays in effect
   level_.OnReading(*reading);
   windows_.set_may_grow(level_.windows_may_grow());
+  stats_.memory_short.Set(level_.windows_may_grow() ? 0 : 1);
   stats_.memory_full.Set(level_.takes_clients() ? 0 : 1);
   if (level_.bytes_to_shed() > 0) Shed();
   const int64_t part =

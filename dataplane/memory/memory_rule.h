@@ -1,6 +1,7 @@
 // Decides how a proxy reacts as its memory fills:
 //
-//   80 % of the budget   stream windows stop growing     until it is below 75 %
+//   80 % of the budget   windows and reply buffers       until it is below 75 %
+//                        stop growing
 //   95 %                 clients are reset               until it is below 90 %
 //   98 %                 no new clients are accepted     until it is below 95 %
 //

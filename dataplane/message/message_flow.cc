@@ -8,6 +8,7 @@
 
 #include "common/net/socket.h"
 #include "dataplane/direct/direct_flow.h"
+#include "dataplane/message/slow_reader_rule.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {
@@ -15,10 +16,6 @@ namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
-// Buffered replies from which on the server is not read, if no other client would wait for it ...
-constexpr size_t kPauseBytes = 256 * 1024;
-// ... and above which the client is reset otherwise.
-constexpr size_t kMaxBufferedReplyBytes = 1024 * 1024;
 
 uint8_t* ReadBuffer() {
   thread_local std::vector<uint8_t> buffer(kReadBytes);
@@ -65,7 +62,8 @@ void MessageFlow::OnEvents(uint32_t events) {
 // Runs work deferred from inside callbacks.
 void MessageFlow::OnFlush() {
   if (done()) return;
-  ResendAll();
+  RegulateServer();
+  if (!done()) ResendAll();
   if (!done()) SendBufferedRequests();
   if (!done()) ReadClient();
 }
@@ -220,19 +218,39 @@ void MessageFlow::OnClientBlocked(bool first) {
       return Finish(FlowEnd::kUnwatchable, Closing::kReset);
     }
   }
-  // Asked for every reply, because another client may wait by now.
-  if (buffered_replies_.bytes() > kPauseBytes && connection_ != nullptr) {
-    SharedConnection::Client* const client = this;
-    if (connection_->PauseFor(client)) {
-      Apply(UpstreamEvent::kPaused);
-    } else if (upstream_state_ == UpstreamState::kPaused) {
-      Apply(UpstreamEvent::kResumed);
-    }
-  }
+  RegulateServer();
+}
+
+// Runs for every reply that the client does not take, when another client begins to wait, and while
+// others wait as often as the client may have stalled.
+void MessageFlow::RegulateServer() {
+  if (connection_ == nullptr || buffered_replies_.empty()) return;
+  const size_t bytes = buffered_replies_.bytes();
   const bool paused = upstream_state_ == UpstreamState::kPaused;
-  if (buffered_replies_.bytes() > kMaxBufferedReplyBytes && !paused) {
-    Finish(FlowEnd::kSlowReader, Closing::kReset);
+  if (bytes <= kHoldsUpBytes && !paused) return;
+  SharedConnection::Client* const client = this;
+  const bool others_wait = connection_->OthersWait(client);
+  const absl::Duration age = loop_.now() - buffered_replies_.since();
+  const SlowReaderAction action =
+      ActionFor({.buffered_bytes = bytes,
+                 .age = age,
+                 .others_wait = others_wait,
+                 .one_at_a_time = connection_->one_at_a_time(),
+                 .memory_short = router().worker().stats.memory_short.Value() > 0});
+  switch (action) {
+    case SlowReaderAction::kReset:
+      connection_->ReportStalled(bytes, age);
+      return Finish(FlowEnd::kSlowReader, Closing::kReset);
+    case SlowReaderAction::kPause:
+      Apply(UpstreamEvent::kPaused);
+      connection_->PauseFor(client);
+      break;
+    case SlowReaderAction::kReadOn:
+      if (paused) Apply(UpstreamEvent::kResumed);
+      connection_->ReadOnFor(client);
+      break;
   }
+  if (others_wait && bytes > kHoldsUpBytes) ArmIdleTimer(/*most=*/kStalledAfter - age);
 }
 
 void MessageFlow::FlushClient() {
@@ -247,10 +265,9 @@ void MessageFlow::FlushClient() {
   if (!loop_.Modify(fd_.get(), kReadEvents, this).ok()) {
     return Finish(FlowEnd::kUnwatchable, Closing::kReset);
   }
-  if (upstream_state_ == UpstreamState::kPaused) {
-    Apply(UpstreamEvent::kResumed);
-    connection_->Resume();
-  }
+  if (upstream_state_ == UpstreamState::kPaused) Apply(UpstreamEvent::kResumed);
+  SharedConnection::Client* const client = this;
+  if (connection_ != nullptr) connection_->Release(client);
   loop_.RequestFlush(this);
 }
 
@@ -303,16 +320,21 @@ void MessageFlow::GiveUp() { SendLocalReply(Refusal::kUnavailable, FlowEnd::kNoE
 void MessageFlow::OnQueueTimer() { GiveUp(); }
 
 void MessageFlow::OnIdleTimer() {
-  const absl::Duration limit = had_request_ ? limits_.idle_timeout : limits_.first_byte_timeout;
+  const absl::Duration limit = IdleLimit();
   const absl::Duration idle = loop_.now() - last_activity_;
   // The shared connection's reply timeout covers a slow server. A client that takes no reply is
   // idle.
   const bool waits_for_server = upstream_state_ == UpstreamState::kAttached;
-  if (idle < limit || waits_for_server) {
-    loop_.Arm(idle_timer_, idle < limit ? limit - idle : limit);
-    return;
-  }
-  Finish(FlowEnd::kTimeout, Closing::kReset);
+  if (idle >= limit && !waits_for_server) return Finish(FlowEnd::kTimeout, Closing::kReset);
+  ArmIdleTimer(/*most=*/absl::InfiniteDuration());
+  RegulateServer();
+}
+
+// Arms the timer for the idle timeout, or earlier if `most` is shorter.
+void MessageFlow::ArmIdleTimer(absl::Duration most) {
+  const absl::Duration limit = IdleLimit();
+  const absl::Duration idle = loop_.now() - last_activity_;
+  loop_.Arm(idle_timer_, std::min(most, idle < limit ? limit - idle : limit));
 }
 
 // Closes the client, with a local reply if the protocol has one. The local reply must not be taken

@@ -6,10 +6,8 @@
 // continues as a DirectFlow from that request on.
 //
 // The flow buffers an incomplete request, requests that find no room, and the part of a reply that
-// the client does not take. While it buffers requests or replies, it does not read the client. A
-// client with more than 1 MiB of unread replies is reset, unless no other client waits behind it.
-// In that case its server is not read, as long as the client reads anything within the idle
-// timeout.
+// the client does not take. While it buffers requests or replies, it does not read the client.
+// slow_reader_rule.h decides what happens to the server while the client does not take its replies.
 //
 // LIFECYCLE.md has the states. Confined to its worker's loop.
 #pragma once
@@ -75,6 +73,7 @@ class MessageFlow final : public Flow,
   void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) override;
   void OnUnanswered(const SharedConnection::Unanswered& what) override;
   void OnRoom() override;
+  void OnOthersWait() override { loop_.RequestFlush(this); }
   void OnQueueTimer();
   void OnIdleTimer();
 
@@ -102,6 +101,7 @@ class MessageFlow final : public Flow,
   // To the client.
   void WriteClient(std::span<const uint8_t> bytes);
   void OnClientBlocked(bool first);
+  void RegulateServer();
   void FlushClient();
   void SendLocalReply(Refusal why, FlowEnd end);
 
@@ -112,9 +112,13 @@ class MessageFlow final : public Flow,
   size_t pending_bytes() const;
   void CountPending(size_t consumed);
   void CloseIfDone();
+  void ArmIdleTimer(absl::Duration most);
   // Counts the end before the client can see it.
   void Finish(FlowEnd end, Closing closing, std::string_view local_reply = {});
 
+  absl::Duration IdleLimit() const {
+    return had_request_ ? limits_.idle_timeout : limits_.first_byte_timeout;
+  }
   bool done() const { return state_ == FlowState::kDone; }
   void Apply(FlowEvent event) { state_ = kFlowTable.After(state_, event); }
   void Apply(UpstreamEvent event) {

@@ -144,7 +144,8 @@ void MessageFlow::OnAnswered(uint32_t completed) {
   const auto change = static_cast<int32_t>(in_flight_ + completed - left);
   if (change > 0) router().CountActive(*this, -change);
   if (in_flight_ > 0) return;
-  if (upstream_state_ == UpstreamState::kPaused) connection_->Resume();
+  SharedConnection::Client* const client = this;
+  connection_->Release(client);
   Apply(UpstreamEvent::kAllAnswered);
   connection_ = nullptr;
   // A server may answer before it has read the whole request.

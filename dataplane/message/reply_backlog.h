@@ -1,12 +1,14 @@
 // The buffered replies of one client in `message` mode.
 //
 // Replies go to the kernel as they come. The backlog buffers what the kernel does not take, counts
-// it in the service's gauge and knows the age of its oldest byte. Its memory is allocated while it
-// is not empty, so an idle client costs none. The owner bounds its size. Confined to its flow.
+// it in the worker's gauge and knows for how long its front has waited. Its memory is allocated
+// while it is not empty, so an idle client costs none. Unbounded by itself: slow_reader_rule.h and
+// the memory budget bound it. Confined to its flow.
 #pragma once
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -16,8 +18,8 @@
 #include "common/base/clock.h"
 #include "common/base/metrics.h"
 #include "common/net/backlog_age.h"
-#include "common/net/output_buffer.h"
 #include "common/net/socket.h"
+#include "dataplane/message/block_queue.h"
 
 namespace trunkline {
 
@@ -33,7 +35,9 @@ class ReplyBacklog {
 
   bool empty() const { return buffer_ == nullptr; }
   size_t bytes() const { return empty() ? 0 : buffer_->size(); }
-  // Arrival of the oldest byte. Requires !empty().
+  // The time since which the front has waited: the arrival of the oldest byte or, if more than
+  // kAgedBytes are buffered, the time at which the previous kAgedBytes had been taken. A client
+  // that reads keeps it recent, however much is buffered. Requires !empty().
   MonotonicTime since() const { return buffer_->age.since(); }
 
   // Sends `bytes` behind those that are buffered.
@@ -45,14 +49,15 @@ class ReplyBacklog {
       if (bytes.empty()) return Sent::kAll;
       buffer_ = std::make_unique<Buffer>();
     }
-    buffer_->Append(bytes.data(), bytes.size());
+    buffer_->Append(bytes);
     Count(0, now);
     return Sent::kPart;
   }
   // Sends buffered bytes. Requires !empty().
   Sent Flush(int fd, MonotonicTime now) {
     while (!buffer_->empty()) {
-      const ssize_t n = send(fd, buffer_->data(), buffer_->size(), MSG_NOSIGNAL);
+      const std::span<const uint8_t> front = buffer_->front();
+      const ssize_t n = send(fd, front.data(), front.size(), MSG_NOSIGNAL);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return WouldBlock(errno) ? Sent::kPart : Sent::kBroken;
       buffer_->Consume(static_cast<size_t>(n));
@@ -65,12 +70,15 @@ class ReplyBacklog {
   void Uncount() { share_.Set(0); }
 
  private:
-  struct Buffer : OutputBuffer {
+  // The bytes whose age is that of the backlog: the smallest window of a client, to which the rule
+  // for stalled clients refers.
+  static constexpr size_t kAgedBytes = 64 * 1024;
+  struct Buffer : BlockQueue {
     BacklogAge age;
   };
 
   void Count(size_t taken, MonotonicTime now) {
-    buffer_->age.Update(taken, buffer_->size(), now);
+    buffer_->age.Update(taken, std::min(buffer_->size(), kAgedBytes), now);
     share_.Set(buffer_->size());
   }
 

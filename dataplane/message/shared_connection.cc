@@ -58,8 +58,8 @@ SharedConnection::~SharedConnection() { loop_.CancelFlush(this); }
 
 bool SharedConnection::HasRoom() const {
   const bool accepts = state_ == ConnectionState::kConnecting || state_ == ConnectionState::kOpen;
-  return accepts && request_state_ == RequestState::kComplete &&
-         read_state_ != ReadState::kPaused && !pending_.full() && output_.size() < kHighWaterBytes;
+  return accepts && request_state_ == RequestState::kComplete && !pending_.full() &&
+         output_.size() < kHighWaterBytes;
 }
 
 void SharedConnection::Send(Client* client, std::span<const uint8_t> request, const Request& traits,
@@ -81,6 +81,7 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
   output_.Commit(request.size());
   appended_ += request.size();
   OnRequestBytes(open);
+  if (holder_ != nullptr && holder_ != client) holder_->OnOthersWait();
   if (!was_idle) return;
   // The server may have closed an idle connection a moment ago; read that before writing, while the
   // request can still be sent elsewhere.
@@ -115,20 +116,35 @@ void SharedConnection::Abandon(Client* client) {
     End(ConnectionEvent::kClientLeft, absl::OkStatus());
     return;
   }
+  Release(client);
+}
+
+void SharedConnection::PauseFor(Client* client) {
+  holder_ = client;
+  Apply(ReadEvent::kPause);
+}
+
+void SharedConnection::ReadOnFor(Client* client) {
+  holder_ = client;
   Resume();
 }
 
-bool SharedConnection::PauseFor(Client* client) {
-  bool alone = true;
-  pending_.ForEach([&](const Pending& pending) {
-    alone = alone && (pending.client == client || pending.client == nullptr);
-  });
-  if (alone && !owner_->HasWaiters()) {
-    Apply(ReadEvent::kPause);
-    return true;
-  }
+void SharedConnection::Release(const Client* client) {
+  if (holder_ != client) return;
+  holder_ = nullptr;
   Resume();
-  return false;
+}
+
+bool SharedConnection::OthersWait(const Client* client) {
+  bool others = owner_->HasWaiters();
+  pending_.ForEach([&](const Pending& pending) {
+    others = others || (pending.client != client && pending.client != nullptr);
+  });
+  return others;
+}
+
+void SharedConnection::OnWaiters() {
+  if (holder_ != nullptr) holder_->OnOthersWait();
 }
 
 void SharedConnection::Resume() {

@@ -57,6 +57,9 @@ class SharedConnection final : public EventHandler, public Flushable {
     virtual void OnUnanswered(const Unanswered& what) = 0;
     // The output buffer has room again after SendMore returned false.
     virtual void OnRoom() = 0;
+    // The client holds up the connection, and another client waits from now on for a reply behind
+    // it or for a connection. Must not end a request during the call.
+    virtual void OnOthersWait() = 0;
   };
 
   class Owner {
@@ -66,8 +69,10 @@ class SharedConnection final : public EventHandler, public Flushable {
     virtual void OnConnectionUp(SharedConnection& connection) = 0;
     // The connection has room for a request, possibly again.
     virtual void OnConnectionRoom(SharedConnection& connection) = 0;
-    // Returns true if flows wait for room. A connection then pauses for no slow client.
+    // Returns true if flows wait for room.
     virtual bool HasWaiters() const = 0;
+    // A client with so many buffered replies has stalled and is about to be reset.
+    virtual void OnClientStalled(size_t buffered_bytes, absl::Duration age) = 0;
     // The connection is closed; its clients are notified after this call. If `never_up`, the server
     // could not be reached. `why` is OK for an orderly close.
     virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,
@@ -89,6 +94,9 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool up() const {
     return state_ == ConnectionState::kOpen || state_ == ConnectionState::kDraining;
   }
+  bool one_at_a_time() const { return one_at_a_time_; }
+  // Returns true if a client takes its replies so slowly that requests should avoid the connection.
+  bool held_up() const { return holder_ != nullptr; }
   ConnectionState state() const { return state_; }
   RequestState request_state() const { return request_state_; }
   ReadState read_state() const { return read_state_; }
@@ -100,11 +108,22 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool SendMore(std::span<const uint8_t> bytes, bool open);
   // Ends all calls to the client and discards its replies.
   void Abandon(Client* client);
-  // Stops reading the server until Resume, because the client does not take its replies. Returns
-  // false, and reads on, if others wait for replies or for room.
-  bool PauseFor(Client* client);
-  // May be called at any time.
-  void Resume();
+
+  // The client takes its replies more slowly than they come: it holds up the connection until
+  // Release. PauseFor stops reading the server, ReadOnFor reads on.
+  void PauseFor(Client* client);
+  void ReadOnFor(Client* client);
+  // The client has taken its replies. Has no effect if it does not hold up the connection.
+  void Release(const Client* client);
+  // Returns true if other clients wait for replies on this connection, or for room.
+  bool OthersWait(const Client* client);
+  // Flows wait for room.
+  void OnWaiters();
+  // A client that holds up the connection is about to be reset.
+  void ReportStalled(size_t buffered_bytes, absl::Duration age) {
+    owner_->OnClientStalled(buffered_bytes, age);
+  }
+
   // Requires idle().
   void Close();
 
@@ -130,6 +149,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnRequestBytes(bool open);
   void ReadAvailable();
   void ScheduleRead();
+  void Resume();
   // `bytes` must have ReplyEdit::kMostGrowth writable bytes in front of them. Returns false if the
   // connection has closed.
   bool DeliverReplies(std::span<uint8_t> bytes);
@@ -169,6 +189,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
   OutputBuffer output_;
+  Client* holder_ = nullptr;      // holds up the connection
   uint64_t appended_ = 0;         // bytes of requests, in all
   uint64_t written_ = 0;          // those of them that were handed to the kernel
   std::vector<uint8_t> partial_;  // the beginning of an incomplete message with an id

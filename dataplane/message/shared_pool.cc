@@ -46,15 +46,17 @@ void SharedPool::OnTarget() {
 
 SharedConnection* SharedPool::AcquireConnection() {
   SharedConnection* best = nullptr;
+  SharedConnection* held_up = nullptr;
   for (const auto& connection : connections_) {
     if (!connection->HasRoom()) continue;
-    if (best == nullptr || Cost(*connection) < Cost(*best)) best = connection.get();
+    SharedConnection*& known = connection->held_up() ? held_up : best;
+    if (known == nullptr || Cost(*connection) < Cost(*known)) known = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
   if (busy && !failing_) {
     if (SharedConnection* fresh = Dial(); fresh != nullptr) best = fresh;
   }
-  return best;
+  return best != nullptr ? best : held_up;
 }
 
 bool SharedPool::AnyUp() const {
@@ -62,10 +64,9 @@ bool SharedPool::AnyUp() const {
                      [](const auto& connection) { return connection->up(); });
 }
 
-// A connection that is paused for a slow client would hold up the waiting flows.
 void SharedPool::Await() {
   has_waiters_ = true;
-  for (const auto& connection : connections_) connection->Resume();
+  for (const auto& connection : connections_) connection->OnWaiters();
 }
 
 void SharedPool::NotifyWaiters() {
@@ -161,6 +162,16 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   // A failing pool without connections is unusable.
   if (failing_ && !AnyUp()) NotifyUsers();
   NotifyWaiters();
+}
+
+void SharedPool::OnClientStalled(size_t buffered_bytes, absl::Duration age) {
+  const uint64_t clients = stalled_log_.Due(loop_.now());
+  if (clients == 0) return;
+  LogWarn(
+      "{}: reset {} clients that do not read their replies while other clients wait for the same "
+      "connection, the last one with {} bytes buffered, the oldest for {}; check the client, or "
+      "raise message.shared_connections",
+      name_, clients, buffered_bytes, absl::FormatDuration(age));
 }
 
 void SharedPool::Probe() {

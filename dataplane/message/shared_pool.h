@@ -5,6 +5,9 @@
 // dials with jittered backoff only, until one succeeds. Meanwhile it uses the connections that it
 // has; without any it is unusable, and waiting requests go to other endpoints.
 //
+// A connection that a slow client holds up gets requests only if no other connection has room and
+// none can be dialed.
+//
 // Confined to its worker's loop.
 #pragma once
 
@@ -16,6 +19,7 @@
 #include "common/base/random.h"
 #include "common/net/event_loop.h"
 #include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/rare_log.h"
 #include "dataplane/message/shared_connection.h"
 #include "dataplane/route/carrier.h"
 #include "dataplane/route/dialer.h"
@@ -59,6 +63,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void OnConnectionEnded(SharedConnection& connection, bool never_up,
                          const absl::Status& why) override;
   bool HasWaiters() const override { return has_waiters_; }
+  void OnClientStalled(size_t buffered_bytes, absl::Duration age) override;
   bool AnyUp() const;
   void NotifyWaiters();
   absl::Duration NextDialDelay();
@@ -80,6 +85,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool failing_ = false;         // the last dial failed
   bool has_waiters_ = false;     // flows wait for room and have not been notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
+  RareLog stalled_log_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
 

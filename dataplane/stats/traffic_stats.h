@@ -97,8 +97,9 @@ struct alignas(64) WorkerStats {
   Gauge sockets_short;             // 1: no descriptor or memory is left for an upstream connection
   Gauge to_client_buffered_bytes;  // bytes that clients have not read yet
   Gauge from_client_buffered_bytes;  // bytes from clients that could not be forwarded yet
-  Gauge piped_bytes;  // part of both that is in pipes, so not in this process's memory
-  Gauge memory_full;  // 1: accepts no clients because memory is short
+  Gauge piped_bytes;   // part of both that is in pipes, so not in this process's memory
+  Gauge memory_full;   // 1: accepts no clients because memory is short
+  Gauge memory_short;  // 1: buffers must not grow any more
   Counter dials;
   Counter dial_failures;
   Counter trunks_up;         // dials that completed the HTTP/2 handshake

@@ -98,6 +98,19 @@ TEST_F(MemoryGuardTest, FullMemoryStopsAcceptingUntilItIsNoLongerFull) {
   EXPECT_EQ(stats_.memory_full.Value(), 0);
 }
 
+TEST_F(MemoryGuardTest, BuffersMayGrowBelowEightyPercent) {
+  Start();
+  percent_ = 79;
+  RunUntilLooked();
+  EXPECT_EQ(stats_.memory_short.Value(), 0);
+  percent_ = 81;
+  RunUntilLooked();
+  EXPECT_EQ(stats_.memory_short.Value(), 1);
+  percent_ = 74;
+  RunUntilLooked();
+  EXPECT_EQ(stats_.memory_short.Value(), 0);
+}
+
 TEST_F(MemoryGuardTest, FailedReadingChangesNothing) {
   Start();
   percent_ = 99;

@@ -60,6 +60,7 @@ class TestClient final : public SharedConnection::Client {
                           .begun = what.begun});
   }
   void OnRoom() override { ++rooms; }
+  void OnOthersWait() override { ++others; }
 
   struct Lost {
     std::string request;
@@ -71,6 +72,7 @@ class TestClient final : public SharedConnection::Client {
   bool last = false;
   std::vector<Lost> unanswered;
   int rooms = 0;
+  int others = 0;  // times that another client began to wait behind this one
   std::function<void()> on_reply;
 };
 
@@ -147,6 +149,7 @@ class ConnectionBench final : private SharedConnection::Owner {
   void OnConnectionUp(SharedConnection&) override { ++ups; }
   void OnConnectionRoom(SharedConnection&) override { ++rooms; }
   bool HasWaiters() const override { return has_waiters; }
+  void OnClientStalled(size_t, absl::Duration) override {}
   // Keeps the object, so that the test can look at it.
   void OnConnectionEnded(SharedConnection&, bool never_up, const absl::Status& why) override {
     EXPECT_FALSE(closed()) << "reported twice";

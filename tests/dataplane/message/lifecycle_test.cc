@@ -194,9 +194,11 @@ ReadPage MakeReadPage() {
   };
   const auto pass = [](ConnectionBench& bench, TestClient&) { bench.RunOnce(); };
   const auto pause = [](ConnectionBench& bench, TestClient& client) {
-    EXPECT_TRUE(bench.connection().PauseFor(&client));
+    bench.connection().PauseFor(&client);
   };
-  const auto resume = [](ConnectionBench& bench, TestClient&) { bench.connection().Resume(); };
+  const auto resume = [](ConnectionBench& bench, TestClient& client) {
+    bench.connection().Release(&client);
+  };
   const auto pause_and_resume = [=](ConnectionBench& bench, TestClient& client) {
     pause(bench, client);
     resume(bench, client);

@@ -155,7 +155,7 @@ TEST(SharedConnectionTest, ServerThatWaitsForASlowClientHasNoReplyTimeout) {
   bench.Open();
   bench.Send(client, "request\n");
   ExpectAtServer(bench, "request\n");
-  ASSERT_TRUE(bench.connection().PauseFor(&client));
+  bench.connection().PauseFor(&client);
   // Two other timeouts of the same length pass on the same loop.
   struct Ticker {
     void OnTimer() { ++ticks; }
@@ -167,39 +167,66 @@ TEST(SharedConnectionTest, ServerThatWaitsForASlowClientHasNoReplyTimeout) {
     bench.Run([&] { return ticker.ticks == i; });
   }
   EXPECT_FALSE(bench.closed());
-  bench.connection().Resume();
+  bench.connection().Release(&client);
   bench.RunUntilClosed();
   EXPECT_EQ(bench.counters().reply_timeouts.Value(), 1u);
 }
 
-TEST(SharedConnectionTest, DoesNotPauseForOneClientWhileAnotherWaits) {
+TEST(SharedConnectionTest, SlowClientLearnsWhetherOthersWait) {
+  ConnectionBench bench(Options());
+  TestClient slow;
+  TestClient other;
+  bench.Open();
+  bench.Send(slow, "slow\n");
+  bench.connection().PauseFor(&slow);
+  EXPECT_FALSE(bench.connection().OthersWait(&slow));
+  bench.Send(slow, "again\n");
+  EXPECT_EQ(slow.others, 0) << "it does not wait for itself";
+  bench.Send(other, "other\n");
+  EXPECT_EQ(slow.others, 1);
+  EXPECT_TRUE(bench.connection().OthersWait(&slow)) << "a reply of another client is behind it";
+  bench.connection().Abandon(&other);
+  EXPECT_FALSE(bench.connection().OthersWait(&slow));
+  bench.has_waiters = true;
+  bench.connection().OnWaiters();
+  EXPECT_EQ(slow.others, 2);
+  EXPECT_TRUE(bench.connection().OthersWait(&slow)) << "flows wait for room";
+}
+
+TEST(SharedConnectionTest, PausedConnectionIsHeldUpAndReadsAfterRelease) {
+  ConnectionBench bench(Options());
+  TestClient client;
+  TestClient other;
+  bench.Open();
+  bench.Send(client, "request\n");
+  ExpectAtServer(bench, "request\n");
+  bench.connection().PauseFor(&client);
+  EXPECT_TRUE(bench.connection().held_up());
+  ASSERT_TRUE(bench.server.Send("reply\n"));
+  bench.RunOnce();
+  EXPECT_EQ(client.replies, "");
+  bench.connection().Release(&other);
+  EXPECT_EQ(bench.connection().read_state(), ReadState::kPaused) << "it is paused for another one";
+  bench.connection().Release(&client);
+  EXPECT_FALSE(bench.connection().held_up());
+  bench.Run([&] { return client.replies == "reply\n"; });
+}
+
+TEST(SharedConnectionTest, ConnectionIsHeldUpUntilItsSlowClientLeaves) {
   ConnectionBench bench(Options());
   TestClient slow;
   TestClient other;
   bench.Open();
   bench.Send(slow, "slow\n");
   bench.Send(other, "other\n");
-  EXPECT_FALSE(bench.connection().PauseFor(&slow)) << "a reply of another client is behind it";
-  bench.connection().Abandon(&other);
-  EXPECT_TRUE(bench.connection().PauseFor(&slow));
-  bench.has_waiters = true;
-  EXPECT_FALSE(bench.connection().PauseFor(&slow)) << "flows wait for room";
-  EXPECT_EQ(bench.connection().read_state(), ReadState::kScheduled);
-}
-
-TEST(SharedConnectionTest, PausedConnectionTakesNoRequestsAndReadsAfterResume) {
-  ConnectionBench bench(Options());
-  TestClient client;
-  bench.Open();
-  bench.Send(client, "request\n");
-  ExpectAtServer(bench, "request\n");
-  ASSERT_TRUE(bench.connection().PauseFor(&client));
-  EXPECT_FALSE(bench.connection().HasRoom());
-  ASSERT_TRUE(bench.server.Send("reply\n"));
-  bench.RunOnce();
-  EXPECT_EQ(client.replies, "");
-  bench.connection().Resume();
-  bench.Run([&] { return client.replies == "reply\n"; });
+  ExpectAtServer(bench, "slow\nother\n");
+  bench.connection().ReadOnFor(&slow);
+  EXPECT_TRUE(bench.connection().held_up());
+  ASSERT_TRUE(bench.server.Send("for slow\nfor other\n"));
+  bench.Run([&] { return other.replies == "for other\n"; });
+  EXPECT_TRUE(bench.connection().held_up());
+  bench.connection().Abandon(&slow);
+  EXPECT_FALSE(bench.connection().held_up());
 }
 
 TEST(SharedConnectionTest, RefusedDialIsReportedFromTheLoop) {

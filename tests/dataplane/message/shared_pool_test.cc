@@ -199,14 +199,31 @@ TEST_F(SharedPoolTest, NotifiesOfRoomOnceIfFlowsWait) {
   EXPECT_EQ(rooms_, before + 1) << "no flow waits any more";
 }
 
-TEST_F(SharedPoolTest, WaitingFlowsEndThePauseForASlowClient) {
+TEST_F(SharedPoolTest, SlowClientLearnsThatFlowsWaitForRoom) {
   Listen();
-  Start({.max_shared = 1});
+  SharedPool::Options options{.max_shared = 1};
+  options.connection.max_in_flight = 1;
+  Start(options);
   SharedConnection* const connection = Send();
-  ASSERT_TRUE(connection->PauseFor(&client_));
+  connection->PauseFor(&client_);
+  EXPECT_EQ(Acquire(), nullptr);
   pool_->Await();
-  EXPECT_EQ(connection->read_state(), ReadState::kScheduled);
-  EXPECT_FALSE(connection->PauseFor(&client_));
+  EXPECT_EQ(client_.others, 1);
+  EXPECT_TRUE(connection->OthersWait(&client_));
+}
+
+TEST_F(SharedPoolTest, RequestsAvoidAConnectionThatASlowClientHoldsUp) {
+  Listen();
+  Start({.max_shared = 2});
+  SharedConnection* const held_up = Send();
+  held_up->ReadOnFor(&client_);
+  SharedConnection* const other = Send();
+  EXPECT_NE(other, held_up) << "another one is dialed";
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Send(), other);
+  other->ReadOnFor(&client_);
+  EXPECT_EQ(Send(), held_up) << "all are held up, so the least busy one";
+  held_up->Release(&client_);
+  EXPECT_EQ(Send(), held_up);
 }
 
 TEST_F(SharedPoolTest, MakesRoomByClosingAnIdleConnectionOnly) {
