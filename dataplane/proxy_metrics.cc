@@ -243,6 +243,10 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   counter("proxy_endpoint_lost_flows_total",
           "Flows at the endpoint that were lost with their trunk or shared connection",
           &EndpointCell::trunk_losses);
+  counter(
+      "proxy_endpoint_unasked_replies_total",
+      "Shared connections closed because the endpoint's server sent bytes that answer no request",
+      &EndpointCell::unasked);
   counter("proxy_endpoint_sent_bytes_total", "Bytes sent to the endpoint's server",
           &EndpointCell::bytes_to_server);
   counter("proxy_endpoint_received_bytes_total", "Bytes received from the endpoint's server",

@@ -338,11 +338,11 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
                                          random_.Next());
     }
     case ForwardingMode::kMessage: {
-      const SharedPool::Options options = {.connection = set.message->connection,
-                                           .max_shared = set.message->max_shared,
-                                           .max_connections = ShareOf(set).connections,
-                                           .endpoint = endpoint.stats,
-                                           .worker = options_.index};
+      const SharedPool::Options options = {
+          .connection = set.message->connection,
+          .max_shared = set.message->max_shared,
+          .max_connections = ShareOf(set).connections,
+          .cell = {endpoint.stats, &endpoint.stats->cell(options_.index)}};
       return std::make_unique<SharedPool>(
           loop_, dialer_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service),
           options, endpoint.stats->budget(options_.index), &stats_->shared,

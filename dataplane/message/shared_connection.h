@@ -73,6 +73,8 @@ class SharedConnection final : public EventHandler, public Flushable {
     virtual bool HasWaiters() const = 0;
     // A client with so many buffered replies has stalled and is about to be reset.
     virtual void OnClientStalled(size_t buffered_bytes, absl::Duration age) = 0;
+    // The server sent bytes that no request asked for; the connection closes after this call.
+    virtual void OnUnaskedBytes() = 0;
     // The connection is closed; its clients are notified after this call. If `never_up`, the server
     // could not be reached. `why` is OK for an orderly close.
     virtual void OnConnectionEnded(SharedConnection& connection, bool never_up,
@@ -153,9 +155,15 @@ class SharedConnection final : public EventHandler, public Flushable {
   // `bytes` must have ReplyEdit::kMostGrowth writable bytes in front of them. Returns false if the
   // connection has closed.
   bool DeliverReplies(std::span<uint8_t> bytes);
-  bool DeliverInOrder(std::span<uint8_t> bytes);
-  bool DeliverById(std::span<uint8_t> bytes);
+  enum class Finding : uint8_t {
+    kGood,
+    kMalformed,
+    kUnasked,  // bytes that no request asked for
+  };
+  Finding DeliverInOrder(std::span<uint8_t> bytes);
+  Finding DeliverById(std::span<uint8_t> bytes);
   bool DeliverMessage(std::span<uint8_t> message);
+  void EndProtocolError(Finding finding);
   void OnServerFin();
   void OnRepliesDelivered();
 

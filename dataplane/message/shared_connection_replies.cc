@@ -65,22 +65,29 @@ void SharedConnection::ScheduleRead() {
 }
 
 bool SharedConnection::DeliverReplies(std::span<uint8_t> bytes) {
-  const bool good = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
+  const Finding finding = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
   if (state_ == ConnectionState::kClosed) return false;
-  if (!good) {
-    counters_->protocol_errors.Add();
-    End(ConnectionEvent::kProtocolError,
-        absl::InvalidArgumentError(absl::StrCat("the server sent bytes that are no reply of ",
-                                                std::string(options_.codec->name()))));
+  if (finding != Finding::kGood) {
+    EndProtocolError(finding);
     return false;
   }
   OnRepliesDelivered();
   return state_ != ConnectionState::kClosed;
 }
 
-// Delivers consecutive replies to the same client in one call. Returns false if the bytes are no
-// reply to a request.
-bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
+void SharedConnection::EndProtocolError(Finding finding) {
+  counters_->protocol_errors.Add();
+  if (finding == Finding::kUnasked) owner_->OnUnaskedBytes();
+  const std::string what =
+      finding == Finding::kUnasked
+          ? "the server sent bytes that no request asked for; check that the codec fits it"
+          : absl::StrCat("the server sent bytes that are no reply of ",
+                         std::string(options_.codec->name()));
+  End(ConnectionEvent::kProtocolError, absl::InvalidArgumentError(what));
+}
+
+// Delivers consecutive replies to the same client in one call.
+SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
   uint8_t* begin = bytes.data();  // the first byte that was not delivered
   size_t at = 0;
   uint32_t completed = 0;
@@ -94,11 +101,11 @@ bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
   while (at < bytes.size()) {
     if (pending_.empty()) {
       deliver(false);
-      return state_ == ConnectionState::kClosed;
+      return Finding::kUnasked;
     }
     if (pending_.front().client != client) {
       deliver(false);
-      if (state_ == ConnectionState::kClosed) return true;
+      if (state_ == ConnectionState::kClosed) return Finding::kGood;
       client = pending_.front().client;
     }
     // Delivery may add or abandon requests, but the oldest stays the oldest.
@@ -106,16 +113,17 @@ bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
     // A reply cannot precede its request: the server sent these bytes unasked.
     if (!Written(first)) {
       deliver(false);
-      return false;
+      return Finding::kUnasked;
     }
     const bool fresh = !std::exchange(first.begun, true);
     if (fresh) parser_->Begin(first.reply_hint);
     const ParseStep step = parser_->Parse(bytes.subspan(at));
-    if (step.state == ParseState::kBroken || parser_->reply().unasked) {
+    const bool unasked = parser_->reply().unasked;
+    if (step.state == ParseState::kBroken || unasked) {
       // Deliver the replies before it, but no byte of it.
       first.begun = !fresh;
       deliver(false);
-      return false;
+      return unasked ? Finding::kUnasked : Finding::kMalformed;
     }
     const ReplyEdit edit = parser_->edit();
     if (!edit.text.empty()) begin = ApplyEdit(edit, begin, bytes.data() + at);
@@ -129,21 +137,20 @@ bool SharedConnection::DeliverInOrder(std::span<uint8_t> bytes) {
       Apply(ConnectionEvent::kLastReply);
       deliver(true);
       if (state_ != ConnectionState::kClosed) End(ConnectionEvent::kDrained, absl::OkStatus());
-      return true;
+      return Finding::kGood;
     }
   }
   deliver(false);
-  return true;
+  return Finding::kGood;
 }
 
-// Messages with an id are small, so they are buffered until they are complete. Returns false if the
-// bytes are no message.
-bool SharedConnection::DeliverById(std::span<uint8_t> bytes) {
+// Messages with an id are small, so they are buffered until they are complete.
+SharedConnection::Finding SharedConnection::DeliverById(std::span<uint8_t> bytes) {
   size_t begin = 0;
   size_t at = 0;
   while (at < bytes.size()) {
     const ParseStep step = parser_->Parse(bytes.subspan(at));
-    if (step.state == ParseState::kBroken) return false;
+    if (step.state == ParseState::kBroken) return Finding::kMalformed;
     at += step.used;
     if (step.state != ParseState::kEnd) break;
     const std::span<uint8_t> piece = bytes.subspan(begin, at - begin);
@@ -156,12 +163,14 @@ bool SharedConnection::DeliverById(std::span<uint8_t> bytes) {
       std::vector<uint8_t> whole = std::exchange(partial_, {});
       good = DeliverMessage(whole);
     }
-    if (!good || state_ == ConnectionState::kClosed) return good;
+    if (!good) return Finding::kMalformed;
+    if (state_ == ConnectionState::kClosed) return Finding::kGood;
   }
   partial_.insert(partial_.end(), bytes.begin() + static_cast<ptrdiff_t>(begin), bytes.end());
-  return true;
+  return Finding::kGood;
 }
 
+// Returns false if it is too short for an id.
 bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
   if (message.size() < id_field_->offset + id_field_->size) return false;
   uint8_t* const place = message.data() + id_field_->offset;

@@ -151,17 +151,33 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
     targets().OnFailed(dial_turn_);
-    if (options_.endpoint != nullptr) {
-      EndpointCell& cell = options_.endpoint->cell(options_.worker);
-      (absl::IsDeadlineExceeded(why) ? cell.connect_timeouts : cell.connect_refused).Add();
+    if (EndpointCell* cell = options_.cell.get(); cell != nullptr) {
+      (absl::IsDeadlineExceeded(why) ? cell->connect_timeouts : cell->connect_refused).Add();
     }
     if (!probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   } else if (!why.ok()) {
-    LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));
+    LogLoss(why);
   }
   // A failing pool without connections is unusable.
   if (failing_ && !AnyUp()) NotifyUsers();
   NotifyWaiters();
+}
+
+void SharedPool::OnUnaskedBytes() {
+  if (options_.cell != nullptr) options_.cell->unasked.Add();
+}
+
+// A server that violates the protocol does so on every connection. Such lines and those about
+// other losses must not hide each other.
+void SharedPool::LogLoss(const absl::Status& why) {
+  RareLog& log = absl::IsInvalidArgument(why) ? protocol_error_log_ : loss_log_;
+  const uint64_t losses = log.Due(loop_.now());
+  if (losses == 1) {
+    LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));
+  } else if (losses > 1) {
+    LogWarn("lost {} shared connections to {}, the last one: {}", losses, name_,
+            StdView(why.message()));
+  }
 }
 
 void SharedPool::OnClientStalled(size_t buffered_bytes, absl::Duration age) {

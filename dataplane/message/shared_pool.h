@@ -23,6 +23,7 @@
 #include "dataplane/message/shared_connection.h"
 #include "dataplane/route/carrier.h"
 #include "dataplane/route/dialer.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 
@@ -33,9 +34,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
     size_t max_shared = 4;
     // Connections of this worker to the endpoint, direct ones included; 0 means no limit.
     uint32_t max_connections = 0;
-    // Counts failed connects in the cell of `worker`; null counts none.
-    std::shared_ptr<EndpointStats> endpoint;
-    size_t worker = 0;
+    // The worker's counters of the endpoint; null if nothing is counted.
+    std::shared_ptr<EndpointCell> cell;
   };
 
   // `counters` and `open`, the gauge of the worker's open connections, outlive the pool.
@@ -64,6 +64,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
                          const absl::Status& why) override;
   bool HasWaiters() const override { return has_waiters_; }
   void OnClientStalled(size_t buffered_bytes, absl::Duration age) override;
+  void OnUnaskedBytes() override;
+  void LogLoss(const absl::Status& why);
   bool AnyUp() const;
   void NotifyWaiters();
   absl::Duration NextDialDelay();
@@ -86,6 +88,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool has_waiters_ = false;     // flows wait for room and have not been notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   RareLog stalled_log_;
+  RareLog loss_log_;
+  RareLog protocol_error_log_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
 

@@ -37,6 +37,7 @@ struct alignas(64) EndpointCell {
   Counter connect_timeouts;  // connects that were not answered in time
   Counter resets;            // flows that the server reset
   Counter trunk_losses;      // flows lost with their trunk or shared connection
+  Counter unasked;           // shared connections closed because of bytes that answer no request
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;

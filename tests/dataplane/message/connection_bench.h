@@ -133,6 +133,7 @@ class ConnectionBench final : private SharedConnection::Owner {
   Peer server;
   bool has_waiters = false;
   int ups = 0;
+  int unasked = 0;
   int rooms = 0;
 
  private:
@@ -150,6 +151,7 @@ class ConnectionBench final : private SharedConnection::Owner {
   void OnConnectionRoom(SharedConnection&) override { ++rooms; }
   bool HasWaiters() const override { return has_waiters; }
   void OnClientStalled(size_t, absl::Duration) override {}
+  void OnUnaskedBytes() override { ++unasked; }
   // Keeps the object, so that the test can look at it.
   void OnConnectionEnded(SharedConnection&, bool never_up, const absl::Status& why) override {
     EXPECT_FALSE(closed()) << "reported twice";

@@ -101,6 +101,19 @@ TEST(SharedConnectionTest, UnsolicitedBytesCloseTheConnection) {
   EXPECT_EQ(bench.why().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_FALSE(bench.never_up());
   EXPECT_EQ(bench.counters().protocol_errors.Value(), 1u);
+  EXPECT_EQ(bench.unasked, 1);
+}
+
+TEST(SharedConnectionTest, MalformedReplyIsNoUnaskedOne) {
+  ConnectionBench bench(Options(test::HttpCodec()));
+  TestClient client;
+  bench.Open();
+  bench.Send(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  bench.Run([&] { return bench.server.UnreadBytes() > 0; });
+  ASSERT_TRUE(bench.server.Send("no reply\r\n\r\n"));
+  bench.RunUntilClosed();
+  EXPECT_EQ(bench.counters().protocol_errors.Value(), 1u);
+  EXPECT_EQ(bench.unasked, 0);
 }
 
 // They are in the socket before the connection's next request is sent.
@@ -115,6 +128,7 @@ TEST(SharedConnectionTest, BytesBeforeTheRequestAreNotItsReply) {
   ASSERT_EQ(client.unanswered.size(), 1u);
   EXPECT_FALSE(client.unanswered[0].written);
   EXPECT_EQ(client.unanswered[0].request, "request\n") << "it can go elsewhere";
+  EXPECT_EQ(bench.unasked, 1);
 }
 
 TEST(SharedConnectionTest, LateReplyClosesItWhereRepliesComeInOrder) {

@@ -3,8 +3,11 @@
 #include "dataplane/message/shared_pool.h"
 
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -224,6 +227,53 @@ TEST_F(SharedPoolTest, RequestsAvoidAConnectionThatASlowClientHoldsUp) {
   EXPECT_EQ(Send(), held_up) << "all are held up, so the least busy one";
   held_up->Release(&client_);
   EXPECT_EQ(Send(), held_up);
+}
+
+// The lines that are logged while it exists.
+class LogCapture {
+ public:
+  LogCapture()
+      : before_(spdlog::default_logger()),
+        sink_(std::make_shared<spdlog::sinks::ostream_sink_mt>(lines_)) {
+    sink_->set_pattern("%v");
+    spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", sink_));
+  }
+  ~LogCapture() { spdlog::set_default_logger(before_); }
+  std::string Lines() const { return lines_.str(); }
+
+ private:
+  const std::shared_ptr<spdlog::logger> before_;
+  std::ostringstream lines_;
+  const std::shared_ptr<spdlog::sinks::ostream_sink_mt> sink_;
+};
+
+TEST_F(SharedPoolTest, UnaskedBytesAreCountedAndLoggedOnceInTenSeconds) {
+  Listen();
+  auto cell = std::make_shared<EndpointCell>();
+  Start({.cell = cell});
+  const LogCapture log;
+  for (uint64_t losses = 1; losses <= 3; ++losses) {
+    Peer server = SendAndAccept();
+    ASSERT_TRUE(server.Send("reply\nunasked\n"));
+    Run([&] { return pool_->connections() == 0; });
+    EXPECT_EQ(cell->unasked.Value(), losses);
+  }
+  const std::string lines = log.Lines();
+  EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1) << lines;
+  EXPECT_NE(lines.find("lost a shared connection to the server: the server sent bytes that no "
+                       "request asked for"),
+            std::string::npos)
+      << lines;
+}
+
+TEST_F(SharedPoolTest, ResetOfAStalledClientIsLogged) {
+  Listen();
+  Start();
+  const LogCapture log;
+  Send()->ReportStalled(300'000, absl::Seconds(4));
+  EXPECT_NE(log.Lines().find("the server: reset 1 clients"), std::string::npos) << log.Lines();
+  EXPECT_NE(log.Lines().find("300000 bytes buffered, the oldest for 4s"), std::string::npos)
+      << log.Lines();
 }
 
 TEST_F(SharedPoolTest, MakesRoomByClosingAnIdleConnectionOnly) {

@@ -164,6 +164,7 @@ TEST_F(RepliesTest, UnsolicitedBytesCloseTheConnectionAndReachNoClient) {
   ASSERT_TRUE(server.Send("surprise\n"));
   EXPECT_EQ(server.ReadToEnd(), "");
   EXPECT_EQ(shared().protocol_errors.Value(), 1u);
+  EXPECT_EQ(exchange_->cell(0).unasked.Value(), 1u) << "the counter names the endpoint";
   // The client does not notice; its next request uses another connection.
   Peer second = AcceptFor(client, "next\n");
   ExpectCarried(second, client, "good\n");
