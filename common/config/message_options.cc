@@ -59,10 +59,36 @@ absl::Status CheckDelimiter(const v1::DelimiterCodec& codec) {
   return absl::OkStatus();
 }
 
+// Servers of the other protocols wait for a request. A request outside shared_prefixes gives its
+// client a connection of its own, whose greeting would reach the client as a reply.
+absl::Status CheckGreeting(const v1::MessageOptions& options) {
+  switch (options.greeting()) {
+    case v1::GREETING_UNSPECIFIED:
+      return absl::OkStatus();
+    case v1::GREETING_ONE_MESSAGE:
+      break;
+    default:
+      return Unexpected("greeting", "one_message or nothing",
+                        static_cast<uint64_t>(options.greeting()));
+  }
+  if (!options.has_delimiter() && !options.has_length_field()) {
+    return absl::InvalidArgumentError(
+        "message.greeting: expected only with length_field or delimiter, because servers of the "
+        "other protocols send nothing before a request; remove it");
+  }
+  if (options.delimiter().shared_prefixes_size() > 0) {
+    return absl::InvalidArgumentError(
+        "message.greeting: expected without delimiter.shared_prefixes, because a client with a "
+        "connection of its own would take the greeting for a reply; remove one of them");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
   if (absl::Status checked = CheckRules(options, "message"); !checked.ok()) return checked;
+  if (absl::Status greeting = CheckGreeting(options); !greeting.ok()) return greeting;
   switch (options.codec_case()) {
     case v1::MessageOptions::kLengthField:
       return CheckLengthField(options.length_field());

@@ -162,6 +162,7 @@ absl::StatusOr<std::shared_ptr<const MessageService>> ReadMessage(const std::str
   SharedConnectionOptions& connection = message->connection;
   connection.codec = *std::move(codec);
   connection.idempotent = from.idempotent();
+  connection.greeting = from.greeting() == v1::GREETING_ONE_MESSAGE;
   connection.connect_timeout = limits.connect_timeout;
   if (connection.codec->one_at_a_time()) message->max_shared = kExclusiveConnections;
   if (from.has_reply_timeout()) connection.reply_timeout = ReadDuration(from.reply_timeout());

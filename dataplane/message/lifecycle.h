@@ -14,12 +14,15 @@ namespace trunkline {
 // A shared connection, from dial to close.
 enum class ConnectionState : uint8_t {
   kConnecting,  // requests are accepted and wait in the output buffer
+  kGreeting,    // as above, until the server has sent its greeting
   kOpen,
   kDraining,  // delivers its last reply; accepts no more requests
   kClosed,
 };
 enum class ConnectionEvent : uint8_t {
   kConnected,
+  kGreetingDue,  // connected to a server that speaks first
+  kGreeted,
   kDialFailed,
   kConnectTimeout,
   kLastReply,
@@ -31,12 +34,18 @@ enum class ConnectionEvent : uint8_t {
   kClientLeft,  // with its request in flight, on a connection of one request at a time
   kOwnerClosed,
 };
-inline constexpr StateTable<ConnectionState, ConnectionEvent, 4, 11> kConnectionTable = {
+inline constexpr StateTable<ConnectionState, ConnectionEvent, 5, 13> kConnectionTable = {
     {ConnectionState::kConnecting, ConnectionEvent::kConnected, ConnectionState::kOpen},
+    {ConnectionState::kConnecting, ConnectionEvent::kGreetingDue, ConnectionState::kGreeting},
     {ConnectionState::kConnecting, ConnectionEvent::kDialFailed, ConnectionState::kClosed},
     {ConnectionState::kConnecting, ConnectionEvent::kConnectTimeout, ConnectionState::kClosed},
     {ConnectionState::kConnecting, ConnectionEvent::kClientLeft, ConnectionState::kClosed},
     {ConnectionState::kConnecting, ConnectionEvent::kOwnerClosed, ConnectionState::kClosed},
+    {ConnectionState::kGreeting, ConnectionEvent::kGreeted, ConnectionState::kOpen},
+    {ConnectionState::kGreeting, ConnectionEvent::kConnectTimeout, ConnectionState::kClosed},
+    {ConnectionState::kGreeting, ConnectionEvent::kPeerClosed, ConnectionState::kClosed},
+    {ConnectionState::kGreeting, ConnectionEvent::kProtocolError, ConnectionState::kClosed},
+    {ConnectionState::kGreeting, ConnectionEvent::kOwnerClosed, ConnectionState::kClosed},
     {ConnectionState::kOpen, ConnectionEvent::kLastReply, ConnectionState::kDraining},
     {ConnectionState::kOpen, ConnectionEvent::kPeerClosed, ConnectionState::kClosed},
     {ConnectionState::kOpen, ConnectionEvent::kProtocolError, ConnectionState::kClosed},

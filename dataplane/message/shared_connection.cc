@@ -57,7 +57,8 @@ SharedConnection::SharedConnection(EventLoop& loop, ConnectResult dial,
 SharedConnection::~SharedConnection() { loop_.CancelFlush(this); }
 
 bool SharedConnection::HasRoom() const {
-  const bool accepts = state_ == ConnectionState::kConnecting || state_ == ConnectionState::kOpen;
+  const bool accepts = state_ == ConnectionState::kConnecting ||
+                       state_ == ConnectionState::kGreeting || state_ == ConnectionState::kOpen;
   return accepts && request_state_ == RequestState::kComplete && !pending_.full() &&
          output_.size() < kHighWaterBytes;
 }
@@ -164,15 +165,26 @@ void SharedConnection::OnEvents(uint32_t events) {
       return;
     }
     if (!(events & EPOLLOUT)) return;
-    Apply(ConnectionEvent::kConnected);
-    idle_since_ = loop_.now();
-    ArmTimer();
-    owner_->OnConnectionUp(*this);
+    OnConnected();
+    if (state_ == ConnectionState::kClosed) return;
   }
   if (events & EPOLLOUT) writable_ = true;
   if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) server_fin_ = true;
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) ReadAvailable();
   if (up() && !output_.empty()) loop_.RequestFlush(this);
+}
+
+// The connect timeout includes the greeting.
+void SharedConnection::OnConnected() {
+  if (options_.greeting) return Apply(ConnectionEvent::kGreetingDue);
+  Open(ConnectionEvent::kConnected);
+}
+
+void SharedConnection::Open(ConnectionEvent event) {
+  Apply(event);
+  idle_since_ = loop_.now();
+  ArmTimer();
+  owner_->OnConnectionUp(*this);
 }
 
 void SharedConnection::OnFlush() {
@@ -222,6 +234,12 @@ void SharedConnection::OnTimer() {
     return End(ConnectionEvent::kConnectTimeout,
                absl::DeadlineExceededError(absl::StrCat(
                    "no connection within ", absl::FormatDuration(options_.connect_timeout))));
+  }
+  if (state_ == ConnectionState::kGreeting) {
+    return End(ConnectionEvent::kConnectTimeout,
+               absl::DeadlineExceededError(absl::StrCat(
+                   "no greeting within ", absl::FormatDuration(options_.connect_timeout),
+                   "; if the server sends none, remove message.greeting")));
   }
   if (pending_.empty()) {
     const absl::Duration left = options_.idle_timeout - (loop_.now() - idle_since_);
@@ -286,7 +304,8 @@ std::vector<uint8_t> SharedConnection::Resendable(const Pending& pending) const 
 void SharedConnection::End(ConnectionEvent event, const absl::Status& why) {
   if (state_ == ConnectionState::kClosed) return;
   const bool never_up =
-      event == ConnectionEvent::kDialFailed || event == ConnectionEvent::kConnectTimeout;
+      event == ConnectionEvent::kDialFailed || event == ConnectionEvent::kConnectTimeout ||
+      (state_ == ConnectionState::kGreeting && event != ConnectionEvent::kOwnerClosed);
   Apply(event);
   timer_.Cancel();
   fd_.Reset();

@@ -4,7 +4,8 @@
 // the client whose request it answers, matched by order or by the id that it carries. A client that
 // leaves keeps its position in that order, and its reply is discarded. Bytes that answer no
 // request, a reply that does not parse and a reply that times out close the connection and fail the
-// requests in flight, so a reply never reaches another client.
+// requests in flight, so a reply never reaches another client. If the server sends a greeting
+// first, it is discarded, and no request is written before its end.
 //
 // The class knows nothing of endpoints or retries. When it closes, it returns to each client every
 // request without a reply and marks those that may be sent again: requests of which no byte was
@@ -143,6 +144,8 @@ class SharedConnection final : public EventHandler, public Flushable {
 
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
+  void OnConnected();
+  void Open(ConnectionEvent event);
   void OnTimer();
   void OnReplyTimeout();
   absl::Duration ReplyTimeLeft();
@@ -160,10 +163,12 @@ class SharedConnection final : public EventHandler, public Flushable {
     kMalformed,
     kUnasked,  // bytes that no request asked for
   };
+  Finding TakeGreeting(std::span<uint8_t>* bytes);
   Finding DeliverInOrder(std::span<uint8_t> bytes);
   Finding DeliverById(std::span<uint8_t> bytes);
   bool DeliverMessage(std::span<uint8_t> message);
   void EndProtocolError(Finding finding);
+  std::string Describe(Finding finding) const;
   void OnServerFin();
   void OnRepliesDelivered();
 

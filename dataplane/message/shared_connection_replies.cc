@@ -65,7 +65,12 @@ void SharedConnection::ScheduleRead() {
 }
 
 bool SharedConnection::DeliverReplies(std::span<uint8_t> bytes) {
-  const Finding finding = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
+  Finding finding = Finding::kGood;
+  if (state_ == ConnectionState::kGreeting) finding = TakeGreeting(&bytes);
+  if (state_ == ConnectionState::kClosed) return false;
+  if (finding == Finding::kGood && !bytes.empty()) {
+    finding = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
+  }
   if (state_ == ConnectionState::kClosed) return false;
   if (finding != Finding::kGood) {
     EndProtocolError(finding);
@@ -78,12 +83,29 @@ bool SharedConnection::DeliverReplies(std::span<uint8_t> bytes) {
 void SharedConnection::EndProtocolError(Finding finding) {
   counters_->protocol_errors.Add();
   if (finding == Finding::kUnasked) owner_->OnUnaskedBytes();
-  const std::string what =
-      finding == Finding::kUnasked
-          ? "the server sent bytes that no request asked for; check that the codec fits it"
-          : absl::StrCat("the server sent bytes that are no reply of ",
-                         std::string(options_.codec->name()));
-  End(ConnectionEvent::kProtocolError, absl::InvalidArgumentError(what));
+  End(ConnectionEvent::kProtocolError, absl::InvalidArgumentError(Describe(finding)));
+}
+
+std::string SharedConnection::Describe(Finding finding) const {
+  const std::string codec(options_.codec->name());
+  if (finding == Finding::kMalformed) {
+    const char* const what = state_ == ConnectionState::kGreeting ? "greeting" : "reply";
+    return absl::StrCat("the server sent bytes that are no ", what, " of ", codec);
+  }
+  const bool may_greet = codec == "delimiter" || codec == "length_field";
+  return absl::StrCat("the server sent bytes that no request asked for; ",
+                      may_greet && !options_.greeting
+                          ? "if it greets each connection, set message.greeting: one_message"
+                          : "check that the codec fits it");
+}
+
+// Removes the server's greeting from the front of `bytes`.
+SharedConnection::Finding SharedConnection::TakeGreeting(std::span<uint8_t>* bytes) {
+  const ParseStep step = parser_->Parse(*bytes);
+  if (step.state == ParseState::kBroken) return Finding::kMalformed;
+  *bytes = bytes->subspan(step.used);
+  if (step.state == ParseState::kEnd) Open(ConnectionEvent::kGreeted);
+  return Finding::kGood;
 }
 
 // Delivers consecutive replies to the same client in one call.
@@ -209,6 +231,10 @@ void SharedConnection::OnServerFin() {
     const Pending answered = pending_.TakeFront();
     if (answered.client != nullptr) answered.client->OnReply({}, 1, /*last=*/true);
     if (state_ == ConnectionState::kClosed) return;
+  }
+  if (state_ == ConnectionState::kGreeting) {
+    return End(ConnectionEvent::kPeerClosed,
+               absl::UnavailableError("the server closed the connection before its greeting"));
   }
   const bool orderly = pending_.empty();
   End(state_ == ConnectionState::kDraining ? ConnectionEvent::kDrained

@@ -184,9 +184,10 @@ void SharedPool::OnClientStalled(size_t buffered_bytes, absl::Duration age) {
   const uint64_t clients = stalled_log_.Due(loop_.now());
   if (clients == 0) return;
   LogWarn(
-      "{}: reset {} clients that do not read their replies while other clients wait for the same "
-      "connection, the last one with {} bytes buffered, the oldest for {}; check the client, or "
-      "raise message.shared_connections",
+      "{}: resetting clients that do not read their replies while other clients wait for the same "
+      "connection: {} since the last such line, the last one with {} bytes buffered, the oldest "
+      "for "
+      "{}; check the client, or raise message.shared_connections",
       name_, clients, buffered_bytes, absl::FormatDuration(age));
 }
 

@@ -16,6 +16,7 @@ struct SharedConnectionOptions {
   std::shared_ptr<const Codec> codec;
   size_t max_in_flight = 256;
   bool idempotent = false;
+  bool greeting = false;  // the server sends one message before it gets a request
   absl::Duration connect_timeout = absl::Seconds(3);
   absl::Duration reply_timeout = absl::Seconds(30);
   absl::Duration idle_timeout = absl::Seconds(30);

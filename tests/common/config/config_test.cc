@@ -137,7 +137,7 @@ TEST(ConfigTest, RealMessageServicesAreRead) {
   v1::ControllerConfig config;
   const absl::Status status = ParseConfig(R"(
 services:
-  - {name: lines, listen: "0.0.0.0:1", mode: message, message: {delimiter: {delimiter: "\r\n"}}}
+  - {name: lines, listen: "0.0.0.0:1", mode: message, message: {delimiter: {delimiter: "\r\n"}, greeting: one_message}}
   - {name: records, listen: "0.0.0.0:2", mode: message, message: {delimiter: {delimiter: "\0", shared_prefixes: [a, "b\0"]}}}
   - {name: frames, listen: "0.0.0.0:3", mode: message, message: {length_field: {length: 4, adjustment: -4}}}
   - {name: plc, listen: "0.0.0.0:4", mode: message, message: {modbus_tcp: {}, max_connections: 2}}
@@ -146,6 +146,8 @@ services:
   ASSERT_TRUE(status.ok()) << status;
   ASSERT_EQ(config.services_size(), 4);
   EXPECT_EQ(config.services(0).message().delimiter().delimiter(), "\r\n");
+  EXPECT_EQ(config.services(0).message().greeting(), v1::GREETING_ONE_MESSAGE);
+  EXPECT_EQ(config.services(1).message().greeting(), v1::GREETING_UNSPECIFIED);
   EXPECT_EQ(config.services(1).message().delimiter().delimiter(), std::string(1, '\0'));
   EXPECT_EQ(config.services(1).message().delimiter().shared_prefixes(1), std::string("b\0", 2));
   EXPECT_EQ(config.services(2).message().length_field().adjustment(), -4);

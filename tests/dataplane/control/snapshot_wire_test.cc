@@ -259,6 +259,23 @@ TEST_F(RoutingTableTest, InvalidMessageOptionsAreRefused) {
   }
 }
 
+TEST_F(RoutingTableTest, GreetingIsForCodecsWhoseServersMaySpeakFirst) {
+  const auto refusal = [&](const std::string& options) {
+    return Refusal("mode: FORWARDING_MODE_TUNNEL",
+                   "mode: FORWARDING_MODE_MESSAGE message { " + options + " }");
+  };
+  for (const char* codec : {"redis {}", "http1 {}", "modbus_tcp {}"}) {
+    EXPECT_THAT(refusal(std::string(codec) + " greeting: GREETING_ONE_MESSAGE"),
+                AllOf(HasSubstr("service cache"),
+                      HasSubstr("message.greeting: expected only with length_field or delimiter")));
+  }
+  EXPECT_THAT(refusal("delimiter { delimiter: 'x' shared_prefixes: 'a' } "
+                      "greeting: GREETING_ONE_MESSAGE"),
+              HasSubstr("message.greeting: expected without delimiter.shared_prefixes"));
+  EXPECT_THAT(refusal("delimiter { delimiter: 'x' } greeting: 7"),
+              HasSubstr("message.greeting: expected one_message or nothing; got 7"));
+}
+
 TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
   EXPECT_THAT(
       Refusal("10.0.0.2:7073", "nowhere"),

@@ -41,10 +41,10 @@ ConnectionPage::Observed Observe(ConnectionBench& bench, const std::function<voi
 }
 
 ConnectionPage MakeConnectionPage() {
-  ConnectionPage page(
-      kConnectionTable, {"connecting", "open", "draining", "closed"},
-      {"connected", "dial failed", "connect timeout", "last reply", "drained", "peer closed",
-       "protocol error", "reply timeout", "idle timeout", "client left", "owner closed"});
+  ConnectionPage page(kConnectionTable, {"connecting", "greeting", "open", "draining", "closed"},
+                      {"connected", "greeting due", "greeted", "dial failed", "connect timeout",
+                       "last reply", "drained", "peer closed", "protocol error", "reply timeout",
+                       "idle timeout", "client left", "owner closed"});
   using S = ConnectionState;
   using E = ConnectionEvent;
   page.Add(S::kConnecting, E::kConnected, [] {
@@ -156,6 +156,60 @@ void AddLastReply(ConnectionPage& page) {
   });
 }
 
+// A connection that has been dialed and waits for its server's greeting.
+struct Greeting {
+  explicit Greeting(absl::Duration connect_timeout = absl::Seconds(20))
+      : bench(Timed(connect_timeout)) {
+    bench.Dial();
+    bench.Run([&] { return bench.connection().state() == ConnectionState::kGreeting; });
+  }
+  static SharedConnectionOptions Timed(absl::Duration connect_timeout) {
+    SharedConnectionOptions options = Options(test::IdCodec());
+    options.greeting = true;
+    options.connect_timeout = connect_timeout;
+    return options;
+  }
+  ConnectionBench bench;
+};
+
+void AddGreeting(ConnectionPage& page) {
+  using S = ConnectionState;
+  using E = ConnectionEvent;
+  page.Add(S::kConnecting, E::kGreetingDue, [] {
+    ConnectionBench bench(Greeting::Timed(absl::Seconds(20)));
+    bench.Dial();
+    return Observe(bench, [] {});
+  });
+  page.Add(S::kGreeting, E::kGreeted, [] {
+    Greeting greeting;
+    return Observe(greeting.bench,
+                   [&] { EXPECT_TRUE(greeting.bench.server.Send(test::IdMessage(0, "welcome"))); });
+  });
+  page.Add(S::kGreeting, E::kConnectTimeout, [] {
+    Greeting greeting(absl::Milliseconds(200));
+    return Observe(greeting.bench, [] {});
+  });
+  page.Add(S::kGreeting, E::kPeerClosed, [] {
+    Greeting greeting;
+    return Observe(greeting.bench, [&] { greeting.bench.server.Close(); });
+  });
+  // It announces more bytes than a message may have.
+  page.Add(S::kGreeting, E::kProtocolError, [] {
+    ConnectionBench bench([] {
+      SharedConnectionOptions options = Greeting::Timed(absl::Seconds(20));
+      options.codec = NewLengthFieldCodec({.length_size = 2, .max_message_bytes = 16}).value();
+      return options;
+    }());
+    bench.Dial();
+    bench.Run([&] { return bench.connection().state() == S::kGreeting; });
+    return Observe(bench, [&] { EXPECT_TRUE(bench.server.Send("\xff\xff")); });
+  });
+  page.Add(S::kGreeting, E::kOwnerClosed, [] {
+    Greeting greeting;
+    return Observe(greeting.bench, [&] { greeting.bench.connection().Close(); });
+  });
+}
+
 TEST(SharedConnectionLifecycleTest, PageMatchesTheTransitionsOfTheCode) {
   MakeConnectionPage().ExpectPageMatchesCode(test::ReadTable(kPage, "Shared connection"));
 }
@@ -163,6 +217,7 @@ TEST(SharedConnectionLifecycleTest, PageMatchesTheTransitionsOfTheCode) {
 TEST(SharedConnectionLifecycleTest, ConnectionFollowsEveryRowOfThePage) {
   ConnectionPage page = MakeConnectionPage();
   AddLastReply(page);
+  AddGreeting(page);
   page.ExpectClassFollows(test::ReadTable(kPage, "Shared connection"));
 }
 

@@ -2,6 +2,7 @@
 // nothing. The test plays owner, clients and server.
 #include "dataplane/message/shared_connection.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "tests/dataplane/message/connection_bench.h"
@@ -241,6 +242,72 @@ TEST(SharedConnectionTest, ConnectionIsHeldUpUntilItsSlowClientLeaves) {
   EXPECT_TRUE(bench.connection().held_up());
   bench.connection().Abandon(&slow);
   EXPECT_FALSE(bench.connection().held_up());
+}
+
+SharedConnectionOptions Greeted(std::shared_ptr<const Codec> codec = test::LineCodec()) {
+  SharedConnectionOptions options = Options(std::move(codec));
+  options.greeting = true;
+  return options;
+}
+
+TEST(SharedConnectionTest, GreetingIsDiscardedBeforeAnyRequestIsSent) {
+  for (const bool with_ids : {false, true}) {
+    SCOPED_TRACE(with_ids);
+    const std::string greeting = with_ids ? IdMessage(0, "welcome") : "220 ready\n";
+    const std::string request = with_ids ? IdMessage(0, "ask") : "ask\n";
+    ConnectionBench bench(Greeted(with_ids ? test::IdCodec() : test::LineCodec()));
+    TestClient client;
+    bench.Dial();
+    bench.Send(client, request);
+    bench.Run([&] { return bench.connection().state() == ConnectionState::kGreeting; });
+    bench.RunOnce();
+    EXPECT_EQ(bench.server.UnreadBytes(), 0u) << "the server has not greeted yet";
+    // In two pieces.
+    ASSERT_TRUE(bench.server.Send(greeting.substr(0, 3)));
+    bench.Run([&] { return bench.counters().bytes_read.Value() == 3; });
+    EXPECT_EQ(bench.ups, 0);
+    ASSERT_TRUE(bench.server.Send(greeting.substr(3)));
+    bench.Run([&] { return bench.connection().up(); });
+    EXPECT_EQ(bench.ups, 1);
+    ExpectAtServer(bench, request);
+    ASSERT_TRUE(bench.server.Send(request));
+    bench.Run([&] { return client.completed == 1; });
+    EXPECT_EQ(client.replies, request);
+  }
+}
+
+TEST(SharedConnectionTest, BytesBehindTheGreetingAreUnasked) {
+  ConnectionBench bench(Greeted());
+  TestClient client;
+  bench.Dial();
+  bench.Send(client, "request\n");
+  ASSERT_TRUE(bench.server.Send("220 ready\nand more\n"));
+  bench.RunUntilClosed();
+  EXPECT_EQ(client.replies, "");
+  EXPECT_EQ(bench.unasked, 1);
+  ASSERT_EQ(client.unanswered.size(), 1u);
+  EXPECT_FALSE(client.unanswered[0].written) << "it can go elsewhere";
+}
+
+TEST(SharedConnectionTest, ServerWithoutAGreetingCountsAsUnreachable) {
+  SharedConnectionOptions options = Greeted();
+  options.connect_timeout = absl::Milliseconds(30);
+  ConnectionBench bench(options);
+  bench.Dial();
+  bench.RunUntilClosed();
+  EXPECT_TRUE(bench.never_up());
+  EXPECT_THAT(std::string(bench.why().message()), testing::HasSubstr("remove message.greeting"));
+}
+
+TEST(SharedConnectionTest, UnaskedBytesHintAtTheGreetingWhereItIsPossible) {
+  for (const bool possible : {false, true}) {
+    ConnectionBench bench(Options(possible ? test::LineCodec() : test::HttpCodec()));
+    bench.Open();
+    ASSERT_TRUE(bench.server.Send("220 ready\n"));
+    bench.RunUntilClosed();
+    const std::string why(bench.why().message());
+    EXPECT_EQ(why.find("set message.greeting: one_message") != std::string::npos, possible) << why;
+  }
 }
 
 TEST(SharedConnectionTest, RefusedDialIsReportedFromTheLoop) {

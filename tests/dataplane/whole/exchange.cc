@@ -94,6 +94,7 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
     const SharedConnectionOptions connection = {.codec = options_.codec,
                                                 .max_in_flight = options_.max_in_flight,
                                                 .idempotent = options_.idempotent,
+                                                .greeting = options_.greeting,
                                                 .connect_timeout = options_.limits.connect_timeout,
                                                 .reply_timeout = options_.reply_timeout,
                                                 .idle_timeout = options_.shared_idle_timeout};

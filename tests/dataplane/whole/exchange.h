@@ -40,6 +40,7 @@ class Exchange {
     uint32_t max_connections = 0;
     size_t max_in_flight = 256;
     bool idempotent = false;
+    bool greeting = false;
     absl::Duration reply_timeout = absl::Seconds(30);
     absl::Duration shared_idle_timeout = absl::Seconds(30);
     FlowLimits limits = {.connect_timeout = absl::Seconds(20)};

@@ -170,6 +170,26 @@ TEST_F(RepliesTest, UnsolicitedBytesCloseTheConnectionAndReachNoClient) {
   ExpectCarried(second, client, "good\n");
 }
 
+// Without the option, each answer would be the one to the question before.
+TEST_F(RepliesTest, GreetingOfTheServerIsNoReply) {
+  Start({.greeting = true});
+  std::vector<Peer> clients;
+  for (int i = 0; i < 2; ++i) clients.push_back(Connect());
+  ASSERT_TRUE(clients[0].Send("first\n"));
+  Peer server = local_.Accept();
+  EXPECT_FALSE(test::WaitFor(server.fd(), POLLIN, 60)) << "a request before the greeting";
+  ASSERT_TRUE(server.Send("220 ready\n"));
+  EXPECT_EQ(server.Read(6), "first\n");
+  ExpectCarried(server, clients[0], "reply\n");
+  for (int question = 0; question < 5; ++question) {
+    for (size_t i = 0; i < clients.size(); ++i) {
+      ExpectExchange(clients[i], server, absl::StrCat("q", question, i, "\n"),
+                     absl::StrCat("a", question, i, "\n"));
+    }
+  }
+  EXPECT_FALSE(local_.Knocked(0));
+}
+
 TEST_F(RepliesTest, BytesBehindTheLastReplyReachNoClient) {
   Start();
   Peer client = Connect();
