@@ -36,6 +36,7 @@ constexpr Rule kDedicated[] = {
     {"FAILOVER"},               // stops the server's clients
     {"HELLO"},                  // state: the protocol's version
     {"HOST:"},                  // ends the connection: Redis takes it for HTTP
+    {"HSCAN"},                  // its cursor belongs to the server
     {"MIGRATE"},                // blocks
     {"MONITOR"},                // many replies
     {"MULTI"},                  // state: the transaction
@@ -48,9 +49,11 @@ constexpr Rule kDedicated[] = {
     {"READWRITE"},              // state: of a cluster's client
     {"REPLCONF"},               // state: of a replica
     {"RESET"},                  // state: all of it
+    {"SCAN"},                   // its cursor belongs to the server
     {"SCRIPT", "DEBUG"},        // state: the next EVAL is a debugging session
     {"SELECT"},                 // state: the database
     {"SHUTDOWN"},               // ends the connection
+    {"SSCAN"},                  // its cursor belongs to the server
     {"SSUBSCRIBE"},             // many replies
     {"SUBSCRIBE"},              // many replies
     {"SUNSUBSCRIBE"},           // many replies
@@ -62,6 +65,7 @@ constexpr Rule kDedicated[] = {
     {"WATCH"},                  // state: watched keys
     {"XREAD", "BLOCK"},         // blocks
     {"XREADGROUP", "BLOCK"},    // blocks
+    {"ZSCAN"},                  // its cursor belongs to the server
 };
 
 constexpr bool Sorted() { return std::ranges::is_sorted(kDedicated, {}, &Rule::name); }

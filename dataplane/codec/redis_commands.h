@@ -1,5 +1,6 @@
 // Classifies Redis commands that cannot share a connection with those of other clients, because
-// they change or need its state, block it, close it, or do not have exactly one reply.
+// they change or need its state, block it, close it, or do not have exactly one reply, or because
+// the client's next command must reach the same server.
 //
 // The classifier gets a command word by word, in pieces, and remembers at most as many bytes of a
 // word as the longest known name has. Confined to its parser.

@@ -62,8 +62,9 @@ TEST(RedisRequestTest, RecordedCommandsAreSeparated) {
     const FoundRequest request = OneRequest(exchange.request);
     EXPECT_EQ(request.state, ParseState::kEnd) << exchange.request;
     EXPECT_EQ(request.size, exchange.request.size()) << exchange.request;
-    const bool debug = exchange.request.find("DEBUG") != std::string_view::npos;
-    EXPECT_EQ(request.request.dedicated, debug) << exchange.request;
+    const bool dedicated = exchange.request.find("DEBUG") != std::string_view::npos ||
+                           exchange.request.find("SCAN") != std::string_view::npos;
+    EXPECT_EQ(request.request.dedicated, dedicated) << exchange.request;
   }
 }
 
@@ -92,7 +93,8 @@ TEST(RedisRequestTest, StatefulAndBlockingCommandsAreDedicated) {
         "BZPOPMAX",  "BZMPOP",     "WAIT",       "WAITAOF",     "AUTH",         "SELECT",
         "CLIENT",    "HELLO",      "RESET",      "QUIT",        "SYNC",         "PSYNC",
         "REPLCONF",  "ASKING",     "READONLY",   "READWRITE",   "SHUTDOWN",     "DEBUG",
-        "FAILOVER",  "MIGRATE",    "POST",       "HOST:"}) {
+        "FAILOVER",  "MIGRATE",    "POST",       "HOST:",       "SCAN",         "HSCAN",
+        "SSCAN",     "ZSCAN"}) {
     std::string small(name);
     for (char& letter : small) letter = static_cast<char>(std::tolower(letter));
     EXPECT_FALSE(IsShared(Command({name, "a"}))) << name;

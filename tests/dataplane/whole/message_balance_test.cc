@@ -139,6 +139,26 @@ TEST_P(KeptClientsTest, LeaveAnEndpointOfWeightZeroAfterTheirReplies) {
   ExpectCarried(*asked_, client, kSay);
 }
 
+// Cursors of one server mean nothing to another, so an iteration must not be balanced.
+class IterationTest : public test::ExchangeTest {};
+
+TEST_F(IterationTest, ReachesTheServerThatReturnedItsCursor) {
+  LocalServer other;
+  StartWith({local_.address(), other.address()}, {.codec = test::Redis()});
+  for (int client = 0; client < 10; ++client) {
+    Peer iterating = Connect();
+    ASSERT_TRUE(iterating.Send("SCAN 0\r\n"));
+    pollfd both[] = {{.fd = local_.fd(), .events = POLLIN}, {.fd = other.fd(), .events = POLLIN}};
+    ASSERT_GT(poll(both, std::size(both), test::kPatienceMillis), 0);
+    Peer server = both[0].revents != 0 ? local_.Accept() : other.Accept();
+    EXPECT_EQ(server.Read(8), "SCAN 0\r\n");
+    for (int i = 1; i < 10; ++i) {
+      ExpectCarried(server, iterating, "*2\r\n$1\r\n7\r\n*0\r\n");
+      ExpectCarried(iterating, server, "SCAN 7\r\n");
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Workers, KeptClientsTest, ::testing::Values(1, 2));
 
 }  // namespace
