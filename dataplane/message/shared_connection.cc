@@ -281,9 +281,10 @@ void SharedConnection::OnReplyTimeout() {
   if (late.client != nullptr) late.client->OnUnanswered({.written = true});
 }
 
-// Returns true if the server may have seen any byte of the request.
+// Returns true if the server may have seen any byte of the request, or if the request is
+// incomplete: such a request cannot be sent again.
 bool SharedConnection::Written(const Pending& pending) const {
-  return pending.begin < written_ || request_state_ != RequestState::kComplete;
+  return IsAsked(pending) || request_state_ != RequestState::kComplete;
 }
 
 // Returns the request with the client's own id, or nothing if it may not be sent again.

@@ -175,6 +175,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   void End(ConnectionEvent event, const absl::Status& why);
   void FailPending();
   bool Written(const Pending& pending) const;
+  // Returns true if a byte of the request was handed to the kernel, so that the server may reply.
+  bool IsAsked(const Pending& pending) const { return pending.begin < written_; }
   std::vector<uint8_t> Resendable(const Pending& pending) const;
   void ArmTimer();
 

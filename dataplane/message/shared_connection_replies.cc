@@ -133,7 +133,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     // Delivery may add or abandon requests, but the oldest stays the oldest.
     Pending& first = pending_.front();
     // A reply cannot precede its request: the server sent these bytes unasked.
-    if (!Written(first)) {
+    if (!IsAsked(first)) {
       deliver(false);
       return Finding::kUnasked;
     }
@@ -198,7 +198,7 @@ bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
   uint8_t* const place = message.data() + id_field_->offset;
   const uint64_t id = ReadId(place, id_field_->size);
   const Pending* const asked = pending_.Find(id);
-  if (asked == nullptr || !Written(*asked)) {
+  if (asked == nullptr || !IsAsked(*asked)) {
     counters_->replies_unmatched.Add();
     return true;
   }

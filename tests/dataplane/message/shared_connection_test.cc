@@ -132,6 +132,18 @@ TEST(SharedConnectionTest, BytesBeforeTheRequestAreNotItsReply) {
   EXPECT_EQ(bench.unasked, 1);
 }
 
+TEST(SharedConnectionTest, BytesBeforeAStreamedRequestAreNotItsReply) {
+  ConnectionBench bench(Options(test::HttpCodec()));
+  TestClient client;
+  bench.Open();
+  ASSERT_TRUE(bench.server.Send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+  bench.Send(client, kHttpRequest, /*open=*/true);
+  bench.RunUntilClosed();
+  EXPECT_EQ(client.replies, "");
+  EXPECT_EQ(client.unanswered.size(), 1u);
+  EXPECT_EQ(bench.unasked, 1);
+}
+
 TEST(SharedConnectionTest, LateReplyClosesItWhereRepliesComeInOrder) {
   SharedConnectionOptions options = Options();
   options.reply_timeout = absl::Milliseconds(30);
