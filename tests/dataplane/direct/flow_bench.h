@@ -42,7 +42,7 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
     router_ = std::make_unique<ServiceRouter>(worker, owner,
                                               ServiceRouter::Options{.random_seed = 1}, Copy());
   }
-  ~FlowBench() {
+  ~FlowBench() override {
     on_gone = nullptr;
     while (!flows_.empty()) flows_.begin()->second->Shutdown();
     router_.reset();

@@ -79,7 +79,7 @@ class TestClient final : public SharedConnection::Client {
 class ConnectionBench final : private SharedConnection::Owner {
  public:
   explicit ConnectionBench(SharedConnectionOptions options) : options_(std::move(options)) {}
-  ~ConnectionBench() {
+  ~ConnectionBench() override {
     connection_.reset();
     loop_.RunOnce(absl::ZeroDuration());
   }

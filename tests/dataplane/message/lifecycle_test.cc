@@ -40,11 +40,7 @@ ConnectionPage::Observed Observe(ConnectionBench& bench, const std::function<voi
   return {before, bench.connection().state()};
 }
 
-ConnectionPage MakeConnectionPage() {
-  ConnectionPage page(kConnectionTable, {"connecting", "greeting", "open", "draining", "closed"},
-                      {"connected", "greeting due", "greeted", "dial failed", "connect timeout",
-                       "last reply", "drained", "peer closed", "protocol error", "reply timeout",
-                       "idle timeout", "client left", "owner closed"});
+void AddConnectingRows(ConnectionPage& page) {
   using S = ConnectionState;
   using E = ConnectionEvent;
   page.Add(S::kConnecting, E::kConnected, [] {
@@ -76,6 +72,16 @@ ConnectionPage MakeConnectionPage() {
     bench.Dial();
     return Observe(bench, [&] { bench.connection().Close(); });
   });
+}
+
+ConnectionPage MakeConnectionPage() {
+  ConnectionPage page(kConnectionTable, {"connecting", "greeting", "open", "draining", "closed"},
+                      {"connected", "greeting due", "greeted", "dial failed", "connect timeout",
+                       "last reply", "drained", "peer closed", "protocol error", "reply timeout",
+                       "idle timeout", "client left", "owner closed"});
+  using S = ConnectionState;
+  using E = ConnectionEvent;
+  AddConnectingRows(page);
   page.Add(S::kOpen, E::kPeerClosed, [] {
     ConnectionBench bench(Options());
     bench.Open();
@@ -639,43 +645,36 @@ TEST(MessageFlowLifecycleTest, UpstreamFollowsEveryRowOfThePage) {
 using DownstreamPage =
     test::Lifecycle<DownstreamState, DownstreamEvent, decltype(kDownstreamTable)>;
 
-DownstreamPage MakeDownstreamPage() {
-  DownstreamPage page(kDownstreamTable, {"drained", "readable", "fin pending", "fin read"},
-                      {"readable", "fin seen", "drained", "fin read"});
+// Joins a client whose first request waits in the pending queue, so that nothing more of it is
+// read.
+void QueueRequest(Scene& scene) {
+  scene.Join();
+  scene.Send("request\n");
+  scene.Run([&] { return scene.upstream() == UpstreamState::kQueued; });
+}
+
+// Runs `event` and returns the states before and after the change that it causes.
+std::pair<DownstreamState, DownstreamState> ChangeDownstream(Scene& scene,
+                                                             const std::function<void()>& event) {
+  const DownstreamState before = scene.downstream();
+  event();
+  scene.Run([&] { return scene.downstream() != before; });
+  return std::pair(before, scene.downstream());
+}
+
+void AddReadableRows(DownstreamPage& page) {
   using S = DownstreamState;
   using E = DownstreamEvent;
-  // A client whose first request waits in the pending queue, so that nothing more of it is read.
-  const auto queue = [](Scene& scene) {
-    scene.Join();
-    scene.Send("request\n");
-    scene.Run([&] { return scene.upstream() == UpstreamState::kQueued; });
-  };
-  const auto change = [](Scene& scene, const std::function<void()>& event) {
-    const S before = scene.downstream();
-    event();
-    scene.Run([&] { return scene.downstream() != before; });
-    return std::pair(before, scene.downstream());
-  };
-  page.Add(S::kDrained, E::kReadable, [=] {
-    Scene scene;
-    queue(scene);
-    return change(scene, [&] { scene.Send("x"); });
-  });
-  page.Add(S::kDrained, E::kFinSeen, [=] {
-    Scene scene;
-    queue(scene);
-    return change(scene, [&] { scene.client.ShutdownWrite(); });
-  });
   page.Add(S::kReadable, E::kFinSeen, [=] {
     Scene scene;
-    queue(scene);
+    QueueRequest(scene);
     scene.Send("x");
     scene.Run([&] { return scene.downstream() == S::kReadable; });
-    return change(scene, [&] { scene.client.ShutdownWrite(); });
+    return ChangeDownstream(scene, [&] { scene.client.ShutdownWrite(); });
   });
   page.Add(S::kReadable, E::kReadable, [=] {
     Scene scene;
-    queue(scene);
+    QueueRequest(scene);
     scene.Send("x");
     scene.Run([&] { return scene.downstream() == S::kReadable; });
     scene.Send("y");
@@ -695,6 +694,24 @@ DownstreamPage MakeDownstreamPage() {
     });
     return std::pair(S::kReadable, scene.downstream());
   });
+}
+
+DownstreamPage MakeDownstreamPage() {
+  DownstreamPage page(kDownstreamTable, {"drained", "readable", "fin pending", "fin read"},
+                      {"readable", "fin seen", "drained", "fin read"});
+  using S = DownstreamState;
+  using E = DownstreamEvent;
+  page.Add(S::kDrained, E::kReadable, [=] {
+    Scene scene;
+    QueueRequest(scene);
+    return ChangeDownstream(scene, [&] { scene.Send("x"); });
+  });
+  page.Add(S::kDrained, E::kFinSeen, [=] {
+    Scene scene;
+    QueueRequest(scene);
+    return ChangeDownstream(scene, [&] { scene.client.ShutdownWrite(); });
+  });
+  AddReadableRows(page);
   // The client's FIN waits behind a request while its replies are blocked; more room for replies is
   // an event that reports the FIN again.
   const auto block = [](Scene& scene, const std::string& more) {
@@ -731,10 +748,10 @@ DownstreamPage MakeDownstreamPage() {
   });
   page.Add(S::kFinPending, E::kFinRead, [=] {
     Scene scene;
-    queue(scene);
+    QueueRequest(scene);
     scene.client.ShutdownWrite();
     scene.Run([&] { return scene.downstream() == S::kFinPending; });
-    return change(scene, [&] { scene.AddServer(); });
+    return ChangeDownstream(scene, [&] { scene.AddServer(); });
   });
   return page;
 }
