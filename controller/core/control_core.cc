@@ -18,16 +18,24 @@ ControlCore::ControlCore(const Options& options, MonotonicTime now)
 }
 
 void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
-  registry_.Restore(stored, now);
+  restore_notes_ = registry_.Restore(stored, now);
   for (const StoredEndpoint& old : stored.endpoints) {
+    const absl::StatusOr<const RegisteredEndpoint*> endpoint = registry_.Find(old.key);
+    if (!endpoint.ok()) continue;
     auto stages = stages_.find(old.key.service);
-    if (stages == stages_.end()) continue;
     const std::string& id = old.key.endpoint_id;
     stages->second.limiter.Restore(id, old.weight);
     // The registry counts incarnations in the same way. Without a report there is nothing learned.
     const bool reported = !old.agent_boot_id.empty();
     stages->second.policy.Restore(id, reported ? 1 : 0, absl::Seconds(old.slow_start_seconds), now);
-    if (reported) stages->second.model.Restore(id, old.capacity, old.theta);
+    // A capacity that still is the configured weight begins anew from an edited one.
+    const auto weight = [](const std::optional<StoredConfiguration>& configured) {
+      return configured.has_value() ? configured->weight : 0;
+    };
+    const bool edited = weight((*endpoint)->configured) != weight(old.configured);
+    if (reported && (old.learned || !edited)) {
+      stages->second.model.Restore(id, old.capacity, old.theta, old.learned);
+    }
   }
   for (const StoredCapacity& departed : stored.departed) {
     auto stages = stages_.find(departed.key.service);
@@ -132,6 +140,8 @@ StoredState ControlCore::Export() const {
       state.endpoints.push_back(
           {.key = endpoint->key,
            .address = endpoint->address,
+           .address_configured = endpoint->address_configured,
+           .configured = endpoint->configured,
            .mode = stages.spec.mode,
            .agent_id = endpoint->agent_id,
            .agent_boot_id = endpoint->agent_boot_id,
@@ -140,6 +150,7 @@ StoredState ControlCore::Export() const {
            .operator_capacity = endpoint->operator_capacity,
            .capacity = load.capacity,
            .theta = load.theta,
+           .learned = load.learned,
            .slow_start_seconds = absl::ToDoubleSeconds(stages.policy.SlowStartProgress(id)),
            .weight = stages.limiter.accepted(id)});
     }

@@ -76,6 +76,9 @@ class ControlCore {
   const EndpointRegistry& registry() const { return registry_; }
   const SnapshotPublisher& publisher() const { return publisher_; }
 
+  // What the operator should know about the restored state, one sentence each.
+  const std::vector<std::string>& restore_notes() const { return restore_notes_; }
+
   // Runs all stages. Returns true if it published a new snapshot.
   bool Tick(MonotonicTime now);
   void RiseAbove(const SnapshotVersion& seen) { publisher_.RiseAbove(seen); }
@@ -104,6 +107,7 @@ class ControlCore {
   SnapshotPublisher publisher_;
   std::map<std::string, ServiceStages> stages_;
   uint64_t seen_generation_ = 0;
+  std::vector<std::string> restore_notes_;
 };
 
 }  // namespace trunkline

@@ -26,13 +26,6 @@ std::string Names(const Map& map) {
   return absl::StrJoin(names, ", ");
 }
 
-const EndpointHintSpec* FindHint(const ServiceSpec& spec, const std::string& endpoint_id) {
-  for (const EndpointHintSpec& hint : spec.endpoints) {
-    if (hint.endpoint_id == endpoint_id) return &hint;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 EndpointRegistry::EndpointRegistry(const std::vector<ServiceSpec>& services,
@@ -41,32 +34,11 @@ EndpointRegistry::EndpointRegistry(const std::vector<ServiceSpec>& services,
   for (const ServiceSpec& spec : services) {
     specs_[spec.name] = spec;
     services_[spec.name];
-    for (const EndpointHintSpec& hint : spec.endpoints) Insert({spec.name, hint.endpoint_id});
-  }
-}
-
-void EndpointRegistry::Restore(const StoredState& stored, MonotonicTime now) {
-  for (const StoredAdmin& admin : stored.admin) {
-    if (specs_.contains(admin.key.service)) StoreAdmin(admin.key, {admin.draining, admin.pin});
-  }
-  for (const StoredEndpoint& old : stored.endpoints) {
-    if (!specs_.contains(old.key.service) || size_ >= kMaxEndpoints) continue;
-    RegisteredEndpoint* found = FindMutable(old.key);
-    RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(old.key);
-    // The last known address is more likely to be current than the configured one.
-    const bool same_mode = old.mode == specs_.at(old.key.service).mode;
-    if (!old.address.empty() && same_mode) endpoint.address = old.address;
-    endpoint.agent_id = old.agent_id;
-    endpoint.agent_boot_id = old.agent_boot_id;
-    endpoint.server_boot_id = old.server_boot_id;
-    endpoint.cores = old.cores;
-    if (endpoint.operator_capacity == 0) endpoint.operator_capacity = old.operator_capacity;
-    if (old.agent_boot_id.empty())
-      continue;  // without a report before the restart, it is still EXPECTED
-    endpoint.restored = true;
-    endpoint.reported_at = now;
-    endpoint.state = EndpointCondition::kStale;
-    endpoint.incarnation = 1;
+    for (const EndpointHintSpec& hint : spec.endpoints) {
+      const EndpointKey key = {spec.name, hint.endpoint_id};
+      hints_[key] = hint;
+      Insert(key);
+    }
   }
 }
 
@@ -145,17 +117,16 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
   // Without an address from the agent, the configured one stays.
   const bool by_trunk = specs_.at(announced.key.service).mode == ForwardingMode::kTunnel;
   const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
-  if (!address.empty() && endpoint.address != address) {
-    endpoint.address = address;
-    ++generation_;
+  if (!address.empty()) {
+    endpoint.address_configured = false;
+    if (std::exchange(endpoint.address, address) != address) ++generation_;
   }
   const std::string holder = std::exchange(endpoint.agent_id, agent.agent_id);
   if (holder != agent.agent_id) DropAgentWithoutEndpoints(holder);
   endpoint.agent_boot_id = agent.boot_id;
   endpoint.cores = announced.cores;
-  const EndpointHintSpec* hint =
-      FindHint(specs_.at(announced.key.service), announced.key.endpoint_id);
-  if (hint == nullptr || hint->weight == 0) endpoint.operator_capacity = announced.capacity_hint;
+  const bool has_weight = endpoint.configured.has_value() && endpoint.configured->weight > 0;
+  if (!has_weight) endpoint.operator_capacity = announced.capacity_hint;
   if (!announced.server_boot_id.empty()) {
     const bool restarted =
         !endpoint.server_boot_id.empty() && endpoint.server_boot_id != announced.server_boot_id;
@@ -246,16 +217,22 @@ void EndpointRegistry::Remove(const EndpointKey& key) {
   services_.at(key.service).erase(key.endpoint_id);
   --size_;
   ++generation_;
-  if (FindHint(specs_.at(key.service), key.endpoint_id) != nullptr) Insert(key);
+  if (FindHint(key) != nullptr) Insert(key);
+}
+
+const EndpointHintSpec* EndpointRegistry::FindHint(const EndpointKey& key) const {
+  auto hint = hints_.find(key);
+  return hint == hints_.end() ? nullptr : &hint->second;
 }
 
 RegisteredEndpoint& EndpointRegistry::Insert(const EndpointKey& key) {
   RegisteredEndpoint& endpoint = services_.at(key.service)[key.endpoint_id];
   endpoint.key = key;
-  if (const EndpointHintSpec* hint = FindHint(specs_.at(key.service), key.endpoint_id)) {
-    endpoint.configured = true;
+  if (const EndpointHintSpec* hint = FindHint(key)) {
+    endpoint.configured = StoredConfiguration{hint->address, hint->weight};
     endpoint.operator_capacity = hint->weight;
     endpoint.address = hint->address;
+    endpoint.address_configured = !hint->address.empty();
   }
   if (auto admin = admin_.find(key); admin != admin_.end()) {
     endpoint.draining = admin->second.draining;
@@ -266,31 +243,46 @@ RegisteredEndpoint& EndpointRegistry::Insert(const EndpointKey& key) {
   return endpoint;
 }
 
-void EndpointRegistry::StoreAdmin(const EndpointKey& key, const AdminState& state) {
+absl::Status EndpointRegistry::StoreAdmin(const EndpointKey& key, const AdminState& state) {
   if (!state.draining && !state.pin.has_value()) {
     admin_.erase(key);
   } else if (admin_.contains(key) || admin_.size() < kMaxAdminStates) {
     admin_[key] = state;
+  } else {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(key.ToString(), ": ", kMaxAdminStates,
+                     " endpoints are drained or pinned already; undrain or unpin others first"));
   }
   if (RegisteredEndpoint* endpoint = FindMutable(key)) {
     endpoint->draining = state.draining;
     endpoint->pin = state.pin;
   }
   ++generation_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EndpointRegistry::AdminState> EndpointRegistry::AdminOf(
+    const EndpointKey& key) const {
+  if (auto admin = admin_.find(key); admin != admin_.end()) return admin->second;
+  if (absl::Status known = Find(key).status(); !known.ok()) return known;
+  return AdminState{};
 }
 
 absl::Status EndpointRegistry::SetDraining(const EndpointKey& key, bool draining) {
-  absl::StatusOr<const RegisteredEndpoint*> endpoint = Find(key);
-  if (!endpoint.ok()) return endpoint.status();
-  if ((*endpoint)->draining != draining) StoreAdmin(key, {draining, (*endpoint)->pin});
-  return absl::OkStatus();
+  absl::StatusOr<AdminState> state = AdminOf(key);
+  if (!state.ok()) return state.status();
+  if (state->draining == draining) return Find(key).status();
+  // A drain needs an endpoint; the end of one does not.
+  if (absl::Status known = Find(key).status(); draining && !known.ok()) return known;
+  return StoreAdmin(key, {draining, state->pin});
 }
 
 absl::Status EndpointRegistry::SetPin(const EndpointKey& key, std::optional<double> pin) {
-  absl::StatusOr<const RegisteredEndpoint*> endpoint = Find(key);
-  if (!endpoint.ok()) return endpoint.status();
-  if ((*endpoint)->pin != pin) StoreAdmin(key, {(*endpoint)->draining, pin});
-  return absl::OkStatus();
+  absl::StatusOr<AdminState> state = AdminOf(key);
+  if (!state.ok()) return state.status();
+  if (state->pin == pin) return Find(key).status();
+  if (absl::Status known = Find(key).status(); pin.has_value() && !known.ok()) return known;
+  return StoreAdmin(key, {state->draining, pin});
 }
 
 void EndpointRegistry::AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) const {
@@ -315,7 +307,8 @@ void EndpointRegistry::Age(MonotonicTime now) {
     for (auto& [id, endpoint] : endpoints) {
       AgeOne(endpoint, now);
       const bool expired = endpoint.state == EndpointCondition::kExpired;
-      if (expired && !endpoint.configured && now - endpoint.reported_at > kForgetAfter) {
+      if (expired && !endpoint.configured.has_value() &&
+          now - endpoint.reported_at > kForgetAfter) {
         forgotten.emplace_back(endpoint.key, endpoint.agent_id);
       }
     }

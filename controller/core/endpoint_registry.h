@@ -43,14 +43,17 @@ struct RegisteredEndpoint {
   // host:port of the agent's trunk port or, depending on the service's mode, of the server. Empty
   // while unknown; proxies do not get such an endpoint.
   std::string address;
+  // The address is that of the configuration; no agent announced one.
+  bool address_configured = false;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;
   // Relative capacity from the configuration, else from the announcement; 0 if neither has one.
   double operator_capacity = 0;
   double cores = 0;
-  // The configuration names the endpoint, so it stays known when its agent leaves.
-  bool configured = false;
+  // The entry of the configuration, with which the endpoint stays known when its agent leaves;
+  // unset if there is none.
+  std::optional<StoredConfiguration> configured;
   bool draining = false;
   std::optional<double> pin;
   // The last accepted report; unset before the first one since the start of the controller.
@@ -84,9 +87,12 @@ class EndpointRegistry {
 
   EndpointRegistry(const std::vector<ServiceSpec>& services, absl::Duration report_interval);
 
-  // Restores the endpoints, drains and pins of services that are still configured. The endpoints
-  // are STALE from `now` on.
-  void Restore(const StoredState& stored, MonotonicTime now);
+  // Restores the endpoints of agents, and the drains and pins. The endpoints are STALE from `now`
+  // on. The configuration wins: an address or a weight that was edited takes effect, and an
+  // endpoint that it no longer names is not restored unless an agent announced it. Returns a
+  // sentence for the operator about each difference, and about each drain and pin without an
+  // endpoint.
+  std::vector<std::string> Restore(const StoredState& stored, MonotonicTime now);
 
   struct Announced {
     // The stream that this one replaces; the caller ends it with ABORTED.
@@ -106,7 +112,8 @@ class EndpointRegistry {
   // Ends the session without an orderly leave; its endpoints age.
   void Disconnect(AgentSession session);
 
-  // Both return NOT_FOUND with the known endpoints or services.
+  // Both return NOT_FOUND with the known endpoints or services, and RESOURCE_EXHAUSTED if there are
+  // kMaxAdminStates already. The drain or pin of an endpoint that is gone can be ended.
   absl::Status SetDraining(const EndpointKey& key, bool draining);
   absl::Status SetPin(const EndpointKey& key, std::optional<double> pin);
 
@@ -146,11 +153,18 @@ class EndpointRegistry {
   void Remove(const EndpointKey& key);
   void DropAgentWithoutEndpoints(const std::string& agent_id);
   void AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) const;
-  void StoreAdmin(const EndpointKey& key, const AdminState& state);
+  // The entry of the configuration; null if there is none.
+  const EndpointHintSpec* FindHint(const EndpointKey& key) const;
+  void RestoreEndpoint(const StoredEndpoint& old, MonotonicTime now,
+                       std::vector<std::string>* notes);
+  void RestoreAdmin(const StoredAdmin& admin, std::vector<std::string>* notes);
+  absl::StatusOr<AdminState> AdminOf(const EndpointKey& key) const;
+  absl::Status StoreAdmin(const EndpointKey& key, const AdminState& state);
   std::string KnownServices() const;
 
   const absl::Duration report_interval_;
   std::map<std::string, ServiceSpec> specs_;
+  std::map<EndpointKey, EndpointHintSpec> hints_;
   std::map<std::string, ServiceEndpoints> services_;
   std::map<std::string, Agent> agents_;
   std::map<AgentSession, std::string> sessions_;  // to agent id

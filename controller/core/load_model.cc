@@ -37,11 +37,13 @@ double Work(const ReportedLoad& load) {
   return load.successes_per_second + load.bytes_per_second / kBytesPerStream;
 }
 
-void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta) {
+void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta,
+                        bool learned) {
   Entry& entry = entries_[endpoint_id];
   entry.estimate.capacity = std::clamp(capacity, kMinCapacity, kMaxCapacity);
   entry.estimate.capacity_source = CapacitySource::kStored;
   entry.estimate.theta = std::clamp(theta, -kMaxObservation, kMaxObservation);
+  entry.estimate.learned = learned;
   entry.incarnation = 1;  // as the registry counts restored endpoints
 }
 
@@ -112,7 +114,7 @@ bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {
   auto entry = entries_.find(endpoint.key.endpoint_id);
   if (entry == entries_.end()) return true;
   // A guess gives way to the first figure of the operator or agent.
-  return !entry->second.learned &&
+  return !entry->second.estimate.learned &&
          entry->second.estimate.capacity_source == CapacitySource::kMedian;
 }
 
@@ -275,7 +277,7 @@ void LoadModel::Observe(absl::Duration dt, Entry& entry) {
   const double moved = estimate.theta * -std::expm1(-kLearnPerSecond * absl::ToDoubleSeconds(dt));
   estimate.theta -= moved;
   estimate.capacity = std::clamp(estimate.capacity * std::exp(moved), kMinCapacity, kMaxCapacity);
-  entry.learned = true;
+  estimate.learned = true;
 }
 
 void LoadModel::Normalise() {

@@ -48,6 +48,8 @@ struct LoadEstimate {
   double theta = 0;
   double capacity = 1;  // P
   CapacitySource capacity_source = CapacitySource::kMedian;
+  // P was measured under load; else it is the figure that it began with.
+  bool learned = false;
 };
 
 struct ServiceLoad {
@@ -96,7 +98,7 @@ class LoadModel {
 
   explicit LoadModel(absl::Duration report_interval) : report_interval_(report_interval) {}
 
-  void Restore(const std::string& endpoint_id, double capacity, double theta);
+  void Restore(const std::string& endpoint_id, double capacity, double theta, bool learned);
   void RestoreDeparted(const std::string& endpoint_id, double capacity);
 
   void Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
@@ -111,7 +113,6 @@ class LoadModel {
  private:
   struct Entry {
     LoadEstimate estimate;
-    bool learned = false;
     // The last reported cores; 0 before the first report of them.
     double cores = 0;
     uint64_t incarnation = 0;

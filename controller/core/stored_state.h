@@ -3,7 +3,9 @@
 // The pure stages export it and start from it; controller/loop/state_store.h keeps it in a file. It
 // contains everything that load reports do not restore: learned capacities, drains and pins, and
 // the last published weights, so that a restarted controller serves the weights that proxies hold.
-// It contains no points in time, because a monotonic clock means nothing to the next process.
+// The configuration wins over it: an address or a weight that came from the configuration is stored
+// only to tell whether it was edited meanwhile. The state contains no points in time, because a
+// monotonic clock means nothing to the next process.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +18,20 @@
 
 namespace trunkline {
 
+// The entry of the configuration for an endpoint; an address is empty and a weight 0 if it has
+// none.
+struct StoredConfiguration {
+  std::string address;
+  double weight = 0;
+};
+
 struct StoredEndpoint {
   EndpointKey key;
   std::string address;
+  // The address came from the configuration, not from an agent.
+  bool address_configured = false;
+  // The configuration at that time; unset if it did not name the endpoint.
+  std::optional<StoredConfiguration> configured;
   // The forwarding mode that the address belongs to.
   ForwardingMode mode = ForwardingMode::kTunnel;
   std::string agent_id;
@@ -29,6 +42,8 @@ struct StoredEndpoint {
   // P and theta of docs/weights.md.
   double capacity = 1;
   double theta = 0;
+  // The capacity was measured under load; else it is the figure that it began with.
+  bool learned = false;
   double slow_start_seconds = 0;
   // The last published weight.
   double weight = 0;

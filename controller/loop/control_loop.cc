@@ -1,5 +1,7 @@
 #include "controller/loop/control_loop.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/observe/log.h"
 
@@ -40,6 +42,17 @@ void LogTransitions(const ControllerView& before, const ControllerView& now) {
   }
 }
 
+// More would hide the rest of the log.
+constexpr size_t kMaxNotes = 100;
+
+void LogNotes(const std::vector<std::string>& notes) {
+  for (size_t i = 0; i < std::min(notes.size(), kMaxNotes); ++i) LogWarn("{}", notes[i]);
+  if (notes.size() > kMaxNotes) {
+    LogWarn("{} more endpoints, drains or pins differ from the state file",
+            notes.size() - kMaxNotes);
+  }
+}
+
 }  // namespace
 
 ControlLoop::ControlLoop(const Options& options)
@@ -52,6 +65,7 @@ ControlLoop::ControlLoop(const Options& options)
 ControlLoop::~ControlLoop() { Stop(); }
 
 absl::Status ControlLoop::Start() {
+  LogNotes(core_.restore_notes());
   // From now on the file states that proxies may hold newer versions.
   absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
   for (const ViewListener& listener : listeners_) listener(view());

@@ -49,9 +49,16 @@ bool Sane(const v1::ControllerState::Endpoint& endpoint) {
          Sane(endpoint.cores(), kMaxNumber) && Sane(endpoint.operator_capacity(), kMaxNumber);
 }
 
+std::optional<StoredConfiguration> ReadConfigured(const v1::ControllerState::Endpoint& endpoint) {
+  if (!endpoint.has_configured()) return std::nullopt;
+  return StoredConfiguration{endpoint.configured().address(), endpoint.configured().weight()};
+}
+
 StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
   return {.key = {endpoint.service(), endpoint.endpoint_id()},
           .address = endpoint.address(),
+          .address_configured = endpoint.address_configured(),
+          .configured = ReadConfigured(endpoint),
           .mode = ReadMode(endpoint.mode()),
           .agent_id = endpoint.agent_id(),
           .agent_boot_id = endpoint.agent_boot_id(),
@@ -60,6 +67,7 @@ StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
           .operator_capacity = endpoint.operator_capacity(),
           .capacity = endpoint.capacity(),
           .theta = endpoint.theta(),
+          .learned = endpoint.learned(),
           .slow_start_seconds = endpoint.slow_start_seconds(),
           .weight = endpoint.weight()};
 }
@@ -68,6 +76,12 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
   out->set_service(endpoint.key.service);
   out->set_endpoint_id(endpoint.key.endpoint_id);
   out->set_address(endpoint.address);
+  out->set_address_configured(endpoint.address_configured);
+  if (endpoint.configured.has_value()) {
+    out->mutable_configured()->set_address(endpoint.configured->address);
+    const double weight = endpoint.configured->weight;
+    if (weight > 0) out->mutable_configured()->set_weight(weight);
+  }
   out->set_mode(WriteMode(endpoint.mode));
   out->set_agent_id(endpoint.agent_id);
   out->set_agent_boot_id(endpoint.agent_boot_id);
@@ -76,6 +90,7 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
   if (endpoint.operator_capacity > 0) out->set_operator_capacity(endpoint.operator_capacity);
   out->set_capacity(endpoint.capacity);
   out->set_theta(endpoint.theta);
+  out->set_learned(endpoint.learned);
   out->set_slow_start_seconds(endpoint.slow_start_seconds);
   out->set_weight(endpoint.weight);
 }

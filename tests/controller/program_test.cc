@@ -21,20 +21,25 @@ class ProgramTest : public testing::Test {
 
   std::string Path(const std::string& name) const { return folder_.File(name); }
   void Write(const std::string& name, const std::string& text) { folder_.Write(name, text); }
-  void WriteConfig(const std::string& grpc_listen) {
-    Write("controller.yaml", "grpc_listen: " + grpc_listen +
-                                 "\n"
-                                 "admin_listen: 127.0.0.1:0\n"
-                                 "state_file: " +
-                                 Path("state") +
-                                 "\n"
-                                 "tick_interval: 50ms\n"
-                                 "services:\n"
-                                 "  - name: db\n"
-                                 "    listen: 127.0.0.1:9000\n"
-                                 "    endpoints:\n"
-                                 "      - {endpoint_id: a, weight: 2, address: 127.0.0.1:7073}\n"
-                                 "      - {endpoint_id: b, weight: 1, address: 127.0.0.1:7074}\n");
+  // `service` has more fields of the service, one a line.
+  void WriteConfig(const std::string& grpc_listen,
+                   const std::vector<std::string>& endpoints =
+                       {"{endpoint_id: a, weight: 2, address: '127.0.0.1:7073'}",
+                        "{endpoint_id: b, weight: 1, address: '127.0.0.1:7074'}"},
+                   const std::string& service = "") {
+    std::string text = "grpc_listen: " + grpc_listen +
+                       "\n"
+                       "admin_listen: 127.0.0.1:0\n"
+                       "state_file: " +
+                       Path("state") +
+                       "\n"
+                       "tick_interval: 50ms\n"
+                       "services:\n"
+                       "  - name: db\n"
+                       "    listen: 127.0.0.1:9000\n" +
+                       service + "    endpoints:\n";
+    for (const std::string& endpoint : endpoints) text += "      - " + endpoint + "\n";
+    Write("controller.yaml", text);
   }
   void StartController() {
     controller_.emplace(
@@ -212,6 +217,55 @@ TEST_F(ProgramTest, OrderlyRestartKeepsEpochDrainsAndPins) {
   EXPECT_EQ(after.id().version(), before.id().version() + 1);
   EXPECT_TRUE(after.services(0).endpoints(0).draining());
   EXPECT_EQ(after.services(0).endpoints(1).weight(), 2.5);
+}
+
+TEST_F(ProgramTest, EditedAddressesAndEndpointsTakeEffectAtARestart) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0) << err_;
+  ASSERT_EQ(Ctl({"drain", "db", "b"}), 0) << err_;
+  ASSERT_EQ(Ctl({"pin", "db", "b", "3"}), 0) << err_;
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  WriteConfig("127.0.0.1:0", {"{endpoint_id: a, weight: 2, address: '127.0.0.1:7099'}",
+                              "{endpoint_id: renamed, address: '127.0.0.1:7074'}"});
+  StartController();
+  const v1::Snapshot snapshot = GetSnapshot();
+  ASSERT_EQ(snapshot.services(0).endpoints_size(), 2) << snapshot.ShortDebugString();
+  EXPECT_EQ(snapshot.services(0).endpoints(0).address(), "127.0.0.1:7099");
+  EXPECT_TRUE(snapshot.services(0).endpoints(0).draining()) << "the drain was said";
+  EXPECT_EQ(snapshot.services(0).endpoints(1).endpoint_id(), "renamed");
+  for (const char* line :
+       {"endpoint db/a: the configuration changed its address to 127.0.0.1:7099; the state file "
+        "had "
+        "127.0.0.1:7073",
+        "endpoint db/b at 127.0.0.1:7074 leaves",
+        "the drain of db/b has no effect: the service has no such endpoint now",
+        "the pin of db/b to 3 has no effect: the service has no such endpoint now"}) {
+    EXPECT_THAT(controller_->err(), HasSubstr(line));
+  }
+  // The remedies in the log work.
+  EXPECT_EQ(Ctl({"undrain", "db", "b"}), 0) << err_;
+  EXPECT_EQ(Ctl({"unpin", "db", "b"}), 0) << err_;
+  EXPECT_EQ(Ctl({"drain", "db", "b"}), 1) << "a new drain needs an endpoint";
+  EXPECT_EQ(Ctl({"unpin", "db", "b"}), 1) << "it is not pinned any more";
+}
+
+TEST_F(ProgramTest, WeightThatTheConfigurationLostHasNoEffectAfterARestart) {
+  const std::string service = "    policy: static\n";
+  WriteConfig("127.0.0.1:0",
+              {"{endpoint_id: a, weight: 8, address: '127.0.0.1:7073'}",
+               "{endpoint_id: b, address: '127.0.0.1:7074'}"},
+              service);
+  StartController();
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 1.78);
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  WriteConfig("127.0.0.1:0",
+              {"{endpoint_id: a, address: '127.0.0.1:7073'}",
+               "{endpoint_id: b, address: '127.0.0.1:7074'}"},
+              service);
+  StartController();
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(0).weight(), 1);
+  EXPECT_THAT(controller_->err(),
+              HasSubstr("endpoint db/a: the configuration changed its weight from 8 to 0"));
 }
 
 TEST_F(ProgramTest, KilledControllerComesBackInALargerEpochWithItsDrains) {

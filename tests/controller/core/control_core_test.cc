@@ -211,6 +211,84 @@ TEST_F(ControlCoreTest, RestartKeepsTheWeightOfAnEndpointThatNeverReported) {
   EXPECT_EQ(Published("later")->weight, before);
 }
 
+TEST_F(ControlCoreTest, ConfiguredAddressBeatsTheStoredOneOnlyIfItWasEdited) {
+  // The agent of "a" announces 10.0.0.1:7073.
+  services_ = {Service("db", {{"a", 0, "10.0.0.9:7073"}})};
+  Start({});
+  Join("a", 0);
+  Say("a", 0, 0.5);
+  core_->Tick(At(0));
+  ASSERT_EQ(Published("a")->address, "10.0.0.1:7073");
+  Start(core_->Export(), 1000);
+  EXPECT_EQ(Published("a")->address, "10.0.0.1:7073") << "the agent's address is newer";
+  EXPECT_THAT(core_->restore_notes(), IsEmpty());
+  // The same after a second restart without the agent.
+  Start(core_->Export(), 2000);
+  EXPECT_EQ(Published("a")->address, "10.0.0.1:7073");
+  services_ = {Service("db", {{"a", 0, "10.0.0.8:7073"}})};
+  Start(core_->Export(), 3000);
+  EXPECT_EQ(Published("a")->address, "10.0.0.8:7073");
+  EXPECT_THAT(core_->restore_notes(), testing::ElementsAre(HasSubstr("10.0.0.8:7073")));
+}
+
+TEST_F(ControlCoreTest, EditedWeightRestartsOnlyACapacityThatWasNotLearned) {
+  services_ = {Service("db", {{"a", 3, ""}, {"b", 1, ""}})};
+  Start({});
+  const auto capacities = [&] {
+    const auto view = core_->View(At(0));
+    return view->services[0].endpoints[0].load.capacity /
+           view->services[0].endpoints[1].load.capacity;
+  };
+  const auto say_both = [&](int from, int to, double cpu) {
+    Join("a", from);
+    Join("b", from);
+    for (int at = from; at < to; ++at) {
+      Say("a", at, cpu, 100);
+      Say("b", at, cpu, 100);
+      core_->Tick(At(at));
+    }
+  };
+  say_both(0, 5, 0.1);
+  EXPECT_NEAR(capacities(), 3, 0.01) << "too idle to learn from";
+  services_ = {Service("db", {{"a", 1, ""}, {"b", 1, ""}})};
+  Start(core_->Export(), 1000);
+  EXPECT_NEAR(capacities(), 1, 0.01);
+  say_both(1000, 1200, 0.5);
+  const double learned = capacities();
+  services_ = {Service("db", {{"a", 5, ""}, {"b", 1, ""}})};
+  Start(core_->Export(), 2000);
+  EXPECT_EQ(capacities(), learned) << "measured under load";
+}
+
+TEST_F(ControlCoreTest, ConfiguredWeightThatIsGoneDoesNotReturnFromTheState) {
+  services_ = {Service("db", {{"a", 7, "10.0.0.9:7073"}, {"b", 0, "10.0.0.8:7073"}})};
+  services_[0].policy = PolicyKind::kStatic;
+  Start({});
+  Join("a", 0);
+  Say("a", 0, 0.1);
+  core_->Tick(At(0));
+  services_[0].endpoints[0].weight = 0;
+  Start(core_->Export(), 1000);
+  EXPECT_EQ(core_->View(At(1000))->services[0].endpoints[0].endpoint.operator_capacity, 0);
+}
+
+TEST_F(ControlCoreTest, EndpointThatLeftTheConfigurationStaysOnlyWithItsAgent) {
+  services_ = {Service("db", {{"a", 0, "10.0.0.9:7073"}, {"gone", 0, "10.0.0.8:7073"}})};
+  Start({});
+  Join("a", 0);
+  Say("a", 0, 0.5);
+  core_->Tick(At(0));
+  services_ = {Service("db")};
+  Start(core_->Export(), 1000);
+  ASSERT_NE(Published("a"), nullptr);
+  EXPECT_EQ(Published("a")->address, "10.0.0.1:7073");
+  EXPECT_EQ(Published("gone"), nullptr);
+  EXPECT_THAT(core_->restore_notes(),
+              testing::UnorderedElementsAre(
+                  HasSubstr("db/a is no longer in the configuration; it stays because agent a"),
+                  HasSubstr("db/gone at 10.0.0.8:7073 leaves")));
+}
+
 TEST_F(ControlCoreTest, ServiceThatLeftTheConfigurationIsNotRestored) {
   Join("a", 0);
   RunTwoToOne(0, 0);

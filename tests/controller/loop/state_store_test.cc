@@ -24,6 +24,8 @@ class StateStoreTest : public testing::Test {
     state.orderly = true;
     state.endpoints.push_back({.key = {"db", "a"},
                                .address = "10.0.0.1:7073",
+                               .address_configured = true,
+                               .configured = StoredConfiguration{"10.0.0.9:7073", 4},
                                .agent_id = "agent-1",
                                .agent_boot_id = "b1",
                                .server_boot_id = "s1",
@@ -31,6 +33,7 @@ class StateStoreTest : public testing::Test {
                                .operator_capacity = 2,
                                .capacity = 1.2345678901234567,
                                .theta = -0.3,
+                               .learned = true,
                                .slow_start_seconds = 12.5,
                                .weight = 1.23});
     state.admin.push_back({{"db", "a"}, true, std::nullopt});
@@ -64,6 +67,11 @@ TEST_F(StateStoreTest, StateSurvivesARoundTrip) {
   ASSERT_EQ(after.endpoints.size(), 1u);
   EXPECT_EQ(after.endpoints[0].key, before.endpoints[0].key);
   EXPECT_EQ(after.endpoints[0].address, "10.0.0.1:7073");
+  EXPECT_TRUE(after.endpoints[0].address_configured);
+  ASSERT_TRUE(after.endpoints[0].configured.has_value());
+  EXPECT_EQ(after.endpoints[0].configured->address, "10.0.0.9:7073");
+  EXPECT_EQ(after.endpoints[0].configured->weight, 4);
+  EXPECT_TRUE(after.endpoints[0].learned);
   EXPECT_EQ(after.endpoints[0].agent_id, "agent-1");
   EXPECT_EQ(after.endpoints[0].agent_boot_id, "b1");
   EXPECT_EQ(after.endpoints[0].server_boot_id, "s1");
