@@ -1,27 +1,74 @@
 #include "controller/controller_settings.h"
 
-#include <optional>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/observe/log.h"
 
 namespace trunkline {
+namespace {
+
+uint64_t UnixSeconds() { return static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now())); }
+
+// Chooses the id of the first snapshot, and writes the file before proxies can get that snapshot:
+// otherwise the next start would give the same id to another one.
+absl::Status ClaimFirstVersion(const StateStore& store, ControlLoop::Options* options) {
+  std::optional<StoredState>& stored = options->core.stored;
+  options->core.first = FirstVersion(stored, UnixSeconds());
+  StoredState claimed = stored.value_or(StoredState{});
+  if (!stored.has_value()) claimed.epoch = options->core.first.epoch;
+  claimed.cluster_id = options->cluster_id;
+  claimed.orderly = false;
+  absl::Status saved = store.Save(claimed);
+  if (absl::IsResourceExhausted(saved)) {
+    // The file still says that the last stop was orderly, so take an epoch of this start's own.
+    if (stored.has_value()) stored->orderly = false;
+    options->core.first = FirstVersion(stored, UnixSeconds());
+    return absl::OkStatus();
+  }
+  if (saved.ok()) return saved;
+  return {saved.code(), absl::StrCat("state_file: ", saved.message())};
+}
+
+absl::Status LoadState(const ControllerSettings& settings, const StateStore& store,
+                       std::optional<StateLock>* lock, ControlLoop::Options* options) {
+  absl::StatusOr<StateLock> taken = StateLock::Take(settings.state_file);
+  if (!taken.ok()) return taken.status();
+  lock->emplace(*std::move(taken));
+  absl::StatusOr<std::optional<StoredState>> stored = store.Load();
+  if (!stored.ok()) return stored.status();
+  absl::StatusOr<std::string> id =
+      ChooseClusterId(settings.state_file, settings.cluster_id,
+                      stored->has_value() ? (*stored)->cluster_id : "", (*lock)->cluster_id());
+  if (!id.ok()) return id.status();
+  options->cluster_id = *id;
+  options->core.stored = *std::move(stored);
+  options->store = &store;
+  if (absl::Status claimed = ClaimFirstVersion(store, options); !claimed.ok()) return claimed;
+  // After the state file, so that a crash in between leaves no file that contradicts the lock.
+  if (absl::Status kept = (*lock)->SetClusterId(*id); !kept.ok()) {
+    LogWarn("the id of the cluster is not kept beside the state file: {}",
+            std::string(kept.message()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& settings,
-                                                     const StateStore& store) {
+                                                     const StateStore& store,
+                                                     std::optional<StateLock>* lock) {
   ControlLoop::Options options;
   options.core.services = settings.services;
   options.core.report_interval = settings.report_interval;
   options.core.slow_start = settings.slow_start;
   options.tick_interval = settings.tick_interval;
-  if (!settings.state_file.empty()) {
-    absl::StatusOr<std::optional<StoredState>> stored = store.Load();
-    if (!stored.ok()) return stored.status();
-    options.core.stored = *std::move(stored);
-    options.store = &store;
+  if (settings.state_file.empty()) {
+    options.core.first = FirstVersion(std::nullopt, UnixSeconds());
+    return options;
   }
-  options.core.first =
-      FirstVersion(options.core.stored, static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now())));
+  if (absl::Status loaded = LoadState(settings, store, lock, &options); !loaded.ok()) return loaded;
   return options;
 }
 

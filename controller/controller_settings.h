@@ -2,16 +2,22 @@
 // clock and files. Thread-safe; keeps no state.
 #pragma once
 
+#include <optional>
+
 #include "absl/status/statusor.h"
 #include "controller/loop/control_loop.h"
+#include "controller/loop/state_lock.h"
 #include "controller/loop/state_store.h"
 #include "controller/wire/config.h"
 
 namespace trunkline {
 
 // `store` must outlive the control loop, which writes to it if the configuration names a state
-// file. Returns the error of StateStore::Load if the file exists but cannot be used.
+// file. Sets `*lock` to the lock of that file, which must be held as long. Returns an error if
+// another controller holds it, if the file cannot be read or written, or if it is the state of
+// another cluster. A full disk is no error: the controller starts without changes to its state.
 absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& settings,
-                                                     const StateStore& store);
+                                                     const StateStore& store,
+                                                     std::optional<StateLock>* lock);
 
 }  // namespace trunkline

@@ -1,4 +1,5 @@
 // trunkline-controller: receives load reports, publishes weights. Composes the controller's parts.
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -30,16 +31,21 @@ void LogStart(const ControllerSettings& settings, const SnapshotVersion& id) {
 
 int Run(Program& program, const ControllerSettings& settings) {
   const StateStore store(settings.state_file);
-  const absl::StatusOr<ControlLoop::Options> options = LoadLoopOptions(settings, store);
+  std::optional<StateLock> lock;
+  const absl::StatusOr<ControlLoop::Options> options = LoadLoopOptions(settings, store, &lock);
   if (!options.ok()) return program.Fail(std::string(options.status().message()));
   ControlLoop loop(*options);
   ProxyTable proxies;
   GrpcServer server(loop, proxies);
-  // The port comes before the state file, so that a second controller cannot write the file.
   if (absl::Status started = server.Start(settings.grpc_listen); !started.ok()) {
     return program.Fail(std::string(started.message()));
   }
-  if (absl::Status started = loop.Start(); !started.ok()) {
+  if (absl::Status started = loop.Start(); absl::IsResourceExhausted(started)) {
+    LogError(
+        "state_file: the disk is full. The controller serves weights and snapshots, and refuses "
+        "drains and pins until it can write: {}",
+        std::string(started.message()));
+  } else if (!started.ok()) {
     return program.Fail(absl::StrCat("state_file: ", started.message()));
   }
   MetricsPage metrics("trunkline-controller");

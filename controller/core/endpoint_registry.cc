@@ -243,7 +243,7 @@ RegisteredEndpoint& EndpointRegistry::Insert(const EndpointKey& key) {
   return endpoint;
 }
 
-absl::Status EndpointRegistry::StoreAdmin(const EndpointKey& key, const AdminState& state) {
+absl::Status EndpointRegistry::SetAdmin(const EndpointKey& key, const AdminState& state) {
   if (!state.draining && !state.pin.has_value()) {
     admin_.erase(key);
   } else if (admin_.contains(key) || admin_.size() < kMaxAdminStates) {
@@ -274,7 +274,7 @@ absl::Status EndpointRegistry::SetDraining(const EndpointKey& key, bool draining
   if (state->draining == draining) return Find(key).status();
   // A drain needs an endpoint; the end of one does not.
   if (absl::Status known = Find(key).status(); draining && !known.ok()) return known;
-  return StoreAdmin(key, {draining, state->pin});
+  return SetAdmin(key, {draining, state->pin});
 }
 
 absl::Status EndpointRegistry::SetPin(const EndpointKey& key, std::optional<double> pin) {
@@ -282,7 +282,7 @@ absl::Status EndpointRegistry::SetPin(const EndpointKey& key, std::optional<doub
   if (!state.ok()) return state.status();
   if (state->pin == pin) return Find(key).status();
   if (absl::Status known = Find(key).status(); pin.has_value() && !known.ok()) return known;
-  return StoreAdmin(key, {state->draining, pin});
+  return SetAdmin(key, {state->draining, pin});
 }
 
 void EndpointRegistry::AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) const {

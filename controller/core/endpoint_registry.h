@@ -117,6 +117,14 @@ class EndpointRegistry {
   absl::Status SetDraining(const EndpointKey& key, bool draining);
   absl::Status SetPin(const EndpointKey& key, std::optional<double> pin);
 
+  struct AdminState {
+    bool draining = false;
+    std::optional<double> pin;
+  };
+  // Returns NOT_FOUND for an endpoint that is unknown and has neither drain nor pin.
+  absl::StatusOr<AdminState> AdminOf(const EndpointKey& key) const;
+  absl::Status SetAdmin(const EndpointKey& key, const AdminState& state);
+
   void Age(MonotonicTime now);
 
   // Returns the endpoints sorted by id, or none for an unknown service. The pointers are valid
@@ -138,10 +146,6 @@ class EndpointRegistry {
     AgentSession session = kNoSession;
     std::vector<EndpointKey> endpoints;
   };
-  struct AdminState {
-    bool draining = false;
-    std::optional<double> pin;
-  };
   using ServiceEndpoints = std::map<std::string, RegisteredEndpoint>;
 
   RegisteredEndpoint* FindMutable(const EndpointKey& key);
@@ -158,8 +162,6 @@ class EndpointRegistry {
   void RestoreEndpoint(const StoredEndpoint& old, MonotonicTime now,
                        std::vector<std::string>* notes);
   void RestoreAdmin(const StoredAdmin& admin, std::vector<std::string>* notes);
-  absl::StatusOr<AdminState> AdminOf(const EndpointKey& key) const;
-  absl::Status StoreAdmin(const EndpointKey& key, const AdminState& state);
   std::string KnownServices() const;
 
   const absl::Duration report_interval_;

@@ -67,7 +67,7 @@ void EndpointRegistry::RestoreEndpoint(const StoredEndpoint& old, MonotonicTime 
 }
 
 void EndpointRegistry::RestoreAdmin(const StoredAdmin& admin, std::vector<std::string>* notes) {
-  if (!StoreAdmin(admin.key, {admin.draining, admin.pin}).ok()) return;
+  if (!SetAdmin(admin.key, {admin.draining, admin.pin}).ok()) return;
   if (FindMutable(admin.key) != nullptr) return;
   const std::string& service = admin.key.service;
   const std::string why = specs_.contains(service) ? "the service has no such endpoint now"

@@ -62,6 +62,8 @@ struct StoredCapacity {
 };
 
 struct StoredState {
+  // Empty if unknown.
+  std::string cluster_id;
   uint64_t epoch = 0;
   uint64_t version = 0;
   // An orderly stop wrote the state, so no proxy can hold a version above `version`.

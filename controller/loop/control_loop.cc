@@ -59,6 +59,7 @@ ControlLoop::ControlLoop(const Options& options)
     : tick_interval_(options.tick_interval),
       report_interval_(options.core.report_interval),
       store_(options.store),
+      cluster_id_(options.cluster_id),
       core_(options.core, MonotonicNow()),
       view_(core_.View(MonotonicNow())) {}
 
@@ -231,35 +232,43 @@ void ControlLoop::DirectAgent(AgentSession session, AgentStream& stream) {
 
 void ControlLoop::SetDraining(EndpointKey key, bool draining, AdminDone done) {
   Post([this, key = std::move(key), draining, done = std::move(done)] {
-    const absl::Status applied = core_.registry().SetDraining(key, draining);
-    if (applied.ok()) LogInfo("{} {}", draining ? "drain" : "undrain", key.ToString());
-    FinishAdmin(applied, done);
+    Order(
+        key, absl::StrCat(draining ? "drain " : "undrain ", key.ToString()),
+        [&] { return core_.registry().SetDraining(key, draining); }, done);
   });
 }
 
 void ControlLoop::SetPin(EndpointKey key, std::optional<double> pin, AdminDone done) {
   Post([this, key = std::move(key), pin, done = std::move(done)] {
-    const absl::Status applied = core_.registry().SetPin(key, pin);
-    if (applied.ok()) LogInfo("{} {} {}", pin ? "pin" : "unpin", key.ToString(), pin.value_or(0));
-    FinishAdmin(applied, done);
+    Order(
+        key,
+        pin ? absl::StrCat("pin ", key.ToString(), " to ", *pin)
+            : absl::StrCat("unpin ", key.ToString()),
+        [&] { return core_.registry().SetPin(key, pin); }, done);
   });
 }
 
-void ControlLoop::FinishAdmin(const absl::Status& applied, const AdminDone& done) {
-  if (!applied.ok()) {
+void ControlLoop::Order(const EndpointKey& key, const std::string& what,
+                        const std::function<absl::Status()>& change, const AdminDone& done) {
+  const absl::StatusOr<EndpointRegistry::AdminState> before = core_.registry().AdminOf(key);
+  if (absl::Status applied = change(); !applied.ok()) {
     done(applied);
     return;
   }
   const MonotonicTime now = MonotonicNow();
-  Tick(now);
-  const SnapshotVersion version = core_.publisher().current()->id;
   if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
-    done(absl::InternalError(
-        absl::StrCat("the order is in effect from snapshot ", version.epoch, "/", version.version,
-                     " on, but a restart of the controller will lose it: ", saved.message())));
+    core_.registry().SetAdmin(key, *before).IgnoreError();  // as it was, so it fits
+    LogError("{} refused, because the state file cannot be written: {}", what, Text(saved));
+    done(absl::FailedPreconditionError(absl::StrCat(
+        what,
+        " is refused and nothing has changed: the state file cannot be written, so a restart "
+        "of the controller would lose the order. Repeat it when the file can be written: ",
+        saved.message())));
     return;
   }
-  done(version);
+  LogInfo("{}", what);
+  Tick(now);
+  done(core_.publisher().current()->id);
 }
 
 void ControlLoop::ProxyHolds(SnapshotVersion version) {
@@ -282,6 +291,7 @@ absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
   if (store_ == nullptr) return absl::OkStatus();
   save_tried_at_ = now;
   StoredState state = core_.Export();
+  state.cluster_id = cluster_id_;
   state.orderly = orderly;
   if (absl::Status written = store_->Save(state); !written.ok()) {
     state_write_failures_.Add();

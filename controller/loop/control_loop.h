@@ -19,6 +19,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -74,6 +75,8 @@ class ControlLoop {
     absl::Duration tick_interval = absl::Milliseconds(500);
     // Null if there is no state file. Must outlive the loop.
     const StateStore* store = nullptr;
+    // Written into the state file.
+    std::string cluster_id;
   };
   using ViewListener = std::function<void(const std::shared_ptr<const ControllerView>&)>;
   using AdminDone = std::function<void(absl::StatusOr<SnapshotVersion>)>;
@@ -86,7 +89,8 @@ class ControlLoop {
   // changed. Call before Start().
   void Subscribe(ViewListener listener) { listeners_.push_back(std::move(listener)); }
   // Starts the thread and writes the state file. Returns an error if it cannot write, so that the
-  // operator learns of it before the first drain; the thread runs nevertheless.
+  // operator learns of it before the first drain; the thread runs nevertheless, and the loop
+  // refuses orders until it can write.
   absl::Status Start();
   void Stop();
 
@@ -98,7 +102,8 @@ class ControlLoop {
   void Leave(AgentSession session);
   void StreamEnded(AgentSession session, bool orderly);
 
-  // For operators. `done` gets the first snapshot that contains the order.
+  // For operators. `done` gets the first snapshot that contains the order. An order that cannot be
+  // written to the state file changes nothing; `done` gets FAILED_PRECONDITION.
   void SetDraining(EndpointKey key, bool draining, AdminDone done);
   void SetPin(EndpointKey key, std::optional<double> pin, AdminDone done);
 
@@ -129,13 +134,17 @@ class ControlLoop {
   void DirectAgents();
   void DirectAgent(AgentSession session, AgentStream& stream);
   void EndStream(AgentSession session, const absl::Status& status);
-  void FinishAdmin(const absl::Status& applied, const AdminDone& done);
+  // Applies `change` to the administrative state of `key`, saves it, then publishes it. `what` is
+  // for the log: "drain db/a".
+  void Order(const EndpointKey& key, const std::string& what,
+             const std::function<absl::Status()>& change, const AdminDone& done);
   absl::Status Save(MonotonicTime now, bool orderly);
   void SaveIfDue(MonotonicTime now);
 
   const absl::Duration tick_interval_;
   const absl::Duration report_interval_;
   const StateStore* const store_;
+  const std::string cluster_id_;
   std::vector<ViewListener> listeners_;
 
   // Confined to the loop's thread.

@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
-#include "common/base/atomic_file.h"
 #include "controller/wire/snapshot.h"
 #include "trunkline/v1/controller_state.pb.h"
 
@@ -119,6 +118,7 @@ std::string StateStore::ToText(const StoredState& state) {
     out->set_endpoint_id(departed.key.endpoint_id);
     out->set_capacity(departed.capacity);
   }
+  message.set_cluster_id(state.cluster_id);
   message.set_complete(true);
   std::string text;
   google::protobuf::TextFormat::PrintToString(message, &text);
@@ -137,6 +137,7 @@ absl::StatusOr<StoredState> StateStore::FromText(const std::string& text, const 
   if (!message.complete()) return Broken(name, " the end is missing: the file is truncated");
   if (message.snapshot().epoch() == 0) return Broken(name, " snapshot.epoch is missing");
   StoredState state;
+  state.cluster_id = message.cluster_id();
   state.epoch = message.snapshot().epoch();
   state.version = message.snapshot().version();
   state.orderly = message.orderly();
@@ -174,7 +175,7 @@ absl::StatusOr<std::optional<StoredState>> StateStore::Load() const {
 }
 
 absl::Status StateStore::Save(const StoredState& state) const {
-  return WriteFileAtomically(path_, ToText(state));
+  return write_(path_, ToText(state));
 }
 
 }  // namespace trunkline

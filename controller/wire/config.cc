@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "common/config/durations.h"
 #include "common/config/message_options.h"
+#include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
 #include "controller/wire/snapshot.h"
 
@@ -77,6 +78,10 @@ absl::Status CheckMode(const v1::ServiceConfig& service) {
 
 std::vector<std::string> FindMisfits(const v1::ControllerConfig& config) {
   std::vector<std::string> errors;
+  if (!config.cluster_id().empty()) {
+    const absl::Status named = CheckName("cluster_id", config.cluster_id());
+    if (!named.ok()) errors.emplace_back(named.message());
+  }
   std::set<std::string> names, listens;
   for (int i = 0; i < config.services_size(); ++i) {
     const v1::ServiceConfig& service = config.services(i);
@@ -117,6 +122,7 @@ absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConf
   if (!config.grpc_listen().empty()) settings.grpc_listen = config.grpc_listen();
   if (!config.admin_listen().empty()) settings.admin_listen = config.admin_listen();
   settings.state_file = config.state_file();
+  settings.cluster_id = config.cluster_id();
   for (const v1::ServiceConfig& service : config.services()) {
     settings.services.push_back(ReadService(service));
   }

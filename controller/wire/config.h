@@ -19,6 +19,8 @@ struct ControllerSettings {
   std::string admin_listen = "127.0.0.1:7071";
   // Empty if learned state is not kept across restarts.
   std::string state_file;
+  // Empty if the controller generates one.
+  std::string cluster_id;
   std::vector<ServiceSpec> services;
   absl::Duration report_interval = absl::Seconds(1);
   absl::Duration tick_interval = absl::Milliseconds(500);

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <optional>
 
+#include "common/base/atomic_file.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/controller/program_under_test.h"
 #include "tests/controller/serve/service_fixture.h"
@@ -31,8 +32,7 @@ class ProgramTest : public testing::Test {
                        "\n"
                        "admin_listen: 127.0.0.1:0\n"
                        "state_file: " +
-                       Path("state") +
-                       "\n"
+                       Path(state_) + "\n" + cluster_ +
                        "tick_interval: 50ms\n"
                        "services:\n"
                        "  - name: db\n"
@@ -45,6 +45,12 @@ class ProgramTest : public testing::Test {
     controller_.emplace(
         std::vector<std::string>{"trunkline-controller", "--config", Path("controller.yaml")});
     address_ = controller_->AwaitErr("gRPC on ");
+  }
+  // Starts a controller that must fail, and returns its log.
+  std::string FailToStart() {
+    ProgramUnderTest controller({"trunkline-controller", "--config", Path("controller.yaml")});
+    EXPECT_EQ(controller.Wait(), 1) << controller.err();
+    return controller.err();
   }
   int StopController() {
     controller_->Kill(SIGTERM);
@@ -71,6 +77,9 @@ class ProgramTest : public testing::Test {
   }
 
   const test::ScratchFolder folder_;
+  // Of the next WriteConfig: the state file, and a line that names the cluster.
+  std::string state_ = "state";
+  std::string cluster_;
   std::optional<ProgramUnderTest> controller_;
   std::string address_;
   std::string out_, err_;
@@ -195,14 +204,70 @@ TEST_F(ProgramTest, SecondControllerOnTheSamePortFailsWithoutHarm) {
   ASSERT_EQ(Ctl({"drain", "db", "a"}), 0);
   std::ifstream file(Path("state"));
   const std::string before((std::istreambuf_iterator<char>(file)), {});
+  state_ = "state of its own";
   WriteConfig(address_);
-  ProgramUnderTest second({"trunkline-controller", "--config", Path("controller.yaml")});
-  EXPECT_EQ(second.Wait(), 1);
-  EXPECT_THAT(second.err(), HasSubstr("cannot listen on " + address_));
-  EXPECT_THAT(second.err(), HasSubstr("another controller"));
+  const std::string log = FailToStart();
+  EXPECT_THAT(log, HasSubstr("cannot listen on " + address_));
+  EXPECT_THAT(log, HasSubstr("another controller"));
   std::ifstream again(Path("state"));
   EXPECT_EQ(std::string((std::istreambuf_iterator<char>(again)), {}), before);
   EXPECT_EQ(Ctl({"weights"}), 0);
+}
+
+TEST_F(ProgramTest, SecondControllerWithTheSameStateFileFailsAndLosesNoDrain) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0) << err_;
+  const std::string log = FailToStart();
+  EXPECT_THAT(log, HasSubstr("state_file " + Path("state") + ": another controller uses it"));
+  EXPECT_THAT(log, HasSubstr("Stop the other one, or set state_file"));
+  ASSERT_EQ(Ctl({"drain", "db", "b"}), 0) << err_;
+  // The kernel releases the lock of a killed controller.
+  controller_->Kill(SIGKILL);
+  EXPECT_EQ(controller_->Wait(), -SIGKILL);
+  StartController();
+  const v1::Snapshot snapshot = GetSnapshot();
+  EXPECT_TRUE(snapshot.services(0).endpoints(0).draining());
+  EXPECT_TRUE(snapshot.services(0).endpoints(1).draining());
+}
+
+TEST_F(ProgramTest, StateOfAClusterWithAnotherNameIsRefused) {
+  cluster_ = "cluster_id: staging\n";
+  WriteConfig("127.0.0.1:0");
+  StartController();
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  cluster_ = "cluster_id: production\n";
+  WriteConfig("127.0.0.1:0");
+  const std::string log = FailToStart();
+  EXPECT_THAT(log, HasSubstr(Path("state") + " is the state of cluster \"staging\""));
+  EXPECT_THAT(log, HasSubstr("\"production\""));
+  EXPECT_THAT(log, HasSubstr("Set state_file to the file of this cluster"));
+  cluster_ = "cluster_id: staging\n";
+  WriteConfig("127.0.0.1:0");
+  StartController();
+}
+
+TEST_F(ProgramTest, StateCopiedFromAClusterWithoutANameIsRefused) {
+  StartController();
+  ASSERT_EQ(Ctl({"drain", "db", "a"}), 0) << err_;
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  const std::string other = *ReadFile(Path("state"));
+  state_ = "mine";
+  WriteConfig("127.0.0.1:0");
+  StartController();
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  const std::string mine = *ReadFile(Path("mine"));
+  Write("mine", other);
+  const std::string log = FailToStart();
+  EXPECT_THAT(log, HasSubstr("the file was copied from another cluster"));
+  EXPECT_THAT(log, HasSubstr("remove " + Path("mine") + ".lock"));
+  EXPECT_EQ(*ReadFile(Path("mine")), other);
+  // A backup of its own is accepted, and a name replaces the generated id.
+  Write("mine", mine);
+  cluster_ = "cluster_id: production\n";
+  WriteConfig("127.0.0.1:0");
+  StartController();
+  ASSERT_EQ(StopController(), 0) << controller_->err();
+  EXPECT_THAT(*ReadFile(Path("mine")), HasSubstr("cluster_id: \"production\""));
 }
 
 TEST_F(ProgramTest, OrderlyRestartKeepsEpochDrainsAndPins) {

@@ -1,5 +1,6 @@
 """Proxies and agents keep working while the controller is killed, frozen and restarted."""
 
+import json
 import signal
 from typing import Any
 
@@ -190,9 +191,23 @@ def test_service_that_is_added_needs_no_restart_of_proxies(
     assert [proxy.pid for proxy in proxies] == pids
 
 
-def test_a_second_controller_on_the_same_port_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
-    second = cluster.add_process("second-controller", cluster.controller.command)
+def fail_as_second(cluster: Cluster, **changes: object) -> str:
+    """Starts a second controller with `changes` to the configuration of the first, and returns its log."""
+    config = cluster.path("second.yaml")
+    config.write_text(json.dumps({**cluster.controller.config, **changes}))
+    second = cluster.add_process("second-controller", [*cluster.controller.command[:-1], config])
     second.start()
     assert second.wait() == 1
-    assert cluster.controller.address in second.log()
+    return second.log()
+
+
+def test_a_second_controller_on_the_same_port_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
+    log = fail_as_second(cluster, state_file=str(cluster.path("second.state")))
+    assert cluster.controller.address in log
+    assert all_subscribed(proxies)
+
+
+def test_a_second_controller_with_the_same_state_file_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
+    log = fail_as_second(cluster, grpc_listen="127.0.0.1:0")
+    assert f"state_file {cluster.controller.config['state_file']}: another controller uses it" in log
     assert all_subscribed(proxies)

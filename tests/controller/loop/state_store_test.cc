@@ -19,6 +19,7 @@ class StateStoreTest : public testing::Test {
  protected:
   static StoredState Full() {
     StoredState state;
+    state.cluster_id = "production";
     state.epoch = 1795407794;
     state.version = 12;
     state.orderly = true;
@@ -61,6 +62,7 @@ TEST_F(StateStoreTest, StateSurvivesARoundTrip) {
   absl::StatusOr<std::optional<StoredState>> loaded = store.Load();
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   const StoredState& after = **loaded;
+  EXPECT_EQ(after.cluster_id, "production");
   EXPECT_EQ(after.epoch, before.epoch);
   EXPECT_EQ(after.version, before.version);
   EXPECT_TRUE(after.orderly);

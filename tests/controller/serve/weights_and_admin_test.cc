@@ -1,6 +1,8 @@
 // Tests each step of the sequences in weights.proto and admin.proto.
 #include <gmock/gmock.h>
 
+#include <atomic>
+
 #include "tests/controller/serve/service_fixture.h"
 
 namespace trunkline {
@@ -194,6 +196,35 @@ TEST_F(WeightsAndAdminTest, ListsNameServicesAndEndpoints) {
   EXPECT_EQ(endpoints.endpoints(0).agent_id(), "a");
   EXPECT_EQ(endpoints.endpoints(0).cpu_source(), "host");
   EXPECT_TRUE(endpoints.endpoints(0).reachable());
+}
+
+TEST_F(WeightsAndAdminTest, FullDiskRefusesOrdersAndServesReads) {
+  JoinBoth();
+  StopController();
+  std::atomic<bool> full = false;
+  store_ = std::make_unique<StateStore>(
+      "state", [&](const std::string&, std::string_view) -> absl::Status {
+        if (full) return absl::ResourceExhaustedError("write state.tmp: No space left on device");
+        return absl::OkStatus();
+      });
+  StartController();
+  JoinBoth();
+  ASSERT_TRUE(Pin("b", 2).ok());
+  const v1::Snapshot before = GetSnapshot();
+  full = true;
+  for (const grpc::Status& refused : {Drain("a"), Pin("a", 3), Pin("b", 3)}) {
+    EXPECT_EQ(refused.error_code(), StatusCode::FAILED_PRECONDITION);
+    EXPECT_THAT(refused.error_message(), HasSubstr("nothing has changed"));
+    EXPECT_THAT(refused.error_message(), HasSubstr("No space left"));
+  }
+  EXPECT_FALSE(Find(GetWeights(), "a")->draining());
+  EXPECT_FALSE(Find(GetWeights(), "a")->pinned());
+  EXPECT_EQ(Find(GetWeights(), "b")->weight(), 2);
+  EXPECT_EQ(GetSnapshot().services(0).endpoints(1).weight(),
+            before.services(0).endpoints(1).weight());
+  full = false;
+  ASSERT_TRUE(Drain("a").ok());
+  EXPECT_TRUE(GetSnapshot().services(0).endpoints(0).draining());
 }
 
 }  // namespace
