@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/config/config_rules.h"
 #include "common/config/durations.h"
 #include "common/observe/log.h"
 #include "common/program/trunk_tls_config.h"
@@ -67,14 +68,11 @@ Keepalive ReadKeepalive(const v1::TcpKeepalive& config) {
 }  // namespace
 
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls) {
+  if (absl::Status checked = CheckConfig(config); !checked.ok()) return checked;
   absl::StatusOr<std::shared_ptr<const TrunkTls>> loaded = LoadTrunkTls(config);
   if (!loaded.ok()) return loaded.status();
   *tls = *std::move(loaded);
-  if (config.handover_socket().empty() || !config.snapshot_file().empty()) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(
-      "handover_socket: requires snapshot_file, from which a successor serves at once");
+  return absl::OkStatus();
 }
 
 DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,

@@ -6,9 +6,8 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/config/config.h"
-#include "controller/wire/config.h"
+#include "common/config/config_rules.h"
 #include "trunkctl/render.h"
 #include "trunkline/v1/config.pb.h"
 
@@ -70,6 +69,20 @@ Request RequestFor(const EndpointName& endpoint) {
 
 std::string NameOf(const EndpointName& endpoint) {
   return absl::StrCat(endpoint.service, "/", endpoint.endpoint_id);
+}
+
+template <typename Config>
+int CheckFileAs(const std::string& path) {
+  Config config;
+  if (absl::Status loaded = LoadConfigFile(path, &config); !loaded.ok()) {
+    std::cerr << loaded.message() << "\n";
+    return kUsage;
+  }
+  const std::vector<std::string> errors = FindErrors(config);
+  for (const std::string& error : errors) std::cerr << path << ": " << error << "\n";
+  if (!errors.empty()) return kUsage;
+  std::cout << path << ": ok\n";
+  return kOk;
 }
 
 }  // namespace
@@ -181,27 +194,9 @@ int Unpin(ControllerClient& client, const Output& output, const EndpointName& en
 }
 
 int CheckFile(const std::string& path, const std::string& kind) {
-  v1::ControllerConfig controller;
-  v1::ProxyConfig proxy;
-  v1::AgentConfig agent;
-  google::protobuf::Message* message = &controller;
-  if (kind == "proxy") message = &proxy;
-  if (kind == "agent") message = &agent;
-  if (absl::Status loaded = LoadConfigFile(path, message); !loaded.ok()) {
-    std::cerr << loaded.message() << "\n";
-    return kUsage;
-  }
-  if (kind == "controller") {
-    const absl::Status whole = ReadControllerConfig(controller).status();
-    if (!whole.ok()) {
-      for (absl::string_view line : absl::StrSplit(whole.message(), '\n')) {
-        std::cerr << path << ": " << line << "\n";
-      }
-      return kUsage;
-    }
-  }
-  std::cout << path << ": ok\n";
-  return kOk;
+  if (kind == "proxy") return CheckFileAs<v1::ProxyConfig>(path);
+  if (kind == "agent") return CheckFileAs<v1::AgentConfig>(path);
+  return CheckFileAs<v1::ControllerConfig>(path);
 }
 
 }  // namespace trunkline

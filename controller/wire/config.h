@@ -1,8 +1,8 @@
 // Converts the controller's configuration message to the plain values of the stages.
 //
-// The YAML loader checks each field by its rule (common/config/config.h); this checks conditions
-// between fields, such as unique names. Returns INVALID_ARGUMENT with one line for each error, in
-// the form "services[2].name: ...". Thread-safe; keeps no state.
+// Checks the rules between fields first (common/config/config_rules.h); the YAML loader has checked
+// single fields. Returns INVALID_ARGUMENT with one line for each error, in the form
+// "services[2].name: ...". Thread-safe; keeps no state.
 #pragma once
 
 #include <vector>

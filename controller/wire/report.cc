@@ -4,12 +4,11 @@
 #include <cmath>
 #include <string_view>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/utf8.h"
+#include "common/config/config_rules.h"
 #include "common/config/names.h"
-#include "common/net/address.h"
 #include "controller/core/endpoint_registry.h"
 
 namespace trunkline {
@@ -103,12 +102,8 @@ absl::StatusOr<AnnouncedEndpoint> ReadEndpoint(const v1::EndpointAnnouncement& e
     return absl::InvalidArgumentError("cores: expected the cores that the server may use; got 0");
   }
   if (!endpoint.server_address().empty()) {
-    absl::StatusOr<Address> address = ParseAddress(endpoint.server_address());
-    if (!address.ok() || address->is_unix()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("server_address: expected host:port; got \"",
-                       absl::CEscape(endpoint.server_address().substr(0, kMaxNameLength)), "\""));
-    }
+    absl::Status usable = CheckReachableAddress("server_address", endpoint.server_address());
+    if (!usable.ok()) return usable;
   }
   return AnnouncedEndpoint{{endpoint.service(), endpoint.endpoint_id()},
                            endpoint.capacity_hint(),
@@ -122,12 +117,9 @@ absl::StatusOr<AnnouncedAgent> ReadAnnouncement(const v1::AgentAnnouncement& ann
   if (!id.ok()) return id;
   absl::Status boot = CheckName("announcement.boot_id", announcement.boot_id());
   if (!boot.ok()) return boot;
-  absl::StatusOr<Address> address = ParseAddress(announcement.trunk_address());
-  if (!address.ok() || address->is_unix()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("announcement.trunk_address: expected host:port; got \"",
-                     absl::CEscape(announcement.trunk_address().substr(0, kMaxNameLength)), "\""));
-  }
+  absl::Status usable =
+      CheckReachableAddress("announcement.trunk_address", announcement.trunk_address());
+  if (!usable.ok()) return usable;
   AnnouncedAgent agent{announcement.agent_id(),
                        announcement.boot_id(),
                        std::string(Utf8Prefix(announcement.version(), kMaxNameLength)),

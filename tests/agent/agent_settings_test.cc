@@ -92,6 +92,11 @@ TEST(AgentSettingsTest, WildcardTrunkListenNeedsTrunkAdvertise) {
   EXPECT_THAT(ErrorOf(Read("trunk_listen: 0.0.0.0:7073")), HasSubstr("trunk_advertise"));
 }
 
+TEST(AgentSettingsTest, WildcardTargetIsNotAdvertised) {
+  EXPECT_EQ(Read("", "target: 0.0.0.0:9000")->services[0].server_address, "");
+  EXPECT_EQ(Read("", "target: 127.0.0.1:9000")->services[0].server_address, "127.0.0.1:9000");
+}
+
 TEST(AgentSettingsTest, ProcessesOfATcpTargetMustBeNamed) {
   EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: processes")),
               HasSubstr("services[0].cpu_source"));

@@ -185,6 +185,24 @@ TEST_F(ProgramTest, CheckNamesFileLineAndField) {
   EXPECT_EQ(Ctl({"check", Path("controller.yaml"), "router"}), 2);
 }
 
+TEST_F(ProgramTest, CheckRefusesWhatTheProgramRefuses) {
+  Write("controller-2.yaml", "services:\n  - {name: db, listen: 'unix:/run/x.sock'}\n");
+  EXPECT_EQ(Ctl({"check", Path("controller-2.yaml"), "controller"}), 2);
+  EXPECT_THAT(err_, HasSubstr("services[0].listen: expected host:port"));
+  ProgramUnderTest controller(
+      {"trunkline-controller", "--config", Path("controller-2.yaml"), "--check-config"});
+  EXPECT_EQ(controller.Wait(), 2);
+  EXPECT_EQ(controller.err(), err_);
+  Write("agent.yaml",
+        "agent_id: a\ncontroller: 10.0.0.1:7070\ntrunk_advertise: 0.0.0.0:7073\n"
+        "services:\n  - {service: db, target: 'unix:/run/s.sock'}\n");
+  EXPECT_EQ(Ctl({"check", Path("agent.yaml"), "agent"}), 2);
+  EXPECT_THAT(err_, HasSubstr("trunk_advertise: expected the host:port that proxies connect to"));
+  Write("proxy.yaml", "proxy_id: p\ncontroller: 10.0.0.1:7070\nhandover_socket: /run/h\n");
+  EXPECT_EQ(Ctl({"check", Path("proxy.yaml"), "proxy"}), 2);
+  EXPECT_THAT(err_, HasSubstr("handover_socket: requires snapshot_file"));
+}
+
 TEST_F(ProgramTest, ControllerRefusesServicesThatShareAName) {
   Write(
       "controller.yaml",

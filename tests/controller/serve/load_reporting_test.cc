@@ -114,6 +114,22 @@ TEST_F(LoadReportingTest, ImpossibleNumberIsRefusedAndTheFieldIsNamed) {
   }
 }
 
+TEST_F(LoadReportingTest, WildcardAddressesAreRefused) {
+  TestAgent agent(channel_, "a");
+  v1::ReportLoadRequest report = agent.Announcement();
+  report.mutable_announcement()->set_trunk_address("0.0.0.0:7073");
+  agent.Write(report);
+  EXPECT_THAT(agent.Status().error_message(),
+              HasSubstr("announcement.trunk_address: expected the host:port that proxies connect "
+                        "to, not a wildcard address; got \"0.0.0.0:7073\""));
+  TestAgent other(channel_, "b");
+  report = other.Announcement();
+  report.mutable_announcement()->mutable_endpoints(0)->set_server_address("[::]:9000");
+  other.Write(report);
+  EXPECT_THAT(other.Status().error_message(),
+              HasSubstr("announcement.endpoints[0].server_address: expected the host:port"));
+}
+
 TEST_F(LoadReportingTest, NameWithABlankIsRefused) {
   TestAgent agent(channel_, "a b");
   agent.Write(agent.Announcement());

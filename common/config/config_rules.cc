@@ -1,0 +1,224 @@
+#include "common/config/config_rules.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
+#include "common/config/limits.h"
+#include "common/config/message_options.h"
+#include "common/config/names.h"
+#include "common/config/proxy_version_wire.h"
+#include "common/net/address.h"
+
+namespace trunkline {
+namespace {
+
+// Errors show this much of a value.
+constexpr size_t kMaxShownText = 128;
+
+absl::Status Unexpected(std::string_view field, absl::string_view expected, std::string_view got) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(AbslView(field), ": expected ", expected, "; got \"",
+                   absl::CEscape(AbslView(got.substr(0, kMaxShownText))), "\""));
+}
+
+// Collects the errors of one file.
+class Errors {
+ public:
+  void Add(const absl::Status& checked) {
+    if (!checked.ok()) list_.emplace_back(checked.message());
+  }
+  void Add(std::string error) { list_.push_back(std::move(error)); }
+  // An empty address means the default.
+  void CheckListen(std::string_view field, std::string_view text) {
+    if (!text.empty()) Add(CheckListenAddress(field, text));
+  }
+  void CheckReachable(std::string_view field, std::string_view text) {
+    if (!text.empty()) Add(CheckReachableAddress(field, text));
+  }
+  std::vector<std::string> Take() { return std::move(list_); }
+
+ private:
+  std::vector<std::string> list_;
+};
+
+// The address of another program on any machine, this one included; a wildcard stands for this one.
+absl::Status CheckPeerAddress(std::string_view field, std::string_view text) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (address.ok() && !address->is_unix() && address->port != 0) return absl::OkStatus();
+  return Unexpected(field, "host:port", text);
+}
+
+absl::Status CheckMode(const v1::ServiceConfig& service) {
+  if (service.mode() == v1::FORWARDING_MODE_MESSAGE) {
+    // A header names one client for a whole connection, but a shared connection carries requests of
+    // many. Exclusive connections get none either, because a server expects headers on all
+    // connections or on none.
+    if (ReadProxyVersion(service.send_proxy_protocol()) != ProxyVersion::kNone) {
+      return absl::InvalidArgumentError(
+          "send_proxy_protocol: expected only with mode: tunnel or mode: direct, because in mode: "
+          "message clients share the server's connections; remove it or change the mode");
+    }
+    return CheckMessageOptions(service.message());
+  }
+  if (!service.has_message()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "message: expected only with mode: message; remove it or change the mode");
+}
+
+void CheckEndpoints(const v1::ServiceConfig& service, const std::string& service_path,
+                    Errors* errors) {
+  std::set<std::string> ids;
+  for (int i = 0; i < service.endpoints_size(); ++i) {
+    const v1::EndpointHint& endpoint = service.endpoints(i);
+    const std::string where = absl::StrCat(service_path, ".endpoints[", i, "]");
+    errors->Add(CheckName(where + ".endpoint_id", endpoint.endpoint_id()));
+    errors->CheckReachable(where + ".address", endpoint.address());
+    if (ids.insert(endpoint.endpoint_id()).second) continue;
+    errors->Add(absl::StrCat(where,
+                             ".endpoint_id: expected a unique id; an earlier endpoint is also \"",
+                             endpoint.endpoint_id(), "\""));
+  }
+}
+
+// Returns false if an earlier service listens there. Port 0 selects a different free port each
+// time.
+bool AddListen(const std::string& text, std::set<std::string>* listens) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (!address.ok() || address->port == 0) return true;
+  return listens->insert(address->ToString()).second;
+}
+
+void CheckAgentAddresses(const v1::AgentConfig& config, Errors* errors) {
+  errors->CheckListen("trunk_listen", config.trunk_listen());
+  errors->CheckListen("admin_listen", config.admin_listen());
+  errors->Add(CheckPeerAddress("controller", config.controller()));
+  errors->CheckReachable("trunk_advertise", config.trunk_advertise());
+  if (config.trunk_listen().empty() || !config.trunk_advertise().empty()) return;
+  const absl::StatusOr<Address> listen = ParseAddress(config.trunk_listen());
+  if (!listen.ok() || listen->is_unix() || !IsWildcardHost(listen->host)) return;
+  errors->Add(
+      absl::StrCat("trunk_advertise: expected the host:port at which proxies reach this agent, "
+                   "since trunk_listen is the wildcard address ",
+                   config.trunk_listen()));
+}
+
+void CheckCpu(const v1::AgentServiceConfig& service, const std::string& where, Errors* errors) {
+  const bool named = service.pid() > 0 || !service.pid_file().empty();
+  if (service.pid() > 0 && !service.pid_file().empty()) {
+    errors->Add(where + ".pid: expected pid or pid_file; got both");
+  }
+  const absl::StatusOr<Address> target = ParseAddress(service.target());
+  const bool is_unix = target.ok() && target->is_unix();
+  if (service.cpu_source() == v1::CPU_SOURCE_PROCESSES && !named && !is_unix) {
+    errors->Add(where + ".cpu_source: processes with a TCP target needs pid or pid_file");
+  }
+}
+
+void CheckAgentService(const v1::AgentConfig& config, int index, std::set<std::string>* names,
+                       Errors* errors) {
+  const v1::AgentServiceConfig& service = config.services(index);
+  const std::string where = absl::StrCat("services[", index, "]");
+  const std::string& id = service.endpoint_id().empty() ? config.agent_id() : service.endpoint_id();
+  errors->Add(CheckName(where + ".service", service.service()));
+  errors->Add(CheckName(where + ".endpoint_id", id));
+  if (!names->insert(service.service()).second) {
+    errors->Add(absl::StrCat(where, ".service: expected a unique name; an earlier service is also ",
+                             "called \"", service.service(), "\""));
+  }
+  if (!ParseAddress(service.target()).ok()) {
+    errors->Add(Unexpected(where + ".target", "host:port or unix:/path", service.target()));
+  }
+  errors->CheckReachable(where + ".server_advertise", service.server_advertise());
+  CheckCpu(service, where, errors);
+}
+
+}  // namespace
+
+bool IsWildcardHost(std::string_view host) {
+  return host.empty() || host == "0.0.0.0" || host == "::";
+}
+
+absl::Status CheckListenAddress(std::string_view field, std::string_view text) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (address.ok() && !address->is_unix()) return absl::OkStatus();
+  return Unexpected(field, "host:port", text);
+}
+
+absl::Status CheckReachableAddress(std::string_view field, std::string_view text) {
+  const absl::StatusOr<Address> address = ParseAddress(text);
+  if (!address.ok() || address->is_unix()) return Unexpected(field, "host:port", text);
+  if (IsWildcardHost(address->host)) {
+    return Unexpected(field, "the host:port that proxies connect to, not a wildcard address", text);
+  }
+  if (address->port != 0) return absl::OkStatus();
+  return Unexpected(field, "the host:port that proxies connect to, with a port above 0", text);
+}
+
+std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
+  Errors errors;
+  if (!config.cluster_id().empty()) errors.Add(CheckName("cluster_id", config.cluster_id()));
+  errors.CheckListen("grpc_listen", config.grpc_listen());
+  errors.CheckListen("admin_listen", config.admin_listen());
+  if (static_cast<size_t>(config.services_size()) > kMaxServices) {
+    errors.Add(absl::StrCat("services: expected at most ", kMaxServices, "; got ",
+                            config.services_size()));
+  }
+  std::set<std::string> names, listens;
+  size_t endpoints = 0;
+  for (int i = 0; i < config.services_size(); ++i) {
+    const v1::ServiceConfig& service = config.services(i);
+    const std::string where = absl::StrCat("services[", i, "]");
+    errors.Add(CheckName(where + ".name", service.name()));
+    if (!names.insert(service.name()).second) {
+      errors.Add(absl::StrCat(where, ".name: expected a unique name; an earlier service is also \"",
+                              service.name(), "\""));
+    }
+    errors.Add(CheckListenAddress(where + ".listen", service.listen()));
+    if (!AddListen(service.listen(), &listens)) {
+      errors.Add(absl::StrCat(where,
+                              ".listen: expected a unique address; an earlier service also has ",
+                              service.listen()));
+    }
+    if (absl::Status fits = CheckMode(service); !fits.ok()) {
+      errors.Add(absl::StrCat(where, ".", fits.message()));
+    }
+    CheckEndpoints(service, where, &errors);
+    endpoints += static_cast<size_t>(service.endpoints_size());
+  }
+  if (endpoints > kMaxEndpoints) {
+    errors.Add(absl::StrCat("services: expected at most ", kMaxEndpoints,
+                            " endpoints over all services; got ", endpoints));
+  }
+  return errors.Take();
+}
+
+std::vector<std::string> FindErrors(const v1::ProxyConfig& config) {
+  Errors errors;
+  errors.Add(CheckName("proxy_id", config.proxy_id()));
+  errors.Add(CheckPeerAddress("controller", config.controller()));
+  errors.CheckListen("admin_listen", config.admin_listen());
+  if (!config.handover_socket().empty() && config.snapshot_file().empty()) {
+    errors.Add(
+        std::string("handover_socket: requires snapshot_file, from which a successor serves "
+                    "at once"));
+  }
+  return errors.Take();
+}
+
+std::vector<std::string> FindErrors(const v1::AgentConfig& config) {
+  Errors errors;
+  errors.Add(CheckName("agent_id", config.agent_id()));
+  CheckAgentAddresses(config, &errors);
+  const auto services = static_cast<size_t>(config.services_size());
+  if (services == 0 || services > kMaxEndpointsPerAgent) {
+    errors.Add(absl::StrCat("services: expected 1 to ", kMaxEndpointsPerAgent, ", got ", services));
+  }
+  std::set<std::string> names;
+  for (int i = 0; i < config.services_size(); ++i) CheckAgentService(config, i, &names, &errors);
+  return errors.Take();
+}
+
+}  // namespace trunkline

@@ -1,0 +1,105 @@
+// Tests the rules beyond single fields, with which all programs and `trunkctl check` agree.
+#include "common/config/config_rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/config/config.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+template <typename Config>
+std::vector<std::string> ErrorsOf(const std::string& yaml) {
+  Config config;
+  const absl::Status parsed = ParseConfig(yaml, "test.yaml", &config);
+  EXPECT_TRUE(parsed.ok()) << parsed;
+  return FindErrors(config);
+}
+
+// `service` has the fields of one service besides its name.
+std::vector<std::string> Controller(const std::string& service, const std::string& name = "db") {
+  return ErrorsOf<v1::ControllerConfig>("services:\n  - {name: '" + name + "', " + service + "}\n");
+}
+
+std::vector<std::string> Agent(const std::string& more,
+                               const std::string& service = "service: db, target: 'unix:/run/s'") {
+  return ErrorsOf<v1::AgentConfig>("agent_id: a\ncontroller: 10.0.0.1:7070\n" + more +
+                                   "\nservices:\n  - {" + service + "}\n");
+}
+
+std::vector<std::string> Proxy(const std::string& more, const std::string& id = "p") {
+  return ErrorsOf<v1::ProxyConfig>("proxy_id: '" + id + "'\ncontroller: 10.0.0.1:7070\n" + more);
+}
+
+TEST(ConfigRulesTest, ValidFilesHaveNoErrors) {
+  EXPECT_THAT(Controller("listen: '0.0.0.0:9000', endpoints: [{endpoint_id: a, address: 'h:1'}]"),
+              IsEmpty());
+  EXPECT_THAT(Agent("trunk_listen: 0.0.0.0:7073\ntrunk_advertise: m1.example:7073"), IsEmpty());
+  EXPECT_THAT(Proxy("snapshot_file: /s\nhandover_socket: /h\n"), IsEmpty());
+}
+
+TEST(ConfigRulesTest, NothingListensOnAUnixSocket) {
+  EXPECT_THAT(Controller("listen: 'unix:/run/x.sock'"),
+              ElementsAre("services[0].listen: expected host:port; got \"unix:/run/x.sock\""));
+  for (const char* field : {"grpc_listen", "admin_listen"}) {
+    EXPECT_THAT(ErrorsOf<v1::ControllerConfig>(absl::StrCat(field, ": unix:/x\n")),
+                ElementsAre(absl::StrCat(field, ": expected host:port; got \"unix:/x\"")));
+  }
+  EXPECT_THAT(Agent("trunk_listen: unix:/x"), ElementsAre(HasSubstr("trunk_listen: expected")));
+  EXPECT_THAT(Agent("admin_listen: unix:/x"), ElementsAre(HasSubstr("admin_listen: expected")));
+  EXPECT_THAT(Proxy("admin_listen: unix:/x"), ElementsAre(HasSubstr("admin_listen: expected")));
+}
+
+TEST(ConfigRulesTest, ControllerAndAgentAgreeOnNames) {
+  for (const char* name : {"web api", "a/b"}) {
+    EXPECT_THAT(Controller("listen: 'h:1'", name), ElementsAre(HasSubstr("services[0].name")));
+    EXPECT_THAT(Agent("", absl::StrCat("service: '", name, "', target: 'unix:/s'")),
+                ElementsAre(HasSubstr("services[0].service")));
+    EXPECT_THAT(Agent("", absl::StrCat("service: s, target: 'h:1', endpoint_id: '", name, "'")),
+                ElementsAre(HasSubstr("services[0].endpoint_id")));
+    EXPECT_THAT(Controller(absl::StrCat("listen: 'h:1', endpoints: [{endpoint_id: '", name, "'}]")),
+                ElementsAre(HasSubstr("services[0].endpoints[0].endpoint_id")));
+    EXPECT_THAT(Proxy("", name), ElementsAre(HasSubstr("proxy_id")));
+  }
+}
+
+TEST(ConfigRulesTest, AddressForProxiesIsNoWildcardAndHasAPort) {
+  for (const char* address : {"0.0.0.0:7073", "[::]:7073", "10.0.0.1:0", "unix:/run/x"}) {
+    EXPECT_THAT(Agent(absl::StrCat("trunk_advertise: '", address, "'")),
+                ElementsAre(AllOf(HasSubstr("trunk_advertise: expected"), HasSubstr(address))));
+    EXPECT_THAT(
+        Agent("", absl::StrCat("service: db, target: 'h:1', server_advertise: '", address, "'")),
+        ElementsAre(HasSubstr("services[0].server_advertise: expected")));
+    EXPECT_THAT(Controller(absl::StrCat("listen: 'h:1', endpoints: [{endpoint_id: a, address: '",
+                                        address, "'}]")),
+                ElementsAre(HasSubstr("services[0].endpoints[0].address: expected")));
+  }
+}
+
+TEST(ConfigRulesTest, ListenersOfTwoServicesDiffer) {
+  const auto both = [](const std::string& a, const std::string& b) {
+    return ErrorsOf<v1::ControllerConfig>("services:\n  - {name: a, listen: '" + a +
+                                          "'}\n  - {name: b, listen: '" + b + "'}\n");
+  };
+  EXPECT_THAT(both("127.0.0.1:1", "127.0.0.1:1"), ElementsAre(HasSubstr("services[1].listen")));
+  EXPECT_THAT(both("127.0.0.1:01", "127.0.0.1:1"), ElementsAre(HasSubstr("services[1].listen")))
+      << "the same, otherwise written";
+  EXPECT_THAT(both("127.0.0.1:0", "127.0.0.1:0"), IsEmpty()) << "a free port each";
+}
+
+TEST(ConfigRulesTest, FieldsThatNeedEachOtherAreChecked) {
+  EXPECT_THAT(Proxy("handover_socket: /h\n"), ElementsAre(HasSubstr("handover_socket: requires")));
+  EXPECT_THAT(Agent("trunk_listen: 0.0.0.0:7073"), ElementsAre(HasSubstr("trunk_advertise")));
+  EXPECT_THAT(Controller("listen: 'h:1', message: {redis: {}}"),
+              ElementsAre(HasSubstr("services[0].message: expected only with mode: message")));
+}
+
+}  // namespace
+}  // namespace trunkline
