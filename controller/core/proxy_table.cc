@@ -51,7 +51,7 @@ void ProxyTable::Acked(const std::string& proxy_id, SnapshotVersion have, const 
   proxy->last_error = error;
 }
 
-void ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now) {
+bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now) {
   absl::MutexLock lock(&mutex_);
   for (const ProxyTraffic::Endpoint& endpoint : traffic.endpoints) {
     if (endpoint.errors == 0) continue;
@@ -59,7 +59,11 @@ void ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, Mono
       errors_[endpoint.key] += endpoint.errors;
     }
   }
-  if (ProxyRecord* proxy = Find(proxy_id, now)) proxy->traffic = std::move(traffic);
+  ProxyRecord* proxy = Find(proxy_id, now);
+  if (proxy == nullptr) return false;
+  const bool changed = proxy->traffic.services_refused != traffic.services_refused;
+  proxy->traffic = std::move(traffic);
+  return changed;
 }
 
 void ProxyTable::Forget(MonotonicTime now) {

@@ -31,6 +31,8 @@ struct ProxyTraffic {
   std::vector<Endpoint> endpoints;
   // Services whose listeners the proxy cannot open, with the reasons; empty if it can open all.
   std::string listeners_missing;
+  // Services that the proxy cannot use, with the reasons; empty if it can use all.
+  std::string services_refused;
 };
 
 struct ProxyRecord {
@@ -63,7 +65,8 @@ class ProxyTable {
   void Disconnect(const std::string& proxy_id, MonotonicTime now);
   void Acked(const std::string& proxy_id, SnapshotVersion have, const std::string& error,
              MonotonicTime now);
-  void Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now);
+  // Returns true if the services that the proxy refuses have changed.
+  bool Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now);
 
   // Returns the proxies sorted by id.
   std::vector<ProxyRecord> List(MonotonicTime now);

@@ -43,14 +43,20 @@ absl::Status CheckPin(const v1::PinRequest& request) {
       absl::StrCat("weight: expected ", Expectation(field), "; got ", request.weight()));
 }
 
+std::string LastError(const ProxyRecord& proxy) {
+  if (!proxy.last_error.empty()) return proxy.last_error;
+  const std::string& refused = proxy.traffic.services_refused;
+  const std::string& missing = proxy.traffic.listeners_missing;
+  return absl::StrCat(refused, refused.empty() || missing.empty() ? "" : "; ", missing);
+}
+
 void WriteProxy(const ProxyRecord& proxy, MonotonicTime now, v1::ListProxiesResponse::Item* out) {
   out->set_proxy_id(proxy.proxy_id);
   out->set_version(proxy.version);
   out->set_workers(proxy.workers);
   out->set_connected(proxy.connected);
   WriteSnapshotId(proxy.acked, out->mutable_acked());
-  out->set_last_error(proxy.last_error.empty() ? proxy.traffic.listeners_missing
-                                               : proxy.last_error);
+  out->set_last_error(LastError(proxy));
   out->set_clients(proxy.traffic.clients);
   out->set_trunks(proxy.traffic.trunks);
   out->set_flows_per_second(proxy.traffic.flows_per_second);

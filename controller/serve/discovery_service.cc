@@ -40,6 +40,7 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   traffic.clients = report.clients();
   traffic.trunks = report.trunks();
   traffic.listeners_missing = std::string(Utf8Prefix(report.listeners_missing(), kMaxErrorLength));
+  traffic.services_refused = std::string(Utf8Prefix(report.services_refused(), kMaxErrorLength));
   uint64_t flows = 0;
   const int endpoints = std::min(report.endpoints_size(), DiscoveryService::kMaxTrafficEndpoints);
   for (int i = 0; i < endpoints; ++i) {
@@ -100,7 +101,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
         TakeAck(in_.ack());
         return absl::OkStatus();
       case v1::SubscribeRequest::kTraffic:
-        service_.proxies().Traffic(proxy_id_, ReadTraffic(in_.traffic()), MonotonicNow());
+        TakeTraffic(ReadTraffic(in_.traffic()));
         return absl::OkStatus();
       case v1::SubscribeRequest::MESSAGE_NOT_SET:
         break;
@@ -125,6 +126,16 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     service_.loop().ProxyHolds(have);
     Pump();
     return absl::OkStatus();
+  }
+
+  void TakeTraffic(ProxyTraffic traffic) {
+    const std::string refused = traffic.services_refused;
+    if (!service_.proxies().Traffic(proxy_id_, std::move(traffic), MonotonicNow())) return;
+    if (refused.empty()) {
+      LogInfo("proxy {} can use all services again", proxy_id_);
+    } else {
+      LogWarn("proxy {} serves the snapshot without a part of it: {}", proxy_id_, refused);
+    }
   }
 
   void TakeAck(const v1::Ack& ack) {

@@ -2,6 +2,8 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
@@ -9,7 +11,7 @@
 #include "common/grpc/controller_channel.h"
 #include "common/grpc/reconnect_delay.h"
 #include "common/observe/log.h"
-#include "dataplane/control/snapshot_wire.h"
+#include "dataplane/control/snapshot_sequence.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
 
 namespace trunkline {
@@ -141,8 +143,10 @@ void DiscoverySubscriber::SaveIfDue(bool at_once) {
 absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapshot> snapshot) {
   absl::MutexLock apply_lock(&apply_mutex_);
   const auto lookup = [this](const Address& address) { return names_.Lookup(address); };
-  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_);
+  std::vector<RefusedService> refused;
+  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_, &refused);
   if (!table.ok()) return table.status();
+  NoteRefused(std::move(refused));
   const bool only_weights = table_ != nullptr && OnlyWeightsMoved(*table_, **table);
   PutIntoService(*std::move(table));
   // Holds both locks; otherwise a refresh in between could put the previous snapshot back into
@@ -152,6 +156,24 @@ absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapsho
   ready_ = true;
   unsaved_ = std::max(unsaved_, only_weights ? Unsaved::kWeights : Unsaved::kMoreThanWeights);
   return absl::OkStatus();
+}
+
+void DiscoverySubscriber::NoteRefused(std::vector<RefusedService> refused) {
+  std::vector<RefusedService> before;
+  {
+    absl::MutexLock lock(&mutex_);
+    before = std::exchange(refused_, refused);
+  }
+  for (const RefusedService& service : refused) {
+    if (std::ranges::find(before, service) != before.end()) continue;
+    LogError("service {} refused, {}; other services are not affected: {}", service.service,
+             service.kept ? "its former version stays in service" : "it is not in service",
+             service.reason);
+  }
+  for (const RefusedService& service : before) {
+    const auto again = std::ranges::find(refused, service.service, &RefusedService::service);
+    if (again == refused.end()) LogInfo("service {} is no longer refused", service.service);
+  }
 }
 
 void DiscoverySubscriber::PutIntoService(std::shared_ptr<const RoutingTable> table) {
@@ -235,16 +257,19 @@ void DiscoverySubscriber::ReadLoop() {
 void DiscoverySubscriber::TickLoop() {
   for (int tick = 1;; ++tick) {
     std::shared_ptr<Stream> stream;
+    std::vector<RefusedService> refused;
     {
       absl::MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kReportInterval)) return;
       if (connected_) stream = stream_;
+      refused = refused_;
     }
     const std::string missing = RetryListeners();
     if (stream != nullptr) {
       v1::SubscribeRequest request;
       *request.mutable_traffic() = MakeTrafficReport();
       request.mutable_traffic()->set_listeners_missing(missing);
+      request.mutable_traffic()->set_services_refused(RefusalText(refused));
       stream->Write(request);
     }
     SaveIfDue(/*at_once=*/false);
@@ -266,8 +291,11 @@ void DiscoverySubscriber::Reapply() {
     snapshot = std::make_shared<const v1::Snapshot>(RelaxedSnapshot(*snapshot, silence));
   }
   const auto lookup = [this](const Address& address) { return names_.Lookup(address); };
-  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_);
-  if (!table.ok() || (*table)->services == table_->services) return;
+  std::vector<RefusedService> refused;
+  auto table = BuildRoutingTable(*snapshot, table_.get(), lookup, stats_, &refused);
+  if (!table.ok()) return;
+  NoteRefused(std::move(refused));
+  if ((*table)->services == table_->services) return;
   PutIntoService(*std::move(table));
 }
 
@@ -356,6 +384,10 @@ void DiscoverySubscriber::Collect(MetricsWriter& writer) const {
   writer.AddCounter("proxy_snapshots_rejected_total",
                     "Snapshots that the proxy could not use; it keeps the last good one", {},
                     static_cast<double>(nacks_));
+  writer.AddGauge("proxy_services_refused",
+                  "Services of the snapshot that the proxy cannot use; it keeps their former "
+                  "versions, if it has them",
+                  {}, static_cast<double>(refused_.size()));
   for (const v1::Service& service : snapshot_->services()) {
     for (const v1::Endpoint& endpoint : service.endpoints()) {
       writer.AddGauge(

@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -21,6 +22,7 @@
 #include "common/base/clock.h"
 #include "common/observe/metrics_page.h"
 #include "common/resolver/name_resolver.h"
+#include "dataplane/control/snapshot_wire.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
 #include "trunkline/v1/discovery.pb.h"
@@ -70,6 +72,8 @@ class DiscoverySubscriber {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(apply_mutex_);
   absl::Status OnResponse(v1::SubscribeResponse response);
   void Reapply();
+  // Logs what changed in the services that the proxy cannot use.
+  void NoteRefused(std::vector<RefusedService> refused);
   std::string RetryListeners();
   v1::TrafficReport MakeTrafficReport();
   bool stopping() const;
@@ -97,6 +101,7 @@ class DiscoverySubscriber {
   MonotonicTime last_heard_ ABSL_GUARDED_BY(mutex_);
   uint64_t acks_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::vector<RefusedService> refused_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
 
   // Counter values at the last report. Used by the ticker thread only.

@@ -13,6 +13,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/config/config_rules.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
@@ -22,8 +23,6 @@
 namespace trunkline {
 namespace {
 
-constexpr absl::Duration kRelaxAfter = absl::Minutes(1);
-constexpr absl::Duration kRelaxHalfLife = absl::Seconds(30);
 // Limits of services per snapshot and of endpoints per service bound the memory that a faulty
 // controller can make a proxy allocate.
 constexpr int kMaxServices = 1000;
@@ -34,12 +33,6 @@ constexpr double kMaxWeight = 1e18;
 // Default number of shared connections to an endpoint for a protocol that allows one request in
 // flight per connection, so this many requests proceed at once.
 constexpr size_t kExclusiveConnections = 64;
-
-std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
-  return {id.epoch(), id.version()};
-}
-
-std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
 absl::Status InService(const std::string& service, const absl::Status& error) {
   return absl::InvalidArgumentError(absl::StrCat("service ", service, ": ", error.message()));
@@ -219,12 +212,13 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
                                                          const Resolver& resolve,
                                                          TrafficStats& stats) {
   if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
-  const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
-  if (!listen.ok() || listen->is_unix()) {
-    return absl::InvalidArgumentError(absl::StrCat("service ", from.name(),
-                                                   ": listener.address: expected host:port; got \"",
-                                                   from.listener().address(), "\""));
+  if (from.endpoints_size() > kMaxEndpoints) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("service ", from.name(), ": more than ", kMaxEndpoints, " endpoints"));
   }
+  const absl::Status usable = CheckListenAddress("listener.address", from.listener().address());
+  if (!usable.ok()) return InService(from.name(), usable);
+  const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
   auto set = std::make_shared<EndpointSet>();
   set->service = from.name();
   set->authority = absl::StrCat(from.name(), ":", listen->port);
@@ -238,6 +232,36 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   const absl::Status read = ReadEndpoints(from, previous, resolve, stats, *set);
   if (!read.ok()) return read;
   return set;
+}
+
+// The addresses that services listen on.
+class Listeners {
+ public:
+  // Fails if another service has the address. Port 0 selects a different free port each time.
+  absl::Status Take(const EndpointSet& set) {
+    if (set.listen.port == 0) return absl::OkStatus();
+    const auto [taken, fresh] = services_.try_emplace(set.listen.ToString(), set.service);
+    if (fresh) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("services ", taken->second, " and ", set.service,
+                                                   " both listen on ", taken->first));
+  }
+
+ private:
+  std::map<std::string, std::string> services_;
+};
+
+// A snapshot in which a name occurs twice contradicts itself.
+absl::Status CheckNames(const v1::Snapshot& snapshot) {
+  if (snapshot.services_size() > kMaxServices) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
+  }
+  std::set<std::string_view> names;
+  for (const v1::Service& service : snapshot.services()) {
+    if (names.insert(service.name()).second) continue;
+    return absl::InvalidArgumentError(absl::StrCat("service ", service.name(), " is listed twice"));
+  }
+  return absl::OkStatus();
 }
 
 bool SameButWeights(const EndpointSet& a, const EndpointSet& b) {
@@ -256,65 +280,23 @@ bool SameSet(const EndpointSet& a, const EndpointSet& b) {
          std::ranges::equal(a.endpoints, b.endpoints, {}, &Endpoint::weight, &Endpoint::weight);
 }
 
-v1::Snapshot ApplyDelta(const v1::Snapshot& base, v1::SnapshotDelta delta) {
-  std::map<std::string_view, const v1::Service*> kept;
-  for (const v1::Service& service : base.services()) kept[service.name()] = &service;
-  for (const std::string& name : delta.removed_services()) kept.erase(name);
-  std::map<std::string, v1::Service*> changed;
-  for (v1::Service& service : *delta.mutable_services()) {
-    kept.erase(service.name());
-    changed[service.name()] = &service;
-  }
-  v1::Snapshot next;
-  *next.mutable_id() = delta.id();
-  auto unchanged = kept.begin();
-  for (const auto& [name, service] : changed) {
-    for (; unchanged != kept.end() && unchanged->first < name; ++unchanged) {
-      *next.add_services() = *unchanged->second;
-    }
-    *next.add_services() = std::move(*service);
-  }
-  for (; unchanged != kept.end(); ++unchanged) *next.add_services() = *unchanged->second;
-  return next;
-}
-
 }  // namespace
 
-absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
-                                          v1::SubscribeResponse response) {
-  if (response.has_up_to_date()) {
-    if (Order(response.up_to_date()) == Order(current.id())) return current;
-    return absl::FailedPreconditionError(
-        absl::StrCat("the controller says that this proxy is up to date with ",
-                     IdText(response.up_to_date()), "; it has ", IdText(current.id())));
+std::string RefusalText(const std::vector<RefusedService>& refused) {
+  std::string text;
+  for (const RefusedService& service : refused) {
+    absl::StrAppend(
+        &text, text.empty() ? "" : "; ", "service ", service.service, " refused, ",
+        service.kept ? "former version in service: " : "not in service: ", service.reason);
   }
-  if (response.has_delta() && Order(response.delta().base()) != Order(current.id())) {
-    return absl::FailedPreconditionError(absl::StrCat("the delta is based on ",
-                                                      IdText(response.delta().base()),
-                                                      "; this proxy has ", IdText(current.id())));
-  }
-  if (!response.has_delta() && !response.has_snapshot()) {
-    return absl::InvalidArgumentError("the response has neither snapshot nor delta");
-  }
-  v1::Snapshot next = response.has_delta()
-                          ? ApplyDelta(current, std::move(*response.mutable_delta()))
-                          : std::move(*response.mutable_snapshot());
-  if (Order(next.id()) < Order(current.id())) {
-    return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
-                                                      " is older than ", IdText(current.id()),
-                                                      ", which this proxy has"));
-  }
-  return next;
+  return text;
 }
 
-absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::Snapshot& snapshot,
-                                                                      const RoutingTable* previous,
-                                                                      const Resolver& resolve,
-                                                                      TrafficStats& stats) {
-  if (snapshot.services_size() > kMaxServices) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
-  }
+absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
+    const v1::Snapshot& snapshot, const RoutingTable* previous, const Resolver& resolve,
+    TrafficStats& stats, std::vector<RefusedService>* refused) {
+  if (absl::Status checked = CheckNames(snapshot); !checked.ok()) return checked;
+  refused->clear();
   auto table = std::make_shared<RoutingTable>();
   table->epoch = snapshot.id().epoch();
   table->version = snapshot.id().version();
@@ -322,28 +304,23 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(const v1::
   if (previous != nullptr) {
     for (const auto& set : previous->services) before[set->service] = set;
   }
-  std::set<std::string> names;
-  std::map<std::string, std::string> listeners;
+  Listeners listeners;
   for (const v1::Service& item : snapshot.services()) {
-    if (item.endpoints_size() > kMaxEndpoints) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("service ", item.name(), ": more than ", kMaxEndpoints, " endpoints"));
-    }
     const auto found = before.find(item.name());
     const auto old = found != before.end() ? found->second : nullptr;
     absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, old.get(), resolve, stats);
-    if (!set.ok()) return set.status();
-    if (!names.insert((*set)->service).second) {
-      return absl::InvalidArgumentError(absl::StrCat("service ", item.name(), " is listed twice"));
+    const absl::Status usable = set.ok() ? listeners.Take(**set) : set.status();
+    if (usable.ok()) {
+      const bool same = old != nullptr && SameSet(*old, **set);
+      table->services.push_back(same ? old : *std::move(set));
+      continue;
     }
-    const auto [taken, fresh] = listeners.try_emplace((*set)->listen.ToString(), item.name());
-    if (!fresh && (*set)->listen.port != 0) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "services ", taken->second, " and ", item.name(), " both listen on ", taken->first));
-    }
-    const bool same = old != nullptr && SameSet(*old, **set);
-    table->services.push_back(same ? old : *std::move(set));
+    const bool kept = old != nullptr && listeners.Take(*old).ok();
+    if (kept) table->services.push_back(old);
+    refused->push_back({item.name(), std::string(usable.message()), kept});
   }
+  const bool none = static_cast<int>(refused->size()) == snapshot.services_size();
+  if (!refused->empty() && none) return absl::InvalidArgumentError(refused->front().reason);
   return table;
 }
 
@@ -354,30 +331,6 @@ bool OnlyWeightsMoved(const RoutingTable& before, const RoutingTable& after) {
                       std::ranges::equal(a->endpoints, b->endpoints, {}, takes, takes));
   };
   return std::ranges::equal(before.services, after.services, alike);
-}
-
-bool IsRelaxed(absl::Duration silence) { return silence > kRelaxAfter; }
-
-v1::Snapshot RelaxedSnapshot(const v1::Snapshot& snapshot, absl::Duration silence) {
-  v1::Snapshot relaxed = snapshot;
-  if (!IsRelaxed(silence)) return relaxed;
-  const double keep = std::exp2(-absl::FDivDuration(silence - kRelaxAfter, kRelaxHalfLife));
-  for (v1::Service& service : *relaxed.mutable_services()) {
-    double weights = 0;
-    double capacities = 0;
-    for (const v1::Endpoint& endpoint : service.endpoints()) {
-      if (endpoint.draining()) continue;
-      weights += endpoint.weight();
-      capacities += endpoint.capacity();
-    }
-    if (weights <= 0 || capacities <= 0) continue;
-    for (v1::Endpoint& endpoint : *service.mutable_endpoints()) {
-      if (endpoint.draining()) continue;
-      const double resting = endpoint.capacity() / capacities * weights;
-      endpoint.set_weight(keep * endpoint.weight() + (1 - keep) * resting);
-    }
-  }
-  return relaxed;
 }
 
 }  // namespace trunkline

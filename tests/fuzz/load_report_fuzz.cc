@@ -63,8 +63,10 @@ void CheckPublished(const ClusterSnapshot& snapshot) {
   EXPECT_TRUE(message.ParseFromString(message.SerializeAsString()));
   TrafficStats stats(1);
   const auto resolve = [](const Address&) -> AddressList { return nullptr; };
-  const auto table = BuildRoutingTable(message, nullptr, resolve, stats);
+  std::vector<RefusedService> refused;
+  const auto table = BuildRoutingTable(message, nullptr, resolve, stats, &refused);
   EXPECT_TRUE(table.ok()) << table.status();
+  EXPECT_TRUE(refused.empty()) << refused[0].reason;
 }
 
 ControlCore::Options CoreOptions() {

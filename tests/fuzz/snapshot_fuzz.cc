@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 
+#include "dataplane/control/snapshot_sequence.h"
 #include "dataplane/control/snapshot_wire.h"
 #include "tests/fuzz/control_messages.h"
 
@@ -65,7 +66,8 @@ class Subscriber {
   void Take(const v1::SubscribeResponse& response) {
     const absl::StatusOr<v1::Snapshot> next = NextSnapshot(snapshot_, response);
     if (!next.ok()) return CheckRefusal(next.status());
-    const auto table = BuildRoutingTable(*next, table_.get(), Resolve, stats_);
+    std::vector<RefusedService> refused;
+    const auto table = BuildRoutingTable(*next, table_.get(), Resolve, stats_, &refused);
     if (!table.ok()) return CheckRefusal(table.status());
     CheckTable(**table);
     snapshot_ = *next;
@@ -81,7 +83,8 @@ class Subscriber {
   }
   // The same response again changes nothing, so workers keep their table.
   void CheckShared() {
-    const auto again = BuildRoutingTable(snapshot_, table_.get(), Resolve, stats_);
+    std::vector<RefusedService> refused;
+    const auto again = BuildRoutingTable(snapshot_, table_.get(), Resolve, stats_, &refused);
     ASSERT_TRUE(again.ok()) << again.status();
     EXPECT_EQ((*again)->services, table_->services);
   }
@@ -89,8 +92,9 @@ class Subscriber {
   void CheckRelaxed() {
     for (const absl::Duration silence :
          {absl::ZeroDuration(), absl::Seconds(90), absl::Hours(1), absl::Hours(100'000)}) {
-      const auto relaxed =
-          BuildRoutingTable(RelaxedSnapshot(snapshot_, silence), table_.get(), Resolve, stats_);
+      std::vector<RefusedService> refused;
+      const auto relaxed = BuildRoutingTable(RelaxedSnapshot(snapshot_, silence), table_.get(),
+                                             Resolve, stats_, &refused);
       ASSERT_TRUE(relaxed.ok()) << silence << ": " << relaxed.status();
       CheckTable(**relaxed);
     }

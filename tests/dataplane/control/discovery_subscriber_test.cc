@@ -137,6 +137,42 @@ TEST_F(DiscoveryTest, DeltaIsAppliedToTheSnapshotAndAcknowledged) {
       << "an unchanged set is shared";
 }
 
+TEST_F(DiscoveryTest, ServiceThatCannotBeUsedIsReportedWhileTheOthersChange) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  v1::SubscribeResponse two = Whole(1, 3);
+  *two.mutable_snapshot()->add_services() = two.snapshot().services(0);
+  two.mutable_snapshot()->mutable_services(1)->set_name("web");
+  Deliver(*subscription, two);
+  EXPECT_EQ(subscription->NextTraffic().services_refused(), "");
+  two.set_nonce(2);
+  two.mutable_snapshot()->mutable_id()->set_version(4);
+  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address("unix:/run/x");
+  two.mutable_snapshot()->mutable_services(1)->mutable_endpoints(0)->set_weight(9);
+  const v1::Ack ack = Deliver(*subscription, two);
+  EXPECT_FALSE(ack.has_error()) << ack.error();
+  EXPECT_EQ(ack.have().version(), 4u);
+  {
+    absl::MutexLock lock(&mutex_);
+    ASSERT_EQ(applied_.back()->services.size(), 2u);
+    EXPECT_EQ(applied_.back()->services[0]->endpoints[0].weight, 3) << "the former version";
+    EXPECT_EQ(applied_.back()->services[1]->endpoints[0].weight, 9);
+  }
+  v1::TrafficReport report = subscription->NextTraffic();
+  // A report that was written before the snapshot may come first.
+  if (report.services_refused().empty()) report = subscription->NextTraffic();
+  EXPECT_THAT(report.services_refused(),
+              HasSubstr("service db refused, former version in service: service db: "
+                        "listener.address: expected host:port; got \"unix:/run/x\""));
+  EXPECT_EQ(subscriber_->NotReady(), "") << "it still serves the others";
+  two.set_nonce(3);
+  two.mutable_snapshot()->mutable_id()->set_version(5);
+  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address("127.0.0.1:0");
+  Deliver(*subscription, two);
+  while (!subscription->NextTraffic().services_refused().empty()) {
+  }
+}
+
 TEST_F(DiscoveryTest, InvalidSnapshotIsRefusedWithTheReasonAndTheLastGoodOneStays) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);

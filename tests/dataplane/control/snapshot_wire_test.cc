@@ -5,6 +5,7 @@
 
 #include "common/config/config.h"
 #include "dataplane/codec/message_limit.h"
+#include "dataplane/control/snapshot_sequence.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "tests/common/config/documented_defaults.h"
@@ -117,23 +118,31 @@ class RoutingTableTest : public ::testing::Test {
           return KnownAddresses(
               {.host = "127.0.0.1", .port = static_cast<uint16_t>(address.port + moved_)});
         },
-        stats_);
+        stats_, &refused_);
   }
   absl::StatusOr<std::shared_ptr<const RoutingTable>> Build(const std::string& text) {
     return Build(Snapshot(text));
   }
-  // Returns the error for kHeld with `from` replaced by `to`.
+  // Returns why a service of kHeld is refused, or all of it, with `from` replaced by `to`.
   std::string Refusal(const std::string& from, const std::string& to) {
     std::string text = kHeld;
     const size_t at = text.find(from);
     EXPECT_NE(at, text.npos) << from;
     text.replace(at, from.size(), to);
-    const auto table = Build(text);
-    EXPECT_TRUE(absl::IsInvalidArgument(table.status())) << to << ": " << table.status();
-    return std::string(table.status().message());
+    return Refusal(Snapshot(text));
+  }
+  std::string Refusal(const v1::Snapshot& snapshot) {
+    const auto table = Build(snapshot);
+    if (!table.ok()) {
+      EXPECT_TRUE(absl::IsInvalidArgument(table.status())) << table.status();
+      return std::string(table.status().message());
+    }
+    EXPECT_EQ(refused_.size(), 1u) << snapshot.DebugString();
+    return refused_.empty() ? "" : refused_[0].reason;
   }
 
   TrafficStats stats_{2};
+  std::vector<RefusedService> refused_;
   std::string unresolvable_;
   uint16_t moved_ = 0;
   int lookups_ = 0;  // calls of the resolver
@@ -211,7 +220,7 @@ TEST_F(RoutingTableTest, ProxyProtocolThatCannotBeSentIsRefused) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   v1::Service& service = *snapshot.mutable_services(0);
   service.set_send_proxy_protocol(static_cast<v1::ProxyProtocol>(9));
-  const auto refusal = [&] { return Build(snapshot).status().ToString(); };
+  const auto refusal = [&] { return Refusal(snapshot); };
   EXPECT_THAT(refusal(), ::testing::HasSubstr("send_proxy_protocol 9 is not known"));
   service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1);
   service.set_mode(v1::FORWARDING_MODE_MESSAGE);
@@ -220,6 +229,56 @@ TEST_F(RoutingTableTest, ProxyProtocolThatCannotBeSentIsRefused) {
   service.set_accept_proxy_protocol(true);
   service.set_send_proxy_protocol(v1::PROXY_PROTOCOL_NONE);
   EXPECT_TRUE(Build(snapshot).ok());
+  EXPECT_TRUE(refused_.empty());
+}
+
+TEST_F(RoutingTableTest, OtherServicesAreTakenWhenOneCannotBeUsed) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_listener()->set_address("unix:/run/x.sock");
+  const auto table = Build(snapshot);
+  ASSERT_TRUE(table.ok()) << table.status();
+  ASSERT_EQ((*table)->services.size(), 1u);
+  EXPECT_EQ((*table)->services[0]->service, "cache");
+  ASSERT_EQ(refused_.size(), 1u);
+  EXPECT_EQ(refused_[0].service, "db");
+  EXPECT_FALSE(refused_[0].kept);
+}
+
+TEST_F(RoutingTableTest, ServiceThatCannotBeUsedKeepsItsFormerVersion) {
+  const auto first = Build(kHeld);
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(0)->mutable_limits()->set_max_clients(5);
+  snapshot.mutable_services(1)->set_mode(static_cast<v1::ForwardingMode>(9));
+  const auto second = Build(snapshot, first->get());
+  ASSERT_TRUE(second.ok()) << second.status();
+  ASSERT_EQ((*second)->services.size(), 2u);
+  EXPECT_EQ((*second)->services[0]->limits.max_clients, 5u) << "the other one changes";
+  EXPECT_EQ((*second)->services[1], (*first)->services[1]);
+  EXPECT_TRUE(refused_.at(0).kept);
+  // The next snapshot without the fault replaces it.
+  snapshot.mutable_services(1)->set_mode(v1::FORWARDING_MODE_DIRECT);
+  const auto third = Build(snapshot, second->get());
+  EXPECT_EQ((*third)->services[1]->mode, ForwardingMode::kDirect);
+  EXPECT_TRUE(refused_.empty());
+}
+
+TEST_F(RoutingTableTest, FormerVersionWhoseListenerAnotherServiceTookIsNotKept) {
+  const auto first = Build(kHeld);
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(0)->mutable_listener()->set_address("0.0.0.0:5432");
+  snapshot.mutable_services(1)->mutable_endpoints(0)->set_weight(-1);
+  const auto second = Build(snapshot, first->get());
+  ASSERT_TRUE(second.ok()) << second.status();
+  ASSERT_EQ((*second)->services.size(), 1u);
+  EXPECT_FALSE(refused_.at(0).kept);
+}
+
+TEST_F(RoutingTableTest, SnapshotWithoutAnyUsableServiceIsRefusedWhole) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  for (v1::Service& service : *snapshot.mutable_services()) service.clear_listener();
+  EXPECT_TRUE(absl::IsInvalidArgument(Build(snapshot).status()));
+  snapshot.clear_services();
+  EXPECT_TRUE(Build(snapshot).ok()) << "none is configured";
 }
 
 TEST_F(RoutingTableTest, DrainingEndpointHasWeightZero) {
