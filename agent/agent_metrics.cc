@@ -86,6 +86,9 @@ void CollectReporter(const LoadReporter::Status& status, absl::Duration interval
                     static_cast<double>(status.directives_received));
   writer.AddGauge("agent_report_interval_seconds", "Time between two load reports", {},
                   absl::ToDoubleSeconds(interval));
+  writer.AddGauge("agent_refused_endpoints",
+                  "Endpoints of this agent that the controller does not accept", {},
+                  static_cast<double>(status.refused.size()));
   for (const Directive::EndpointState& endpoint : status.endpoints) {
     writer.AddGauge("agent_draining", "1 while the endpoint gets no new flows, else 0",
                     {{"service", endpoint.service}, {"endpoint", endpoint.endpoint_id}},

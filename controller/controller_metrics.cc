@@ -93,6 +93,10 @@ void CollectControllerMetrics(ControlLoop& loop, ProxyTable& proxies, MetricsWri
                   static_cast<double>(view->snapshot->id.version));
   writer.AddGauge("controller_connected_agents", "Agents currently connected", {},
                   static_cast<double>(view->connected_agents));
+  writer.AddGauge("controller_refused_endpoints",
+                  "Endpoints of connected agents that are refused: the service is unknown, or "
+                  "another agent holds the endpoint",
+                  {}, static_cast<double>(view->refused_endpoints));
   writer.AddGauge("controller_connected_proxies", "Proxies currently connected", {},
                   static_cast<double>(proxies.connected()));
   writer.AddCounter("controller_snapshot_nacks_total", "Snapshots that proxies refused", {},

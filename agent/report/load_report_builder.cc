@@ -70,6 +70,9 @@ Directive ReadDirective(const v1::ReportLoadResponse& directive) {
   for (const auto& endpoint : directive.endpoints()) {
     result.endpoints.push_back({endpoint.service(), endpoint.endpoint_id(), endpoint.draining()});
   }
+  for (const auto& refused : directive.refused()) {
+    result.refused.push_back({refused.service(), refused.endpoint_id(), refused.reason()});
+  }
   return result;
 }
 

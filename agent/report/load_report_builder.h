@@ -40,9 +40,17 @@ struct Directive {
     bool draining = false;
     friend bool operator==(const EndpointState&, const EndpointState&) = default;
   };
+  // An endpoint that the controller does not accept.
+  struct Refusal {
+    std::string service;
+    std::string endpoint_id;
+    std::string reason;
+    friend bool operator==(const Refusal&, const Refusal&) = default;
+  };
   // nullopt keeps the current interval.
   std::optional<absl::Duration> report_interval;
   std::vector<EndpointState> endpoints;
+  std::vector<Refusal> refused;
 };
 
 Directive ReadDirective(const v1::ReportLoadResponse& directive);

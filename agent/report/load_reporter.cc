@@ -2,6 +2,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -196,7 +197,31 @@ void LoadReporter::OnDirective(const Directive& directive) {
     LogInfo("service {}: endpoint {} is {}", endpoint.service, endpoint.endpoint_id,
             endpoint.draining ? "draining: no new flows" : "back in service");
   }
+  NoteRefused(directive.refused);
   if (options_.on_directive) options_.on_directive(directive);
+}
+
+void LoadReporter::NoteRefused(const std::vector<Directive::Refusal>& refused) {
+  std::vector<Directive::Refusal> before;
+  {
+    absl::MutexLock lock(&mutex_);
+    before = std::exchange(status_.refused, refused);
+  }
+  for (const Directive::Refusal& endpoint : refused) {
+    if (std::find(before.begin(), before.end(), endpoint) != before.end()) continue;
+    LogError(
+        "controller {} refuses endpoint {}/{}, which gets no clients through this agent; other "
+        "services are not affected: {}",
+        options_.controller, endpoint.service, endpoint.endpoint_id, endpoint.reason);
+  }
+  for (const Directive::Refusal& endpoint : before) {
+    const bool still = std::any_of(refused.begin(), refused.end(), [&](const auto& other) {
+      return other.service == endpoint.service && other.endpoint_id == endpoint.endpoint_id;
+    });
+    if (still) continue;
+    LogInfo("controller {} accepts endpoint {}/{} now", options_.controller, endpoint.service,
+            endpoint.endpoint_id);
+  }
 }
 
 void LoadReporter::LogEnd(const Stream& stream, int code, const std::string& message) {

@@ -39,6 +39,8 @@ class LoadReporter {
     uint64_t directives_received = 0;
     // The endpoints of the last directive.
     std::vector<Directive::EndpointState> endpoints;
+    // The agent's endpoints that the controller does not accept.
+    std::vector<Directive::Refusal> refused;
   };
 
   // Connects when the first samples are offered.
@@ -68,6 +70,7 @@ class LoadReporter {
   bool Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce, bool leaving);
   void LogEnd(const Stream& stream, int code, const std::string& message);
   void OnDirective(const Directive& directive);
+  void NoteRefused(const std::vector<Directive::Refusal>& refused);
 
   const Options options_;
 

@@ -98,6 +98,7 @@ std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const
   view->snapshot = publisher_.current();
   view->history = publisher_.history();
   view->connected_agents = registry_.connected_agents();
+  view->refused_endpoints = registry_.refused_endpoints();
   for (const auto& [name, stages] : stages_) {
     ServiceReason& service = view->services.emplace_back();
     service.spec = stages.spec;

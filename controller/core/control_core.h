@@ -56,6 +56,8 @@ struct ControllerView {
   // Sorted by name.
   std::vector<ServiceReason> services;
   size_t connected_agents = 0;
+  // Endpoints that connected agents announced and do not hold.
+  size_t refused_endpoints = 0;
 };
 
 class ControlCore {

@@ -94,14 +94,23 @@ class EndpointRegistry {
   // endpoint.
   std::vector<std::string> Restore(const StoredState& stored, MonotonicTime now);
 
+  // An endpoint that an agent announced and does not hold.
+  struct Refused {
+    EndpointKey key;
+    std::string reason;
+    friend bool operator==(const Refused&, const Refused&) = default;
+  };
   struct Announced {
     // The stream that this one replaces; the caller ends it with ABORTED.
     AgentSession replaced = kNoSession;
+    std::vector<Refused> refused;
   };
+  // Takes the endpoints that the agent may hold. Returns an error only if that is none of them.
   absl::StatusOr<Announced> Announce(AgentSession session, const AnnouncedAgent& agent,
                                      MonotonicTime now);
 
   enum class Verdict { kAccepted, kOldSequence, kUnknownSession };
+  // Ignores the load of refused endpoints, but takes one over once its holder has fallen silent.
   // Returns INVALID_ARGUMENT if the session did not announce one of the endpoints.
   absl::StatusOr<Verdict> Report(AgentSession session, uint64_t seq,
                                  const std::vector<ReportedLoad>& loads, MonotonicTime now);
@@ -133,24 +142,36 @@ class EndpointRegistry {
   absl::StatusOr<const RegisteredEndpoint*> Find(const EndpointKey& key) const;
   // Returns the endpoints of a live session, for the orders to its agent.
   std::vector<const RegisteredEndpoint*> EndpointsOfSession(AgentSession session) const;
+  std::vector<Refused> RefusedOfSession(AgentSession session) const;
   // Grows when membership, an address or an administrative state changes.
   uint64_t generation() const { return generation_; }
   size_t size() const { return size_; }
   size_t connected_agents() const { return sessions_.size(); }
+  // Endpoints that connected agents announced and do not hold.
+  size_t refused_endpoints() const;
   void ExportAdmin(std::vector<StoredAdmin>* out) const;
 
  private:
+  struct RefusedClaim {
+    AnnouncedEndpoint announced;
+    std::string reason;
+  };
   struct Agent {
-    std::string boot_id;
+    // Without endpoints.
+    AnnouncedAgent identity;
     uint64_t seq = 0;
     AgentSession session = kNoSession;
     std::vector<EndpointKey> endpoints;
+    std::map<EndpointKey, RefusedClaim> refused;
   };
   using ServiceEndpoints = std::map<std::string, RegisteredEndpoint>;
 
   RegisteredEndpoint* FindMutable(const EndpointKey& key);
   RegisteredEndpoint& Insert(const EndpointKey& key);
-  absl::Status CheckAnnouncement(const AnnouncedAgent& agent) const;
+  // Returns why the agent may not hold the endpoint, besides `added` new ones.
+  absl::Status CheckEndpoint(const std::string& agent_id, const EndpointKey& key,
+                             size_t added) const;
+  void ClaimAgain(Agent& agent, const EndpointKey& key, MonotonicTime now);
   void TakeEndpoint(const AnnouncedAgent& agent, const AnnouncedEndpoint& announced);
   void TakeLoad(RegisteredEndpoint& endpoint, const ReportedLoad& load, MonotonicTime now);
   void BeginIncarnation(RegisteredEndpoint& endpoint);

@@ -153,6 +153,10 @@ void ControlLoop::Announce(AgentSession session, AnnouncedAgent agent, AgentStre
     }
     LogInfo("agent {} (version {}) announced {} endpoints; its trunk port is {}", agent.agent_id,
             agent.version, agent.endpoints.size(), agent.trunk_address);
+    for (const EndpointRegistry::Refused& refused : announced->refused) {
+      LogWarn("agent {}: endpoint {} refused, its others are accepted: {}", agent.agent_id,
+              refused.key.ToString(), refused.reason);
+    }
     AgentStream& stream = streams_[session];
     stream.hooks = hooks;
     DirectAgent(session, stream);
@@ -221,7 +225,7 @@ void ControlLoop::DirectAgents() {
 }
 
 void ControlLoop::DirectAgent(AgentSession session, AgentStream& stream) {
-  AgentOrders orders{report_interval_, {}};
+  AgentOrders orders{report_interval_, {}, core_.registry().RefusedOfSession(session)};
   for (const RegisteredEndpoint* endpoint : core_.registry().EndpointsOfSession(session)) {
     orders.endpoints.push_back({endpoint->key, endpoint->draining});
   }

@@ -42,6 +42,8 @@ struct AgentOrders {
     friend bool operator==(const Endpoint&, const Endpoint&) = default;
   };
   std::vector<Endpoint> endpoints;
+  // The endpoints that the agent announced and does not hold.
+  std::vector<EndpointRegistry::Refused> refused;
   friend bool operator==(const AgentOrders&, const AgentOrders&) = default;
 };
 

@@ -60,6 +60,12 @@ class AgentReportStream : public ServerStream<Reactor, v1::ReportLoadResponse> {
       state->set_endpoint_id(endpoint.key.endpoint_id);
       state->set_draining(endpoint.draining);
     }
+    for (const EndpointRegistry::Refused& refused : orders_->refused) {
+      v1::ReportLoadResponse::RefusedEndpoint* out_refused = out->add_refused();
+      out_refused->set_service(refused.key.service);
+      out_refused->set_endpoint_id(refused.key.endpoint_id);
+      out_refused->set_reason(refused.reason);
+    }
     orders_.reset();
     return true;
   }

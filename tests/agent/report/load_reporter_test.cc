@@ -86,6 +86,24 @@ TEST_F(LoadReporterTest, DirectiveIsAppliedAndStored) {
   EXPECT_TRUE(status.endpoints[0].draining);
 }
 
+TEST_F(LoadReporterTest, RefusedEndpointsAreKnownWithTheirReasons) {
+  FakeController controller;
+  v1::ReportLoadResponse directive;
+  auto& refused = *directive.add_refused();
+  refused.set_service("metering");
+  refused.set_endpoint_id("m1");
+  refused.set_reason("no service \"metering\" is configured");
+  controller.set_directive(directive);
+  const auto reporter = Reporter(controller.address());
+  reporter->Offer(Samples(1));
+  EXPECT_EQ(AwaitDirective().refused.size(), 1u);
+  const LoadReporter::Status status = reporter->status();
+  ASSERT_EQ(status.refused.size(), 1u);
+  EXPECT_EQ(status.refused[0].service, "metering");
+  EXPECT_EQ(status.refused[0].endpoint_id, "m1");
+  EXPECT_EQ(status.refused[0].reason, "no service \"metering\" is configured");
+}
+
 TEST_F(LoadReporterTest, ReturningControllerGetsAnAnnouncementAgain) {
   auto controller = std::make_unique<FakeController>();
   const int port = controller->port();

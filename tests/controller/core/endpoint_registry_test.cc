@@ -46,6 +46,48 @@ TEST_F(EndpointRegistryTest, UnknownServiceIsRefusedAndTheKnownOnesAreNamed) {
   EXPECT_EQ(registry_.connected_agents(), 0u);
 }
 
+TEST_F(EndpointRegistryTest, UnknownServiceAloneIsRefusedAndTheOthersReport) {
+  AnnouncedAgent agent = Agent("a");
+  agent.endpoints.push_back({{"web", "a"}, 0, 1, ""});
+  const auto announced = registry_.Announce(1, agent, At(0));
+  ASSERT_TRUE(announced.ok()) << announced.status();
+  ASSERT_EQ(announced->refused.size(), 1u);
+  EXPECT_EQ(announced->refused[0].key, (EndpointKey{"web", "a"}));
+  EXPECT_THAT(announced->refused[0].reason, HasSubstr("known services: db"));
+  EXPECT_EQ(registry_.refused_endpoints(), 1u);
+  // The agent goes on to report both.
+  const auto verdict = registry_.Report(1, 1, {Load("a"), Load("a", 0.5, 100, "web")}, At(0));
+  ASSERT_TRUE(verdict.ok()) << verdict.status();
+  EXPECT_EQ(*verdict, Verdict::kAccepted);
+  EXPECT_EQ(StateAt("a", 0), EndpointCondition::kFresh);
+  EXPECT_EQ(registry_.RefusedOfSession(1).size(), 1u);
+  registry_.Leave(1);
+  EXPECT_EQ(registry_.refused_endpoints(), 0u);
+}
+
+TEST_F(EndpointRegistryTest, HeldEndpointAloneIsRefusedAndTakenOnceItsHolderIsSilent) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  AnnouncedAgent both = Agent("b");
+  both.endpoints.push_back({{"db", "a"}, 0, 1, ""});
+  const auto announced = registry_.Announce(2, both, At(1));
+  ASSERT_TRUE(announced.ok()) << announced.status();
+  ASSERT_EQ(announced->refused.size(), 1u);
+  EXPECT_THAT(announced->refused[0].reason, HasSubstr("held by agent a"));
+  const auto say_both = [&](uint64_t seq, double at) {
+    return registry_.Report(2, seq, {Load("b"), Load("a", 0.25)}, At(at)).ok();
+  };
+  ASSERT_TRUE(say_both(1, 1));
+  EXPECT_EQ(Get("a").agent_id, "a");
+  EXPECT_EQ(Get("a").load->cpu_utilization, 0.5) << "the load of a refused endpoint is ignored";
+  const uint64_t generation = registry_.generation();
+  ASSERT_TRUE(say_both(2, 5));
+  EXPECT_EQ(Get("a").agent_id, "b");
+  EXPECT_EQ(Get("a").load->cpu_utilization, 0.25);
+  EXPECT_EQ(registry_.refused_endpoints(), 0u);
+  EXPECT_NE(registry_.generation(), generation) << "the agent is told";
+}
+
 TEST_F(EndpointRegistryTest, ReportWithOldSeqIsDropped) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   EXPECT_EQ(Say(1, 5, Load("a", 0.5), 0), Verdict::kAccepted);
@@ -216,7 +258,7 @@ TEST_F(EndpointRegistryTest, NewBootOfASilentAgentIsFreshAtOnce) {
 TEST_F(EndpointRegistryTest, FloodOfEndpointsEndsAtTheLimit) {
   AgentSession session = 0;
   absl::Status last;
-  for (size_t agent = 0; agent <= EndpointRegistry::kMaxEndpoints / 64 && last.ok(); ++agent) {
+  for (size_t agent = 0; agent <= EndpointRegistry::kMaxEndpoints / 64 + 1 && last.ok(); ++agent) {
     AnnouncedAgent flood = Agent("flood" + std::to_string(agent));
     for (size_t i = 1; i < EndpointRegistry::kMaxEndpointsPerAgent; ++i) {
       flood.endpoints.push_back({{"db", flood.agent_id + "-" + std::to_string(i)}, 0, 1, ""});

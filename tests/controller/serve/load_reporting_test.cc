@@ -102,6 +102,25 @@ TEST_F(LoadReportingTest, UnknownServiceIsRefusedAndTheKnownOnesAreNamed) {
   EXPECT_THAT(status.error_message(), HasSubstr("known services: db"));
 }
 
+TEST_F(LoadReportingTest, UnknownServiceAloneIsRefusedInTheResponse) {
+  TestAgent agent(channel_, "a");
+  v1::ReportLoadRequest report = agent.WithLoad(agent.Announcement(), 0.5);
+  v1::EndpointAnnouncement* other = report.mutable_announcement()->add_endpoints();
+  *other = report.announcement().endpoints(0);
+  other->set_service("web");
+  *report.add_endpoints() = report.endpoints(0);
+  report.mutable_endpoints(1)->set_service("web");
+  ASSERT_TRUE(agent.Write(report));
+  const v1::ReportLoadResponse directive = agent.NextDirective();
+  EXPECT_EQ(directive.endpoints_size(), 1);
+  ASSERT_EQ(directive.refused_size(), 1);
+  EXPECT_EQ(directive.refused(0).service(), "web");
+  EXPECT_EQ(directive.refused(0).endpoint_id(), "a");
+  EXPECT_THAT(directive.refused(0).reason(), HasSubstr("known services: db"));
+  WaitForState("a", v1::ENDPOINT_STATE_FRESH);
+  EXPECT_EQ(loop_->view()->refused_endpoints, 1u);
+}
+
 TEST_F(LoadReportingTest, ImpossibleNumberIsRefusedAndTheFieldIsNamed) {
   const double wrong[] = {-0.1, std::numeric_limits<double>::quiet_NaN(),
                           std::numeric_limits<double>::infinity(), 1e9};
