@@ -18,6 +18,20 @@ namespace {
 // A stream that lasted this long was a success and resets the delay.
 constexpr absl::Duration kStableStream = absl::Seconds(10);
 
+// Returns true for an end that the controller decided, unlike the loss of a connection.
+bool IsDecision(int code) {
+  switch (code) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::ALREADY_EXISTS:
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+    case grpc::StatusCode::FAILED_PRECONDITION:
+    case grpc::StatusCode::ABORTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace
 
 // One stream. Open blocks until the channel is connected; Cancel, on any thread, unblocks all
@@ -231,7 +245,7 @@ void LoadReporter::LogEnd(const Stream& stream, int code, const std::string& mes
   // Repeats of the same end are not logged, unless the controller answered in between.
   if (!stream.answered && end == last_end_) return;
   last_end_ = end;
-  if (stream.answered || code == grpc::StatusCode::UNAVAILABLE) {
+  if (!IsDecision(code) && (stream.answered || code == grpc::StatusCode::UNAVAILABLE)) {
     LogWarn("controller {} is unreachable: {}; flows continue, reports resume when it returns",
             options_.controller, end);
   } else {

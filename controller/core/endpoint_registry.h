@@ -20,6 +20,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -115,6 +116,16 @@ class EndpointRegistry {
   absl::StatusOr<Verdict> Report(AgentSession session, uint64_t seq,
                                  const std::vector<ReportedLoad>& loads, MonotonicTime now);
 
+  // A stream whose agent lost an endpoint: to another agent, or because it was removed.
+  struct Displaced {
+    AgentSession session = kNoSession;
+    std::string reason;
+  };
+  // Returns the streams that Announce and Report displaced since the last call; they have no
+  // session any more. The caller ends them with ABORTED, so that the agents announce themselves
+  // again.
+  std::vector<Displaced> TakeDisplaced() { return std::exchange(displaced_, {}); }
+
   // Removes the agent's endpoints at once; configured ones with an address become EXPECTED. Returns
   // the agent's id, or an empty string if the session belongs to no agent.
   std::string Leave(AgentSession session);
@@ -171,6 +182,7 @@ class EndpointRegistry {
   // Returns why the agent may not hold the endpoint, besides `added` new ones.
   absl::Status CheckEndpoint(const std::string& agent_id, const EndpointKey& key,
                              size_t added) const;
+  void Displace(const std::string& agent_id, const std::string& reason);
   void ClaimAgain(Agent& agent, const EndpointKey& key, MonotonicTime now);
   void TakeEndpoint(const AnnouncedAgent& agent, const AnnouncedEndpoint& announced);
   void TakeLoad(RegisteredEndpoint& endpoint, const ReportedLoad& load, MonotonicTime now);
@@ -191,6 +203,7 @@ class EndpointRegistry {
   std::map<std::string, ServiceEndpoints> services_;
   std::map<std::string, Agent> agents_;
   std::map<AgentSession, std::string> sessions_;  // to agent id
+  std::vector<Displaced> displaced_;
   std::map<EndpointKey, AdminState> admin_;
   size_t size_ = 0;
   uint64_t generation_ = 1;

@@ -78,6 +78,13 @@ absl::StatusOr<EndpointRegistry::Announced> EndpointRegistry::Announce(AgentSess
   return result;
 }
 
+void EndpointRegistry::Displace(const std::string& agent_id, const std::string& reason) {
+  auto agent = agents_.find(agent_id);
+  if (agent == agents_.end() || agent->second.session == kNoSession) return;
+  displaced_.push_back({agent->second.session, reason});
+  sessions_.erase(std::exchange(agent->second.session, kNoSession));
+}
+
 void EndpointRegistry::ClaimAgain(Agent& agent, const EndpointKey& key, MonotonicTime now) {
   auto claim = agent.refused.find(key);
   if (claim == agent.refused.end()) return;
@@ -121,7 +128,12 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
     if (std::exchange(endpoint.address, address) != address) ++generation_;
   }
   const std::string holder = std::exchange(endpoint.agent_id, agent.agent_id);
-  if (holder != agent.agent_id) DropAgentWithoutEndpoints(holder);
+  if (holder != agent.agent_id) {
+    Displace(holder, absl::StrCat("agent ", agent.agent_id, " at ", endpoint.address,
+                                  " took endpoint ", announced.key.ToString(), " over while agent ",
+                                  holder, " was silent; both have the same endpoint_id"));
+    DropAgentWithoutEndpoints(holder);
+  }
   endpoint.agent_boot_id = agent.boot_id;
   endpoint.cores = announced.cores;
   const bool has_weight = endpoint.configured.has_value() && endpoint.configured->weight > 0;
@@ -153,9 +165,14 @@ absl::StatusOr<EndpointRegistry::Verdict> EndpointRegistry::Report(
   for (const ReportedLoad& load : loads) {
     ClaimAgain(agent, load.key, now);
     RegisteredEndpoint* endpoint = FindMutable(load.key);
-    // Another agent took the endpoint over while this one was silent.
-    if (endpoint == nullptr || endpoint->agent_id != named->second) continue;
-    TakeLoad(*endpoint, load, now);
+    if (endpoint != nullptr && endpoint->agent_id == named->second) {
+      TakeLoad(*endpoint, load, now);
+    } else if (!agent.refused.contains(load.key)) {
+      // It was removed meanwhile. A new announcement brings it back.
+      Displace(std::string(named->second),
+               absl::StrCat("endpoint ", load.key.ToString(), " was removed; announce it again"));
+      return Verdict::kUnknownSession;
+    }
   }
   return Verdict::kAccepted;
 }

@@ -160,6 +160,7 @@ void ControlLoop::Announce(AgentSession session, AnnouncedAgent agent, AgentStre
     AgentStream& stream = streams_[session];
     stream.hooks = hooks;
     DirectAgent(session, stream);
+    EndDisplaced();
   });
 }
 
@@ -179,6 +180,7 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
       core_.registry().Disconnect(session);
       return;
     }
+    EndDisplaced();
     switch (*verdict) {
       case EndpointRegistry::Verdict::kAccepted:
         ++report_counts_.accepted;
@@ -215,6 +217,13 @@ void ControlLoop::EndStream(AgentSession session, const absl::Status& status) {
   if (stream == streams_.end()) return;
   stream->second.hooks.end(status);
   streams_.erase(stream);
+}
+
+void ControlLoop::EndDisplaced() {
+  for (const EndpointRegistry::Displaced& displaced : core_.registry().TakeDisplaced()) {
+    LogWarn("{}", displaced.reason);
+    EndStream(displaced.session, absl::AbortedError(displaced.reason));
+  }
 }
 
 void ControlLoop::DirectAgents() {

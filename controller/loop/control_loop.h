@@ -136,6 +136,8 @@ class ControlLoop {
   void DirectAgents();
   void DirectAgent(AgentSession session, AgentStream& stream);
   void EndStream(AgentSession session, const absl::Status& status);
+  // Ends the streams of agents that lost an endpoint, so that they announce themselves again.
+  void EndDisplaced();
   // Applies `change` to the administrative state of `key`, saves it, then publishes it. `what` is
   // for the log: "drain db/a".
   void Order(const EndpointKey& key, const std::string& what,

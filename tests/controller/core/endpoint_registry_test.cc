@@ -186,6 +186,12 @@ TEST_F(EndpointRegistryTest, EndpointOfASilentAgentGoesToTheNextThatAnnouncesIt)
   heir.endpoints[0].key.endpoint_id = "a";
   ASSERT_TRUE(Join(2, heir, 5).ok());
   EXPECT_EQ(Get("a").agent_id, "heir");
+  const auto displaced = registry_.TakeDisplaced();
+  ASSERT_EQ(displaced.size(), 1u);
+  EXPECT_EQ(displaced[0].session, 1u);
+  EXPECT_THAT(displaced[0].reason,
+              HasSubstr("agent heir at 10.0.0.1:7073 took endpoint db/a over"));
+  EXPECT_TRUE(registry_.TakeDisplaced().empty()) << "only once";
   // Late reports of the previous owner do not affect the endpoint.
   Say(1, 2, Load("a", 0.99), 5);
   EXPECT_NE(Get("a").load->cpu_utilization, 0.99);
@@ -294,6 +300,22 @@ TEST_F(EndpointRegistryTest, UnconfiguredEndpointIsForgottenAfterADayOfSilence) 
   EXPECT_TRUE(registry_.Find({"db", "a"}).ok());
   registry_.Age(At(24 * 3600 + 1));
   EXPECT_FALSE(registry_.Find({"db", "a"}).ok());
+}
+
+TEST_F(EndpointRegistryTest, DisplacedAgentTakesItsEndpointBackWhenTheHeirLeaves) {
+  ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
+  Say(1, 1, Load("a"), 0);
+  AnnouncedAgent heir = Agent("heir");
+  heir.endpoints[0].key.endpoint_id = "a";
+  ASSERT_TRUE(Join(2, heir, 5).ok());
+  Say(2, 1, Load("a"), 5);
+  Say(2, 2, Load("a"), 6);
+  Say(2, 3, Load("a"), 7);
+  EXPECT_EQ(Join(3, Agent("a"), 7).code(), absl::StatusCode::kAlreadyExists);
+  registry_.Leave(2);
+  ASSERT_TRUE(Join(4, Agent("a"), 8).ok());
+  Say(4, 2, Load("a"), 8);
+  EXPECT_EQ(StateAt("a", 8), EndpointCondition::kFresh);
 }
 
 TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleUntilItsFirstReport) {

@@ -222,5 +222,33 @@ TEST_F(LoadReportingTest, OversizedMessageEndsOnlyItsStream) {
   other.Join();
 }
 
+TEST_F(LoadReportingTest, AgentThatLosesItsEndpointToAnotherOneIsToldAndReturnsLater) {
+  StopController();
+  report_interval_ = absl::Milliseconds(100);
+  StartController();
+  auto frozen = std::make_unique<TestAgent>(channel_, "a");
+  frozen->Join();
+  WaitFor([](const v1::WeightTable& table) {
+    const v1::EndpointWeight* a = Find(table, "a");
+    return a != nullptr &&
+           (a->state() == v1::ENDPOINT_STATE_STALE || a->state() == v1::ENDPOINT_STATE_EXPIRED);
+  });
+  TestAgent heir(channel_, "heir");
+  v1::ReportLoadRequest announcement = heir.Announcement();
+  announcement.mutable_announcement()->mutable_endpoints(0)->set_endpoint_id("a");
+  ASSERT_TRUE(heir.Write(announcement));
+  heir.NextDirective();
+  const grpc::Status end = frozen->Status();
+  EXPECT_EQ(end.error_code(), StatusCode::ABORTED);
+  EXPECT_THAT(end.error_message(),
+              HasSubstr("agent heir at 127.0.0.1:7073 took endpoint db/a over"));
+  // The end of the frozen agent's stream does not touch the heir's endpoint.
+  EXPECT_EQ(loop_->view()->connected_agents, 1u);
+  heir.HalfClose();
+  EXPECT_TRUE(heir.Status().ok());
+  TestAgent back(channel_, "a");
+  EXPECT_EQ(back.Join().endpoints_size(), 1);
+}
+
 }  // namespace
 }  // namespace trunkline
