@@ -22,6 +22,8 @@ enum ExitCode {
   kUsage = 2,
   // No controller answered.
   kNoAnswer = 3,
+  // The command did its work, but its output could not be written.
+  kNoOutput = 4,
 };
 
 class ControllerClient {

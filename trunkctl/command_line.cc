@@ -45,7 +45,7 @@ void AddCommon(CLI::App& app, CommandLine& line) {
   app.add_flag("--json", line.output.json, "Print JSON instead of tables");
   app.footer(
       "Exit codes: 0 success, 1 the controller refused the call, 2 the command line or the\n"
-      "configuration file is wrong, 3 no controller answered.");
+      "configuration file is wrong, 3 no controller answered, 4 the output could not be written.");
 }
 
 void AddQuestions(CLI::App& app, CommandLine& line) {

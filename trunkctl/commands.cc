@@ -149,7 +149,8 @@ int WatchWeights(ControllerClient& client, const Output& output, const std::stri
     const v1::WeightTable& table = response.table();
     std::cout << (output.json ? Json(table, /*one_line=*/true) : Render(table) + "\n")
               << std::flush;
-    if (seen != count) continue;
+    const bool failed = !std::cout.good();
+    if (seen != count && !failed) continue;
     context.TryCancel();
     stream->Finish();
     return kOk;

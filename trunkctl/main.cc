@@ -1,4 +1,7 @@
 // trunkctl: the operator's client of the controller.
+#include <errno.h>
+#include <string.h>
+
 #include <iostream>
 #include <string>
 
@@ -30,6 +33,17 @@ int Run(const CommandLine& line) {
   return RunEndpointCommand(line, client);
 }
 
+// Returns `code`, or kNoOutput if standard output did not take everything: a script must not take
+// the beginning of a table for the whole.
+int AfterOutput(int code) {
+  errno = 0;
+  std::cout.flush();
+  if (std::cout.good()) return code;
+  std::cerr << "trunkctl: the output is not complete, because standard output failed: "
+            << (errno != 0 ? strerror(errno) : "write error") << "\n";
+  return code == kOk ? kNoOutput : code;
+}
+
 }  // namespace
 }  // namespace trunkline
 
@@ -41,5 +55,5 @@ int main(int argc, char** argv) {
               << "\nRun with --help for more information.\n";
     return kUsage;
   }
-  return line->command.empty() ? kOk : Run(*line);
+  return AfterOutput(line->command.empty() ? kOk : Run(*line));
 }

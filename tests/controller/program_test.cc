@@ -171,6 +171,21 @@ TEST_F(ProgramTest, NoAnswerIsExitCodeThreeAndNamesTheRemedy) {
   }
 }
 
+TEST_F(ProgramTest, OutputThatCannotBeWrittenIsExitCodeFour) {
+  StartController();
+  for (const char* command :
+       {"weights", "endpoints", "services", "proxies", "snapshot", "explain db a", "drain db a",
+        "undrain db a", "pin db a 2", "unpin db a", "watch", "weights --json", "--help",
+        "--version", "pin --help"}) {
+    ProgramUnderTest shell({"sh", "-c",
+                            std::string(TRUNKLINE_BIN_DIR) + "/trunkctl --controller " + address_ +
+                                " " + command + " >/dev/full"},
+                           ProgramUnderTest::kOfTheSystem);
+    EXPECT_EQ(shell.Wait(), 4) << command;
+    EXPECT_THAT(shell.err(), HasSubstr("standard output failed")) << command;
+  }
+}
+
 TEST_F(ProgramTest, CheckNamesFileLineAndField) {
   EXPECT_EQ(Ctl({"check", Path("controller.yaml"), "controller"}), 0) << err_;
   Write("bad.yaml", "services:\n  - name: db\n    listen: nine\n");

@@ -20,8 +20,10 @@ namespace trunkline {
 
 class ProgramUnderTest {
  public:
-  explicit ProgramUnderTest(std::vector<std::string> arguments) {
-    arguments[0] = std::string(TRUNKLINE_BIN_DIR) + "/" + arguments[0];
+  // Where the program is: in the build, or in a folder of PATH.
+  enum Place { kOfTheBuild, kOfTheSystem };
+  explicit ProgramUnderTest(std::vector<std::string> arguments, Place place = kOfTheBuild) {
+    if (place == kOfTheBuild) arguments[0] = std::string(TRUNKLINE_BIN_DIR) + "/" + arguments[0];
     int out[2], err[2];
     EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
     EXPECT_EQ(pipe2(err, O_CLOEXEC), 0);
@@ -32,7 +34,7 @@ class ProgramUnderTest {
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
-    EXPECT_EQ(posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0) << argv[0];
+    EXPECT_EQ(posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0) << argv[0];
     posix_spawn_file_actions_destroy(&actions);
     close(out[1]);
     close(err[1]);
