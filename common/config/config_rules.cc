@@ -6,7 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
-#include "common/config/limits.h"
+#include "common/base/limits.h"
 #include "common/config/message_options.h"
 #include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
@@ -188,8 +188,8 @@ std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
     CheckEndpoints(service, where, &errors);
     endpoints += static_cast<size_t>(service.endpoints_size());
   }
-  if (endpoints > kMaxEndpoints) {
-    errors.Add(absl::StrCat("services: expected at most ", kMaxEndpoints,
+  if (endpoints > kMaxClusterEndpoints) {
+    errors.Add(absl::StrCat("services: expected at most ", kMaxClusterEndpoints,
                             " endpoints over all services; got ", endpoints));
   }
   return errors.Take();
@@ -213,8 +213,8 @@ std::vector<std::string> FindErrors(const v1::AgentConfig& config) {
   errors.Add(CheckName("agent_id", config.agent_id()));
   CheckAgentAddresses(config, &errors);
   const auto services = static_cast<size_t>(config.services_size());
-  if (services == 0 || services > kMaxEndpointsPerAgent) {
-    errors.Add(absl::StrCat("services: expected 1 to ", kMaxEndpointsPerAgent, ", got ", services));
+  if (services == 0 || services > kMaxAgentEndpoints) {
+    errors.Add(absl::StrCat("services: expected 1 to ", kMaxAgentEndpoints, ", got ", services));
   }
   std::set<std::string> names;
   for (int i = 0; i < config.services_size(); ++i) CheckAgentService(config, i, &names, &errors);

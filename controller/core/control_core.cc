@@ -1,8 +1,23 @@
 #include "controller/core/control_core.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace trunkline {
+
+bool ControllerView::Knows(const EndpointKey& key) const {
+  const auto service = std::ranges::lower_bound(
+      services, key.service, {},
+      [](const ServiceReason& reason) -> const std::string& { return reason.spec.name; });
+  if (service == services.end() || service->spec.name != key.service) return false;
+  const auto endpoint =
+      std::ranges::lower_bound(service->endpoints, key.endpoint_id, {},
+                               [](const EndpointReason& reason) -> const std::string& {
+                                 return reason.endpoint.key.endpoint_id;
+                               });
+  return endpoint != service->endpoints.end() &&
+         endpoint->endpoint.key.endpoint_id == key.endpoint_id;
+}
 
 ControlCore::ControlCore(const Options& options, MonotonicTime now)
     : registry_(options.services, options.report_interval),

@@ -58,6 +58,8 @@ struct ControllerView {
   size_t connected_agents = 0;
   // Endpoints that connected agents announced and do not hold.
   size_t refused_endpoints = 0;
+
+  bool Knows(const EndpointKey& key) const;
 };
 
 class ControlCore {

@@ -26,6 +26,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "controller/core/load_report.h"
 #include "controller/core/service_spec.h"
 #include "controller/core/stored_state.h"
@@ -77,12 +78,8 @@ class EndpointRegistry {
   static constexpr int kExpiredIntervals = 10;
   // An endpoint is fresh again after this many reports in a row.
   static constexpr int kReportsToReturn = 3;
-  // Twice the fleet that one controller is built for (10,000 agents). Bounds a flood of invented
-  // ids.
-  static constexpr size_t kMaxEndpoints = 20000;
-  static constexpr size_t kMaxEndpointsPerAgent = 64;
   // Bounds the drains and pins, which may be for absent endpoints.
-  static constexpr size_t kMaxAdminStates = 20000;
+  static constexpr size_t kMaxAdminStates = kMaxClusterEndpoints;
   // An endpoint that is not in the configuration is removed after this much silence.
   static constexpr absl::Duration kForgetAfter = absl::Hours(24);
 

@@ -18,9 +18,9 @@ absl::Status EndpointRegistry::CheckEndpoint(const std::string& agent_id, const 
   }
   auto holder = service->second.find(key.endpoint_id);
   if (holder == service->second.end()) {
-    if (size_ + added < kMaxEndpoints) return absl::OkStatus();
-    return absl::ResourceExhaustedError(
-        absl::StrCat("agent ", agent_id, ": ", kMaxEndpoints, " endpoints are known already"));
+    if (size_ + added < kMaxClusterEndpoints) return absl::OkStatus();
+    return absl::ResourceExhaustedError(absl::StrCat("agent ", agent_id, ": ", kMaxClusterEndpoints,
+                                                     " endpoints are known already"));
   }
   const RegisteredEndpoint& endpoint = holder->second;
   const bool held = !endpoint.agent_id.empty() && endpoint.agent_id != agent_id;
@@ -34,10 +34,10 @@ absl::Status EndpointRegistry::CheckEndpoint(const std::string& agent_id, const 
 absl::StatusOr<EndpointRegistry::Announced> EndpointRegistry::Announce(AgentSession session,
                                                                        const AnnouncedAgent& agent,
                                                                        MonotonicTime now) {
-  if (agent.endpoints.empty() || agent.endpoints.size() > kMaxEndpointsPerAgent) {
+  if (agent.endpoints.empty() || agent.endpoints.size() > kMaxAgentEndpoints) {
     return absl::InvalidArgumentError(
         absl::StrCat("announcement.endpoints of agent ", agent.agent_id, ": expected 1 to ",
-                     kMaxEndpointsPerAgent, "; got ", agent.endpoints.size()));
+                     kMaxAgentEndpoints, "; got ", agent.endpoints.size()));
   }
   std::map<EndpointKey, RefusedClaim> refused;
   absl::Status first_refusal;

@@ -19,7 +19,7 @@ std::vector<std::string> EndpointRegistry::Restore(const StoredState& stored, Mo
 void EndpointRegistry::RestoreEndpoint(const StoredEndpoint& old, MonotonicTime now,
                                        std::vector<std::string>* notes) {
   const std::string name = old.key.ToString();
-  if (!specs_.contains(old.key.service) || size_ >= kMaxEndpoints) return;
+  if (!specs_.contains(old.key.service) || size_ >= kMaxClusterEndpoints) return;
   const bool announced = !old.agent_boot_id.empty();
   RegisteredEndpoint* found = FindMutable(old.key);
   if (found == nullptr && !announced) {

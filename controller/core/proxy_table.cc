@@ -51,14 +51,20 @@ void ProxyTable::Acked(const std::string& proxy_id, SnapshotVersion have, const 
   proxy->last_error = error;
 }
 
-bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now) {
+bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,
+                         MonotonicTime now) {
+  std::erase_if(traffic.endpoints, [&](const auto& endpoint) { return !knows(endpoint.key); });
   absl::MutexLock lock(&mutex_);
   for (const ProxyTraffic::Endpoint& endpoint : traffic.endpoints) {
     if (endpoint.errors == 0) continue;
-    if (errors_.contains(endpoint.key) || errors_.size() < kMaxEndpoints) {
-      errors_[endpoint.key] += endpoint.errors;
+    if (!errors_.contains(endpoint.key) && errors_.size() >= kMaxEndpoints) {
+      std::erase_if(errors_, [&](const auto& counted) { return !knows(counted.first); });
+      if (errors_.size() >= kMaxEndpoints) continue;
     }
+    errors_[endpoint.key] += endpoint.errors;
   }
+  std::erase_if(traffic.endpoints, [](const auto& endpoint) { return !endpoint.ejected; });
+  traffic.endpoints.shrink_to_fit();
   ProxyRecord* proxy = Find(proxy_id, now);
   if (proxy == nullptr) return false;
   const bool changed = proxy->traffic.services_refused != traffic.services_refused;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "controller/core/load_report.h"
 #include "controller/core/snapshot_publisher.h"
 
@@ -28,6 +30,7 @@ struct ProxyTraffic {
     uint64_t errors = 0;
     bool ejected = false;
   };
+  // In a ProxyRecord, only those that the proxy ejects.
   std::vector<Endpoint> endpoints;
   // Services whose listeners the proxy cannot open, with the reasons; empty if it can open all.
   std::string listeners_missing;
@@ -57,16 +60,20 @@ class ProxyTable {
  public:
   static constexpr size_t kMaxProxies = 1000;
   static constexpr absl::Duration kKeepAfterDisconnect = absl::Minutes(5);
-  // Bounds the endpoints with error counts; equals the limit of the registry.
-  static constexpr size_t kMaxEndpoints = 20000;
+  // Bounds the endpoints with error counts.
+  static constexpr size_t kMaxEndpoints = kMaxClusterEndpoints;
+  // Returns true for an endpoint that the controller knows.
+  using Knows = std::function<bool(const EndpointKey&)>;
 
   void Connect(const std::string& proxy_id, const std::string& version, uint32_t workers,
                SnapshotVersion have, MonotonicTime now);
   void Disconnect(const std::string& proxy_id, MonotonicTime now);
   void Acked(const std::string& proxy_id, SnapshotVersion have, const std::string& error,
              MonotonicTime now);
-  // Returns true if the services that the proxy refuses have changed.
-  bool Traffic(const std::string& proxy_id, ProxyTraffic traffic, MonotonicTime now);
+  // Ignores endpoints that the controller does not know, whose names a proxy may invent. Returns
+  // true if the services that the proxy refuses have changed.
+  bool Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,
+               MonotonicTime now);
 
   // Returns the proxies sorted by id.
   std::vector<ProxyRecord> List(MonotonicTime now);

@@ -42,7 +42,7 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   traffic.listeners_missing = std::string(Utf8Prefix(report.listeners_missing(), kMaxErrorLength));
   traffic.services_refused = std::string(Utf8Prefix(report.services_refused(), kMaxErrorLength));
   uint64_t flows = 0;
-  const int endpoints = std::min(report.endpoints_size(), DiscoveryService::kMaxTrafficEndpoints);
+  const int endpoints = std::min(report.endpoints_size(), static_cast<int>(kMaxClusterEndpoints));
   for (int i = 0; i < endpoints; ++i) {
     const v1::EndpointTraffic& endpoint = report.endpoints(i);
     flows += endpoint.requests();
@@ -130,7 +130,9 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
 
   void TakeTraffic(ProxyTraffic traffic) {
     const std::string refused = traffic.services_refused;
-    if (!service_.proxies().Traffic(proxy_id_, std::move(traffic), MonotonicNow())) return;
+    const std::shared_ptr<const ControllerView> view = service_.loop().view();
+    const auto knows = [&](const EndpointKey& key) { return view->Knows(key); };
+    if (!service_.proxies().Traffic(proxy_id_, std::move(traffic), knows, MonotonicNow())) return;
     if (refused.empty()) {
       LogInfo("proxy {} can use all services again", proxy_id_);
     } else {

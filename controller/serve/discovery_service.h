@@ -25,8 +25,6 @@ namespace trunkline {
 class DiscoveryService : public v1::DiscoveryService::CallbackService {
  public:
   static constexpr size_t kMaxStreams = ProxyTable::kMaxProxies;
-  // Ignores the endpoints of a traffic report beyond this number.
-  static constexpr int kMaxTrafficEndpoints = 20000;
 
   // Subscribes to the loop; construct before its Start().
   DiscoveryService(ControlLoop& loop, ProxyTable& proxies);

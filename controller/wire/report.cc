@@ -6,10 +6,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
+#include "common/base/limits.h"
 #include "common/base/utf8.h"
 #include "common/config/config_rules.h"
 #include "common/config/names.h"
-#include "controller/core/endpoint_registry.h"
 
 namespace trunkline {
 namespace {
@@ -151,10 +151,9 @@ absl::StatusOr<ValidReport> Read(const v1::ReportLoadRequest& report) {
     if (!agent.ok()) return agent.status();
     result.announcement = *std::move(agent);
   }
-  if (static_cast<size_t>(report.endpoints_size()) > EndpointRegistry::kMaxEndpointsPerAgent) {
-    return absl::InvalidArgumentError(absl::StrCat("endpoints: expected at most ",
-                                                   EndpointRegistry::kMaxEndpointsPerAgent,
-                                                   "; got ", report.endpoints_size()));
+  if (static_cast<size_t>(report.endpoints_size()) > kMaxAgentEndpoints) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "endpoints: expected at most ", kMaxAgentEndpoints, "; got ", report.endpoints_size()));
   }
   for (int i = 0; i < report.endpoints_size(); ++i) {
     absl::StatusOr<ReportedLoad> load = ReadLoad(report.endpoints(i));

@@ -13,6 +13,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/config/config_rules.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
@@ -23,10 +24,6 @@
 namespace trunkline {
 namespace {
 
-// Limits of services per snapshot and of endpoints per service bound the memory that a faulty
-// controller can make a proxy allocate.
-constexpr int kMaxServices = 1000;
-constexpr int kMaxEndpoints = 100'000;
 // Limits weights and capacities, which are at most rates: far above any server, and sums stay
 // finite.
 constexpr double kMaxWeight = 1e18;
@@ -212,9 +209,9 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
                                                          const Resolver& resolve,
                                                          TrafficStats& stats) {
   if (from.name().empty()) return absl::InvalidArgumentError("a service has no name");
-  if (from.endpoints_size() > kMaxEndpoints) {
+  if (static_cast<size_t>(from.endpoints_size()) > kMaxServiceEndpoints) {
     return absl::InvalidArgumentError(
-        absl::StrCat("service ", from.name(), ": more than ", kMaxEndpoints, " endpoints"));
+        absl::StrCat("service ", from.name(), ": more than ", kMaxServiceEndpoints, " endpoints"));
   }
   const absl::Status usable = CheckListenAddress("listener.address", from.listener().address());
   if (!usable.ok()) return InService(from.name(), usable);
@@ -252,7 +249,7 @@ class Listeners {
 
 // A snapshot in which a name occurs twice contradicts itself.
 absl::Status CheckNames(const v1::Snapshot& snapshot) {
-  if (snapshot.services_size() > kMaxServices) {
+  if (static_cast<size_t>(snapshot.services_size()) > kMaxServices) {
     return absl::InvalidArgumentError(
         absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
   }

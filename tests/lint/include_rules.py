@@ -52,6 +52,7 @@ PURE = [
     "common/base/clock.h",
     "common/base/forwarding_mode.h",
     "common/base/json_text.*",
+    "common/base/limits.h",
     "common/base/random.h",
     "common/base/utf8.*",
     "common/net/backlog_age.h",

@@ -264,15 +264,15 @@ TEST_F(EndpointRegistryTest, NewBootOfASilentAgentIsFreshAtOnce) {
 TEST_F(EndpointRegistryTest, FloodOfEndpointsEndsAtTheLimit) {
   AgentSession session = 0;
   absl::Status last;
-  for (size_t agent = 0; agent <= EndpointRegistry::kMaxEndpoints / 64 + 1 && last.ok(); ++agent) {
+  for (size_t agent = 0; agent <= kMaxClusterEndpoints / 64 + 1 && last.ok(); ++agent) {
     AnnouncedAgent flood = Agent("flood" + std::to_string(agent));
-    for (size_t i = 1; i < EndpointRegistry::kMaxEndpointsPerAgent; ++i) {
+    for (size_t i = 1; i < kMaxAgentEndpoints; ++i) {
       flood.endpoints.push_back({{"db", flood.agent_id + "-" + std::to_string(i)}, 0, 1, ""});
     }
     last = Join(++session, flood, 0);
   }
   EXPECT_EQ(last.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_LE(registry_.size(), EndpointRegistry::kMaxEndpoints);
+  EXPECT_LE(registry_.size(), kMaxClusterEndpoints);
 }
 
 TEST_F(EndpointRegistryTest, DrainAndPinOutliveTheEndpointsAbsence) {

@@ -7,6 +7,8 @@
 namespace trunkline {
 namespace {
 
+const auto kAll = [](const EndpointKey&) { return true; };
+
 class ProxyTableTest : public testing::Test {
  protected:
   void Connect(const std::string& id, double at) { table_.Connect(id, "test", 2, {1, 1}, At(at)); }
@@ -50,12 +52,37 @@ TEST_F(ProxyTableTest, EjectionsOfAProxyThatLeftDoNotCount) {
   Connect("q", 0);
   ProxyTraffic traffic;
   traffic.endpoints = {{{"db", "a"}, 3, true}};
-  table_.Traffic("p", traffic, At(1));
-  table_.Traffic("q", traffic, At(1));
+  table_.Traffic("p", traffic, kAll, At(1));
+  table_.Traffic("q", traffic, kAll, At(1));
   EXPECT_EQ(table_.Verdicts().at({"db", "a"}).ejected_by, 2);
   table_.Disconnect("q", At(2));
   EXPECT_EQ(table_.Verdicts().at({"db", "a"}).ejected_by, 1);
   EXPECT_EQ(table_.Verdicts().at({"db", "a"}).errors, 6u);
+}
+
+TEST_F(ProxyTableTest, EndpointsThatTheControllerDoesNotKnowAreNotKept) {
+  Connect("p", 0);
+  ProxyTraffic traffic;
+  traffic.endpoints = {{{"db", "a"}, 1, true}, {{"db", "invented"}, 1, true}};
+  table_.Traffic(
+      "p", traffic, [](const EndpointKey& key) { return key.endpoint_id == "a"; }, At(1));
+  EXPECT_EQ(table_.Verdicts().size(), 1u);
+  EXPECT_EQ(table_.List(At(1))[0].traffic.endpoints.size(), 1u);
+}
+
+TEST_F(ProxyTableTest, EndpointsThatLeftMakeRoomForTheErrorsOfOthers) {
+  Connect("p", 0);
+  ProxyTraffic traffic;
+  for (size_t i = 0; i < ProxyTable::kMaxEndpoints; ++i) {
+    traffic.endpoints.push_back({{"db", "old" + std::to_string(i)}, 1, false});
+  }
+  table_.Traffic("p", traffic, kAll, At(1));
+  EXPECT_TRUE(table_.List(At(1))[0].traffic.endpoints.empty()) << "only ejections are kept";
+  traffic.endpoints = {{{"db", "new"}, 1, false}};
+  table_.Traffic(
+      "p", traffic, [](const EndpointKey& key) { return key.endpoint_id == "new"; }, At(2));
+  EXPECT_EQ(table_.Verdicts().at({"db", "new"}).errors, 1u);
+  EXPECT_EQ(table_.Verdicts().size(), 1u);
 }
 
 }  // namespace

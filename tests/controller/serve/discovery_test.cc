@@ -216,6 +216,26 @@ TEST_F(DiscoveryTest, TrafficReportsAreListed) {
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).ejected_by, 1);
 }
 
+TEST_F(DiscoveryTest, InventedNamesInTrafficReportsAreNotKept) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  v1::TrafficReport traffic;
+  traffic.set_clients(17);
+  for (const char* id : {"a", "invented"}) {
+    v1::EndpointTraffic* endpoint = traffic.add_endpoints();
+    endpoint->set_service("db");
+    endpoint->set_endpoint_id(id + std::string(id[0] == 'i' ? 100000 : 0, 'x'));
+    endpoint->set_errors(4);
+  }
+  *traffic.add_endpoints() = traffic.endpoints(0);
+  traffic.mutable_endpoints(2)->set_service("invented");
+  proxy.Traffic(traffic);
+  WaitForProxy([](const auto& p) { return p.clients() > 0; });
+  const auto verdicts = proxies_->Verdicts();
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_EQ(verdicts.at({"db", "a"}).errors, 4u);
+}
+
 TEST_F(DiscoveryTest, SecondStreamOfAProxyReplacesTheFirst) {
   TestProxy first(channel_);
   first.Hello("p1");
