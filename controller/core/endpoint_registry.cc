@@ -1,6 +1,7 @@
 #include "controller/core/endpoint_registry.h"
 
-#include <algorithm>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -143,6 +144,51 @@ void EndpointRegistry::Age(MonotonicTime now) {
     }
   }
   for (const auto& [key, agent_id] : forgotten) {
+    Remove(key);
+    DropAgentWithoutEndpoints(agent_id);
+  }
+  if (contested_ || checked_claim_ != last_claim_) ReleaseAddresses();
+}
+
+bool EndpointRegistry::IsSilent(const RegisteredEndpoint& endpoint) const {
+  auto agent = agents_.find(endpoint.agent_id);
+  return agent == agents_.end() || agent->second.session == kNoSession ||
+         endpoint.state == EndpointCondition::kStale ||
+         endpoint.state == EndpointCondition::kExpired;
+}
+
+void EndpointRegistry::ReleaseAddresses() {
+  checked_claim_ = last_claim_;
+  contested_ = false;
+  std::unordered_map<std::string_view, const RegisteredEndpoint*> newest;
+  // Pairs of an endpoint and the owner of its address. An agent may have several endpoints at one.
+  std::vector<std::pair<const RegisteredEndpoint*, const RegisteredEndpoint*>> losers;
+  for (const auto& [service, endpoints] : services_) {
+    for (const auto& [id, endpoint] : endpoints) {
+      if (endpoint.address.empty() || endpoint.address_configured) continue;
+      const RegisteredEndpoint*& owner = newest[endpoint.address];
+      if (owner == nullptr || owner->claim < endpoint.claim) owner = &endpoint;
+    }
+  }
+  for (const auto& [service, endpoints] : services_) {
+    for (const auto& [id, endpoint] : endpoints) {
+      if (endpoint.address.empty() || endpoint.address_configured) continue;
+      const RegisteredEndpoint* owner = newest.at(endpoint.address);
+      const bool lost = owner->claim > endpoint.claim && owner->agent_id != endpoint.agent_id;
+      if (lost) losers.emplace_back(&endpoint, owner);
+    }
+  }
+  for (const auto& [endpoint, owner] : losers) {
+    if (!IsSilent(*endpoint)) {
+      contested_ = true;
+      continue;
+    }
+    notes_.push_back(absl::StrCat("endpoint ", endpoint->key.ToString(), " of agent ",
+                                  endpoint->agent_id, " leaves: agent ", owner->agent_id,
+                                  " announced its address ", endpoint->address, " for ",
+                                  owner->key.ToString()));
+    const EndpointKey key = endpoint->key;
+    const std::string agent_id = endpoint->agent_id;
     Remove(key);
     DropAgentWithoutEndpoints(agent_id);
   }

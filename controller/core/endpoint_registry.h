@@ -47,6 +47,9 @@ struct RegisteredEndpoint {
   std::string address;
   // The address is that of the configuration; no agent announced one.
   bool address_configured = false;
+  // Orders the announcements of addresses over all endpoints: the newest claim of an address owns
+  // it. 0 for an address of the configuration or of the state file.
+  uint64_t claim = 0;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;
@@ -143,6 +146,8 @@ class EndpointRegistry {
   absl::Status SetAdmin(const EndpointKey& key, const AdminState& state);
 
   void Age(MonotonicTime now);
+  // What the operator should know since the last call, one sentence each.
+  std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }
 
   // Returns the endpoints sorted by id, or none for an unknown service. The pointers are valid
   // until the next non-const call.
@@ -187,6 +192,10 @@ class EndpointRegistry {
   void Remove(const EndpointKey& key);
   void DropAgentWithoutEndpoints(const std::string& agent_id);
   void AgeOne(RegisteredEndpoint& endpoint, MonotonicTime now) const;
+  // Removes the endpoints whose address a newer claim owns, unless their agents still report: a
+  // server or a container that is gone left its address to another one.
+  void ReleaseAddresses();
+  bool IsSilent(const RegisteredEndpoint& endpoint) const;
   // The entry of the configuration; null if there is none.
   const EndpointHintSpec* FindHint(const EndpointKey& key) const;
   void RestoreEndpoint(const StoredEndpoint& old, MonotonicTime now,
@@ -201,6 +210,11 @@ class EndpointRegistry {
   std::map<std::string, Agent> agents_;
   std::map<AgentSession, std::string> sessions_;  // to agent id
   std::vector<Displaced> displaced_;
+  std::vector<std::string> notes_;
+  uint64_t last_claim_ = 0;
+  // The claims that ReleaseAddresses has seen, and whether an address still has several.
+  uint64_t checked_claim_ = 0;
+  bool contested_ = false;
   std::map<EndpointKey, AdminState> admin_;
   size_t size_ = 0;
   uint64_t generation_ = 1;

@@ -125,6 +125,7 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
   const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
   if (!address.empty()) {
     endpoint.address_configured = false;
+    endpoint.claim = ++last_claim_;
     if (std::exchange(endpoint.address, address) != address) ++generation_;
   }
   const std::string holder = std::exchange(endpoint.agent_id, agent.agent_id);

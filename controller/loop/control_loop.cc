@@ -48,8 +48,7 @@ constexpr size_t kMaxNotes = 100;
 void LogNotes(const std::vector<std::string>& notes) {
   for (size_t i = 0; i < std::min(notes.size(), kMaxNotes); ++i) LogWarn("{}", notes[i]);
   if (notes.size() > kMaxNotes) {
-    LogWarn("{} more endpoints, drains or pins differ from the state file",
-            notes.size() - kMaxNotes);
+    LogWarn("{} more endpoints, drains or pins are affected", notes.size() - kMaxNotes);
   }
 }
 
@@ -114,6 +113,7 @@ void ControlLoop::Run() {
 
 void ControlLoop::Tick(MonotonicTime now) {
   core_.Tick(now);
+  LogNotes(core_.registry().TakeNotes());
   DirectAgents();
   Show(now);
   SaveIfDue(now);

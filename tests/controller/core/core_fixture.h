@@ -22,12 +22,20 @@ inline ServiceSpec Service(const std::string& name, std::vector<EndpointHintSpec
   return spec;
 }
 
+// The trunk address of an agent: another one for each id.
+inline std::string TrunkAddress(const std::string& id) {
+  if (id == "a") return "10.0.0.1:7073";
+  uint32_t hash = 0;
+  for (const char c : id) hash = hash * 31 + static_cast<uint8_t>(c);
+  return "10.1." + std::to_string(hash / 256 % 256) + "." + std::to_string(hash % 256) + ":7073";
+}
+
 inline AnnouncedAgent Agent(const std::string& id, const std::string& service = "db",
                             const std::string& boot = "boot-1", double cores = 1) {
   AnnouncedAgent agent;
   agent.agent_id = id;
   agent.boot_id = boot;
-  agent.trunk_address = "10.0.0.1:7073";
+  agent.trunk_address = TrunkAddress(id);
   agent.endpoints.push_back({{service, id}, 0, cores, ""});
   return agent;
 }

@@ -28,8 +28,11 @@ class EndpointRegistryTest : public testing::Test {
     return Get(id).state;
   }
 
-  EndpointRegistry registry_{{Service("db", {{"fixed", 4, "10.0.0.9:7073"}, {"named", 2, ""}})},
-                             absl::Seconds(1)};
+  explicit EndpointRegistryTest(const std::vector<ServiceSpec>& services = {Service(
+                                    "db", {{"fixed", 4, "10.0.0.9:7073"}, {"named", 2, ""}})})
+      : registry_(services, absl::Seconds(1)) {}
+
+  EndpointRegistry registry_;
 };
 
 TEST_F(EndpointRegistryTest, ConfiguredEndpointIsExpectedBeforeAnyReport) {
@@ -190,7 +193,7 @@ TEST_F(EndpointRegistryTest, EndpointOfASilentAgentGoesToTheNextThatAnnouncesIt)
   ASSERT_EQ(displaced.size(), 1u);
   EXPECT_EQ(displaced[0].session, 1u);
   EXPECT_THAT(displaced[0].reason,
-              HasSubstr("agent heir at 10.0.0.1:7073 took endpoint db/a over"));
+              HasSubstr("agent heir at " + TrunkAddress("heir") + " took endpoint db/a over"));
   EXPECT_TRUE(registry_.TakeDisplaced().empty()) << "only once";
   // Late reports of the previous owner do not affect the endpoint.
   Say(1, 2, Load("a", 0.99), 5);
@@ -329,6 +332,78 @@ TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleUntilItsFirstReport) {
   Say(1, 77, Load("a"), 1);
   EXPECT_EQ(StateAt("a", 1), EndpointCondition::kFresh);
   EXPECT_EQ(Get("a").incarnation, before) << "the same boot is not a restart";
+}
+
+// Two services in direct mode, whose servers proxies reach at the addresses that agents announce.
+class AddressTest : public EndpointRegistryTest {
+ protected:
+  AddressTest() : EndpointRegistryTest({Direct("db"), Direct("web")}) {}
+
+  static ServiceSpec Direct(const std::string& name) {
+    ServiceSpec service = Service(name);
+    service.mode = ForwardingMode::kDirect;
+    return service;
+  }
+  static AnnouncedAgent At10005(const std::string& id, const std::string& service) {
+    AnnouncedAgent agent = Agent(id, service);
+    agent.endpoints[0].server_address = "10.0.0.5:9000";
+    return agent;
+  }
+  std::vector<std::string> Known(const std::string& service) {
+    std::vector<std::string> ids;
+    for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(service)) {
+      ids.push_back(endpoint->key.endpoint_id);
+    }
+    return ids;
+  }
+};
+
+TEST_F(AddressTest, AddressOfADeadServerBelongsToTheServiceThatReusesIt) {
+  ASSERT_TRUE(Join(1, At10005("old", "db"), 0).ok());
+  Say(1, 1, Load("old"), 0);
+  ASSERT_TRUE(Join(2, At10005("new", "web"), 1).ok());
+  registry_.Age(At(1));
+  EXPECT_EQ(Known("db"), std::vector<std::string>{"old"}) << "both report";
+  ASSERT_TRUE(registry_.Report(2, 1, {Load("new", 0.5, 100, "web")}, At(4)).ok());
+  registry_.Age(At(4));
+  EXPECT_TRUE(Known("db").empty()) << "it fell silent";
+  EXPECT_EQ(Known("web"), std::vector<std::string>{"new"});
+  const auto notes = registry_.TakeNotes();
+  ASSERT_EQ(notes.size(), 1u);
+  EXPECT_THAT(notes[0], HasSubstr("endpoint db/old of agent old leaves: agent new announced its "
+                                  "address 10.0.0.5:9000 for web/new"));
+}
+
+TEST_F(AddressTest, ServerCountsOnceHoweverManyContainersHadItsAddress) {
+  for (int i = 0; i < 5; ++i) {
+    const std::string id = "c" + std::to_string(i);
+    const auto session = static_cast<AgentSession>(i + 1);
+    ASSERT_TRUE(Join(session, At10005(id, "db"), i).ok());
+    Say(session, 1, Load(id), i);
+    // The container is killed, and the kernel closes its connection.
+    if (i < 4) registry_.Disconnect(session);
+  }
+  registry_.Age(At(4));
+  EXPECT_EQ(Known("db"), std::vector<std::string>{"c4"});
+}
+
+TEST_F(AddressTest, AgentWhoseAddressWasTakenWhileItSleptReturnsWithItsNextReport) {
+  ASSERT_TRUE(Join(1, At10005("old", "db"), 0).ok());
+  Say(1, 1, Load("old"), 0);
+  ASSERT_TRUE(Join(2, At10005("new", "db"), 5).ok());
+  registry_.Age(At(5));
+  EXPECT_EQ(Known("db"), std::vector<std::string>{"new"});
+  EXPECT_EQ(Say(1, 2, Load("old"), 6), Verdict::kUnknownSession);
+  EXPECT_EQ(registry_.TakeDisplaced().size(), 1u) << "it announces itself again";
+}
+
+TEST_F(AddressTest, OneAgentMayHaveSeveralEndpointsAtOneAddress) {
+  AnnouncedAgent agent = At10005("a", "db");
+  agent.endpoints.push_back(agent.endpoints[0]);
+  agent.endpoints[1].key.service = "web";
+  ASSERT_TRUE(Join(1, agent, 0).ok());
+  registry_.Age(At(100));
+  EXPECT_EQ(Known("db").size() + Known("web").size(), 2u);
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ class TestAgent {
     announcement->set_agent_id(id_);
     announcement->set_boot_id(boot);
     announcement->set_version("test");
-    announcement->set_trunk_address("127.0.0.1:7073");
+    announcement->set_trunk_address(TrunkAddress(id_));
     v1::EndpointAnnouncement* endpoint = announcement->add_endpoints();
     endpoint->set_service(service);
     endpoint->set_endpoint_id(id_);
