@@ -1,7 +1,9 @@
 #include "controller/controller_metrics.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "controller/wire/view.h"
 
@@ -39,10 +41,23 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
                   absl::ToDoubleSeconds(*reason.report_age));
 }
 
+int Rank(EndpointCondition state) {
+  switch (state) {
+    case EndpointCondition::kFresh:
+      return 0;
+    case EndpointCondition::kStale:
+      return 1;
+    case EndpointCondition::kExpected:
+      return 2;
+    case EndpointCondition::kExpired:
+      return 3;
+  }
+  return 3;
+}
+
 void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
                       MetricsWriter& writer) {
-  const std::map<EndpointKey, EndpointVerdict> verdicts = proxies.Verdicts();
-  size_t written = 0, omitted = 0;
+  std::vector<const EndpointReason*> endpoints;
   for (const ServiceReason& service : view.services) {
     const MetricLabels labels = {{"service", service.spec.name}};
     writer.AddGauge("controller_service_endpoints",
@@ -52,16 +67,18 @@ void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
         "controller_service_frozen",
         "1 while the service's weights are frozen because most load reports are missing", labels,
         service.load.frozen() ? 1 : 0);
-    for (const EndpointReason& reason : service.endpoints) {
-      if (written == kMaxEndpointSeries) {
-        ++omitted;
-        continue;
-      }
-      ++written;
-      auto verdict = verdicts.find(reason.endpoint.key);
-      CollectEndpoint(reason, verdict == verdicts.end() ? EndpointVerdict{} : verdict->second,
-                      writer);
-    }
+    for (const EndpointReason& reason : service.endpoints) endpoints.push_back(&reason);
+  }
+  // Of many endpoints, those that report are of interest, not those that an autoscaler killed.
+  const auto rank = [](const EndpointReason* reason) { return Rank(reason->endpoint.state); };
+  std::ranges::stable_sort(endpoints, {}, rank);
+  const size_t omitted = endpoints.size() - std::min(endpoints.size(), kMaxEndpointSeries);
+  endpoints.resize(endpoints.size() - omitted);
+  const std::map<EndpointKey, EndpointVerdict> verdicts = proxies.Verdicts();
+  for (const EndpointReason* reason : endpoints) {
+    auto verdict = verdicts.find(reason->endpoint.key);
+    CollectEndpoint(*reason, verdict == verdicts.end() ? EndpointVerdict{} : verdict->second,
+                    writer);
   }
   writer.AddGauge("controller_endpoints_without_series",
                   "Endpoints that are left out of this page to bound its size", {},

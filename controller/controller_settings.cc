@@ -63,6 +63,7 @@ absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& s
   options.core.services = settings.services;
   options.core.report_interval = settings.report_interval;
   options.core.slow_start = settings.slow_start;
+  options.core.forget_after = settings.forget_after;
   options.tick_interval = settings.tick_interval;
   if (settings.state_file.empty()) {
     options.core.first = FirstVersion(std::nullopt, UnixSeconds());

@@ -67,6 +67,10 @@ void AddOrders(CLI::App& app, CommandLine& line) {
       ->add_option("WEIGHT", line.weight, PinHelp())
       ->required();
   AddForEndpoint(app, line, "unpin", "Return a pinned weight to the service's policy");
+  CLI::App* forget = app.add_subcommand("forget", "Remove endpoints whose agents are gone");
+  forget->add_option("SERVICE", line.service, "Name of the service")->required();
+  forget->add_option("ENDPOINT", line.endpoint_id,
+                     "Id of one endpoint (default: all expired ones of the service)");
 }
 
 void AddCheck(CLI::App& app, CommandLine& line) {

@@ -194,6 +194,22 @@ int Unpin(ControllerClient& client, const Output& output, const EndpointName& en
                                   });
 }
 
+int Forget(ControllerClient& client, const Output& output, const EndpointName& endpoint) {
+  const auto request = RequestFor<v1::ForgetRequest>(endpoint);
+  v1::ForgetResponse response;
+  const int code = Fetch(client, &response, [&](auto* context, auto* out) {
+    return client.admin().Forget(context, request, out);
+  });
+  if (code != kOk) return code;
+  if (output.json) {
+    std::cout << Json(response, /*one_line=*/false);
+  } else {
+    std::cout << response.endpoints() << " endpoints of service " << endpoint.service
+              << " are forgotten from snapshot " << Render(response.snapshot_id()) << " on\n";
+  }
+  return kOk;
+}
+
 int CheckFile(const std::string& path, const std::string& kind) {
   if (kind == "proxy") return CheckFileAs<v1::ProxyConfig>(path);
   if (kind == "agent") return CheckFileAs<v1::AgentConfig>(path);

@@ -34,6 +34,8 @@ int Drain(ControllerClient& client, const Output& output, const EndpointName& en
 int Undrain(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 int Pin(ControllerClient& client, const Output& output, const EndpointName& endpoint,
         double weight);
+// An empty id selects all expired endpoints of the service.
+int Forget(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 int Unpin(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 
 // Checks a configuration file without a controller. `kind` is controller, proxy or agent.

@@ -15,6 +15,7 @@ int RunEndpointCommand(const CommandLine& line, ControllerClient& client) {
   if (line.command == "drain") return Drain(client, line.output, line.endpoint());
   if (line.command == "undrain") return Undrain(client, line.output, line.endpoint());
   if (line.command == "pin") return Pin(client, line.output, line.endpoint(), line.weight);
+  if (line.command == "forget") return Forget(client, line.output, line.endpoint());
   if (line.command == "unpin") return Unpin(client, line.output, line.endpoint());
   return ExplainEndpoint(client, line.output, line.endpoint());
 }

@@ -20,7 +20,7 @@ bool ControllerView::Knows(const EndpointKey& key) const {
 }
 
 ControlCore::ControlCore(const Options& options, MonotonicTime now)
-    : registry_(options.services, options.report_interval),
+    : registry_(options.services, options.report_interval, options.forget_after),
       publisher_(options.first.epoch, options.first.version) {
   for (const ServiceSpec& spec : options.services) {
     stages_.emplace(spec.name,

@@ -68,6 +68,7 @@ class ControlCore {
     std::vector<ServiceSpec> services;
     absl::Duration report_interval = absl::Seconds(1);
     absl::Duration slow_start = absl::Seconds(30);
+    absl::Duration forget_after = EndpointRegistry::kForgetAfter;
     // Id of the first snapshot.
     SnapshotVersion first;
     std::optional<StoredState> stored;

@@ -30,8 +30,8 @@ std::string Names(const Map& map) {
 }  // namespace
 
 EndpointRegistry::EndpointRegistry(const std::vector<ServiceSpec>& services,
-                                   absl::Duration report_interval)
-    : report_interval_(report_interval) {
+                                   absl::Duration report_interval, absl::Duration forget_after)
+    : report_interval_(report_interval), forget_after_(forget_after) {
   for (const ServiceSpec& spec : services) {
     specs_[spec.name] = spec;
     services_[spec.name];
@@ -138,7 +138,7 @@ void EndpointRegistry::Age(MonotonicTime now) {
       AgeOne(endpoint, now);
       const bool expired = endpoint.state == EndpointCondition::kExpired;
       if (expired && !endpoint.configured.has_value() &&
-          now - endpoint.reported_at > kForgetAfter) {
+          now - endpoint.reported_at > forget_after_) {
         forgotten.emplace_back(endpoint.key, endpoint.agent_id);
       }
     }
@@ -148,6 +148,39 @@ void EndpointRegistry::Age(MonotonicTime now) {
     DropAgentWithoutEndpoints(agent_id);
   }
   if (contested_ || checked_claim_ != last_claim_) ReleaseAddresses();
+}
+
+absl::StatusOr<size_t> EndpointRegistry::Forget(const std::string& service,
+                                                const std::string& endpoint_id) {
+  std::vector<std::pair<EndpointKey, std::string>> gone;
+  if (!endpoint_id.empty()) {
+    absl::StatusOr<const RegisteredEndpoint*> found = Find({service, endpoint_id});
+    if (!found.ok()) return found.status();
+    const RegisteredEndpoint& endpoint = **found;
+    if (endpoint.agent_id.empty()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("endpoint ", endpoint.key.ToString(),
+                       " is in the configuration and has no agent; remove it there"));
+    }
+    if (!IsSilent(endpoint)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("endpoint ", endpoint.key.ToString(), " reports; stop its agent ",
+                       endpoint.agent_id, ", or drain the endpoint"));
+    }
+    gone.emplace_back(endpoint.key, endpoint.agent_id);
+  } else {
+    auto found = services_.find(service);
+    if (found == services_.end()) return Find({service, ""}).status();
+    for (const auto& [id, endpoint] : found->second) {
+      const bool expired = endpoint.state == EndpointCondition::kExpired;
+      if (expired) gone.emplace_back(endpoint.key, endpoint.agent_id);
+    }
+  }
+  for (const auto& [key, agent_id] : gone) {
+    Remove(key);
+    DropAgentWithoutEndpoints(agent_id);
+  }
+  return gone.size();
 }
 
 bool EndpointRegistry::IsSilent(const RegisteredEndpoint& endpoint) const {

@@ -70,6 +70,9 @@ struct RegisteredEndpoint {
   uint64_t incarnation = 0;
   // From the state file, without a report since.
   bool restored = false;
+  // The agent's stream ended so soon after a report that the agent's process must have ended: a
+  // lost network is noticed later.
+  bool stream_closed = false;
   int reports_in_row = 0;
   int reports_needed = 1;
 };
@@ -79,14 +82,21 @@ class EndpointRegistry {
   // Age of the last report in report intervals.
   static constexpr int kStaleIntervals = 3;
   static constexpr int kExpiredIntervals = 10;
+  // A stream that ends this long after the last report was due, or sooner, was closed by its peer.
+  // Keepalive takes at least 5 s to notice a lost network, so no report interval makes it more than
+  // kMaxPromptClose.
+  static constexpr absl::Duration kPromptClose = absl::Seconds(2);
+  static constexpr absl::Duration kMaxPromptClose = absl::Seconds(4);
   // An endpoint is fresh again after this many reports in a row.
   static constexpr int kReportsToReturn = 3;
   // Bounds the drains and pins, which may be for absent endpoints.
   static constexpr size_t kMaxAdminStates = kMaxClusterEndpoints;
-  // An endpoint that is not in the configuration is removed after this much silence.
   static constexpr absl::Duration kForgetAfter = absl::Hours(24);
 
-  EndpointRegistry(const std::vector<ServiceSpec>& services, absl::Duration report_interval);
+  // An endpoint that is not in the configuration is removed after `forget_after` of silence, once
+  // it is EXPIRED.
+  EndpointRegistry(const std::vector<ServiceSpec>& services, absl::Duration report_interval,
+                   absl::Duration forget_after = kForgetAfter);
 
   // Restores the endpoints of agents, and the drains and pins. The endpoints are STALE from `now`
   // on. The configuration wins: an address or a weight that was edited takes effect, and an
@@ -130,7 +140,7 @@ class EndpointRegistry {
   // the agent's id, or an empty string if the session belongs to no agent.
   std::string Leave(AgentSession session);
   // Ends the session without an orderly leave; its endpoints age.
-  void Disconnect(AgentSession session);
+  void Disconnect(AgentSession session, MonotonicTime now);
 
   // Both return NOT_FOUND with the known endpoints or services, and RESOURCE_EXHAUSTED if there are
   // kMaxAdminStates already. The drain or pin of an endpoint that is gone can be ended.
@@ -146,6 +156,12 @@ class EndpointRegistry {
   absl::Status SetAdmin(const EndpointKey& key, const AdminState& state);
 
   void Age(MonotonicTime now);
+
+  // Removes one endpoint that does not report, or all EXPIRED ones of the service if `endpoint_id`
+  // is empty; configured ones with an address become EXPECTED. Returns how many. Returns NOT_FOUND
+  // as SetDraining does, and FAILED_PRECONDITION with the remedy if the endpoint reports or is only
+  // configured.
+  absl::StatusOr<size_t> Forget(const std::string& service, const std::string& endpoint_id);
   // What the operator should know since the last call, one sentence each.
   std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }
 
@@ -204,6 +220,7 @@ class EndpointRegistry {
   std::string KnownServices() const;
 
   const absl::Duration report_interval_;
+  const absl::Duration forget_after_;
   std::map<std::string, ServiceSpec> specs_;
   std::map<EndpointKey, EndpointHintSpec> hints_;
   std::map<std::string, ServiceEndpoints> services_;

@@ -190,6 +190,7 @@ void EndpointRegistry::TakeLoad(RegisteredEndpoint& endpoint, const ReportedLoad
   endpoint.load = load;
   endpoint.reported_at = now;
   endpoint.restored = false;
+  endpoint.stream_closed = false;
   ++endpoint.report_serial;
   ++endpoint.reports_in_row;
   AgeOne(endpoint, now);
@@ -213,12 +214,19 @@ std::string EndpointRegistry::Leave(AgentSession session) {
   return agent_id;
 }
 
-void EndpointRegistry::Disconnect(AgentSession session) {
+void EndpointRegistry::Disconnect(AgentSession session, MonotonicTime now) {
   auto named = sessions_.find(session);
   if (named == sessions_.end()) return;
   const std::string agent_id = named->second;
-  agents_.at(agent_id).session = kNoSession;
+  Agent& agent = agents_.at(agent_id);
+  agent.session = kNoSession;
   sessions_.erase(named);
+  const absl::Duration prompt = std::min(report_interval_ + kPromptClose, kMaxPromptClose);
+  for (const EndpointKey& key : agent.endpoints) {
+    RegisteredEndpoint* endpoint = FindMutable(key);
+    if (endpoint == nullptr || endpoint->agent_id != agent_id) continue;
+    endpoint->stream_closed = endpoint->load.has_value() && now - endpoint->reported_at <= prompt;
+  }
   DropAgentWithoutEndpoints(agent_id);
 }
 

@@ -211,7 +211,8 @@ void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, Mon
     if (endpoint.draining || endpoint.state == EndpointCondition::kExpected) continue;
     const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
     const bool is_silent = IsSilent(endpoint);
-    const absl::Duration patience = expiry + (endpoint.restored ? kRestartGrace : kFreezeAtMost);
+    const bool may_return_soon = endpoint.restored || endpoint.stream_closed;
+    const absl::Duration patience = expiry + (may_return_soon ? kReturnGrace : kFreezeAtMost);
     if (is_silent && now - endpoint.reported_at > patience) continue;
     all += capacity;
     if (!is_silent) continue;

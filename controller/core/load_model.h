@@ -90,9 +90,10 @@ class LoadModel {
   static constexpr double kMaxCapacity = 1000;
   // An endpoint that is silent for this long after expiry counts as lost, which ends the freeze.
   static constexpr absl::Duration kFreezeAtMost = absl::Minutes(5);
-  // The same for endpoints of the state file, whose agents return within their reconnect backoff or
-  // not at all.
-  static constexpr absl::Duration kRestartGrace = absl::Seconds(5);
+  // The same for endpoints whose agents are not connected although the network is not to blame:
+  // those of the state file after a restart, and those whose agents closed their streams. They
+  // return within their reconnect backoff or not at all.
+  static constexpr absl::Duration kReturnGrace = absl::Seconds(5);
   // Endpoints that left and may return; the model forgets the oldest first.
   static constexpr size_t kMaxDeparted = 1024;
 

@@ -177,7 +177,7 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
     if (!verdict.ok()) {
       ++report_counts_.invalid;
       EndStream(session, verdict.status());
-      core_.registry().Disconnect(session);
+      core_.registry().Disconnect(session, MonotonicNow());
       return;
     }
     EndDisplaced();
@@ -207,7 +207,7 @@ void ControlLoop::Leave(AgentSession session) {
 void ControlLoop::StreamEnded(AgentSession session, bool orderly) {
   if (orderly) Leave(session);
   Post([this, session] {
-    core_.registry().Disconnect(session);
+    core_.registry().Disconnect(session, MonotonicNow());
     streams_.erase(session);
   });
 }
@@ -282,6 +282,34 @@ void ControlLoop::Order(const EndpointKey& key, const std::string& what,
   LogInfo("{}", what);
   Tick(now);
   done(core_.publisher().current()->id);
+}
+
+void ControlLoop::Forget(std::string service, std::string endpoint_id,
+                         std::function<void(absl::StatusOr<Forgotten>)> done) {
+  Post([this, service = std::move(service), endpoint_id = std::move(endpoint_id),
+        done = std::move(done)] {
+    const MonotonicTime now = MonotonicNow();
+    // What is forgotten cannot be put back, so see first whether the file can be written.
+    if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
+      done(absl::FailedPreconditionError(absl::StrCat(
+          "nothing is forgotten: the state file cannot be written, so a restart of the controller "
+          "would bring it back. Repeat it when the file can be written: ",
+          saved.message())));
+      return;
+    }
+    const absl::StatusOr<size_t> gone = core_.registry().Forget(service, endpoint_id);
+    if (!gone.ok()) {
+      done(gone.status());
+      return;
+    }
+    LogInfo("forgot {} endpoints of service {}", *gone, service);
+    Tick(now);
+    if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
+      LogError("state file not written, so a restart brings forgotten endpoints back: {}",
+               Text(saved));
+    }
+    done(Forgotten{*gone, core_.publisher().current()->id});
+  });
 }
 
 void ControlLoop::ProxyHolds(SnapshotVersion version) {

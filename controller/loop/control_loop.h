@@ -109,6 +109,16 @@ class ControlLoop {
   void SetDraining(EndpointKey key, bool draining, AdminDone done);
   void SetPin(EndpointKey key, std::optional<double> pin, AdminDone done);
 
+  struct Forgotten {
+    size_t endpoints = 0;
+    // The first snapshot without them.
+    SnapshotVersion version;
+  };
+  // For operators: EndpointRegistry::Forget. Refuses as the orders do if the state file cannot be
+  // written.
+  void Forget(std::string service, std::string endpoint_id,
+              std::function<void(absl::StatusOr<Forgotten>)> done);
+
   // For a proxy that holds `version`. If that is newer than the controller's, the loop publishes in
   // an epoch above it.
   void ProxyHolds(SnapshotVersion version);

@@ -119,6 +119,20 @@ ServerUnaryReactor* AdminService::Unpin(Context* context, const v1::UnpinRequest
   return reactor;
 }
 
+ServerUnaryReactor* AdminService::Forget(Context* context, const v1::ForgetRequest* request,
+                                         v1::ForgetResponse* response) {
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  loop_.Forget(request->service(), request->endpoint_id(),
+               [reactor, response](absl::StatusOr<ControlLoop::Forgotten> forgotten) {
+                 if (forgotten.ok()) {
+                   response->set_endpoints(static_cast<uint32_t>(forgotten->endpoints));
+                   WriteSnapshotId(forgotten->version, response->mutable_snapshot_id());
+                 }
+                 reactor->Finish(ToGrpc(forgotten.status()));
+               });
+  return reactor;
+}
+
 ServerUnaryReactor* AdminService::GetSnapshot(Context* context, const v1::GetSnapshotRequest*,
                                               v1::GetSnapshotResponse* response) {
   WriteSnapshot(*loop_.view()->snapshot, response->mutable_snapshot());

@@ -1,4 +1,5 @@
-// Serves operators: lists of services, endpoints and proxies; drain, undrain, pin and unpin.
+// Serves operators: lists of services, endpoints and proxies; drain, undrain, pin, unpin
+// and forget.
 //
 // Answers an order once the first snapshot with it is published and the state file contains it.
 // Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it; the loop
@@ -30,6 +31,8 @@ class AdminService : public v1::AdminService::CallbackService {
                                 v1::PinResponse* response) override;
   grpc::ServerUnaryReactor* Unpin(Context* context, const v1::UnpinRequest* request,
                                   v1::UnpinResponse* response) override;
+  grpc::ServerUnaryReactor* Forget(Context* context, const v1::ForgetRequest* request,
+                                   v1::ForgetResponse* response) override;
   grpc::ServerUnaryReactor* GetSnapshot(Context* context, const v1::GetSnapshotRequest* request,
                                         v1::GetSnapshotResponse* response) override;
 

@@ -71,6 +71,7 @@ absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConf
   }
   if (config.has_tick_interval()) settings.tick_interval = ReadDuration(config.tick_interval());
   if (config.has_slow_start()) settings.slow_start = ReadDuration(config.slow_start());
+  if (config.has_forget_after()) settings.forget_after = ReadDuration(config.forget_after());
   return settings;
 }
 

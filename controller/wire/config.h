@@ -25,6 +25,7 @@ struct ControllerSettings {
   absl::Duration report_interval = absl::Seconds(1);
   absl::Duration tick_interval = absl::Milliseconds(500);
   absl::Duration slow_start = absl::Seconds(30);
+  absl::Duration forget_after = absl::Hours(24);
 };
 
 absl::StatusOr<ControllerSettings> ReadControllerConfig(const v1::ControllerConfig& config);

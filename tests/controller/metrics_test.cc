@@ -55,5 +55,17 @@ TEST_F(MetricsTest, HugeFleetStaysBelowTwoThousandSeries) {
   EXPECT_THAT(page, HasSubstr("trunkline_controller_endpoints_without_series 750"));
 }
 
+TEST_F(MetricsTest, EndpointThatReportsIsShownBeforeHundredsThatDoNot) {
+  StopController();
+  std::vector<EndpointHintSpec> hints;
+  for (int i = 0; i < 300; ++i) hints.push_back({"e" + std::to_string(i), 1, "127.0.0.1:7073"});
+  services_ = {Service("db", hints)};
+  StartController();
+  TestAgent agent(channel_, "zz");
+  agent.Join(0.5);
+  WaitForState("zz", v1::ENDPOINT_STATE_FRESH);
+  EXPECT_THAT(Page(), HasSubstr("endpoint=\"zz\",state=\"fresh\"} 1"));
+}
+
 }  // namespace
 }  // namespace trunkline

@@ -116,6 +116,7 @@ TEST_F(ProgramTest, EveryCommandPrintsJson) {
                                              {"undrain", "db", "a"},
                                              {"pin", "db", "a", "2"},
                                              {"unpin", "db", "a"},
+                                             {"forget", "db"},
                                              {"watch", "--count", "1"}}) {
     const std::string name = command[0];
     command.push_back("--json");
@@ -175,8 +176,8 @@ TEST_F(ProgramTest, OutputThatCannotBeWrittenIsExitCodeFour) {
   StartController();
   for (const char* command :
        {"weights", "endpoints", "services", "proxies", "snapshot", "explain db a", "drain db a",
-        "undrain db a", "pin db a 2", "unpin db a", "watch", "weights --json", "--help",
-        "--version", "pin --help"}) {
+        "undrain db a", "pin db a 2", "unpin db a", "forget db", "watch", "weights --json",
+        "--help", "--version", "pin --help"}) {
     ProgramUnderTest shell({"sh", "-c",
                             std::string(TRUNKLINE_BIN_DIR) + "/trunkctl --controller " + address_ +
                                 " " + command + " >/dev/full"},

@@ -174,6 +174,43 @@ TEST_F(ControlCoreTest, RestartFreezeEndsIfTheOtherEndpointsNeverReturn) {
   EXPECT_FALSE(core_->View(At(1016))->services[0].load.frozen());
 }
 
+// An autoscaler kills most servers at once; their kernels close the connections.
+TEST_F(ControlCoreTest, ScaleInFreezesNoLongerThanAgentsTakeToReconnect) {
+  const std::vector<std::string> killed = {"b", "c", "d"};
+  Join("a", 0);
+  for (const std::string& id : killed) Join(id, 0);
+  for (int at = 0; at < 5; ++at) {
+    Say("a", at, 0.5);
+    for (const std::string& id : killed) Say(id, at, 0.5);
+    core_->Tick(At(at));
+  }
+  for (const std::string& id : killed) core_->registry().Disconnect(sessions_[id], At(4.5));
+  for (int at = 5; at < 19; ++at) {
+    Say("a", at, 0.5);
+    core_->Tick(At(at));
+  }
+  EXPECT_TRUE(core_->View(At(19))->services[0].load.frozen()) << "they may reconnect";
+  Say("a", 20, 0.5);
+  core_->Tick(At(20));
+  EXPECT_FALSE(core_->View(At(20))->services[0].load.frozen());
+}
+
+TEST_F(ControlCoreTest, LostNetworkFreezesLongerThanAScaleIn) {
+  const std::vector<std::string> lost = {"b", "c", "d"};
+  Join("a", 0);
+  for (const std::string& id : lost) Join(id, 0);
+  for (int at = 0; at < 60; ++at) {
+    Say("a", at, 0.5);
+    for (const std::string& id : lost) {
+      if (at < 5) Say(id, at, 0.5);
+      // Keepalive notices the loss.
+      if (at == 19) core_->registry().Disconnect(sessions_[id], At(at));
+    }
+    core_->Tick(At(at));
+  }
+  EXPECT_TRUE(core_->View(At(60))->services[0].load.frozen());
+}
+
 TEST_F(ControlCoreTest, RestartKeepsDrainsPinsAndDepartedCapacities) {
   Join("a", 0);
   Join("b", 0);

@@ -157,7 +157,7 @@ TEST_F(EndpointRegistryTest, ConfiguredEndpointThatLeavesIsExpectedAgain) {
 TEST_F(EndpointRegistryTest, BrokenStreamLeavesTheEndpointToAge) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   Say(1, 1, Load("a"), 0);
-  registry_.Disconnect(1);
+  registry_.Disconnect(1, At(0));
   EXPECT_EQ(StateAt("a", 60), EndpointCondition::kExpired);
   EXPECT_EQ(registry_.connected_agents(), 0u);
 }
@@ -168,7 +168,7 @@ TEST_F(EndpointRegistryTest, SecondStreamOfAnAgentReplacesTheFirst) {
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(second->replaced, 1u);
   EXPECT_EQ(Say(1, 9, Load("a"), 1), Verdict::kUnknownSession);
-  registry_.Disconnect(1);
+  registry_.Disconnect(1, At(0));
   EXPECT_EQ(registry_.connected_agents(), 1u);
 }
 
@@ -298,7 +298,7 @@ TEST_F(EndpointRegistryTest, DrainOfAnUnknownEndpointNamesThoseThatExist) {
 TEST_F(EndpointRegistryTest, UnconfiguredEndpointIsForgottenAfterADayOfSilence) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
   Say(1, 1, Load("a"), 0);
-  registry_.Disconnect(1);
+  registry_.Disconnect(1, At(0));
   registry_.Age(At(23 * 3600));
   EXPECT_TRUE(registry_.Find({"db", "a"}).ok());
   registry_.Age(At(24 * 3600 + 1));
@@ -332,6 +332,40 @@ TEST_F(EndpointRegistryTest, RestoredEndpointIsStaleUntilItsFirstReport) {
   Say(1, 77, Load("a"), 1);
   EXPECT_EQ(StateAt("a", 1), EndpointCondition::kFresh);
   EXPECT_EQ(Get("a").incarnation, before) << "the same boot is not a restart";
+}
+
+TEST_F(EndpointRegistryTest, SilentEndpointIsForgottenAfterTheConfiguredTime) {
+  EndpointRegistry registry({Service("db")}, absl::Seconds(1), absl::Minutes(2));
+  ASSERT_TRUE(registry.Announce(1, Agent("a"), At(0)).ok());
+  ASSERT_TRUE(registry.Report(1, 1, {Load("a")}, At(0)).ok());
+  registry.Age(At(120));
+  EXPECT_EQ(registry.size(), 1u);
+  registry.Age(At(121));
+  EXPECT_EQ(registry.size(), 0u);
+}
+
+TEST_F(EndpointRegistryTest, OnlyEndpointsThatDoNotReportCanBeForgotten) {
+  for (const char* id : {"a", "b", "c"}) {
+    const auto session = static_cast<AgentSession>(id[0]);
+    ASSERT_TRUE(Join(session, Agent(id), 0).ok());
+    Say(session, 1, Load(id), 0);
+  }
+  EXPECT_THAT(std::string(registry_.Forget("db", "a").status().message()),
+              HasSubstr("db/a reports; stop its agent a"));
+  EXPECT_THAT(std::string(registry_.Forget("db", "fixed").status().message()),
+              HasSubstr("db/fixed is in the configuration and has no agent"));
+  EXPECT_EQ(registry_.Forget("db", "absent").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(registry_.Forget("web", "").status().code(), absl::StatusCode::kNotFound);
+  ASSERT_EQ(StateAt("a", 5), EndpointCondition::kStale);
+  EXPECT_EQ(*registry_.Forget("db", ""), 0u) << "stale ones may return";
+  EXPECT_EQ(*registry_.Forget("db", "a"), 1u);
+  EXPECT_FALSE(registry_.Find({"db", "a"}).ok());
+  ASSERT_EQ(StateAt("b", 20), EndpointCondition::kExpired);
+  EXPECT_EQ(*registry_.Forget("db", ""), 2u);
+  EXPECT_EQ(registry_.size(), 2u) << "the configured ones";
+  // An agent that was not dead announces itself again.
+  EXPECT_EQ(Say('b', 2, Load("b"), 21), Verdict::kUnknownSession);
+  EXPECT_EQ(registry_.TakeDisplaced().size(), 1u);
 }
 
 // Two services in direct mode, whose servers proxies reach at the addresses that agents announce.
@@ -381,7 +415,7 @@ TEST_F(AddressTest, ServerCountsOnceHoweverManyContainersHadItsAddress) {
     ASSERT_TRUE(Join(session, At10005(id, "db"), i).ok());
     Say(session, 1, Load(id), i);
     // The container is killed, and the kernel closes its connection.
-    if (i < 4) registry_.Disconnect(session);
+    if (i < 4) registry_.Disconnect(session, At(i));
   }
   registry_.Age(At(4));
   EXPECT_EQ(Known("db"), std::vector<std::string>{"c4"});

@@ -227,5 +227,24 @@ TEST_F(WeightsAndAdminTest, FullDiskRefusesOrdersAndServesReads) {
   EXPECT_TRUE(GetSnapshot().services(0).endpoints(0).draining());
 }
 
+TEST_F(WeightsAndAdminTest, ForgottenEndpointIsGoneFromTheNamedSnapshot) {
+  JoinBoth();
+  v1::ForgetResponse response;
+  const auto forget = [&](const std::string& id) {
+    return Timed(
+        [&](auto* c) { return admin_->Forget(c, Named<v1::ForgetRequest>(id), &response); });
+  };
+  const grpc::Status refused = forget("a");
+  EXPECT_EQ(refused.error_code(), StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(refused.error_message(), HasSubstr("stop its agent a"));
+  a_->Break();
+  ASSERT_TRUE(Eventually([&] { return loop_->view()->connected_agents == 1; }));
+  ASSERT_TRUE(forget("a").ok());
+  EXPECT_EQ(response.endpoints(), 1u);
+  const v1::Snapshot snapshot = GetSnapshot();
+  EXPECT_EQ(response.snapshot_id().version(), snapshot.id().version());
+  EXPECT_EQ(snapshot.services(0).endpoints_size(), 1);
+}
+
 }  // namespace
 }  // namespace trunkline

@@ -59,6 +59,7 @@ TEST(WireConfigTest, DocumentedDefaultsAreThoseInEffect) {
   EXPECT_EQ(documented->report_interval, in_effect.report_interval);
   EXPECT_EQ(documented->tick_interval, in_effect.tick_interval);
   EXPECT_EQ(documented->slow_start, in_effect.slow_start);
+  EXPECT_EQ(documented->forget_after, in_effect.forget_after);
 }
 
 TEST(WireConfigTest, DocumentedDefaultsOfAServiceAreThoseInEffect) {
