@@ -3,10 +3,13 @@
 #include <google/protobuf/descriptor.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/version.h"
 #include "common/config/config_schema.h"
+#include "common/config/config_values.h"
 #include "trunkline/v1/admin.pb.h"
 
 namespace trunkline {
@@ -81,6 +84,23 @@ void AddCheck(CLI::App& app, CommandLine& line) {
       ->check(CLI::IsMember({"controller", "proxy", "agent"}));
 }
 
+// Returns a hint if the first argument that is no option looks like a misspelt command.
+std::string NearestCommand(const CLI::App& app, int argc, char** argv) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    names.push_back(command->get_name());
+  }
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument == "--controller") ++i;
+    if (absl::StartsWith(argument, "-")) continue;
+    if (std::find(names.begin(), names.end(), argument) != names.end()) return "";
+    const std::string nearest = NearestName(argument, names);
+    return nearest.empty() ? "" : absl::StrCat("\nDid you mean \"", nearest, "\"?");
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::StatusOr<CommandLine> ReadCommandLine(int argc, char** argv) {
@@ -96,7 +116,7 @@ absl::StatusOr<CommandLine> ReadCommandLine(int argc, char** argv) {
     app.exit(answer);
     return CommandLine{};
   } catch (const CLI::ParseError& error) {
-    return absl::InvalidArgumentError(error.what());
+    return absl::InvalidArgumentError(absl::StrCat(error.what(), NearestCommand(app, argc, argv)));
   }
   line.command = app.get_subcommands().front()->get_name();
   return line;

@@ -17,6 +17,7 @@
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
 #include "common/config/config_reader.h"
+#include "common/config/yaml_text.h"
 
 namespace trunkline {
 namespace {
@@ -103,6 +104,13 @@ std::vector<ConfigError> ParseTree(absl::string_view yaml, YAML::Node* root) {
     if (errors.empty()) *root = YAML::Load(text);
     return errors;
   } catch (const YAML::Exception& error) {
+    std::string address;
+    if (const int line = FindUnquotedAddress(yaml, &address); line > 0) {
+      return {{line,
+               absl::StrCat("YAML takes ", address,
+                            " for something else than an address; write it in quotation marks: \"",
+                            address, "\"")}};
+    }
     return {
         {error.mark.is_null() ? 1 : error.mark.line + 1, absl::StrCat("not YAML: ", error.msg)}};
   }

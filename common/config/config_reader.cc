@@ -8,12 +8,14 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/base/utf8.h"
 #include "common/config/config_schema.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
+#include "common/config/yaml_text.h"
 #include "common/net/address.h"
 
 namespace trunkline {
@@ -24,6 +26,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
+// Root keys that begin like this are ignored.
+constexpr absl::string_view kExtensionPrefix = "x-";
 // Errors show this much of a value.
 constexpr size_t kMaxShownText = 80;
 
@@ -44,6 +48,13 @@ std::string Describe(const YAML::Node& node) {
     default:
       return "nothing";
   }
+}
+
+// ":9000" and "*:9000", as other servers write them, are all IPv4 addresses of the machine.
+std::string WithWildcardHost(const std::string& text) {
+  if (absl::StartsWith(text, ":")) return absl::StrCat("0.0.0.0", text);
+  if (absl::StartsWith(text, "*:")) return absl::StrCat("0.0.0.0", text.substr(1));
+  return text;
 }
 
 bool IsSingleMessage(const FieldDescriptor& field) {
@@ -151,9 +162,7 @@ std::vector<ConfigError> ConfigReader::TakeErrors() {
 void ConfigReader::ReadFields(const YAML::Node& map, const Place& place, Message* message) {
   std::map<std::string, int> line_by_key;
   std::vector<std::string> given;
-  for (const auto& pair : map) {
-    const YAML::Node& key_node = pair.first;
-    const YAML::Node& value = pair.second;
+  for (const auto& [key_node, value] : MergedPairs(map)) {
     const int key_line = LineOf(key_node, place.line);
     if (!key_node.IsScalar()) {
       Report(Place{place.path, key_line},
@@ -161,6 +170,8 @@ void ConfigReader::ReadFields(const YAML::Node& map, const Place& place, Message
       continue;
     }
     const std::string& key = key_node.Scalar();
+    // A place for anchors, as in Compose files.
+    if (place.path.empty() && absl::StartsWith(key, kExtensionPrefix)) continue;
     const Place at{Join(place.path, key), LineOf(value, key_line)};
     const auto [first, is_new] = line_by_key.emplace(key, key_line);
     const FieldDescriptor* field = message->GetDescriptor()->FindFieldByName(key);
@@ -251,7 +262,11 @@ void ConfigReader::ReadValue(const YAML::Node& value, const Place& place,
   if (IsSingleMessage(field)) {
     ReadMessage(value, place, field, message);
   } else if (!value.IsScalar()) {
-    ReportUnexpected(place, field, Describe(value));
+    const bool bracketed = RuleOf(field).address() && value.IsSequence();
+    ReportUnexpected(place, field,
+                     absl::StrCat(Describe(value), bracketed ? "; an address in brackets needs "
+                                                               "quotation marks: \"[::]:9000\""
+                                                             : ""));
   } else {
     ReadScalar(value.Scalar(), place, field, message);
   }
@@ -270,6 +285,15 @@ void ConfigReader::ReadMessage(const YAML::Node& value, const Place& place,
 void ConfigReader::ReadScalar(const std::string& text, const Place& place,
                               const FieldDescriptor& field, Message* message) {
   const std::string got = absl::StrCat("\"", text.substr(0, kMaxShownText), "\"");
+  const absl::string_view variable = FindVariable(text);
+  if (!variable.empty() && !RuleOf(field).allow_control_characters()) {
+    Report(place, absl::StrCat("expected a value; got ", got,
+                               ", but environment variables are not replaced; write the value, or "
+                               "replace ",
+                               variable.substr(0, kMaxShownText),
+                               " before the start, for example with envsubst"));
+    return;
+  }
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return ReadDuration(text, place, field, message);
@@ -327,9 +351,10 @@ void ConfigReader::ReadText(const std::string& text, const Place& place,
   if (!IsUtf8(text)) return Report(place, "expected UTF-8 text");
   // Empty text means the default, so it is valid unless the field is required.
   const bool missing = rule.required() && text.empty();
-  const bool malformed = rule.address() && !text.empty() && !ParseAddress(text).ok();
+  const std::string value = rule.address() ? WithWildcardHost(text) : text;
+  const bool malformed = rule.address() && !text.empty() && !ParseAddress(value).ok();
   if (missing || malformed) return ReportUnexpected(place, field, Describe(YAML::Node(text)));
-  PutText(message, field, text);
+  PutText(message, field, value);
 }
 
 void ConfigReader::Report(const Place& place, absl::string_view what) {

@@ -34,6 +34,13 @@ constexpr SizeUnit kSizeUnits[] = {
     {"GB", 1e9},
     {"TB", 1e12},
     {"B", 1.0},
+    // As nginx and HAProxy write them.
+    {"k", 1024.0},
+    {"K", 1024.0},
+    {"m", 1024.0 * 1024},
+    {"M", 1024.0 * 1024},
+    {"g", 1024.0 * 1024 * 1024},
+    {"G", 1024.0 * 1024 * 1024},
 };
 // Below this limit a double represents every integer exactly.
 constexpr double kMaxSizeBytes = 9007199254740992.0;
@@ -98,8 +105,8 @@ std::optional<absl::int128> ParseByteSize(absl::string_view text) {
   if (const auto bytes = ParseInteger(text)) return bytes;
   for (const SizeUnit& unit : kSizeUnits) {
     if (!absl::EndsWith(text, unit.name)) continue;
-    const absl::string_view number =
-        absl::StripAsciiWhitespace(text.substr(0, text.size() - unit.name.size()));
+    absl::string_view number = text.substr(0, text.size() - unit.name.size());
+    if (absl::EndsWith(unit.name, "B")) number = absl::StripAsciiWhitespace(number);
     const std::optional<double> amount = ParseNumber(number);
     if (!amount) return std::nullopt;
     const double bytes = *amount * unit.bytes;
@@ -123,12 +130,20 @@ std::optional<bool> ParseBool(absl::string_view text) {
 }
 
 std::optional<absl::Duration> ParseConfigDuration(absl::string_view text) {
+  absl::Duration days;
+  if (const size_t unit = text.find('d'); unit != text.npos) {
+    const std::optional<double> number = ParseNumber(text.substr(0, unit));
+    if (!number || *number < 0) return std::nullopt;
+    days = absl::Hours(24) * *number;
+    text.remove_prefix(unit + 1);
+    if (text.empty()) return days < absl::InfiniteDuration() ? std::optional(days) : std::nullopt;
+  }
   absl::Duration value;
   if (!absl::ParseDuration(text, &value) || value == absl::InfiniteDuration() ||
       value < absl::ZeroDuration()) {
     return std::nullopt;
   }
-  return value;
+  return days + value;
 }
 
 const EnumValueDescriptor* FindEnumValue(const EnumDescriptor& type, absl::string_view text) {

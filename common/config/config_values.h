@@ -21,7 +21,7 @@ namespace trunkline {
 // Parses "12" or "-3". An int128 holds every protobuf integer, so one function checks all bounds.
 std::optional<absl::int128> ParseInteger(absl::string_view text);
 
-// Parses "4096", "64KiB", "1.5GiB" or "10MB" into whole bytes.
+// Parses "4096", "64KiB", "64k" (the same), "1.5GiB" or "10MB" (powers of ten) into whole bytes.
 std::optional<absl::int128> ParseByteSize(absl::string_view text);
 
 // Parses a finite number.
@@ -30,7 +30,7 @@ std::optional<double> ParseNumber(absl::string_view text);
 // Parses "true" or "false" in any case.
 std::optional<bool> ParseBool(absl::string_view text);
 
-// Parses "500ms", "3s", "1h30m" or "0" into a finite duration of at least zero.
+// Parses "500ms", "3s", "1h30m", "1d" or "0" into a finite duration of at least zero.
 std::optional<absl::Duration> ParseConfigDuration(absl::string_view text);
 
 // Finds a value by name, in any case, with or without the enum's prefix: "tunnel", "TUNNEL" and

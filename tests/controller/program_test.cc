@@ -160,6 +160,15 @@ TEST_F(ProgramTest, WrongUseIsExitCodeTwo) {
   EXPECT_THAT(err_, HasSubstr("--help"));
 }
 
+TEST_F(ProgramTest, MisspeltCommandGetsASuggestion) {
+  EXPECT_EQ(Ctl({"wieghts"}), 2);
+  EXPECT_THAT(err_, HasSubstr("Did you mean \"weights\"?"));
+  EXPECT_EQ(Ctl({"--controller", "10.0.0.1:1", "undrian", "db", "a"}), 2);
+  EXPECT_THAT(err_, HasSubstr("Did you mean \"undrain\"?"));
+  EXPECT_EQ(Ctl({"fly"}), 2);
+  EXPECT_THAT(err_, Not(HasSubstr("Did you mean")));
+}
+
 TEST_F(ProgramTest, NoAnswerIsExitCodeThreeAndNamesTheRemedy) {
   StartController();
   ASSERT_EQ(StopController(), 0);

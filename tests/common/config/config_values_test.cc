@@ -38,9 +38,14 @@ TEST(ConfigValuesTest, NumbersAreFinite) {
 
 TEST(ConfigValuesTest, DurationsHaveUnitsAndEnd) {
   EXPECT_EQ(ParseConfigDuration("1h30m"), absl::Minutes(90));
+  EXPECT_EQ(ParseConfigDuration("1d"), absl::Hours(24));
+  EXPECT_EQ(ParseConfigDuration("1.5d12h"), absl::Hours(48));
+  for (const char* wrong : {"d", "-1d", "1d-2h", "1h1d", "1dd", "nand"}) {
+    EXPECT_EQ(ParseConfigDuration(wrong), std::nullopt) << wrong;
+  }
   EXPECT_EQ(ParseConfigDuration("0"), absl::ZeroDuration());
   EXPECT_EQ(ParseConfigDuration("1.5s"), absl::Milliseconds(1500));
-  for (const char* text : {"", "3", "s", "-3s", "inf", "3 s", "3d", "soon"}) {
+  for (const char* text : {"", "3", "s", "-3s", "inf", "3 s", "3w", "soon"}) {
     EXPECT_EQ(ParseConfigDuration(text), std::nullopt) << text;
   }
 }
