@@ -3,12 +3,27 @@
 #include <chrono>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
+#include "common/base/json_text.h"
 #include "common/grpc/controller_channel.h"
 
 namespace trunkline {
 
-ControllerClient::ControllerClient(const std::string& address)
+void PrintError(bool json, absl::StatusCode code, const std::string& message) {
+  if (!json) {
+    std::cerr << "trunkctl: " << message << "\n";
+    return;
+  }
+  std::string line = "{\"error\": {\"code\": ";
+  AppendJsonString(absl::StatusCodeToString(code), &line);
+  line += ", \"message\": ";
+  AppendJsonString(message, &line);
+  std::cerr << line << "}}\n";
+}
+
+ControllerClient::ControllerClient(const std::string& address, bool json)
     : address_(address),
+      json_(json),
       channel_(NewControllerChannel(address)),
       weights_(v1::WeightService::NewStub(channel_)),
       admin_(v1::AdminService::NewStub(channel_)) {}
@@ -25,19 +40,20 @@ int ControllerClient::Connect() const {
 }
 
 int ControllerClient::Explain(const grpc::Status& status) const {
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       return kOk;
     case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      std::cerr << "trunkctl: no controller answers at " << address_ << " ("
-                << status.error_message() << ").\n"
-                << "Set another address with --controller HOST:PORT or TRUNKLINE_CONTROLLER, or "
-                   "start a controller:\n"
-                << "  trunkline-controller --config controller.yaml\n";
+      PrintError(json_, code,
+                 absl::StrCat("no controller answers at ", address_, " (", status.error_message(),
+                              ").\nSet another address with --controller HOST:PORT or "
+                              "TRUNKLINE_CONTROLLER, or start a controller:\n"
+                              "  trunkline-controller --config controller.yaml"));
       return kNoAnswer;
     default:
-      std::cerr << "trunkctl: " << status.error_message() << "\n";
+      PrintError(json_, code, status.error_message());
       return kRefused;
   }
 }

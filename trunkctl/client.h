@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "trunkline/v1/admin.grpc.pb.h"
 #include "trunkline/v1/weights.grpc.pb.h"
 
@@ -26,13 +27,18 @@ enum ExitCode {
   kNoOutput = 4,
 };
 
+// Prints an error to standard error: "trunkctl: MESSAGE", or as one line of JSON, {"error":
+// {"code": "NOT_FOUND", "message": "..."}}, where the code is that of gRPC.
+void PrintError(bool json, absl::StatusCode code, const std::string& message);
+
 class ControllerClient {
  public:
   // A controller on the same network answers within milliseconds, and an operator should not wait
   // longer for an error.
   static constexpr std::chrono::seconds kDeadline{3};
 
-  explicit ControllerClient(const std::string& address);
+  // Prints errors as JSON if `json`.
+  ControllerClient(const std::string& address, bool json);
 
   v1::WeightService::Stub& weights() { return *weights_; }
   v1::AdminService::Stub& admin() { return *admin_; }
@@ -47,6 +53,7 @@ class ControllerClient {
 
  private:
   const std::string address_;
+  const bool json_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::WeightService::Stub> weights_;
   std::unique_ptr<v1::AdminService::Stub> admin_;

@@ -72,17 +72,26 @@ std::string NameOf(const EndpointName& endpoint) {
 }
 
 template <typename Config>
-int CheckFileAs(const std::string& path) {
+int CheckFileAs(const Output& output, const std::string& path) {
   Config config;
+  std::string lines;
   if (absl::Status loaded = LoadConfigFile(path, &config); !loaded.ok()) {
-    std::cerr << loaded.message() << "\n";
-    return kUsage;
+    lines = std::string(loaded.message());
+  } else {
+    for (const std::string& error : FindErrors(config)) {
+      absl::StrAppend(&lines, lines.empty() ? "" : "\n", path, ": ", error);
+    }
   }
-  const std::vector<std::string> errors = FindErrors(config);
-  for (const std::string& error : errors) std::cerr << path << ": " << error << "\n";
-  if (!errors.empty()) return kUsage;
-  std::cout << path << ": ok\n";
-  return kOk;
+  if (lines.empty()) {
+    std::cout << (output.json ? "{}\n" : path + ": ok\n");
+    return kOk;
+  }
+  if (output.json) {
+    PrintError(/*json=*/true, absl::StatusCode::kInvalidArgument, lines);
+  } else {
+    std::cerr << lines << "\n";
+  }
+  return kUsage;
 }
 
 }  // namespace
@@ -210,10 +219,10 @@ int Forget(ControllerClient& client, const Output& output, const EndpointName& e
   return kOk;
 }
 
-int CheckFile(const std::string& path, const std::string& kind) {
-  if (kind == "proxy") return CheckFileAs<v1::ProxyConfig>(path);
-  if (kind == "agent") return CheckFileAs<v1::AgentConfig>(path);
-  return CheckFileAs<v1::ControllerConfig>(path);
+int CheckFile(const Output& output, const std::string& path, const std::string& kind) {
+  if (kind == "proxy") return CheckFileAs<v1::ProxyConfig>(output, path);
+  if (kind == "agent") return CheckFileAs<v1::AgentConfig>(output, path);
+  return CheckFileAs<v1::ControllerConfig>(output, path);
 }
 
 }  // namespace trunkline

@@ -39,6 +39,6 @@ int Forget(ControllerClient& client, const Output& output, const EndpointName& e
 int Unpin(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 
 // Checks a configuration file without a controller. `kind` is controller, proxy or agent.
-int CheckFile(const std::string& path, const std::string& kind);
+int CheckFile(const Output& output, const std::string& path, const std::string& kind);
 
 }  // namespace trunkline

@@ -2,8 +2,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include <algorithm>
 #include <iostream>
 #include <string>
+#include <string_view>
 
 #include "trunkctl/command_line.h"
 #include "trunkctl/commands.h"
@@ -21,8 +23,8 @@ int RunEndpointCommand(const CommandLine& line, ControllerClient& client) {
 }
 
 int Run(const CommandLine& line) {
-  if (line.command == "check") return CheckFile(line.file, line.kind);
-  ControllerClient client(line.controller);
+  if (line.command == "check") return CheckFile(line.output, line.file, line.kind);
+  ControllerClient client(line.controller, line.output.json);
   if (line.command == "weights") return ShowWeights(client, line.output, line.service);
   if (line.command == "endpoints") return ShowEndpoints(client, line.output, line.service);
   if (line.command == "services") return ShowServices(client, line.output);
@@ -36,12 +38,13 @@ int Run(const CommandLine& line) {
 
 // Returns `code`, or kNoOutput if standard output did not take everything: a script must not take
 // the beginning of a table for the whole.
-int AfterOutput(int code) {
+int AfterOutput(int code, bool json) {
   errno = 0;
   std::cout.flush();
   if (std::cout.good()) return code;
-  std::cerr << "trunkctl: the output is not complete, because standard output failed: "
-            << (errno != 0 ? strerror(errno) : "write error") << "\n";
+  PrintError(json, absl::StatusCode::kDataLoss,
+             std::string("the output is not complete, because standard output failed: ") +
+                 (errno != 0 ? strerror(errno) : "write error"));
   return code == kOk ? kNoOutput : code;
 }
 
@@ -52,9 +55,10 @@ int main(int argc, char** argv) {
   using namespace trunkline;
   const absl::StatusOr<CommandLine> line = ReadCommandLine(argc, argv);
   if (!line.ok()) {
-    std::cerr << "trunkctl: " << line.status().message()
-              << "\nRun with --help for more information.\n";
+    const bool json = std::find(argv + 1, argv + argc, std::string_view("--json")) != argv + argc;
+    PrintError(json, line.status().code(),
+               std::string(line.status().message()) + "\nRun with --help for more information.");
     return kUsage;
   }
-  return AfterOutput(line->command.empty() ? kOk : Run(*line));
+  return AfterOutput(line->command.empty() ? kOk : Run(*line), line->output.json);
 }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 
@@ -179,6 +180,23 @@ TEST_F(ProgramTest, NoAnswerIsExitCodeThreeAndNamesTheRemedy) {
     EXPECT_THAT(err_, HasSubstr("TRUNKLINE_CONTROLLER"));
     EXPECT_THAT(err_, HasSubstr("trunkline-controller --config"));
   }
+}
+
+TEST_F(ProgramTest, ErrorsAreJsonUnderJson) {
+  StartController();
+  const auto error = [&](std::vector<std::string> command, int code) {
+    command.push_back("--json");
+    EXPECT_EQ(Ctl(command), code) << command[0];
+    EXPECT_EQ(out_, "");
+    EXPECT_EQ(std::count(err_.begin(), err_.end(), '\n'), 1) << err_;
+    return err_;
+  };
+  EXPECT_THAT(error({"explain", "db", "absent"}, 1),
+              testing::StartsWith("{\"error\": {\"code\": \"NOT_FOUND\", \"message\": \""));
+  EXPECT_THAT(error({"wieghts"}, 2), HasSubstr("Did you mean \\\"weights\\\"?"));
+  EXPECT_THAT(error({"check", Path("absent.yaml"), "controller"}, 2), HasSubstr("absent.yaml"));
+  ASSERT_EQ(StopController(), 0);
+  EXPECT_THAT(error({"weights"}, 3), HasSubstr("\"code\": \"UNAVAILABLE\""));
 }
 
 TEST_F(ProgramTest, OutputThatCannotBeWrittenIsExitCodeFour) {
