@@ -11,6 +11,7 @@
 #include "agent/agent_wiring.h"
 #include "agent/sample/sock_diag_socket.h"
 #include "common/base/system_files.h"
+#include "common/grpc/grpc_log.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/program/program.h"
@@ -22,6 +23,7 @@ namespace {
 int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {
   NameResolver names({.program = "agent"});
   PinTargets(settings, names);
+  LogGrpcThroughOurLog();
   TrafficTable traffic(settings.workers, settings.services.size());
   const auto trunks = TrunkServer::Start(TrunkOptions(settings, std::move(tls), names), traffic);
   if (!trunks.ok()) return program.Fail(trunks.status());

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/grpc/grpc_log.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/program/program.h"
@@ -30,6 +31,7 @@ void LogStart(const ControllerSettings& settings, const SnapshotVersion& id) {
 }
 
 int Run(Program& program, const ControllerSettings& settings) {
+  LogGrpcThroughOurLog();
   const StateStore store(settings.state_file);
   std::optional<StateLock> lock;
   const absl::StatusOr<ControlLoop::Options> options = LoadLoopOptions(settings, store, &lock);

@@ -8,7 +8,8 @@
 
 namespace trunkline {
 
-// Prints "FILE:LINE: check failed: CONDITION: TEXT" and aborts. Does not allocate.
+// Prints "FILE:LINE: check failed: CONDITION: TEXT" and aborts. Does not allocate. Aborts without
+// the message if stderr accepts none for a second.
 [[noreturn, gnu::cold, gnu::noinline]] void FailCheck(const char* file, int line,
                                                       const char* condition, const char* text);
 

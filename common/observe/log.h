@@ -2,11 +2,13 @@
 //
 // A message names the object, the event and the consequence: LogInfo("trunk to {} lost: {}; {}
 // flows reset", ...). Repeated events are logged at transitions only, never per connection.
-// Thread-safe.
+// Logging never waits for standard error: up to 1 MiB of lines is queued for a thread that writes
+// them (log_writer.h), then the oldest lines are dropped and counted. Thread-safe.
 #pragma once
 
 #include <spdlog/spdlog.h>
 
+#include <cstdint>
 #include <string>
 
 namespace trunkline {
@@ -15,6 +17,16 @@ enum class LogFormat { kText, kJson };
 
 // Every line contains `program`. Called once, by main, before threads start.
 void InitLog(const std::string& program, LogFormat format, spdlog::level::level_enum level);
+
+// Waits until every line logged so far is written, for half a second at most if standard error
+// accepts nothing. Called before the process ends.
+void FlushLog();
+
+// Lines that were dropped since InitLog because standard error did not accept them.
+uint64_t DroppedLogLines();
+
+// Writes `text` to standard error as it is. Like FlushLog, it gives up if nothing is accepted.
+void PrintToStderr(std::string text);
 
 template <typename... Args>
 void LogDebug(spdlog::format_string_t<Args...> format, Args&&... args) {

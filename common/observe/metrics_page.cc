@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/version.h"
+#include "common/observe/log.h"
 #include "common/observe/process_metrics.h"
 
 namespace trunkline {
@@ -86,6 +87,9 @@ std::string MetricsPage::Render() const {
   writer.AddGauge("build_info", "The program and its version; always 1",
                   {{"program", program_}, {"version", kVersion}}, 1);
   AddProcessMetrics(writer);
+  writer.AddCounter("log_lines_dropped_total",
+                    "Log lines dropped because standard error did not accept them", {},
+                    static_cast<double>(DroppedLogLines()));
   absl::MutexLock lock(&mutex_);
   for (const Collector& collector : collectors_) collector(writer);
   return writer.Text();

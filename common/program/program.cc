@@ -103,7 +103,8 @@ std::optional<int> ParseFlags(const std::string& name, const std::string& summar
     app.exit(answer);
     return kAnswered;
   } catch (const CLI::ParseError& error) {
-    std::cerr << name << ": " << error.what() << "\nRun with --help for more information.\n";
+    PrintToStderr(
+        absl::StrCat(name, ": ", error.what(), "\nRun with --help for more information.\n"));
     return kWrongUse;
   }
   return std::nullopt;
@@ -114,18 +115,22 @@ std::optional<int> ParseFlags(const std::string& name, const std::string& summar
 Program::Program(std::string name, std::string summary)
     : name_(std::move(name)), summary_(std::move(summary)) {}
 
+Program::~Program() { FlushLog(); }
+
 std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Message* config,
                                   const Check& check) {
   Flags flags;
   if (auto exit_code = ParseFlags(name_, summary_, argc, argv, &flags)) return exit_code;
   if (absl::Status loaded = LoadConfigFile(flags.config_path, config); !loaded.ok()) {
-    std::cerr << loaded.message() << "\n";
+    PrintToStderr(absl::StrCat(loaded.message(), "\n"));
     return kWrongUse;
   }
   if (absl::Status checked = check ? check() : absl::OkStatus(); !checked.ok()) {
+    std::string lines;
     for (absl::string_view line : absl::StrSplit(checked.message(), '\n')) {
-      std::cerr << flags.config_path << ": " << line << "\n";
+      absl::StrAppend(&lines, flags.config_path, ": ", line, "\n");
     }
+    PrintToStderr(std::move(lines));
     return kWrongUse;
   }
   if (flags.check_config) {

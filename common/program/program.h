@@ -26,6 +26,10 @@ namespace trunkline {
 class Program {
  public:
   Program(std::string name, std::string summary);
+  // Gives the last log lines time to be written, but does not wait for a full pipe.
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
 
   // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor
   // limit to the hard limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop.

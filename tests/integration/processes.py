@@ -43,6 +43,8 @@ class Process:
         self.command = [str(part) for part in command]
         self.user = user
         self.env = env
+        # A descriptor for standard error, which otherwise goes into the log with standard output.
+        self.stderr: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         self.starts = 0
         self.killed = False
@@ -80,7 +82,7 @@ class Process:
                 _END_WITH_PARENT + self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
-                stderr=subprocess.STDOUT,
+                stderr=subprocess.STDOUT if self.stderr is None else self.stderr,
                 env={**os.environ, **(self.env or {})},
                 cwd=self.folder,
                 user=self.user,

@@ -1,8 +1,11 @@
 #include "common/base/check.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <csignal>
+
+#include "tests/common/base/full_pipe.h"
 
 namespace trunkline {
 namespace {
@@ -18,6 +21,17 @@ TEST(CheckDeathTest, FalseConditionNamesPlaceConditionAndInvariantAndAborts) {
   EXPECT_EXIT(TRUNKLINE_CHECK(held + held == 5, "no more than was taken"),
               testing::KilledBySignal(SIGABRT),
               "check_test\\.cc:[0-9]+: check failed: held \\+ held == 5: no more than was taken");
+}
+
+TEST(CheckDeathTest, FailedCheckAbortsAlthoughStderrAcceptsNothing) {
+  EXPECT_EXIT(
+      {
+        const test::FullPipe pipe;
+        dup2(pipe.write_end(), STDERR_FILENO);
+        alarm(20);  // ends a process that hangs by another signal
+        TRUNKLINE_CHECK(false, "never printed");
+      },
+      testing::KilledBySignal(SIGABRT), "");
 }
 
 TEST(CheckTest, IsAnExpression) {

@@ -58,6 +58,7 @@ TEST(LogTest, MessagesBelowTheLevelAreNotWritten) {
   InitLog("trunkline-test", LogFormat::kText, spdlog::level::warn);
   LogInfo("quiet {}", 1);
   LogWarn("loud {}", 2);
+  FlushLog();
   const std::string written = testing::internal::GetCapturedStderr();
   EXPECT_THAT(written, Not(HasSubstr("quiet")));
   EXPECT_THAT(written, MatchesRegex("20.*Z warn trunkline-test: loud 2\n"));
