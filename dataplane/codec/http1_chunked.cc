@@ -72,7 +72,7 @@ ParseState Http1Chunked::SizeLine(Bytes& rest) {
 }
 
 bool Http1Chunked::SizeLineByte(uint8_t byte) {
-  if (byte == '\r' && digits_ > 0 && state_ != State::kBeforeExtension) {
+  if (byte == '\r' && digits_ > 0) {
     state_ = State::kSizeLineFeed;
     return true;
   }

@@ -1,6 +1,9 @@
 // The boundaries of a chunked body with its trailers (RFC 9112 7.1). Extensions and trailers are
 // bounded; trailers that would change the framing are refused.
 //
+// Spaces and tabs may follow a size, with or without an extension, because some servers pad sizes
+// and no parser reads another number there. White space before a size or inside of it is refused.
+//
 // Confined to its parser.
 #pragma once
 

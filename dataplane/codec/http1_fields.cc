@@ -139,9 +139,7 @@ bool Http1Fields::LengthByte(uint8_t byte) {
 }
 
 bool Http1Fields::EndLength() {
-  if (digits_ == Digits::kBefore || facts_.content_length.value_or(length_) != length_) {
-    return false;
-  }
+  if (digits_ == Digits::kBefore || facts_.content_length) return false;
   facts_.content_length = length_;
   return true;
 }

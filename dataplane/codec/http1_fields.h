@@ -4,7 +4,9 @@
 // Messages are forwarded unchanged, so the parser refuses everything that two parsers might read
 // differently, which would allow request smuggling: line ends other than CR LF, folded lines,
 // anything but a token before the colon, control characters, and every value of Content-Length and
-// Transfer-Encoding that is not plain. RFC 9112 5, 6 and 11.2.
+// Transfer-Encoding that is not plain. A second Content-Length is refused even if it is equal:
+// forwarding both is forbidden (RFC 9110 8.6), and a byte of the head cannot be removed.
+// RFC 9112 5, 6 and 11.2.
 //
 // It buffers one word. Confined to its parser.
 #pragma once

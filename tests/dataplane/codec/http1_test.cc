@@ -244,7 +244,18 @@ TEST(Http1FramingTest, ABodyHasTheLengthOfItsField) {
   EXPECT_EQ(found[1].state, ParseState::kEnd);
   ExpectWholeRequest(Post("Content-Length: 0\r\n", ""));
   ExpectWholeRequest(Post("Content-Length: 0003\r\n", "abc"));
-  ExpectWholeRequest(Post("Content-Length: 3\r\nContent-Length: 3\r\n", "abc"));
+}
+
+// RFC 9110, 8.6: reject them or forward one. The next server may read the other one.
+TEST(Http1FramingTest, RepeatedLengthsAreBrokenEvenIfEqual) {
+  for (const char* fields :
+       {"Content-Length: 3\r\nContent-Length: 3\r\n", "Content-Length: 3\r\ncontent-length: 03\r\n",
+        "Content-Length: 3\r\nX: y\r\nCONTENT-LENGTH: 3\r\n", "Content-Length: 3, 3\r\n",
+        "Content-Length: 3,3\r\n", "Content-Length: 3 ,\t3\r\n", "Content-Length: 3,\r\n",
+        "Content-Length: ,3\r\n"}) {
+    ExpectBrokenRequest(Post(fields, "abc"));
+    ExpectBrokenReply(Ok(fields, "abc"));
+  }
 }
 
 TEST(Http1FramingTest, DifferingLengthsAreBroken) {
@@ -313,30 +324,32 @@ TEST(Http1ChunkedTest, ChunksEndAtTheLastOne) {
   }
 }
 
+// Some servers pad sizes to a fixed width; RFC 9112, 7.1.1 allows white space around extensions.
+TEST(Http1ChunkedTest, WhiteSpaceBehindASizeIsPassed) {
+  for (const char* body :
+       {"2  \r\nab\r\n0\r\n\r\n", "2\t\r\nab\r\n0 \r\n\r\n", "2 \t \r\nab\r\n0 ;a\r\n\r\n",
+        "2 ; a = b \r\nab\r\n0\t;\ta\r\n\r\n", "2;a=\"b\\\"c\" ;d\r\nab\r\n00   \r\n\r\n"}) {
+    ExpectWholeRequest(Chunked(body));
+    ExpectWholeReply(Ok("Transfer-Encoding: chunked\r\n", body));
+    test::ExpectSameRequestsForEveryCut(*Http1(), Chunked(body));
+  }
+}
+
+TEST(Http1ChunkedTest, WhiteSpaceElsewhereOnASizeLineIsBroken) {
+  for (const char* body : {" 2\r\nab\r\n", "\t2\r\nab\r\n", "2 2\r\nab\r\n", "2 a\r\nab\r\n",
+                           "2 \n", "2 \rab", "2\v\r\n", "2\f\r\n", "2 \r \n", " \r\n", " ;a\r\n",
+                           "2 \xa0\r\n", "2 0x\r\n", "2 ;a\r\rab"}) {
+    ExpectBrokenRequest(Chunked(body));
+    ExpectBrokenReply(Ok("Transfer-Encoding: chunked\r\n", body));
+  }
+}
+
 TEST(Http1ChunkedTest, MalformedChunksAreBroken) {
-  for (const char* body : {"\r\n",
-                           "x\r\n",
-                           "-1\r\n",
-                           "+1\r\n",
-                           "0x1\r\n",
-                           " 1\r\n",
-                           "1 \r\n",
-                           "1 a\r\n",
-                           "1\n",
-                           "1\rx",
-                           "g\r\n",
-                           ";a\r\n",
-                           "1;a\nb",
-                           "1;a\rb",
-                           "1;\x01\r\n",
-                           "1\r\nab",
-                           "1\r\na\n",
-                           "1\r\na\rb",
-                           "5\r\nhello0\r\n\r\n",
-                           "0\r\n\n",
-                           "0\r\n\rx",
-                           "0\r\n x\r\n",
-                           "0\r\nX y\r\n"}) {
+  for (const char* body :
+       {"\r\n",    "x\r\n",      "-1\r\n",      "+1\r\n",      "0x1\r\n",   " 1\r\n",
+        "1 a\r\n", "1\n",        "1\rx",        "g\r\n",       ";a\r\n",    "1;a\nb",
+        "1;a\rb",  "1;\x01\r\n", "1\r\nab",     "1\r\na\n",    "1\r\na\rb", "5\r\nhello0\r\n\r\n",
+        "0\r\n\n", "0\r\n\rx",   "0\r\n x\r\n", "0\r\nX y\r\n"}) {
     ExpectBrokenRequest(Chunked(body));
   }
 }
