@@ -1,8 +1,12 @@
 #include "common/config/message_options.h"
 
+#include <algorithm>
 #include <string>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/config/rule_check.h"
 
 namespace trunkline {
@@ -12,6 +16,8 @@ constexpr size_t kMaxDelimiterBytes = 16;
 // Enough for the commands of a large protocol.
 constexpr int kMaxSharedPrefixes = 64;
 constexpr size_t kMaxSharedPrefixBytes = 32;
+constexpr int kMaxMethods = 16;
+constexpr size_t kMaxMethodBytes = 16;
 
 absl::Status Unexpected(const char* field, const std::string& expected, uint64_t got) {
   return absl::InvalidArgumentError(
@@ -84,6 +90,36 @@ absl::Status CheckGreeting(const v1::MessageOptions& options) {
   return absl::OkStatus();
 }
 
+// A token of RFC 9110 5.6.2.
+bool IsToken(const std::string& name) {
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           absl::string_view("!#$%&'*+-.^_`|~").find(c) != absl::string_view::npos;
+  });
+}
+
+absl::Status CheckHttp1(const v1::Http1Codec& codec, bool idempotent) {
+  const auto refuse = [](const std::string& expected, const std::string& got) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("message.http1.idempotent_methods: expected ", expected, "; got ", got));
+  };
+  const int count = codec.idempotent_methods_size();
+  if (count > kMaxMethods) {
+    return refuse(absl::StrCat("at most ", kMaxMethods, " methods"), absl::StrCat(count));
+  }
+  if (count > 0 && !idempotent) {
+    return refuse("none, or message.idempotent: true beside them", absl::StrCat(count));
+  }
+  for (const std::string& name : codec.idempotent_methods()) {
+    const bool fits = !name.empty() && name.size() <= kMaxMethodBytes && IsToken(name);
+    if (fits && name != "CONNECT") continue;
+    return refuse(absl::StrCat("methods of 1 to ", kMaxMethodBytes,
+                               " letters, digits or other token characters, and not CONNECT"),
+                  absl::StrCat("\"", absl::CHexEscape(name), "\""));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
@@ -94,6 +130,8 @@ absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
       return CheckLengthField(options.length_field());
     case v1::MessageOptions::kDelimiter:
       return CheckDelimiter(options.delimiter());
+    case v1::MessageOptions::kHttp1:
+      return CheckHttp1(options.http1(), options.idempotent());
     case v1::MessageOptions::CODEC_NOT_SET:
       return absl::InvalidArgumentError(
           "message: expected one of length_field, delimiter, modbus_tcp, redis, http1; got none");

@@ -39,6 +39,10 @@ struct Request {
   bool dedicated = false;
   // The client asked for its connection to be closed after the reply.
   bool last = false;
+  // A server that executes the request twice is left in the same state, so a service that declares
+  // its requests idempotent may send it again. False for a request of which the codec does not know
+  // that; a codec that knows no content leaves it to the service.
+  bool repeatable = true;
   // Passed to ReplyParser::Begin, because the boundaries of a reply may depend on its request. Only
   // the codec knows its meaning.
   uint32_t reply_hint = 0;

@@ -1,5 +1,7 @@
 #include "dataplane/codec/http1.h"
 
+#include <utility>
+
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
 
@@ -8,11 +10,14 @@ namespace {
 
 class Http1Codec final : public Codec {
  public:
-  explicit Http1Codec(Http1Options options) : options_(options) {}
+  explicit Http1Codec(Http1Options options)
+      : max_request_bytes_(options.max_request_bytes),
+        idempotent_methods_(std::make_shared<const std::vector<std::string>>(
+            std::move(options.idempotent_methods))) {}
 
   std::string_view name() const override { return "http1"; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    return std::make_unique<Http1RequestParser>(options_.max_request_bytes);
+    return std::make_unique<Http1RequestParser>(max_request_bytes_, idempotent_methods_);
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<Http1ReplyParser>();
@@ -32,13 +37,14 @@ class Http1Codec final : public Codec {
   }
 
  private:
-  const Http1Options options_;
+  const size_t max_request_bytes_;
+  const Http1Methods idempotent_methods_;
 };
 
 }  // namespace
 
 std::unique_ptr<Codec> NewHttp1Codec(Http1Options options) {
-  return std::make_unique<Http1Codec>(options);
+  return std::make_unique<Http1Codec>(std::move(options));
 }
 
 }  // namespace trunkline

@@ -10,11 +10,16 @@
 //
 // Nothing else of a message changes, and no field influences routing.
 //
+// Only requests with a method that RFC 9110 9.2.2 defines as idempotent are repeatable: GET, HEAD,
+// PUT, DELETE, OPTIONS, TRACE, and those that the configuration adds.
+//
 // Codec: immutable, thread-safe; its parsers need not be destroyed before it.
 #pragma once
 
 #include <cstddef>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "dataplane/codec/codec.h"
 
@@ -24,6 +29,8 @@ struct Http1Options {
   // Bound on a buffered request, head and body, in bytes on the wire. A larger request is streamed,
   // not refused; its head is bounded by kMaxHttp1RequestHeadBytes.
   size_t max_request_bytes = 64 * 1024;
+  // More methods whose requests are repeatable: tokens of at most kMaxHttp1MethodBytes.
+  std::vector<std::string> idempotent_methods = {};
 };
 
 std::unique_ptr<Codec> NewHttp1Codec(Http1Options options);

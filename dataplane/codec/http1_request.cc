@@ -65,11 +65,22 @@ bool Http1RequestParser::HeadIsValid() const {
   return facts.coding == Http1Facts::Coding::kNone && facts.hosts <= 1;
 }
 
+// The methods of RFC 9110 9.2.2, the most frequent first, and those of the configuration.
+bool Http1RequestParser::IsIdempotent() const {
+  const std::string_view name = line_.method_name();
+  for (const std::string_view known : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}) {
+    if (name == known) return true;
+  }
+  return std::find(idempotent_methods_->begin(), idempotent_methods_->end(), name) !=
+         idempotent_methods_->end();
+}
+
 void Http1RequestParser::FillRequest() {
   const Http1Facts& facts = fields_.facts();
   const Http1RequestLine::Method method = line_.method();
   const bool connect = method == Http1RequestLine::Method::kConnect;
   request_.dedicated = connect || facts.upgrade;
+  request_.repeatable = IsIdempotent();
   request_.last = facts.close || (line_.minor_version() == 0 && !facts.keep_alive);
   if (connect) request_.reply_hint = kHttp1ReplyToConnect;
   if (method == Http1RequestLine::Method::kHead) request_.reply_hint = kHttp1ReplyToHead;

@@ -8,7 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chunked.h"
@@ -29,9 +33,14 @@ enum Http1ReplyHint : uint32_t {
   kHttp1ReplyThenClose = 4,
 };
 
+// Shared by a codec and its parsers, which may outlive it.
+using Http1Methods = std::shared_ptr<const std::vector<std::string>>;
+
 class Http1RequestParser final : public RequestParser {
  public:
-  explicit Http1RequestParser(size_t max_request_bytes) : max_bytes_(max_request_bytes) {}
+  // `idempotent_methods` are those beside the ones of RFC 9110.
+  Http1RequestParser(size_t max_request_bytes, Http1Methods idempotent_methods)
+      : max_bytes_(max_request_bytes), idempotent_methods_(std::move(idempotent_methods)) {}
 
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Request request() const override { return request_; }
@@ -53,10 +62,12 @@ class Http1RequestParser final : public RequestParser {
 
   ParseState EndHead();
   bool HeadIsValid() const;
+  bool IsIdempotent() const;
   void FillRequest();
   ParseState BeginBody();
 
   const uint64_t max_bytes_;
+  const Http1Methods idempotent_methods_;
   State state_ = State::kEnded;
   size_t head_size_ = 0;     // bytes of the head so far
   size_t fields_start_ = 0;  // offset in the message

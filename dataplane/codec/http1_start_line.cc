@@ -71,9 +71,8 @@ bool Http1RequestLine::Expect(uint8_t byte, State next, Bytes& rest) {
 }
 
 Http1RequestLine::Method Http1RequestLine::method() const {
-  const std::string_view method(method_.data(), method_size_);
-  if (method == "HEAD") return Method::kHead;
-  return method == "CONNECT" ? Method::kConnect : Method::kOther;
+  if (method_name() == "HEAD") return Method::kHead;
+  return method_name() == "CONNECT" ? Method::kConnect : Method::kOther;
 }
 
 ParseStep Http1StatusLine::Parse(std::span<const uint8_t> bytes) {

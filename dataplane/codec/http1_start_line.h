@@ -33,6 +33,10 @@ class Http1Version {
   uint8_t minor_ = 0;
 };
 
+// Bound on a method that is compared with others, as long as BASELINE-CONTROL. A longer one equals
+// none.
+constexpr size_t kMaxHttp1MethodBytes = 16;
+
 class Http1RequestLine {
  public:
   enum class Method : uint8_t { kOther, kHead, kConnect };
@@ -42,6 +46,8 @@ class Http1RequestLine {
   ParseStep Parse(std::span<const uint8_t> bytes);
   // Requires that Parse has returned kEnd.
   Method method() const;
+  // The name, or its first kMaxHttp1MethodBytes + 1 bytes. Requires that Parse has returned kEnd.
+  std::string_view method_name() const { return {method_.data(), method_size_}; }
   int minor_version() const { return version_.minor(); }
 
  private:
@@ -64,12 +70,10 @@ class Http1RequestLine {
   bool MethodBytes(Bytes& rest);
   bool Expect(uint8_t byte, State next, Bytes& rest);
 
-  static constexpr size_t kLongestMethod = std::string_view("CONNECT").size();
-
   State state_ = State::kStart;
   bool had_empty_line_ = false;
   uint8_t method_size_ = 0;
-  std::array<char, kLongestMethod + 1> method_;  // a longer word matches nothing
+  std::array<char, kMaxHttp1MethodBytes + 1> method_;
   Http1Version version_;
 };
 

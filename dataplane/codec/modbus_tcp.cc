@@ -15,8 +15,30 @@ constexpr size_t kLengthOffset = 4;
 constexpr size_t kCountedFrom = 6;
 // At least the unit and a function code.
 constexpr size_t kMinLength = 2;
+constexpr size_t kFunctionOffset = 7;
 constexpr size_t kMaxLength = kMaxModbusTcpMessageBytes - kCountedFrom;
 static_assert(kMaxLength < 256, "the length's first byte is 0");
+
+// Functions that only read. A write is not repeatable: it may start something (a pulse, a step),
+// and a device may have taken another value meanwhile.
+bool OnlyReads(uint8_t function) {
+  switch (function) {
+    case 1:   // coils
+    case 2:   // discrete inputs
+    case 3:   // holding registers
+    case 4:   // input registers
+    case 7:   // exception status
+    case 11:  // event counter
+    case 12:  // event log
+    case 17:  // server id
+    case 20:  // file record
+    case 24:  // FIFO queue
+    case 43:  // device identification
+      return true;
+    default:
+      return false;
+  }
+}
 
 class ModbusTcpFramer {
  public:
@@ -27,12 +49,18 @@ class ModbusTcpFramer {
       if (!TakeHeaderByte(bytes[used++])) return {used, ParseState::kBroken};
     }
     const size_t rest = std::min(bytes.size() - used, total_ - seen_);
+    if (seen_ <= kFunctionOffset && kFunctionOffset < seen_ + rest) {
+      function_ = bytes[used + kFunctionOffset - seen_];
+    }
     seen_ += rest;
     used += rest;
     if (seen_ < total_) return {used, ParseState::kMore};
     seen_ = 0;
     return {used, ParseState::kEnd};
   }
+
+  // Of the message that has just ended.
+  uint8_t function() const { return function_; }
 
  private:
   // Returns false if the bytes are no Modbus.
@@ -46,6 +74,16 @@ class ModbusTcpFramer {
 
   size_t seen_ = 0;   // bytes of the message so far
   size_t total_ = 0;  // bytes of the message; 0 before its length is known
+  uint8_t function_ = 0;
+};
+
+class ModbusTcpRequestParser final : public RequestParser {
+ public:
+  ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
+  Request request() const override { return {.repeatable = OnlyReads(framer_.function())}; }
+
+ private:
+  ModbusTcpFramer framer_;
 };
 
 class ModbusTcpCodec final : public Codec {
@@ -53,7 +91,7 @@ class ModbusTcpCodec final : public Codec {
   std::string_view name() const override { return "modbus_tcp"; }
   bool always_shares() const override { return true; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    return std::make_unique<SymmetricRequestParser<ModbusTcpFramer>>(ModbusTcpFramer());
+    return std::make_unique<ModbusTcpRequestParser>();
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<SymmetricReplyParser<ModbusTcpFramer>>(ModbusTcpFramer());

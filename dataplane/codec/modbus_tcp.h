@@ -7,7 +7,8 @@
 //     4  length       2   bytes that follow this field: 2 to 254
 //     6  unit         1   a device behind a gateway
 // and continues with 1 to 253 bytes of function and data, so a message has 8 to 260 bytes. Requests
-// and replies have the same framing. The codec ignores the content behind the header.
+// and replies have the same framing. Of the content, the codec reads the function of a request:
+// only those that read are repeatable.
 //
 // It does not support serial frames (RTU, ASCII) that some gateways carry over TCP, because they
 // have no transaction. It has no local reply: an exception reply would speak for a device that was

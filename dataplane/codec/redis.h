@@ -5,6 +5,9 @@
 // request too large to be buffered, or an inline command with quotes. Shared connections therefore
 // speak RESP2, because HELLO is in that table.
 //
+// Commands that read, or write given values to given places, are repeatable; INCR, LPUSH or EVAL
+// are not.
+//
 // The codec knows commands by their original names. If the server uses `rename-command`, clients
 // must not use the new names of commands in the table.
 //

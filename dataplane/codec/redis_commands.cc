@@ -71,11 +71,68 @@ constexpr Rule kDedicated[] = {
 constexpr bool Sorted() { return std::ranges::is_sorted(kDedicated, {}, &Rule::name); }
 static_assert(Sorted());
 
+// Commands that leave the same data when they are executed twice: those that only read, and writes
+// of given values to given places. A reply may differ (DEL counts what it found). Commands that
+// decide something by the previous value (SETNX, GETSET), add to it (INCR, APPEND, LPUSH), choose
+// at random (SPOP), run code (EVAL) or send a message are not among them, nor are unknown ones.
+constexpr std::string_view kRepeatable[] = {
+    "BITCOUNT",    "BITFIELD_RO",    "BITPOS",
+    "CLIENT",      "COMMAND",        "DBSIZE",
+    "DEL",         "DUMP",           "ECHO",
+    "EVALSHA_RO",  "EVAL_RO",        "EXISTS",
+    "EXPIRE",      "EXPIREAT",       "EXPIRETIME",
+    "FCALL_RO",    "GEODIST",        "GEOHASH",
+    "GEOPOS",      "GEOSEARCH",      "GET",
+    "GETBIT",      "GETRANGE",       "HDEL",
+    "HEXISTS",     "HGET",           "HGETALL",
+    "HKEYS",       "HLEN",           "HMGET",
+    "HMSET",       "HRANDFIELD",     "HSCAN",
+    "HSET",        "HSTRLEN",        "HVALS",
+    "INFO",        "KEYS",           "LCS",
+    "LINDEX",      "LLEN",           "LPOS",
+    "LRANGE",      "MGET",           "MSET",
+    "OBJECT",      "PERSIST",        "PEXPIRE",
+    "PEXPIREAT",   "PEXPIRETIME",    "PFCOUNT",
+    "PING",        "PSETEX",         "PTTL",
+    "RANDOMKEY",   "SADD",           "SCAN",
+    "SCARD",       "SDIFF",          "SET",
+    "SETEX",       "SINTER",         "SINTERCARD",
+    "SISMEMBER",   "SMEMBERS",       "SMISMEMBER",
+    "SORT_RO",     "SRANDMEMBER",    "SREM",
+    "SSCAN",       "STRLEN",         "SUBSTR",
+    "SUNION",      "TIME",           "TOUCH",
+    "TTL",         "TYPE",           "UNLINK",
+    "XACK",        "XDEL",           "XINFO",
+    "XLEN",        "XPENDING",       "XRANGE",
+    "XREAD",       "XREVRANGE",      "ZADD",
+    "ZCARD",       "ZCOUNT",         "ZDIFF",
+    "ZINTER",      "ZINTERCARD",     "ZLEXCOUNT",
+    "ZMSCORE",     "ZRANDMEMBER",    "ZRANGE",
+    "ZRANGEBYLEX", "ZRANGEBYSCORE",  "ZRANK",
+    "ZREM",        "ZREMRANGEBYLEX", "ZREMRANGEBYSCORE",
+    "ZREVRANGE",   "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE",
+    "ZREVRANK",    "ZSCAN",          "ZSCORE",
+    "ZUNION",
+};
+static_assert(std::ranges::is_sorted(kRepeatable));
+
+// Arguments, at any position, with which a command is not repeatable after all: the reply of SET NX
+// says who holds a lock.
+constexpr std::string_view kDecisiveForSet[] = {"NX", "GET"};
+constexpr std::string_view kDecisiveForZadd[] = {"INCR"};
+
+std::span<const std::string_view> DecisiveFor(std::string_view name) {
+  if (name == "SET") return kDecisiveForSet;
+  if (name == "ZADD") return kDecisiveForZadd;
+  return {};
+}
+
 constexpr size_t Longest() {
   size_t longest = 0;
   for (const Rule& rule : kDedicated) {
     longest = std::max({longest, rule.name.size(), rule.argument.size(), rule.unless.size()});
   }
+  for (const std::string_view name : kRepeatable) longest = std::max(longest, name.size());
   return longest;
 }
 
@@ -103,18 +160,32 @@ void RedisCommandClassifier::EndWord() {
   word_size_ = 0;
   if (at_name_) {
     at_name_ = false;
-    const Rule* rule = Find(word);
-    if (rule != nullptr) watched_argument_ = rule->argument;
-    if (rule != nullptr) sharing_argument_ = rule->unless;
-    dedicated_ = rule != nullptr && rule->argument.empty();
-  } else if (!sharing_argument_.empty()) {
-    dedicated_ = word != sharing_argument_;
-    sharing_argument_ = {};
-  } else if (word == watched_argument_) {
-    dedicated_ = true;
+    EndName(word);
+  } else {
+    EndArgument(word);
   }
   const bool may_be_shared_again = !sharing_argument_.empty();
-  reading_words_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty());
+  reading_words_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty()) ||
+                   (repeatable_ && !decisive_.empty());
+}
+
+void RedisCommandClassifier::EndName(std::string_view name) {
+  const Rule* rule = Find(name);
+  if (rule != nullptr) watched_argument_ = rule->argument;
+  if (rule != nullptr) sharing_argument_ = rule->unless;
+  dedicated_ = rule != nullptr && rule->argument.empty();
+  repeatable_ = std::ranges::binary_search(kRepeatable, name);
+  decisive_ = DecisiveFor(name);
+}
+
+void RedisCommandClassifier::EndArgument(std::string_view word) {
+  if (std::ranges::find(decisive_, word) != decisive_.end()) repeatable_ = false;
+  if (!sharing_argument_.empty()) {
+    dedicated_ = word != sharing_argument_;
+    sharing_argument_ = {};
+  } else if (!watched_argument_.empty() && word == watched_argument_) {
+    dedicated_ = true;
+  }
 }
 
 }  // namespace trunkline

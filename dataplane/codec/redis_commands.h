@@ -1,6 +1,7 @@
 // Classifies Redis commands that cannot share a connection with those of other clients, because
 // they change or need its state, block it, close it, or do not have exactly one reply, or because
-// the client's next command must reach the same server.
+// the client's next command must reach the same server. Also finds those that are repeatable,
+// because they only read, or write what they name (SET, not INCR).
 //
 // The classifier gets a command word by word, in pieces, and remembers at most as many bytes of a
 // word as the longest known name has. Confined to its parser.
@@ -25,11 +26,14 @@ class RedisCommandClassifier {
   void EndWord();
 
   bool dedicated() const { return dedicated_; }
+  bool repeatable() const { return repeatable_; }
 
  private:
-  static constexpr size_t kLongestWord = 12;  // PUNSUBSCRIBE; checked against the table
+  static constexpr size_t kLongestWord = 16;  // ZREMRANGEBYSCORE; checked against the tables
 
   void Remember(std::span<const uint8_t> piece);
+  void EndName(std::string_view name);
+  void EndArgument(std::string_view word);
 
   std::string_view watched_argument_;          // makes the command dedicated
   std::string_view sharing_argument_;          // as the first argument, makes it shared again
@@ -38,6 +42,8 @@ class RedisCommandClassifier {
   bool at_name_ = true;
   bool reading_words_ = true;  // the name, and arguments that matter
   bool dedicated_ = false;
+  bool repeatable_ = false;
+  std::span<const std::string_view> decisive_;  // arguments that make it not repeatable
 };
 
 }  // namespace trunkline

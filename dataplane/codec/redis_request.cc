@@ -31,7 +31,8 @@ ParseStep RedisRequestParser::Parse(std::span<const uint8_t> bytes) {
 }
 
 Request RedisRequestParser::request() const {
-  return {.dedicated = streamed_ || quoted_ || classifier_.dedicated()};
+  return {.dedicated = streamed_ || quoted_ || classifier_.dedicated(),
+          .repeatable = classifier_.repeatable()};
 }
 
 ParseState RedisRequestParser::Advance(Bytes& rest) {

@@ -46,7 +46,9 @@ MadeCodec Make(const v1::MessageOptions& from) {
     case v1::MessageOptions::kRedis:
       return NewRedisCodec({.max_request_bytes = max});
     case v1::MessageOptions::kHttp1:
-      return NewHttp1Codec({.max_request_bytes = max});
+      return NewHttp1Codec({.max_request_bytes = max,
+                            .idempotent_methods = {from.http1().idempotent_methods().begin(),
+                                                   from.http1().idempotent_methods().end()}});
     case v1::MessageOptions::CODEC_NOT_SET:
       break;
   }

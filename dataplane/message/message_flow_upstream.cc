@@ -102,7 +102,8 @@ void MessageFlow::OnFrontSent() {
 
 void MessageFlow::ResendFirst() {
   const ResendQueue::Request request = resend_queue_.Take();
-  SendOn(request.bytes, {.reply_hint = request.reply_hint}, /*open=*/false);
+  const Request traits = {.repeatable = request.repeatable, .reply_hint = request.reply_hint};
+  SendOn(request.bytes, traits, /*open=*/false);
   CountPending(0);
 }
 
@@ -179,6 +180,7 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   } else {
     resend_queue_.Return({.bytes = {what.request.begin(), what.request.end()},
                           .reply_hint = what.reply_hint,
+                          .repeatable = what.repeatable,
                           .written = what.written,
                           .since = loop_.now()},
                          /*last=*/in_flight_ == 0);

@@ -20,6 +20,7 @@ class ResendQueue {
   struct Request {
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
+    bool repeatable;
     bool written;  // a server may have seen it
     MonotonicTime since;
   };

@@ -70,12 +70,14 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
                   .begin = appended_,
                   .size = static_cast<uint32_t>(request.size()),
                   .reply_hint = traits.reply_hint,
+                  .repeatable = traits.repeatable,
                   .sent_at = loop_.now()};
   if (id_field_) pending.client_id = ReadId(request.data() + id_field_->offset, id_field_->size);
   uint8_t* const place = output_.Reserve(request.size());
   std::copy(request.begin(), request.end(), place);
   std::fill_n(place + traits.blank_offset, traits.blank_size, ' ');
-  if (options_.idempotent && !open) pending.copy.assign(place, place + request.size());
+  if (options_.idempotent && traits.repeatable && !open)
+    pending.copy.assign(place, place + request.size());
   const bool was_idle = pending_.empty();
   const uint64_t id = pending_.Add(std::move(pending));
   if (id_field_) WriteId(id, place + id_field_->offset, id_field_->size);
@@ -323,6 +325,7 @@ void SharedConnection::FailPending() {
     if (!request.empty()) counters_->resent.Add();
     pending.client->OnUnanswered({.request = request,
                                   .reply_hint = pending.reply_hint,
+                                  .repeatable = pending.repeatable,
                                   .written = Written(pending),
                                   .begun = pending.begun});
   }

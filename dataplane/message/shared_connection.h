@@ -9,7 +9,8 @@
 //
 // The class knows nothing of endpoints or retries. When it closes, it returns to each client every
 // request without a reply and marks those that may be sent again: requests of which no byte was
-// handed to the kernel, and all of them if the service declares its requests idempotent.
+// handed to the kernel, and those that the codec calls repeatable if the service declares its
+// requests idempotent.
 //
 // LIFECYCLE.md has the states. Confined to its worker's loop. Its owner keeps it until
 // OnConnectionEnded.
@@ -39,9 +40,11 @@ class SharedConnection final : public EventHandler, public Flushable {
  public:
   // A request that got no complete reply.
   struct Unanswered {
-    // Its bytes if it may be sent again (with `reply_hint`), else empty. Valid during the call.
+    // Its bytes if it may be sent again (with the two traits below), else empty. Valid during the
+    // call.
     std::span<const uint8_t> request = {};
     uint32_t reply_hint = 0;
+    bool repeatable = true;
     bool written = false;  // the server may have seen a part of it
     bool begun = false;    // the client was given a part of its reply
   };
@@ -137,9 +140,10 @@ class SharedConnection final : public EventHandler, public Flushable {
     uint64_t begin = 0;        // position of its first byte among all appended bytes
     uint32_t size = 0;
     uint32_t reply_hint = 0;
+    bool repeatable = true;
     bool begun = false;  // a part of its reply has arrived
     MonotonicTime sent_at;
-    std::vector<uint8_t> copy;  // filled if an idempotent request may be sent again
+    std::vector<uint8_t> copy;  // filled if the request may be sent again
   };
 
   void OnEvents(uint32_t events) override;

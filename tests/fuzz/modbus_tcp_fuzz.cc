@@ -21,7 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text = input.TakeRest();
   const auto codec = NewModbusTcpCodec();
   const test::Fed fed = test::CheckRequests(*codec, text, seed, kMaxModbusTcpMessageBytes);
-  EXPECT_EQ(test::FeedReplies(*codec, {text}), fed);
+  test::Fed replies = test::FeedReplies(*codec, {text});
+  replies.notes = fed.notes;  // which only requests have
+  EXPECT_EQ(replies, fed);
   for (const std::string& message : fed.messages) CheckHeader(message);
   return 0;
 }

@@ -541,6 +541,34 @@ TEST(Http1ConnectionTest, ARequestIsClassifiedByItselfAlone) {
   EXPECT_EQ(found[3].request.blank_size, 0u);
 }
 
+// --- methods
+
+FoundRequest WithMethod(std::string_view method, const Codec& codec = *Http1()) {
+  return OneRequest(std::string(method) + " / HTTP/1.1\r\nHost: a\r\n\r\n", codec);
+}
+
+TEST(Http1MethodTest, OnlyMethodsThatAreIdempotentByTheirDefinitionAreRepeatable) {
+  for (const char* method : {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"}) {
+    EXPECT_TRUE(WithMethod(method).request.repeatable) << method;
+  }
+  for (const char* method : {"POST", "PATCH", "CONNECT", "LOCK", "get", "GETX", "GE", "PROPFIND",
+                             "DELETEDELETEDELETEDELETE"}) {
+    EXPECT_FALSE(WithMethod(method).request.repeatable) << method;
+  }
+  test::ExpectSameRequestsForEveryCut(*Http1(), Get("") + Post("", "") + Get(""));
+}
+
+TEST(Http1MethodTest, ConfiguredMethodsAreRepeatableAsWell) {
+  const std::unique_ptr<Codec> codec =
+      NewHttp1Codec({.idempotent_methods = {"POST", "BASELINE-CONTROL"}});
+  for (const char* method : {"GET", "TRACE", "POST", "BASELINE-CONTROL"}) {
+    EXPECT_TRUE(WithMethod(method, *codec).request.repeatable) << method;
+  }
+  for (const char* method : {"PATCH", "post", "POSTS", "BASELINE-CONTROLS", "BASELINE-CONTRO"}) {
+    EXPECT_FALSE(WithMethod(method, *codec).request.repeatable) << method;
+  }
+}
+
 // --- replies
 
 TEST(Http1ReplyTest, AReplyWithoutABodyEndsWithItsHead) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "tests/dataplane/codec/feed.h"
 
 namespace trunkline {
@@ -82,6 +84,19 @@ TEST(ModbusTcpTest, AnotherProtocolIsRefusedAtItsFirstByte) {
     const Fed fed = FeedBothWays(*codec, junk);
     EXPECT_TRUE(fed.broken);
     EXPECT_TRUE(fed.messages.empty());
+  }
+}
+
+TEST(ModbusTcpTest, OnlyFunctionsThatReadAreRepeatable) {
+  const std::unique_ptr<Codec> codec = NewModbusTcpCodec();
+  const std::set<int> reads = {1, 2, 3, 4, 7, 11, 12, 17, 20, 24, 43};
+  for (int function = 0; function < 256; ++function) {
+    std::string message = Message(1, 6);
+    message[7] = static_cast<char>(function);
+    const Fed fed = test::FeedEverySplit(
+        message, [&](const Pieces& pieces) { return FeedRequests(*codec, pieces); });
+    ASSERT_THAT(fed.notes, testing::SizeIs(1));
+    EXPECT_EQ(fed.notes[0], reads.contains(function) ? "" : "once") << function;
   }
 }
 

@@ -124,6 +124,44 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
   EXPECT_TRUE(IsShared(Command({"XREAD", "BLOCKS", "STREAMS", "BLOC", "0"})));
 }
 
+bool IsRepeatable(std::string_view bytes) { return OneRequest(bytes).request.repeatable; }
+
+TEST(RedisRequestTest, CommandsThatReadOrWriteGivenValuesAreRepeatable) {
+  for (const char* name : {"GET", "mget", "HGETALL", "ZREVRANGEBYSCORE", "EXISTS", "XRANGE", "PING",
+                           "DEL", "HSET", "SADD", "MSET", "ZREM", "EXPIRE", "EVALSHA_RO"}) {
+    EXPECT_TRUE(IsRepeatable(Command({name, "a", "b"}))) << name;
+    EXPECT_TRUE(IsRepeatable(std::string(name) + " a b\r\n")) << name;
+  }
+}
+
+TEST(RedisRequestTest, CommandsThatAddDecideOrRunCodeAreNotRepeatable) {
+  for (const char* name :
+       {"INCR",    "DECRBY",   "HINCRBY",    "INCRBYFLOAT", "APPEND",
+        "LPUSH",   "RPUSHX",   "LPOP",       "SPOP",        "RPOPLPUSH",
+        "LMOVE",   "LREM",     "LTRIM",      "SETNX",       "HSETNX",
+        "MSETNX",  "GETSET",   "GETDEL",     "SETBIT",      "ZINCRBY",
+        "ZPOPMIN", "XADD",     "XREADGROUP", "XAUTOCLAIM",  "RENAME",
+        "COPY",    "SMOVE",    "SORT",       "BITFIELD",    "PUBLISH",
+        "EVAL",    "EVALSHA",  "FCALL",      "SCRIPT",      "FLUSHALL",
+        "CONFIG",  "JSON.SET", "",           "GETX",        "ZREVRANGEBYSCOREX"}) {
+    EXPECT_FALSE(IsRepeatable(Command({name, "a", "b"}))) << name;
+  }
+}
+
+// Its reply says whether the client holds a lock, or what was there before.
+TEST(RedisRequestTest, AnArgumentCanMakeACommandNotRepeatable) {
+  EXPECT_TRUE(IsRepeatable(Command({"SET", "k", "v", "EX", "60"})));
+  EXPECT_TRUE(IsRepeatable(Command({"SET", "k", ""})));
+  EXPECT_TRUE(IsShared(Command({"SET", "k", ""})));
+  EXPECT_FALSE(IsRepeatable(Command({"SET", "lock", "me", "nx", "PX", "1000"})));
+  EXPECT_FALSE(IsRepeatable("SET lock me PX 1000 NX\r\n"));
+  EXPECT_FALSE(IsRepeatable(Command({"set", "k", "v", "get"})));
+  EXPECT_TRUE(IsRepeatable(Command({"ZADD", "k", "NX", "1", "m"})));
+  EXPECT_FALSE(IsRepeatable(Command({"ZADD", "k", "INCR", "1", "m"})));
+  test::ExpectSameRequestsForEveryCut(
+      *Redis(), Command({"SET", "k", "v", "NX"}) + Command({"SET", "k", "v"}) + "INCR a\r\n");
+}
+
 // As redis-py, Jedis and others do on every connection.
 TEST(RedisRequestTest, ClientSetinfoStaysShared) {
   EXPECT_TRUE(IsShared(Command({"CLIENT", "SETINFO", "LIB-NAME", "redis-py"})));

@@ -335,6 +335,35 @@ TEST_F(RoutingTableTest, GreetingIsForCodecsWhoseServersMaySpeakFirst) {
               HasSubstr("message.greeting: expected one_message or nothing; got 7"));
 }
 
+std::string Repeated(const std::string& text, int times) {
+  std::string all;
+  for (int i = 0; i < times; ++i) all += text;
+  return all;
+}
+
+TEST_F(RoutingTableTest, UselessIdempotentMethodsAreRefused) {
+  const std::string too_many = absl::StrCat("idempotent_methods: ['A'", Repeated(", 'A'", 16), "]");
+  const std::pair<std::string, const char*> cases[] = {
+      {"idempotent_methods: ''", "got \"\""},
+      {"idempotent_methods: 'P OST'", "got \"P OST\""},
+      {"idempotent_methods: 'PO\\001ST'", "got \"PO\\x01ST\""},
+      {"idempotent_methods: 'CONNECT'", "not CONNECT"},
+      {"idempotent_methods: 'ABCDEFGHIJKLMNOPQ'", "1 to 16 letters"},
+      {too_many, "expected at most 16 methods; got 17"},
+  };
+  for (const auto& [option, words] : cases) {
+    const std::string mode = absl::StrCat("mode: FORWARDING_MODE_MESSAGE message { http1 { ",
+                                          option, " } idempotent: true }");
+    EXPECT_THAT(Refusal("mode: FORWARDING_MODE_TUNNEL", mode),
+                AllOf(HasSubstr("service cache"), HasSubstr("message.http1.idempotent_methods"),
+                      HasSubstr(words)));
+  }
+  EXPECT_THAT(
+      Refusal("mode: FORWARDING_MODE_TUNNEL",
+              "mode: FORWARDING_MODE_MESSAGE message { http1 { idempotent_methods: 'POST' } }"),
+      HasSubstr("expected none, or message.idempotent: true beside them; got 1"));
+}
+
 TEST_F(RoutingTableTest, ErrorsNameServiceEndpointFieldAndValue) {
   EXPECT_THAT(
       Refusal("10.0.0.2:7073", "nowhere"),

@@ -2,7 +2,13 @@
 // retried elsewhere; the others end their client, unless they are idempotent.
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/http1.h"
 #include "tests/dataplane/whole/exchange.h"
 
 namespace trunkline {
@@ -193,6 +199,82 @@ TEST_F(FailureTest, IdempotentRequestIsSentAgain) {
   EXPECT_EQ(second.Read(2), "a\n");
   ExpectCarried(second, client, "A\n");
   EXPECT_EQ(shared().resent.Value(), 1u);
+}
+
+// `idempotent` allows to repeat requests, but a codec that knows better repeats only some of them.
+struct OnceOnly {
+  std::shared_ptr<const Codec> codec;
+  std::string request;
+  std::string words;  // the local reply
+};
+
+std::vector<OnceOnly> RequestsToExecuteOnce() {
+  const std::string lost_http(test::Http()->LocalReply(Refusal::kLost));
+  const std::string lost_redis(test::Redis()->LocalReply(Refusal::kLost));
+  return {
+      {test::Http(), "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none", lost_http},
+      {test::Http(), "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n", lost_http},
+      {test::Redis(), "INCR orders\r\n", lost_redis},
+      {test::Redis(), "*3\r\n$5\r\nLPUSH\r\n$1\r\nq\r\n$1\r\n1\r\n", lost_redis},
+      {test::Modbus(), test::ModbusMessage(1, std::string("\x11\x06\0\1\0\3", 6)), ""},
+  };
+}
+
+TEST_F(FailureTest, RequestsThatMustNotRunTwiceAreNotRepeatedByServersThatBreak) {
+  for (const OnceOnly& once : RequestsToExecuteOnce()) {
+    SCOPED_TRACE(once.request);
+    Start({.codec = once.codec, .idempotent = true});
+    Peer client = Connect();
+    ASSERT_TRUE(client.Send(once.request));
+    Peer server = local_.Accept();
+    ASSERT_EQ(server.Read(once.request.size()).size(), once.request.size());
+    server.Reset();
+    EXPECT_EQ(client.ReadToEnd(), once.words);
+    EXPECT_FALSE(local_.Knocked(0)) << "it was sent again";
+    EXPECT_EQ(shared().requests.Value(), 1u);
+    exchange_.reset();
+  }
+}
+
+// It moves once, unwritten, which must not make it repeatable.
+TEST_F(FailureTest, RequestThatMovedBeforeItWasWrittenIsNotRepeatedLater) {
+  for (const OnceOnly& once : RequestsToExecuteOnce()) {
+    SCOPED_TRACE(once.request);
+    StartWith({RefusingAddress(), local_.address()}, {.codec = once.codec, .idempotent = true});
+    exchange_->SetWeight(1, 0);
+    exchange_->Apply();
+    Peer client = Connect();
+    ASSERT_TRUE(client.Send(once.request));
+    ASSERT_TRUE(Eventually([&] { return shared().resent.Value() == 1; }));
+    exchange_->SetWeight(1, 1);
+    exchange_->Apply();
+    Peer server = local_.Accept();
+    ASSERT_EQ(server.Read(once.request.size()).size(), once.request.size());
+    server.Reset();
+    EXPECT_EQ(client.ReadToEnd(), once.words);
+    EXPECT_FALSE(local_.Knocked(0)) << "it was sent again";
+    exchange_.reset();
+  }
+}
+
+TEST_F(FailureTest, ReadsOfEveryCodecAreRepeatedIfTheServiceIsIdempotent) {
+  const std::pair<std::shared_ptr<const Codec>, std::string> reads[] = {
+      {test::Http(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {NewHttp1Codec({.idempotent_methods = {"POST"}}), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {test::Redis(), "GET a\r\n"},
+      {test::Modbus(), test::ModbusMessage(1, std::string("\x11\x03\0\1\0\3", 6))}};
+  for (const auto& [codec, request] : reads) {
+    SCOPED_TRACE(request);
+    Start({.codec = codec, .idempotent = true});
+    Peer client = Connect();
+    ASSERT_TRUE(client.Send(request));
+    Peer server = local_.Accept();
+    ASSERT_EQ(server.Read(request.size()).size(), request.size());
+    server.Reset();
+    Peer second = local_.Accept();
+    EXPECT_EQ(second.Read(request.size()).size(), request.size());
+    exchange_.reset();
+  }
 }
 
 TEST_F(FailureTest, IdempotentPipelineIsSentAgainInItsOrder) {
