@@ -28,7 +28,9 @@ enum class ParseState {
 };
 
 struct ParseStep {
-  size_t used = 0;  // bytes from the front that belong to this message
+  // Bytes from the front that belong to this message. If it is broken, the next byte is the first
+  // that cannot belong to it, or the message is wrong as a whole.
+  size_t used = 0;
   ParseState state = ParseState::kMore;
 };
 
@@ -60,6 +62,8 @@ class RequestParser {
   virtual ParseStep Parse(std::span<const uint8_t> bytes) = 0;
   // Describes the current message, or the one that has just ended.
   virtual Request request() const { return {}; }
+  // Says for the log why Parse has returned kBroken. Static text.
+  virtual std::string_view fault() const = 0;
 };
 
 // Properties of a reply; known once Parse has returned kEnd, `unasked` possibly before.
@@ -93,6 +97,8 @@ class ReplyParser {
   virtual ReplyEdit edit() const { return {}; }
   // Returns true if the server's FIN would complete the current reply.
   virtual bool EndsAtClose() const { return false; }
+  // Like RequestParser::fault.
+  virtual std::string_view fault() const = 0;
 };
 
 // The reason of a local reply.

@@ -43,6 +43,8 @@ class DelimiterFramer {
     return {used, seen_ == max_message_bytes_ ? ParseState::kBroken : ParseState::kMore};
   }
 
+  std::string_view fault() const { return kNoDelimiterFault; }
+
  private:
   // Reads to the end of the delimiter or of `bytes`. Returns the number of used bytes.
   size_t Match(std::span<const uint8_t> bytes) {
@@ -97,6 +99,7 @@ class SelectiveRequestParser final : public RequestParser {
                     [&](const std::string& prefix) { return head.starts_with(prefix); });
     return {.dedicated = !shared};
   }
+  std::string_view fault() const override { return framer_.fault(); }
 
  private:
   DelimiterFramer framer_;

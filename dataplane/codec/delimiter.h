@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,6 +33,8 @@ constexpr size_t kMaxDelimiterBytes = 16;
 // Bound on a prefix of shared_prefixes, far above the length of command names; each request parser
 // remembers as many bytes of its message.
 constexpr size_t kMaxSharedPrefixBytes = 32;
+
+constexpr std::string_view kNoDelimiterFault = "it reaches max_message_bytes without its delimiter";
 
 struct DelimiterOptions {
   // 1 to kMaxDelimiterBytes bytes of any value.

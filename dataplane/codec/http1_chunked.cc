@@ -42,31 +42,46 @@ ParseState Http1Chunked::Advance(Bytes& rest) {
     case State::kData:
       return Data(rest);
     case State::kDataCr:
+      if (byte != '\r') return ParseState::kBroken;
       Take(1, rest);
       state_ = State::kDataLineFeed;
-      return byte == '\r' ? ParseState::kMore : ParseState::kBroken;
+      return ParseState::kMore;
     case State::kDataLineFeed:
+      if (byte != '\n') return ParseState::kBroken;
       Take(1, rest);
       state_ = State::kSize;
       digits_ = 0;
       line_size_ = 0;
-      return byte == '\n' ? ParseState::kMore : ParseState::kBroken;
+      return ParseState::kMore;
     case State::kTrailers:
       return Trailers(rest);
   }
   return ParseState::kBroken;
 }
 
+std::string_view Http1Chunked::fault() const {
+  switch (state_) {
+    case State::kData:
+    case State::kDataCr:
+    case State::kDataLineFeed:
+      return "a chunk does not end with CR LF where its size says";
+    case State::kTrailers:
+      if (trailers_.ended()) return "its trailers name a length, a coding or a host";
+      return trailers_left_ == 0 ? "its trailers are too large" : trailers_.fault();
+    default:
+      return "a chunk's size line is no hexadecimal size with an optional extension, or too long";
+  }
+}
+
 ParseState Http1Chunked::SizeLine(Bytes& rest) {
   while (!rest.empty()) {
     const uint8_t byte = rest[0];
     if (line_size_ == kMaxHttp1ChunkLineBytes) return ParseState::kBroken;
+    const bool ends = state_ == State::kSizeLineFeed;
+    if (ends ? byte != '\n' : !SizeLineByte(byte)) return ParseState::kBroken;
     ++line_size_;
     Take(1, rest);
-    if (state_ == State::kSizeLineFeed) {
-      return byte == '\n' ? EndSizeLine() : ParseState::kBroken;
-    }
-    if (!SizeLineByte(byte)) return ParseState::kBroken;
+    if (ends) return EndSizeLine();
   }
   return ParseState::kMore;
 }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_fields.h"
@@ -28,6 +29,8 @@ class Http1Chunked {
   // Parse returns kStream once, as soon as the body is known to exceed `budget` bytes.
   void Begin(uint64_t budget);
   ParseStep Parse(std::span<const uint8_t> bytes);
+  // Says why Parse has returned kBroken.
+  std::string_view fault() const;
 
  private:
   using Bytes = std::span<const uint8_t>;

@@ -44,17 +44,39 @@ bool Http1Fields::Advance(Bytes& rest) {
     case State::kValue:
       return Value(rest);
     case State::kLineFeed:
+      if (byte != '\n' || !EndValue()) return false;
       Take(1, rest);
       state_ = State::kLineStart;
-      return byte == '\n' && EndValue();
+      return true;
     case State::kLastLineFeed:
+      if (byte != '\n' || HasTwoLengths()) return false;
       Take(1, rest);
       state_ = State::kEnded;
-      return byte == '\n' && !(facts_.content_length && facts_.coding != Http1Facts::Coding::kNone);
+      return true;
     case State::kEnded:
       break;
   }
   return false;
+}
+
+std::string_view Http1Fields::fault() const {
+  switch (state_) {
+    case State::kLineStart:
+    case State::kName:
+      return "a field does not begin with a token and a colon (a folded line, or white space "
+             "before "
+             "the colon)";
+    case State::kLastLineFeed:
+      if (HasTwoLengths()) return "it has both Content-Length and Transfer-Encoding";
+      break;
+    default:
+      if (field_ == Field::kContentLength)
+        return "its Content-Length is repeated or no plain number";
+      if (field_ == Field::kTransferEncoding)
+        return "its Transfer-Encoding is malformed, empty or continues after chunked";
+      break;
+  }
+  return "a field contains a control character or does not end with CR LF";
 }
 
 bool Http1Fields::Name(Bytes& rest) {
@@ -109,9 +131,8 @@ bool Http1Fields::Value(Bytes& rest) {
   } else {
     for (const uint8_t byte : rest.first(size)) {
       if (!(field_ == Field::kContentLength ? LengthByte(byte) : ListByte(byte))) return false;
-      ++seen_;
+      Take(1, rest);
     }
-    rest = rest.subspan(size);
   }
   if (rest.empty()) return true;
   if (rest[0] != '\r') return false;

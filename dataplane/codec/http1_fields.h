@@ -50,6 +50,9 @@ class Http1Fields {
   ParseStep Parse(std::span<const uint8_t> bytes);
   // Requires that Parse has returned kEnd.
   const Http1Facts& facts() const { return facts_; }
+  bool ended() const { return state_ == State::kEnded; }
+  // Says why Parse has returned kBroken.
+  std::string_view fault() const;
 
  private:
   using Bytes = std::span<const uint8_t>;
@@ -64,6 +67,9 @@ class Http1Fields {
   bool Name(Bytes& rest);
   bool Value(Bytes& rest);
 
+  bool HasTwoLengths() const {
+    return facts_.content_length && facts_.coding != Http1Facts::Coding::kNone;
+  }
   void EndName();
   bool EndValue();
   bool LengthByte(uint8_t byte);

@@ -29,6 +29,16 @@ ParseStep Http1ReplyParser::Parse(std::span<const uint8_t> bytes) {
   return {bytes.size() - rest.size(), state};
 }
 
+std::string_view Http1ReplyParser::fault() const {
+  if (state_ == State::kChunks) return chunks_.fault();
+  const bool head_ended = state_ == State::kFields && fields_.ended();
+  if (!head_ended && head_size_ == kMaxHttp1ReplyHeadBytes) return "its head exceeds 64 KiB";
+  if (state_ == State::kLine) return "its first line is no status line of HTTP/1.0 or HTTP/1.1";
+  if (!head_ended) return fields_.fault();
+  if (line_.status() == kSwitchingProtocols) return "it switches protocols (101) unasked";
+  return "HTTP/1.0 has no Transfer-Encoding";
+}
+
 ParseState Http1ReplyParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chunked.h"
@@ -29,6 +30,7 @@ class Http1ReplyParser final : public ReplyParser {
   void Begin(uint32_t reply_hint) override { hint_ = reply_hint; }
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Reply reply() const override { return {.last = last_}; }
+  std::string_view fault() const override;
   ReplyEdit edit() const override { return edit_; }
   bool EndsAtClose() const override { return state_ == State::kUntilClose; }
 

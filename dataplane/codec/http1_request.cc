@@ -13,6 +13,19 @@ ParseStep Http1RequestParser::Parse(std::span<const uint8_t> bytes) {
   return {bytes.size() - rest.size(), state};
 }
 
+std::string_view Http1RequestParser::fault() const {
+  if (state_ == State::kChunks) return chunks_.fault();
+  const bool head_ended = state_ == State::kFields && fields_.ended();
+  if (!head_ended && head_size_ == kMaxHttp1RequestHeadBytes) return "its head exceeds 16 KiB";
+  if (state_ == State::kLine) return line_.fault();
+  if (!head_ended) return fields_.fault();
+  const Http1Facts& facts = fields_.facts();
+  if (facts.coding == Http1Facts::Coding::kOther)
+    return "its Transfer-Encoding does not end in chunked";
+  if (facts.hosts != 1) return "it has no Host or more than one";
+  return "HTTP/1.0 has no Transfer-Encoding";
+}
+
 ParseState Http1RequestParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:

@@ -11,6 +11,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,7 @@ class Http1RequestParser final : public RequestParser {
 
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Request request() const override { return request_; }
+  std::string_view fault() const override;
 
  private:
   using Bytes = std::span<const uint8_t>;

@@ -31,7 +31,7 @@ bool Http1RequestLine::Advance(Bytes& rest) {
       return rest.empty() || Expect(' ', State::kVersion, rest);
     case State::kVersion: {
       const ParseState step = version_.Next(rest[0]);
-      rest = rest.subspan(1);
+      if (step != ParseState::kBroken) rest = rest.subspan(1);
       if (step == ParseState::kEnd) state_ = State::kCr;
       return step != ParseState::kBroken;
     }
@@ -43,6 +43,20 @@ bool Http1RequestLine::Advance(Bytes& rest) {
       break;
   }
   return false;
+}
+
+std::string_view Http1RequestLine::fault() const {
+  switch (state_) {
+    case State::kStart:
+    case State::kEmptyLineFeed:
+    case State::kMethod:
+      return "its method is no token with one space behind it";
+    case State::kTargetStart:
+    case State::kTarget:
+      return "its target is empty, or contains a space or a control character";
+    default:
+      return "its first line does not end with HTTP/1.0 or HTTP/1.1 and CR LF";
+  }
 }
 
 bool Http1RequestLine::Start(Bytes& rest) {
@@ -78,7 +92,8 @@ Http1RequestLine::Method Http1RequestLine::method() const {
 ParseStep Http1StatusLine::Parse(std::span<const uint8_t> bytes) {
   size_t used = 0;
   while (used < bytes.size() && state_ != State::kEnded) {
-    if (!Next(bytes[used++])) return {used, ParseState::kBroken};
+    if (!Next(bytes[used])) return {used, ParseState::kBroken};
+    ++used;
   }
   return {used, state_ == State::kEnded ? ParseState::kEnd : ParseState::kMore};
 }

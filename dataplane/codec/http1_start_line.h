@@ -46,6 +46,8 @@ class Http1RequestLine {
   ParseStep Parse(std::span<const uint8_t> bytes);
   // Requires that Parse has returned kEnd.
   Method method() const;
+  // Says why Parse has returned kBroken.
+  std::string_view fault() const;
   // The name, or its first kMaxHttp1MethodBytes + 1 bytes. Requires that Parse has returned kEnd.
   std::string_view method_name() const { return {method_.data(), method_size_}; }
   int minor_version() const { return version_.minor(); }

@@ -45,6 +45,11 @@ class LengthFieldFramer {
     return {used, ParseState::kEnd};
   }
 
+  std::string_view fault() const {
+    return value_ < layout_.min_value ? "its length field counts less than its header"
+                                      : "its length field counts more than max_message_bytes";
+  }
+
  private:
   // Reads bytes up to the end of the field. Returns the number of used bytes.
   size_t ReadHeader(std::span<const uint8_t> bytes) {

@@ -46,7 +46,8 @@ class ModbusTcpFramer {
     size_t used = 0;
     while (seen_ < kCountedFrom) {
       if (used == bytes.size()) return {used, ParseState::kMore};
-      if (!TakeHeaderByte(bytes[used++])) return {used, ParseState::kBroken};
+      if (!TakeHeaderByte(bytes[used])) return {used, ParseState::kBroken};
+      ++used;
     }
     const size_t rest = std::min(bytes.size() - used, total_ - seen_);
     if (seen_ <= kFunctionOffset && kFunctionOffset < seen_ + rest) {
@@ -59,6 +60,10 @@ class ModbusTcpFramer {
     return {used, ParseState::kEnd};
   }
 
+  std::string_view fault() const {
+    return seen_ <= kLengthOffset ? "its protocol id is not 0, so it is no Modbus TCP"
+                                  : "its length is not 2 to 254";
+  }
   // Of the message that has just ended.
   uint8_t function() const { return function_; }
 
@@ -81,6 +86,7 @@ class ModbusTcpRequestParser final : public RequestParser {
  public:
   ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
   Request request() const override { return {.repeatable = OnlyReads(framer_.function())}; }
+  std::string_view fault() const override { return framer_.fault(); }
 
  private:
   ModbusTcpFramer framer_;

@@ -30,15 +30,31 @@ ParseStep RedisReplyParser::Parse(std::span<const uint8_t> bytes) {
   return {bytes.size() - rest.size(), state};
 }
 
+std::string_view RedisReplyParser::fault() const {
+  switch (state_) {
+    case State::kType:
+      return "a value begins with a byte that is no type of RESP, or not there";
+    case State::kNumber:
+      return "a count or length is no plain number, or values are nested too deeply";
+    case State::kCr:
+    case State::kLf:
+      return "a string, a line or a streamed value does not end where it should";
+    default:
+      return "a line contains a line feed";
+  }
+}
+
 ParseState RedisReplyParser::Advance(Bytes& rest) {
   const uint8_t byte = rest[0];
   switch (state_) {
     case State::kEnded:
       unasked_ = false;
       return Next(State::kType);
-    case State::kType:
-      rest = rest.subspan(1);
-      return Type(byte);
+    case State::kType: {
+      const ParseState state = Type(byte);
+      if (state != ParseState::kBroken) rest = rest.subspan(1);
+      return state;
+    }
     case State::kNumber:
       return Number(rest);
     case State::kLine:
@@ -98,7 +114,7 @@ ParseState RedisReplyParser::Number(Bytes& rest) {
   ParseState state = ParseState::kMore;
   size_t used = 0;
   while (used < rest.size() && state == ParseState::kMore) state = number_.Next(rest[used++]);
-  rest = rest.subspan(used);
+  rest = rest.subspan(state == ParseState::kBroken ? used - 1 : used);
   return state == ParseState::kEnd ? EndNumber(number_.value()) : state;
 }
 
@@ -129,7 +145,11 @@ ParseState RedisReplyParser::EndNumber(int64_t number) {
 ParseState RedisReplyParser::Line(Bytes& rest) {
   const auto* end = static_cast<const uint8_t*>(std::memchr(rest.data(), '\r', rest.size()));
   const size_t size = end == nullptr ? rest.size() : end - rest.data();
-  if (size > 0 && std::memchr(rest.data(), '\n', size) != nullptr) return ParseState::kBroken;
+  const void* feed = size > 0 ? std::memchr(rest.data(), '\n', size) : nullptr;
+  if (feed != nullptr) {
+    rest = rest.subspan(static_cast<const uint8_t*>(feed) - rest.data());
+    return ParseState::kBroken;
+  }
   rest = rest.subspan(size);
   return end == nullptr ? ParseState::kMore : ExpectLineEnd(Then::kElement);
 }

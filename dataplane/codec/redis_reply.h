@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/resp_number.h"
@@ -28,6 +29,7 @@ class RedisReplyParser final : public ReplyParser {
  public:
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Reply reply() const override { return {.unasked = unasked_}; }
+  std::string_view fault() const override;
 
  private:
   using Bytes = std::span<const uint8_t>;

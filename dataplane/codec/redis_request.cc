@@ -35,6 +35,21 @@ Request RedisRequestParser::request() const {
           .repeatable = classifier_.repeatable()};
 }
 
+std::string_view RedisRequestParser::fault() const {
+  switch (state_) {
+    case State::kCount:
+    case State::kLength:
+      return "a count or length is no plain number within the limits of Redis";
+    case State::kStringSign:
+      return "an argument does not begin with $";
+    case State::kStringCr:
+    case State::kStringLf:
+      return "a string does not end with CR LF where its length says";
+    default:
+      return "an inline command contains a NUL";
+  }
+}
+
 ParseState RedisRequestParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:
@@ -86,7 +101,7 @@ ParseState RedisRequestParser::Number(Bytes& rest) {
   ParseState state = ParseState::kMore;
   size_t used = 0;
   while (used < rest.size() && state == ParseState::kMore) state = number_.Next(rest[used++]);
-  Take(used, rest);
+  Take(state == ParseState::kBroken ? used - 1 : used, rest);
   if (state != ParseState::kEnd) return state;
   return state_ == State::kCount ? EndCount(number_.value()) : EndLength(number_.value());
 }
@@ -133,7 +148,10 @@ ParseState RedisRequestParser::Inline(Bytes& rest) {
       return EndInline();
     }
     // Redis ignores the rest of the line behind a NUL, so it sees another command.
-    if (byte == '\0') return ParseState::kBroken;
+    if (byte == '\0') {
+      Take(i, rest);
+      return ParseState::kBroken;
+    }
     OnInlineByte(byte);
   }
   Take(room, rest);

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis_commands.h"
@@ -27,6 +28,7 @@ class RedisRequestParser final : public RequestParser {
 
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Request request() const override;
+  std::string_view fault() const override;
 
  private:
   using Bytes = std::span<const uint8_t>;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/net/socket.h"
+#include "common/observe/log.h"
 #include "dataplane/direct/direct_flow.h"
 #include "dataplane/message/slow_reader_rule.h"
 #include "dataplane/route/service_router.h"
@@ -186,6 +187,7 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
       front_ = parser_->request().dedicated ? Front::kDedicated : Front::kEnd;
       break;
     case ParseState::kBroken:
+      LogBadRequest();
       // The server has the beginning of this request, so no local reply can take its place.
       if (streamed) {
         Finish(FlowEnd::kBadRequest, Closing::kReset);
@@ -195,6 +197,18 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
       break;
   }
   return front_ != Front::kParsing;
+}
+
+void MessageFlow::LogBadRequest() {
+  const auto more = router().bad_request_log().Admit(loop_.now());
+  if (!more) return;
+  const IpPort client =
+      origin() != nullptr ? origin()->addresses.source : AddressesOf(fd_.get()).source;
+  LogWarn(
+      "service {}: client {} sent a request that {} cannot read: {}, at byte {} of the request; "
+      "the client is closed{}",
+      router().set().service, client.known() ? client.ToString() : "of unknown address",
+      service_->connection.codec->name(), parser_->fault(), front_sent_ + front_size_, *more);
 }
 
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {

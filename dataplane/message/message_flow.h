@@ -84,6 +84,7 @@ class MessageFlow final : public Flow,
   size_t SendRequests(std::span<const uint8_t> view);
   void SendBufferedRequests();
   bool ParseFront(std::span<const uint8_t> view);
+  void LogBadRequest();
   void ContinueAsDirectFlow(std::span<const uint8_t> rest);
   void Watch();
 
@@ -156,6 +157,7 @@ class MessageFlow final : public Flow,
   GaugeShare reserved_share_;          // held while the client may need a connection of its own
   std::span<const uint8_t> starting_;  // the front request while it is routed from the read buffer
   size_t front_size_ = 0;              // parsed bytes of the front request
+  uint64_t front_sent_ = 0;            // bytes of it that were sent before, if it is streamed
   MonotonicTime last_activity_;
   MemberTimer<MessageFlow, &MessageFlow::OnQueueTimer> queue_timer_{this};
   MemberTimer<MessageFlow, &MessageFlow::OnIdleTimer> idle_timer_{this};

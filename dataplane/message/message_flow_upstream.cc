@@ -96,6 +96,7 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
 
 void MessageFlow::OnFrontSent() {
   reserved_share_.Set(0);
+  front_sent_ = front_ == Front::kPart ? front_sent_ + front_size_ : 0;
   front_ = Front::kParsing;
   front_size_ = 0;
 }

@@ -173,6 +173,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool DeliverMessage(std::span<uint8_t> message);
   void EndProtocolError(Finding finding);
   std::string Describe(Finding finding) const;
+  void SetFault(const ParseStep& step, uint64_t offset);
   void OnServerFin();
   void OnRepliesDelivered();
 
@@ -211,6 +212,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   Client* holder_ = nullptr;      // holds up the connection
   uint64_t appended_ = 0;         // bytes of requests, in all
   uint64_t written_ = 0;          // those of them that were handed to the kernel
+  uint64_t reply_bytes_ = 0;      // parsed bytes of the reply that arrives, without ids
+  std::string fault_;             // why the server's bytes are no reply; set before the end
   std::vector<uint8_t> partial_;  // the beginning of an incomplete message with an id
   MonotonicTime last_read_;
   MonotonicTime idle_since_;

@@ -90,10 +90,10 @@ std::string SharedConnection::Describe(Finding finding) const {
   const std::string codec(options_.codec->name());
   if (finding == Finding::kMalformed) {
     const char* const what = state_ == ConnectionState::kGreeting ? "greeting" : "reply";
-    return absl::StrCat("the server sent bytes that are no ", what, " of ", codec);
+    return absl::StrCat("the server sent bytes that are no ", what, " of ", codec, ": ", fault_);
   }
   const bool may_greet = codec == "delimiter" || codec == "length_field";
-  return absl::StrCat("the server sent bytes that no request asked for; ",
+  return absl::StrCat("the server sent bytes that no request asked for: ", fault_, "; ",
                       may_greet && !options_.greeting
                           ? "if it greets each connection, set message.greeting: one_message"
                           : "check that the codec fits it");
@@ -102,7 +102,10 @@ std::string SharedConnection::Describe(Finding finding) const {
 // Removes the server's greeting from the front of `bytes`.
 SharedConnection::Finding SharedConnection::TakeGreeting(std::span<uint8_t>* bytes) {
   const ParseStep step = parser_->Parse(*bytes);
-  if (step.state == ParseState::kBroken) return Finding::kMalformed;
+  if (step.state == ParseState::kBroken) {
+    fault_ = absl::StrCat(std::string(parser_->fault()), ", at byte ", step.used, " of a read");
+    return Finding::kMalformed;
+  }
   *bytes = bytes->subspan(step.used);
   if (step.state == ParseState::kEnd) Open(ConnectionEvent::kGreeted);
   return Finding::kGood;
@@ -122,6 +125,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   };
   while (at < bytes.size()) {
     if (pending_.empty()) {
+      fault_ = absl::StrCat(bytes.size() - at, " bytes answer no request");
       deliver(false);
       return Finding::kUnasked;
     }
@@ -134,14 +138,20 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     Pending& first = pending_.front();
     // A reply cannot precede its request: the server sent these bytes unasked.
     if (!IsAsked(first)) {
+      fault_ = absl::StrCat(bytes.size() - at, " bytes came before their request was sent");
       deliver(false);
       return Finding::kUnasked;
     }
     const bool fresh = !std::exchange(first.begun, true);
-    if (fresh) parser_->Begin(first.reply_hint);
+    if (fresh) {
+      parser_->Begin(first.reply_hint);
+      reply_bytes_ = 0;
+    }
     const ParseStep step = parser_->Parse(bytes.subspan(at));
+    reply_bytes_ += step.used;
     const bool unasked = parser_->reply().unasked;
     if (step.state == ParseState::kBroken || unasked) {
+      SetFault(step, reply_bytes_);
       // Deliver the replies before it, but no byte of it.
       first.begun = !fresh;
       deliver(false);
@@ -166,13 +176,23 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   return Finding::kGood;
 }
 
+// `offset`: of the end of `step` in its reply.
+void SharedConnection::SetFault(const ParseStep& step, uint64_t offset) {
+  fault_ = step.state == ParseState::kBroken
+               ? absl::StrCat(std::string(parser_->fault()), ", at byte ", offset, " of the reply")
+               : "a push that answers no request";
+}
+
 // Messages with an id are small, so they are buffered until they are complete.
 SharedConnection::Finding SharedConnection::DeliverById(std::span<uint8_t> bytes) {
   size_t begin = 0;
   size_t at = 0;
   while (at < bytes.size()) {
     const ParseStep step = parser_->Parse(bytes.subspan(at));
-    if (step.state == ParseState::kBroken) return Finding::kMalformed;
+    if (step.state == ParseState::kBroken) {
+      SetFault(step, partial_.size() + at - begin + step.used);
+      return Finding::kMalformed;
+    }
     at += step.used;
     if (step.state != ParseState::kEnd) break;
     const std::span<uint8_t> piece = bytes.subspan(begin, at - begin);
@@ -194,7 +214,10 @@ SharedConnection::Finding SharedConnection::DeliverById(std::span<uint8_t> bytes
 
 // Returns false if it is too short for an id.
 bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
-  if (message.size() < id_field_->offset + id_field_->size) return false;
+  if (message.size() < id_field_->offset + id_field_->size) {
+    fault_ = absl::StrCat("a message of ", message.size(), " bytes has no room for its id");
+    return false;
+  }
   uint8_t* const place = message.data() + id_field_->offset;
   const uint64_t id = ReadId(place, id_field_->size);
   const Pending* const asked = pending_.Find(id);

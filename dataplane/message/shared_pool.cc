@@ -170,25 +170,21 @@ void SharedPool::OnUnaskedBytes() {
 // A server that violates the protocol does so on every connection. Such lines and those about
 // other losses must not hide each other.
 void SharedPool::LogLoss(const absl::Status& why) {
-  RareLog& log = absl::IsInvalidArgument(why) ? protocol_error_log_ : loss_log_;
-  const uint64_t losses = log.Due(loop_.now());
-  if (losses == 1) {
-    LogWarn("lost a shared connection to {}: {}", name_, StdView(why.message()));
-  } else if (losses > 1) {
-    LogWarn("lost {} shared connections to {}, the last one: {}", losses, name_,
-            StdView(why.message()));
-  }
+  LogPacer& log = absl::IsInvalidArgument(why) ? protocol_error_log_ : loss_log_;
+  const auto more = log.Admit(loop_.now());
+  if (!more) return;
+  LogWarn("lost a shared connection to {}: {}; requests in flight on it fail or are sent again{}",
+          name_, StdView(why.message()), *more);
 }
 
 void SharedPool::OnClientStalled(size_t buffered_bytes, absl::Duration age) {
-  const uint64_t clients = stalled_log_.Due(loop_.now());
-  if (clients == 0) return;
+  const auto more = stalled_log_.Admit(loop_.now());
+  if (!more) return;
   LogWarn(
-      "{}: resetting clients that do not read their replies while other clients wait for the same "
-      "connection: {} since the last such line, the last one with {} bytes buffered, the oldest "
-      "for "
-      "{}; check the client, or raise message.shared_connections",
-      name_, clients, buffered_bytes, absl::FormatDuration(age));
+      "{}: resetting a client that does not read its replies while other clients wait for the same "
+      "connection: {} bytes are buffered for it, the oldest for {}; check the client, or raise "
+      "message.shared_connections{}",
+      name_, buffered_bytes, absl::FormatDuration(age), *more);
 }
 
 void SharedPool::Probe() {

@@ -18,8 +18,8 @@
 #include "common/base/backoff.h"
 #include "common/base/random.h"
 #include "common/net/event_loop.h"
+#include "common/observe/log_pacer.h"
 #include "dataplane/limits/connection_budget.h"
-#include "dataplane/message/rare_log.h"
 #include "dataplane/message/shared_connection.h"
 #include "dataplane/route/carrier.h"
 #include "dataplane/route/dialer.h"
@@ -87,9 +87,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool failing_ = false;         // the last dial failed
   bool has_waiters_ = false;     // flows wait for room and have not been notified yet
   std::vector<std::unique_ptr<SharedConnection>> connections_;
-  RareLog stalled_log_;
-  RareLog loss_log_;
-  RareLog protocol_error_log_;
+  LogPacer stalled_log_;
+  LogPacer loss_log_;
+  LogPacer protocol_error_log_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
 

@@ -20,6 +20,7 @@
 #include "common/base/random.h"
 #include "common/base/unique_fd.h"
 #include "common/net/event_loop.h"
+#include "common/observe/log_pacer.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/flow/pending_queue.h"
 #include "dataplane/route/carrier.h"
@@ -89,6 +90,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
   const WorkerContext& worker() const { return worker_; }
+  // Paces the log of requests that break the service's protocol.
+  LogPacer& bad_request_log() { return bad_request_log_; }
   // Limits this worker's connections to each endpoint. 0: no limit.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
@@ -150,6 +153,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   size_t clients_ = 0;
   uint64_t picks_ = 0;
   MonotonicTime next_watch_warning_;
+  LogPacer bad_request_log_;
   MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
   MemberTimer<ServiceRouter, &ServiceRouter::OnStaleTimer> stale_timer_{this};
 };

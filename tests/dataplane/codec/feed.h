@@ -34,6 +34,8 @@ struct Fed {
   // Bytes of the incomplete message; empty if broken.
   std::string rest;
   bool broken = false;
+  std::string fault;     // if broken: the reason
+  size_t broken_at = 0;  // if broken: bytes of all messages used before
   // For each kStream: bytes of all messages used until then, and the message's properties.
   std::vector<size_t> streams;
   std::vector<std::string> stream_notes;
@@ -44,6 +46,7 @@ struct Fed {
       *out << "\n  \"" << absl::CHexEscape(fed.messages[i]) << "\" " << fed.notes[i];
     }
     *out << "\n  rest \"" << absl::CHexEscape(fed.rest) << "\"" << (fed.broken ? ", broken" : "");
+    if (fed.broken) *out << " at " << fed.broken_at << ": " << fed.fault;
     for (size_t i = 0; i < fed.streams.size(); ++i) {
       *out << "\n  streamed at " << fed.streams[i] << " " << fed.stream_notes[i];
     }
@@ -91,6 +94,9 @@ Fed FeedParser(Parser& parser, const Pieces& pieces, const std::function<std::st
       all_used += used;
       if (step.state == ParseState::kBroken) {
         fed.broken = true;
+        fed.fault = parser.fault();
+        EXPECT_NE(fed.fault, "");
+        fed.broken_at = all_used;
         fed.rest.clear();
         return fed;
       }

@@ -14,6 +14,7 @@ struct FoundRequest {
   static constexpr size_t kNever = SIZE_MAX;
   size_t size = 0;
   ParseState state = ParseState::kMore;  // kMore: the bytes ended first
+  std::string fault;                     // kBroken: reason and offset in all bytes, "... at 5"
   // Bytes of the message that were used when the parser returned kStream.
   size_t streamed_at = kNever;
   Request at_stream;  // as known then
@@ -23,6 +24,7 @@ struct FoundRequest {
 struct FoundReply {
   size_t size = 0;
   ParseState state = ParseState::kMore;
+  std::string fault;  // as above
   Reply reply;
   bool ends_at_close = false;
 };
@@ -33,7 +35,10 @@ std::vector<Found> Sizes(const Fed& fed) {
   for (const std::string& message : fed.messages) {
     found.push_back({.size = message.size(), .state = ParseState::kEnd});
   }
-  if (fed.broken) found.push_back({.state = ParseState::kBroken});
+  if (fed.broken) {
+    found.push_back(
+        {.state = ParseState::kBroken, .fault = absl::StrCat(fed.fault, " at ", fed.broken_at)});
+  }
   if (!fed.rest.empty()) found.push_back({.size = fed.rest.size()});
   return found;
 }
