@@ -79,8 +79,10 @@ uint64_t SmallestConnectionLimit(const AgentSettings& settings) {
   return smallest;
 }
 
-void PinTargets(const AgentSettings& settings, NameResolver& names) {
-  for (const LocalService& local : settings.services) names.Pin(local.target);
+std::unique_ptr<NameResolver> ResolveTargets(const AgentSettings& settings) {
+  auto names = std::make_unique<NameResolver>(NameResolver::Options{.program = "agent"});
+  for (const LocalService& local : settings.services) names->Pin(local.target);
+  return names;
 }
 
 LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports,

@@ -25,8 +25,8 @@ inline constexpr absl::Duration kFirstReportInterval = absl::Seconds(1);
 // Limits how long stopping waits for the controller; a healthy controller takes milliseconds.
 inline constexpr absl::Duration kLeaveTimeout = absl::Seconds(1);
 
-// Has the servers that are configured by name looked up from now on.
-void PinTargets(const AgentSettings& settings, NameResolver& names);
+// Returns a resolver that looks up the servers that are configured by name.
+std::unique_ptr<NameResolver> ResolveTargets(const AgentSettings& settings);
 
 // A null `tls` makes trunks plaintext. `names` outlives the server.
 TrunkServer::Options TrunkOptions(const AgentSettings& settings,

@@ -1,5 +1,4 @@
-// trunkline-agent reports a server's load to the controller and terminates proxies' trunks beside
-// the server. This composition root is the only file that knows every part.
+// trunkline-agent reports a server's load and terminates trunks beside it. Wires all parts.
 #include <atomic>
 #include <memory>
 #include <string>
@@ -21,16 +20,15 @@ namespace trunkline {
 namespace {
 
 int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const TrunkTls> tls) {
-  NameResolver names({.program = "agent"});
-  PinTargets(settings, names);
   LogGrpcThroughOurLog();
+  const auto names = ResolveTargets(settings);
   TrafficTable traffic(settings.workers, settings.services.size());
-  const auto trunks = TrunkServer::Start(TrunkOptions(settings, std::move(tls), names), traffic);
+  const auto trunks = TrunkServer::Start(TrunkOptions(settings, std::move(tls), *names), traffic);
   if (!trunks.ok()) return program.Fail(trunks.status());
 
   const SystemFiles files;
   PortWatch ports(files, ServerPorts(settings), SmallestConnectionLimit(settings), DumpSockets);
-  LoadSampler sampler(files, traffic, SamplerOptions(settings, ports, names));
+  LoadSampler sampler(files, traffic, SamplerOptions(settings, ports, *names));
   SamplingLoop loop(sampler, kFirstReportInterval);
   LoadReporter reporter(ReporterOptions(settings, (*trunks)->port(), loop));
 
@@ -38,7 +36,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   metrics.Register([&](MetricsWriter& writer) {
     CollectAgentMetrics(settings.services, traffic, loop, reporter, writer);
     (*trunks)->Collect(writer);
-    names.Collect(writer);
+    names->Collect(writer);
   });
   std::atomic<bool> stopping = false;
   // Trunks work without a controller, so the agent is ready without one.
