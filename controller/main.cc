@@ -43,17 +43,14 @@ int Run(Program& program, const ControllerSettings& settings) {
     return program.Fail(std::string(started.message()));
   }
   if (absl::Status started = loop.Start(); absl::IsResourceExhausted(started)) {
-    LogError(
-        "state_file: the disk is full. The controller serves weights and snapshots, and refuses "
-        "drains and pins until it can write: {}",
-        std::string(started.message()));
+    LogError("state_file: the disk is full; drains and pins are refused until it can write: {}",
+             std::string(started.message()));
   } else if (!started.ok()) {
     return program.Fail(absl::StrCat("state_file: ", started.message()));
   }
   MetricsPage metrics("trunkline-controller");
   metrics.Register([&](MetricsWriter& writer) { CollectControllerMetrics(loop, proxies, writer); });
-  absl::StatusOr<std::unique_ptr<AdminHttp>> http =
-      AdminHttp::Start(settings.admin_listen, metrics, [] { return std::string(); });
+  const auto http = AdminHttp::Start(settings.admin_listen, metrics, [] { return std::string(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
   LogInfo("gRPC on {}", BoundText(settings.grpc_listen, server.port()));

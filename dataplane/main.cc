@@ -1,7 +1,6 @@
 // trunkline-proxy: accepts clients, picks an endpoint for each, and forwards their bytes.
 #include <memory>
 
-#include "common/grpc/grpc_log.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/observe/metrics_page.h"
@@ -19,7 +18,6 @@ namespace trunkline {
 namespace {
 
 int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls> tls) {
-  LogGrpcThroughOurLog();
   absl::StatusOr<Inheritance> inheritance = Inheritance::Take(config.handover_socket());
   if (!inheritance.ok()) return program.Fail(std::string(inheritance.status().message()));
 

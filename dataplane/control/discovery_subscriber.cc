@@ -9,6 +9,7 @@
 #include "common/base/atomic_file.h"
 #include "common/base/version.h"
 #include "common/grpc/controller_channel.h"
+#include "common/grpc/grpc_log.h"
 #include "common/grpc/reconnect_delay.h"
 #include "common/observe/log.h"
 #include "dataplane/control/snapshot_sequence.h"
@@ -70,6 +71,7 @@ DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, D
       calls_(std::move(calls)),
       last_heard_(MonotonicNow()),
       reported_at_(MonotonicNow()) {
+  LogGrpcThroughOurLog();
   LoadSaved();
   reader_ = std::thread([this] { ReadLoop(); });
   ticker_ = std::thread([this] { TickLoop(); });
