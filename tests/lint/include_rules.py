@@ -38,7 +38,11 @@ LIBRARIES = [
     ),
     ("prometheus-cpp", r"prometheus/", ["common/observe/metrics_page.cc"]),
     ("cpp-httplib", r"httplib\.h$", ["common/observe/admin_http.cc"]),
-    ("yaml-cpp", r"yaml-cpp/", ["common/config/config.cc", "common/config/config_reader.*", "common/config/yaml_text.*"]),
+    (
+        "yaml-cpp",
+        r"yaml-cpp/",
+        ["common/config/config.cc", "common/config/config_reader.*", "common/config/yaml_text.*"],
+    ),
     ("spdlog", r"spdlog/", ["common/observe/log.*", "common/observe/log_formatter.*"]),
     ("nghttp2", r"nghttp2/", ["common/http2/http2_*"]),
     ("OpenSSL", r"openssl/", ["common/trunk/trunk_socket.cc", "common/trunk/trunk_tls.cc"]),

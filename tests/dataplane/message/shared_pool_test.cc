@@ -272,7 +272,8 @@ TEST_F(SharedPoolTest, ResetOfAStalledClientIsLogged) {
   const LogCapture log;
   Send()->ReportStalled(300'000, absl::Seconds(4));
   EXPECT_NE(log.Lines().find("the server: resetting a client"), std::string::npos) << log.Lines();
-  EXPECT_NE(log.Lines().find("300000 bytes are buffered for it, the oldest for 4s"), std::string::npos)
+  EXPECT_NE(log.Lines().find("300000 bytes are buffered for it, the oldest for 4s"),
+            std::string::npos)
       << log.Lines();
 }
 
