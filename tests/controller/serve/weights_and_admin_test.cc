@@ -201,17 +201,18 @@ TEST_F(WeightsAndAdminTest, ListsNameServicesAndEndpoints) {
 TEST_F(WeightsAndAdminTest, FullDiskRefusesOrdersAndServesReads) {
   JoinBoth();
   StopController();
-  std::atomic<bool> full = false;
+  // The controller's thread outlives this function.
+  const auto full = std::make_shared<std::atomic<bool>>(false);
   store_ = std::make_unique<StateStore>(
-      "state", [&](const std::string&, std::string_view) -> absl::Status {
-        if (full) return absl::ResourceExhaustedError("write state.tmp: No space left on device");
+      "state", [full](const std::string&, std::string_view) -> absl::Status {
+        if (*full) return absl::ResourceExhaustedError("write state.tmp: No space left on device");
         return absl::OkStatus();
       });
   StartController();
   JoinBoth();
   ASSERT_TRUE(Pin("b", 2).ok());
   const v1::Snapshot before = GetSnapshot();
-  full = true;
+  *full = true;
   for (const grpc::Status& refused : {Drain("a"), Pin("a", 3), Pin("b", 3)}) {
     EXPECT_EQ(refused.error_code(), StatusCode::FAILED_PRECONDITION);
     EXPECT_THAT(refused.error_message(), HasSubstr("nothing has changed"));
@@ -222,7 +223,7 @@ TEST_F(WeightsAndAdminTest, FullDiskRefusesOrdersAndServesReads) {
   EXPECT_EQ(Find(GetWeights(), "b")->weight(), 2);
   EXPECT_EQ(GetSnapshot().services(0).endpoints(1).weight(),
             before.services(0).endpoints(1).weight());
-  full = false;
+  *full = false;
   ASSERT_TRUE(Drain("a").ok());
   EXPECT_TRUE(GetSnapshot().services(0).endpoints(0).draining());
 }
