@@ -69,7 +69,7 @@ void CollectEndpoints(const ControllerView& view, const ProxyTable& proxies,
         service.load.frozen() ? 1 : 0);
     for (const EndpointReason& reason : service.endpoints) endpoints.push_back(&reason);
   }
-  // Of many endpoints, those that report are of interest, not those that an autoscaler killed.
+  // Endpoints that report come first: the limit must not hide them behind those that are gone.
   const auto rank = [](const EndpointReason* reason) { return Rank(reason->endpoint.state); };
   std::ranges::stable_sort(endpoints, {}, rank);
   const size_t omitted = endpoints.size() - std::min(endpoints.size(), kMaxEndpointSeries);

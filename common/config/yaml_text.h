@@ -1,5 +1,5 @@
-// What operators write in YAML that yaml-cpp does not know: merge keys, and mistakes whose cause
-// its errors do not name. Pure. Thread-safe; keeps no state.
+// Adds to yaml-cpp what it lacks for configuration files: merge keys, and errors that name the
+// cause of common mistakes. Pure. Thread-safe; keeps no state.
 #pragma once
 
 #include <yaml-cpp/yaml.h>

@@ -81,7 +81,7 @@ class ControlCore {
   const EndpointRegistry& registry() const { return registry_; }
   const SnapshotPublisher& publisher() const { return publisher_; }
 
-  // What the operator should know about the restored state, one sentence each.
+  // Returns notices about the restored state for the log, one sentence each.
   const std::vector<std::string>& restore_notes() const { return restore_notes_; }
 
   // Runs all stages. Returns true if it published a new snapshot.

@@ -162,7 +162,7 @@ class EndpointRegistry {
   // as SetDraining does, and FAILED_PRECONDITION with the remedy if the endpoint reports or is only
   // configured.
   absl::StatusOr<size_t> Forget(const std::string& service, const std::string& endpoint_id);
-  // What the operator should know since the last call, one sentence each.
+  // Returns the notices since the last call for the log, one sentence each.
   std::vector<std::string> TakeNotes() { return std::exchange(notes_, {}); }
 
   // Returns the endpoints sorted by id, or none for an unknown service. The pointers are valid

@@ -289,7 +289,7 @@ void ControlLoop::Forget(std::string service, std::string endpoint_id,
   Post([this, service = std::move(service), endpoint_id = std::move(endpoint_id),
         done = std::move(done)] {
     const MonotonicTime now = MonotonicNow();
-    // What is forgotten cannot be put back, so see first whether the file can be written.
+    // A forgotten endpoint cannot be restored, so check first that the file can be written.
     if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
       done(absl::FailedPreconditionError(absl::StrCat(
           "nothing is forgotten: the state file cannot be written, so a restart of the controller "

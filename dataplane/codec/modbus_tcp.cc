@@ -64,7 +64,7 @@ class ModbusTcpFramer {
     return seen_ <= kLengthOffset ? "its protocol id is not 0, so it is no Modbus TCP"
                                   : "its length is not 2 to 254";
   }
-  // Of the message that has just ended.
+  // Returns the function code of the message that has just ended.
   uint8_t function() const { return function_; }
 
  private:

@@ -51,7 +51,7 @@ class Carrier {
     targets_.Set(std::move(addresses));
     OnTarget();
   }
-  // The address to dial next. Whoever dials it reports failures there.
+  // Returns the addresses to dial in turn. A caller that dials reports failures to OnFailed.
   AddressRotation& targets() { return targets_; }
   // Returns true if a flow that starts now will probably reach the endpoint.
   virtual bool usable() const = 0;

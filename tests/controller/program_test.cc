@@ -78,7 +78,7 @@ class ProgramTest : public testing::Test {
   }
 
   const test::ScratchFolder folder_;
-  // Of the next WriteConfig: the state file, and a line that names the cluster.
+  // The next WriteConfig uses this state file, and this line, which names the cluster.
   std::string state_ = "state";
   std::string cluster_;
   std::optional<ProgramUnderTest> controller_;

@@ -131,7 +131,7 @@ TEST_F(NameResolverTest, FirstAnswersCanBeAwaited) {
   EXPECT_EQ(Known("db.test"), Texts{"10.0.0.1:80"});
 }
 
-TEST_F(NameResolverTest, NameThatNobodyAsksForIsForgottenUnlessPinned) {
+TEST_F(NameResolverTest, UnusedNameIsForgottenUnlessPinned) {
   server_.Set("db.test", {"10.0.0.1"});
   server_.Set("pinned.test", {"10.0.0.2"});
   resolver_ =

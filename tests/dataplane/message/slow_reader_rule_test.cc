@@ -36,7 +36,7 @@ TEST(SlowReaderRuleTest, ServerIsReadForOthersAsLongAsMemoryLasts) {
   EXPECT_EQ(Action(reader), SlowReaderAction::kPause);
 }
 
-TEST(SlowReaderRuleTest, NobodyWaitsBehindTheOnlyRequestOfAConnection) {
+TEST(SlowReaderRuleTest, OnlyRequestOfAConnectionHoldsUpNoOther) {
   EXPECT_EQ(Action({.buffered_bytes = kMuch,
                     .age = kJustBefore,
                     .others_wait = true,

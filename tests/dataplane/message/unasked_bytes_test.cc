@@ -312,7 +312,7 @@ class World {
     const bool whole = HasIds(protocol_) || random_.Next() % 4 != 0;
     return whole ? reply : reply.substr(0, 1 + random_.Next() % (reply.size() - 1));
   }
-  // Of no request at the server; often that of the next request.
+  // Returns an id that no request at the server has; often it is the next request's.
   uint16_t UnusedId(const AnsweringServer& server) {
     uint16_t id = static_cast<uint16_t>(random_.Next() % 2 == 0 ? last_id_ + 1 : random_.Next());
     const auto used = [&] {

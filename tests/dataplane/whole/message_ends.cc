@@ -239,7 +239,7 @@ bool AnsweringEnd::Receive() {
   return true;
 }
 
-// Answers a few of the waiting requests, or none for now.
+// Answers up to five of the waiting requests.
 void AnsweringEnd::Answer() {
   for (uint64_t left = random_.Next() % 6; left > 0 && !queue_.empty(); --left) {
     if (out_.size() > kMostUnsent) return;

@@ -1,5 +1,5 @@
 // Clients of message mode that take large replies more slowly than the server sends them. A client
-// that reads gets its whole reply, whoever waits behind it; one that has stalled is reset when
+// that reads gets its whole reply even if others wait behind it; one that has stalled is reset when
 // another client needs its connection.
 #include <gtest/gtest.h>
 
