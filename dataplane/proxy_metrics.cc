@@ -247,6 +247,15 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
       "proxy_endpoint_unasked_replies_total",
       "Shared connections closed because the endpoint's server sent bytes that answer no request",
       &EndpointCell::unasked);
+  counter(
+      "proxy_endpoint_one_way_requests_total",
+      "Requests sent to the endpoint's server that have no reply, such as Modbus broadcasts, in "
+      "message mode",
+      &EndpointCell::one_way);
+  counter(
+      "proxy_endpoint_reply_timeouts_total",
+      "Requests that the endpoint's server did not answer within reply_timeout, in message mode",
+      &EndpointCell::reply_timeouts);
   counter("proxy_endpoint_sent_bytes_total", "Bytes sent to the endpoint's server",
           &EndpointCell::bytes_to_server);
   counter("proxy_endpoint_received_bytes_total", "Bytes received from the endpoint's server",

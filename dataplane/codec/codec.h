@@ -16,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace trunkline {
@@ -34,6 +35,16 @@ struct ParseStep {
   ParseState state = ParseState::kMore;
 };
 
+// The replies that a request may get.
+enum class Replies : uint8_t {
+  kOne,
+  // None: the request is complete when the server's socket has taken its last byte.
+  kNone,
+  // One or none, and the codec cannot tell. The request holds up no other; if its reply comes
+  // within the reply timeout, its client gets it. With an id_field only.
+  kMaybe,
+};
+
 // Properties of a request; known once Parse has returned kStream or kEnd.
 struct Request {
   // The request changes the state of its connection, blocks, or is too large to be buffered. The
@@ -45,6 +56,7 @@ struct Request {
   // its requests idempotent may send it again. False for a request of which the codec does not know
   // that; a codec that knows no content leaves it to the service.
   bool repeatable = true;
+  Replies replies = Replies::kOne;
   // Passed to ReplyParser::Begin, because the boundaries of a reply may depend on its request. Only
   // the codec knows its meaning.
   uint32_t reply_hint = 0;
@@ -128,6 +140,19 @@ class Codec {
   virtual bool always_shares() const { return false; }
   // Returns true if a connection carries one request at a time (no pipelining).
   virtual bool one_at_a_time() const { return false; }
+  // Describes a request for the log, by its reply_hint: "function 3 of unit 17". Empty if the codec
+  // knows no more than its name.
+  virtual std::string Describe(uint32_t reply_hint) const {
+    static_cast<void>(reply_hint);
+    return {};
+  }
+  // The local reply to one request that got no reply in time, after which its client's connection
+  // goes on. Its id is overwritten. Empty if the protocol has none, and without an id_field: the
+  // client's connection closes then.
+  virtual std::string LateReply(uint32_t reply_hint) const {
+    static_cast<void>(reply_hint);
+    return {};
+  }
   // The local reply that is sent before the client's connection closes. Empty if the protocol has
   // none.
   virtual std::string_view LocalReply(Refusal why) const {

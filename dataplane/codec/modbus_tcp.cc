@@ -1,8 +1,10 @@
 #include "dataplane/codec/modbus_tcp.h"
 
 #include <algorithm>
+#include <string>
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
 #include "dataplane/codec/symmetric_parsers.h"
 
 namespace trunkline {
@@ -15,7 +17,14 @@ constexpr size_t kLengthOffset = 4;
 constexpr size_t kCountedFrom = 6;
 // At least the unit and a function code.
 constexpr size_t kMinLength = 2;
+constexpr size_t kUnitOffset = 6;
 constexpr size_t kFunctionOffset = 7;
+constexpr uint8_t kBroadcast = 0;
+// Of the exception reply.
+constexpr uint8_t kExceptionBit = 0x80;
+constexpr uint8_t kTargetFailedToRespond = 0x0b;
+// Request::reply_hint is the unit and the function.
+constexpr unsigned kUnitShift = 8;
 constexpr size_t kMaxLength = kMaxModbusTcpMessageBytes - kCountedFrom;
 static_assert(kMaxLength < 256, "the length's first byte is 0");
 
@@ -50,9 +59,11 @@ class ModbusTcpFramer {
       ++used;
     }
     const size_t rest = std::min(bytes.size() - used, total_ - seen_);
-    if (seen_ <= kFunctionOffset && kFunctionOffset < seen_ + rest) {
-      function_ = bytes[used + kFunctionOffset - seen_];
-    }
+    const auto take = [&](size_t offset, uint8_t& to) {
+      if (seen_ <= offset && offset < seen_ + rest) to = bytes[used + offset - seen_];
+    };
+    take(kUnitOffset, unit_);
+    take(kFunctionOffset, function_);
     seen_ += rest;
     used += rest;
     if (seen_ < total_) return {used, ParseState::kMore};
@@ -64,7 +75,8 @@ class ModbusTcpFramer {
     return seen_ <= kLengthOffset ? "its protocol id is not 0, so it is no Modbus TCP"
                                   : "its length is not 2 to 254";
   }
-  // Returns the function code of the message that has just ended.
+  // Of the message that has just ended.
+  uint8_t unit() const { return unit_; }
   uint8_t function() const { return function_; }
 
  private:
@@ -79,13 +91,19 @@ class ModbusTcpFramer {
 
   size_t seen_ = 0;   // bytes of the message so far
   size_t total_ = 0;  // bytes of the message; 0 before its length is known
+  uint8_t unit_ = 0;
   uint8_t function_ = 0;
 };
 
 class ModbusTcpRequestParser final : public RequestParser {
  public:
   ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
-  Request request() const override { return {.repeatable = OnlyReads(framer_.function())}; }
+  Request request() const override {
+    const bool reads = OnlyReads(framer_.function());
+    return {.repeatable = reads,
+            .replies = framer_.unit() == kBroadcast && !reads ? Replies::kMaybe : Replies::kOne,
+            .reply_hint = uint32_t{framer_.unit()} << kUnitShift | framer_.function()};
+  }
   std::string_view fault() const override { return framer_.fault(); }
 
  private:
@@ -103,6 +121,21 @@ class ModbusTcpCodec final : public Codec {
     return std::make_unique<SymmetricReplyParser<ModbusTcpFramer>>(ModbusTcpFramer());
   }
   std::optional<IdField> id_field() const override { return kTransaction; }
+  std::string Describe(uint32_t reply_hint) const override {
+    return absl::StrCat("function ", reply_hint & 0xff, " of unit ", reply_hint >> kUnitShift);
+  }
+  std::string LateReply(uint32_t reply_hint) const override {
+    const auto byte = [](uint32_t value) { return static_cast<char>(value & 0xff); };
+    return {0,
+            0,
+            0,
+            0,
+            0,
+            3,
+            byte(reply_hint >> kUnitShift),
+            byte(reply_hint | kExceptionBit),
+            kTargetFailedToRespond};
+  }
 };
 
 }  // namespace

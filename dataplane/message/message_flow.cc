@@ -199,16 +199,20 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
   return front_ != Front::kParsing;
 }
 
-void MessageFlow::LogBadRequest() {
-  const auto more = router().bad_request_log().Admit(loop_.now());
-  if (!more) return;
+std::string MessageFlow::ClientName() const {
   const IpPort client =
       origin() != nullptr ? origin()->addresses.source : AddressesOf(fd_.get()).source;
+  return client.known() ? client.ToString() : "of unknown address";
+}
+
+void MessageFlow::LogBadRequest() {
+  const auto more = router().request_logs().bad_requests.Admit(loop_.now());
+  if (!more) return;
   LogWarn(
       "service {}: client {} sent a request that {} cannot read: {}, at byte {} of the request; "
       "the client is closed{}",
-      router().set().service, client.known() ? client.ToString() : "of unknown address",
-      service_->connection.codec->name(), parser_->fault(), front_sent_ + front_size_, *more);
+      router().set().service, ClientName(), service_->connection.codec->name(), parser_->fault(),
+      front_sent_ + front_size_, *more);
 }
 
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
@@ -294,9 +298,13 @@ void MessageFlow::CloseIfDone() {
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  const bool waits_upstream = in_flight_ > 0 || upstream_state_ == UpstreamState::kQueued;
-  if (waits_upstream || !buffered_replies_.empty() || !resend_queue_.empty()) return;
+  if (upstream_state_ == UpstreamState::kQueued || !buffered_replies_.empty() ||
+      !resend_queue_.empty()) {
+    return;
+  }
   if (state_ != FlowState::kClosing && !no_more_bytes) return;
+  const SharedConnection::Client* const client = this;
+  if (in_flight_ > 0 && connection_->Awaits(client)) return;
   // The last request may have been answered before it was complete, or others may follow it.
   const bool still_sends =
       !client_fin && (downstream_state_ != DownstreamState::kDrained ||

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "common/base/unique_fd.h"
@@ -85,6 +86,7 @@ class MessageFlow final : public Flow,
   void SendBufferedRequests();
   bool ParseFront(std::span<const uint8_t> view);
   void LogBadRequest();
+  std::string ClientName() const;
   void ContinueAsDirectFlow(std::span<const uint8_t> rest);
   void Watch();
 
@@ -98,6 +100,10 @@ class MessageFlow final : public Flow,
   void ResendAll();
   bool RouteResend();
   void OnAnswered(uint32_t completed);
+  void ContinueAfterReply();
+  bool AnswerLate(const SharedConnection::Unanswered& what);
+  void LogLate(uint32_t reply_hint, bool has_reply);
+  void LogBroadcast(const Request& traits);
 
   // To the client.
   void WriteClient(std::span<const uint8_t> bytes);

@@ -1,9 +1,12 @@
 // The server's side of MessageFlow: routing, sending and resending requests, and what comes back
 // for them.
 #include <algorithm>
+#include <string>
 #include <utility>
 
+#include "common/observe/log.h"
 #include "dataplane/message/message_flow.h"
+#include "dataplane/message/message_id.h"
 #include "dataplane/message/shared_connection.h"
 #include "dataplane/route/service_router.h"
 
@@ -90,6 +93,8 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
   Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
   if (traits.last) Apply(FlowEvent::kLastExchange);
   cell_->bytes_to_server.Add(request.size());
+  if (traits.replies != Replies::kOne) cell_->one_way.Add();
+  if (traits.replies == Replies::kMaybe) LogBroadcast(traits);
   SharedConnection::Client* const client = this;
   connection_->Send(client, request, traits, open);
 }
@@ -103,7 +108,9 @@ void MessageFlow::OnFrontSent() {
 
 void MessageFlow::ResendFirst() {
   const ResendQueue::Request request = resend_queue_.Take();
-  const Request traits = {.repeatable = request.repeatable, .reply_hint = request.reply_hint};
+  const Request traits = {.repeatable = request.repeatable,
+                          .replies = request.replies,
+                          .reply_hint = request.reply_hint};
   SendOn(request.bytes, traits, /*open=*/false);
   CountPending(0);
 }
@@ -163,6 +170,11 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   if (last) Apply(FlowEvent::kLastExchange);
   OnAnswered(completed);
   if (!bytes.empty()) WriteClient(bytes);
+  ContinueAfterReply();
+}
+
+// Defers what the flow does next to the end of the pass, because the connection is calling.
+void MessageFlow::ContinueAfterReply() {
   if (done()) return;
   const bool more_to_do = downstream_state_ != DownstreamState::kDrained ||
                           state_ == FlowState::kClosing || buffered_requests_ != nullptr ||
@@ -170,8 +182,43 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   if (more_to_do) loop_.RequestFlush(this);
 }
 
+// Returns false if the protocol has no local reply for one request.
+bool MessageFlow::AnswerLate(const SharedConnection::Unanswered& what) {
+  const Codec& codec = *service_->connection.codec;
+  std::string reply = codec.LateReply(what.reply_hint);
+  LogLate(what.reply_hint, !reply.empty());
+  cell_->reply_timeouts.Add();
+  if (reply.empty()) return false;
+  const IdField id = codec.id_field().value();
+  WriteId(what.client_id, reinterpret_cast<uint8_t*>(reply.data()) + id.offset, id.size);
+  OnAnswered(1);
+  WriteClient({reinterpret_cast<const uint8_t*>(reply.data()), reply.size()});
+  ContinueAfterReply();
+  return true;
+}
+
+void MessageFlow::LogLate(uint32_t reply_hint, bool has_reply) {
+  const auto more = router().request_logs().late_replies.Admit(loop_.now());
+  if (!more) return;
+  const std::string which = service_->connection.codec->Describe(reply_hint);
+  LogWarn(
+      "endpoint {} of service {} did not answer a request of client {} within {}{}{}; the client "
+      "{}{}",
+      endpoint()->endpoint().id, router().set().service, ClientName(),
+      absl::FormatDuration(service_->connection.reply_timeout), which.empty() ? "" : ": ", which,
+      has_reply ? "gets an error from the proxy" : "is closed", *more);
+}
+
+void MessageFlow::LogBroadcast(const Request& traits) {
+  const auto more = router().request_logs().broadcasts.Admit(loop_.now());
+  if (!more) return;
+  LogInfo("client {} of service {} sent a broadcast, which no device need answer: {}{}",
+          ClientName(), router().set().service,
+          service_->connection.codec->Describe(traits.reply_hint), *more);
+}
+
 void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
-  if (done()) return;
+  if (done() || (what.late && AnswerLate(what))) return;
   OnAnswered(1);
   Apply(RequestEvent::kUnanswered);
   if (what.request.empty() && what.begun) {
@@ -182,6 +229,7 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
     resend_queue_.Return({.bytes = {what.request.begin(), what.request.end()},
                           .reply_hint = what.reply_hint,
                           .repeatable = what.repeatable,
+                          .replies = what.replies,
                           .written = what.written,
                           .since = loop_.now()},
                          /*last=*/in_flight_ == 0);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/base/clock.h"
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 
@@ -21,6 +22,7 @@ class ResendQueue {
     std::vector<uint8_t> bytes;
     uint32_t reply_hint;
     bool repeatable;
+    Replies replies;
     bool written;  // a server may have seen it
     MonotonicTime since;
   };

@@ -16,6 +16,10 @@ namespace {
 // that the server does not read with the clients.
 constexpr size_t kHighWaterBytes = 256 * 1024;
 constexpr unsigned kNoIdBits = 64;
+// Requests whose reply may come or not. Above the first number, the oldest end without a reply at
+// the end of the pass; at the second, the connection has no room before that.
+constexpr size_t kMostMaybe = 16;
+constexpr size_t kMostMaybeOfAPass = 64;
 
 // With ids, half of the numbers stay free, so that the number of a request that timed out is not
 // used again soon.
@@ -35,11 +39,12 @@ SharedConnection::SharedConnection(EventLoop& loop, ConnectResult dial,
       options_(options),
       id_field_(options.codec->id_field()),
       one_at_a_time_(options.codec->one_at_a_time()),
+      capacity_(Capacity(options, id_field_)),
       lease_(std::move(lease)),
       owner_(owner),
       counters_(counters),
       parser_(options.codec->NewReplyParser()),
-      pending_(Capacity(options, id_field_),
+      pending_(capacity_ + (id_field_ ? kMostMaybeOfAPass : 0),
                id_field_ ? static_cast<unsigned>(id_field_->size) * kBitsPerByte : kNoIdBits),
       last_read_(loop.now()),
       idle_since_(loop.now()) {
@@ -59,8 +64,8 @@ SharedConnection::~SharedConnection() { loop_.CancelFlush(this); }
 bool SharedConnection::HasRoom() const {
   const bool accepts = state_ == ConnectionState::kConnecting ||
                        state_ == ConnectionState::kGreeting || state_ == ConnectionState::kOpen;
-  return accepts && request_state_ == RequestState::kComplete && !pending_.full() &&
-         output_.size() < kHighWaterBytes;
+  return accepts && request_state_ == RequestState::kComplete && in_flight() < capacity_ &&
+         maybe_.size() < kMostMaybeOfAPass && output_.size() < kHighWaterBytes;
 }
 
 void SharedConnection::Send(Client* client, std::span<const uint8_t> request, const Request& traits,
@@ -71,6 +76,7 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
                   .size = static_cast<uint32_t>(request.size()),
                   .reply_hint = traits.reply_hint,
                   .repeatable = traits.repeatable,
+                  .replies = traits.replies,
                   .sent_at = loop_.now()};
   if (id_field_) pending.client_id = ReadId(request.data() + id_field_->offset, id_field_->size);
   uint8_t* const place = output_.Reserve(request.size());
@@ -80,6 +86,7 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
     pending.copy.assign(place, place + request.size());
   const bool was_idle = pending_.empty();
   const uint64_t id = pending_.Add(std::move(pending));
+  if (traits.replies == Replies::kMaybe) maybe_.push_back(id);
   if (id_field_) WriteId(id, place + id_field_->offset, id_field_->size);
   output_.Commit(request.size());
   appended_ += request.size();
@@ -106,6 +113,14 @@ bool SharedConnection::SendMore(std::span<const uint8_t> bytes, bool open) {
 void SharedConnection::OnRequestBytes(bool open) {
   Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
   loop_.RequestFlush(this);
+}
+
+bool SharedConnection::Awaits(const Client* client) {
+  bool awaits = false;
+  pending_.ForEach([&](const Pending& pending) {
+    awaits = awaits || (pending.client == client && !pending.noted);
+  });
+  return awaits;
 }
 
 void SharedConnection::Abandon(Client* client) {
@@ -196,6 +211,29 @@ void SharedConnection::OnFlush() {
     ReadAvailable();
   }
   if (up()) SendOutput();
+  NoteWrittenMaybe();
+  if (maybe_.size() <= kMostMaybe) return;
+  DropMaybe(kMostMaybe);
+  OnRepliesDelivered();
+}
+
+// A client that has left after such a request need not stay for its reply.
+void SharedConnection::NoteWrittenMaybe() {
+  for (const uint64_t id : maybe_) {
+    Pending& pending = *pending_.Find(id);
+    const bool written = pending.begin + pending.size <= written_;
+    if (!written || std::exchange(pending.noted, true) || pending.client == nullptr) continue;
+    pending.client->OnReply({}, 0, /*last=*/false);
+  }
+}
+
+// Ends the oldest requests whose reply may come or not, as if none had come.
+void SharedConnection::DropMaybe(size_t most) {
+  while (maybe_.size() > most) {
+    const Pending pending = pending_.TakeId(maybe_.front());
+    maybe_.pop_front();
+    if (pending.client != nullptr) pending.client->OnReply({}, 1, /*last=*/false);
+  }
 }
 
 void SharedConnection::SendOutput() {
@@ -272,6 +310,7 @@ absl::Duration SharedConnection::ReplyTimeLeft() {
 // Where replies come in order, the oldest request blocks the others (head-of-line blocking), so the
 // connection closes. With ids, the late request alone fails.
 void SharedConnection::OnReplyTimeout() {
+  if (pending_.front().replies == Replies::kMaybe) return DropMaybe(maybe_.size() - 1);
   counters_->reply_timeouts.Add();
   if (!id_field_) {
     End(ConnectionEvent::kReplyTimeout,
@@ -280,7 +319,9 @@ void SharedConnection::OnReplyTimeout() {
     return;
   }
   const Pending late = pending_.TakeFront();
-  if (late.client != nullptr) late.client->OnUnanswered({.written = true});
+  if (late.client == nullptr) return;
+  late.client->OnUnanswered(
+      {.reply_hint = late.reply_hint, .written = true, .late = true, .client_id = late.client_id});
 }
 
 // Returns true if the server may have seen any byte of the request, or if the request is
@@ -318,14 +359,20 @@ void SharedConnection::End(ConnectionEvent event, const absl::Status& why) {
 }
 
 void SharedConnection::FailPending() {
+  maybe_.clear();
   while (!pending_.empty()) {
     const Pending pending = pending_.TakeFront();
     if (pending.client == nullptr) continue;
     const std::vector<uint8_t> request = Resendable(pending);
+    if (request.empty() && pending.replies != Replies::kOne) {
+      pending.client->OnReply({}, 1, /*last=*/false);
+      continue;
+    }
     if (!request.empty()) counters_->resent.Add();
     pending.client->OnUnanswered({.request = request,
                                   .reply_hint = pending.reply_hint,
                                   .repeatable = pending.repeatable,
+                                  .replies = pending.replies,
                                   .written = Written(pending),
                                   .begun = pending.begun});
   }

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
@@ -40,21 +41,26 @@ class SharedConnection final : public EventHandler, public Flushable {
  public:
   // A request that got no complete reply.
   struct Unanswered {
-    // Its bytes if it may be sent again (with the two traits below), else empty. Valid during the
+    // Its bytes if it may be sent again (with the traits below), else empty. Valid during the
     // call.
     std::span<const uint8_t> request = {};
     uint32_t reply_hint = 0;
     bool repeatable = true;
+    Replies replies = Replies::kOne;
     bool written = false;  // the server may have seen a part of it
     bool begun = false;    // the client was given a part of its reply
+    // Its reply timed out and the connection goes on. `client_id` is the client's own id.
+    bool late = false;
+    uint64_t client_id = 0;
   };
 
   // A sender of requests. Outlives its requests or calls Abandon.
   class Client {
    public:
     virtual ~Client() = default;
-    // `bytes` are the next bytes of its replies, in order; `completed` replies end with them. If
-    // `last`, the server closes the connection after them, and the client should close its own.
+    // `bytes` are the next bytes of its replies, in order; `completed` requests end with them. If
+    // `last`, the server closes the connection after them, and the client should close its own. A
+    // request that has no reply ends with no bytes. Neither bytes nor requests: Awaits has changed.
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
     // Called once for each request without a reply when the connection closes, oldest first, and
     // for a single request whose reply timed out.
@@ -93,7 +99,8 @@ class SharedConnection final : public EventHandler, public Flushable {
 
   // Returns true if Send may be called.
   bool HasRoom() const;
-  size_t in_flight() const { return pending_.size(); }
+  // Requests that hold up others until they end.
+  size_t in_flight() const { return pending_.size() - maybe_.size(); }
   bool idle() const { return pending_.empty(); }
   // Returns true if a request sent now leaves together with others in one system call.
   bool collecting() const { return writable_ && !output_.empty(); }
@@ -112,6 +119,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
   // Takes all bytes. Returns false if the client must wait for OnRoom before it sends more.
   bool SendMore(std::span<const uint8_t> bytes, bool open);
+  // Returns true if the client has requests that are not written yet, or whose reply must come.
+  bool Awaits(const Client* client);
   // Ends all calls to the client and discards its replies.
   void Abandon(Client* client);
 
@@ -141,7 +150,9 @@ class SharedConnection final : public EventHandler, public Flushable {
     uint32_t size = 0;
     uint32_t reply_hint = 0;
     bool repeatable = true;
+    Replies replies = Replies::kOne;
     bool begun = false;  // a part of its reply has arrived
+    bool noted = false;  // it is written, and its reply may come or not
     MonotonicTime sent_at;
     std::vector<uint8_t> copy;  // filled if the request may be sent again
   };
@@ -177,6 +188,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnServerFin();
   void OnRepliesDelivered();
 
+  void NoteWrittenMaybe();
+  void DropMaybe(size_t most);
   void End(ConnectionEvent event, const absl::Status& why);
   void FailPending();
   bool Written(const Pending& pending) const;
@@ -193,6 +206,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   const SharedConnectionOptions options_;
   const std::optional<IdField> id_field_;
   const bool one_at_a_time_;
+  const size_t capacity_;  // requests that hold up others
   ConnectionLease lease_;
   Owner* const owner_;
   SharedCounters* const counters_;
@@ -208,6 +222,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   int dial_error_ = 0;  // set if there is no fd_
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
+  std::deque<uint64_t> maybe_;  // ids in pending_ of Replies::kMaybe, oldest first
   OutputBuffer output_;
   Client* holder_ = nullptr;      // holds up the connection
   uint64_t appended_ = 0;         // bytes of requests, in all

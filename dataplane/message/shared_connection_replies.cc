@@ -226,6 +226,7 @@ bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
     return true;
   }
   const Pending answered = pending_.TakeId(id);
+  if (answered.replies == Replies::kMaybe) std::erase(maybe_, id);
   counters_->replies.Add();
   if (answered.client == nullptr) {
     counters_->replies_discarded.Add();

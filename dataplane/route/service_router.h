@@ -90,8 +90,13 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
   const WorkerContext& worker() const { return worker_; }
-  // Paces the log of requests that break the service's protocol.
-  LogPacer& bad_request_log() { return bad_request_log_; }
+  // Pace what flows log about single requests.
+  struct RequestLogs {
+    LogPacer bad_requests;
+    LogPacer late_replies;
+    LogPacer broadcasts;
+  };
+  RequestLogs& request_logs() { return request_logs_; }
   // Limits this worker's connections to each endpoint. 0: no limit.
   uint32_t max_connections() const { return max_connections_; }
   size_t clients() const { return clients_; }
@@ -153,7 +158,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   size_t clients_ = 0;
   uint64_t picks_ = 0;
   MonotonicTime next_watch_warning_;
-  LogPacer bad_request_log_;
+  RequestLogs request_logs_;
   MemberTimer<ServiceRouter, &ServiceRouter::OnEjectionTimer> ejection_timer_{this};
   MemberTimer<ServiceRouter, &ServiceRouter::OnStaleTimer> stale_timer_{this};
 };

@@ -38,6 +38,8 @@ struct alignas(64) EndpointCell {
   Counter resets;            // flows that the server reset
   Counter trunk_losses;      // flows lost with their trunk or shared connection
   Counter unasked;           // shared connections closed because of bytes that answer no request
+  Counter one_way;           // requests that have no reply, or need not have one
+  Counter reply_timeouts;    // requests that got no reply in time
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;

@@ -58,6 +58,8 @@ inline std::string Note(const Request& request) {
   if (request.dedicated) words.emplace_back("dedicated");
   if (request.last) words.emplace_back("last");
   if (!request.repeatable) words.emplace_back("once");
+  if (request.replies == Replies::kNone) words.emplace_back("none");
+  if (request.replies == Replies::kMaybe) words.emplace_back("maybe");
   if (request.reply_hint != 0) words.push_back(absl::StrCat("hint=", request.reply_hint));
   if (request.blank_size != 0) {
     words.push_back(absl::StrCat("blank=", request.blank_offset, "+", request.blank_size));

@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "absl/strings/str_cat.h"
 #include "tests/dataplane/codec/feed.h"
 
 namespace trunkline {
@@ -87,17 +88,42 @@ TEST(ModbusTcpTest, AnotherProtocolIsRefusedAtItsFirstByte) {
   }
 }
 
+// Note() of a request.
+std::string Noted(uint8_t unit, uint8_t function) {
+  std::string message = Message(1, 6);
+  message[6] = static_cast<char>(unit);
+  message[7] = static_cast<char>(function);
+  const Fed fed = test::FeedEverySplit(
+      message, [&](const Pieces& pieces) { return FeedRequests(*NewModbusTcpCodec(), pieces); });
+  EXPECT_THAT(fed.notes, testing::SizeIs(1));
+  return fed.notes.empty() ? "" : fed.notes[0];
+}
+
 TEST(ModbusTcpTest, OnlyFunctionsThatReadAreRepeatable) {
-  const std::unique_ptr<Codec> codec = NewModbusTcpCodec();
   const std::set<int> reads = {1, 2, 3, 4, 7, 11, 12, 17, 20, 24, 43};
   for (int function = 0; function < 256; ++function) {
-    std::string message = Message(1, 6);
-    message[7] = static_cast<char>(function);
-    const Fed fed = test::FeedEverySplit(
-        message, [&](const Pieces& pieces) { return FeedRequests(*codec, pieces); });
-    ASSERT_THAT(fed.notes, testing::SizeIs(1));
-    EXPECT_EQ(fed.notes[0], reads.contains(function) ? "" : "once") << function;
+    const std::string hint = absl::StrCat("hint=", 0x1100 | function);
+    EXPECT_EQ(Noted(0x11, static_cast<uint8_t>(function)),
+              reads.contains(function) ? hint : "once " + hint);
   }
+}
+
+TEST(ModbusTcpTest, OnlyAWriteToUnit0MayHaveNoReply) {
+  EXPECT_EQ(Noted(0, 6), "once maybe hint=6");
+  EXPECT_EQ(Noted(0, 16), "once maybe hint=16");
+  EXPECT_EQ(Noted(0, 3), "hint=3");
+  EXPECT_EQ(Noted(1, 6), "once hint=262");
+  EXPECT_EQ(Noted(255, 6), "once hint=65286");
+}
+
+// "MODBUS Application Protocol Specification V1.1b3", 7: the function with its highest bit set, and
+// the code.
+TEST(ModbusTcpTest, ARequestWithoutAReplyGetsExceptionElevenOfItsUnitAndFunction) {
+  const std::unique_ptr<Codec> codec = NewModbusTcpCodec();
+  EXPECT_EQ(codec->LateReply(0x1103), Hex("00 00 00 00 00 03 11 83 0b"));
+  EXPECT_EQ(codec->LateReply(0xff10), Hex("00 00 00 00 00 03 ff 90 0b"));
+  EXPECT_THAT(FeedReplies(*codec, {codec->LateReply(0x1103)}).messages, testing::SizeIs(1));
+  EXPECT_EQ(codec->Describe(0x1103), "function 3 of unit 17");
 }
 
 TEST(ModbusTcpTest, ABrokenMessageBehindAGoodOneIsFound) {

@@ -11,6 +11,7 @@ ResendQueue::Request Named(char name, int64_t since = 1) {
   return {.bytes = {static_cast<uint8_t>(name)},
           .reply_hint = 0,
           .repeatable = true,
+          .replies = Replies::kOne,
           .written = true,
           .since = MonotonicTime::FromNanos(since)};
 }
