@@ -184,6 +184,9 @@ void CollectShared(const TrafficStats& stats, MetricsWriter& writer) {
   counter("proxy_shared_requests_retried_total",
           "Requests sent again because their shared connection ended before their reply",
           &SharedCounters::resent);
+  counter("proxy_shared_one_way_discarded_bytes_total",
+          "Bytes discarded that servers of one_way services sent on shared connections",
+          &SharedCounters::one_way_discarded_bytes);
   counter("proxy_shared_reply_timeouts_total",
           "Times that no byte of a reply arrived on a shared connection within reply_timeout",
           &SharedCounters::reply_timeouts);
@@ -247,11 +250,10 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
       "proxy_endpoint_unasked_replies_total",
       "Shared connections closed because the endpoint's server sent bytes that answer no request",
       &EndpointCell::unasked);
-  counter(
-      "proxy_endpoint_one_way_requests_total",
-      "Requests sent to the endpoint's server that have no reply, such as Modbus broadcasts, in "
-      "message mode",
-      &EndpointCell::one_way);
+  counter("proxy_endpoint_one_way_requests_total",
+          "Requests sent to the endpoint's server that have no reply: messages of one_way services "
+          "and Modbus broadcasts, in message mode",
+          &EndpointCell::one_way);
   counter(
       "proxy_endpoint_reply_timeouts_total",
       "Requests that the endpoint's server did not answer within reply_timeout, in message mode",

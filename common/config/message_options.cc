@@ -36,6 +36,9 @@ absl::Status CheckLengthField(const v1::LengthFieldCodec& codec) {
       return Unexpected("length_field.length", "1, 2, 3, 4 or 8", codec.length());
   }
   if (!codec.has_id_length()) return absl::OkStatus();
+  if (codec.one_way()) {
+    return Unexpected("length_field.id_length", "none beside one_way", codec.id_length());
+  }
   switch (codec.id_length()) {
     case 2:
     case 4:
@@ -51,6 +54,10 @@ absl::Status CheckDelimiter(const v1::DelimiterCodec& codec) {
   if (size < 1 || size > kMaxDelimiterBytes) {
     return Unexpected("delimiter.delimiter", absl::StrCat("1 to ", kMaxDelimiterBytes, " bytes"),
                       size);
+  }
+  if (codec.one_way() && codec.shared_prefixes_size() > 0) {
+    return Unexpected("delimiter.shared_prefixes", "none beside one_way",
+                      static_cast<uint64_t>(codec.shared_prefixes_size()));
   }
   if (codec.shared_prefixes_size() > kMaxSharedPrefixes) {
     return Unexpected("delimiter.shared_prefixes", absl::StrCat("at most ", kMaxSharedPrefixes),

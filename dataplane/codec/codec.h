@@ -138,6 +138,9 @@ class Codec {
   virtual std::optional<IdField> id_field() const { return std::nullopt; }
   // Returns true if no request is ever `dedicated`, so a client needs one descriptor only.
   virtual bool always_shares() const { return false; }
+  // Returns true if no request has a reply. Each request then goes to the endpoint that is picked
+  // for it alone, and bytes from a server are discarded.
+  virtual bool one_way() const { return false; }
   // Returns true if a connection carries one request at a time (no pipelining).
   virtual bool one_at_a_time() const { return false; }
   // Describes a request for the log, by its reply_hint: "function 3 of unit 17". Empty if the codec

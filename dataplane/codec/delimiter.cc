@@ -111,14 +111,18 @@ class SelectiveRequestParser final : public RequestParser {
 
 class DelimiterCodec final : public Codec {
  public:
-  DelimiterCodec(const DelimiterFramer& framer, std::vector<std::string> shared)
+  DelimiterCodec(const DelimiterFramer& framer, std::vector<std::string> shared, bool one_way)
       : framer_(framer),
-        shared_(std::make_shared<const std::vector<std::string>>(std::move(shared))) {}
+        shared_(std::make_shared<const std::vector<std::string>>(std::move(shared))),
+        one_way_(one_way) {}
 
   std::string_view name() const override { return "delimiter"; }
   bool always_shares() const override { return shared_->empty(); }
+  bool one_way() const override { return one_way_; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    if (shared_->empty()) return std::make_unique<SymmetricRequestParser<DelimiterFramer>>(framer_);
+    if (shared_->empty()) {
+      return std::make_unique<SymmetricRequestParser<DelimiterFramer>>(framer_, one_way_);
+    }
     return std::make_unique<SelectiveRequestParser>(framer_, shared_);
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
@@ -128,6 +132,7 @@ class DelimiterCodec final : public Codec {
  private:
   const DelimiterFramer framer_;  // the initial state, copied into each parser
   const Prefixes shared_;
+  const bool one_way_;
 };
 
 }  // namespace
@@ -143,6 +148,11 @@ absl::StatusOr<std::unique_ptr<Codec>> NewDelimiterCodec(const DelimiterOptions&
         absl::StrCat("delimiter: max_message_bytes: expected ", size, " (the delimiter alone) to ",
                      kLargestMaxMessageBytes, "; got ", options.max_message_bytes));
   }
+  if (options.one_way && !options.shared_prefixes.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("delimiter: shared_prefixes: expected none beside one_way; got ",
+                     options.shared_prefixes.size()));
+  }
   for (const std::string& prefix : options.shared_prefixes) {
     if (!prefix.empty() && prefix.size() <= kMaxSharedPrefixBytes) continue;
     return absl::InvalidArgumentError(absl::StrCat("delimiter: shared_prefixes: expected 1 to ",
@@ -150,7 +160,8 @@ absl::StatusOr<std::unique_ptr<Codec>> NewDelimiterCodec(const DelimiterOptions&
                                                    prefix.size()));
   }
   return std::make_unique<DelimiterCodec>(
-      DelimiterFramer(options.delimiter, options.max_message_bytes), options.shared_prefixes);
+      DelimiterFramer(options.delimiter, options.max_message_bytes), options.shared_prefixes,
+      options.one_way);
 }
 
 }  // namespace trunkline

@@ -7,10 +7,11 @@
 // 1977); without a partial match, memchr searches for the first byte.
 //
 // Requests and replies have the same framing, each request has one reply, and a reply is one
-// message. The codec knows no quotes or escapes. If only some requests of a protocol are like that
-// (memcached's `incr`, but neither its `set` with a line of data behind it nor its `quit`), the
-// configuration lists their prefixes. A client that sends any other request gets a connection of
-// its own, because an extra reply would shift the replies of all other clients.
+// message; or no message has a reply (`one_way`: syslog, Graphite, GELF). The codec knows no quotes
+// or escapes. If only some requests of a protocol are like that (memcached's `incr`, but neither
+// its `set` with a line of data behind it nor its `quit`), the configuration lists their prefixes.
+// A client that sends any other request gets a connection of its own, because an extra reply would
+// shift the replies of all other clients.
 //
 // Codec: immutable, thread-safe; its parsers need not be destroyed before it.
 #pragma once
@@ -43,6 +44,8 @@ struct DelimiterOptions {
   uint64_t max_message_bytes = kDefaultMaxMessageBytes;
   // Only requests with one of these prefixes share connections; all do if there is none.
   std::vector<std::string> shared_prefixes = {};
+  // No message has a reply. Not with shared_prefixes.
+  bool one_way = false;
 };
 
 // Returns INVALID_ARGUMENT with the option, the expected and the actual value.

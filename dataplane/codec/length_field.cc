@@ -76,21 +76,25 @@ class LengthFieldFramer {
 
 class LengthFieldCodec final : public Codec {
  public:
-  LengthFieldCodec(const Layout& layout, std::optional<IdField> id) : layout_(layout), id_(id) {}
+  LengthFieldCodec(const Layout& layout, std::optional<IdField> id, bool one_way)
+      : layout_(layout), id_(id), one_way_(one_way) {}
 
   std::string_view name() const override { return "length_field"; }
   bool always_shares() const override { return true; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    return std::make_unique<SymmetricRequestParser<LengthFieldFramer>>(LengthFieldFramer(layout_));
+    return std::make_unique<SymmetricRequestParser<LengthFieldFramer>>(LengthFieldFramer(layout_),
+                                                                       one_way_);
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<SymmetricReplyParser<LengthFieldFramer>>(LengthFieldFramer(layout_));
   }
   std::optional<IdField> id_field() const override { return id_; }
+  bool one_way() const override { return one_way_; }
 
  private:
   const Layout layout_;
   const std::optional<IdField> id_;
+  const bool one_way_;
 };
 
 template <typename Expected, typename Got>
@@ -120,6 +124,10 @@ absl::Status CheckPlaces(const LengthFieldOptions& options) {
         options.length_offset);
   }
   if (!options.id) return absl::OkStatus();
+  if (options.one_way) {
+    return Wrong("id_size", "none beside one_way, because no reply carries the id",
+                 options.id->size);
+  }
   const IdField& id = *options.id;
   if (id.size != 2 && id.size != 4 && id.size != 8) {
     return Wrong("id_size", "2, 4 or 8 bytes", id.size);
@@ -185,7 +193,7 @@ absl::StatusOr<std::unique_ptr<Codec>> NewLengthFieldCodec(const LengthFieldOpti
   if (absl::Status places = CheckPlaces(options); !places.ok()) return places;
   const absl::StatusOr<Layout> layout = MakeLayout(options);
   if (!layout.ok()) return layout.status();
-  return std::make_unique<LengthFieldCodec>(*layout, options.id);
+  return std::make_unique<LengthFieldCodec>(*layout, options.id, options.one_way);
 }
 
 }  // namespace trunkline

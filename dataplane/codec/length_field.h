@@ -13,8 +13,9 @@
 // memcached: 12 more bytes of header follow the field. TPKT: the value counts its header of 4.
 //
 // The codec does not know the meaning of a message. It suits protocols in which every request has
-// one reply and no request changes its connection. PostgreSQL and MySQL have length fields but do
-// not qualify: a query has many replies, and a login or a transaction belongs to its connection.
+// one reply, or none has (`one_way`), and no request changes its connection. PostgreSQL and MySQL
+// have length fields but do not qualify: a query has many replies, and a login or a transaction
+// belongs to its connection.
 //
 // No sum here overflows, not even with a field of 8 bytes, a negative adjustment and a value near
 // 2^64. A length that ends inside the message's own header is refused.
@@ -49,6 +50,8 @@ struct LengthFieldOptions {
   // come in the order of requests. Its byte order does not matter, because a server only repeats
   // it.
   std::optional<IdField> id;
+  // No message has a reply. Not with an id.
+  bool one_way = false;
 };
 
 // Returns INVALID_ARGUMENT with the option, the expected and the actual value. Parameters that no

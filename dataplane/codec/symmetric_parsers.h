@@ -16,12 +16,15 @@ namespace trunkline {
 template <typename Framer>
 class SymmetricRequestParser final : public RequestParser {
  public:
-  explicit SymmetricRequestParser(Framer framer) : framer_(std::move(framer)) {}
+  explicit SymmetricRequestParser(Framer framer, bool one_way = false)
+      : framer_(std::move(framer)), replies_(one_way ? Replies::kNone : Replies::kOne) {}
   ParseStep Parse(std::span<const uint8_t> bytes) override { return framer_.Parse(bytes); }
+  Request request() const override { return {.replies = replies_}; }
   std::string_view fault() const override { return framer_.fault(); }
 
  private:
   Framer framer_;
+  const Replies replies_;
 };
 
 template <typename Framer>

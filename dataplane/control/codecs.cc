@@ -24,13 +24,15 @@ LengthFieldOptions ReadLengthField(const v1::LengthFieldCodec& from, uint64_t ma
       .max_message_bytes = max_message_bytes};
   if (from.has_id_length())
     options.id = IdField{.offset = from.id_offset(), .size = from.id_length()};
+  options.one_way = from.one_way();
   return options;
 }
 
 DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_message_bytes) {
   return {.delimiter = from.delimiter(),
           .max_message_bytes = max_message_bytes,
-          .shared_prefixes = {from.shared_prefixes().begin(), from.shared_prefixes().end()}};
+          .shared_prefixes = {from.shared_prefixes().begin(), from.shared_prefixes().end()},
+          .one_way = from.one_way()};
 }
 
 MadeCodec Make(const v1::MessageOptions& from) {

@@ -16,6 +16,9 @@ namespace trunkline {
 namespace {
 
 constexpr size_t kReadBytes = 64 * 1024;
+// Reads per turn, so that the worker's other clients get theirs. Messages without replies need not
+// wait for anything, so a client could send them without end.
+constexpr int kReadsPerTurn = 4;
 constexpr uint32_t kReadEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 
 uint8_t* ReadBuffer() {
@@ -81,7 +84,11 @@ void MessageFlow::ReadClient() {
     return downstream_state_ == DownstreamState::kReadable ||
            downstream_state_ == DownstreamState::kFinPending;
   };
-  while (readable() && front_ == Front::kParsing && MaySendNext()) {
+  for (int reads = 0; readable() && front_ == Front::kParsing && MaySendNext(); ++reads) {
+    if (reads == kReadsPerTurn) {
+      loop_.RequestFlush(this);
+      break;
+    }
     const ssize_t n = recv(fd_.get(), ReadBuffer(), kReadBytes, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && !WouldBlock(errno)) {

@@ -5,6 +5,9 @@
 // stays on the connection that carries them. A client that asks for something that cannot be shared
 // continues as a DirectFlow from that request on.
 //
+// Requests of a `one_way` codec have no replies, so each goes to the endpoint that is picked for it
+// alone, once the server's socket has taken the one before.
+//
 // The flow buffers an incomplete request, requests that find no room, and the part of a reply that
 // the client does not take. While it buffers requests or replies, it does not read the client.
 // slow_reader_rule.h decides what happens to the server while the client does not take its replies.

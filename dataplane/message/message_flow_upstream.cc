@@ -38,6 +38,13 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
     OnFrontSent();
     return true;
   }
+  const bool one_way = service_->connection.codec->one_way();
+  if (in_flight_ > 0 && one_way) {
+    // Messages without replies need no common connection, so each is balanced by itself, once the
+    // server's socket has taken the one before.
+    connection_->SendNow();
+    if (done() || in_flight_ > 0 || !resend_queue_.empty()) return false;
+  }
   if (in_flight_ > 0) {
     if (!MaySendOnSameConnection()) return false;
     router().CountActive(*this, 1);
@@ -55,7 +62,11 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
 // The router has put the flow into its pending queue.
 void MessageFlow::Enqueue() {
   Apply(UpstreamEvent::kQueued);
-  loop_.Arm(queue_timer_, limits_.connect_timeout);
+  // A message without a reply can wait as long as a server may take no byte.
+  const SharedConnectionOptions& options = service_->connection;
+  loop_.Arm(queue_timer_, options.codec->one_way()
+                              ? std::max(limits_.connect_timeout, options.reply_timeout)
+                              : limits_.connect_timeout);
 }
 
 // The router calls this inside Route, Retry and Reroute, or later for a request from the pending

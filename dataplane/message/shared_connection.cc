@@ -87,6 +87,7 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
   const bool was_idle = pending_.empty();
   const uint64_t id = pending_.Add(std::move(pending));
   if (traits.replies == Replies::kMaybe) maybe_.push_back(id);
+  if (traits.replies == Replies::kNone) one_way_.push_back(id);
   if (id_field_) WriteId(id, place + id_field_->offset, id_field_->size);
   output_.Commit(request.size());
   appended_ += request.size();
@@ -217,6 +218,20 @@ void SharedConnection::OnFlush() {
   OnRepliesDelivered();
 }
 
+// Ends the requests without replies that the kernel has taken.
+void SharedConnection::EndWrittenOneWay() {
+  bool any = false;
+  while (!one_way_.empty()) {
+    const Pending& first = *pending_.Find(one_way_.front());
+    if (first.begin + first.size > written_) break;
+    const Pending ended = pending_.TakeId(one_way_.front());
+    one_way_.pop_front();
+    if (ended.client != nullptr) ended.client->OnReply({}, 1, /*last=*/false);
+    any = true;
+  }
+  if (any) OnRepliesDelivered();
+}
+
 // A client that has left after such a request need not stay for its reply.
 void SharedConnection::NoteWrittenMaybe() {
   for (const uint64_t id : maybe_) {
@@ -251,10 +266,12 @@ void SharedConnection::SendOutput() {
     }
     counters_->writes.Add();
     counters_->bytes_written.Add(n);
+    last_write_ = loop_.now();
     written_ += static_cast<uint64_t>(n);
     output_.Consume(static_cast<size_t>(n));
   }
   output_.Shrink();
+  EndWrittenOneWay();
   const bool has_room =
       request_state_ == RequestState::kBlocked && output_.size() < kHighWaterBytes / 2;
   if (!has_room || pending_.empty()) return;
@@ -299,11 +316,13 @@ void SharedConnection::OnTimer() {
 }
 
 // Returns the deadline of the oldest request. Where replies come in order, any byte of a reply is
-// progress. The timeout stands still while a slow client holds up the server.
+// progress; for a request without a reply, any byte that the server takes. The timeout stands still
+// while a slow client holds up the server.
 absl::Duration SharedConnection::ReplyTimeLeft() {
   if (read_state_ == ReadState::kPaused) return options_.reply_timeout;
   MonotonicTime since = pending_.front().sent_at;
   if (!id_field_) since = std::max(since, last_read_);
+  if (pending_.front().replies == Replies::kNone) since = std::max(since, last_write_);
   return options_.reply_timeout - (loop_.now() - since);
 }
 
@@ -315,7 +334,8 @@ void SharedConnection::OnReplyTimeout() {
   if (!id_field_) {
     End(ConnectionEvent::kReplyTimeout,
         absl::DeadlineExceededError(
-            absl::StrCat("no reply within ", absl::FormatDuration(options_.reply_timeout))));
+            absl::StrCat(options_.codec->one_way() ? "it took no byte within " : "no reply within ",
+                         absl::FormatDuration(options_.reply_timeout))));
     return;
   }
   const Pending late = pending_.TakeFront();
@@ -360,6 +380,7 @@ void SharedConnection::End(ConnectionEvent event, const absl::Status& why) {
 
 void SharedConnection::FailPending() {
   maybe_.clear();
+  one_way_.clear();
   while (!pending_.empty()) {
     const Pending pending = pending_.TakeFront();
     if (pending.client == nullptr) continue;

@@ -117,6 +117,9 @@ class SharedConnection final : public EventHandler, public Flushable {
   // Requires HasRoom(). If `open`, the rest of the request follows through SendMore, which only
   // codecs with one request at a time allow.
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
+  // Sends buffered requests now instead of at the end of the pass. May end requests and the
+  // connection.
+  void SendNow() { OnFlush(); }
   // Takes all bytes. Returns false if the client must wait for OnRoom before it sends more.
   bool SendMore(std::span<const uint8_t> bytes, bool open);
   // Returns true if the client has requests that are not written yet, or whose reply must come.
@@ -188,6 +191,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnServerFin();
   void OnRepliesDelivered();
 
+  void EndWrittenOneWay();
   void NoteWrittenMaybe();
   void DropMaybe(size_t most);
   void End(ConnectionEvent event, const absl::Status& why);
@@ -222,7 +226,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   int dial_error_ = 0;  // set if there is no fd_
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
-  std::deque<uint64_t> maybe_;  // ids in pending_ of Replies::kMaybe, oldest first
+  std::deque<uint64_t> maybe_;    // ids in pending_ of Replies::kMaybe, oldest first
+  std::deque<uint64_t> one_way_;  // of Replies::kNone, in the order of their bytes
   OutputBuffer output_;
   Client* holder_ = nullptr;      // holds up the connection
   uint64_t appended_ = 0;         // bytes of requests, in all
@@ -231,6 +236,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   std::string fault_;             // why the server's bytes are no reply; set before the end
   std::vector<uint8_t> partial_;  // the beginning of an incomplete message with an id
   MonotonicTime last_read_;
+  MonotonicTime last_write_;
   MonotonicTime idle_since_;
   MemberTimer<SharedConnection, &SharedConnection::OnTimer> timer_{this};
 };

@@ -68,6 +68,10 @@ bool SharedConnection::DeliverReplies(std::span<uint8_t> bytes) {
   Finding finding = Finding::kGood;
   if (state_ == ConnectionState::kGreeting) finding = TakeGreeting(&bytes);
   if (state_ == ConnectionState::kClosed) return false;
+  if (finding == Finding::kGood && options_.codec->one_way()) {
+    counters_->one_way_discarded_bytes.Add(bytes.size());
+    return true;
+  }
   if (finding == Finding::kGood && !bytes.empty()) {
     finding = id_field_ ? DeliverById(bytes) : DeliverInOrder(bytes);
   }
@@ -263,8 +267,11 @@ void SharedConnection::OnServerFin() {
   const bool orderly = pending_.empty();
   End(state_ == ConnectionState::kDraining ? ConnectionEvent::kDrained
                                            : ConnectionEvent::kPeerClosed,
-      orderly ? absl::OkStatus()
-              : absl::UnavailableError("the server closed the connection before its reply"));
+      orderly
+          ? absl::OkStatus()
+          : absl::UnavailableError(options_.codec->one_way()
+                                       ? "the server closed the connection while messages waited"
+                                       : "the server closed the connection before its reply"));
 }
 
 }  // namespace trunkline

@@ -145,6 +145,23 @@ TEST(DelimiterTest, UselessPrefixesAreRefused) {
               HasSubstr("got 33"));
 }
 
+// RFC 6587, 3.4.2: syslog over TCP.
+TEST(DelimiterTest, OneWayMessagesHaveNoReplies) {
+  const auto codec = NewDelimiterCodec({.delimiter = "\n", .one_way = true});
+  ASSERT_TRUE(codec.ok()) << codec.status();
+  EXPECT_TRUE((*codec)->one_way());
+  EXPECT_TRUE((*codec)->always_shares());
+  EXPECT_THAT(
+      FeedRequests(**codec, {"<34>1 - host app - - - one\n<34>1 - host app - - - two\n"}).notes,
+      ElementsAre("none", "none"));
+  EXPECT_FALSE(Make("\n")->one_way());
+}
+
+TEST(DelimiterTest, OneWayExcludesSharedPrefixes) {
+  EXPECT_THAT(Refused({.delimiter = "\n", .shared_prefixes = {"get "}, .one_way = true}),
+              HasSubstr("shared_prefixes: expected none beside one_way; got 1"));
+}
+
 TEST(DelimiterTest, RepliesComeInTheOrderOfRequests) {
   const std::unique_ptr<Codec> codec = Make("\n");
   EXPECT_EQ(codec->name(), "delimiter");

@@ -227,6 +227,16 @@ TEST(LengthFieldTest, InvalidIdsAreRefusedByName) {
   Make({.length_offset = 4, .id = IdField{8, 4}});
 }
 
+TEST(LengthFieldTest, OneWayMessagesHaveNoRepliesAndNoId) {
+  const std::unique_ptr<Codec> codec = Make({.length_size = 1, .one_way = true});
+  EXPECT_TRUE(codec->one_way());
+  EXPECT_THAT(FeedRequests(*codec, {Hex("01 61 00")}).notes, ElementsAre("none", "none"));
+  EXPECT_FALSE(Make({.length_size = 1})->one_way());
+  EXPECT_THAT(
+      Refused({.length_offset = 2, .length_size = 1, .id = IdField{.size = 2}, .one_way = true}),
+      HasSubstr("id_size: expected none beside one_way"));
+}
+
 TEST(LengthFieldTest, WithoutAnIdRepliesComeInTheOrderOfRequests) {
   const std::unique_ptr<Codec> codec = Make({});
   EXPECT_EQ(codec->name(), "length_field");

@@ -335,6 +335,19 @@ TEST_F(RoutingTableTest, GreetingIsForCodecsWhoseServersMaySpeakFirst) {
               HasSubstr("message.greeting: expected one_message or nothing; got 7"));
 }
 
+TEST_F(RoutingTableTest, OneWayExcludesOptionsThatNeedReplies) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"delimiter { delimiter: '\\n' one_way: true shared_prefixes: 'get ' }",
+       "message.delimiter.shared_prefixes: expected none beside one_way; got 1"},
+      {"length_field { length: 2 one_way: true id_offset: 2 id_length: 4 }",
+       "message.length_field.id_length: expected none beside one_way; got 4"},
+  };
+  for (const auto& [codec, words] : cases) {
+    const std::string mode = absl::StrCat("mode: FORWARDING_MODE_MESSAGE message { ", codec, " }");
+    EXPECT_THAT(Refusal("mode: FORWARDING_MODE_TUNNEL", mode), HasSubstr(words));
+  }
+}
+
 std::string Repeated(const std::string& text, int times) {
   std::string all;
   for (int i = 0; i < times; ++i) all += text;

@@ -26,6 +26,11 @@ std::shared_ptr<const Codec> Lines() {
   return std::shared_ptr<const Codec>(NewDelimiterCodec({.delimiter = "\n"}).value());
 }
 
+std::shared_ptr<const Codec> OneWayLines() {
+  return std::shared_ptr<const Codec>(
+      NewDelimiterCodec({.delimiter = "\n", .one_way = true}).value());
+}
+
 std::shared_ptr<const Codec> Frames(size_t max_bytes) {
   return LengthField({.length_size = 2, .max_message_bytes = max_bytes});
 }

@@ -15,6 +15,8 @@ namespace trunkline::test {
 
 // Messages that end with a line feed.
 std::shared_ptr<const Codec> Lines();
+// The same, without replies.
+std::shared_ptr<const Codec> OneWayLines();
 // Messages with two bytes of length; FramesWithId has two bytes of id before them.
 std::shared_ptr<const Codec> Frames(size_t max_bytes = 64 * 1024);
 std::shared_ptr<const Codec> FramesWithId(size_t max_bytes = 64 * 1024);

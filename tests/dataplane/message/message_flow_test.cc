@@ -1,0 +1,78 @@
+// A client of a `one_way` service that always has more to send gets its turns, not the whole loop.
+#include "dataplane/message/message_flow.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+
+#include "dataplane/codec/delimiter.h"
+#include "dataplane/message/shared_pool.h"
+#include "tests/dataplane/direct/flow_bench.h"
+
+namespace trunkline {
+namespace {
+
+using test::FlowBench;
+using test::Peer;
+
+// Far above what a pass may forward, far below what the client has sent.
+constexpr uint64_t kMostBytesPerPass = 768 * 1024;
+constexpr size_t kWaitingBytes = 2 * 1024 * 1024;
+
+EndpointSet OneWayService() {
+  auto message = std::make_shared<MessageService>();
+  message->connection.codec = NewDelimiterCodec({.delimiter = "\n", .one_way = true}).value();
+  EndpointSet set;
+  set.mode = ForwardingMode::kMessage;
+  set.limits.connect_timeout = absl::Seconds(20);
+  set.message = message;
+  return set;
+}
+
+std::unique_ptr<Carrier> MakePool(FlowBench& bench) {
+  return std::make_unique<SharedPool>(
+      bench.loop(), bench.dialer(), "the server",
+      SharedPool::Options{.connection = bench.set().message->connection, .max_shared = 1},
+      std::make_shared<ConnectionBudget>(), &bench.stats().shared,
+      &bench.stats().shared_connections, 1);
+}
+
+TEST(MessageFlowTest, ClientThatAlwaysHasMoreToSendLeavesOthersTheirTurn) {
+  UniqueFd listener = ListenOn({.host = "127.0.0.1", .port = 0}).value();
+  FlowBench bench(OneWayService(), MakePool);
+  auto ends = test::TcpPair();
+  // The server's kernel takes more than a turn before the server reads.
+  const int large = 2 * kWaitingBytes;
+  setsockopt(listener.get(), SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+  // Its client's bytes are all in the flow's socket, so no read is short.
+  setsockopt(ends.first.get(), SOL_SOCKET, SO_RCVBUFFORCE, &large, sizeof large);
+  setsockopt(ends.second.fd(), SOL_SOCKET, SO_SNDBUFFORCE, &large, sizeof large);
+  const std::string line = std::string(999, 'x') + "\n";
+  std::string lines;
+  while (lines.size() < kWaitingBytes) lines += line;
+  Peer client = std::move(ends.second);
+  std::string rest = lines.substr(client.SendWhatFits(lines));
+  ASSERT_LT(rest.size(), lines.size() - kMostBytesPerPass) << "the kernel buffers too little";
+  bench.Join(std::make_unique<MessageFlow>(bench.loop(), std::move(ends.first), bench.router(),
+                                           bench.set()));
+  bench.AddEndpoint(
+      {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(listener.get()))});
+  Peer server;
+  size_t arrived = 0;
+  uint64_t before = 0;
+  const auto pass = [&] {
+    const uint64_t sent = bench.stats().shared.bytes_written.Value();
+    EXPECT_LE(sent - before, kMostBytesPerPass) << "in one pass";
+    before = sent;
+    rest.erase(0, client.SendWhatFits(rest));
+    if (!server && sent > 0) server = test::AcceptPeer(listener.get());
+    if (server) arrived += server.Read(server.UnreadBytes()).size();
+    return arrived == lines.size();
+  };
+  bench.Run(pass);
+}
+
+}  // namespace
+}  // namespace trunkline
