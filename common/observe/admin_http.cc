@@ -1,198 +1,203 @@
 #include "common/observe/admin_http.h"
 
-#include <errno.h>
-#include <httplib.h>
-#include <string.h>
 #include <sys/socket.h>
 
-#include <chrono>
-#include <deque>
+#include <algorithm>
+#include <cerrno>
+#include <map>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "common/net/address.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
+#include "common/observe/admin_connection.h"
 
 namespace trunkline {
 namespace {
 
-// Serve scrapers, health probes and an operator's curl; each request is short.
-constexpr int kThreads = 4;
-// Connections accepted but without a thread. When the queue is full, the accept loop blocks and
-// further connections stay in the kernel's backlog.
-constexpr size_t kMaxQueued = 64;
-// Limits how long a peer that neither sends nor reads occupies a thread.
-constexpr std::chrono::seconds kPeerTimeout{2};
-// One request per connection, so that an idle scraper occupies no thread and the server stops at
-// once.
-constexpr size_t kRequestsPerConnection = 1;
-// httplib's own 5 overflows when a few scrapers connect at once.
-constexpr int kBacklog = 128;
-// No request needs a body.
-constexpr size_t kMaxBodyBytes = 1024;
+// Far more than scrapers, health probes and operators need; each costs a descriptor.
+constexpr size_t kMaxConnections = 128;
+// Pause of the listener while the process has no descriptor for another connection.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
 
 constexpr char kPlainText[] = "text/plain; charset=utf-8";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr char kPaths[] = "not found; the paths are /metrics, /healthz and /readyz\n";
 
-// The result of TaskQueue::enqueue: void in cpp-httplib 0.11 (Debian 12), bool in 0.18 (Debian 13),
-// where false would drop the connection.
-using Enqueued = decltype(std::declval<httplib::TaskQueue&>().enqueue(nullptr));
-
-// Replaces httplib's pool, whose queue is unbounded. Thread-safe.
-class BoundedPool : public httplib::TaskQueue {
+// An event loop on a thread of its own, joined by Stop.
+class LoopThread {
  public:
-  BoundedPool() {
-    for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Work(); });
+  ~LoopThread() { Stop(); }
+  void Start() {
+    thread_ = std::thread([this] { loop_.Run(); });
   }
-
-  // Blocks while the queue is full.
-  Enqueued enqueue(std::function<void()> task) override {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](std::deque<std::function<void()>>* queue) { return queue->size() < kMaxQueued; },
-        &queue_));
-    queue_.push_back(std::move(task));
-    return Enqueued(true);
+  void Stop() {
+    if (!thread_.joinable()) return;
+    loop_.Stop();
+    thread_.join();
   }
-
-  void shutdown() override {
-    {
-      absl::MutexLock lock(&mutex_);
-      stopping_ = true;
-    }
-    for (std::thread& thread : threads_) thread.join();
-  }
+  EventLoop& loop() { return loop_; }
 
  private:
-  void Work() {
-    while (std::function<void()> task = Take()) task();
-  }
-
-  // Returns an empty task when the pool stops. Tasks own sockets, so queued tasks run before that.
-  std::function<void()> Take() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](BoundedPool* pool) ABSL_EXCLUSIVE_LOCKS_REQUIRED(pool->mutex_) {
-          return !pool->queue_.empty() || pool->stopping_;
-        },
-        this));
-    if (queue_.empty()) return nullptr;
-    std::function<void()> task = std::move(queue_.front());
-    queue_.pop_front();
-    return task;
-  }
-
-  absl::Mutex mutex_;
-  std::deque<std::function<void()>> queue_ ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
+  EventLoop loop_;
+  std::thread thread_;
 };
 
-void Configure(httplib::Server& server) {
-  server.set_keep_alive_max_count(kRequestsPerConnection);
-  server.set_keep_alive_timeout(kPeerTimeout.count());
-  server.set_read_timeout(kPeerTimeout);
-  server.set_write_timeout(kPeerTimeout);
-  server.set_payload_max_length(kMaxBodyBytes);
-}
+// A page that may take long, so that it is made on a thread of its own. All fields except the
+// thread belong to the server's loop.
+struct SlowPage {
+  std::function<AdminAnswer()> make;
+  // Connections that get the next page: what they see must not be older than their request.
+  std::vector<uint64_t> waiting;
+  bool busy = false;
+  LoopThread thread;
+};
 
 }  // namespace
 
-struct AdminHttp::State {
-  State(const MetricsPage& metrics_page, Readiness is_ready)
-      : metrics(metrics_page), readiness(std::move(is_ready)) {}
+class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
+ public:
+  Server(UniqueFd listener, const MetricsPage& metrics, Readiness readiness, Notes notes)
+      : listener_(std::move(listener)), port_(BoundPort(listener_.get())) {
+    metrics_.make = [&metrics] {
+      return AdminAnswer{.content_type = kPrometheusText, .body = metrics.Render()};
+    };
+    readiness_.make = [is_ready = std::move(readiness), list_notes = std::move(notes)] {
+      const std::string reason = is_ready();
+      AdminAnswer answer{.status = reason.empty() ? 200 : 503,
+                         .content_type = kPlainText,
+                         .body = reason.empty() ? "ok\n" : absl::StrCat(reason, "\n")};
+      for (const std::string& note : list_notes ? list_notes() : std::vector<std::string>()) {
+        absl::StrAppend(&answer.body, note, "\n");
+      }
+      return answer;
+    };
+  }
+  ~Server() {
+    // The pages' threads post to the loop of connections.
+    metrics_.thread.Stop();
+    readiness_.thread.Stop();
+    connections_thread_.Stop();
+  }
 
-  void Route();
-  absl::Status Bind(const std::string& where);
-  void Serve();
+  absl::Status Start() {
+    if (absl::Status added = loop().Add(listener_.get(), EPOLLIN, this); !added.ok()) return added;
+    for (LoopThread* thread : {&metrics_.thread, &readiness_.thread, &connections_thread_}) {
+      thread->Start();
+    }
+    return absl::OkStatus();
+  }
 
-  const MetricsPage& metrics;
-  const Readiness readiness;
-  int listening_fd = -1;  // owned by httplib
-  int port = 0;
-  httplib::Server server;
-  // The accept loop runs, or has ended already.
-  absl::Notification loop_entered;
-  std::thread thread;
+  int port() const { return port_; }
+
+ private:
+  EventLoop& loop() { return connections_thread_.loop(); }
+
+  void OnEvents(uint32_t) override {
+    UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!fd) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) Pause();
+      return;
+    }
+    if (connections_.size() >= kMaxConnections) CloseCheapest();
+    auto connection = std::make_unique<AdminConnection>(loop(), *this, ++last_id_, std::move(fd));
+    if (connection->Start().ok()) connections_.emplace(last_id_, std::move(connection));
+  }
+
+  void Pause() {
+    loop().Remove(listener_.get());
+    loop().Arm(resume_, kAcceptPause);
+  }
+
+  void Resume() {
+    if (!loop().AddOrModify(listener_.get(), EPOLLIN, this).ok()) loop().Arm(resume_, kAcceptPause);
+  }
+
+  // Of several, the oldest.
+  void CloseCheapest() {
+    const auto cheapest = std::min_element(
+        connections_.begin(), connections_.end(), [](const auto& a, const auto& b) {
+          return a.second->cost_of_closing() < b.second->cost_of_closing();
+        });
+    cheapest->second->Close();
+  }
+
+  void OnClosed(AdminConnection& connection) override {
+    const auto entry = connections_.find(connection.id());
+    loop().Retire(std::move(entry->second));
+    connections_.erase(entry);
+    for (SlowPage* page : {&metrics_, &readiness_}) std::erase(page->waiting, connection.id());
+  }
+
+  void OnRequest(AdminConnection& connection, std::string_view path) override {
+    if (path == "/healthz") {
+      connection.Answer({.content_type = kPlainText, .body = "ok\n"});
+    } else if (path == "/readyz") {
+      Enqueue(readiness_, connection);
+    } else if (path == "/metrics") {
+      Enqueue(metrics_, connection);
+    } else {
+      connection.Answer({.status = 404, .content_type = kPlainText, .body = kPaths});
+    }
+  }
+
+  void Enqueue(SlowPage& page, const AdminConnection& connection) {
+    page.waiting.push_back(connection.id());
+    if (!page.busy) Make(page);
+  }
+
+  void Make(SlowPage& page) {
+    page.busy = true;
+    page.thread.loop().Post([this, &page, ids = std::exchange(page.waiting, {})]() mutable {
+      loop().Post([this, &page, ids = std::move(ids), answer = page.make()] {
+        page.busy = false;
+        for (const uint64_t id : ids) {
+          const auto entry = connections_.find(id);
+          if (entry != connections_.end()) entry->second->Answer(answer);
+        }
+        if (!page.waiting.empty()) Make(page);
+      });
+    });
+  }
+
+  // Destroyed last, because timers belong to its loop.
+  LoopThread connections_thread_;
+  const UniqueFd listener_;
+  const int port_;
+  // By id, so the oldest one is the first.
+  std::map<uint64_t, std::unique_ptr<AdminConnection>> connections_;
+  uint64_t last_id_ = 0;
+  MemberTimer<Server, &Server::Resume> resume_{this};
+  SlowPage metrics_;
+  SlowPage readiness_;
 };
-
-void AdminHttp::State::Route() {
-  server.Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
-    response.set_content("ok\n", kPlainText);
-  });
-  server.Get("/readyz", [this](const httplib::Request&, httplib::Response& response) {
-    const std::string reason = readiness();
-    response.status = reason.empty() ? 200 : 503;
-    response.set_content(reason.empty() ? "ok\n" : reason + "\n", kPlainText);
-  });
-  server.Get("/metrics", [this](const httplib::Request&, httplib::Response& response) {
-    response.set_content(metrics.Render(), kPrometheusText);
-  });
-  server.set_error_handler([](const httplib::Request&, httplib::Response& response) {
-    if (response.status == 404) response.set_content(kPaths, kPlainText);
-  });
-}
-
-absl::Status AdminHttp::State::Bind(const std::string& where) {
-  const absl::StatusOr<Address> address = ParseAddress(where);
-  if (!address.ok()) return address.status();
-  if (address->is_unix()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the admin HTTP server listens on host:port; got \"", where, "\""));
-  }
-  // Replaces httplib's SO_REUSEPORT, with which a second process on the same port would silently
-  // receive half of the requests.
-  server.set_socket_options([this](int fd) {
-    const int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    listening_fd = fd;
-  });
-  errno = 0;
-  if (address->port == 0) {
-    port = server.bind_to_any_port(address->host);
-  } else {
-    port = server.bind_to_port(address->host, address->port) ? address->port : -1;
-  }
-  if (port > 0 && listen(listening_fd, kBacklog) == 0) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", where, " for admin HTTP: ",
-                                             errno != 0 ? strerror(errno) : "no such host"));
-}
-
-void AdminHttp::State::Serve() {
-  // httplib marks the server as running and then makes its queue, so from here on stop() works.
-  server.new_task_queue = [this] {
-    loop_entered.Notify();
-    return new BoundedPool;  // owned by httplib
-  };
-  thread = std::thread([this] {
-    server.listen_after_bind();
-    if (!loop_entered.HasBeenNotified()) loop_entered.Notify();
-  });
-  // A stop() before the accept loop runs would be lost.
-  loop_entered.WaitForNotification();
-}
 
 absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& listen,
                                                             const MetricsPage& metrics,
-                                                            Readiness readiness) {
-  auto state = std::make_unique<State>(metrics, std::move(readiness));
-  Configure(state->server);
-  state->Route();
-  if (absl::Status bound = state->Bind(listen); !bound.ok()) return bound;
-  state->Serve();
-  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(state)));
+                                                            Readiness readiness, Notes notes) {
+  const absl::StatusOr<Address> address = ParseAddress(listen);
+  if (!address.ok()) return address.status();
+  if (address->is_unix()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the admin HTTP server listens on host:port; got \"", listen, "\""));
+  }
+  absl::StatusOr<UniqueFd> listener = ListenOn(*address);
+  if (!listener.ok()) {
+    return absl::UnavailableError(absl::StrCat("admin HTTP: ", listener.status().message()));
+  }
+  auto server = std::make_unique<Server>(*std::move(listener), metrics, std::move(readiness),
+                                         std::move(notes));
+  if (absl::Status started = server->Start(); !started.ok()) return started;
+  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(server)));
 }
 
-AdminHttp::AdminHttp(std::unique_ptr<State> state) : state_(std::move(state)) {}
+AdminHttp::AdminHttp(std::unique_ptr<Server> server) : server_(std::move(server)) {}
 
-AdminHttp::~AdminHttp() {
-  state_->server.stop();
-  state_->thread.join();
-}
+AdminHttp::~AdminHttp() = default;
 
-int AdminHttp::port() const { return state_->port; }
+int AdminHttp::port() const { return server_->port(); }
 
 }  // namespace trunkline

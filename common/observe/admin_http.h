@@ -1,10 +1,16 @@
 // The admin HTTP server of every process: /metrics, /healthz and /readyz. It runs on its own
 // threads, off the data path.
+//
+// One thread serves all connections without blocking, so neither silent nor slow peers delay
+// others; when there are too many, the oldest one without a complete request is closed. /metrics
+// and /readyz are made on a thread each, so /healthz answers also while a scrape takes long.
+// Requests that arrive while a page is made share the next one.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/observe/metrics_page.h"
@@ -15,22 +21,26 @@ namespace trunkline {
 class AdminHttp {
  public:
   // Returns "" if the process is ready, else the reason for the operator, served with 503. Called
-  // on the server's threads.
+  // on a thread of the server.
   using Readiness = std::function<std::string()>;
+  // Returns faults that do not make the process unready, which /readyz shows below its answer. Same
+  // thread.
+  using Notes = std::function<std::vector<std::string>()>;
 
   // `listen` is host:port; port 0 selects a free port. `metrics` outlives the server. The error for
   // an address in use names the address.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(const std::string& listen,
                                                           const MetricsPage& metrics,
-                                                          Readiness readiness);
+                                                          Readiness readiness,
+                                                          Notes notes = nullptr);
   ~AdminHttp();
 
   int port() const;
 
  private:
-  struct State;
-  explicit AdminHttp(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  class Server;
+  explicit AdminHttp(std::unique_ptr<Server> server);
+  std::unique_ptr<Server> server_;
 };
 
 }  // namespace trunkline

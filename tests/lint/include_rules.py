@@ -37,7 +37,6 @@ LIBRARIES = [
         ],
     ),
     ("prometheus-cpp", r"prometheus/", ["common/observe/metrics_page.cc"]),
-    ("cpp-httplib", r"httplib\.h$", ["common/observe/admin_http.cc"]),
     (
         "yaml-cpp",
         r"yaml-cpp/",

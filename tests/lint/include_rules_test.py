@@ -101,7 +101,6 @@ class IncludeRules(unittest.TestCase):
     def test_other_libraries_stay_in_their_files(self) -> None:
         for header in (
             "<prometheus/gauge.h>",
-            "<httplib.h>",
             "<yaml-cpp/yaml.h>",
             "<spdlog/spdlog.h>",
             "<nghttp2/nghttp2.h>",
