@@ -1,11 +1,11 @@
 #include "trunkctl/client.h"
 
-#include <chrono>
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/json_text.h"
 #include "common/grpc/controller_channel.h"
+#include "common/grpc/deadline.h"
 
 namespace trunkline {
 
@@ -30,12 +30,12 @@ ControllerClient::ControllerClient(const std::string& address, bool json)
 
 int ControllerClient::Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const {
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + kDeadline);
+  context.set_deadline(GrpcDeadline(kDeadline));
   return Explain(call(&context));
 }
 
 int ControllerClient::Connect() const {
-  if (channel_->WaitForConnected(std::chrono::system_clock::now() + kDeadline)) return kOk;
+  if (channel_->WaitForConnected(GrpcDeadline(kDeadline))) return kOk;
   return Explain({grpc::StatusCode::UNAVAILABLE, "cannot connect"});
 }
 

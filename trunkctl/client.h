@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "trunkline/v1/admin.grpc.pb.h"
 #include "trunkline/v1/weights.grpc.pb.h"
 
@@ -35,7 +36,7 @@ class ControllerClient {
  public:
   // A controller on the same network answers within milliseconds, and an operator should not wait
   // longer for an error.
-  static constexpr std::chrono::seconds kDeadline{3};
+  static constexpr absl::Duration kDeadline = absl::Seconds(3);
 
   // Prints errors as JSON if `json`.
   ControllerClient(const std::string& address, bool json);

@@ -79,9 +79,10 @@ void LoadReporter::Stop(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    ended_.NotifyAll();
     // A stream that is not open has no controller to notify.
     if (stream_ != nullptr && !stream_->opened) stream_->Cancel();
-    mutex_.AwaitWithTimeout(absl::Condition(&finished_), timeout);
+    ended_.AwaitFor(mutex_, timeout, absl::Condition(&finished_));
     if (stream_ != nullptr) stream_->Cancel();
   }
   writer_.join();
@@ -115,10 +116,11 @@ void LoadReporter::WriteLoop() {
     has_new_ = !latest_.empty();
     if (stopping_) break;
     if (MonotonicNow() - start >= kStableStream) delay.Reset();
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), delay.Next());
+    ended_.AwaitFor(mutex_, delay.Next(), absl::Condition(&stopping_));
   }
   absl::MutexLock lock(&mutex_);
   finished_ = true;
+  ended_.NotifyAll();
 }
 
 void LoadReporter::RunStream(Stream& stream) {

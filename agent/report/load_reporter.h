@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "agent/report/load_report_builder.h"
 #include "agent/sample/load_sample.h"
+#include "common/base/timed_condition.h"
 
 namespace trunkline {
 
@@ -77,6 +78,7 @@ class LoadReporter {
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  TimedCondition ended_;  // of either flag
   bool has_new_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
   Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;

@@ -32,6 +32,7 @@ void SamplingLoop::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    stopped_.NotifyAll();
   }
   thread_.join();
 }
@@ -94,7 +95,7 @@ void SamplingLoop::Run(const Offer& offer, const Watch& watch) {
     // Late samples are not repeated: cumulative counters contain what they missed.
     next = std::max(next + FastPeriodAt(cost), now);
     absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), next - MonotonicNow())) return;
+    if (stopped_.AwaitFor(mutex_, next - MonotonicNow(), absl::Condition(&stopping_))) return;
   }
 }
 

@@ -17,6 +17,7 @@
 #include "agent/sample/load_sampler.h"
 #include "agent/sample/rate_window.h"
 #include "common/base/clock.h"
+#include "common/base/timed_condition.h"
 
 namespace trunkline {
 
@@ -65,6 +66,7 @@ class SamplingLoop {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  TimedCondition stopped_;
   ReportSchedule schedule_ ABSL_GUARDED_BY(mutex_);
   std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
 

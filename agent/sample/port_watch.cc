@@ -32,6 +32,7 @@ void PortWatch::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    stopped_.NotifyAll();
   }
   // Restores the normal priority: on a busy host the rest of a socket dump would otherwise delay
   // shutdown by seconds.
@@ -102,7 +103,7 @@ void PortWatch::Run() {
   while (true) {
     if (const MonotonicTime now = MonotonicNow(); Due(now)) Update(now);
     absl::MutexLock lock(&mutex_);
-    if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kPeriod)) return;
+    if (stopped_.AwaitFor(mutex_, kPeriod, absl::Condition(&stopping_))) return;
   }
 }
 

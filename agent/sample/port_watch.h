@@ -23,6 +23,7 @@
 #include "agent/sample/connection_bytes.h"
 #include "common/base/clock.h"
 #include "common/base/system_files.h"
+#include "common/base/timed_condition.h"
 
 namespace trunkline {
 
@@ -92,6 +93,7 @@ class PortWatch {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  TimedCondition stopped_;
   std::map<uint16_t, PortCount> latest_ ABSL_GUARDED_BY(mutex_);
 
   std::thread thread_;

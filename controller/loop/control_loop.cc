@@ -78,6 +78,7 @@ void ControlLoop::Stop() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    work_.NotifyAll();
   }
   thread_.join();
 }
@@ -85,6 +86,7 @@ void ControlLoop::Stop() {
 void ControlLoop::Post(Task task) {
   absl::MutexLock lock(&mutex_);
   tasks_.push_back(std::move(task));
+  work_.NotifyAll();
 }
 
 void ControlLoop::Run() {
@@ -93,8 +95,8 @@ void ControlLoop::Run() {
     std::deque<Task> tasks;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.AwaitWithTimeout(absl::Condition(this, &ControlLoop::HasWork),
-                              next_tick - MonotonicNow());
+      work_.AwaitFor(mutex_, next_tick - MonotonicNow(),
+                     absl::Condition(this, &ControlLoop::HasWork));
       tasks.swap(tasks_);
       stopping = stopping_;
     }

@@ -28,6 +28,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/metrics.h"
+#include "common/base/timed_condition.h"
 #include "controller/core/control_core.h"
 #include "controller/loop/state_store.h"
 
@@ -181,6 +182,7 @@ class ControlLoop {
   mutable absl::Mutex mutex_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  TimedCondition work_;
   std::shared_ptr<const ControllerView> view_ ABSL_GUARDED_BY(mutex_);
   std::thread thread_;
 };

@@ -4,7 +4,7 @@
 #include <grpcpp/health_check_service_interface.h>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "common/grpc/deadline.h"
 
 namespace trunkline {
 
@@ -49,7 +49,7 @@ void GrpcServer::Shutdown() {
   reporting_.Shutdown();
   discovery_.Shutdown();
   weights_.Shutdown();
-  server_->Shutdown(absl::ToChronoTime(absl::Now() + kShutdownTimeout));
+  server_->Shutdown(GrpcDeadline(kShutdownTimeout));
   server_.reset();
 }
 

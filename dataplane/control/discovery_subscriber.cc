@@ -81,6 +81,7 @@ DiscoverySubscriber::~DiscoverySubscriber() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    changed_.NotifyAll();
     if (stream_ != nullptr) stream_->Cancel();
   }
   reader_.join();
@@ -156,6 +157,7 @@ absl::Status DiscoverySubscriber::TakeSnapshot(std::shared_ptr<const v1::Snapsho
   absl::MutexLock lock(&mutex_);
   snapshot_ = std::move(snapshot);
   ready_ = true;
+  changed_.NotifyAll();
   unsaved_ = std::max(unsaved_, only_weights ? Unsaved::kWeights : Unsaved::kMoreThanWeights);
   return absl::OkStatus();
 }
@@ -252,7 +254,7 @@ void DiscoverySubscriber::ReadLoop() {
       LogWarn("controller {} is unreachable ({}); serving the last snapshot", options_.controller,
               end.error_message());
     }
-    mutex_.AwaitWithTimeout(absl::Condition(&stopping_), delay.Next());
+    changed_.AwaitFor(mutex_, delay.Next(), absl::Condition(&stopping_));
   }
 }
 
@@ -262,7 +264,7 @@ void DiscoverySubscriber::TickLoop() {
     std::vector<RefusedService> refused;
     {
       absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kReportInterval)) return;
+      if (changed_.AwaitFor(mutex_, kReportInterval, absl::Condition(&stopping_))) return;
       if (connected_) stream = stream_;
       refused = refused_;
     }
@@ -350,7 +352,7 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
 bool DiscoverySubscriber::AwaitReady() {
   {
     absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(&ready_), kReadyTimeout);
+    changed_.AwaitFor(mutex_, kReadyTimeout, absl::Condition(&ready_));
     if (!ready_) return false;
   }
   names_.AwaitAnswers(kNamesTimeout);

@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
+#include "common/base/timed_condition.h"
 #include "common/observe/metrics_page.h"
 #include "common/resolver/name_resolver.h"
 #include "dataplane/control/snapshot_wire.h"
@@ -90,6 +91,8 @@ class DiscoverySubscriber {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of `stopping_` or `ready_`. Mutable like the mutex.
+  mutable TimedCondition changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
   // Why the last snapshot was refused; used until ready.

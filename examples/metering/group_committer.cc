@@ -17,6 +17,7 @@ GroupCommitter::~GroupCommitter() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
+    changed_.NotifyAll();
   }
   thread_.join();
 }
@@ -24,6 +25,7 @@ GroupCommitter::~GroupCommitter() {
 void GroupCommitter::Add(Job job) {
   absl::MutexLock lock(&mutex_);
   jobs_.push_back(std::move(job));
+  changed_.NotifyAll();
 }
 
 void GroupCommitter::Work() {
@@ -37,7 +39,8 @@ void GroupCommitter::Work() {
 // Returns an empty group when stopping and the queue is empty.
 std::vector<Job> GroupCommitter::TakeGroup() {
   absl::MutexLock lock(&mutex_, absl::Condition(this, &GroupCommitter::HasWork));
-  mutex_.AwaitWithTimeout(absl::Condition(this, &GroupCommitter::HasFullGroup), options_.max_wait);
+  changed_.AwaitFor(mutex_, options_.max_wait,
+                    absl::Condition(this, &GroupCommitter::HasFullGroup));
   if (jobs_.size() <= options_.max_group) return std::exchange(jobs_, {});
   const auto end = jobs_.begin() + static_cast<ptrdiff_t>(options_.max_group);
   std::vector<Job> group(std::make_move_iterator(jobs_.begin()), std::make_move_iterator(end));

@@ -13,6 +13,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/base/timed_condition.h"
 #include "examples/metering/job.h"
 #include "examples/metering/reading_store.h"
 
@@ -51,6 +52,7 @@ class GroupCommitter {
   absl::Mutex mutex_;
   std::vector<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  TimedCondition changed_;
   std::thread thread_;
 };
 

@@ -1,7 +1,7 @@
 """Checks which file may include which.
 
 Folders follow the arrows of arrows.txt, a library's headers stay in its edge files, and the pure stages touch neither
-libraries nor the system. Links in CMake follow the same arrows.
+libraries nor the system. Links in CMake follow the same arrows. No wait follows the wall clock.
 
     include_rules.py [ROOT]
 
@@ -84,6 +84,14 @@ PURE = [
 ]
 CLOCK_READ = re.compile(r"\bMonotonicNow\(\)|\babsl::Now\(|_clock::now\(|\bclock_gettime\(|\bgettimeofday\(")
 CLOCK_DECLARATION = "common/base/clock.h"
+
+# Timed waits and deadlines by the wall clock last longer by the length of a step back. absl's timed waits are among them
+# with the libraries of Debian 12. common/base/timed_condition.h and common/grpc/deadline.h replace them.
+WALL_CLOCK_WAIT = re.compile(
+    r"\b(Await|Wait|WaitForNotification|LockWhen|ReaderLockWhen)With(Timeout|Deadline)\("
+    r"|\b(wait_until|sleep_until|try_lock_for|try_lock_until|try_lock_shared_for|try_lock_shared_until)\("
+    r"|\b(pthread_\w+|sem|mtx|cnd)_timed\w*\(|\bsystem_clock::now\(|\babsl::ToChronoTime\("
+)
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 SOURCES = (".cc", ".h")
@@ -192,6 +200,18 @@ def clock_violation(file: pathlib.Path, line: str) -> str | None:
     return None
 
 
+def wait_violation(file: pathlib.Path, line: str) -> str | None:
+    if file.parts[0] == "tests":
+        return None
+    match = WALL_CLOCK_WAIT.search(line.split("//")[0])
+    if match is None:
+        return None
+    return (
+        f"{match.group().rstrip('(')} follows the wall clock, whose steps would stretch the wait: use TimedCondition, "
+        "std::condition_variable::wait_for or GrpcDeadline"
+    )
+
+
 def source_files(root: pathlib.Path, folders: Folders) -> Iterator[pathlib.Path]:
     for folder in [*sorted(folders.programs), "tests"]:
         for path in sorted((root / folder).rglob("*")):
@@ -204,7 +224,7 @@ def include_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violati
     for path in source_files(root, folders):
         file = path.relative_to(root)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-            found = [clock_violation(file, line)]
+            found = [clock_violation(file, line), wait_violation(file, line)]
             match = INCLUDE.match(line)
             if match:
                 header = match.group(2)

@@ -131,6 +131,28 @@ class IncludeRules(unittest.TestCase):
             }
         )
 
+    def test_no_wait_follows_the_wall_clock(self) -> None:
+        for call in (
+            "mutex_.AwaitWithTimeout(absl::Condition(&done), timeout)",
+            "changed_.WaitWithDeadline(&mutex_, absl::Now() + timeout)",
+            "done.WaitForNotificationWithTimeout(timeout)",
+            "changed_.wait_until(lock, deadline)",
+            "std::this_thread::sleep_until(deadline)",
+            "mutex.try_lock_for(timeout)",
+            "pthread_cond_timedwait(&cond, &mutex, &when)",
+            "context.set_deadline(std::chrono::system_clock::now() + timeout)",
+            "server->Shutdown(absl::ToChronoTime(when))",
+        ):
+            self.assert_violation({"agent/report/x.cc": f"int x;\n  {call};\n"}, "follows the wall clock")
+        self.assert_clean(
+            {
+                "agent/report/x.cc": "stopped_.AwaitFor(mutex_, timeout, absl::Condition(&stopping_));\n"
+                "// AwaitWithTimeout(x) is not used\n",
+                "agent/report/y.cc": "changed.wait_for(lock, timeout, done);\nmutex_.Await(absl::Condition(&done));\n",
+                "tests/agent/x.cc": "mutex_.AwaitWithTimeout(absl::Condition(&done), kPatience);\n",
+            }
+        )
+
     def test_allowed_includes_are_silent(self) -> None:
         self.assert_clean(
             {

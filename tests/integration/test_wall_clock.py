@@ -1,0 +1,68 @@
+"""Steps the wall clock of running programs back by an hour: reports, snapshots and ends of programs do not wait for it."""
+
+import pathlib
+import struct
+
+import pytest
+
+from cluster import TESTS_DIR, Cluster
+from servers import EchoServer, ServerStarter
+from traffic import ask
+from waiting import SANITIZER, eventually
+
+pytestmark = pytest.mark.skipif(SANITIZER != "", reason="a sanitizer's runtime has to be the first library")
+
+_HOUR_NANOS = 3600 * 10**9
+
+
+class WallClock:
+    """The wall clock that the programs of a cluster see."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self.step(0)
+
+    def step(self, nanos: int) -> None:
+        """Moves the clock to `nanos` from the true one, also for waits that have begun."""
+        with open(self._path, "r+b" if self._path.exists() else "wb") as file:
+            file.write(struct.pack("q", nanos))
+
+    def env(self) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(TESTS_DIR / "libwall_clock_shim.so"),
+            "TRUNKLINE_CLOCK_OFFSET": str(self._path),
+        }
+
+
+def test_reports_and_snapshots_go_on_when_the_clock_steps_back(cluster: Cluster, servers: ServerStarter) -> None:
+    clock = WallClock(cluster.path("clock"))
+    server = servers(EchoServer, "a", cluster.path("echo.sock"))
+    cluster.add_controller({"echo": {}})
+    cluster.add_agent("a", {"echo": server.address})
+    cluster.add_proxy()
+    for program in cluster.programs:
+        program.env = clock.env()
+    cluster.start()
+    controller, agent, proxy = cluster.controller, cluster.agents[0], cluster.proxies[0]
+    clock.step(-_HOUR_NANOS)
+
+    reports = agent.metric("agent_reports_sent_total")
+    ticks = controller.metric("controller_tick_duration_seconds_count")
+    eventually("the agent reports", lambda: agent.metric("agent_reports_sent_total") >= reports + 5)
+    eventually("the controller ticks", lambda: controller.metric("controller_tick_duration_seconds_count") >= ticks + 5)
+    with proxy.connect("echo"):
+        eventually("the proxy reports a client", lambda: _clients(cluster) == 1)
+    eventually("the proxy reports that the client left", lambda: _clients(cluster) == 0)
+
+    cluster.ctl("drain", "echo", "a")
+    eventually("the proxy has the new snapshot", lambda: proxy.metric("proxy_endpoint_weight", endpoint="a") == 0)
+    cluster.ctl("undrain", "echo", "a")
+    eventually("the endpoint is back", lambda: proxy.metric("proxy_endpoint_weight", endpoint="a") > 0)
+    assert ask(proxy) == "a"
+    # The programs did see the clock step; otherwise this test would prove nothing.
+    times = [line.split()[0] for line in controller.log().splitlines()]
+    assert times[-1] < times[0]
+
+
+def _clients(cluster: Cluster) -> int:
+    return sum(int(proxy["clients"]) for proxy in cluster.ctl_json("proxies")["proxies"])
