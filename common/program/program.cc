@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <initializer_list>
 #include <iostream>
 #include <utility>
 
@@ -73,19 +74,24 @@ void RaiseDescriptorLimit() {
             limit.rlim_max);
 }
 
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
+sigset_t SignalSet(std::initializer_list<int> signals) {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : signals) sigaddset(&set, signal);
+  return set;
 }
+
+sigset_t StopSignals() { return SignalSet({SIGTERM, SIGINT}); }
+// Other daemons reload or reopen files at these, so scripts and log rotation send them. By default
+// they would kill the process without a drain.
+sigset_t OtherSignals() { return SignalSet({SIGHUP, SIGUSR1, SIGUSR2}); }
 
 // Threads started later inherit the mask, so that only WaitForStop sees the signals.
 void TakeSignals() {
   signal(SIGPIPE, SIG_IGN);
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  for (const sigset_t& signals : {StopSignals(), OtherSignals()}) {
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  }
 }
 
 // Returns the exit code, or nullopt to continue. CLI11's exceptions are handled here.
@@ -146,12 +152,22 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
 void Program::RequestStop() { kill(getpid(), SIGTERM); }
 
 void Program::WaitForStop() {
-  const sigset_t signals = StopSignals();
+  const sigset_t stops = StopSignals();
+  sigset_t signals = OtherSignals();
+  for (const int stop : {SIGTERM, SIGINT}) sigaddset(&signals, stop);
   int received = 0;
-  sigwait(&signals, &received);
+  while (sigwait(&signals, &received) == 0 && sigismember(&stops, received) == 0) {
+    if (received == SIGHUP) {
+      LogWarn("SIGHUP has no effect: {} reads its configuration at its start only, so restart it",
+              name_);
+    } else {
+      LogWarn("{} has no effect: {} logs to standard error and has no log file to reopen",
+              received == SIGUSR1 ? "SIGUSR1" : "SIGUSR2", name_);
+    }
+  }
   LogInfo("{} received; stopping", received == SIGINT ? "SIGINT" : "SIGTERM");
-  // A second signal has its default effect.
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+  // A second stop signal has its default effect. The others stay blocked.
+  pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
 }
 
 int Program::Fail(const std::string& what) {

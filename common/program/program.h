@@ -32,7 +32,7 @@ class Program {
   Program& operator=(const Program&) = delete;
 
   // Parses flags, loads the configuration, starts logging by its `log` field, raises the descriptor
-  // limit to the hard limit, ignores SIGPIPE, and blocks SIGTERM and SIGINT for WaitForStop.
+  // limit to the hard limit, ignores SIGPIPE, and blocks the signals that WaitForStop handles.
   // Returns the exit code if the program must exit. Called before any thread starts. `check`
   // examines the whole configuration, with --check-config as well; its error lines are printed with
   // the name of the file, and the exit code is 2.
@@ -43,7 +43,8 @@ class Program {
   // Stops the program like SIGTERM. Thread-safe.
   static void RequestStop();
 
-  // Returns at SIGTERM or SIGINT. A second signal ends the process at once.
+  // Returns at SIGTERM or SIGINT. A second one ends the process at once. SIGHUP, SIGUSR1 and
+  // SIGUSR2 are logged and have no other effect, also while the program stops.
   void WaitForStop();
 
   // Logs why the program cannot run and returns its exit code.

@@ -101,6 +101,30 @@ TEST_F(ProgramTest, StopSignalEndsTheProgramInOrder) {
   }
 }
 
+TEST_F(ProgramTest, SignalsThatOtherDaemonsReloadAtDoNotEndTheProgram) {
+  ChildProcess program(Command({"--config", GoodConfig()}));
+  program.ReadLine();
+  for (const auto& [signal, name] : {std::pair(SIGHUP, "SIGHUP"), std::pair(SIGUSR1, "SIGUSR1"),
+                                     std::pair(SIGUSR2, "SIGUSR2")}) {
+    program.Signal(signal);
+    EXPECT_THAT(program.ReadLine(), MatchesRegex(std::string(".* warn program-under-test: ") +
+                                                 name + " has no effect: program-under-test .*"));
+  }
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Finish().first, 0);
+}
+
+TEST_F(ProgramTest, HangupWhileTheProgramStopsDoesNotEndIt) {
+  ChildProcess program(Command({"--config", GoodConfig("hangs")}));
+  program.ReadLine();
+  program.Signal(SIGTERM);
+  while (program.ReadLine() != "stopping") {
+  }
+  program.Signal(SIGHUP);
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Finish().first, kKilledBySigterm);
+}
+
 TEST_F(ProgramTest, SecondStopSignalEndsTheProgramAtOnce) {
   ChildProcess program(Command({"--config", GoodConfig("hangs")}));
   program.ReadLine();
