@@ -113,6 +113,14 @@ void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffi
   for (size_t i = 0; i < latest.size(); ++i) traffic.SetUtilization(i, latest[i].Utilization());
 }
 
+std::vector<std::string> FaultsOf(const LoadReporter& reporter) {
+  std::vector<std::string> faults;
+  if (std::string failure = reporter.status().failure; !failure.empty()) {
+    faults.push_back(std::move(failure));
+  }
+  return faults;
+}
+
 std::string WithPort(absl::string_view address, int port) {
   return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
 }

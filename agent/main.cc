@@ -40,9 +40,10 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   });
   std::atomic<bool> stopping = false;
   // Trunks work without a controller, so the agent is ready without one.
-  const auto http = AdminHttp::Start(settings.admin_listen, metrics, [&] {
-    return std::string(stopping ? "stopping: open streams may finish" : "");
-  });
+  const auto http = AdminHttp::Start(
+      settings.admin_listen, metrics,
+      [&] { return std::string(stopping ? "stopping: open streams may finish" : ""); },
+      [&] { return FaultsOf(reporter); });
   if (!http.ok()) return program.Fail(http.status());
 
   ports.Start();

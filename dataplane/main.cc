@@ -48,7 +48,11 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
     const std::string reason = subscriber->NotReady();
     return reason.empty() ? data_plane.NotReady() : reason;
   };
-  auto http = AdminHttp::Start(AdminListenOf(config), metrics, not_ready);
+  const auto notes = [&] {
+    const std::string failure = subscriber->Failure();
+    return failure.empty() ? std::vector<std::string>() : std::vector<std::string>{failure};
+  };
+  auto http = AdminHttp::Start(AdminListenOf(config), metrics, not_ready, notes);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
   LogInfo("http on {}", BoundText(AdminListenOf(config), (*http)->port()));
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);

@@ -7,8 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
-#include "common/grpc/controller_channel.h"
-#include "common/grpc/reconnect_delay.h"
+#include "common/grpc/connector.h"
 #include "common/observe/log.h"
 #include "trunkline/v1/load_report.grpc.pb.h"
 
@@ -18,20 +17,6 @@ namespace {
 // A stream that lasted this long was a success and resets the delay.
 constexpr absl::Duration kStableStream = absl::Seconds(10);
 
-// Returns true for an end that the controller decided, unlike the loss of a connection.
-bool IsDecision(int code) {
-  switch (code) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-    case grpc::StatusCode::ALREADY_EXISTS:
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-    case grpc::StatusCode::FAILED_PRECONDITION:
-    case grpc::StatusCode::ABORTED:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 // One stream. Open blocks until the channel is connected; Cancel, on any thread, unblocks all
@@ -40,7 +25,7 @@ class LoadReporter::Stream {
  public:
   explicit Stream(const std::shared_ptr<grpc::Channel>& channel)
       : stub_(v1::LoadReportingService::NewStub(channel)) {
-    // The channel connects with its own backoff. There is no deadline, since a stream is unlimited.
+    // The channel may have lost its connection. There is no deadline, since a stream is unlimited.
     context_.set_wait_for_ready(true);
   }
 
@@ -62,7 +47,10 @@ class LoadReporter::Stream {
   std::unique_ptr<grpc::ClientReaderWriter<v1::ReportLoadRequest, v1::ReportLoadResponse>> stream_;
 };
 
-LoadReporter::LoadReporter(Options options) : options_(std::move(options)) {
+LoadReporter::LoadReporter(Options options)
+    : options_(std::move(options)),
+      failure_(options_.controller,
+               absl::StrCat("the load reports of agent ", options_.identity.agent_id)) {
   writer_ = std::thread([this] { WriteLoop(); });
 }
 
@@ -90,20 +78,18 @@ void LoadReporter::Stop(absl::Duration timeout) {
 
 LoadReporter::Status LoadReporter::status() const {
   absl::MutexLock lock(&mutex_);
-  return status_;
+  Status status = status_;
+  status.failure = failure_.text();
+  return status;
 }
 
 void LoadReporter::WriteLoop() {
-  const std::shared_ptr<grpc::Channel> channel = NewControllerChannel(options_.controller);
-  ReconnectDelay delay;
+  Connector connector(options_.controller);
   LogInfo("controller {}: connecting", options_.controller);
-  const auto has_work = [this]()
-                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return has_new_ || stopping_; };
-  for (;;) {
-    Stream stream(channel);
+  while (AwaitWork() && Connect(connector)) {
+    Stream stream(connector.channel());
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&has_work));
       if (stopping_) break;
       stream_ = &stream;
     }
@@ -115,12 +101,31 @@ void LoadReporter::WriteLoop() {
     // The next stream repeats the last samples.
     has_new_ = !latest_.empty();
     if (stopping_) break;
-    if (MonotonicNow() - start >= kStableStream) delay.Reset();
-    ended_.AwaitFor(mutex_, delay.Next(), absl::Condition(&stopping_));
+    if (MonotonicNow() - start >= kStableStream) connector.ResetDelay();
+    ended_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));
   }
   absl::MutexLock lock(&mutex_);
   finished_ = true;
   ended_.NotifyAll();
+}
+
+bool LoadReporter::AwaitWork() {
+  absl::MutexLock lock(&mutex_);
+  const auto has_work = [this]()
+                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return has_new_ || stopping_; };
+  mutex_.Await(absl::Condition(&has_work));
+  return !stopping_;
+}
+
+bool LoadReporter::Connect(Connector& connector) {
+  for (;;) {
+    const grpc::Status status = connector.Try();
+    if (!status.ok()) RecordFailure(status);
+    absl::MutexLock lock(&mutex_);
+    if (stopping_) return false;
+    if (status.ok()) return true;
+    ended_.AwaitFor(mutex_, connector.wait(), absl::Condition(&stopping_));
+  }
 }
 
 void LoadReporter::RunStream(Stream& stream) {
@@ -147,8 +152,7 @@ void LoadReporter::RunStream(Stream& stream) {
     CancelIfStopping(stream);
   }
   reader.join();
-  const grpc::Status end = stream.Finish();
-  LogEnd(stream, end.error_code(), end.error_message());
+  RecordFailure(stream.Finish());
 }
 
 void LoadReporter::CancelIfStopping(Stream& stream) {
@@ -187,6 +191,7 @@ void LoadReporter::ReadDirectives(Stream& stream) {
       absl::MutexLock lock(&mutex_);
       if (!stream.answered) LogInfo("reporting to controller {}", options_.controller);
       stream.answered = true;
+      failure_.Clear();
       status_.connected = true;
       ++status_.directives_received;
     }
@@ -240,20 +245,10 @@ void LoadReporter::NoteRefused(const std::vector<Directive::Refusal>& refused) {
   }
 }
 
-void LoadReporter::LogEnd(const Stream& stream, int code, const std::string& message) {
+void LoadReporter::RecordFailure(const grpc::Status& status) {
   absl::MutexLock lock(&mutex_);
   if (stopping_) return;
-  const std::string end = absl::StrCat(message, " (", code, ")");
-  // Repeats of the same end are not logged, unless the controller answered in between.
-  if (!stream.answered && end == last_end_) return;
-  last_end_ = end;
-  if (!IsDecision(code) && (stream.answered || code == grpc::StatusCode::UNAVAILABLE)) {
-    LogWarn("controller {} is unreachable: {}; flows continue, reports resume when it returns",
-            options_.controller, end);
-  } else {
-    LogError("controller {} refuses the reports of agent {}: {}; retrying", options_.controller,
-             options_.identity.agent_id, end);
-  }
+  failure_.Record(status, "flows continue, reports resume when it accepts them", MonotonicNow());
 }
 
 }  // namespace trunkline

@@ -21,8 +21,11 @@
 #include "agent/report/load_report_builder.h"
 #include "agent/sample/load_sample.h"
 #include "common/base/timed_condition.h"
+#include "common/grpc/controller_failure.h"
 
 namespace trunkline {
+
+class Connector;
 
 class LoadReporter {
  public:
@@ -38,6 +41,8 @@ class LoadReporter {
     uint64_t streams_opened = 0;
     uint64_t reports_sent = 0;
     uint64_t directives_received = 0;
+    // Why the controller gets no reports, in a sentence; empty while it does.
+    std::string failure;
     // The endpoints of the last directive.
     std::vector<Directive::EndpointState> endpoints;
     // The agent's endpoints that the controller does not accept.
@@ -69,7 +74,12 @@ class LoadReporter {
   // Waits for new samples. Returns false if the stream broke or the reporter stops.
   bool AwaitSamples(Stream& stream, std::vector<LoadSample>* samples);
   bool Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce, bool leaving);
-  void LogEnd(const Stream& stream, int code, const std::string& message);
+  // Waits for samples to report. Returns false if the reporter stops.
+  bool AwaitWork();
+  // Waits for a connection. Returns false if the reporter stops.
+  bool Connect(Connector& connector);
+  // Records why the controller gets no reports, unless the reporter stops.
+  void RecordFailure(const grpc::Status& status);
   void OnDirective(const Directive& directive);
   void NoteRefused(const std::vector<Directive::Refusal>& refused);
 
@@ -83,10 +93,10 @@ class LoadReporter {
   std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
   Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Status status_ ABSL_GUARDED_BY(mutex_);
+  ControllerFailure failure_ ABSL_GUARDED_BY(mutex_);
 
   // Confined to the writing thread.
   uint64_t seq_ = 0;
-  std::string last_end_;
 
   std::thread writer_;
 };

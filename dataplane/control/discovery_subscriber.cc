@@ -8,9 +8,8 @@
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
 #include "common/base/version.h"
-#include "common/grpc/controller_channel.h"
+#include "common/grpc/connector.h"
 #include "common/grpc/grpc_log.h"
-#include "common/grpc/reconnect_delay.h"
 #include "common/observe/log.h"
 #include "dataplane/control/snapshot_sequence.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
@@ -69,6 +68,7 @@ DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, D
     : options_(std::move(options)),
       stats_(stats),
       calls_(std::move(calls)),
+      failure_(options_.controller, absl::StrCat("proxy ", options_.proxy_id)),
       last_heard_(MonotonicNow()),
       reported_at_(MonotonicNow()) {
   LogGrpcThroughOurLog();
@@ -205,10 +205,15 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
 }
 
 void DiscoverySubscriber::ReadLoop() {
-  const std::shared_ptr<grpc::Channel> channel = NewControllerChannel(options_.controller);
-  ReconnectDelay delay;
+  Connector connector(options_.controller);
   while (!stopping()) {
-    auto stream = std::make_shared<Stream>(channel);
+    if (const grpc::Status status = connector.Try(); !status.ok()) {
+      RecordFailure(status);
+      absl::MutexLock lock(&mutex_);
+      changed_.AwaitFor(mutex_, connector.wait(), absl::Condition(&stopping_));
+      continue;
+    }
+    auto stream = std::make_shared<Stream>(connector.channel());
     v1::SubscribeRequest hello;
     {
       absl::MutexLock lock(&mutex_);
@@ -234,28 +239,31 @@ void DiscoverySubscriber::ReadLoop() {
         absl::MutexLock lock(&mutex_);
         if (!connected_) LogInfo("subscribed to controller {}", options_.controller);
         connected_ = true;
+        failure_.Clear();
         ++(taken.ok() ? acks_ : nacks_);
         refusal_ = std::string(taken.message());
         if (snapshot_->has_id()) *ack.mutable_ack()->mutable_have() = snapshot_->id();
       }
-      delay.Reset();
+      connector.ResetDelay();
       stream->Write(ack);
     }
-    bool was_connected = false;
     {
       absl::MutexLock lock(&mutex_);
       stream_ = nullptr;
-      was_connected = std::exchange(connected_, false);
+      connected_ = false;
     }
-    const grpc::Status end = stream->Finish();
+    RecordFailure(stream->Finish());
     absl::MutexLock lock(&mutex_);
     if (stopping_) return;
-    if (was_connected) {
-      LogWarn("controller {} is unreachable ({}); serving the last snapshot", options_.controller,
-              end.error_message());
-    }
-    changed_.AwaitFor(mutex_, delay.Next(), absl::Condition(&stopping_));
+    changed_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));
   }
+}
+
+void DiscoverySubscriber::RecordFailure(const grpc::Status& status) {
+  absl::MutexLock lock(&mutex_);
+  if (stopping_) return;
+  failure_.Record(status, ready_ ? "serving the last snapshot" : "there is no snapshot to serve",
+                  MonotonicNow());
 }
 
 void DiscoverySubscriber::TickLoop() {
@@ -364,8 +372,15 @@ std::string DiscoverySubscriber::NotReady() const {
   if (ready_) return "";
   if (!refusal_.empty())
     return absl::StrCat("no snapshot yet: the last one was refused: ", refusal_);
+  if (!failure_.text().empty())
+    return absl::StrCat("no snapshot yet, and none is saved: ", failure_.text());
   return absl::StrCat("no snapshot yet: controller ", options_.controller,
                       " does not answer and none is saved");
+}
+
+std::string DiscoverySubscriber::Failure() const {
+  absl::MutexLock lock(&mutex_);
+  return failure_.text();
 }
 
 void DiscoverySubscriber::Collect(MetricsWriter& writer) const {

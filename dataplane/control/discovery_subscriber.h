@@ -21,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
 #include "common/base/timed_condition.h"
+#include "common/grpc/controller_failure.h"
 #include "common/observe/metrics_page.h"
 #include "common/resolver/name_resolver.h"
 #include "dataplane/control/snapshot_wire.h"
@@ -57,6 +58,8 @@ class DiscoverySubscriber {
   bool AwaitReady();
   // Returns an empty string once a table is in service, otherwise why there is none.
   std::string NotReady() const;
+  // Why there is no subscription, in a sentence; empty while there is one.
+  std::string Failure() const;
   void Collect(MetricsWriter& writer) const;
 
  private:
@@ -65,6 +68,8 @@ class DiscoverySubscriber {
   enum class Unsaved { kNothing, kWeights, kMoreThanWeights };
 
   void ReadLoop();
+  // Records why the controller does not answer, unless the proxy stops.
+  void RecordFailure(const grpc::Status& status);
   void TickLoop();
   void LoadSaved();
   void SaveIfDue(bool at_once);
@@ -94,6 +99,7 @@ class DiscoverySubscriber {
   // Of `stopping_` or `ready_`. Mutable like the mutex.
   mutable TimedCondition changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
+  ControllerFailure failure_ ABSL_GUARDED_BY(mutex_);
   bool ready_ ABSL_GUARDED_BY(mutex_) = false;
   // Why the last snapshot was refused; used until ready.
   std::string refusal_ ABSL_GUARDED_BY(mutex_);

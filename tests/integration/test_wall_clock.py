@@ -63,6 +63,12 @@ def test_reports_and_snapshots_go_on_when_the_clock_steps_back(cluster: Cluster,
     times = [line.split()[0] for line in controller.log().splitlines()]
     assert times[-1] < times[0]
 
+    controller.kill()
+    eventually("the agent lost the controller", lambda: agent.metric("agent_controller_connected") == 0)
+    controller.start()
+    eventually("the agent is back", lambda: agent.metric("agent_controller_connected") == 1)
+    eventually("the proxy is back", lambda: proxy.metric("proxy_controller_connected") == 1)
+
 
 def _clients(cluster: Cluster) -> int:
     return sum(int(proxy["clients"]) for proxy in cluster.ctl_json("proxies")["proxies"])
