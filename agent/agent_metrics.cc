@@ -10,12 +10,26 @@ void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
   const auto with = [&](const char* label, const char* value) {
     return MetricLabels{{"service", sample.service}, {label, value}};
   };
-  writer.AddGauge("agent_cpu_utilization", "Share in use of the CPU that the service may use",
-                  {{"service", sample.service}, {"source", sample.cpu_source}},
-                  sample.cpu_utilization);
+  constexpr char kUnreadable[] = "1 while the source of a load value cannot be read, else 0";
+  const auto unreadable = [&](const char* source, const std::string& error) {
+    writer.AddGauge("agent_source_unreadable", kUnreadable, with("source", source),
+                    error.empty() ? 0 : 1);
+  };
+  unreadable("cpu", sample.cpu_error);
+  unreadable("memory", sample.memory_error);
+  unreadable("connections", sample.connections_error);
+  unreadable("network", sample.network_error);
+  // A value that is not known is omitted, since 0 would look idle.
+  if (sample.cpu_known) {
+    writer.AddGauge("agent_cpu_utilization", "Share in use of the CPU that the service may use",
+                    {{"service", sample.service}, {"source", sample.cpu_source}},
+                    sample.cpu_utilization);
+  }
   writer.AddGauge("agent_cpu_limit_cores", "Cores that the service may use", service, sample.cores);
-  writer.AddGauge("agent_memory_utilization", "Share in use of the service's memory limit", service,
-                  sample.memory_utilization);
+  if (sample.memory_error.empty()) {
+    writer.AddGauge("agent_memory_utilization", "Share in use of the service's memory limit",
+                    service, sample.memory_utilization);
+  }
   constexpr char kPressure[] = "Share of the last 10 s in which a task waited for the resource";
   writer.AddGauge("agent_pressure", kPressure, with("resource", "cpu"), sample.cpu_pressure);
   writer.AddGauge("agent_pressure", kPressure, with("resource", "memory"), sample.memory_pressure);
@@ -65,7 +79,7 @@ void CollectTraffic(const std::string& name, const ServiceTrafficTotals& totals,
 }
 
 void CollectNetwork(const std::vector<LoadSample>& samples, MetricsWriter& writer) {
-  if (samples.empty()) return;
+  if (samples.empty() || !samples[0].network_error.empty()) return;
   // Network values describe the host and are the same in every sample.
   writer.AddGauge("agent_nic_bytes_per_second", "Bytes through the network interface, per second",
                   {}, samples[0].nic_bytes_per_second);

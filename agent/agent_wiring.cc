@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <optional>
 #include <random>
 #include <utility>
 
@@ -46,6 +47,7 @@ ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch&
   options.local.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
   options.local.cpu.find_server = [probe] { return probe->ServerPid(); };
   options.count_connections = [&ports](uint16_t port) { return ports.Latest(port); };
+  options.count_error = [&ports] { return ports.Error(); };
   options.try_connect = [probe] { return probe->Try(kProbeTimeout); };
   return options;
 }
@@ -110,11 +112,25 @@ LoadReporter::Options ReporterOptions(const AgentSettings& settings, int trunk_p
 }
 
 void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffic) {
-  for (size_t i = 0; i < latest.size(); ++i) traffic.SetUtilization(i, latest[i].Utilization());
+  for (size_t i = 0; i < latest.size(); ++i) {
+    traffic.SetUtilization(
+        i, latest[i].cpu_known ? std::optional<double>(latest[i].Utilization()) : std::nullopt);
+  }
 }
 
-std::vector<std::string> FaultsOf(const LoadReporter& reporter) {
+std::vector<std::string> FaultsOf(const SamplingLoop& loop, const LoadReporter& reporter) {
   std::vector<std::string> faults;
+  const auto add = [&](const std::string& what, const std::string& error) {
+    if (!error.empty()) faults.push_back(absl::StrCat(what, " is unknown: ", error));
+  };
+  const std::vector<LoadSample> samples = loop.Latest();
+  if (!samples.empty()) add("network load", samples.front().network_error);
+  for (const LoadSample& sample : samples) {
+    const std::string service = absl::StrCat("service ", sample.service);
+    add(absl::StrCat(service, ": CPU"), sample.cpu_error);
+    add(absl::StrCat(service, ": memory"), sample.memory_error);
+    add(absl::StrCat(service, ": the number of connections"), sample.connections_error);
+  }
   if (std::string failure = reporter.status().failure; !failure.empty()) {
     faults.push_back(std::move(failure));
   }

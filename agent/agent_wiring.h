@@ -50,7 +50,7 @@ LoadReporter::Options ReporterOptions(const AgentSettings& settings, int trunk_p
 void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffic);
 
 // Returns what keeps load from being reported, one sentence each, for /readyz.
-std::vector<std::string> FaultsOf(const LoadReporter& reporter);
+std::vector<std::string> FaultsOf(const SamplingLoop& loop, const LoadReporter& reporter);
 
 // Replaces the port of a configured address by the one that the kernel assigned: "host:0" and 7073
 // make "host:7073".

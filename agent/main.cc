@@ -43,7 +43,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   const auto http = AdminHttp::Start(
       settings.admin_listen, metrics,
       [&] { return std::string(stopping ? "stopping: open streams may finish" : ""); },
-      [&] { return FaultsOf(reporter); });
+      [&] { return FaultsOf(loop, reporter); });
   if (!http.ok()) return program.Fail(http.status());
 
   ports.Start();

@@ -32,10 +32,12 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
       "Refused connects, resets and lost flows at the endpoint, as reported by proxies", labels,
       static_cast<double>(verdict.errors));
   if (!endpoint.load.has_value()) return;
-  writer.AddGauge(
-      "controller_endpoint_utilization_ratio",
-      "Largest utilization among the endpoint's resources (1 is full), from its last load report",
-      labels, Utilization(*endpoint.load));
+  if (endpoint.load->cpu_known) {
+    writer.AddGauge(
+        "controller_endpoint_utilization_ratio",
+        "Largest utilization among the endpoint's resources (1 is full), from its last load report",
+        labels, Utilization(*endpoint.load));
+  }
   writer.AddGauge("controller_endpoint_report_age_seconds",
                   "Time since the endpoint's last load report in seconds", labels,
                   absl::ToDoubleSeconds(*reason.report_age));

@@ -15,6 +15,8 @@ constexpr auto kRight = TextTable::Align::kRight;
 
 std::string Number(double value) { return absl::StrFormat("%.3g", value); }
 std::string Percent(double share) { return absl::StrFormat("%.1f%%", 100 * share); }
+
+std::string PercentOrDash(bool known, double share) { return known ? Percent(share) : "-"; }
 std::string Rate(double value) { return absl::StrFormat("%.1f", value); }
 
 std::string Age(double seconds) { return absl::StrFormat("%.1fs", seconds); }
@@ -85,7 +87,8 @@ std::string Render(const v1::WeightTable& table) {
                     {"FLAGS"}});
     for (const v1::EndpointWeight& endpoint : service.endpoints()) {
       rows.AddRow({endpoint.endpoint_id(), Number(endpoint.weight()), Percent(endpoint.share()),
-                   Percent(endpoint.utilization()), Percent(endpoint.cpu_utilization()),
+                   PercentOrDash(endpoint.has_utilization(), endpoint.utilization()),
+                   PercentOrDash(endpoint.has_cpu_utilization(), endpoint.cpu_utilization()),
                    Percent(endpoint.memory_utilization()), Number(endpoint.capacity()),
                    absl::StrCat(endpoint.active_streams()), State(endpoint.state()),
                    ReportAge(endpoint), Flags(endpoint)});
@@ -117,7 +120,8 @@ std::string Render(const v1::ListEndpointsResponse& response) {
     const bool reported = weight.has_report_age_seconds();
     rows.AddRow({item.service(), weight.endpoint_id(), OrDash(weight.address()),
                  OrDash(item.agent_id()), State(weight.state()), Number(weight.weight()),
-                 Percent(weight.utilization()), Number(item.cores()), OrDash(item.cpu_source()),
+                 PercentOrDash(weight.has_utilization(), weight.utilization()),
+                 Number(item.cores()), OrDash(item.cpu_source()),
                  absl::StrCat(weight.active_streams()), absl::StrCat(weight.connections()),
                  Rate(item.successes_per_second()), Rate(item.errors_per_second()),
                  Bytes(item.bytes_per_second()),

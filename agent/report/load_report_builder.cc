@@ -27,9 +27,9 @@ void SetAnnouncement(const AgentIdentity& identity, const std::vector<LoadSample
 void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
   load.set_service(sample.service);
   load.set_endpoint_id(sample.endpoint_id);
-  load.set_cpu_utilization(sample.cpu_utilization);
+  if (sample.cpu_known) load.set_cpu_utilization(sample.cpu_utilization);
   load.set_cpu_source(sample.cpu_source);
-  load.set_memory_utilization(sample.memory_utilization);
+  if (sample.memory_error.empty()) load.set_memory_utilization(sample.memory_utilization);
   load.mutable_pressure()->set_cpu(sample.cpu_pressure);
   load.mutable_pressure()->set_memory(sample.memory_pressure);
   load.mutable_pressure()->set_io(sample.io_pressure);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -12,6 +13,22 @@
 
 namespace trunkline {
 
+namespace {
+
+constexpr size_t kMaxQuotedBytes = 40;
+
+// The first line has the process id; PostgreSQL's postmaster.pid has seven more.
+absl::StatusOr<int> ParsePidFile(const std::string& path, absl::string_view text) {
+  const absl::string_view line = text.substr(0, text.find('\n'));
+  int pid = 0;
+  if (absl::SimpleAtoi(absl::StripAsciiWhitespace(line), &pid) && pid > 0) return pid;
+  return absl::InvalidArgumentError(
+      absl::StrCat("pid_file: the first line of ", path, " is no process id: \"",
+                   absl::CHexEscape(line.substr(0, kMaxQuotedBytes)), "\""));
+}
+
+}  // namespace
+
 CpuMeter::CpuMeter(const SystemFiles& files, CpuMeterOptions options)
     : files_(files), options_(std::move(options)), tree_(files, options_.ticks_per_second) {}
 
@@ -19,17 +36,18 @@ bool CpuMeter::Named() const {
   return options_.pid > 0 || !options_.pid_file.empty() || !server_boot_id_.empty();
 }
 
-int CpuMeter::CandidatePid() const {
+absl::StatusOr<int> CpuMeter::CandidatePid() const {
   if (!options_.pid_file.empty()) {
-    int pid = 0;
     const absl::StatusOr<std::string> text = files_.Read(options_.pid_file);
-    const bool read = text.ok() && absl::SimpleAtoi(absl::StripAsciiWhitespace(*text), &pid);
-    return read ? pid : 0;
+    if (!text.ok()) return absl::NotFoundError(absl::StrCat("pid_file: ", text.status().message()));
+    return ParsePidFile(options_.pid_file, *text);
   }
   if (options_.pid > 0) return options_.pid;
   // A probe costs the server a connection, so a process that still runs is not looked up again.
   if (pid_ > 0 && BootId(pid_) == server_boot_id_) return pid_;
-  return options_.find_server ? options_.find_server() : 0;
+  const int found = options_.find_server ? options_.find_server() : 0;
+  if (found <= 0) return absl::NotFoundError("the server's process is not known");
+  return found;
 }
 
 std::string CpuMeter::BootId(int pid) const {
@@ -42,9 +60,11 @@ std::string CpuMeter::BootId(int pid) const {
 }
 
 void CpuMeter::FindProcess() {
-  const int pid = CandidatePid();
-  const std::string boot_id = BootId(pid);
-  pid_ = boot_id.empty() ? 0 : pid;
+  const absl::StatusOr<int> pid = CandidatePid();
+  const std::string boot_id = pid.ok() ? BootId(*pid) : "";
+  pid_ = boot_id.empty() ? 0 : *pid;
+  no_process_ = pid.ok() ? absl::NotFoundError(absl::StrCat("process ", *pid, " does not run"))
+                         : pid.status();
   // While the server is down, it keeps its last identity.
   if (!boot_id.empty()) server_boot_id_ = boot_id;
 }
@@ -86,13 +106,13 @@ CpuMeter::Choice CpuMeter::Choose() {
   const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
   if (options_.choice == CpuChoice::kCgroup) {
     if (usable.ok()) return {CpuChoice::kCgroup, "as configured"};
-    return {named ? CpuChoice::kProcesses : CpuChoice::kHost,
-            absl::StrCat("since the configured cgroup cannot be used: ",
-                         std::string(usable.message()))};
+    return {CpuChoice::kCgroup,
+            absl::StrCat("as configured, but it cannot be used: ", std::string(usable.message()))};
   }
   if (options_.choice == CpuChoice::kProcesses) {
-    if (named) return {CpuChoice::kProcesses, "as configured"};
-    return {CpuChoice::kHost, "since no process is known, although processes are configured"};
+    return {
+        CpuChoice::kProcesses,
+        pid_ > 0 ? "as configured" : absl::StrCat("as configured, but ", no_process_.message())};
   }
   if (options_.choice == CpuChoice::kHost) return {CpuChoice::kHost, "as configured"};
   if (usable.ok() && quota != kNoLimit) {
@@ -102,7 +122,11 @@ CpuMeter::Choice CpuMeter::Choose() {
   const std::string no_quota =
       usable.ok() ? absl::StrCat(place_->directory(), " has no quota")
                   : absl::StrCat("no usable cgroup: ", std::string(usable.message()));
-  if (named) return {CpuChoice::kProcesses, absl::StrCat("the process is known and ", no_quota)};
+  if (named) {
+    return {
+        CpuChoice::kProcesses,
+        absl::StrCat(pid_ > 0 ? "the process is known" : no_process_.message(), " and ", no_quota)};
+  }
   return {CpuChoice::kHost, absl::StrCat(no_quota, " and no process is known")};
 }
 
@@ -146,7 +170,8 @@ std::optional<std::string> CpuMeter::Refresh() {
   const Choice choice = Choose();
   if (choice.choice == CpuChoice::kProcesses) tree_.Scan(pid_);
   cores_ = CoresFor(choice.choice);
-  const std::string source = choice.choice == CpuChoice::kCgroup      ? place_->version()
+  const std::string source = choice.choice == CpuChoice::kCgroup
+                                 ? (place_.has_value() ? place_->version() : "cgroup")
                              : choice.choice == CpuChoice::kProcesses ? "processes"
                                                                       : "host";
   const bool same = choice.choice == chosen_ && source == source_;
@@ -157,8 +182,14 @@ std::optional<std::string> CpuMeter::Refresh() {
 }
 
 absl::StatusOr<double> CpuMeter::CpuSeconds() {
-  if (chosen_ == CpuChoice::kCgroup && place_.has_value()) return place_->CpuSeconds(files_);
-  if (chosen_ == CpuChoice::kProcesses) return tree_.CpuSeconds();
+  if (chosen_ == CpuChoice::kCgroup) {
+    if (!place_.has_value()) return absl::NotFoundError(place_error_);
+    return place_->CpuSeconds(files_);
+  }
+  if (chosen_ == CpuChoice::kProcesses) {
+    if (pid_ == 0) return no_process_;
+    return tree_.CpuSeconds();
+  }
   const absl::StatusOr<std::string> text = files_.Read("/proc/stat");
   if (!text.ok()) return text.status();
   const absl::StatusOr<HostCpu> host = ParseHostCpu(*text);

@@ -45,10 +45,11 @@ class CpuMeter {
   std::optional<std::string> Refresh();
 
   // Returns cumulative CPU seconds of the source; called many times per second. Restarts from a
-  // lower value when the source changes.
+  // lower value when the source changes. The error names what cannot be read: a source that cannot
+  // be read is unknown, not idle.
   absl::StatusOr<double> CpuSeconds();
 
-  // "cgroup v1", "cgroup v2", "processes", "host".
+  // "cgroup v1", "cgroup v2", "cgroup" while the configured one is missing, "processes", "host".
   const std::string& source() const { return source_; }
   // Cores that the service may use; > 0.
   double cores() const { return cores_; }
@@ -67,7 +68,7 @@ class CpuMeter {
   // Returns true if a process was configured or found. The agent's own group then does not describe
   // the server.
   bool Named() const;
-  int CandidatePid() const;
+  absl::StatusOr<int> CandidatePid() const;
   // Returns "pid@start time", or "" if there is no such process.
   std::string BootId(int pid) const;
   void FindProcess();
@@ -83,6 +84,8 @@ class CpuMeter {
   const CpuMeterOptions options_;
   // 0 if unknown or ended.
   int pid_ = 0;
+  // Why pid_ is 0.
+  absl::Status no_process_;
   std::string server_boot_id_;
   std::optional<CgroupPlace> place_;
   std::string place_error_;

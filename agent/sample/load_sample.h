@@ -18,6 +18,15 @@ struct LoadSample {
   // Changes with every restart of the server process; empty if unknown.
   std::string server_boot_id;
 
+  // False while CPU time cannot be read or was read once only. The CPU utilization is then unknown
+  // and not reported; 0 would look like an idle server.
+  bool cpu_known = true;
+  // Why a source cannot be read; empty if it can.
+  std::string cpu_error;
+  std::string memory_error;
+  std::string connections_error;
+  std::string network_error;
+
   // Shares of a limit; above 1 if the limit is exceeded.
   double cpu_utilization = 0;
   std::string cpu_source;
@@ -38,8 +47,8 @@ struct LoadSample {
   double accept_overflows_per_second = 0;
   bool reachable = true;
 
-  // The utilization that triggers urgent reports. Memory is not part of it: the controller treats
-  // it as a barrier.
+  // The utilization that triggers urgent reports; meaningless unless cpu_known. Memory is not part
+  // of it: the controller treats it as a barrier.
   double Utilization() const {
     return std::max({cpu_utilization, connection_utilization, nic_utilization});
   }

@@ -23,8 +23,10 @@ void LoadSampler::SampleFast(MonotonicTime now) {
 }
 
 std::vector<std::string> LoadSampler::SampleSlow(MonotonicTime now) {
-  network_.Sample(now);
   std::vector<std::string> news;
+  if (std::optional<std::string> of_network = network_.Sample(now); of_network.has_value()) {
+    news.push_back(*std::move(of_network));
+  }
   for (size_t i = 0; i < services_.size(); ++i) {
     const std::optional<std::string> of_service = services_[i].SampleSlow(traffic_.Totals(i));
     if (!of_service.has_value()) continue;
@@ -40,6 +42,7 @@ std::vector<LoadSample> LoadSampler::Read(absl::Duration window) const {
     LoadSample sample = service.Read(window);
     sample.nic_bytes_per_second = network_.BytesPerSecond(window);
     sample.nic_utilization = network_.Utilization(window);
+    sample.network_error = network_.error();
     if (service.has_port()) {
       sample.accept_overflows_per_second = network_.AcceptOverflowsPerSecond(window);
     }

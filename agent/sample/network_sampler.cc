@@ -17,8 +17,13 @@ constexpr double kBitsPerByte = 8;
 constexpr uint64_t kBitsPerMegabit = 1'000'000;
 
 std::string DefaultInterface(const SystemFiles& files) {
-  const absl::StatusOr<std::string> routes = files.Read("/proc/net/route");
-  return routes.ok() ? ParseDefaultInterface(*routes).value_or("") : "";
+  const absl::StatusOr<std::string> ipv4 = files.Read("/proc/net/route");
+  if (ipv4.ok()) {
+    absl::StatusOr<std::string> found = ParseDefaultInterface(*ipv4);
+    if (found.ok()) return *std::move(found);
+  }
+  const absl::StatusOr<std::string> ipv6 = files.Read("/proc/net/ipv6_route");
+  return ipv6.ok() ? ParseDefaultInterface6(*ipv6).value_or("") : "";
 }
 
 // Returns 0 for virtual interfaces, which have no speed: reading the file fails or yields -1.
@@ -34,26 +39,56 @@ uint64_t LinkBitsPerSecond(const SystemFiles& files, const std::string& interfac
 
 NetworkSampler::NetworkSampler(const SystemFiles& files, std::string interface,
                                uint64_t bits_per_second)
-    : files_(files), interface_(std::move(interface)), bits_per_second_(bits_per_second) {
-  if (interface_.empty()) interface_ = DefaultInterface(files_);
+    : files_(files),
+      follows_routes_(interface.empty()),
+      configured_bits_per_second_(bits_per_second),
+      interface_(std::move(interface)) {
+  FollowRoutes();
+}
+
+void NetworkSampler::FollowRoutes() {
+  if (follows_routes_) {
+    std::string now_default = DefaultInterface(files_);
+    if (now_default != interface_) {
+      interface_ = std::move(now_default);
+      received_.Reset();
+      sent_.Reset();
+    }
+  }
+  // Read again each time, because a link may come up, or at another speed.
+  bits_per_second_ = configured_bits_per_second_;
   if (bits_per_second_ == 0 && !interface_.empty()) {
     bits_per_second_ = LinkBitsPerSecond(files_, interface_);
   }
 }
 
-void NetworkSampler::Sample(MonotonicTime now) {
+absl::Status NetworkSampler::SampleInterface(MonotonicTime now) {
+  if (interface_.empty()) return absl::NotFoundError("there is no default route; set nic");
   const absl::StatusOr<std::string> dev = files_.Read("/proc/net/dev");
-  if (dev.ok() && !interface_.empty()) {
-    const absl::StatusOr<NicCounters> counters = ParseNetDev(*dev, interface_);
-    if (counters.ok()) {
-      received_.Add(now, static_cast<double>(counters->received_bytes));
-      sent_.Add(now, static_cast<double>(counters->sent_bytes));
-    }
+  if (!dev.ok()) return dev.status();
+  const absl::StatusOr<NicCounters> counters = ParseNetDev(*dev, interface_);
+  if (!counters.ok()) return counters.status();
+  received_.Add(now, static_cast<double>(counters->received_bytes));
+  sent_.Add(now, static_cast<double>(counters->sent_bytes));
+  return absl::OkStatus();
+}
+
+std::optional<std::string> NetworkSampler::Sample(MonotonicTime now) {
+  const std::string interface_before = interface_;
+  FollowRoutes();
+  const absl::Status sampled = SampleInterface(now);
+  if (!sampled.ok()) {
+    received_.Reset();
+    sent_.Reset();
   }
   const absl::StatusOr<std::string> netstat = files_.Read("/proc/net/netstat");
-  if (!netstat.ok()) return;
-  const absl::StatusOr<uint64_t> overflows = ParseListenOverflows(*netstat);
+  const absl::StatusOr<uint64_t> overflows =
+      netstat.ok() ? ParseListenOverflows(*netstat) : netstat.status();
   if (overflows.ok()) overflows_.Add(now, static_cast<double>(*overflows));
+  const std::string error_before = std::exchange(error_, std::string(sampled.message()));
+  if (error_ == error_before && interface_ == interface_before) return std::nullopt;
+  if (!error_.empty()) return absl::StrCat("network load is unknown and not reported: ", error_);
+  return absl::StrCat("network load is read from interface ", interface_);
 }
 
 double NetworkSampler::BytesPerSecond(absl::Duration window) const {

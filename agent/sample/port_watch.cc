@@ -74,8 +74,9 @@ void PortWatch::Update(MonotonicTime now) {
   sockets_ = SocketsInUse();
   absl::StatusOr<SocketDump> dump = dump_(ports_);
   cost_ = dump.ok() ? dump->cost : absl::ZeroDuration();
-  if (!dump.ok()) return;
   absl::MutexLock lock(&mutex_);
+  error_ = std::string(dump.status().message());
+  if (!dump.ok()) return;
   for (const uint16_t port : ports_) {
     const PortSockets& sockets = dump->ports[port];
     latest_[port] = {
@@ -88,6 +89,11 @@ std::optional<PortCount> PortWatch::Latest(uint16_t port) const {
   const auto found = latest_.find(port);
   if (found == latest_.end()) return std::nullopt;
   return found->second;
+}
+
+std::string PortWatch::Error() const {
+  absl::MutexLock lock(&mutex_);
+  return error_;
 }
 
 void PortWatch::Run() {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -68,11 +69,13 @@ class PortWatch {
 
   // Returns whether the next dump is due. Called by the thread and by tests.
   bool Due(MonotonicTime now) const;
-  // Dumps the sockets of every port. A failed dump keeps the last counts.
+  // Dumps the sockets of every port. A failed dump keeps the last counts and sets the error.
   void Update(MonotonicTime now);
 
   // Returns nullopt before the first dump and for a port that is not watched.
   std::optional<PortCount> Latest(uint16_t port) const;
+  // Returns why the last dump failed, or "".
+  std::string Error() const;
 
  private:
   void Run();
@@ -92,6 +95,7 @@ class PortWatch {
   std::optional<uint64_t> sockets_;
 
   mutable absl::Mutex mutex_;
+  std::string error_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   TimedCondition stopped_;
   std::map<uint16_t, PortCount> latest_ ABSL_GUARDED_BY(mutex_);

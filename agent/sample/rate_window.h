@@ -24,6 +24,9 @@ class RateWindow {
   // the oldest; 0 with fewer than two samples.
   double PerSecond(absl::Duration window) const;
 
+  // Returns whether there are the two samples that a rate needs.
+  bool has_rate() const { return samples_.size() >= 2; }
+
   void Reset() { samples_.clear(); }
 
  private:

@@ -34,6 +34,7 @@ ServiceSampler::ServiceSampler(const SystemFiles& files, ServiceSamplerOptions o
 void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {
   const absl::StatusOr<double> seconds = cpu_meter_.CpuSeconds();
   if (seconds.ok()) cpu_seconds_.Add(now, *seconds);
+  current_.cpu_error = std::string(seconds.status().message());
   successes_.Add(now, static_cast<double>(traffic.successes));
   errors_.Add(now, static_cast<double>(traffic.errors_connect + traffic.errors_reset));
   stream_bytes_.Add(now, static_cast<double>(traffic.bytes_from_proxy + traffic.bytes_to_proxy));
@@ -50,8 +51,12 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
   current_.cpu_source = cpu_meter_.source();
   current_.cores = cpu_meter_.cores();
   current_.server_boot_id = cpu_meter_.server_boot_id();
-  SampleMemory();
+  current_.memory_error = SampleMemory();
   SamplePressure();
+  if (has_port() && options_.count_error) current_.connections_error = options_.count_error();
+  if (const std::string of_sources = NewsOfSources(); !of_sources.empty()) {
+    news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "", of_sources);
+  }
   const bool was_reachable = current_.reachable;
   current_.reachable = reachability_.Update(traffic, options_.try_connect);
   if (was_reachable && !current_.reachable) {
@@ -64,21 +69,37 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
   return news;
 }
 
-void ServiceSampler::SampleMemory() {
+std::string ServiceSampler::SampleMemory() {
   current_.memory_utilization = 0;
   if (const CgroupPlace* place = cpu_meter_.place(); place != nullptr) {
     const absl::StatusOr<double> share = place->MemoryUtilization(files_);
     if (share.ok()) {
       current_.memory_utilization = *share;
-      return;
+      return "";
     }
   }
   const absl::StatusOr<std::string> text = files_.Read("/proc/meminfo");
-  if (!text.ok()) return;
+  if (!text.ok()) return std::string(text.status().message());
   const absl::StatusOr<HostMemory> host = ParseMeminfo(*text);
-  if (!host.ok()) return;
+  if (!host.ok()) return std::string(host.status().message());
   current_.memory_utilization = static_cast<double>(host->total_bytes - host->available_bytes) /
                                 static_cast<double>(host->total_bytes);
+  return "";
+}
+
+std::string ServiceSampler::NewsOfSources() {
+  std::string news;
+  const auto compare = [&](const char* what, const std::string& error, std::string& logged) {
+    if (error == logged) return;
+    absl::StrAppend(&news, news.empty() ? "" : "; ", what,
+                    error.empty() ? " is readable again"
+                                  : absl::StrCat(" is unknown and not reported: ", error));
+    logged = error;
+  };
+  compare("CPU", current_.cpu_error, logged_cpu_error_);
+  compare("memory", current_.memory_error, logged_memory_error_);
+  compare("the number of connections", current_.connections_error, logged_connections_error_);
+  return news;
 }
 
 void ServiceSampler::SamplePressure() {
@@ -107,7 +128,12 @@ void ServiceSampler::TakeCount() {
 
 LoadSample ServiceSampler::Read(absl::Duration window) const {
   LoadSample sample = current_;
-  if (sample.cores > 0) {
+  sample.cpu_known = sample.cpu_error.empty() && cpu_seconds_.has_rate();
+  if (!sample.connections_error.empty()) {
+    sample.connections = 0;
+    sample.connection_utilization = 0;
+  }
+  if (sample.cores > 0 && sample.cpu_known) {
     sample.cpu_utilization = cpu_seconds_.PerSecond(window) / sample.cores;
   }
   sample.successes_per_second = successes_.PerSecond(window);

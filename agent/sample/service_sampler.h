@@ -27,6 +27,8 @@ struct ServiceSamplerOptions {
   LocalService local;
   // PortWatch::Latest, or a test's count. Not called without a port.
   std::function<std::optional<PortCount>(uint16_t port)> count_connections;
+  // PortWatch::Error: why connections cannot be counted, or "". Null if they always can.
+  std::function<std::string()> count_error;
   // Probes the server with a connection; called only while its reachability is in doubt.
   std::function<bool()> try_connect;
 };
@@ -47,7 +49,10 @@ class ServiceSampler {
   bool has_port() const { return options_.local.port != 0; }
 
  private:
-  void SampleMemory();
+  // Returns sentences for the log about sources that became unreadable or readable.
+  std::string NewsOfSources();
+  // Returns "" if the utilization was read, else why not.
+  std::string SampleMemory();
   void SamplePressure();
   // Takes the latest count of connections, if it is new.
   void TakeCount();
@@ -64,6 +69,10 @@ class ServiceSampler {
   RateWindow port_bytes_;
   // The parts of a sample that are not rates.
   LoadSample current_;
+  // The errors that were logged last.
+  std::string logged_cpu_error_;
+  std::string logged_memory_error_;
+  std::string logged_connections_error_;
 };
 
 }  // namespace trunkline

@@ -23,9 +23,10 @@ ServerLoad TrafficTable::Load(size_t service) const {
           .utilization = static_cast<uint32_t>(utilizations_[service].Value())};
 }
 
-void TrafficTable::SetUtilization(size_t service, double utilization) {
+void TrafficTable::SetUtilization(size_t service, std::optional<double> utilization) {
+  if (!utilization.has_value()) return utilizations_[service].Set(ServerLoad::kUnknown);
   constexpr double kMost = ServerLoad::kMaxUtilization;
-  const double thousandths = std::clamp(utilization * 1000, 0.0, kMost);
+  const double thousandths = std::clamp(*utilization * 1000, 0.0, kMost);
   utilizations_[service].Set(std::lround(thousandths));
 }
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "common/base/metrics.h"
 #include "common/inband/inband_report.h"
@@ -63,8 +64,9 @@ class TrafficTable {
 
   // Returns the load for in-band load reports. Called on any thread.
   ServerLoad Load(size_t service) const;
-  // Sets the utilization, a share of 1, that Load returns. Called on one thread.
-  void SetUtilization(size_t service, double utilization);
+  // Sets the utilization, a share of 1, that Load returns; nullopt, as before the first call, if it
+  // is unknown. Called on one thread.
+  void SetUtilization(size_t service, std::optional<double> utilization);
 
   size_t workers() const { return workers_; }
   size_t services() const { return services_; }

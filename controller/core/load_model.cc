@@ -21,6 +21,12 @@ bool IsFresh(const RegisteredEndpoint& endpoint) {
   return endpoint.state == EndpointCondition::kFresh && endpoint.load.has_value();
 }
 
+// An unknown utilization is no signal. Taken for 0, it would look like an idle server, and the
+// weight would rise.
+bool HasSignal(const RegisteredEndpoint& endpoint) {
+  return IsFresh(endpoint) && endpoint.load->cpu_known;
+}
+
 bool IsSilent(const RegisteredEndpoint& endpoint) {
   return endpoint.state == EndpointCondition::kStale ||
          endpoint.state == EndpointCondition::kExpired;
@@ -61,10 +67,11 @@ void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
     Entry& entry = entries_.at(endpoint.key.endpoint_id);
     const absl::Duration dt = now - std::exchange(entry.decayed_at, now);
     if (service_.frozen()) continue;
-    if (endpoint.state == EndpointCondition::kExpired) {
+    const bool no_signal = IsFresh(endpoint) && !endpoint.load->cpu_known;
+    if (endpoint.state == EndpointCondition::kExpired || no_signal) {
       entry.estimate.theta *= std::exp2(-absl::FDivDuration(dt, kExpiredHalfLife));
     }
-    if (IsFresh(endpoint) && entry.report_serial != endpoint.report_serial) {
+    if (HasSignal(endpoint) && entry.report_serial != endpoint.report_serial) {
       UseReport(endpoint, entry);
     }
   }
@@ -188,7 +195,7 @@ void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits&
 void LoadModel::MeasureService(const std::vector<WeightedEndpoint>& endpoints) {
   double work = 0, capacity_used = 0, weight = 0, weighted_utilization = 0;
   for (const WeightedEndpoint& weighted : endpoints) {
-    if (!IsFresh(*weighted.endpoint)) continue;
+    if (!HasSignal(*weighted.endpoint)) continue;
     const ReportedLoad& load = *weighted.endpoint->load;
     LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
     estimate.utilization = Utilization(load);

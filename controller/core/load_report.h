@@ -26,6 +26,8 @@ struct EndpointKey {
 struct ReportedLoad {
   EndpointKey key;
   double cpu_utilization = 0;
+  // False if the agent cannot read the CPU time: the report then has no signal for the weight.
+  bool cpu_known = true;
   std::string cpu_source;
   double memory_utilization = 0;
   uint32_t connections = 0;

@@ -68,6 +68,7 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
   ReportedLoad result;
   result.key = {load.service(), load.endpoint_id()};
   result.cpu_utilization = load.cpu_utilization();
+  result.cpu_known = load.has_cpu_utilization();
   result.cpu_source = Utf8Prefix(load.cpu_source(), kMaxNameLength);
   result.memory_utilization = load.memory_utilization();
   result.connections = load.connections();

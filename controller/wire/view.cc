@@ -57,10 +57,12 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
   out->set_draining(endpoint.draining);
   out->set_pinned(endpoint.pin.has_value());
   if (!endpoint.load.has_value()) return;
-  out->set_utilization(Utilization(*endpoint.load));
+  if (endpoint.load->cpu_known) {
+    out->set_utilization(Utilization(*endpoint.load));
+    out->set_cpu_utilization(endpoint.load->cpu_utilization);
+  }
   out->set_active_streams(endpoint.load->active_streams);
   out->set_connections(endpoint.load->connections);
-  out->set_cpu_utilization(endpoint.load->cpu_utilization);
   out->set_memory_utilization(endpoint.load->memory_utilization);
 }
 
@@ -115,7 +117,9 @@ class TermWriter {
 
 void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
   terms.Add("cpu", load.cpu_utilization, "",
-            absl::StrCat("CPU time over the server's limit, from ", load.cpu_source));
+            load.cpu_known
+                ? absl::StrCat("CPU time over the server's limit, from ", load.cpu_source)
+                : "unknown: the agent cannot read it; weights follow the learned capacity");
   terms.Add("connections", load.connection_utilization, "",
             absl::StrCat(load.connections, " established connections over their limit"));
   terms.Add("nic", load.nic_utilization, "", "network throughput over the link speed");

@@ -50,6 +50,7 @@ void ParseAll(const std::string& text) {
   ExpectSane(ParsePressure(text), 1);
   (void)ParseNetDev(text, "eth0");
   (void)ParseDefaultInterface(text);
+  (void)ParseDefaultInterface6(text);
   (void)ParseListenOverflows(text);
   (void)ParseTcpInUse(text);
   if (const auto memory = ParseMeminfo(text); memory.ok()) {

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "agent/proc/meminfo.h"
 #include "agent/proc/net_dev.h"
 #include "agent/proc/net_route.h"
@@ -123,6 +124,24 @@ TEST(NetRouteTest, NoDefaultRouteIsNotFound) {
   EXPECT_TRUE(
       absl::IsNotFound(ParseDefaultInterface(Testdata("linux-6.1-v2/proc/net/route")).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(ParseDefaultInterface("Iface\neth0 0000\n").status()));
+}
+
+TEST(NetRouteTest, DefaultRouteOfIpv6HasPrefixZeroAndIsNotRejected) {
+  const std::string zeros(32, '0');
+  const auto line = [&](const std::string& destination, const char* prefix, const char* metric,
+                        const char* flags, const char* interface) {
+    return absl::StrCat(destination, " ", prefix, " ", zeros, " 00 ", zeros, " ", metric,
+                        " 00000001 00000000 ", flags, " ", interface, "\n");
+  };
+  const std::string reject = line(zeros, "00", "ffffffff", "00200200", "lo");
+  const std::string network =
+      line("20010db8000000000000000000000000", "40", "00000100", "00000001", "eth1");
+  EXPECT_TRUE(absl::IsNotFound(ParseDefaultInterface6(reject + network).status()));
+  EXPECT_EQ(*ParseDefaultInterface6(network + line(zeros, "00", "00000400", "00450003", "eth0") +
+                                    line(zeros, "00", "00000100", "00000003", "wg0") + reject),
+            "wg0");
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseDefaultInterface6("0000 00\n").status()));
+  EXPECT_TRUE(absl::IsNotFound(ParseDefaultInterface6("").status()));
 }
 
 TEST(MeminfoTest, AvailableIsReportedByTheKernelOrTheSumOfItsParts) {

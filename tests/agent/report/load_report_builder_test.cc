@@ -35,6 +35,18 @@ LoadSample Sample() {
   return sample;
 }
 
+TEST(LoadReportBuilderTest, UnknownUtilizationIsUnsetAndNotZero) {
+  LoadSample sample = Sample();
+  const auto load = [&] { return BuildLoadReport(kIdentity, 1, false, {sample}).endpoints(0); };
+  sample.cpu_utilization = sample.memory_utilization = 0;
+  EXPECT_TRUE(load().has_cpu_utilization()) << "idle";
+  EXPECT_TRUE(load().has_memory_utilization());
+  sample.cpu_known = false;
+  sample.memory_error = "no such file";
+  EXPECT_FALSE(load().has_cpu_utilization());
+  EXPECT_FALSE(load().has_memory_utilization());
+}
+
 TEST(LoadReportBuilderTest, EveryValueIsInItsField) {
   const v1::ReportLoadRequest report = BuildLoadReport(kIdentity, 42, false, {Sample()});
   EXPECT_EQ(report.seq(), 42u);

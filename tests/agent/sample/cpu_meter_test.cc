@@ -95,6 +95,65 @@ TEST(CpuMeterTest, ServerThatStartsLaterIsFoundThroughItsPidFile) {
   EXPECT_EQ(meter.server_boot_id(), "32321@205974");
 }
 
+TEST(CpuMeterTest, PidFileOfPostgresHasTheIdInItsFirstLine) {
+  FixtureRoot root("linux-6.18-hybrid");
+  root.Write("/run/postmaster.pid",
+             "32321\n/var/lib/postgresql\n1767323045\n5432\n/run/postgresql\nlocalhost\n"
+             "  5432001         0\nready   \n");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid_file = "/run/postmaster.pid"});
+  meter.Refresh();
+  EXPECT_EQ(meter.server_boot_id(), "32321@205974");
+}
+
+// Returns the error of a meter whose pid_file is /run/server.pid.
+std::string PidFileError(const FixtureRoot& root) {
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid_file = "/run/server.pid"});
+  meter.Refresh();
+  return std::string(meter.CpuSeconds().status().message());
+}
+
+TEST(CpuMeterTest, PidFileThatNamesNoRunningProcessIsUnknownAndNotIdle) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  EXPECT_THAT(PidFileError(root), HasSubstr("/run/server.pid"));
+  root.Write("/run/server.pid", "none\n12\n");
+  EXPECT_THAT(PidFileError(root), HasSubstr("the first line of /run/server.pid is no process id: "
+                                            "\"none\""));
+  root.Write("/run/server.pid", "0\n");
+  EXPECT_THAT(PidFileError(root), HasSubstr("no process id"));
+  root.Write("/run/server.pid", "70\n");
+  EXPECT_THAT(PidFileError(root), HasSubstr("process 70 does not run"));
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  EXPECT_EQ(PidFileError(root), "");
+}
+
+TEST(CpuMeterTest, ServerThatEndedIsUnknownUntilItRunsAgain) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.pid = 70});
+  meter.Refresh();
+  EXPECT_TRUE(meter.CpuSeconds().ok());
+  root.Remove("/proc/70");
+  meter.Refresh();
+  EXPECT_FALSE(meter.CpuSeconds().ok());
+  root.WriteProcess(70, 1, 0, 0, 2000);
+  meter.Refresh();
+  EXPECT_TRUE(meter.CpuSeconds().ok());
+}
+
+TEST(CpuMeterTest, ConfiguredGroupThatIsMissingIsUnknownAndNotTheHost) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  CpuMeter meter(files, {.choice = CpuChoice::kCgroup, .cgroup_path = "none"});
+  EXPECT_THAT(*meter.Refresh(), HasSubstr("no directory"));
+  EXPECT_THAT(std::string(meter.CpuSeconds().status().message()), HasSubstr("no directory"));
+  EXPECT_GT(meter.cores(), 0);
+}
+
 TEST(CpuMeterTest, BootIdChangesOnRestartAndStaysWhileDown) {
   FixtureRoot root;
   root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
@@ -156,6 +215,7 @@ TEST(CpuMeterTest, ServerThatIsDownKeepsItsCores) {
   EXPECT_EQ(meter.Refresh(), std::nullopt);
   EXPECT_EQ(meter.source(), "cgroup v1");
   EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
+  EXPECT_FALSE(meter.CpuSeconds().ok()) << "a group that is gone is unknown, not idle";
 }
 
 class ProcessTreeTest : public testing::Test {

@@ -186,6 +186,100 @@ TEST_F(LoadSamplerTest, NetworkUtilizationUsesTheDefaultRouteAndTheConfiguredSpe
   EXPECT_DOUBLE_EQ(sample.accept_overflows_per_second, 3);
 }
 
+TEST_F(LoadSamplerTest, CpuThatCannotBeReadIsUnknownUntilItCan) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  SetCpu(100);
+  sampler.SampleFast(At(0));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].cpu_known) << "a rate needs two samples";
+  SetCpu(101);
+  sampler.SampleFast(At(1));
+  EXPECT_TRUE(sampler.Read(kSecond)[0].cpu_known);
+
+  root_.Remove("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage");
+  sampler.SampleFast(At(2));
+  EXPECT_FALSE(sampler.Read(kSecond)[0].cpu_known);
+  EXPECT_THAT(sampler.Read(kSecond)[0].cpu_error, HasSubstr("cpuacct.usage"));
+  EXPECT_EQ(sampler.Read(kSecond)[0].cpu_utilization, 0) << "not the last rate for ever";
+}
+
+TEST_F(LoadSamplerTest, UnknownCpuIsLoggedOnce) {
+  service_.local.cpu = {.pid_file = "/run/server.pid"};
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  sampler.SampleFast(At(0));
+  const std::vector<std::string> news = sampler.SampleSlow(At(1));
+  ASSERT_THAT(news, SizeIs(1));
+  EXPECT_THAT(news[0], HasSubstr("CPU is unknown and not reported: pid_file: "));
+  sampler.SampleFast(At(1));
+  EXPECT_THAT(sampler.SampleSlow(At(2)), SizeIs(0));
+}
+
+TEST_F(LoadSamplerTest, MemoryThatCannotBeReadIsUnknown) {
+  service_.local.cpu = {.choice = CpuChoice::kHost};
+  for (const char* path : {"/sys/fs/cgroup", "/proc/meminfo"}) root_.Remove(path);
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_THAT(sampler.Read(kSecond)[0].memory_error, HasSubstr("/proc/meminfo"));
+}
+
+TEST_F(LoadSamplerTest, ConnectionsThatCannotBeCountedAreUnknown) {
+  std::string error;
+  service_.count_error = [&] { return error; };
+  LoadSampler sampler = Sampler();
+  count_ = {.at = At(0.5), .established = 9, .bytes = 0};
+  sampler.SampleFast(At(0.5));
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization, 0.9);
+  error = "sock_diag: Operation not permitted";
+  sampler.SampleSlow(At(1));
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections_error, error);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connection_utilization, 0) << "not the last count for ever";
+  error = "";
+  sampler.SampleSlow(At(2));
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization, 0.9);
+}
+
+TEST_F(LoadSamplerTest, MisspelledInterfaceIsAnError) {
+  LoadSampler sampler(files_, traffic_, {.services = {service_}, .nic = "eth9"});
+  EXPECT_THAT(sampler.SampleSlow(At(0))[0], HasSubstr("network load is unknown and not reported"));
+  EXPECT_THAT(sampler.Read(kSecond)[0].network_error, HasSubstr("no interface eth9"));
+}
+
+// The default route of a laptop, a VPN or a machine that boots comes and goes.
+TEST_F(LoadSamplerTest, InterfaceFollowsTheDefaultRoute) {
+  constexpr char kHeader[] =
+      "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n";
+  const auto route = [&](const std::string& interface) {
+    root_.Write(
+        "/proc/net/route",
+        absl::StrCat(kHeader, interface,
+                     interface.empty() ? "" : " 00000000 0102000A 0003 0 0 0 00000000 0 0 0\n"));
+  };
+  root_.Write("/proc/net/dev", "wan0: 1 1 0 0 0 0 0 0 1 1\nwan1: 7 1 0 0 0 0 0 0 7 1\n");
+  root_.Remove("/proc/net/ipv6_route");
+  route("");
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_THAT(sampler.Read(kSecond)[0].network_error, HasSubstr("no default route"));
+  route("wan0");
+  EXPECT_THAT(sampler.SampleSlow(At(1))[0], HasSubstr("read from interface wan0"));
+  EXPECT_EQ(sampler.Read(kSecond)[0].network_error, "");
+  sampler.SampleSlow(At(2));
+  route("wan1");
+  sampler.SampleSlow(At(3));
+  EXPECT_EQ(sampler.network().interface(), "wan1");
+  EXPECT_EQ(sampler.Read(kSecond)[0].nic_bytes_per_second, 0) << "two interfaces share no counter";
+}
+
+TEST_F(LoadSamplerTest, DefaultRouteOfIpv6IsUsedWithoutOneOfIpv4) {
+  const std::string zeros(32, '0');
+  root_.Write("/proc/net/route", "Iface Destination Gateway Flags RefCnt Use Metric Mask\n");
+  root_.Write("/proc/net/ipv6_route",
+              absl::StrCat(zeros, " 00 ", zeros, " 00 fe800000000000000000000000000001 00000400 ",
+                           "00000001 00000000 00450003 wan6\n"));
+  EXPECT_EQ(Sampler().network().interface(), "wan6");
+}
+
 TEST_F(LoadSamplerTest, RefusedConnectMakesUnreachableUntilAProbeSucceeds) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));

@@ -47,6 +47,17 @@ class PortWatchPaceTest : public ::testing::Test {
       files_, {kPort}, kNoLimit, [this](const std::vector<uint16_t>&) { return dump_; }};
 };
 
+TEST(PortWatchErrorTest, FailedDumpIsAnErrorUntilOneSucceeds) {
+  absl::StatusOr<SocketDump> dump = absl::PermissionDeniedError("sock_diag: no");
+  PortWatch watch(kHost, {kPort}, kNoLimit, [&](const std::vector<uint16_t>&) { return dump; });
+  EXPECT_EQ(watch.Error(), "");
+  watch.Update(At(0));
+  EXPECT_EQ(watch.Error(), "sock_diag: no");
+  dump = SocketDump();
+  watch.Update(At(1));
+  EXPECT_EQ(watch.Error(), "");
+}
+
 TEST_F(PortWatchPaceTest, ExpensiveDumpsAreRare) {
   HaveSockets(1000);
   EXPECT_TRUE(watch_.Due(At(0))) << "nothing is known yet";

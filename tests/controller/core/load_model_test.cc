@@ -193,6 +193,26 @@ TEST_F(LoadModelTest, WithoutTrafficNothingIsLearned) {
   EXPECT_EQ(Of("a").observed, 0);
 }
 
+// An agent that cannot read its server's CPU time once reported 0 %, and the weight rose.
+TEST_F(LoadModelTest, UnknownCpuIsNoSignal) {
+  Add("a");
+  Add("b");
+  RunTwoToOne(60, 0, 0.5);
+  const double theta = Of("a").theta;
+  ASSERT_GT(theta, 0);
+  const double mean = model_.service().mean_utilization;
+  ReportedLoad unknown = Load("a", 0, 200);
+  unknown.cpu_known = false;
+  for (int i = 60; i < 90; ++i) {
+    Report("a", unknown, i);
+    Report("b", Load("b", 0.5, 100), i);
+    Tick(i);
+    ASSERT_LE(Of("a").theta, theta);
+  }
+  EXPECT_NEAR(Of("a").theta, theta / 2, theta / 20) << "as without reports";
+  EXPECT_NEAR(model_.service().mean_utilization, mean, 1e-9) << "it does not count as idle";
+}
+
 TEST_F(LoadModelTest, ImpossibleReportIsClampedToTwentyfold) {
   Add("a");
   Add("b");
