@@ -56,21 +56,36 @@ absl::Status LoadState(const ControllerSettings& settings, const StateStore& sto
 
 }  // namespace
 
-absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& settings,
-                                                     const StateStore& store,
-                                                     std::optional<StateLock>* lock) {
+ControlLoop::Options LoopOptionsOf(const ControllerSettings& settings) {
   ControlLoop::Options options;
   options.core.services = settings.services;
   options.core.report_interval = settings.report_interval;
   options.core.slow_start = settings.slow_start;
   options.core.forget_after = settings.forget_after;
   options.tick_interval = settings.tick_interval;
+  return options;
+}
+
+absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& settings,
+                                                     const StateStore& store,
+                                                     std::optional<StateLock>* lock) {
+  ControlLoop::Options options = LoopOptionsOf(settings);
   if (settings.state_file.empty()) {
     options.core.first = FirstVersion(std::nullopt, UnixSeconds());
     return options;
   }
   if (absl::Status loaded = LoadState(settings, store, lock, &options); !loaded.ok()) return loaded;
   return options;
+}
+
+void LogStart(const ControllerSettings& settings, const SnapshotVersion& id) {
+  LogInfo(
+      "serving {} services from snapshot {}/{}{}; gRPC and HTTP have no TLS, so keep their "
+      "ports private",
+      settings.services.size(), id.epoch, id.version,
+      settings.state_file.empty() ? "; without state_file a restart loses learned capacities, "
+                                    "drains and pins"
+                                  : "");
 }
 
 }  // namespace trunkline

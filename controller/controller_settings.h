@@ -12,6 +12,9 @@
 
 namespace trunkline {
 
+// Returns the options that a reload can change.
+ControlLoop::Options LoopOptionsOf(const ControllerSettings& settings);
+
 // `store` must outlive the control loop, which writes to it if the configuration names a state
 // file. Sets `*lock` to the lock of that file, which must be held as long. Returns an error if
 // another controller holds it, if the file cannot be read or written, or if it is the state of
@@ -19,5 +22,8 @@ namespace trunkline {
 absl::StatusOr<ControlLoop::Options> LoadLoopOptions(const ControllerSettings& settings,
                                                      const StateStore& store,
                                                      std::optional<StateLock>* lock);
+
+// Logs what the controller serves from its first snapshot on.
+void LogStart(const ControllerSettings& settings, const SnapshotVersion& id);
 
 }  // namespace trunkline

@@ -1,12 +1,14 @@
 // trunkline-controller: receives load reports, publishes weights. Composes the controller's parts.
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc/grpc_log.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/program/program.h"
+#include "controller/config_reload.h"
 #include "controller/controller_metrics.h"
 #include "controller/controller_settings.h"
 #include "controller/loop/control_loop.h"
@@ -20,17 +22,7 @@ std::string BoundText(const std::string& listen, int port) {
   return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
 }
 
-void LogStart(const ControllerSettings& settings, const SnapshotVersion& id) {
-  LogInfo(
-      "serving {} services from snapshot {}/{}{}; gRPC and HTTP have no TLS, so keep their "
-      "ports private",
-      settings.services.size(), id.epoch, id.version,
-      settings.state_file.empty() ? "; without state_file a restart loses learned capacities, "
-                                    "drains and pins"
-                                  : "");
-}
-
-int Run(Program& program, const ControllerSettings& settings) {
+int Run(Program& program, const v1::ControllerConfig& config, const ControllerSettings& settings) {
   LogGrpcThroughOurLog();
   const StateStore store(settings.state_file);
   std::optional<StateLock> lock;
@@ -38,7 +30,9 @@ int Run(Program& program, const ControllerSettings& settings) {
   if (!options.ok()) return program.Fail(std::string(options.status().message()));
   ControlLoop loop(*options);
   ProxyTable proxies;
-  GrpcServer server(loop, proxies);
+  ConfigReload reload(program.config_path(), config, loop, Program::RequestReload);
+  GrpcServer server(loop, proxies,
+                    [&](ConfigReload::Done done) { reload.Request(std::move(done)); });
   if (absl::Status started = server.Start(settings.grpc_listen); !started.ok()) {
     return program.Fail(std::string(started.message()));
   }
@@ -50,13 +44,16 @@ int Run(Program& program, const ControllerSettings& settings) {
   }
   MetricsPage metrics("trunkline-controller");
   metrics.Register([&](MetricsWriter& writer) { CollectControllerMetrics(loop, proxies, writer); });
+  metrics.Register([&](MetricsWriter& writer) { reload.Collect(writer); });
   const auto http = AdminHttp::Start(settings.admin_listen, metrics, [] { return std::string(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
   LogInfo("gRPC on {}", BoundText(settings.grpc_listen, server.port()));
   LogInfo("http on {}", BoundText(settings.admin_listen, (*http)->port()));
   LogStart(settings, loop.view()->snapshot->id);
-  program.WaitForStop();
+  program.WaitForStop([&] { reload.Run(); });
+  // An unanswered call would keep the server from stopping.
+  reload.Stop();
   server.Shutdown();
   loop.Stop();
   return 0;
@@ -76,5 +73,5 @@ int main(int argc, char** argv) {
     return settings.status();
   };
   if (auto exit_code = program.Start(argc, argv, &config, read)) return *exit_code;
-  return Run(program, *settings);
+  return Run(program, config, *settings);
 }

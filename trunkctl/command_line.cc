@@ -74,6 +74,7 @@ void AddOrders(CLI::App& app, CommandLine& line) {
   forget->add_option("SERVICE", line.service, "Name of the service")->required();
   forget->add_option("ENDPOINT", line.endpoint_id,
                      "Id of one endpoint (default: all expired ones of the service)");
+  app.add_subcommand("reload", "Make the controller read its configuration file again");
 }
 
 void AddCheck(CLI::App& app, CommandLine& line) {

@@ -219,6 +219,12 @@ int Forget(ControllerClient& client, const Output& output, const EndpointName& e
   return kOk;
 }
 
+int Reload(ControllerClient& client, const Output& output) {
+  return Order<v1::ReloadResponse>(
+      client, output, "the configuration is in effect",
+      [&](auto* context, auto* response) { return client.admin().Reload(context, {}, response); });
+}
+
 int CheckFile(const Output& output, const std::string& path, const std::string& kind) {
   if (kind == "proxy") return CheckFileAs<v1::ProxyConfig>(output, path);
   if (kind == "agent") return CheckFileAs<v1::AgentConfig>(output, path);

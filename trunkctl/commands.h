@@ -38,6 +38,9 @@ int Pin(ControllerClient& client, const Output& output, const EndpointName& endp
 int Forget(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 int Unpin(ControllerClient& client, const Output& output, const EndpointName& endpoint);
 
+// Makes the controller read its configuration file again.
+int Reload(ControllerClient& client, const Output& output);
+
 // Checks a configuration file without a controller. `kind` is controller, proxy or agent.
 int CheckFile(const Output& output, const std::string& path, const std::string& kind);
 

@@ -29,6 +29,7 @@ int Run(const CommandLine& line) {
   if (line.command == "endpoints") return ShowEndpoints(client, line.output, line.service);
   if (line.command == "services") return ShowServices(client, line.output);
   if (line.command == "proxies") return ShowProxies(client, line.output);
+  if (line.command == "reload") return Reload(client, line.output);
   if (line.command == "snapshot") return ShowSnapshot(client, line.output);
   if (line.command == "watch") {
     return WatchWeights(client, line.output, line.service, line.count);

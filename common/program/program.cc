@@ -127,6 +127,7 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
                                   const Check& check) {
   Flags flags;
   if (auto exit_code = ParseFlags(name_, summary_, argc, argv, &flags)) return exit_code;
+  config_path_ = flags.config_path;
   if (absl::Status loaded = LoadConfigFile(flags.config_path, config); !loaded.ok()) {
     PrintToStderr(absl::StrCat(loaded.message(), "\n"));
     return kWrongUse;
@@ -151,13 +152,17 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
 
 void Program::RequestStop() { kill(getpid(), SIGTERM); }
 
-void Program::WaitForStop() {
+void Program::RequestReload() { kill(getpid(), SIGHUP); }
+
+void Program::WaitForStop(const std::function<void()>& reload) {
   const sigset_t stops = StopSignals();
   sigset_t signals = OtherSignals();
   for (const int stop : {SIGTERM, SIGINT}) sigaddset(&signals, stop);
   int received = 0;
   while (sigwait(&signals, &received) == 0 && sigismember(&stops, received) == 0) {
-    if (received == SIGHUP) {
+    if (received == SIGHUP && reload) {
+      reload();
+    } else if (received == SIGHUP) {
       LogWarn("SIGHUP has no effect: {} reads its configuration at its start only, so restart it",
               name_);
     } else {

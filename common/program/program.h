@@ -40,12 +40,18 @@ class Program {
   std::optional<int> Start(int argc, char** argv, google::protobuf::Message* config,
                            const Check& check = nullptr);
 
+  // The configuration file, once Start has read it.
+  const std::string& config_path() const { return config_path_; }
+
   // Stops the program like SIGTERM. Thread-safe.
   static void RequestStop();
+  // Acts like SIGHUP. Thread-safe.
+  static void RequestReload();
 
-  // Returns at SIGTERM or SIGINT. A second one ends the process at once. SIGHUP, SIGUSR1 and
-  // SIGUSR2 are logged and have no other effect, also while the program stops.
-  void WaitForStop();
+  // Returns at SIGTERM or SIGINT. A second one ends the process at once. SIGHUP calls `reload`;
+  // without one, SIGHUP is logged and has no other effect. The same holds for SIGUSR1 and SIGUSR2,
+  // and for all three while the program stops.
+  void WaitForStop(const std::function<void()>& reload = nullptr);
 
   // Logs why the program cannot run and returns its exit code.
   static int Fail(const std::string& what);
@@ -54,6 +60,7 @@ class Program {
  private:
   const std::string name_;
   const std::string summary_;
+  std::string config_path_;
 };
 
 }  // namespace trunkline

@@ -55,17 +55,17 @@ void LogNotes(const std::vector<std::string>& notes) {
 }  // namespace
 
 ControlLoop::ControlLoop(const Options& options)
-    : tick_interval_(options.tick_interval),
-      report_interval_(options.core.report_interval),
-      store_(options.store),
+    : store_(options.store),
       cluster_id_(options.cluster_id),
-      core_(options.core, MonotonicNow()),
-      view_(core_.View(MonotonicNow())) {}
+      tick_interval_(options.tick_interval),
+      report_interval_(options.core.report_interval),
+      core_(std::in_place, options.core, MonotonicNow()),
+      view_(core_->View(MonotonicNow())) {}
 
 ControlLoop::~ControlLoop() { Stop(); }
 
 absl::Status ControlLoop::Start() {
-  LogNotes(core_.restore_notes());
+  LogNotes(core_->restore_notes());
   // From now on the file states that proxies may hold newer versions.
   absl::Status saved = Save(MonotonicNow(), /*orderly=*/false);
   for (const ViewListener& listener : listeners_) listener(view());
@@ -114,8 +114,8 @@ void ControlLoop::Run() {
 }
 
 void ControlLoop::Tick(MonotonicTime now) {
-  core_.Tick(now);
-  LogNotes(core_.registry().TakeNotes());
+  core_->Tick(now);
+  LogNotes(core_->registry().TakeNotes());
   DirectAgents();
   Show(now);
   SaveIfDue(now);
@@ -123,7 +123,7 @@ void ControlLoop::Tick(MonotonicTime now) {
 }
 
 void ControlLoop::Show(MonotonicTime now) {
-  const std::shared_ptr<const ControllerView> fresh = core_.View(now);
+  const std::shared_ptr<const ControllerView> fresh = core_->View(now);
   const std::shared_ptr<const ControllerView> before = view();
   {
     absl::MutexLock lock(&mutex_);
@@ -142,7 +142,7 @@ std::shared_ptr<const ControllerView> ControlLoop::view() const {
 void ControlLoop::Announce(AgentSession session, AnnouncedAgent agent, AgentStreamHooks hooks) {
   Post([this, session, agent = std::move(agent), hooks = std::move(hooks)] {
     absl::StatusOr<EndpointRegistry::Announced> announced =
-        core_.registry().Announce(session, agent, MonotonicNow());
+        core_->registry().Announce(session, agent, MonotonicNow());
     if (!announced.ok()) {
       LogWarn("agent {} refused: {}", agent.agent_id, Text(announced.status()));
       hooks.end(announced.status());
@@ -175,11 +175,11 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
   Post([this, session, seq, loads = std::move(loads)] {
     queued_reports_.fetch_sub(1);
     absl::StatusOr<EndpointRegistry::Verdict> verdict =
-        core_.registry().Report(session, seq, loads, MonotonicNow());
+        core_->registry().Report(session, seq, loads, MonotonicNow());
     if (!verdict.ok()) {
       ++report_counts_.invalid;
       EndStream(session, verdict.status());
-      core_.registry().Disconnect(session, MonotonicNow());
+      core_->registry().Disconnect(session, MonotonicNow());
       return;
     }
     EndDisplaced();
@@ -199,7 +199,7 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
 
 void ControlLoop::Leave(AgentSession session) {
   Post([this, session] {
-    const std::string agent_id = core_.registry().Leave(session);
+    const std::string agent_id = core_->registry().Leave(session);
     if (agent_id.empty()) return;
     LogInfo("agent {} stopped in an orderly way; its endpoints leave at once", agent_id);
     tick_now_ = true;
@@ -209,7 +209,7 @@ void ControlLoop::Leave(AgentSession session) {
 void ControlLoop::StreamEnded(AgentSession session, bool orderly) {
   if (orderly) Leave(session);
   Post([this, session] {
-    core_.registry().Disconnect(session, MonotonicNow());
+    core_->registry().Disconnect(session, MonotonicNow());
     streams_.erase(session);
   });
 }
@@ -222,7 +222,7 @@ void ControlLoop::EndStream(AgentSession session, const absl::Status& status) {
 }
 
 void ControlLoop::EndDisplaced() {
-  for (const EndpointRegistry::Displaced& displaced : core_.registry().TakeDisplaced()) {
+  for (const EndpointRegistry::Displaced& displaced : core_->registry().TakeDisplaced()) {
     LogWarn("{}", displaced.reason);
     EndStream(displaced.session, absl::AbortedError(displaced.reason));
   }
@@ -230,14 +230,14 @@ void ControlLoop::EndDisplaced() {
 
 void ControlLoop::DirectAgents() {
   // Orders depend only on the set of endpoints and on administrative states.
-  if (directed_generation_ == core_.registry().generation()) return;
-  directed_generation_ = core_.registry().generation();
+  if (directed_generation_ == core_->registry().generation()) return;
+  directed_generation_ = core_->registry().generation();
   for (auto& [session, stream] : streams_) DirectAgent(session, stream);
 }
 
 void ControlLoop::DirectAgent(AgentSession session, AgentStream& stream) {
-  AgentOrders orders{report_interval_, {}, core_.registry().RefusedOfSession(session)};
-  for (const RegisteredEndpoint* endpoint : core_.registry().EndpointsOfSession(session)) {
+  AgentOrders orders{report_interval_, {}, core_->registry().RefusedOfSession(session)};
+  for (const RegisteredEndpoint* endpoint : core_->registry().EndpointsOfSession(session)) {
     orders.endpoints.push_back({endpoint->key, endpoint->draining});
   }
   if (stream.told == orders) return;
@@ -249,7 +249,7 @@ void ControlLoop::SetDraining(EndpointKey key, bool draining, AdminDone done) {
   Post([this, key = std::move(key), draining, done = std::move(done)] {
     Order(
         key, absl::StrCat(draining ? "drain " : "undrain ", key.ToString()),
-        [&] { return core_.registry().SetDraining(key, draining); }, done);
+        [&] { return core_->registry().SetDraining(key, draining); }, done);
   });
 }
 
@@ -259,20 +259,20 @@ void ControlLoop::SetPin(EndpointKey key, std::optional<double> pin, AdminDone d
         key,
         pin ? absl::StrCat("pin ", key.ToString(), " to ", *pin)
             : absl::StrCat("unpin ", key.ToString()),
-        [&] { return core_.registry().SetPin(key, pin); }, done);
+        [&] { return core_->registry().SetPin(key, pin); }, done);
   });
 }
 
 void ControlLoop::Order(const EndpointKey& key, const std::string& what,
                         const std::function<absl::Status()>& change, const AdminDone& done) {
-  const absl::StatusOr<EndpointRegistry::AdminState> before = core_.registry().AdminOf(key);
+  const absl::StatusOr<EndpointRegistry::AdminState> before = core_->registry().AdminOf(key);
   if (absl::Status applied = change(); !applied.ok()) {
     done(applied);
     return;
   }
   const MonotonicTime now = MonotonicNow();
   if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
-    core_.registry().SetAdmin(key, *before).IgnoreError();  // as it was, so it fits
+    core_->registry().SetAdmin(key, *before).IgnoreError();  // as it was, so it fits
     LogError("{} refused, because the state file cannot be written: {}", what, Text(saved));
     done(absl::FailedPreconditionError(absl::StrCat(
         what,
@@ -283,7 +283,7 @@ void ControlLoop::Order(const EndpointKey& key, const std::string& what,
   }
   LogInfo("{}", what);
   Tick(now);
-  done(core_.publisher().current()->id);
+  done(core_->publisher().current()->id);
 }
 
 void ControlLoop::Forget(std::string service, std::string endpoint_id,
@@ -299,7 +299,7 @@ void ControlLoop::Forget(std::string service, std::string endpoint_id,
           saved.message())));
       return;
     }
-    const absl::StatusOr<size_t> gone = core_.registry().Forget(service, endpoint_id);
+    const absl::StatusOr<size_t> gone = core_->registry().Forget(service, endpoint_id);
     if (!gone.ok()) {
       done(gone.status());
       return;
@@ -310,14 +310,38 @@ void ControlLoop::Forget(std::string service, std::string endpoint_id,
       LogError("state file not written, so a restart brings forgotten endpoints back: {}",
                Text(saved));
     }
-    done(Forgotten{*gone, core_.publisher().current()->id});
+    done(Forgotten{*gone, core_->publisher().current()->id});
+  });
+}
+
+void ControlLoop::Reload(const Options& options, AdminDone done) {
+  Post([this, options = Options(options), done = std::move(done)]() mutable {
+    options.core.stored = core_->Export();
+    const SnapshotVersion current = core_->publisher().current()->id;
+    options.core.first = {current.epoch, current.version + 1};
+    // The new registry knows no session. Agents announce themselves again within a second.
+    while (!streams_.empty()) {
+      EndStream(streams_.begin()->first,
+                absl::UnavailableError("the controller reloads its configuration"));
+    }
+    core_.emplace(options.core, MonotonicNow());
+    tick_interval_ = options.tick_interval;
+    report_interval_ = options.core.report_interval;
+    directed_generation_ = 0;
+    LogNotes(core_->restore_notes());
+    const MonotonicTime now = MonotonicNow();
+    Tick(now);
+    if (absl::Status saved = Save(now, /*orderly=*/false); !saved.ok()) {
+      LogError("state file not written after a reload of the configuration: {}", Text(saved));
+    }
+    done(core_->publisher().current()->id);
   });
 }
 
 void ControlLoop::ProxyHolds(SnapshotVersion version) {
   if (version <= view()->snapshot->id) return;
   Post([this, version] {
-    const SnapshotVersion ours = core_.publisher().current()->id;
+    const SnapshotVersion ours = core_->publisher().current()->id;
     if (version <= ours) return;
     LogWarn(
         "a proxy holds snapshot {}/{}, which is newer than {}/{} of this controller: the state "
@@ -325,7 +349,7 @@ void ControlLoop::ProxyHolds(SnapshotVersion version) {
         "is older than the last published snapshot, or the clock was set back; continuing in epoch "
         "{}",
         version.epoch, version.version, ours.epoch, ours.version, version.epoch + 1);
-    core_.RiseAbove(version);
+    core_->RiseAbove(version);
     tick_now_ = true;
   });
 }
@@ -333,7 +357,7 @@ void ControlLoop::ProxyHolds(SnapshotVersion version) {
 absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
   if (store_ == nullptr) return absl::OkStatus();
   save_tried_at_ = now;
-  StoredState state = core_.Export();
+  StoredState state = core_->Export();
   state.cluster_id = cluster_id_;
   state.orderly = orderly;
   if (absl::Status written = store_->Save(state); !written.ok()) {
@@ -346,7 +370,7 @@ absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
 }
 
 void ControlLoop::SaveIfDue(MonotonicTime now) {
-  const bool published = saved_version_ != core_.publisher().current()->id;
+  const bool published = saved_version_ != core_->publisher().current()->id;
   if (now - save_tried_at_ < kSaveInterval) return;
   if (!published && now - saved_at_ < kSaveDriftInterval) return;
   const absl::Status saved = Save(now, /*orderly=*/false);

@@ -120,12 +120,15 @@ class ControlLoop {
   void Forget(std::string service, std::string endpoint_id,
               std::function<void(absl::StatusOr<Forgotten>)> done);
 
+  // Puts new services and intervals into service. What was learned, drains and pins stay, as in a
+  // restart, and agents announce themselves again. `done` gets the first snapshot.
+  void Reload(const Options& options, AdminDone done);
+
   // For a proxy that holds `version`. If that is newer than the controller's, the loop publishes in
   // an epoch above it.
   void ProxyHolds(SnapshotVersion version);
 
   std::shared_ptr<const ControllerView> view() const;
-  absl::Duration report_interval() const { return report_interval_; }
   ReportCounts& report_counts() { return report_counts_; }
   LatencyHistogram::Values tick_durations() const { return tick_durations_.Read(); }
   uint64_t state_write_failures() const { return state_write_failures_.Value(); }
@@ -156,14 +159,15 @@ class ControlLoop {
   absl::Status Save(MonotonicTime now, bool orderly);
   void SaveIfDue(MonotonicTime now);
 
-  const absl::Duration tick_interval_;
-  const absl::Duration report_interval_;
   const StateStore* const store_;
   const std::string cluster_id_;
   std::vector<ViewListener> listeners_;
 
   // Confined to the loop's thread.
-  ControlCore core_;
+  absl::Duration tick_interval_;
+  absl::Duration report_interval_;
+  // Always set; a reload replaces it.
+  std::optional<ControlCore> core_;
   std::map<AgentSession, AgentStream> streams_;
   // A task changed the set of endpoints, so the stages run before the next wait.
   bool tick_now_ = false;

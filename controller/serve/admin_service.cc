@@ -133,6 +133,17 @@ ServerUnaryReactor* AdminService::Forget(Context* context, const v1::ForgetReque
   return reactor;
 }
 
+ServerUnaryReactor* AdminService::Reload(Context* context, const v1::ReloadRequest*,
+                                         v1::ReloadResponse* response) {
+  if (reloader_ == nullptr) {
+    return Finished(context,
+                    absl::FailedPreconditionError("this controller has no configuration file"));
+  }
+  ServerUnaryReactor* reactor = context->DefaultReactor();
+  reloader_(FinishLater(reactor, response));
+  return reactor;
+}
+
 ServerUnaryReactor* AdminService::GetSnapshot(Context* context, const v1::GetSnapshotRequest*,
                                               v1::GetSnapshotResponse* response) {
   WriteSnapshot(*loop_.view()->snapshot, response->mutable_snapshot());

@@ -1,10 +1,13 @@
-// Serves operators: lists of services, endpoints and proxies; drain, undrain, pin, unpin
-// and forget.
+// Serves operators: lists of services, endpoints and proxies; drain, undrain, pin, unpin, forget
+// and reload.
 //
 // Answers an order once the first snapshot with it is published and the state file contains it.
 // Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it; the loop
 // finishes calls in progress.
 #pragma once
+
+#include <functional>
+#include <utility>
 
 #include "controller/core/proxy_table.h"
 #include "controller/loop/control_loop.h"
@@ -14,7 +17,12 @@ namespace trunkline {
 
 class AdminService : public v1::AdminService::CallbackService {
  public:
-  AdminService(ControlLoop& loop, ProxyTable& proxies) : loop_(loop), proxies_(proxies) {}
+  // Asks for a reload of the configuration and passes the result on; must not block.
+  using Reloader = std::function<void(ControlLoop::AdminDone)>;
+
+  // A null `reloader` refuses reloads.
+  AdminService(ControlLoop& loop, ProxyTable& proxies, Reloader reloader)
+      : loop_(loop), proxies_(proxies), reloader_(std::move(reloader)) {}
 
   using Context = grpc::CallbackServerContext;
   grpc::ServerUnaryReactor* ListServices(Context* context, const v1::ListServicesRequest* request,
@@ -35,10 +43,13 @@ class AdminService : public v1::AdminService::CallbackService {
                                    v1::ForgetResponse* response) override;
   grpc::ServerUnaryReactor* GetSnapshot(Context* context, const v1::GetSnapshotRequest* request,
                                         v1::GetSnapshotResponse* response) override;
+  grpc::ServerUnaryReactor* Reload(Context* context, const v1::ReloadRequest* request,
+                                   v1::ReloadResponse* response) override;
 
  private:
   ControlLoop& loop_;
   ProxyTable& proxies_;
+  const Reloader reloader_;
 };
 
 }  // namespace trunkline

@@ -3,13 +3,18 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "common/grpc/deadline.h"
 
 namespace trunkline {
 
-GrpcServer::GrpcServer(ControlLoop& loop, ProxyTable& proxies)
-    : reporting_(loop), discovery_(loop, proxies), weights_(loop), admin_(loop, proxies) {}
+GrpcServer::GrpcServer(ControlLoop& loop, ProxyTable& proxies, AdminService::Reloader reloader)
+    : reporting_(loop),
+      discovery_(loop, proxies),
+      weights_(loop),
+      admin_(loop, proxies, std::move(reloader)) {}
 
 absl::Status GrpcServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);

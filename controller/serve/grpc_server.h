@@ -30,7 +30,7 @@ class GrpcServer {
   // Calls in progress may take this long at a stop.
   static constexpr absl::Duration kShutdownTimeout = absl::Seconds(2);
 
-  GrpcServer(ControlLoop& loop, ProxyTable& proxies);
+  GrpcServer(ControlLoop& loop, ProxyTable& proxies, AdminService::Reloader reloader = nullptr);
   ~GrpcServer() { Shutdown(); }
 
   // Listens on `listen`, host:port; port 0 selects a free port. Returns UNAVAILABLE with the

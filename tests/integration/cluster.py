@@ -65,9 +65,13 @@ class Program(Process):
         super().__init__(folder, name, [BIN_DIR / binary, "--config", self.config_path])
         self.config = config
 
-    def start(self) -> Self:
+    def write_config(self) -> None:
+        """Writes the configuration file; a start does so too."""
         # JSON is a subset of YAML.
         self.config_path.write_text(json.dumps(self.config, indent=2) + "\n")
+
+    def start(self) -> Self:
+        self.write_config()
         super().start()
         self.wait_for_line(r"http on \S+:\d+")
         return self
