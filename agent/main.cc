@@ -25,7 +25,6 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   TrafficTable traffic(settings.workers, settings.services.size());
   const auto trunks = TrunkServer::Start(TrunkOptions(settings, std::move(tls), *names), traffic);
   if (!trunks.ok()) return program.Fail(trunks.status());
-
   const SystemFiles files;
   PortWatch ports(files, ServerPorts(settings), SmallestConnectionLimit(settings), DumpSockets);
   LoadSampler sampler(files, traffic, SamplerOptions(settings, ports, *names));

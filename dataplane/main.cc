@@ -44,14 +44,8 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { data_plane.Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
-  const auto not_ready = [&] {
-    const std::string reason = subscriber->NotReady();
-    return reason.empty() ? data_plane.NotReady() : reason;
-  };
-  const auto notes = [&] {
-    const std::string failure = subscriber->Failure();
-    return failure.empty() ? std::vector<std::string>() : std::vector<std::string>{failure};
-  };
+  const auto not_ready = [&] { return NotReady(*subscriber, data_plane); };
+  const auto notes = [&] { return subscriber->Faults(); };
   auto http = AdminHttp::Start(AdminListenOf(config), metrics, not_ready, notes);
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
   LogInfo("http on {}", BoundText(AdminListenOf(config), (*http)->port()));

@@ -106,6 +106,11 @@ DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane) {
               }};
 }
 
+std::string NotReady(const DiscoverySubscriber& subscriber, const DataPlane& data_plane) {
+  const std::string reason = subscriber.NotReady();
+  return reason.empty() ? data_plane.NotReady() : reason;
+}
+
 std::string AdminListenOf(const v1::ProxyConfig& config) {
   return config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
 }

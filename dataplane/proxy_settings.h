@@ -28,6 +28,9 @@ DiscoverySubscriber::Options ReadSubscriberOptions(const v1::ProxyConfig& config
 // Returns the calls with which a subscriber drives `data_plane`, which outlives the result.
 DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane);
 
+// Returns why the proxy does not serve all services yet, or an empty string.
+std::string NotReady(const DiscoverySubscriber& subscriber, const DataPlane& data_plane);
+
 // Returns the host:port of /metrics, /healthz and /readyz.
 std::string AdminListenOf(const v1::ProxyConfig& config);
 // Returns `listen` with the port that was bound.

@@ -378,9 +378,10 @@ std::string DiscoverySubscriber::NotReady() const {
                       " does not answer and none is saved");
 }
 
-std::string DiscoverySubscriber::Failure() const {
+std::vector<std::string> DiscoverySubscriber::Faults() const {
   absl::MutexLock lock(&mutex_);
-  return failure_.text();
+  if (failure_.text().empty()) return {};
+  return {failure_.text()};
 }
 
 void DiscoverySubscriber::Collect(MetricsWriter& writer) const {

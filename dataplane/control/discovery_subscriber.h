@@ -58,8 +58,8 @@ class DiscoverySubscriber {
   bool AwaitReady();
   // Returns an empty string once a table is in service, otherwise why there is none.
   std::string NotReady() const;
-  // Why there is no subscription, in a sentence; empty while there is one.
-  std::string Failure() const;
+  // Returns one sentence that says why there is no subscription, or nothing while there is one.
+  std::vector<std::string> Faults() const;
   void Collect(MetricsWriter& writer) const;
 
  private:
