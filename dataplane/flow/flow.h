@@ -80,11 +80,13 @@ class Flow : public PendingQueue<Flow>::Entry {
   // Returns true if the flow counts as load, not only as open. The router keeps the count.
   bool is_load() const { return is_load_; }
   void set_load(bool is_load) { is_load_ = is_load; }
-  // Returns true if `endpoint` was tried and could not be reached.
+  // Returns true if `endpoint` was tried and failed.
   bool tried(const EndpointState* endpoint) const;
   // Adds the flow's endpoint to the tried ones. Returns false, with no effect, if the flow has used
   // all its tries.
   bool NoteTry();
+  // Every endpoint may be tried again.
+  void ForgetTries() { tried_.clear(); }
   // Returns true if NoteTry would.
   bool has_tries_left() const;
 

@@ -178,6 +178,7 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   last_activity_ = loop_.now();
   cell_->bytes_to_client.Add(bytes.size());
   resends_ = 0;
+  ForgetTries();
   if (last) Apply(FlowEvent::kLastExchange);
   OnAnswered(completed);
   if (!bytes.empty()) WriteClient(bytes);
@@ -230,6 +231,9 @@ void MessageFlow::LogBroadcast(const Request& traits) {
 
 void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   if (done() || (what.late && AnswerLate(what))) return;
+  // A server that dies takes its other connections with it, perhaps a moment later, so the request
+  // is sent to another server if there is one.
+  if (!tried(endpoint())) NoteTry();
   OnAnswered(1);
   Apply(RequestEvent::kUnanswered);
   if (what.request.empty() && what.begun) {

@@ -201,6 +201,32 @@ TEST_F(FailureTest, IdempotentRequestIsSentAgain) {
   EXPECT_EQ(shared().resent.Value(), 1u);
 }
 
+// A server that dies closes its connections one after another.
+TEST_F(FailureTest, LostRequestIsSentToAnotherServerThoughTheFirstHasIdleConnections) {
+  LocalServer other;
+  StartWith({local_.address(), other.address()},
+            {.shared_connections = 4, .max_in_flight = 1, .idempotent = true});
+  exchange_->SetWeight(1, 0);
+  exchange_->Apply();
+  std::vector<Peer> clients = ConnectAll(4, "ask\n");
+  std::vector<Peer> servers;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    servers.push_back(local_.Accept());
+    ASSERT_EQ(servers.back().Read(4), "ask\n");
+  }
+  for (size_t i = 1; i < servers.size(); ++i) ASSERT_TRUE(servers[i].Send("say\n"));
+  ASSERT_TRUE(Eventually([&] { return exchange_->cell(0).active.Value() == 1; }));
+  exchange_->SetWeight(0, 1000);
+  exchange_->SetWeight(1, 1);
+  exchange_->Apply();
+  servers[0].Reset();
+  Peer second = other.Accept();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second.Read(4), "ask\n");
+  ASSERT_TRUE(second.Send("say\n"));
+  for (Peer& client : clients) EXPECT_EQ(client.Read(4), "say\n");
+}
+
 // `idempotent` allows to repeat requests, but a codec that knows better repeats only some of them.
 struct OnceOnly {
   std::shared_ptr<const Codec> codec;
