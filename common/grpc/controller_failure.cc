@@ -14,7 +14,8 @@ ControllerFailure::ControllerFailure(std::string controller, std::string refused
 
 void ControllerFailure::Clear() {
   text_.clear();
-  logged_at_.reset();
+  unreachable_logged_at_.reset();
+  refusal_logged_at_.reset();
 }
 
 void ControllerFailure::Record(const grpc::Status& status, const std::string& consequence,
@@ -24,13 +25,16 @@ void ControllerFailure::Record(const grpc::Status& status, const std::string& co
   const std::string error = status.ok()
                                 ? "it ended the stream"
                                 : absl::StrCat(status.error_message(), " (gRPC status ", code, ")");
-  if (status.ok() || code == grpc::StatusCode::UNAVAILABLE) {
+  const bool unreachable = status.ok() || code == grpc::StatusCode::UNAVAILABLE;
+  if (unreachable) {
     text_ = absl::StrCat("controller ", controller_, " is unreachable: ", error);
   } else {
     text_ = absl::StrCat("controller ", controller_, " refuses ", refused_, ": ", error);
   }
-  if (logged_at_.has_value() && now - *logged_at_ < kLogInterval) return;
-  logged_at_ = now;
+  std::optional<MonotonicTime>& logged_at =
+      unreachable ? unreachable_logged_at_ : refusal_logged_at_;
+  if (logged_at.has_value() && now - *logged_at < kLogInterval) return;
+  logged_at = now;
   LogWarn("{}; {}; retrying", text_, consequence);
 }
 

@@ -1,5 +1,5 @@
-// Why a client of the controller has no working stream: for its log, once per minute at most, and
-// for its /readyz.
+// Why a client of the controller has no working stream: for its log, once per minute at most for a
+// controller that cannot be reached and for one that refuses, and for its /readyz.
 #pragma once
 
 #include <optional>
@@ -34,7 +34,9 @@ class ControllerFailure {
   const std::string controller_;
   const std::string refused_;
   std::string text_;
-  std::optional<MonotonicTime> logged_at_;  // unset: the next failure is logged
+  // Unset: the next failure of this kind is logged.
+  std::optional<MonotonicTime> unreachable_logged_at_;
+  std::optional<MonotonicTime> refusal_logged_at_;
 };
 
 }  // namespace trunkline

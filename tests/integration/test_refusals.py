@@ -1,5 +1,6 @@
 """Checks that a proxy and an agent say what came back from a controller that refuses them, or from another program."""
 
+import pathlib
 import socket
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from cluster import Agent, Cluster, Program, Proxy, http_get
 from servers import Server, ServerStarter
 from waiting import eventually
+from wall_clock import WallClock, needs_shim
+
+_YEAR_NANOS = 365 * 24 * 3600 * 10**9
 
 
 def shows(program: Program, text: str, status: int) -> bool:
@@ -14,10 +18,8 @@ def shows(program: Program, text: str, status: int) -> bool:
     return code == status and text in body
 
 
-def start_proxy(cluster: Cluster, controller: str, proxy_id: str = "p") -> Proxy:
-    proxy = cluster.add(Proxy(cluster.folder, "p", controller))
-    proxy.config["proxy_id"] = proxy_id
-    return proxy.start()
+def start_proxy(cluster: Cluster, controller: str) -> Proxy:
+    return cluster.add(Proxy(cluster.folder, "p", controller)).start()
 
 
 def start_agent(cluster: Cluster, controller: str, agent_id: str = "a") -> Agent:
@@ -26,13 +28,25 @@ def start_agent(cluster: Cluster, controller: str, agent_id: str = "a") -> Agent
     return agent.start()
 
 
+@needs_shim
 def test_refused_proxy_says_why(cluster: Cluster) -> None:
-    controller = cluster.add_controller({"echo": {}}).start()
-    proxy = start_proxy(cluster, controller.address, "proxy 1")
-    proxy.wait_for_line(r"warn .*controller \S+ refuses proxy proxy 1: .*proxy_id")
-    eventually("/readyz has the reason", lambda: shows(proxy, "proxy_id", 503))
+    # The clock of the controller's host was wrong, so the proxy holds a snapshot from the future. Then the host was set up
+    # anew.
+    clock = WallClock(cluster.path("clock"))
+    clock.step(2 * _YEAR_NANOS)
+    controller = cluster.add_controller({"echo": {}})
+    controller.env = clock.env()
+    controller.start()
+    proxy = start_proxy(cluster, controller.address)
+    eventually("the proxy has a snapshot", proxy.ready)
+    controller.kill()
+    pathlib.Path(controller.config["state_file"]).unlink()
+    controller.env = {}
+    controller.start()
+    proxy.wait_for_line(r"warn .*controller \S+ refuses proxy p: .*hello.have.epoch")
+    eventually("/readyz has the reason", lambda: shows(proxy, "hello.have.epoch", 200))
     # Attempts repeat within a second; the log does not.
-    eventually("more attempts", lambda: controller.log().count("proxy_id") >= 3)
+    eventually("more attempts", lambda: controller.log().count("hello.have.epoch") >= 3)
     assert proxy.log().count(" refuses ") == 1
 
 

@@ -1,37 +1,14 @@
 """Steps the wall clock of running programs back by an hour: reports, snapshots and ends of programs do not wait for it."""
 
-import pathlib
-import struct
-
-import pytest
-
-from cluster import TESTS_DIR, Cluster
+from cluster import Cluster
 from servers import EchoServer, ServerStarter
 from traffic import ask
-from waiting import SANITIZER, eventually
+from waiting import eventually
+from wall_clock import WallClock, needs_shim
 
-pytestmark = pytest.mark.skipif(SANITIZER != "", reason="a sanitizer's runtime has to be the first library")
+pytestmark = needs_shim
 
 _HOUR_NANOS = 3600 * 10**9
-
-
-class WallClock:
-    """The wall clock that the programs of a cluster see."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self._path = path
-        self.step(0)
-
-    def step(self, nanos: int) -> None:
-        """Moves the clock to `nanos` from the true one, also for waits that have begun."""
-        with open(self._path, "r+b" if self._path.exists() else "wb") as file:
-            file.write(struct.pack("q", nanos))
-
-    def env(self) -> dict[str, str]:
-        return {
-            "LD_PRELOAD": str(TESTS_DIR / "libwall_clock_shim.so"),
-            "TRUNKLINE_CLOCK_OFFSET": str(self._path),
-        }
 
 
 def test_reports_and_snapshots_go_on_when_the_clock_steps_back(cluster: Cluster, servers: ServerStarter) -> None:

@@ -43,9 +43,15 @@ TEST_F(ControllerFailureTest, UnreachableControllerIsNoRefusal) {
 TEST_F(ControllerFailureTest, RepeatedFailuresAreLoggedOncePerMinute) {
   EXPECT_NE(Record(kRefused, absl::ZeroDuration()), "");
   EXPECT_EQ(Record(kRefused, absl::Seconds(30)), "");
-  EXPECT_EQ(Record(kLost, absl::Seconds(59)), "");
+  EXPECT_EQ(Record(kRefused, absl::Seconds(59)), "");
+  EXPECT_NE(Record(kRefused, absl::Seconds(60)), "");
+}
+
+TEST_F(ControllerFailureTest, RefusalAfterALostConnectionIsLoggedAtOnce) {
+  EXPECT_NE(Record(kLost, absl::ZeroDuration()), "");
+  EXPECT_NE(Record(kRefused, absl::Seconds(1)), "");
+  EXPECT_EQ(Record(kLost, absl::Seconds(2)), "");
   EXPECT_THAT(failure_.text(), HasSubstr("Socket closed"));
-  EXPECT_NE(Record(kLost, absl::Seconds(60)), "");
 }
 
 TEST_F(ControllerFailureTest, FailureAfterAnAnswerIsLoggedAtOnce) {

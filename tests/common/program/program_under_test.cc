@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <iostream>
 
@@ -24,9 +25,7 @@ int main(int argc, char** argv) {
   program.WaitForStop();
   if (config.proxy_id() == "hangs") {
     std::cout << "stopping" << std::endl;
-    sigset_t none;
-    sigemptyset(&none);
-    sigsuspend(&none);
+    while (true) pause();
   }
   return 0;
 }
