@@ -110,9 +110,19 @@ int ShowWeights(ControllerClient& client, const Output& output, const std::strin
 int ShowEndpoints(ControllerClient& client, const Output& output, const std::string& service) {
   v1::ListEndpointsRequest request;
   request.set_service(service);
-  return Show<v1::ListEndpointsResponse>(client, output, [&](auto* context, auto* response) {
-    return client.admin().ListEndpoints(context, request, response);
-  });
+  v1::ListEndpointsResponse all;
+  do {
+    v1::ListEndpointsResponse page;
+    const int code = Fetch(client, &page, [&](auto* context, auto* response) {
+      return client.admin().ListEndpoints(context, request, response);
+    });
+    if (code != kOk) return code;
+    request.set_page_token(page.next_page_token());
+    page.clear_next_page_token();
+    all.MergeFrom(page);
+  } while (!request.page_token().empty());
+  Print(output, all);
+  return kOk;
 }
 
 int ShowServices(ControllerClient& client, const Output& output) {

@@ -74,8 +74,7 @@ ServerUnaryReactor* AdminService::ListServices(Context* context, const v1::ListS
 ServerUnaryReactor* AdminService::ListEndpoints(Context* context,
                                                 const v1::ListEndpointsRequest* request,
                                                 v1::ListEndpointsResponse* response) {
-  absl::StatusOr<v1::ListEndpointsResponse> list =
-      WriteEndpoints(*loop_.view(), request->service());
+  absl::StatusOr<v1::ListEndpointsResponse> list = WriteEndpoints(*loop_.view(), *request);
   if (!list.ok()) return Finished(context, list.status());
   *response = *std::move(list);
   return Finished(context, absl::OkStatus());

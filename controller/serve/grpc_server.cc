@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/grpc/deadline.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace trunkline {
 
@@ -18,8 +19,10 @@ GrpcServer::GrpcServer(ControlLoop& loop, ProxyTable& proxies, AdminService::Rel
 
 absl::Status GrpcServer::Start(const std::string& listen) {
   grpc::EnableDefaultHealthCheckService(true);
-  // The call makes the linker keep the plugin's library.
+  // These calls make the linker keep the plugin's library and the description of gRPC's health
+  // service, which reflection serves.
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::health::v1::HealthCheckRequest::descriptor();
   const auto millis = [](absl::Duration d) {
     return static_cast<int>(absl::ToInt64Milliseconds(d));
   };

@@ -1,15 +1,22 @@
 #include "controller/wire/view.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "controller/wire/snapshot.h"
 
 namespace trunkline {
 namespace {
+
+// 5,000 endpoints with the longest names and addresses are below 4 MB.
+constexpr uint32_t kMaxPageSize = 5'000;
+constexpr size_t kMaxShownToken = 64;
 
 v1::EndpointState WriteState(EndpointCondition state) {
   switch (state) {
@@ -237,6 +244,31 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   }
 }
 
+void WriteEndpoint(const EndpointReason& endpoint, v1::ListEndpointsResponse::Item* item) {
+  item->set_service(endpoint.endpoint.key.service);
+  WriteWeight(endpoint, item->mutable_weight());
+  item->set_agent_id(endpoint.endpoint.agent_id);
+  item->set_boot_id(endpoint.endpoint.agent_boot_id);
+  item->set_cores(endpoint.endpoint.cores);
+  if (!endpoint.endpoint.load.has_value()) return;
+  const ReportedLoad& load = *endpoint.endpoint.load;
+  item->set_cpu_source(load.cpu_source);
+  item->set_successes_per_second(load.successes_per_second);
+  item->set_errors_per_second(load.errors_per_second);
+  item->set_bytes_per_second(load.bytes_per_second);
+  item->set_reachable(load.reachable);
+}
+
+// Returns the last endpoint of the page before, which a page token names as SERVICE/ENDPOINT_ID.
+absl::StatusOr<EndpointKey> ReadPageToken(const std::string& token) {
+  const std::vector<std::string> parts = absl::StrSplit(token, '/');
+  if (token.empty()) return EndpointKey{};
+  if (parts.size() == 2) return EndpointKey{parts[0], parts[1]};
+  return absl::InvalidArgumentError(
+      absl::StrCat("page_token: expected the next_page_token of a response; got \"",
+                   absl::CHexEscape(token.substr(0, kMaxShownToken)), "\""));
+}
+
 }  // namespace
 
 const char* StateName(EndpointCondition state) {
@@ -272,25 +304,25 @@ absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
 }
 
 absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& view,
-                                                         const std::string& service) {
-  absl::StatusOr<std::vector<const ServiceReason*>> selected = Select(view, service);
+                                                         const v1::ListEndpointsRequest& request) {
+  absl::StatusOr<std::vector<const ServiceReason*>> selected = Select(view, request.service());
   if (!selected.ok()) return selected.status();
+  absl::StatusOr<EndpointKey> last = ReadPageToken(request.page_token());
+  if (!last.ok()) return last.status();
+  const uint32_t wanted = request.page_size() == 0 ? kMaxPageSize : request.page_size();
+  const int size = static_cast<int>(std::min(wanted, kMaxPageSize));
   v1::ListEndpointsResponse response;
+  const EndpointKey* page_end = nullptr;
   for (const ServiceReason* reason : *selected) {
     for (const EndpointReason& endpoint : reason->endpoints) {
-      v1::ListEndpointsResponse::Item* item = response.add_endpoints();
-      item->set_service(reason->spec.name);
-      WriteWeight(endpoint, item->mutable_weight());
-      item->set_agent_id(endpoint.endpoint.agent_id);
-      item->set_boot_id(endpoint.endpoint.agent_boot_id);
-      item->set_cores(endpoint.endpoint.cores);
-      if (!endpoint.endpoint.load.has_value()) continue;
-      const ReportedLoad& load = *endpoint.endpoint.load;
-      item->set_cpu_source(load.cpu_source);
-      item->set_successes_per_second(load.successes_per_second);
-      item->set_errors_per_second(load.errors_per_second);
-      item->set_bytes_per_second(load.bytes_per_second);
-      item->set_reachable(load.reachable);
+      const EndpointKey& key = endpoint.endpoint.key;
+      if (!request.page_token().empty() && !(*last < key)) continue;
+      if (response.endpoints_size() == size) {
+        response.set_next_page_token(page_end->ToString());
+        return response;
+      }
+      WriteEndpoint(endpoint, response.add_endpoints());
+      page_end = &key;
     }
   }
   return response;

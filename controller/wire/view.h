@@ -1,8 +1,8 @@
 // Converts a view of the control loop to responses: weights, endpoints, services, explanations.
 //
 // An explanation contains every term of docs/weights.md in the order of the computation, because
-// operators do not trust a weight that they cannot derive. Errors are NOT_FOUND and name the known
-// services or endpoints. Thread-safe; keeps no state.
+// operators do not trust a weight that they cannot derive. An unknown service or endpoint is
+// NOT_FOUND; the error names the known ones. Thread-safe; keeps no state.
 #pragma once
 
 #include <string>
@@ -17,8 +17,9 @@ namespace trunkline {
 // An empty `service` selects all services.
 absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
                                                  const std::string& service);
+// Returns one page. A page token that no response had is INVALID_ARGUMENT.
 absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& view,
-                                                         const std::string& service);
+                                                         const v1::ListEndpointsRequest& request);
 v1::ListServicesResponse WriteServices(const ControllerView& view);
 absl::StatusOr<v1::Explanation> WriteExplanation(const ControllerView& view,
                                                  const EndpointKey& key);

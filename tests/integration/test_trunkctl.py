@@ -1,6 +1,7 @@
 """Runs trunkctl against a live cluster, and checks its effect on real connections."""
 
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -133,6 +134,19 @@ def test_watch_prints_a_table_at_each_change(cluster: Cluster, proxy: Proxy) -> 
         ),
     )
     watcher.end()
+
+
+def test_watch_notices_a_frozen_controller(cluster: Cluster, proxy: Proxy) -> None:
+    watcher = cluster.add_process(
+        "watch", [BIN_DIR / "trunkctl", "--controller", cluster.controller.address, "--json", "watch"]
+    ).start()
+    eventually("the first table", lambda: watcher.log().count("\n") >= 1)
+    cluster.controller.send(signal.SIGSTOP)
+    try:
+        assert watcher.wait(60) == 3, watcher.log_tail()
+    finally:
+        cluster.controller.send(signal.SIGCONT)
+    assert "no controller answers" in watcher.log()
 
 
 def test_refusals_name_what_exists(cluster: Cluster, proxy: Proxy) -> None:

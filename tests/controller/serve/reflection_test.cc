@@ -147,9 +147,20 @@ TEST_F(ReflectionTest, GetWeightsCanBeCalledThroughReflection) {
   EXPECT_THAT(text, testing::HasSubstr("utilization: 0.25"));
 }
 
-TEST_F(ReflectionTest, HealthServiceReportsServing) {
-  // HealthCheckResponse{status: SERVING} is field 1, varint 1.
-  EXPECT_EQ(Call("/grpc.health.v1.Health/Check", ReflectionRequest()), std::string("\x08\x01"));
+TEST_F(ReflectionTest, HealthCanBeCheckedThroughReflection) {
+  google::protobuf::DescriptorPool pool;
+  Import("grpc.health.v1.Health", &pool);
+  const google::protobuf::ServiceDescriptor* service =
+      pool.FindServiceByName("grpc.health.v1.Health");
+  ASSERT_NE(service, nullptr);
+  const google::protobuf::MethodDescriptor* method = service->FindMethodByName("Check");
+  ASSERT_NE(method, nullptr);
+  ASSERT_NE(service->FindMethodByName("Watch"), nullptr);
+  google::protobuf::DynamicMessageFactory factory(&pool);
+  std::unique_ptr<Message> request(factory.GetPrototype(method->input_type())->New());
+  std::unique_ptr<Message> response(factory.GetPrototype(method->output_type())->New());
+  ASSERT_TRUE(response->ParseFromString(Call("/grpc.health.v1.Health/Check", *request)));
+  EXPECT_EQ(response->ShortDebugString(), "status: SERVING");
 }
 
 }  // namespace

@@ -198,6 +198,53 @@ TEST_F(WeightsAndAdminTest, ListsNameServicesAndEndpoints) {
   EXPECT_TRUE(endpoints.endpoints(0).reachable());
 }
 
+TEST_F(WeightsAndAdminTest, EndpointsAreListedInPages) {
+  std::vector<std::unique_ptr<TestAgent>> agents;
+  for (const char* id : {"a", "b", "c", "d", "e"}) {
+    agents.push_back(std::make_unique<TestAgent>(channel_, id));
+    agents.back()->Join();
+    WaitForState(id, v1::ENDPOINT_STATE_FRESH);
+  }
+  v1::ListEndpointsRequest request;
+  request.set_page_size(2);
+  std::vector<std::string> pages;
+  do {
+    v1::ListEndpointsResponse page;
+    ASSERT_TRUE(Timed([&](auto* c) { return admin_->ListEndpoints(c, request, &page); }).ok());
+    std::string& ids = pages.emplace_back();
+    for (const auto& item : page.endpoints()) ids += item.weight().endpoint_id();
+    request.set_page_token(page.next_page_token());
+  } while (!request.page_token().empty());
+  EXPECT_THAT(pages, testing::ElementsAre("ab", "cd", "e"));
+
+  request.set_page_size(5);
+  v1::ListEndpointsResponse page;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->ListEndpoints(c, request, &page); }).ok());
+  EXPECT_EQ(page.next_page_token(), "") << "the page is full, but nothing follows";
+}
+
+TEST_F(WeightsAndAdminTest, PageAfterAnEndpointThatLeftHasTheRest) {
+  TestAgent b(channel_, "b");
+  b.Join();
+  WaitForState("b", v1::ENDPOINT_STATE_FRESH);
+  v1::ListEndpointsRequest request;
+  request.set_page_token("db/a");
+  v1::ListEndpointsResponse page;
+  ASSERT_TRUE(Timed([&](auto* c) { return admin_->ListEndpoints(c, request, &page); }).ok());
+  ASSERT_EQ(page.endpoints_size(), 1);
+  EXPECT_EQ(page.endpoints(0).weight().endpoint_id(), "b");
+}
+
+TEST_F(WeightsAndAdminTest, WrongPageTokenIsRefused) {
+  v1::ListEndpointsRequest request;
+  request.set_page_token("17");
+  v1::ListEndpointsResponse page;
+  const grpc::Status status =
+      Timed([&](auto* c) { return admin_->ListEndpoints(c, request, &page); });
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("page_token: expected"));
+}
+
 TEST_F(WeightsAndAdminTest, FullDiskRefusesOrdersAndServesReads) {
   JoinBoth();
   StopController();
