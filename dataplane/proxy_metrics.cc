@@ -283,7 +283,7 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
         static_cast<double>(used) / 1000);
   }
   writer.AddGauge("proxy_endpoint_ejecting_workers",
-                  "Workers that currently eject the endpoint after refused connects", labels,
+                  "Workers that currently eject the endpoint because connects to it fail", labels,
                   Sum(endpoint, &EndpointCell::ejected));
 }
 

@@ -330,6 +330,7 @@ Carrier& Worker::CarrierFor(const EndpointSet& set, const Endpoint& endpoint) {
 }
 
 std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpoint& endpoint) {
+  const std::string name = absl::StrCat("endpoint ", endpoint.id, " of service ", set.service);
   switch (set.mode) {
     case ForwardingMode::kTunnel: {
       TrunkPool::Options options = options_.trunks;
@@ -338,18 +339,19 @@ std::unique_ptr<Carrier> Worker::MakeCarrier(const EndpointSet& set, const Endpo
                                          random_.Next());
     }
     case ForwardingMode::kMessage: {
-      const SharedPool::Options options = {
-          .connection = set.message->connection,
-          .max_shared = set.message->max_shared,
-          .max_connections = ShareOf(set).connections,
-          .cell = {endpoint.stats, &endpoint.stats->cell(options_.index)}};
-      return std::make_unique<SharedPool>(
-          loop_, dialer_, absl::StrCat("endpoint ", endpoint.id, " of service ", set.service),
-          options, endpoint.stats->budget(options_.index), &stats_->shared,
-          &stats_->shared_connections, random_.Next());
+      const SharedPool::Options options = {.connection = set.message->connection,
+                                           .max_shared = set.message->max_shared,
+                                           .max_connections = ShareOf(set).connections,
+                                           .stats = endpoint.stats,
+                                           .worker = options_.index,
+                                           .address = Reachability::KeyOf(endpoint.address)};
+      return std::make_unique<SharedPool>(loop_, dialer_, name, options,
+                                          endpoint.stats->budget(options_.index), &stats_->shared,
+                                          &stats_->shared_connections, random_.Next());
     }
     case ForwardingMode::kDirect:
-      return std::make_unique<DirectCarrier>();
+      return std::make_unique<DirectCarrier>(loop_, dialer_, name, endpoint.address, endpoint.stats,
+                                             random_.Next());
   }
   return nullptr;
 }

@@ -157,7 +157,8 @@ class MessageFlow final : public Flow,
   SharedConnection* connection_ = nullptr;
   EndpointCell* cell_ = nullptr;  // of the connection's endpoint
   uint32_t in_flight_ = 0;
-  uint32_t resends_ = 0;  // since the last reply
+  uint32_t resends_ = 0;        // of a request that a server may have seen, since the last reply
+  MonotonicTime resend_until_;  // for requests that no server has seen; unset: none was returned
 
   std::unique_ptr<Backlog> buffered_requests_;  // the front request first; null while empty
   ReplyBacklog buffered_replies_;

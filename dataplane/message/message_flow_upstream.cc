@@ -142,11 +142,13 @@ void MessageFlow::ResendAll() {
   }
 }
 
-// Only a request that a server may have seen is charged to the retry budget. Returns false if the
-// budget or the request's own limit is spent.
+// Only a request that a server may have seen counts, and is charged to the retry budget; for the
+// others, time is the limit. Returns false if one of the limits is reached.
 bool MessageFlow::RouteResend() {
-  if (++resends_ > kMaxResends) return false;
-  if (resend_queue_.front().written) return router().Retry(*this);
+  if (resend_queue_.front().written) {
+    return ++resends_ <= kMaxResends && router().Retry(*this);
+  }
+  if (loop_.now() > resend_until_) return false;
   router().Reroute(*this);
   return true;
 }
@@ -178,6 +180,7 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   last_activity_ = loop_.now();
   cell_->bytes_to_client.Add(bytes.size());
   resends_ = 0;
+  resend_until_ = MonotonicTime();
   ForgetTries();
   if (last) Apply(FlowEvent::kLastExchange);
   OnAnswered(completed);
@@ -234,6 +237,7 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   // A server that dies takes its other connections with it, perhaps a moment later, so the request
   // is sent to another server if there is one.
   if (!tried(endpoint())) NoteTry();
+  if (resend_until_ == MonotonicTime()) resend_until_ = loop_.now() + limits_.connect_timeout;
   OnAnswered(1);
   Apply(RequestEvent::kUnanswered);
   if (what.request.empty() && what.begun) {

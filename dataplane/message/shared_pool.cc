@@ -105,6 +105,32 @@ bool SharedPool::MakeRoom() {
 
 void SharedPool::OnPlaceFree() { NotifyWaiters(); }
 
+EndpointCell* SharedPool::cell() const {
+  return options_.stats != nullptr ? &options_.stats->cell(options_.worker) : nullptr;
+}
+
+bool SharedPool::ShareFailure() {
+  return options_.stats == nullptr || options_.stats->reachability.SetFailing(options_.address);
+}
+
+bool SharedPool::LearnFailing() {
+  if (failing_ || options_.stats == nullptr || AnyUp()) return failing();
+  if (!options_.stats->reachability.IsFailing(options_.address)) return false;
+  failing_ = true;
+  if (!probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  NotifyUsers();
+  return true;
+}
+
+// Of a client with a connection of its own.
+bool SharedPool::OnConnectFailed(ConnectFailure) {
+  ShareFailure();
+  failing_ = true;
+  if (used() && !probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  if (failing()) NotifyUsers();
+  return failing();
+}
+
 // The failure is old, so check the server at once.
 void SharedPool::OnUsed() {
   if (failing_ && !probe_timer_.armed()) loop_.Arm(probe_timer_, absl::ZeroDuration());
@@ -120,13 +146,18 @@ void SharedPool::OnUnused() {
 
 void SharedPool::OnConnectionUp(SharedConnection& connection) {
   addresses_failed_ = 0;
-  if (std::exchange(failing_, false)) {
-    LogInfo("connected to {} again", name_);
-    backoff_.Reset();
-    probe_timer_.Cancel();
-    NotifyUsers();
+  if (options_.stats == nullptr || options_.stats->reachability.SetReachable(options_.address)) {
+    if (failing_) LogInfo("connected to {} again", name_);
   }
+  OnReachable();
   OnConnectionRoom(connection);
+}
+
+void SharedPool::OnReachable() {
+  if (!std::exchange(failing_, false)) return;
+  backoff_.Reset();
+  probe_timer_.Cancel();
+  NotifyUsers();
 }
 
 void SharedPool::OnConnectionRoom(SharedConnection& connection) {
@@ -147,12 +178,12 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   open_->Add(-1);
   if (!used()) return;
   if (never_up) {
-    if (!failing_)
+    if (ShareFailure() && !failing_)
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
     targets().OnFailed(dial_turn_);
-    if (EndpointCell* cell = options_.cell.get(); cell != nullptr) {
-      (absl::IsDeadlineExceeded(why) ? cell->connect_timeouts : cell->connect_refused).Add();
+    if (cell() != nullptr) {
+      (absl::IsDeadlineExceeded(why) ? cell()->connect_timeouts : cell()->connect_refused).Add();
     }
     if (!probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   } else if (!why.ok()) {
@@ -164,7 +195,7 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
 }
 
 void SharedPool::OnUnaskedBytes() {
-  if (options_.cell != nullptr) options_.cell->unasked.Add();
+  if (cell() != nullptr) cell()->unasked.Add();
 }
 
 // A server that violates the protocol does so on every connection. Such lines and those about
@@ -189,10 +220,17 @@ void SharedPool::OnClientStalled(size_t buffered_bytes, absl::Duration age) {
 
 void SharedPool::Probe() {
   if (!used() || !failing_) return;
+  Reachability* const shared = options_.stats != nullptr ? &options_.stats->reachability : nullptr;
+  if (shared != nullptr && !shared->IsFailing(options_.address)) return OnReachable();
   // A dial in progress has the same result.
   const bool dialing = std::any_of(connections_.begin(), connections_.end(),
                                    [](const auto& connection) { return !connection->up(); });
-  if (!dialing && Dial() == nullptr) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
+  if (dialing) return;
+  const absl::Duration delay = backoff_.Next(random_.Uniform());
+  // All addresses of a server are one probe.
+  const bool ours =
+      shared == nullptr || addresses_failed_ > 0 || shared->ClaimProbe(loop_.now(), delay);
+  if (!ours || Dial() == nullptr) loop_.Arm(probe_timer_, delay);
 }
 
 }  // namespace trunkline

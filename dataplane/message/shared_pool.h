@@ -2,8 +2,9 @@
 // each request and decides when to dial another one.
 //
 // Requests cause dials, and idle connections close after a timeout. After a failed dial, the pool
-// dials with jittered backoff only, until one succeeds. Meanwhile it uses the connections that it
-// has; without any it is unusable, and waiting requests go to other endpoints.
+// dials with jittered backoff only, until one succeeds, here or in another worker. Meanwhile it
+// uses the connections that it has; without any it is unusable, and waiting requests go to other
+// endpoints. The pools of all workers share the verdict and take turns at dialing.
 //
 // A connection that a slow client holds up gets requests only if no other connection has room and
 // none can be dialed.
@@ -34,8 +35,10 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
     size_t max_shared = 4;
     // Connections of this worker to the endpoint, direct ones included; 0 means no limit.
     uint32_t max_connections = 0;
-    // The worker's counters of the endpoint; null if nothing is counted.
-    std::shared_ptr<EndpointCell> cell;
+    // Of the endpoint; null in tests that need neither counters nor other workers.
+    std::shared_ptr<EndpointStats> stats;
+    size_t worker = 0;
+    uint64_t address = 1;  // a key of Reachability
   };
 
   // `counters` and `open`, the gauge of the worker's open connections, outlive the pool.
@@ -46,6 +49,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
 
   bool usable() const override { return !targets().empty() && (!failing_ || AnyUp()); }
   bool idle() const override { return !used() && connections_.empty(); }
+  bool failing() const override { return failing_ && !AnyUp(); }
+  bool LearnFailing() override;
+  bool OnConnectFailed(ConnectFailure why) override;
 
   // Returns a connection with room, dialing one if that is worth it, or null.
   SharedConnection* AcquireConnection() override;
@@ -66,6 +72,10 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void OnClientStalled(size_t buffered_bytes, absl::Duration age) override;
   void OnUnaskedBytes() override;
   void LogLoss(const absl::Status& why);
+  EndpointCell* cell() const;
+  // Tells the other workers that a connect failed; returns true if they did not know.
+  bool ShareFailure();
+  void OnReachable();
   bool AnyUp() const;
   void NotifyWaiters();
   absl::Duration NextDialDelay();

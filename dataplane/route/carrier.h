@@ -13,6 +13,7 @@
 
 #include "common/inband/inband_report.h"
 #include "common/net/address_list.h"
+#include "dataplane/flow/flow.h"
 
 namespace trunkline {
 
@@ -55,6 +56,16 @@ class Carrier {
   AddressRotation& targets() { return targets_; }
   // Returns true if a flow that starts now will probably reach the endpoint.
   virtual bool usable() const = 0;
+  // Returns true if connects to the endpoint fail. It then gets flows only if no other endpoint can
+  // take them, and the carrier finds out by itself when connects succeed again.
+  virtual bool failing() const { return false; }
+  // Takes over what other workers know, and returns failing().
+  virtual bool LearnFailing() { return false; }
+  // A flow's own connect to the endpoint failed, at all its addresses. Returns false if the carrier
+  // draws no conclusion.
+  virtual bool OnConnectFailed(ConnectFailure) { return false; }
+  // A flow's own connect succeeded.
+  virtual void OnConnected() {}
   // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
   virtual TrunkConnection* AcquireTrunk() { return nullptr; }
   // Returns a shared connection with room for one more request, or null. Null in other modes than

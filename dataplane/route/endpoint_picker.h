@@ -46,6 +46,8 @@ class EndpointPicker {
 
   // Returns true if Pick would find an endpoint.
   bool HasCandidate() const { return usable_.count > 0; }
+  // Returns true if an endpoint of positive weight is usable and not ejected.
+  bool HasHealthy() const { return !panics(); }
   // Returns an endpoint other than those in `excluded`, ejected ones last, or kNone.
   size_t Pick(FastRandom& random, std::span<const size_t> excluded = {});
 

@@ -1,4 +1,5 @@
-// Decides when an endpoint to which connects fail is ejected, and for how long.
+// Decides when an endpoint to which connects fail is ejected, and for how long, where its carrier
+// does not probe it: in tunnel mode.
 //
 // Five connects in a row that were refused or not answered eject an endpoint for the base time,
 // with a jitter of 10 % so that workers do not return to it together. Each ejection without a

@@ -100,7 +100,7 @@ void ServiceRouter::Rearrange(const std::shared_ptr<const EndpointSet>& old) {
     const AddressList& addresses = state->endpoint().addresses;
     if (state->carrier == nullptr || addresses == nullptr) continue;
     state->carrier->SetTarget(addresses);
-    picker_.SetUsable(state->index, state->carrier->usable());
+    UpdateHealth(*state);
   }
   next_join_ = 0;
   JoinSome();
@@ -127,7 +127,7 @@ void ServiceRouter::JoinEndpoint(EndpointState& state) {
   state.next_of_carrier = std::exchange(by_carrier_[&carrier], &state);
   carrier.AddUser(this);
   if (state.endpoint().addresses != nullptr) carrier.SetTarget(state.endpoint().addresses);
-  picker_.SetUsable(state.index, carrier.usable());
+  UpdateHealth(state);
   if (awaits_all_) carrier.Await();
 }
 
@@ -171,9 +171,15 @@ bool ServiceRouter::HasRoom() const {
 }
 
 void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
-  ForEachOf(carrier,
-            [&](EndpointState& state) { picker_.SetUsable(state.index, carrier.usable()); });
+  ForEachOf(carrier, [&](EndpointState& state) { UpdateHealth(state); });
   OnCarrierRoom(carrier);
+}
+
+void ServiceRouter::UpdateHealth(EndpointState& state) {
+  const bool ejected = state.ejection.ejected || state.carrier->failing();
+  picker_.SetUsable(state.index, state.carrier->usable());
+  picker_.SetEjected(state.index, ejected);
+  state.cell->ejected.Set(ejected ? 1 : 0);
 }
 
 void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
@@ -229,6 +235,13 @@ bool ServiceRouter::Retry(Flow& flow) {
 }
 
 bool ServiceRouter::TryElsewhere(Flow& flow) {
+  const Carrier* const carrier = flow.endpoint()->carrier;
+  if (carrier != nullptr && carrier->failing() && picker_.HasHealthy()) {
+    // Others avoid the endpoint from now on, so this happens at most once for each that is down.
+    Release(flow);
+    Reroute(flow);
+    return true;
+  }
   if (!flow.NoteTry()) return false;
   Release(flow);
   return Retry(flow);
@@ -271,6 +284,8 @@ bool ServiceRouter::AssignByPicks(Flow& flow) {
     const size_t picked = Pick(excluded);
     if (picked == EndpointPicker::kNone) break;
     EndpointState& state = *states_[picked];
+    // No longer a candidate, if others are healthy.
+    if (!picker_.ejected(picked) && state.carrier->LearnFailing()) continue;
     if (!flow.tried(&state)) {
       ++starts;
       if (StartAt(state, flow)) return true;
@@ -362,6 +377,7 @@ void ServiceRouter::OnStaleTimer() {
 void ServiceRouter::OnConnected(Flow& flow) {
   EndpointState& state = *flow.endpoint();
   ejection_.OnConnected(state.ejection);
+  if (state.carrier != nullptr) state.carrier->OnConnected();
   const int64_t nanos = worker_.loop.now().nanos() - flow.accepted_at().nanos();
   worker_.stats.connect_latency.Record(nanos);
   state.cell->connects.Add();
@@ -372,14 +388,13 @@ void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
   EndpointState& state = *flow.endpoint();
   (why == ConnectFailure::kRefused ? state.cell->connect_refused : state.cell->connect_timeouts)
       .Add();
-  if (state.departed()) return;
+  if (state.departed() || state.carrier->OnConnectFailed(why)) return;
   if (ejection_.OnFailed(state.ejection, worker_.loop.now(), random_.Uniform())) Eject(state);
 }
 
 void ServiceRouter::Eject(EndpointState& state) {
   ejected_.push_back(&state);
-  picker_.SetEjected(state.index, true);
-  state.cell->ejected.Set(1);
+  UpdateHealth(state);
   LogWarn(
       "endpoint {} of service {} is ejected for {}: {} connects in a row were refused or not "
       "answered; check its server",
@@ -397,8 +412,7 @@ void ServiceRouter::OnEjectionTimer() {
       next = std::min(next, state->ejection.until);
       return false;
     }
-    picker_.SetEjected(state->index, false);
-    state->cell->ejected.Set(0);
+    UpdateHealth(*state);
     return true;
   });
   if (next != MonotonicTime::Infinite()) worker_.loop.Arm(ejection_timer_, next - now);

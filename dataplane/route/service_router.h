@@ -70,7 +70,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // is spent.
   bool Retry(Flow& flow);
   // Takes the flow off its endpoint and retries at another one. Returns false if it was tried often
-  // enough, or the retry budget is spent.
+  // enough, or the retry budget is spent. Neither counts if the endpoint is known to fail by now
+  // and others are healthy.
   bool TryElsewhere(Flow& flow);
   // Like Retry, but costs no budget: for a flow that no server can have seen.
   void Reroute(Flow& flow);
@@ -133,6 +134,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void AwaitRoom();
   void ForgetRoom();
   void Eject(EndpointState& state);
+  void UpdateHealth(EndpointState& state);
 
   const WorkerContext worker_;
   Owner& owner_;

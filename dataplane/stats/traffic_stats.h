@@ -17,6 +17,7 @@
 #include "common/trunk/trunk_counters.h"
 #include "dataplane/limits/connection_budget.h"
 #include "dataplane/limits/source_table.h"
+#include "dataplane/stats/reachability.h"
 #include "dataplane/stats/shared_counters.h"
 
 namespace trunkline {
@@ -59,6 +60,7 @@ class EndpointStats {
 
   const std::string service;
   const std::string endpoint_id;
+  Reachability reachability;
   // Limits one worker's connections to the server in message and direct mode.
   const std::shared_ptr<ConnectionBudget>& budget(size_t worker) const { return budgets_[worker]; }
 

@@ -1,5 +1,6 @@
 """Real redis-servers in `message` mode, with redis's own client and benchmark and Python's client library."""
 
+import pathlib
 import re
 import signal
 import subprocess
@@ -100,6 +101,10 @@ class Keeper:
 
     def requests_under_way(self, server: RedisServer) -> float:
         return self.proxy.metric("proxy_endpoint_active_flows", endpoint=f"e{self.servers.index(server)}")
+
+
+def process_state(pid: int) -> str:
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.fixture
@@ -352,7 +357,9 @@ def test_killed_server_costs_errors_and_never_a_wrong_answer(
     assert not talkers.errors
     # SIGSTOP first, so that the server dies with unanswered requests.
     dying.process.send(signal.SIGSTOP)
-    eventually("requests wait for it", lambda: keeper.requests_under_way(dying) > 0)
+    eventually("it has stopped", lambda: process_state(dying.process.pid) == "T")
+    # The proxy reads what the server sent before within the first scrapes.
+    eventually("requests wait for it", lambda: all(keeper.requests_under_way(dying) > 0 for _ in range(5)))
     dying.process.kill()
     answers = talkers.answers
     eventually("the others go on", lambda: talkers.answers > answers + 200)

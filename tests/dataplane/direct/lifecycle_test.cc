@@ -74,7 +74,11 @@ class Scene {
   int fd() const { return listener_.get(); }
 
   UniqueFd listener_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
-  FlowBench bench_{DirectService(), [](FlowBench&) { return std::make_unique<DirectCarrier>(); }};
+  FlowBench bench_{DirectService(), [](FlowBench& bench) {
+                     return std::make_unique<DirectCarrier>(
+                         bench.loop(), bench.dialer(), "e0", "e0",
+                         std::make_shared<EndpointStats>("db", "e0", 1), 1);
+                   }};
   DirectFlow* flow_ = nullptr;
   std::optional<DirectState> gone_;
 };

@@ -249,14 +249,14 @@ class LogCapture {
 
 TEST_F(SharedPoolTest, UnaskedBytesAreCountedAndLoggedOnceInTenSeconds) {
   Listen();
-  auto cell = std::make_shared<EndpointCell>();
-  Start({.cell = cell});
+  const auto stats = std::make_shared<EndpointStats>("db", "e0", 1);
+  Start({.stats = stats});
   const LogCapture log;
   for (uint64_t losses = 1; losses <= 3; ++losses) {
     Peer server = SendAndAccept();
     ASSERT_TRUE(server.Send("reply\nunasked\n"));
     Run([&] { return pool_->connections() == 0; });
-    EXPECT_EQ(cell->unasked.Value(), losses);
+    EXPECT_EQ(stats->cell(0).unasked.Value(), losses);
   }
   const std::string lines = log.Lines();
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 1) << lines;

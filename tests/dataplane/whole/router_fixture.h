@@ -133,7 +133,8 @@ class RouterFixture : public ::testing::Test, public ServiceRouter::Owner, publi
       case ForwardingMode::kDirect:
         break;
     }
-    return std::make_unique<DirectCarrier>();
+    return std::make_unique<DirectCarrier>(loop_, dialer_, endpoint.id, endpoint.address,
+                                           endpoint.stats, 1);
   }
   std::unique_ptr<Flow> MakeFlow(UniqueFd fd) {
     switch (set_->mode) {
