@@ -175,9 +175,7 @@ class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
   SlowPage readiness_;
 };
 
-absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& listen,
-                                                            const MetricsPage& metrics,
-                                                            Readiness readiness, Notes notes) {
+absl::StatusOr<UniqueFd> AdminHttp::Listen(const std::string& listen) {
   const absl::StatusOr<Address> address = ParseAddress(listen);
   if (!address.ok()) return address.status();
   if (address->is_unix()) {
@@ -185,10 +183,22 @@ absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& l
         absl::StrCat("the admin HTTP server listens on host:port; got \"", listen, "\""));
   }
   absl::StatusOr<UniqueFd> listener = ListenOn(*address);
-  if (!listener.ok()) {
-    return absl::UnavailableError(absl::StrCat("admin HTTP: ", listener.status().message()));
-  }
-  auto server = std::make_unique<Server>(*std::move(listener), metrics, std::move(readiness),
+  if (listener.ok()) return listener;
+  return absl::UnavailableError(absl::StrCat("admin HTTP: ", listener.status().message()));
+}
+
+absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const std::string& listen,
+                                                            const MetricsPage& metrics,
+                                                            Readiness readiness, Notes notes) {
+  absl::StatusOr<UniqueFd> listener = Listen(listen);
+  if (!listener.ok()) return listener.status();
+  return Start(*std::move(listener), metrics, std::move(readiness), std::move(notes));
+}
+
+absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(UniqueFd listener,
+                                                            const MetricsPage& metrics,
+                                                            Readiness readiness, Notes notes) {
+  auto server = std::make_unique<Server>(std::move(listener), metrics, std::move(readiness),
                                          std::move(notes));
   if (absl::Status started = server->Start(); !started.ok()) return started;
   return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(server)));

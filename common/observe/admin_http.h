@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/base/unique_fd.h"
 #include "common/observe/metrics_page.h"
 
 namespace trunkline {
@@ -30,6 +31,13 @@ class AdminHttp {
   // `listen` is host:port; port 0 selects a free port. `metrics` outlives the server. The error for
   // an address in use names the address.
   static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(const std::string& listen,
+                                                          const MetricsPage& metrics,
+                                                          Readiness readiness,
+                                                          Notes notes = nullptr);
+  // As above in two steps, for a process that must know early whether the port is free, or that
+  // has the socket from another process.
+  static absl::StatusOr<UniqueFd> Listen(const std::string& listen);
+  static absl::StatusOr<std::unique_ptr<AdminHttp>> Start(UniqueFd listener,
                                                           const MetricsPage& metrics,
                                                           Readiness readiness,
                                                           Notes notes = nullptr);

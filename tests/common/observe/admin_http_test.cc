@@ -140,6 +140,25 @@ TEST_F(AdminHttpTest, PortIsFreeAgainAfterTheServer) {
   EXPECT_EQ(Get("/healthz")->status, 200);
 }
 
+TEST_F(AdminHttpTest, ClientsOfASocketWithoutAServerAreServedByTheNextOne) {
+  auto listener = AdminHttp::Listen("127.0.0.1:0");
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  UniqueFd copy(dup(listener->get()));
+  const auto ready = [] { return ""; };
+  server_ = *AdminHttp::Start(*std::move(listener), page_, ready);
+  const int port = server_->port();
+  EXPECT_EQ(Get("/healthz")->status, 200);
+  const UniqueFd early = [&] {
+    server_.reset();
+    const auto address = ResolveAddress(*ParseAddress(absl::StrCat("127.0.0.1:", port)));
+    return ConnectTo(*address).fd;
+  }();
+  server_ = *AdminHttp::Start(std::move(copy), page_, ready);
+  EXPECT_EQ(server_->port(), port);
+  EXPECT_EQ(Get("/healthz")->status, 200);
+  EXPECT_TRUE(IsStillOpen(early));
+}
+
 TEST_F(AdminHttpTest, MalformedAndUnixAddressesAreRefused) {
   for (const std::string address : {"nine", "unix:/run/x", "127.0.0.1"}) {
     const auto server = AdminHttp::Start(address, page_, [] { return ""; });
