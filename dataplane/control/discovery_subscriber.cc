@@ -89,9 +89,21 @@ DiscoverySubscriber::~DiscoverySubscriber() {
   SaveIfDue(/*at_once=*/true);
 }
 
-bool DiscoverySubscriber::stopping() const {
+void DiscoverySubscriber::Pause() {
   absl::MutexLock lock(&mutex_);
-  return stopping_;
+  paused_ = true;
+  if (stream_ != nullptr) stream_->Cancel();
+}
+
+void DiscoverySubscriber::Resume() {
+  absl::MutexLock lock(&mutex_);
+  paused_ = false;
+}
+
+bool DiscoverySubscriber::AwaitTurn() {
+  absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &DiscoverySubscriber::MayRun));
+  return !stopping_;
 }
 
 void DiscoverySubscriber::LoadSaved() {
@@ -132,7 +144,7 @@ void DiscoverySubscriber::SaveIfDue(bool at_once) {
     absl::MutexLock lock(&mutex_);
     const bool due = at_once || unsaved_ == Unsaved::kMoreThanWeights ||
                      MonotonicNow() - saved_at_ >= kSaveInterval;
-    if (unsaved_ == Unsaved::kNothing || !due) return;
+    if (unsaved_ == Unsaved::kNothing || !due || paused_) return;
     unsaved_ = Unsaved::kNothing;
     saved_at_ = MonotonicNow();
     snapshot = snapshot_;
@@ -206,7 +218,7 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
 
 void DiscoverySubscriber::ReadLoop() {
   Connector connector(options_.controller);
-  while (!stopping()) {
+  while (AwaitTurn()) {
     if (const grpc::Status status = connector.Try(); !status.ok()) {
       RecordFailure(status);
       absl::MutexLock lock(&mutex_);
@@ -217,7 +229,7 @@ void DiscoverySubscriber::ReadLoop() {
     v1::SubscribeRequest hello;
     {
       absl::MutexLock lock(&mutex_);
-      if (stopping_) stream->Cancel();
+      if (stopping_ || paused_) stream->Cancel();
       stream_ = stream;
       hello.mutable_hello()->set_proxy_id(options_.proxy_id);
       hello.mutable_hello()->set_version(kVersion);
@@ -261,7 +273,7 @@ void DiscoverySubscriber::ReadLoop() {
 
 void DiscoverySubscriber::RecordFailure(const grpc::Status& status) {
   absl::MutexLock lock(&mutex_);
-  if (stopping_) return;
+  if (stopping_ || paused_) return;
   failure_.Record(status, ready_ ? "serving the last snapshot" : "there is no snapshot to serve",
                   MonotonicNow());
 }

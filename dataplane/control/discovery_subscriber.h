@@ -52,6 +52,11 @@ class DiscoverySubscriber {
   DiscoverySubscriber(Options options, TrafficStats& stats, DataPlaneCalls calls);
   ~DiscoverySubscriber();
 
+  // Leaves the proxy's name and the snapshot file to another process until Resume: ends the stream,
+  // and neither connects nor saves. The table stays in service, and names are still looked up.
+  void Pause();
+  void Resume();
+
   // Waits up to 30 s until a table is in service, and up to 5 s more for the addresses of its
   // names. Returns false if there is no table by then. A successor calls this before it takes over
   // from the running proxy.
@@ -82,7 +87,9 @@ class DiscoverySubscriber {
   void NoteRefused(std::vector<RefusedService> refused);
   std::string RetryListeners();
   v1::TrafficReport MakeTrafficReport();
-  bool stopping() const;
+  // Waits while paused. Returns false if the proxy stops.
+  bool AwaitTurn();
+  bool MayRun() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !paused_; }
 
   const Options options_;
   TrafficStats& stats_;
@@ -96,6 +103,7 @@ class DiscoverySubscriber {
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  bool paused_ ABSL_GUARDED_BY(mutex_) = false;
   // Of `stopping_` or `ready_`. Mutable like the mutex.
   mutable TimedCondition changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;

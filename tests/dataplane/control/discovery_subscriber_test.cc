@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "google/protobuf/text_format.h"
@@ -135,6 +136,33 @@ TEST_F(DiscoveryTest, DeltaIsAppliedToTheSnapshotAndAcknowledged) {
   EXPECT_EQ(applied_.back()->services[0]->service, "cache");
   EXPECT_EQ(applied_.back()->services[1], applied_.front()->services[0])
       << "an unchanged set is shared";
+}
+
+TEST_F(DiscoveryTest, PausedSubscriberEndsItsStreamAndSubscribesAgainOnceResumed) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  subscriber_->Pause();
+  subscription->AwaitEnd();
+  EXPECT_EQ(subscriber_->NotReady(), "") << "the table stays in service";
+  EXPECT_TRUE(subscriber_->Faults().empty());
+  subscriber_->Resume();
+  auto next = controller.NextSubscription();
+  EXPECT_EQ(next->Next().hello().have().version(), 3u);
+  EXPECT_EQ(Deliver(*next, Whole(1, 4)).error(), "");
+  EXPECT_EQ(InService(), 4u);
+}
+
+TEST_F(DiscoveryTest, PausedSubscriberLeavesTheSnapshotFileToItsSuccessor) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  Deliver(*subscription, Whole(2, 4));
+  EXPECT_EQ(SavedVersion(), 3u) << "weights alone are saved later";
+  subscriber_->Pause();
+  std::filesystem::remove(file_);
+  subscriber_.reset();
+  EXPECT_EQ(SavedVersion(), 0u);
 }
 
 TEST_F(DiscoveryTest, ServiceThatCannotBeUsedIsReportedWhileTheOthersChange) {

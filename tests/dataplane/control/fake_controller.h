@@ -28,6 +28,11 @@ class Subscription {
   v1::TrafficReport NextTraffic() { return Take(traffic_).traffic(); }
   void Write(const v1::SubscribeResponse& response) { EXPECT_TRUE(stream_->Write(response)); }
   void End() { context_->TryCancel(); }
+  // Waits until the stream has ended.
+  void AwaitEnd() {
+    std::unique_lock lock(mutex_);
+    EXPECT_TRUE(changed_.wait_for(lock, std::chrono::seconds(20), [&] { return ended_; }));
+  }
 
   // Runs on the handler's thread until the stream ends.
   void ReadAll() {
@@ -37,6 +42,9 @@ class Subscription {
       (request.has_traffic() ? traffic_ : requests_).push_back(request);
       changed_.notify_all();
     }
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+    changed_.notify_all();
   }
 
  private:
@@ -57,6 +65,7 @@ class Subscription {
   std::condition_variable changed_;
   std::deque<v1::SubscribeRequest> requests_;
   std::deque<v1::SubscribeRequest> traffic_;
+  bool ended_ = false;
 };
 
 class FakeController final : private v1::DiscoveryService::Service {
