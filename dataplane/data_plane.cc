@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/config/config_rules.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
@@ -50,6 +51,12 @@ std::string BoundText(Address wanted, const std::vector<UniqueFd>& sockets) {
   return wanted.ToString();
 }
 
+// Returns true if some client's connect reaches both addresses.
+bool Overlap(const std::string& host, uint16_t port, const Address& address) {
+  return port == address.port &&
+         (host == address.host || IsWildcardHost(host) || IsWildcardHost(address.host));
+}
+
 }  // namespace
 
 uint16_t DataPlane::OpenListener::port() const {
@@ -57,7 +64,7 @@ uint16_t DataPlane::OpenListener::port() const {
 }
 
 DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited)
-    : options_(std::move(options)), stats_(stats) {
+    : options_(std::move(options)), stats_(stats), accepting_(!options_.hold) {
   for (size_t i = 0; i < options_.workers; ++i) {
     const Worker::Options worker = {
         .index = i,
@@ -113,7 +120,7 @@ void DataPlane::RetryListeners() {
 // Closes the sockets that remain in `before`: clients must not wait in the accept queue of a
 // service that no longer exists.
 void DataPlane::MatchListeners() {
-  if (draining_) return;
+  if (draining_ || !accepting_) return;
   Listeners before = std::exchange(listeners_, {});
   KeepListeners(before);
   PassListeners(before);
@@ -215,20 +222,54 @@ ListeningSockets DataPlane::CopySockets() const {
   return result;
 }
 
-void DataPlane::Drain(absl::Duration timeout) {
+bool DataPlane::UsesInherited() const {
+  absl::MutexLock lock(&mutex_);
+  if (listeners_.empty()) return true;
+  for (const auto& [service, address] : asked_) {
+    for (const auto& [owner, open] : listeners_) {
+      if (owner == service && open.wanted == address) return true;
+      if (Overlap(open.wanted.host, open.port(), address)) return true;
+    }
+  }
+  // A service whose new address is in use keeps its socket.
+  return std::ranges::any_of(asked_, [&](const auto& entry) {
+    return listeners_.contains(entry.first) && !ListenOnShared(entry.second, 1).ok();
+  });
+}
+
+void DataPlane::StartAccepting() {
+  absl::MutexLock lock(&mutex_);
+  if (accepting_) return;
+  accepting_ = true;
+  MatchListeners();
+}
+
+void DataPlane::StopAccepting() {
   {
     absl::MutexLock lock(&mutex_);
-    draining_ = true;
+    if (!accepting_) return;
+    accepting_ = false;
+    stopped_accepting_ = MonotonicNow();
     for (auto& [service, open] : listeners_) {
       for (const auto& worker : workers_) worker->StopListening(service);
-      // Open copies would keep receiving connections that no worker accepts.
-      open.sockets.clear();
+      open.served = false;
     }
   }
   // A worker in mid-pass may still accept clients and hand them to another worker, so the client
   // count is final only after both have settled.
   Settle();
   Settle();
+}
+
+void DataPlane::Drain(absl::Duration timeout) {
+  StopAccepting();
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    // Open copies would keep receiving connections that no worker accepts.
+    for (auto& [service, open] : listeners_) open.sockets.clear();
+    timeout = std::max(timeout - (MonotonicNow() - stopped_accepting_), absl::ZeroDuration());
+  }
   AwaitEmpty(timeout);
   if (const int64_t left = stats_.Clients(); left > 0) {
     LogWarn("{} flows did not end within the drain timeout and are reset", left);

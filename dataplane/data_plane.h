@@ -14,6 +14,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
 #include "common/observe/metrics_page.h"
 #include "dataplane/limits/descriptor_plan.h"
 #include "dataplane/listen/handover.h"
@@ -36,6 +37,7 @@ class DataPlane {
     uint64_t random_seed = 0;
     MemoryGuard::Source memory;
     int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: no bound
+    bool hold = false;                // open no listener and accept nothing until StartAccepting
   };
 
   // `stats` has the same number of workers and outlives this. `inherited` are listening sockets
@@ -57,7 +59,16 @@ class DataPlane {
   std::string NotReady() const;
   void Collect(MetricsWriter& writer) const;
 
-  // Accepts no new clients and waits until the last flow ends, or for `timeout`.
+  // Returns false if there are inherited sockets and no service of the table listens at the address
+  // of one. For a held data plane.
+  bool UsesInherited() const;
+  // Accept clients, or accept none and keep the sockets for another process, or for a new start.
+  // After StopAccepting returned, no worker accepts.
+  void StartAccepting();
+  void StopAccepting();
+
+  // Accepts no new clients, closes the sockets, and waits until the last flow ends, or until
+  // `timeout` after accepting stopped. The last call.
   void Drain(absl::Duration timeout);
 
   // Returns copies of the listening sockets for a successor, under keys that both proxies derive.
@@ -91,6 +102,8 @@ class DataPlane {
   TrafficStats& stats_;
   std::vector<std::unique_ptr<Worker>> workers_;
   mutable absl::Mutex mutex_;
+  bool accepting_ ABSL_GUARDED_BY(mutex_);
+  MonotonicTime stopped_accepting_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   // By service: the wanted addresses, the open listeners, and why a listener is missing.
   std::map<std::string, Address> asked_ ABSL_GUARDED_BY(mutex_);

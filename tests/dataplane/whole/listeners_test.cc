@@ -201,15 +201,83 @@ TEST_F(ListenersTest, DrainingProxyOpensNoListener) {
   EXPECT_TRUE(plane_.Listening().empty());
 }
 
-// The predecessor listens until the successor confirms that it serves.
+// The accept queue belongs to the kernel, so no client is lost while no process accepts.
+TEST_F(ListenersTest, StoppedProxyAcceptsWaitingClientsWhenItStartsAgain) {
+  const Address address = StartOn("db", kOne);
+  plane_.StopAccepting();
+  const uint64_t before = Accepted("db");
+  Peer waiting = ConnectPeer(address);
+  plane_.StopAccepting();
+  EXPECT_EQ(Accepted("db"), before);
+  EXPECT_TRUE(plane_.Listening().empty());
+  plane_.StartAccepting();
+  Serve(std::move(waiting));
+  ExpectServed("db", address);
+}
+
+TEST_F(ListenersTest, HeldSuccessorAcceptsOnlyOnceItStarts) {
+  const Address address = StartOn("db", kOne);
+  TrafficStats stats(1);
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  successor.Apply(Table({{"db", address}}, stats));
+  EXPECT_TRUE(successor.UsesInherited());
+  successor.RetryListeners();
+  EXPECT_TRUE(successor.Listening().empty());
+  // All of these reach the predecessor.
+  for (int i = 0; i < 10; ++i) ExpectServed("db", address);
+  plane_.StopAccepting();
+  Peer waiting = ConnectPeer(address);
+  successor.StartAccepting();
+  Serve(std::move(waiting));
+  plane_.Drain(absl::ZeroDuration());
+  Serve(ConnectPeer(address));
+}
+
+TEST_F(ListenersTest, HeldSuccessorOpensNoListenerOfItsOwn) {
+  const Address old = StartOn("db", kOne);
+  LocalServer program;
+  const Address other = program.address();
+  TrafficStats stats(1);
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  program.StopListening();
+  successor.Apply(Table({{"db", old}, {"cache", other}}, stats));
+  EXPECT_TRUE(Refuses(other)) << "clients would wait for a process that may not come up";
+  plane_.StopAccepting();
+  successor.StartAccepting();
+  Serve(ConnectPeer(other));
+}
+
+TEST_F(ListenersTest, SuccessorWithOtherAddressesUsesNoInheritedSocket) {
+  const Address old = StartOn("db", kOne);
+  LocalServer program;
+  const Address free = program.address();
+  program.StopListening();
+  TrafficStats stats(1);
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  successor.Apply(Table({}, stats));
+  EXPECT_FALSE(successor.UsesInherited());
+  successor.Apply(Table({{"db", free}}, stats));
+  EXPECT_FALSE(successor.UsesInherited());
+  successor.Apply(Table({{"db", {.host = kOther, .port = old.port}}}, stats));
+  EXPECT_FALSE(successor.UsesInherited());
+  successor.Apply(Table({{"store", old}}, stats));
+  EXPECT_TRUE(successor.UsesInherited()) << "a renamed service";
+  successor.Apply(Table({{"db", {.host = kAll, .port = old.port}}}, stats));
+  EXPECT_TRUE(successor.UsesInherited()) << "the same port on all addresses";
+}
+
+// The predecessor keeps its sockets until the successor has served for a time.
 TEST_F(ListenersTest, SuccessorServesAChangedAddressBesideItsPredecessor) {
   const Address all = StartOn("db", kAll);
   const Address one = {.host = kOne, .port = all.port};
   const Address other = {.host = kOther, .port = all.port};
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
   successor.Apply(Table({{"db", one}}, stats));
+  plane_.StopAccepting();
+  successor.StartAccepting();
   EXPECT_EQ(successor.MissingListeners(), "");
+  Serve(ConnectPeer(one));
   plane_.Drain(absl::ZeroDuration());
   ExpectClosed(other);
   Serve(ConnectPeer(one));
@@ -219,8 +287,11 @@ TEST_F(ListenersTest, SuccessorKeepsTheSocketIfTheNewPortIsTaken) {
   const Address old = StartOn("db", kOne);
   LocalServer program;
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
   successor.Apply(Table({{"db", program.address()}}, stats));
+  EXPECT_TRUE(successor.UsesInherited());
+  plane_.StopAccepting();
+  successor.StartAccepting();
   EXPECT_THAT(successor.MissingListeners(), HasSubstr("still listens on " + old.ToString()));
   plane_.Drain(absl::ZeroDuration());
   Serve(ConnectPeer(old));
