@@ -17,7 +17,7 @@
 #include "common/base/clock.h"
 #include "common/observe/metrics_page.h"
 #include "dataplane/limits/descriptor_plan.h"
-#include "dataplane/listen/handover.h"
+#include "dataplane/listen/inheritance.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
 #include "dataplane/worker.h"

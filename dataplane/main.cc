@@ -1,14 +1,15 @@
 // trunkline-proxy: accepts clients, picks an endpoint for each, and forwards their bytes.
 #include <memory>
+#include <optional>
 
-#include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/observe/metrics_page.h"
 #include "common/program/program.h"
 #include "common/program/trunk_tls_config.h"
-#include "dataplane/control/discovery_subscriber.h"
 #include "dataplane/data_plane.h"
+#include "dataplane/exclusive_parts.h"
 #include "dataplane/listen/handover.h"
+#include "dataplane/listen/inheritance.h"
 #include "dataplane/memory/memory_meter.h"
 #include "dataplane/proxy_metrics.h"
 #include "dataplane/proxy_settings.h"
@@ -18,8 +19,17 @@ namespace trunkline {
 namespace {
 
 int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls> tls) {
-  absl::StatusOr<Inheritance> inheritance = Inheritance::Take(config.handover_socket());
-  if (!inheritance.ok()) return program.Fail(std::string(inheritance.status().message()));
+  absl::StatusOr<Inheritance> inheritance =
+      Inheritance::Take(config.handover_socket(), config.proxy_id());
+  if (!inheritance.ok()) return program.Fail(inheritance.status());
+  const auto decline = [&](const absl::Status& why) {
+    return program.Fail(inheritance->Decline(why));
+  };
+  // All that can fail comes before Confirm: until then a predecessor serves.
+  auto admin = OpenAdminSocket(config, inheritance->sockets());
+  if (!admin.ok()) return decline(admin.status());
+  auto successors = OpenHandoverSocket(config, *inheritance);
+  if (!successors.ok()) return decline(successors.status());
 
   const MemoryMeter memory =
       MemoryMeter::OfThisProcess(static_cast<int64_t>(config.memory_budget_bytes()));
@@ -27,40 +37,30 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   DataPlane::Options options = ReadDataPlaneOptions(config, std::move(tls));
   TrafficStats stats(options.workers);
   options.memory_budget_bytes = memory.budget_bytes();
+  options.hold = !inheritance->empty();
   options.memory = {.read = [&] { return memory.Read(stats.PipedBytes()); },
                     .give_back = GiveBackFreeMemory};
-  DataPlane data_plane(options, stats, inheritance->TakeSockets());
-
-  // Puts a saved snapshot into service before it returns, on inherited sockets if there are any.
-  auto subscriber = std::make_unique<DiscoverySubscriber>(ReadSubscriberOptions(config), stats,
-                                                          CallsOf(data_plane));
-  if (!inheritance->empty() && !subscriber->AwaitReady()) {
-    return program.Fail("no snapshot to serve: not taking over, the running proxy keeps serving");
-  }
-  inheritance->Confirm();
+  DataPlane data_plane(options, stats, std::move(inheritance->sockets().services));
 
   MetricsPage metrics("trunkline-proxy");
+  ExclusiveParts parts(config, data_plane, stats, metrics, *std::move(admin));
   metrics.Register([&](MetricsWriter& writer) { CollectTraffic(stats, writer); });
-  metrics.Register([&](MetricsWriter& writer) { subscriber->Collect(writer); });
+  metrics.Register([&](MetricsWriter& writer) { parts.Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { data_plane.Collect(writer); });
   metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
-  const auto not_ready = [&] { return NotReady(*subscriber, data_plane); };
-  const auto notes = [&] { return subscriber->Faults(); };
-  auto http = AdminHttp::Start(AdminListenOf(config), metrics, not_ready, notes);
-  if (!http.ok()) return program.Fail(std::string(http.status().message()));
-  LogInfo("http on {}", BoundText(AdminListenOf(config), (*http)->port()));
+  if (absl::Status taken = parts.TakeOver(*inheritance); !taken.ok()) return program.Fail(taken);
+  if (absl::Status started = parts.Start(); !started.ok()) return program.Fail(started);
   LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
-  const auto offer = [&] { return data_plane.CopySockets(); };
-  auto handover = HandoverServer::Start(config.handover_socket(), offer, Program::RequestStop);
-  if (!handover.ok()) return program.Fail(std::string(handover.status().message()));
+
+  std::optional<HandoverServer> handover(
+      std::in_place, *std::move(successors), config.proxy_id(), inheritance->TakePeer(),
+      HandoverServer::Calls{.offer = [&] { return parts.Offer(); },
+                            .release = [&] { parts.Release(); },
+                            .take_back = [&] { parts.TakeBack(); },
+                            .stop = Program::RequestStop});
   program.WaitForStop();
-  if ((*handover)->taken()) {
-    // From here on the successor uses this proxy's name and admin port.
-    (*http).reset();
-    subscriber.reset();
-    (*handover)->Release();
-  }
-  data_plane.Drain(DrainTimeoutOf(config));
+  handover.reset();
+  parts.Drain();
   return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "common/observe/log.h"
 #include "common/program/trunk_tls_config.h"
 #include "dataplane/limits/descriptor_plan.h"
+#include "dataplane/listen/handover_wire.h"
 
 namespace trunkline {
 namespace {
@@ -69,6 +70,7 @@ Keepalive ReadKeepalive(const v1::TcpKeepalive& config) {
 
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls) {
   if (absl::Status checked = CheckConfig(config); !checked.ok()) return checked;
+  if (absl::Status path = CheckHandoverPath(config.handover_socket()); !path.ok()) return path;
   absl::StatusOr<std::shared_ptr<const TrunkTls>> loaded = LoadTrunkTls(config);
   if (!loaded.ok()) return loaded.status();
   *tls = *std::move(loaded);

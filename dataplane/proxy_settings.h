@@ -15,8 +15,8 @@
 
 namespace trunkline {
 
-// Checks rules that span several fields and loads the TLS files into `*tls`, which stays null if
-// the configuration has none. Errors name the field.
+// Checks rules that span several fields, looks at what is at the path of handover_socket, and loads
+// the TLS files into `*tls`, which stays null if the configuration has none. Errors name the field.
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls);
 
 // Returns all options except the memory budget, which depends on the running process. Logs a

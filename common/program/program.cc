@@ -11,8 +11,10 @@
 #include <iostream>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
 #include "common/base/version.h"
 #include "common/config/config.h"
 #include "common/observe/log.h"
@@ -94,6 +96,25 @@ void TakeSignals() {
   }
 }
 
+// Why RequestStop was called; empty if it was not.
+struct StopReason {
+  absl::Mutex mutex;
+  std::string text ABSL_GUARDED_BY(mutex);
+};
+
+// Never deleted, because threads may use it until the process ends.
+StopReason& TheStopReason() {
+  static StopReason& reason = *new StopReason;
+  return reason;
+}
+
+std::string StopText(int signal) {
+  StopReason& reason = TheStopReason();
+  absl::MutexLock lock(&reason.mutex);
+  if (!reason.text.empty()) return reason.text;
+  return absl::StrCat(signal == SIGINT ? "SIGINT" : "SIGTERM", " received");
+}
+
 // Returns the exit code, or nullopt to continue. CLI11's exceptions are handled here.
 std::optional<int> ParseFlags(const std::string& name, const std::string& summary, int argc,
                               char** argv, Flags* flags) {
@@ -150,7 +171,14 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
   return std::nullopt;
 }
 
-void Program::RequestStop() { kill(getpid(), SIGTERM); }
+void Program::RequestStop(std::string why) {
+  {
+    StopReason& reason = TheStopReason();
+    absl::MutexLock lock(&reason.mutex);
+    reason.text = std::move(why);
+  }
+  kill(getpid(), SIGTERM);
+}
 
 void Program::RequestReload() { kill(getpid(), SIGHUP); }
 
@@ -170,7 +198,7 @@ void Program::WaitForStop(const std::function<void()>& reload) {
               received == SIGUSR1 ? "SIGUSR1" : "SIGUSR2", name_);
     }
   }
-  LogInfo("{} received; stopping", received == SIGINT ? "SIGINT" : "SIGTERM");
+  LogInfo("{}; stopping", StopText(received));
   // A second stop signal has its default effect. The others stay blocked.
   pthread_sigmask(SIG_UNBLOCK, &stops, nullptr);
 }

@@ -43,8 +43,8 @@ class Program {
   // The configuration file, once Start has read it.
   const std::string& config_path() const { return config_path_; }
 
-  // Stops the program like SIGTERM. Thread-safe.
-  static void RequestStop();
+  // Stops the program like SIGTERM; the log says `why` instead of the signal. Thread-safe.
+  static void RequestStop(std::string why);
   // Acts like SIGHUP. Thread-safe.
   static void RequestReload();
 

@@ -1,86 +1,80 @@
 // Passes listening sockets from a running proxy to its successor, so that no connect is lost.
 //
 //   successor                                        predecessor, which listens on a unix socket
-//    | -- connect ---------------------------------->|
+//    | -- connect, "H" version, proxy_id ----------->|
+//    |<- "W" version --------------------------------|  or "X" and why it refuses
 //    |<- "S" service, its address + a descriptor ----|  one message for each listening socket
-//    |<- "E" ----------------------------------------|  the last message
-//    |   (serves; both accept for a moment)          |
-//    | -- "R" -------------------------------------->|  stops accepting, releases its admin port
-//    |<- closes -------------------------------------|  and its name, then finishes its flows
+//    |<- "A" admin address + a descriptor -----------|
+//    |<- "L" + a descriptor -------------------------|  the socket on which it waits for successors
+//    |<- "E" ----------------------------------------|  the last one
+//    |   (does all that can fail)                    |
+//    | -- "R" -------------------------------------->|  or "X" and why it does not take over
+//    |                                               |  stops accepting, its admin server, its name
+//    |<- "G" ----------------------------------------|
+//    |   (serves for the grace time)                 |  keeps its sockets
+//    | -- "D" -------------------------------------->|
+//    |<- "B" ----------------------------------------|  finishes its flows and ends
 //
 // The sockets are the same ones, with the connections that wait in them; if they were closed and
-// bound again, the kernel would reset those connections. A successor that dies before "R" changes
-// nothing. Messages are packets (SOCK_SEQPACKET), so each is whole or absent.
+// bound again, the kernel would reset those connections. Only one process accepts at any time.
+//
+// Until "D", a connection that ends gives everything back: the predecessor accepts again. If "D"
+// does not come in time, it says "T" before it does, and the successor must stop; one that was
+// frozen accepts until it reads that. A predecessor that ends leaves everything to the successor.
 #pragma once
 
 #include <functional>
-#include <map>
-#include <memory>
 #include <string>
 #include <thread>
-#include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "common/base/unique_fd.h"
+#include "dataplane/listen/inheritance.h"
 
 namespace trunkline {
 
-// Keyed by service and wanted address, as DataPlane names them.
-using ListeningSockets = std::map<std::string, std::vector<UniqueFd>>;
-
-// The successor's side. Confined to main's thread.
-class Inheritance {
- public:
-  // Connects to the proxy that listens at `path` and receives its sockets. Returns an empty
-  // Inheritance if `path` is empty or no proxy listens there, and UNAVAILABLE if the predecessor
-  // answers but does not send all its sockets.
-  static absl::StatusOr<Inheritance> Take(const std::string& path);
-
-  bool empty() const { return !peer_; }
-  ListeningSockets TakeSockets() { return std::move(sockets_); }
-  // Tells the predecessor that this proxy serves, and waits until it has released its admin port
-  // and its name: until it closes the connection, ends, or 10 s have passed.
-  void Confirm();
-
- private:
-  UniqueFd peer_;
-  ListeningSockets sockets_;
-};
-
-// The predecessor's side: a thread that waits for a successor. Thread-safe.
+// A thread that first, in a successor, serves the grace time, and then waits for a successor.
 class HandoverServer {
  public:
-  // Returns copies of the listening sockets.
-  using Offer = std::function<ListeningSockets()>;
+  // All are called on the server's thread.
+  struct Calls {
+    // Returns copies of the sockets.
+    std::function<HandoverSockets()> offer;
+    // Stops accepting, the admin server and the subscription, and keeps the sockets.
+    std::function<void()> release;
+    // Undoes `release`.
+    std::function<void()> take_back;
+    // The process must end, because another one serves; `why` is for the log. Called at most once,
+    // after `release`.
+    std::function<void(std::string why)> stop;
+  };
 
-  // Listens at `path`; with an empty path, it never accepts a successor. Replaces an existing
-  // socket file, because its owner is about to exit. `on_taken` is called once, on the server's
-  // thread, after a successor confirmed.
-  static absl::StatusOr<std::unique_ptr<HandoverServer>> Start(const std::string& path, Offer offer,
-                                                               std::function<void()> on_taken);
+  // `listener` is the predecessor's socket, or one of ListenForHandover; without one, no successor
+  // is accepted. `predecessor` is the connection to the predecessor in its grace time, if there is
+  // one.
+  HandoverServer(UniqueFd listener, std::string proxy_id, UniqueFd predecessor, Calls calls,
+                 const HandoverTimeouts& timeouts = {});
+  // Joins the thread. In the grace time, `release` is called first and the predecessor serves
+  // again; while a successor is connected, `release` is called as well, and the successor serves.
   ~HandoverServer();
 
-  // Returns true once a successor has confirmed.
-  bool taken() const;
-  // Tells the successor that the admin port and the proxy name are free.
-  void Release();
-
  private:
-  // Without a listener, the thread ends at once.
-  HandoverServer(UniqueFd listener, UniqueFd stop, Offer offer, std::function<void()> on_taken);
+  // What follows for this process.
+  enum class Outcome { kServes, kEnds };
+
   void Run();
-  bool Serve(int peer);
+  Outcome ServeGrace();
+  Outcome Serve(int peer);
+  std::string WhyRefused(int peer) const;
   bool SendAll(int peer);
+  Outcome AwaitReady(int peer);
+  Outcome AwaitDone(int peer);
 
   const UniqueFd listener_;
   const UniqueFd stop_;
-  const Offer offer_;
-  const std::function<void()> on_taken_;
-  mutable absl::Mutex mutex_;
-  bool taken_ ABSL_GUARDED_BY(mutex_) = false;
-  UniqueFd successor_ ABSL_GUARDED_BY(mutex_);
+  const std::string proxy_id_;
+  UniqueFd predecessor_;  // used by the thread only
+  const Calls calls_;
+  const HandoverTimeouts timeouts_;
   std::thread thread_;
 };
 

@@ -1,12 +1,17 @@
 #include "dataplane/proxy_settings.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "common/config/config.h"
+#include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/documented_defaults.h"
 
 namespace trunkline {
 namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
 
 // Reads a minimal configuration extended by `more`.
 v1::ProxyConfig Read(const std::string& more) {
@@ -67,6 +72,16 @@ TEST(ProxySettingsTest, HotRestartWithoutASnapshotFileIsRefused) {
   EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
   EXPECT_TRUE(
       CheckProxyConfig(Read("handover_socket: /run/h.sock\nsnapshot_file: /run/s\n"), &tls).ok());
+}
+
+TEST(ProxySettingsTest, HotRestartThroughARegularFileIsRefused) {
+  const test::ScratchFolder folder;
+  const std::string path = folder.Write("h.sock", "precious");
+  std::shared_ptr<const TrunkTls> tls;
+  const absl::Status refused =
+      CheckProxyConfig(Read("handover_socket: " + path + "\nsnapshot_file: /run/s\n"), &tls);
+  EXPECT_THAT(std::string(refused.message()),
+              AllOf(HasSubstr("handover_socket: " + path), HasSubstr("regular file")));
 }
 
 }  // namespace

@@ -148,7 +148,8 @@ def test_fewer_workers_take_all_sockets(cluster: Cluster, proxy: Proxy) -> None:
 def test_successor_that_dies_before_it_serves_changes_nothing(cluster: Cluster, proxy: Proxy) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
         dying.connect(proxy.config["handover_socket"])
-        assert dying.recv(4096).startswith(b"S")
+        dying.send(b"H2\n" + proxy.config["proxy_id"].encode())
+        assert dying.recv(4096).startswith(b"W")
     proxy.wait_for_line("did not come up")
     with socket.create_connection(("127.0.0.1", ports(proxy)["direct"]), timeout=30) as client:
         assert_echo(client, b"still here")
