@@ -111,6 +111,7 @@ int Http2Session::Callbacks::OnStreamClose(nghttp2_session*, int32_t id, uint32_
                                            void* user_data) {
   Http2Session* self = Session(user_data);
   --self->open_streams_;
+  if (error_code == NGHTTP2_REFUSED_STREAM) self->listener_->OnStreamRefused();
   if (Http2Stream* stream = self->Find(id)) {
     self->Detach(stream);
     stream->OnClosed(error_code);

@@ -116,6 +116,8 @@ class Http2Session {
     // SETTINGS of the peer, which takes this many concurrent streams. The first call shows that the
     // peer speaks HTTP/2.
     virtual void OnSettings(uint32_t max_streams) = 0;
+    // The peer refused a stream without processing it; its OnClosed follows.
+    virtual void OnStreamRefused() {}
     // There may be output, or status() changed: call Produce at the end of the pass.
     virtual void OnOutputWanted() = 0;
   };

@@ -31,6 +31,8 @@ constexpr absl::Duration kShutdownNotice = absl::Milliseconds(200);
 // How long a finished trunk waits for the peer to close. Closing at once with bytes unread would
 // make the kernel send a reset and drop unsent bytes: the tail of the last streams.
 constexpr absl::Duration kLinger = absl::Seconds(1);
+// After the peer refused a stream, the number of streams that it is offered doubles this often.
+constexpr absl::Duration kRefusalPause = absl::Milliseconds(50);
 
 // Bytes are parsed before the next read, so a thread needs one buffer for all its trunks.
 uint8_t* ReadBuffer() {
@@ -253,6 +255,7 @@ Http2Stream* TrunkConnection::OnGet(std::string_view path, int* status) {
 
 void TrunkConnection::OnSettings(uint32_t max_streams) {
   max_streams_ = std::min<size_t>(max_streams, options_.session.max_streams);
+  stream_limit_ = refusal_timer_.armed() ? std::min(stream_limit_, max_streams_) : max_streams_;
   if (state_ == TrunkState::kLost || liveness_ != Liveness::kUnheard) return;
   liveness_ = Liveness::kAlive;
   Apply(TrunkEvent::kSettings);
@@ -260,6 +263,21 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
   if (state_ != TrunkState::kUp) return;
   reported_usable_ = usable();
   owner_->OnTrunkChanged(*this);
+}
+
+// The peer takes fewer streams than its SETTINGS say. Without a pause, the refused streams would
+// come back at once, each for another round trip.
+void TrunkConnection::OnStreamRefused() {
+  if (!up() || options_.role != Role::kClient) return;
+  stream_limit_ = std::min(stream_limit_, session_->open_streams());
+  loop_.Arm(refusal_timer_, kRefusalPause);
+  loop_.RequestFlush(this);
+}
+
+void TrunkConnection::OnRefusalTimer() {
+  stream_limit_ = std::min(max_streams_, std::max<size_t>(1, 2 * stream_limit_));
+  if (stream_limit_ < max_streams_) loop_.Arm(refusal_timer_, kRefusalPause);
+  loop_.RequestFlush(this);
 }
 
 void TrunkConnection::OnGoAway(int32_t) {
@@ -349,6 +367,7 @@ void TrunkConnection::Close(const absl::Status& why) {
   socket_.Close();
   life_timer_.Cancel();
   goaway_timer_.Cancel();
+  refusal_timer_.Cancel();
   session_->CloseAll(kLostCode);
   owner_->OnTrunkLost(*this, why);
 }

@@ -80,9 +80,9 @@ class TrunkConnection final : public EventHandler,
 
   TrunkState state() const { return state_; }
   // A stream may be opened now: the trunk is up, its peer responsive and below its limit.
-  bool usable() const {
-    return up() && liveness_ != Liveness::kSuspect && session_->open_streams() < max_streams_;
-  }
+  bool usable() const { return up() && liveness_ != Liveness::kSuspect && HasRoom(); }
+  // Neither side's limit of concurrent streams is reached, and the peer refuses no streams.
+  bool HasRoom() const { return session_->open_streams() < stream_limit_; }
   // Concurrent streams that both sides allow; known when the trunk is up.
   size_t max_streams() const { return max_streams_; }
   bool up() const { return state_ == TrunkState::kUp; }
@@ -115,9 +115,11 @@ class TrunkConnection final : public EventHandler,
   Http2Stream* OnGet(std::string_view path, int* status) override;
   void OnGoAway(int32_t last_stream_id) override;
   void OnSettings(uint32_t max_streams) override;
+  void OnStreamRefused() override;
   void OnOutputWanted() override;
   void OnLifeTimer();
   void OnGoAwayDue();
+  void OnRefusalTimer();
 
   void Apply(TrunkEvent event);
   bool Handshake();
@@ -147,6 +149,7 @@ class TrunkConnection final : public EventHandler,
   bool peer_drains_ = false;
   bool reported_usable_ = false;  // as last reported to the owner
   size_t max_streams_ = 1;
+  size_t stream_limit_ = 1;  // max_streams_, or less for a while after the peer refused a stream
   // Readiness of the socket.
   bool writable_ = false;
   bool read_pending_ = false;  // the budget of a pass ran out with bytes left
@@ -156,6 +159,7 @@ class TrunkConnection final : public EventHandler,
   TrunkCongestion::Totals passed_;  // `resent` as of the last measurement
   MemberTimer<TrunkConnection, &TrunkConnection::OnLifeTimer> life_timer_{this};
   MemberTimer<TrunkConnection, &TrunkConnection::OnGoAwayDue> goaway_timer_{this};
+  MemberTimer<TrunkConnection, &TrunkConnection::OnRefusalTimer> refusal_timer_{this};
 };
 
 }  // namespace trunkline

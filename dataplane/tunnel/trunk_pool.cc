@@ -95,7 +95,7 @@ void TrunkPool::DialIfNeeded() {
   // Clients that arrive while all trunks are full are in the pending queue and call nothing here.
   bool room = false;
   for (const auto& trunk : trunks_) {
-    room = room || (trunk->up() && trunk->session().open_streams() < trunk->max_streams());
+    room = room || (trunk->up() && trunk->HasRoom());
   }
   if (!room) DialAnother();
 }

@@ -103,7 +103,7 @@ void TunnelFlow::OnData(const uint8_t* data, size_t size) {
 }
 
 void TunnelFlow::OnClosed(uint32_t error_code) {
-  if (error_code == NGHTTP2_REFUSED_STREAM && TryAnother()) return;
+  if (error_code == NGHTTP2_REFUSED_STREAM && RerouteRefused()) return;
   StreamBridge::OnClosed(error_code);
 }
 
@@ -126,6 +126,15 @@ bool TunnelFlow::TryAnother() {
   if (confirmed_ || !replayable_) return false;
   replayed_ = 0;
   return router().TryElsewhere(*this);
+}
+
+// No server has seen the flow, so this is no retry: it is assigned again, or waits for room.
+bool TunnelFlow::RerouteRefused() {
+  if (confirmed_ || !replayable_) return false;
+  replayed_ = 0;
+  router().Release(*this);
+  router().Reroute(*this);
+  return true;
 }
 
 void TunnelFlow::OnConnectTimer() {

@@ -2,7 +2,8 @@
 //
 // Adds to StreamBridge the endpoint, a connect timeout and retries. A flow is retried at another
 // endpoint only when it is certain that the first attempt reached no server: the agent answered 503
-// (it could not connect), the stream was refused, or its id is above the last id of a GOAWAY. A
+// (it could not connect), the stream was refused, or its id is above the last id of a GOAWAY. The
+// last two cost no retry budget, and the flow waits in the pending queue if no trunk has room. A
 // lost trunk allows no retry. For a retry the flow keeps a copy of the client's bytes (at most 64
 // KiB) until the agent answers 200; after that nothing is sent twice.
 //
@@ -39,6 +40,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   void OnConnectTimer();
 
   bool TryAnother();
+  bool RerouteRefused();
   void Remember(const uint8_t* data, size_t size);
   void ForgetIfReplayed();
   void Forget();

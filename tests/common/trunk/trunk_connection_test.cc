@@ -146,6 +146,24 @@ TEST_F(TrunkConnectionTest, FullTrunkNotifiesItsOwnerWhenFullAndWhenRoomReturns)
   EXPECT_EQ(client_.log.back(), "usable");
 }
 
+// A peer that refuses streams below its announced limit would otherwise get them again at once.
+TEST_F(TrunkConnectionTest, TrunkWhosePeerRefusedAStreamIsUnusableForAWhile) {
+  StartBoth();
+  Open();
+  ASSERT_TRUE(RunUntil([&] { return server_.accepted.size() == 1; }));
+  TestStream& refused = Open();
+  ASSERT_TRUE(RunUntil([&] { return server_.accepted.size() == 2; }));
+  server_.accepted.back()->session()->Abandon(server_.accepted.back().get(),
+                                              NGHTTP2_REFUSED_STREAM);
+  bool usable_when_told = true;
+  refused.on_closed = [&](TestStream&) { usable_when_told = client_.trunk->usable(); };
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 2; }));
+  EXPECT_FALSE(usable_when_told);
+  EXPECT_EQ(client_.trunk->session().open_streams(), 1u);
+  ASSERT_TRUE(RunUntil([&] { return client_.log.size() == 3; }));
+  EXPECT_THAT(client_.log, ElementsAre("up", "unusable", "usable"));
+}
+
 TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsErrorText) {
   const test::RefusingPort port;
   ConnectResult dial = ConnectTo(ResolveAddress(port.address()).value());
