@@ -336,6 +336,28 @@ std::string DataPlane::NotReady() const {
   return "";
 }
 
+std::vector<std::string> DataPlane::Faults() const {
+  std::map<std::string, std::set<std::string>> full;  // endpoints by service
+  for (const auto& endpoint : stats_.Endpoints()) {
+    for (const EndpointCell& cell : endpoint->cells()) {
+      if (cell.full.Value() > 0) full[endpoint->service].insert(endpoint->endpoint_id);
+    }
+  }
+  std::vector<std::string> faults;
+  for (const auto& listener : stats_.Listeners()) {
+    const auto found = full.find(listener->service);
+    if (found == full.end()) continue;
+    int64_t pending = 0;
+    for (const ListenerCell& cell : listener->cells()) pending += cell.pending.Value();
+    if (pending == 0) continue;
+    faults.push_back(absl::StrCat(
+        "service ", listener->service, ": ", pending,
+        " clients wait because all streams to endpoint ", absl::StrJoin(found->second, ", "),
+        " are in use: raise max_trunks_per_endpoint or max_streams_per_trunk, or add endpoints"));
+  }
+  return faults;
+}
+
 void DataPlane::Collect(MetricsWriter& writer) const {
   absl::MutexLock lock(&mutex_);
   writer.AddGauge(

@@ -57,6 +57,8 @@ class DataPlane {
   std::string MissingListeners() const;
   // Returns an empty string if every service listens and clients are accepted, otherwise why not.
   std::string NotReady() const;
+  // Returns faults with which the proxy is still ready: services whose clients wait for room.
+  std::vector<std::string> Faults() const;
   void Collect(MetricsWriter& writer) const;
 
   // Returns false if there are inherited sockets and no service of the table listens at the address

@@ -52,7 +52,7 @@ absl::Status ExclusiveParts::AwaitUse() {
 absl::Status ExclusiveParts::Start() {
   auto http = AdminHttp::Start(
       CopyOf(admin_), metrics_, [this] { return NotReady(subscriber_, data_plane_); },
-      [this] { return subscriber_.Faults(); });
+      [this] { return Notes(subscriber_, data_plane_); });
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   data_plane_.StartAccepting();

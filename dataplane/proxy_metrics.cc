@@ -207,11 +207,13 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
   uint64_t accepted = 0;
   uint64_t pauses = 0;
   int64_t clients = 0;
+  int64_t pending = 0;
   int64_t unwatched = 0;
   for (const ListenerCell& cell : listener.cells()) {
     accepted += cell.accepted.Value();
     pauses += cell.pauses.Value();
     clients += cell.clients.Value();
+    pending += cell.pending.Value();
     unwatched += cell.unwatched.Value();
   }
   writer.AddCounter("proxy_clients_accepted_total", "Client connections accepted", labels,
@@ -226,6 +228,11 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
                   labels, static_cast<double>(unwatched));
   writer.AddGauge("proxy_clients", "Client connections currently open", labels,
                   static_cast<double>(clients));
+  writer.AddGauge(
+      "proxy_clients_pending",
+      "Client connections currently in the pending queue, because no endpoint is usable "
+      "or has room",
+      labels, static_cast<double>(pending));
 }
 
 void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
@@ -285,6 +292,11 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   writer.AddGauge("proxy_endpoint_ejecting_workers",
                   "Workers that currently eject the endpoint because connects to it fail", labels,
                   Sum(endpoint, &EndpointCell::ejected));
+  writer.AddGauge(
+      "proxy_endpoint_full_workers",
+      "Workers that have all streams of their trunks to the endpoint's agent in use, at "
+      "the limits of streams and trunks",
+      labels, Sum(endpoint, &EndpointCell::full));
 }
 
 void CollectReading(const char* scope, const std::optional<MemoryReading>& reading,

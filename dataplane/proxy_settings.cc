@@ -20,6 +20,8 @@ namespace {
 constexpr char kDefaultAdminListen[] = "127.0.0.1:7072";
 constexpr absl::Duration kDefaultDrainTimeout = absl::Seconds(10);
 constexpr size_t kDefaultMaxClients = 50'000;
+// At 1000 streams each, more than the default of clients: one agent can carry them all.
+constexpr uint32_t kMaxTrunksWhenFull = 64;
 // Stands for RLIM_INFINITY; more than any kernel allows.
 constexpr rlim_t kMostDescriptors = rlim_t{1} << 30;
 
@@ -52,7 +54,10 @@ void ReadTrunkOptions(const v1::ProxyConfig& config, TrunkPool::Options& trunks)
   if (config.max_streams_per_trunk() > 0) {
     trunks.max_streams_per_trunk = config.max_streams_per_trunk();
   }
-  if (config.max_trunks_per_endpoint() > 0) trunks.max_trunks = config.max_trunks_per_endpoint();
+  trunks.max_trunks_when_full = kMaxTrunksWhenFull;
+  if (config.max_trunks_per_endpoint() > 0) {
+    trunks.max_trunks = trunks.max_trunks_when_full = config.max_trunks_per_endpoint();
+  }
   trunks.ping_after = Or(config.ping_after(), config.has_ping_after(), trunks.ping_after);
   trunks.ping_timeout = Or(config.ping_timeout(), config.has_ping_timeout(), trunks.ping_timeout);
   trunks.max_age = Or(config.trunk_max_age(), config.has_trunk_max_age(), trunks.max_age);
@@ -111,6 +116,12 @@ DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane) {
 std::string NotReady(const DiscoverySubscriber& subscriber, const DataPlane& data_plane) {
   const std::string reason = subscriber.NotReady();
   return reason.empty() ? data_plane.NotReady() : reason;
+}
+
+std::vector<std::string> Notes(const DiscoverySubscriber& subscriber, const DataPlane& data_plane) {
+  std::vector<std::string> notes = subscriber.Faults();
+  for (std::string& fault : data_plane.Faults()) notes.push_back(std::move(fault));
+  return notes;
 }
 
 std::string AdminListenOf(const v1::ProxyConfig& config) {

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -30,6 +31,8 @@ DiscoverySubscriber::DataPlaneCalls CallsOf(DataPlane& data_plane);
 
 // Returns why the proxy does not serve all services yet, or an empty string.
 std::string NotReady(const DiscoverySubscriber& subscriber, const DataPlane& data_plane);
+// Returns faults that /readyz shows although the proxy is ready.
+std::vector<std::string> Notes(const DiscoverySubscriber& subscriber, const DataPlane& data_plane);
 
 // Returns the host:port of /metrics, /healthz and /readyz.
 std::string AdminListenOf(const v1::ProxyConfig& config);

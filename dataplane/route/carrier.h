@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -66,6 +67,11 @@ class Carrier {
   virtual bool OnConnectFailed(ConnectFailure) { return false; }
   // A flow's own connect succeeded.
   virtual void OnConnected() {}
+  // Returns true if all that stands between a flow and the endpoint is a limit that is reached.
+  // Changes are notified like those of usable().
+  virtual bool full() const { return false; }
+  // Names that limit and what to do about it, for the log; only while full().
+  virtual std::string DescribeFull() const { return ""; }
   // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
   virtual TrunkConnection* AcquireTrunk() { return nullptr; }
   // Returns a shared connection with room for one more request, or null. Null in other modes than

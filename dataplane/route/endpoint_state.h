@@ -32,6 +32,7 @@ struct EndpointState {
   EndpointState* next_of_carrier = nullptr;
   uint32_t active = 0;  // flows, or requests in message mode
   OutlierEjection::Record ejection;
+  bool full = false;           // its carrier is full
   bool may_have_room = false;  // its carrier reported room; see ServiceRouter::ServePending
 };
 

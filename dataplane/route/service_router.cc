@@ -45,6 +45,7 @@ ServiceRouter::ServiceRouter(const WorkerContext& worker, Owner& owner, const Op
 ServiceRouter::~ServiceRouter() {
   worker_.loop.CancelFlush(this);
   for (const auto& state : states_) {
+    SetFull(*state, false);
     if (state->carrier != nullptr) state->carrier->RemoveUser(this);
   }
   for (Carrier* carrier : departing_carriers_) carrier->RemoveUser(this);
@@ -53,6 +54,8 @@ ServiceRouter::~ServiceRouter() {
 void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   const std::shared_ptr<const EndpointSet> old = std::exchange(set_, std::move(set));
   listener_cell_ = &set_->stats->cell(worker_.index);
+  pending_share_.Set(0);
+  pending_share_.BelongTo(&listener_cell_->pending);
   if (old != nullptr && SameLayout(*old, *set_)) {
     picker_.SetWeights(WeightsOf(*set_), worker_.loop.now());
   } else {
@@ -137,6 +140,7 @@ void ServiceRouter::Depart(std::unique_ptr<EndpointState> state,
     departing_carriers_.push_back(state->carrier);
     ForgetCarrier(*state);
   }
+  SetFull(*state, false);
   std::erase(ejected_, state.get());
   state->ejection = {};
   state->cell->ejected.Set(0);
@@ -172,6 +176,7 @@ bool ServiceRouter::HasRoom() const {
 
 void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
   ForEachOf(carrier, [&](EndpointState& state) { UpdateHealth(state); });
+  LogIfFull();
   OnCarrierRoom(carrier);
 }
 
@@ -180,6 +185,14 @@ void ServiceRouter::UpdateHealth(EndpointState& state) {
   picker_.SetUsable(state.index, state.carrier->usable());
   picker_.SetEjected(state.index, ejected);
   state.cell->ejected.Set(ejected ? 1 : 0);
+  SetFull(state, state.carrier->full());
+}
+
+void ServiceRouter::SetFull(EndpointState& state, bool full) {
+  if (state.full == full) return;
+  state.full = full;
+  full_endpoints_ += full ? 1 : -1;
+  state.cell->full.Add(full ? 1 : -1);
 }
 
 void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
@@ -207,6 +220,7 @@ void ServiceRouter::ServePending() {
   }
   if (pending_.empty()) awaits_all_ = false;
   ForgetRoom();
+  CountPending();
 }
 
 void ServiceRouter::ForgetRoom() {
@@ -254,10 +268,20 @@ void ServiceRouter::Reroute(Flow& flow) {
 
 void ServiceRouter::Wait(Flow& flow) {
   if (!pending_.Push(flow)) {
+    no_room_log_.QueueIsFull(*set_, pending_.size(), worker_.loop.now());
     flow.GiveUp();
     return;
   }
+  CountPending();
+  LogIfFull();
   AwaitRoom();
+}
+
+void ServiceRouter::CountPending() { pending_share_.Set(pending_.size()); }
+
+void ServiceRouter::LogIfFull() {
+  if (full_endpoints_ == 0 || pending_.empty() || picker_.HasCandidate()) return;
+  no_room_log_.EndpointsAreFull(*set_, states_, worker_.loop.now());
 }
 
 // Asks each carrier once, until it notifies.
@@ -422,6 +446,7 @@ void ServiceRouter::Release(Flow& flow) {
   EndpointState* state = flow.endpoint();
   if (state == nullptr) {
     pending_.Remove(flow);
+    CountPending();
     if (pending_.empty()) awaits_all_ = false;
     return;
   }
@@ -434,6 +459,9 @@ void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
   EndpointCell* cell = flow.endpoint() != nullptr ? flow.endpoint()->cell : nullptr;
   CountFlowEnd(end, worker_.stats, cell, worker_.dialer.lacking());
   if (end == FlowEnd::kUnwatchable) WarnOfUnwatchable();
+  if (end == FlowEnd::kNoEndpoint && flow.pending() && !worker_.dialer.lacking()) {
+    no_room_log_.WaitedInVain(*set_, states_, max_connections_, worker_.loop.now());
+  }
   Release(flow);
   --clients_;
   worker_.stats.clients.Add(-1);

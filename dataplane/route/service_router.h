@@ -26,6 +26,7 @@
 #include "dataplane/route/carrier.h"
 #include "dataplane/route/endpoint_picker.h"
 #include "dataplane/route/endpoint_state.h"
+#include "dataplane/route/no_room_log.h"
 #include "dataplane/route/outlier_ejection.h"
 #include "dataplane/route/retry_budget.h"
 #include "dataplane/route/worker_context.h"
@@ -130,7 +131,10 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   bool AssignWhereRoom(Flow& flow);
   size_t Pick(std::span<const size_t> excluded);
   bool StartAt(EndpointState& state, Flow& flow);
+  void SetFull(EndpointState& state, bool full);
   void Wait(Flow& flow);
+  void CountPending();
+  void LogIfFull();
   void AwaitRoom();
   void ForgetRoom();
   void Eject(EndpointState& state);
@@ -155,6 +159,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   EndpointPicker picker_;
   RetryBudget retry_budget_;
   PendingQueue<Flow> pending_;
+  GaugeShare pending_share_;
+  NoRoomLog no_room_log_;
+  size_t full_endpoints_ = 0;
   std::vector<EndpointState*> with_room_;  // since the last flush
   bool awaits_all_ = false;                // every carrier was asked to notify
   size_t clients_ = 0;

@@ -46,6 +46,7 @@ struct alignas(64) EndpointCell {
   Counter connects;
   Counter connect_nanos;
   Gauge ejected;  // 1 while the endpoint is ejected
+  Gauge full;     // 1 while all streams of the worker's trunks to its agent are in use
 };
 
 class EndpointStats {
@@ -71,6 +72,7 @@ class EndpointStats {
 
 struct alignas(64) ListenerCell {
   Gauge clients;
+  Gauge pending;  // clients in the pending queue
   Counter accepted;
   Counter pauses;   // accepting stopped at the client, descriptor or memory limit
   Gauge unwatched;  // sockets that epoll cannot watch

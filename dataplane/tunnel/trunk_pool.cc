@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/check.h"
 #include "common/observe/log.h"
@@ -18,6 +19,9 @@ constexpr Backoff::Options kDialBackoff = {
 constexpr size_t kStreamsWorthAnotherTrunk = 256;
 // A trunk that was up for less is replaced with backoff: its agent may be restarting in a loop.
 constexpr absl::Duration kShortLife = absl::Seconds(1);
+// The part of a trunk's streams that stays free when it counts as nearly full, so that its
+// successor is up before clients have to wait.
+constexpr size_t kSparePart = 16;
 // A load stream uses one of the agent's concurrent streams, so a trunk with fewer has none.
 constexpr size_t kMinStreamsForReports = 16;
 
@@ -78,6 +82,33 @@ size_t TrunkPool::CountCurrent() const {
                        [](const auto& t) { return !t->draining(); });
 }
 
+// Returns the number of trunks up to which another one may be dialed.
+size_t TrunkPool::TrunkLimit() const {
+  const bool nearly_full = std::all_of(trunks_.begin(), trunks_.end(), [](const auto& t) {
+    const size_t most = t->max_streams();
+    return !t->up() || t->session().open_streams() >= most - most / kSparePart;
+  });
+  return nearly_full ? std::max(options_.max_trunks, options_.max_trunks_when_full)
+                     : options_.max_trunks;
+}
+
+bool TrunkPool::full() const {
+  if (dialing_ != nullptr || CountCurrent() < TrunkLimit()) return false;
+  return std::all_of(trunks_.begin(), trunks_.end(), [](const auto& t) {
+    return t->draining() || t->session().open_streams() >= t->max_streams();
+  });
+}
+
+std::string TrunkPool::DescribeFull() const {
+  size_t streams = 0;
+  for (const auto& trunk : trunks_) streams += trunk->up() ? trunk->session().open_streams() : 0;
+  const size_t trunks = CountCurrent();
+  return absl::StrCat("all ", streams, " streams of the ", trunks,
+                      trunks == 1 ? " trunk" : " trunks", " from a worker to ", address_,
+                      " are in use; raise max_trunks_per_endpoint or max_streams_per_trunk of the "
+                      "proxy, or max_streams_per_trunk of the agent, or add endpoints");
+}
+
 TrunkConnection* TrunkPool::AcquireTrunk() {
   TrunkConnection* best = nullptr;
   for (const auto& trunk : trunks_) {
@@ -101,7 +132,7 @@ void TrunkPool::DialIfNeeded() {
 }
 
 void TrunkPool::DialAnother() {
-  if (dialing_ == nullptr && CountCurrent() < options_.max_trunks && !dial_timer_.armed()) Dial();
+  if (dialing_ == nullptr && !dial_timer_.armed() && CountCurrent() < TrunkLimit()) Dial();
 }
 
 void TrunkPool::Dial() {

@@ -1,5 +1,7 @@
 // The trunks of one worker to one agent: keeps one warm, opens more under load, and replaces those
-// that drain or are lost.
+// that drain or are lost. When all of them are full of streams, it opens further ones up to a
+// second limit; when these are full as well, the pool is full, and clients wait for a stream to
+// end.
 //
 // It dials one trunk at a time, with jittered backoff, which also applies to an agent whose trunks
 // end soon after they come up. A new trunk counts only after its peer has spoken HTTP/2, so a host
@@ -35,6 +37,8 @@ class TrunkPool final : public Carrier,
     uint32_t max_streams_per_trunk = 1000;
     // Draining trunks come on top, at most as many again: flows that do not end keep them.
     uint32_t max_trunks = 4;
+    // The limit while all trunks are nearly full of streams. Values below max_trunks mean that.
+    uint32_t max_trunks_when_full = 0;
     absl::Duration ping_after = absl::Seconds(5);
     absl::Duration ping_timeout = absl::Seconds(5);
     // A trunk whose stream ids pass this is replaced; see Http2Session::Options.
@@ -55,6 +59,8 @@ class TrunkPool final : public Carrier,
   void DialAgain() override { DialIfNeeded(); }
   // Returns true if some trunk accepts a stream now.
   bool usable() const override;
+  bool full() const override;
+  std::string DescribeFull() const override;
   // Returns the oldest of the least busy trunks that accept a stream, or null. May dial another
   // trunk in the background.
   TrunkConnection* AcquireTrunk() override;
@@ -85,6 +91,7 @@ class TrunkPool final : public Carrier,
   static size_t StreamsWorthAnother(const TrunkConnection& trunk);
   // Trunks that are not draining.
   size_t CountCurrent() const;
+  size_t TrunkLimit() const;
   absl::Duration Age();
   void Dial();
   void DialIfNeeded();

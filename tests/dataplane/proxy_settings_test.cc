@@ -61,9 +61,17 @@ TEST(ProxySettingsTest, ConfiguredValuesAreRead) {
   EXPECT_EQ(options.keepalive.count, 3);
   EXPECT_EQ(options.trunks.max_streams_per_trunk, 5u);
   EXPECT_EQ(options.trunks.max_trunks, 2u);
+  EXPECT_EQ(options.trunks.max_trunks_when_full, 2u) << "a configured limit is a limit";
   EXPECT_EQ(options.trunks.ping_after, absl::Seconds(1));
   EXPECT_EQ(options.trunks.ping_timeout, absl::Seconds(2));
   EXPECT_EQ(options.trunks.max_age, absl::Minutes(3));
+}
+
+TEST(ProxySettingsTest, OneAgentCanCarryTheDefaultNumberOfClients) {
+  const DataPlane::Options options = ReadDataPlaneOptions(Read(""), nullptr);
+  EXPECT_EQ(options.trunks.max_trunks, 4u);
+  EXPECT_GE(options.trunks.max_trunks_when_full * options.trunks.max_streams_per_trunk,
+            options.max_clients);
 }
 
 TEST(ProxySettingsTest, HotRestartWithoutASnapshotFileIsRefused) {

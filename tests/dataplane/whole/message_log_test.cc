@@ -131,6 +131,24 @@ TEST_F(MessageLogTest, ReplyThatCannotBeReadIsLoggedWithItsEndpointReasonAndOffs
   }
 }
 
+// The server takes one request at a time on its only connection.
+TEST_F(MessageLogTest, ClientThatFoundNoFreeConnectionIsLoggedWithTheLimit) {
+  Start({.max_connections = 1,
+         .max_in_flight = 1,
+         .limits = {.connect_timeout = absl::Milliseconds(100)}});
+  Peer served = Connect();
+  Peer server = AcceptFor(served, "one\n");
+  Peer waits = Connect();
+  ASSERT_TRUE(waits.Send("two\n"));
+  EXPECT_EQ(waits.ReadToEnd(), "");
+  exchange_.reset();
+  EXPECT_EQ(log_.Count("a client of service db found no endpoint within 100ms and was refused; "
+                       "endpoints: 1 without a free connection (max_connections allows this worker "
+                       "1 to each)"),
+            1)
+      << log_.text();
+}
+
 TEST_F(MessageLogTest, FloodOfBadRequestsLeavesFewLines) {
   Start({.codec = test::Http()});
   constexpr int kClients = 200;

@@ -104,6 +104,52 @@ TEST_F(TrunkPoolTest, TrunksAreBoundedAndExcessClientsWait) {
   EXPECT_EQ(trunks(), 3);
 }
 
+// Four trunks of 1,000 streams each were all that a worker had toward an agent, far below the limit
+// of clients.
+TEST_F(TrunkPoolTest, FurtherTrunksAreOpenedWhileAllAreFull) {
+  constexpr size_t kEach = 10;
+  Start({.max_streams_per_trunk = kEach,
+         .max_trunks = 2,
+         .max_trunks_when_full = 4,
+         .max_age = absl::Hours(1)});
+  Join(2 * kEach - 1);
+  EXPECT_EQ(trunks(), 2) << "the first limit holds while they have room";
+  Join(2 * kEach + 1);
+  EXPECT_EQ(trunks(), 4);
+  EXPECT_EQ(tunnel_->cell(0).full.Value(), 1);
+  Peer waits = tunnel_->Connect();
+  ASSERT_TRUE(waits.Send("patience"));
+  ASSERT_TRUE(Eventually([&] { return tunnel_->listener().pending.Value() == 1; }));
+  EXPECT_EQ(trunks(), 4);
+  clients_[5].Close();
+  servers_[5].ReadToEnd();
+  servers_[5].Close();
+  Peer server = server_.Accept();
+  ASSERT_TRUE(server);
+  EXPECT_EQ(server.Read(8), "patience");
+}
+
+TEST_F(TrunkPoolTest, FurtherTrunksNeedDescriptors) {
+  constexpr size_t kEach = 10;
+  test::AllowDescriptors(4000);
+  Tunnel::Options options;
+  options.trunks = {.max_streams_per_trunk = kEach,
+                    .max_trunks = 1,
+                    .max_trunks_when_full = 4,
+                    .max_age = absl::Hours(1)};
+  // For ten clients and two trunks.
+  options.descriptors = {.sockets = kEach + 2, .late_sockets = 0};
+  tunnel_.emplace(std::move(options));
+  tunnel_->AddAgent(server_.address());
+  tunnel_->Start();
+  Join(kEach);
+  ASSERT_TRUE(Eventually([&] { return tunnel_->worker().trunks_up.Value() == 2; }));
+  EXPECT_EQ(trunks(), 2);
+  Peer waits = tunnel_->Connect();
+  EXPECT_TRUE(Eventually([&] { return tunnel_->listener().pauses.Value() > 0; }));
+  EXPECT_EQ(tunnel_->clients(), static_cast<int64_t>(kEach));
+}
+
 // A draining trunk takes no new streams, so it must not count toward the limit: after some
 // replacements new clients would find no trunk.
 TEST_F(TrunkPoolTest, DrainingTrunksDoNotCountTowardTheLimit) {
