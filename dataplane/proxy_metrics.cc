@@ -128,7 +128,8 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   trunk("proxy_trunk_writes_total", "Write calls on trunk sockets", &TrunkCounters::writes);
   trunk("proxy_trunk_ping_timeouts_total", "Trunks closed because a PING was not answered in time",
         &TrunkCounters::ping_timeouts);
-  trunk("proxy_trunk_tls_failures_total", "TLS handshakes with agents that failed",
+  trunk("proxy_trunk_tls_failures_total",
+        "Trunks that failed because of TLS: a handshake failed, or only one end uses it",
         &TrunkCounters::tls_failures);
   trunk("proxy_trunk_protocol_errors_total", "Trunks closed because the agent violated HTTP/2",
         &TrunkCounters::protocol_errors);

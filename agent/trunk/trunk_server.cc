@@ -16,7 +16,8 @@ absl::StatusOr<std::unique_ptr<TrunkServer>> TrunkServer::Start(const Options& o
     const TrunkWorker::Options worker = {.index = i,
                                          .max_streams = options.max_streams,
                                          .connect_timeout = options.connect_timeout,
-                                         .tls = options.tls.get()};
+                                         .tls = options.tls.get(),
+                                         .tls_log = &server->tls_log_};
     server->workers_.push_back(std::make_unique<TrunkWorker>(
         worker, std::move((*listeners)[i]), server->services_, server->targets_, traffic));
   }
@@ -88,7 +89,8 @@ void TrunkServer::Collect(MetricsWriter& writer) const {
           "Trunks closed because the proxy did not answer a PING", sum.ping_timeouts.Value());
   counter("agent_trunk_protocol_errors_total", "Trunks closed because the proxy violated HTTP/2",
           sum.protocol_errors.Value());
-  counter("agent_trunk_tls_failures_total", "Failed TLS handshakes on the trunk port",
+  counter("agent_trunk_tls_failures_total",
+          "Trunks that failed because of TLS: a handshake failed, or only one end uses it",
           sum.tls_failures.Value());
   writer.AddGauge("agent_inband_subscribers", "Trunks currently subscribed to in-band load reports",
                   {}, static_cast<double>(load_streams));

@@ -52,6 +52,7 @@ class TrunkServer {
   std::vector<TrunkWorker::Target> targets_;  // one of each service
   const std::shared_ptr<const TrunkTls> tls_;
   TrafficTable& traffic_;
+  PeerLogPacer tls_log_;
   int port_ = 0;
   // A std::mutex because ThreadSanitizer does not see inside the system's absl::Mutex.
   std::mutex mutex_;

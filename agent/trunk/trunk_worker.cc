@@ -19,8 +19,6 @@ namespace {
 // Trunks of one worker. A proxy worker opens a few per agent, so no sane cluster comes close.
 constexpr size_t kMaxTrunks = 4096;
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
-// A proxy with wrong certificates redials for ever; its operator needs the reason only once.
-constexpr absl::Duration kTlsWarningInterval = absl::Seconds(10);
 constexpr absl::Duration kShortageWarningInterval = absl::Seconds(10);
 constexpr int kStatusUnknownService = 404;
 // Below the agent's own niceness; at -10 its passes got so short that p99 grew.
@@ -218,13 +216,13 @@ void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
   if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
 }
 
-void TrunkWorker::WarnOfTlsFailure(const absl::Status& why) {
-  const uint64_t failures = counters_.trunk.tls_failures.Value();
-  if (std::exchange(tls_failures_seen_, failures) == failures) return;
-  if (loop_.now() < next_tls_warning_) return;
-  next_tls_warning_ = loop_.now() + kTlsWarningInterval;
-  LogWarn("a trunk was refused: {}; {} so far; check the proxy's certificates",
-          StdView(why.message()), failures);
+// A proxy redials for ever, each time from another port.
+void TrunkWorker::WarnOfTlsFailure(const TrunkConnection& trunk, const absl::Status& why) {
+  const std::string host = trunk.peer().IpText();
+  const auto more = options_.tls_log->Admit(host, loop_.now());
+  if (!more) return;
+  LogWarn("a trunk from {} was refused: {}; a proxy there gets no trunk until it is corrected{}",
+          host, StdView(why.message()), *more);
 }
 
 void TrunkWorker::WarnOfShortage(const absl::Status& why) {
@@ -239,7 +237,7 @@ void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   } else if (!why.ok()) {
     LogDebug("trunk ended: {}", StdView(why.message()));
   }
-  WarnOfTlsFailure(why);
+  if (absl::IsUnauthenticated(why)) WarnOfTlsFailure(trunk, why);
   const auto it = std::find_if(trunks_.begin(), trunks_.end(),
                                [&](const auto& owned) { return owned.get() == &trunk; });
   TRUNKLINE_CHECK(it != trunks_.end(), "a worker loses its own trunks, each once");

@@ -19,6 +19,7 @@
 #include "agent/trunk/load_stream.h"
 #include "agent/trunk/local_connection.h"
 #include "common/net/event_loop.h"
+#include "common/observe/log_pacer.h"
 #include "common/trunk/trunk_connection.h"
 
 namespace trunkline {
@@ -32,6 +33,8 @@ class TrunkWorker final : private TrunkConnection::Owner,
     uint32_t max_streams = 1000;
     absl::Duration connect_timeout = absl::Seconds(3);
     const TrunkTls* tls = nullptr;  // outlives the worker; null for plain TCP
+    // Paces the lines about proxies with which TLS fails, for all workers; outlives the worker.
+    PeerLogPacer* tls_log = nullptr;
   };
   struct Counters {
     TrunkCounters trunk;
@@ -72,7 +75,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   void OnAccepted(UniqueFd fd);
   void StopAccepting();
   void NotifyIfDrained();
-  void WarnOfTlsFailure(const absl::Status& why);
+  void WarnOfTlsFailure(const TrunkConnection& trunk, const absl::Status& why);
   void WarnOfShortage(const absl::Status& why);
 
   const Options options_;
@@ -84,8 +87,6 @@ class TrunkWorker final : private TrunkConnection::Owner,
   WindowBudget windows_{StreamWindow::kBudgetBytes};
   bool accepting_ = true;
   std::function<void()> on_drained_;  // null before Drain and after its call
-  uint64_t tls_failures_seen_ = 0;
-  MonotonicTime next_tls_warning_;
   MonotonicTime next_shortage_warning_;
   std::unique_ptr<Acceptor> acceptor_;
   std::vector<std::unique_ptr<TrunkConnection>> trunks_;

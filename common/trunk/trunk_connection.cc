@@ -1,5 +1,7 @@
 #include "common/trunk/trunk_connection.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -40,6 +42,13 @@ uint8_t* ReadBuffer() {
   return buffer.data();
 }
 
+IpPort PeerOf(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  return IpPortOf(reinterpret_cast<const sockaddr*>(&address));
+}
+
 std::unique_ptr<Http2Session> NewSession(const TrunkConnection::Options& options,
                                          Http2ServerSession::Listener* listener,
                                          OutputBuffer* output) {
@@ -59,6 +68,7 @@ TrunkConnection::TrunkConnection(EventLoop& loop, UniqueFd fd, const Options& op
       options_(options),
       owner_(owner),
       counters_(counters),
+      peer_(options.role == Role::kServer ? PeerOf(fd.get()) : IpPort()),
       socket_(std::move(fd), options.tls, options.role == Role::kClient),
       session_(NewSession(options, this, &output_)),
       last_read_(loop.now()) {
@@ -106,8 +116,9 @@ bool TrunkConnection::Handshake() {
     case TrunkSocket::Step::kLater:
       return false;
     case TrunkSocket::Step::kFailed:
-      counters_->tls_failures.Add();
-      Close(absl::UnavailableError(socket_.error()));
+      if (socket_.tls_fault()) counters_->tls_failures.Add();
+      Close(socket_.tls_fault() ? absl::UnauthenticatedError(socket_.error())
+                                : absl::UnavailableError(socket_.error()));
       return false;
     case TrunkSocket::Step::kDone:
       break;
@@ -131,7 +142,7 @@ void TrunkConnection::ReadAvailable() {
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) return OnReadFailed(n);
     OnBytesRead(static_cast<size_t>(n));
-    if (!Parse(n)) return;
+    if (RefuseTlsPeer() || !Parse(n)) return;
     if (session_->has_unread()) break;
     // A short read emptied the socket, unless its end waits behind the bytes: epoll does not report
     // that again.
@@ -151,17 +162,35 @@ void TrunkConnection::OnBytesRead(size_t size) {
   if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
 }
 
+// Closes a trunk whose peer alone uses TLS, and returns true.
+bool TrunkConnection::RefuseTlsPeer() {
+  if (liveness_ != Liveness::kUnheard || socket_.is_tls() || !socket_.peer_speaks_tls()) {
+    return false;
+  }
+  counters_->tls_failures.Add();
+  Close(absl::UnauthenticatedError(socket_.error()));
+  return true;
+}
+
 // `result` is 0 at the end of file, else an error.
 void TrunkConnection::OnReadFailed(ssize_t result) {
   const bool end_of_file = result == 0;
+  const bool mute = (end_of_file || errno == ECONNRESET) && !socket_.heard() && !draining();
   // In TLS 1.3 a server verifies its client after the client's side of the handshake is complete.
   const bool refused = !end_of_file && state_ == TrunkState::kStarting && socket_.is_tls();
   if (refused) counters_->tls_failures.Add();
   const bool idle = draining() && session_->open_streams() == 0;
   const bool orderly =
       state_ == TrunkState::kClosing || (end_of_file && (idle || session_->Finished()));
-  Close(orderly ? absl::OkStatus()
-                : absl::UnavailableError(end_of_file ? "the peer closed it" : socket_.error()));
+  if (orderly) return Close(absl::OkStatus());
+  if (refused) return Close(absl::UnauthenticatedError(socket_.error()));
+  std::string text = end_of_file ? "the peer closed it" : socket_.error();
+  if (mute && options_.role == Role::kClient) {
+    absl::StrAppend(&text,
+                    " before it sent anything; is that an agent's trunk port, and does it "
+                    "expect TLS (trunk_tls)?");
+  }
+  Close(absl::UnavailableError(text));
 }
 
 void TrunkConnection::MeasurePath() {

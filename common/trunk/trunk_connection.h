@@ -17,6 +17,7 @@
 #include "common/http2/http2_client_session.h"
 #include "common/http2/http2_server_session.h"
 #include "common/net/event_loop.h"
+#include "common/net/ip_port.h"
 #include "common/net/output_buffer.h"
 #include "common/trunk/trunk_congestion.h"
 #include "common/trunk/trunk_counters.h"
@@ -46,7 +47,8 @@ class TrunkConnection final : public EventHandler,
     // usable() or draining() changed: the trunk came up, the peer fell silent or is back, it
     // reached its limit of streams or is below it again, or it wants no new streams.
     virtual void OnTrunkChanged(TrunkConnection& trunk) = 0;
-    // The trunk is closed. `why` is OK after an orderly end.
+    // The trunk is closed. `why` is OK after an orderly end, and UNAUTHENTICATED if TLS failed or
+    // only one end uses it.
     virtual void OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) = 0;
   };
 
@@ -93,6 +95,8 @@ class TrunkConnection final : public EventHandler,
   }
   // The peer asked to drain before this end did.
   bool peer_drains() const { return peer_drains_; }
+  // The peer's address; of a trunk that was accepted only.
+  const IpPort& peer() const { return peer_; }
   size_t unsent_bytes() const { return output_.size(); }
   // The congestion of this trunk, for comparison with others.
   TrunkCongestion::Level congestion() const;
@@ -126,6 +130,7 @@ class TrunkConnection final : public EventHandler,
   void ReadAvailable();
   void OnBytesRead(size_t size);
   void OnReadFailed(ssize_t result);
+  bool RefuseTlsPeer();
   void MeasurePath();
   bool Parse(size_t size);
   void WriteAvailable();
@@ -140,6 +145,7 @@ class TrunkConnection final : public EventHandler,
   Owner* const owner_;
   TrunkCounters* const counters_;
 
+  const IpPort peer_;
   TrunkSocket socket_;
   OutputBuffer output_;
   const std::unique_ptr<Http2Session> session_;

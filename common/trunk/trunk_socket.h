@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,19 +46,33 @@ class TrunkSocket {
 
   // The reason for which the last Read, Write or Handshake failed.
   std::string error() const;
+  // The failure is one of TLS, such as a certificate that is refused or a peer without TLS, not of
+  // the network.
+  bool tls_fault() const { return tls_fault_; }
+  // The peer has sent something.
+  bool heard() const { return first_size_ > 0; }
+  // The peer's first bytes are those of TLS. A plain socket's peer must not send these.
+  bool peer_speaks_tls() const;
 
  private:
   struct Free {
     void operator()(ssl_st* session) const;
   };
 
+  struct Bio;
+
+  void NoteFirst(const void* data, ssize_t size);
+  bool RefusePlainPeer();
   ssize_t Classify(int result);
   void Explain();
 
   UniqueFd fd_;
+  std::array<uint8_t, 3> first_{};  // the first bytes that arrived
+  size_t first_size_ = 0;
   std::unique_ptr<ssl_st, Free> tls_;
   bool handshake_complete_ = false;
   std::string tls_error_;
+  bool tls_fault_ = false;
 };
 
 }  // namespace trunkline

@@ -143,7 +143,7 @@ void TrunkPool::Dial() {
   if (OutOfSockets(result.error)) return;
   stats_->dials.Add();
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
-    DialLater(ErrorText(result.error));
+    DialLater(absl::UnavailableError(ErrorText(result.error)));
     return;
   }
   const TrunkConnection::Options options = {
@@ -161,7 +161,19 @@ void TrunkPool::Dial() {
   stats_->trunks.Add(1);
 }
 
-void TrunkPool::DialLater(const std::string& why) {
+// An agent that is down is logged once. A fault of TLS needs the operator, and is repeated.
+void TrunkPool::LogNoTrunk(const absl::Status& why) {
+  if (!absl::IsUnauthenticated(why)) {
+    if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, StdView(why.message()));
+    return;
+  }
+  const auto more = options_.tls_log->Admit(address_, loop_.now());
+  if (!more) return;
+  LogWarn("no trunk to {}: {}; this proxy sends no clients there until it is corrected; retrying{}",
+          address_, StdView(why.message()), *more);
+}
+
+void TrunkPool::DialLater(const absl::Status& why) {
   stats_->dial_failures.Add();
   targets().OnFailed(dial_turn_);
   if (++addresses_failed_ < targets().size()) {
@@ -169,7 +181,7 @@ void TrunkPool::DialLater(const std::string& why) {
     return;
   }
   addresses_failed_ = 0;
-  if (!reported_down_) LogWarn("no trunk to {}: {}; retrying", address_, why);
+  LogNoTrunk(why);
   reported_down_ = true;
   loop_.Arm(dial_timer_, backoff_.Next(random_.Uniform()));
 }
@@ -305,7 +317,7 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (was_dial) dialing_ = nullptr;
   if (!used()) return;
   if (was_dial) {
-    DialLater(std::string(why.message()));
+    DialLater(why);
   } else {
     if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
     // A trunk that was drained here is no sign of a fault at the agent.

@@ -21,6 +21,7 @@
 #include "common/base/random.h"
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
+#include "common/observe/log_pacer.h"
 #include "common/trunk/trunk_connection.h"
 #include "dataplane/route/carrier.h"
 #include "dataplane/route/dialer.h"
@@ -50,6 +51,9 @@ class TrunkPool final : public Carrier,
     WindowBudget* window_budget = nullptr;
     // Null selects plain TCP.
     std::shared_ptr<const TrunkTls> tls;
+    // Paces the lines about agents with which TLS fails. Copies share it, so that the pools of all
+    // workers log once.
+    std::shared_ptr<PeerLogPacer> tls_log = std::make_shared<PeerLogPacer>();
   };
 
   TrunkPool(EventLoop& loop, Dialer& dialer, std::string address, Options options,
@@ -96,7 +100,8 @@ class TrunkPool final : public Carrier,
   void Dial();
   void DialIfNeeded();
   void DialAnother();
-  void DialLater(const std::string& why);
+  void DialLater(const absl::Status& why);
+  void LogNoTrunk(const absl::Status& why);
   void OnAgeTimer();
   bool HasSpare() const;
   void DrainOldest();

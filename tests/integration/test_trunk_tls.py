@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cluster import BIN_DIR, Agent, Cluster, Config
+from cluster import BIN_DIR, Agent, Cluster, Config, Program
 from processes import run
 from servers import EchoServer, ServerStarter
 from traffic import ask, ask_many
@@ -39,6 +39,12 @@ def agent_with_tls(cluster: Cluster, servers: ServerStarter, certificates: Certi
     return cluster.add_agent("a", {"echo": server.address}, trunk_tls=certificates("store-1"))
 
 
+def _expect_one_line(program: Program, words: str) -> None:
+    """Expects one line with these words, although the proxy dials many times."""
+    eventually(f"the log says: {words}", lambda: words in program.log())
+    assert program.log().count(words) == 1
+
+
 def test_clients_are_served_over_tls_trunks(
     cluster: Cluster, certificates: Certificates, agent_with_tls: Agent
 ) -> None:
@@ -56,7 +62,28 @@ def test_plain_proxy_gets_no_trunk_and_the_other_one_goes_on(
     plain = cluster.add_proxy("plain")
     plain.start()
     eventually("the agent counts it", lambda: agent_with_tls.metric("agent_trunk_tls_failures_total") > 0)
-    eventually("the proxy says so", lambda: "no trunk to" in plain.log())
+    eventually("the proxy counts it", lambda: plain.metric("proxy_trunk_tls_failures_total") > 0)
+    port = agent_with_tls.trunk_port
+    _expect_one_line(plain, f"no trunk to 127.0.0.1:{port}: the peer speaks TLS and this end does not")
+    _expect_one_line(agent_with_tls, "a trunk from 127.0.0.1 was refused: the peer speaks plain HTTP/2")
+    assert ask(good)
+
+
+def test_proxy_with_tls_gets_no_trunk_to_a_plain_agent(
+    cluster: Cluster, certificates: Certificates, servers: ServerStarter
+) -> None:
+    server = servers(EchoServer, "a", cluster.path("echo.sock"))
+    cluster.add_controller({"echo": {}})
+    plain = cluster.add_agent("a", {"echo": server.address})
+    good = cluster.add_proxy()
+    cluster.start()
+    proxy = cluster.add_proxy("tls", trunk_tls=certificates("proxy-1"))
+    proxy.start()
+    eventually("the agent counts it", lambda: plain.metric("agent_trunk_tls_failures_total") > 0)
+    eventually("the proxy counts it", lambda: proxy.metric("proxy_trunk_tls_failures_total") > 0)
+    port = plain.trunk_port
+    _expect_one_line(proxy, f"no trunk to 127.0.0.1:{port}: the peer speaks plain HTTP/2 and this end expects TLS")
+    _expect_one_line(plain, "a trunk from 127.0.0.1 was refused: the peer speaks TLS and this end does not")
     assert ask(good)
 
 

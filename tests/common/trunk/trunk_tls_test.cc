@@ -130,6 +130,13 @@ class TrunkTlsTest : public test::TrunkSidesTest {
     EXPECT_FALSE(server_.lost_why.ok());
   }
 
+  void ExpectTlsFaultAtBothEnds() {
+    for (const test::TrunkSide* side : {&client_, &server_}) {
+      EXPECT_TRUE(absl::IsUnauthenticated(side->lost_why)) << side->lost_why;
+      EXPECT_EQ(side->counters.tls_failures.Value(), 1u);
+    }
+  }
+
   ScratchFolder folder_;
   TestCa ours_{folder_, "ours"};
   TestCa theirs_{folder_, "theirs"};
@@ -217,8 +224,10 @@ TEST_F(TrunkTlsTest, AgentFromAnotherCaIsRefused) {
   Start(LoadTls(ours_.Issue("proxy")), LoadTls(strange));
   ExpectRefused();
   EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("certificate verify failed"));
+  EXPECT_THAT(std::string(server_.lost_why.message()),
+              HasSubstr("the peer refuses the certificate of this end: "));
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("unknown ca"));
-  EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
+  ExpectTlsFaultAtBothEnds();
 }
 
 TEST_F(TrunkTlsTest, ProxyFromAnotherCaIsRefused) {
@@ -227,8 +236,7 @@ TEST_F(TrunkTlsTest, ProxyFromAnotherCaIsRefused) {
   Start(LoadTls(strange), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
   // The client learns of the failure after its own side of the handshake is complete.
-  EXPECT_EQ(client_.counters.tls_failures.Value(), 1u);
-  EXPECT_EQ(server_.counters.tls_failures.Value(), 1u);
+  ExpectTlsFaultAtBothEnds();
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate verify failed"));
 }
 
@@ -237,6 +245,7 @@ TEST_F(TrunkTlsTest, CertificateThatExpiresAfterLoadingIsRefusedByThePeer) {
   Start(LoadTls(old, absl::Now() - absl::Hours(2)), LoadTls(ours_.Issue("agent")));
   ExpectRefused();
   EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("certificate has expired"));
+  ExpectTlsFaultAtBothEnds();
 }
 
 TEST_F(TrunkTlsTest, ClientOnlyCertificateIsRefusedForAnAgent) {
@@ -244,14 +253,46 @@ TEST_F(TrunkTlsTest, ClientOnlyCertificateIsRefusedForAnAgent) {
   ExpectRefused();
 }
 
-TEST_F(TrunkTlsTest, PlainProxyAtATlsPortIsDisconnected) {
+TEST_F(TrunkTlsTest, BothEndsSayThatOnlyTheAgentUsesTls) {
   Start(nullptr, LoadTls(ours_.Issue("agent")));
   ExpectRefused();
+  ExpectTlsFaultAtBothEnds();
+  EXPECT_THAT(std::string(server_.lost_why.message()),
+              HasSubstr("the peer speaks plain HTTP/2 and this end expects TLS: set trunk_tls on "
+                        "both ends or on neither"));
+  EXPECT_THAT(std::string(client_.lost_why.message()),
+              HasSubstr("the peer speaks TLS and this end does not: set trunk_tls on both ends or "
+                        "on neither"));
 }
 
-TEST_F(TrunkTlsTest, TlsProxyAtAPlainPortIsDisconnected) {
+TEST_F(TrunkTlsTest, BothEndsSayThatOnlyTheProxyUsesTls) {
   Start(LoadTls(ours_.Issue("proxy")), nullptr);
   ExpectRefused();
+  ExpectTlsFaultAtBothEnds();
+  EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("the peer speaks plain HTTP/2"));
+  EXPECT_THAT(std::string(server_.lost_why.message()), HasSubstr("the peer speaks TLS"));
+  EXPECT_EQ(server_.counters.protocol_errors.Value(), 0u) << "it is no fault of HTTP/2";
+}
+
+TEST_F(TrunkTlsTest, RefusedConnectIsNoFaultOfTls) {
+  client_.tls = LoadTls(ours_.Issue("proxy"));
+  const test::RefusingPort port;
+  ConnectResult dial = ConnectTo(ResolveAddress(port.address()).value());
+  ASSERT_EQ(dial.state, ConnectState::kInProgress);
+  client_.Start(std::move(dial.fd), {.role = Role::kClient, .up_timeout = kPatience});
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_TRUE(absl::IsUnavailable(client_.lost_why)) << client_.lost_why;
+  EXPECT_EQ(client_.counters.tls_failures.Value(), 0u);
+}
+
+// An agent without this version's alert closes the connection of a plain proxy without a byte.
+TEST_F(TrunkTlsTest, PlainProxyThatIsHungUpOnSuspectsTls) {
+  auto [fd, peer] = TcpPair();
+  client_.Start(std::move(fd), {.role = Role::kClient, .up_timeout = kPatience});
+  peer.ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(std::string(client_.lost_why.message()),
+              HasSubstr("does it expect TLS (trunk_tls)?"));
 }
 
 // A client of the test, by OpenSSL's own API.
