@@ -8,8 +8,10 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/check.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "common/trunk/client_fields.h"
 
@@ -66,7 +68,12 @@ class TrunkWorker::Acceptor final : public EventHandler {
     if (fd) {
       worker_->OnAccepted(std::move(fd));
     } else if (full || (errno != EAGAIN && errno != ECONNABORTED && errno != EINTR)) {
-      // Out of descriptors, or at the limit of trunks: peers wait in the kernel's accept queue.
+      // Peers wait in the kernel's accept queue.
+      worker_->WarnOfShortage(absl::ResourceExhaustedError(
+          full ? absl::StrCat(
+                     "all ", kMaxTrunks,
+                     " trunks of a thread are in use, so no more are accepted; raise workers")
+               : absl::StrCat("no trunk can be accepted: ", ErrorText(errno))));
       Listen(0);
       worker_->loop_.Arm(pause_timer_, kAcceptPause);
     }
@@ -228,7 +235,7 @@ void TrunkWorker::WarnOfTlsFailure(const TrunkConnection& trunk, const absl::Sta
 void TrunkWorker::WarnOfShortage(const absl::Status& why) {
   if (loop_.now() < next_shortage_warning_) return;
   next_shortage_warning_ = loop_.now() + kShortageWarningInterval;
-  LogWarn("this host is short of resources for trunks: {}", StdView(why.message()));
+  LogWarn("this agent is short of resources for trunks: {}", StdView(why.message()));
 }
 
 void TrunkWorker::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {

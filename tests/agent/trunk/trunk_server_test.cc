@@ -12,7 +12,9 @@
 #include "common/trunk/load_offer.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/http2/http2_pair.h"
+#include "tests/common/log_capture.h"
 #include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/no_descriptors.h"
 
 namespace trunkline {
 namespace {
@@ -361,6 +363,24 @@ TEST_F(TrunkServerTest, JunkOnThePortClosesOnlyThatConnection) {
   Peer server = Accept();
   ASSERT_TRUE(server.Send("still here"));
   ASSERT_TRUE(proxy.RunUntil([&] { return stream.received == "still here"; }));
+}
+
+// The proxy sees only a connection that stays silent.
+TEST_F(TrunkServerTest, TrunkThatCannotBeAcceptedIsLogged) {
+  const test::LogCapture log;
+  StartWithLocalServer();
+  UniqueFd socket = test::NewClientSocket();
+  const Address port = {.host = "127.0.0.1", .port = static_cast<uint16_t>(server_->port())};
+  test::NoDescriptors none;
+  Peer waiting = test::ConnectSocket(std::move(socket), port);
+  const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(test::kPatienceMillis);
+  while (log.Count("no trunk can be accepted: Too many open files") == 0) {
+    ASSERT_LT(MonotonicNow(), deadline) << log.text();
+    test::WaitFor(waiting.fd(), POLLIN, 5);
+  }
+  none.GiveBack();
+  EXPECT_TRUE(test::WaitFor(waiting.fd(), POLLIN)) << "accepted when there are descriptors again";
+  server_.reset();  // logs until then
 }
 
 TEST_F(TrunkServerTest, DrainWithoutStreamsNotifiesThePeerAndReturnsSoon) {
