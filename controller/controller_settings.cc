@@ -62,6 +62,7 @@ ControlLoop::Options LoopOptionsOf(const ControllerSettings& settings) {
   options.core.report_interval = settings.report_interval;
   options.core.slow_start = settings.slow_start;
   options.core.forget_after = settings.forget_after;
+  options.core.agents_return = ControlCore::kAgentsReturn;
   options.tick_interval = settings.tick_interval;
   return options;
 }

@@ -12,12 +12,6 @@
 #include "trunkline/v1/load_report.grpc.pb.h"
 
 namespace trunkline {
-namespace {
-
-// A stream that lasted this long was a success and resets the delay.
-constexpr absl::Duration kStableStream = absl::Seconds(10);
-
-}  // namespace
 
 // One stream. Open blocks until the channel is connected; Cancel, on any thread, unblocks all
 // calls.
@@ -101,7 +95,7 @@ void LoadReporter::WriteLoop() {
     // The next stream repeats the last samples.
     has_new_ = !latest_.empty();
     if (stopping_) break;
-    if (MonotonicNow() - start >= kStableStream) connector.ResetDelay();
+    connector.OnStreamEnd(MonotonicNow() - start);
     ended_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));
   }
   absl::MutexLock lock(&mutex_);

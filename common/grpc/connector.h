@@ -34,8 +34,10 @@ class Connector {
 
   // The delay before the next stream, after one that ended.
   absl::Duration NextDelay() { return delay_.Next(); }
-  // A stream worked.
+  // The controller answered on a stream.
   void ResetDelay() { delay_.Reset(); }
+  // A stream ended after this time; after a long one, the next delays are short.
+  void OnStreamEnd(absl::Duration lasted) { delay_.OnStreamEnd(lasted); }
 
  private:
   class Attempt;

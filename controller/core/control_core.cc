@@ -21,7 +21,8 @@ bool ControllerView::Knows(const EndpointKey& key) const {
 
 ControlCore::ControlCore(const Options& options, MonotonicTime now)
     : registry_(options.services, options.report_interval, options.forget_after),
-      publisher_(options.first.epoch, options.first.version) {
+      publisher_(options.first.epoch, options.first.version),
+      settled_at_(options.stored.has_value() ? now : now + options.agents_return) {
   for (const ServiceSpec& spec : options.services) {
     stages_.emplace(spec.name,
                     ServiceStages{.spec = spec,
@@ -114,6 +115,7 @@ std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const
   view->history = publisher_.history();
   view->connected_agents = registry_.connected_agents();
   view->refused_endpoints = registry_.refused_endpoints();
+  view->settling = now < settled_at_;
   for (const auto& [name, stages] : stages_) {
     ServiceReason& service = view->services.emplace_back();
     service.spec = stages.spec;
@@ -159,6 +161,8 @@ StoredState ControlCore::Export() const {
            .address_configured = endpoint->address_configured,
            .configured = endpoint->configured,
            .mode = stages.spec.mode,
+           .trunk_address = endpoint->trunk_address,
+           .server_address = endpoint->server_address,
            .agent_id = endpoint->agent_id,
            .agent_boot_id = endpoint->agent_boot_id,
            .server_boot_id = endpoint->server_boot_id,

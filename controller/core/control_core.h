@@ -58,6 +58,9 @@ struct ControllerView {
   size_t connected_agents = 0;
   // Endpoints that connected agents announced and do not hold.
   size_t refused_endpoints = 0;
+  // The controller has no stored state, and agents that were known before its start may be about to
+  // announce themselves again: a proxy that holds a snapshot keeps it.
+  bool settling = false;
 
   bool Knows(const EndpointKey& key) const;
 };
@@ -72,7 +75,11 @@ class ControlCore {
     // Id of the first snapshot.
     SnapshotVersion first;
     std::optional<StoredState> stored;
+    // How long the view says that the controller is settling if there is no stored state.
+    absl::Duration agents_return;
   };
+  // Enough for agents to notice an orderly restart of the controller and to announce themselves.
+  static constexpr absl::Duration kAgentsReturn = absl::Seconds(3);
 
   // Publishes the first snapshot.
   ControlCore(const Options& options, MonotonicTime now);
@@ -111,6 +118,7 @@ class ControlCore {
   EndpointRegistry registry_;
   SnapshotPublisher publisher_;
   std::map<std::string, ServiceStages> stages_;
+  MonotonicTime settled_at_;
   uint64_t seen_generation_ = 0;
   std::vector<std::string> restore_notes_;
 };

@@ -45,6 +45,9 @@ struct RegisteredEndpoint {
   // host:port of the agent's trunk port or, depending on the service's mode, of the server. Empty
   // while unknown; proxies do not get such an endpoint.
   std::string address;
+  // Both addresses as its agent announced them; empty if it did not.
+  std::string trunk_address;
+  std::string server_address;
   // The address is that of the configuration; no agent announced one.
   bool address_configured = false;
   // Orders the announcements of addresses over all endpoints: the newest claim of an address owns

@@ -121,6 +121,8 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
     BeginIncarnation(endpoint);
   }
   // Without an address from the agent, the configured one stays.
+  endpoint.trunk_address = agent.trunk_address;
+  endpoint.server_address = announced.server_address;
   const bool by_trunk = specs_.at(announced.key.service).mode == ForwardingMode::kTunnel;
   const std::string& address = by_trunk ? agent.trunk_address : announced.server_address;
   if (!address.empty()) {

@@ -40,13 +40,18 @@ void EndpointRegistry::RestoreEndpoint(const StoredEndpoint& old, MonotonicTime 
     notes->push_back(absl::StrCat("endpoint ", name, ": the configuration changed its weight from ",
                                   before.weight, " to ", is.weight, " (0 is none)"));
   }
-  const bool same_mode = old.mode == specs_.at(old.key.service).mode;
+  const ForwardingMode mode = specs_.at(old.key.service).mode;
+  const bool same_mode = old.mode == mode;
+  const std::string& other =
+      mode == ForwardingMode::kTunnel ? old.trunk_address : old.server_address;
+  const std::string& last = same_mode ? old.address : other;
   const bool edited = is.address != before.address;
   // Without an edit, the address that an agent announced is more likely to be current than the
   // configured one.
-  const bool keep = announced && same_mode && !old.address_configured && !old.address.empty();
+  const bool of_agent = !same_mode || !old.address_configured;
+  const bool keep = announced && of_agent && !last.empty();
   if (keep && (!edited || is.address.empty())) {
-    endpoint.address = old.address;
+    endpoint.address = last;
     endpoint.address_configured = false;
   }
   if (edited && endpoint.address != old.address) {
@@ -58,6 +63,8 @@ void EndpointRegistry::RestoreEndpoint(const StoredEndpoint& old, MonotonicTime 
   endpoint.agent_id = old.agent_id;
   endpoint.agent_boot_id = old.agent_boot_id;
   endpoint.server_boot_id = old.server_boot_id;
+  endpoint.trunk_address = old.trunk_address;
+  endpoint.server_address = old.server_address;
   endpoint.cores = old.cores;
   if (is.weight == 0 && before.weight == 0) endpoint.operator_capacity = old.operator_capacity;
   endpoint.restored = true;

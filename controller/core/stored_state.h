@@ -34,6 +34,10 @@ struct StoredEndpoint {
   std::optional<StoredConfiguration> configured;
   // The forwarding mode that the address belongs to.
   ForwardingMode mode = ForwardingMode::kTunnel;
+  // The addresses that the agent announced, for tunnel and for the other modes; empty if it
+  // announced none. After a change of the mode, the other one is in use before the agent is back.
+  std::string trunk_address;
+  std::string server_address;
   std::string agent_id;
   std::string agent_boot_id;
   std::string server_boot_id;

@@ -12,7 +12,8 @@ std::string Text(const absl::Status& status) { return std::string(status.message
 
 // Ignores loads, which change all the time and are read on demand.
 bool LooksTheSame(const ControllerView& a, const ControllerView& b) {
-  if (a.snapshot != b.snapshot || a.services.size() != b.services.size()) return false;
+  if (a.snapshot != b.snapshot || a.settling != b.settling) return false;
+  if (a.services.size() != b.services.size()) return false;
   for (size_t i = 0; i < a.services.size(); ++i) {
     const ServiceReason &x = a.services[i], &y = b.services[i];
     if (x.load.freeze_reason != y.load.freeze_reason) return false;
@@ -57,7 +58,7 @@ void LogNotes(const std::vector<std::string>& notes) {
 ControlLoop::ControlLoop(const Options& options)
     : store_(options.store),
       cluster_id_(options.cluster_id),
-      tick_interval_(options.tick_interval),
+      schedule_(options.tick_interval, MonotonicNow()),
       report_interval_(options.core.report_interval),
       core_(std::in_place, options.core, MonotonicNow()),
       view_(core_->View(MonotonicNow())) {}
@@ -90,22 +91,19 @@ void ControlLoop::Post(Task task) {
 }
 
 void ControlLoop::Run() {
-  MonotonicTime next_tick = MonotonicNow();
   for (bool stopping = false; !stopping;) {
     std::deque<Task> tasks;
     {
       absl::MutexLock lock(&mutex_);
-      work_.AwaitFor(mutex_, next_tick - MonotonicNow(),
+      work_.AwaitFor(mutex_, schedule_.next() - MonotonicNow(),
                      absl::Condition(this, &ControlLoop::HasWork));
       tasks.swap(tasks_);
       stopping = stopping_;
     }
     for (const Task& task : tasks) task();
     const MonotonicTime now = MonotonicNow();
-    if (now < next_tick && !tick_now_) continue;
-    tick_now_ = false;
-    Tick(now);
-    next_tick = now + tick_interval_;
+    if (core_->registry().generation() != ticked_generation_) schedule_.OnChange(now);
+    if (schedule_.Due(now)) Tick(now);
   }
   if (absl::Status saved = Save(MonotonicNow(), /*orderly=*/true); !saved.ok()) {
     LogError("state file not written at the stop, so the next start begins a new epoch: {}",
@@ -115,6 +113,8 @@ void ControlLoop::Run() {
 
 void ControlLoop::Tick(MonotonicTime now) {
   core_->Tick(now);
+  schedule_.OnTick(now);
+  ticked_generation_ = core_->registry().generation();
   LogNotes(core_->registry().TakeNotes());
   DirectAgents();
   Show(now);
@@ -202,7 +202,7 @@ void ControlLoop::Leave(AgentSession session) {
     const std::string agent_id = core_->registry().Leave(session);
     if (agent_id.empty()) return;
     LogInfo("agent {} stopped in an orderly way; its endpoints leave at once", agent_id);
-    tick_now_ = true;
+    schedule_.OnUrgent(MonotonicNow());
   });
 }
 
@@ -319,13 +319,13 @@ void ControlLoop::Reload(const Options& options, AdminDone done) {
     options.core.stored = core_->Export();
     const SnapshotVersion current = core_->publisher().current()->id;
     options.core.first = {current.epoch, current.version + 1};
-    // The new registry knows no session. Agents announce themselves again within a second.
+    // The new registry knows no session. Agents announce themselves again at once.
     while (!streams_.empty()) {
       EndStream(streams_.begin()->first,
                 absl::UnavailableError("the controller reloads its configuration"));
     }
     core_.emplace(options.core, MonotonicNow());
-    tick_interval_ = options.tick_interval;
+    schedule_.SetInterval(options.tick_interval);
     report_interval_ = options.core.report_interval;
     directed_generation_ = 0;
     LogNotes(core_->restore_notes());
@@ -350,7 +350,7 @@ void ControlLoop::ProxyHolds(SnapshotVersion version) {
         "{}",
         version.epoch, version.version, ours.epoch, ours.version, version.epoch + 1);
     core_->RiseAbove(version);
-    tick_now_ = true;
+    schedule_.OnUrgent(MonotonicNow());
   });
 }
 

@@ -2,7 +2,8 @@
 //
 // gRPC calls back on many threads, which must not block; the stages need one writer and ordered
 // time. So every call from outside becomes a task of this loop, which applies the tasks in order
-// and runs the stages every tick_interval. Queries read an immutable ControllerView, which the loop
+// and runs the stages every tick_interval, and sooner after a change of endpoints (TickSchedule).
+// Queries read an immutable ControllerView, which the loop
 // replaces as a whole.
 //
 // The loop drops and counts reports beyond kMaxQueuedReports; a report is full state, so the next
@@ -31,6 +32,7 @@
 #include "common/base/timed_condition.h"
 #include "controller/core/control_core.h"
 #include "controller/loop/state_store.h"
+#include "controller/loop/tick_schedule.h"
 
 namespace trunkline {
 
@@ -89,7 +91,7 @@ class ControlLoop {
   ~ControlLoop();
 
   // The loop calls `listener` on its thread when the snapshot, an endpoint's state or a notice has
-  // changed. Call before Start().
+  // changed, or the controller has settled. Call before Start().
   void Subscribe(ViewListener listener) { listeners_.push_back(std::move(listener)); }
   // Starts the thread and writes the state file. Returns an error if it cannot write, so that the
   // operator learns of it before the first drain; the thread runs nevertheless, and the loop
@@ -164,13 +166,12 @@ class ControlLoop {
   std::vector<ViewListener> listeners_;
 
   // Confined to the loop's thread.
-  absl::Duration tick_interval_;
+  TickSchedule schedule_;
   absl::Duration report_interval_;
   // Always set; a reload replaces it.
   std::optional<ControlCore> core_;
   std::map<AgentSession, AgentStream> streams_;
-  // A task changed the set of endpoints, so the stages run before the next wait.
-  bool tick_now_ = false;
+  uint64_t ticked_generation_ = 0;
   uint64_t directed_generation_ = 0;
   SnapshotVersion saved_version_;
   MonotonicTime saved_at_;

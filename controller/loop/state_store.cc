@@ -59,6 +59,8 @@ StoredEndpoint ReadEndpoint(const v1::ControllerState::Endpoint& endpoint) {
           .address_configured = endpoint.address_configured(),
           .configured = ReadConfigured(endpoint),
           .mode = ReadMode(endpoint.mode()),
+          .trunk_address = endpoint.trunk_address(),
+          .server_address = endpoint.server_address(),
           .agent_id = endpoint.agent_id(),
           .agent_boot_id = endpoint.agent_boot_id(),
           .server_boot_id = endpoint.server_boot_id(),
@@ -82,6 +84,8 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
     if (weight > 0) out->mutable_configured()->set_weight(weight);
   }
   out->set_mode(WriteMode(endpoint.mode));
+  out->set_trunk_address(endpoint.trunk_address);
+  out->set_server_address(endpoint.server_address);
   out->set_agent_id(endpoint.agent_id);
   out->set_agent_boot_id(endpoint.agent_boot_id);
   out->set_server_boot_id(endpoint.server_boot_id);

@@ -184,10 +184,11 @@ Reactor* DiscoveryService::Subscribe(grpc::CallbackServerContext*) {
 void DiscoveryService::OnView(const std::shared_ptr<const ControllerView>& view) {
   {
     absl::MutexLock lock(&mutex_);
-    if (view->snapshot == current_) return;
+    const bool settled = std::exchange(settling_, view->settling) && !settling_;
+    if (view->snapshot == current_ && !settled) return;
+    if (view->snapshot != current_) message_.reset();
     current_ = view->snapshot;
     history_ = view->history;
-    message_.reset();
   }
   streams_.WakeAll();
 }
@@ -217,6 +218,9 @@ bool DiscoveryService::Exit(const std::string& proxy_id, const LiveStream* strea
 bool DiscoveryService::NextResponse(Subscription& subscription, v1::SubscribeResponse* out) {
   absl::MutexLock lock(&mutex_);
   if (current_ == nullptr) return false;
+  // Without stored state, the first snapshots lack the agents that are about to return.
+  const SnapshotVersion have = subscription.have();
+  if (settling_ && have != SnapshotVersion() && have.epoch != current_->id.epoch) return false;
   const Subscription::Response next = subscription.Next(current_, history_);
   out->set_nonce(next.nonce);
   switch (next.kind) {

@@ -55,6 +55,7 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   std::map<std::string, std::weak_ptr<LiveStream>> by_proxy_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const ClusterSnapshot> current_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<const ClusterSnapshot>> history_ ABSL_GUARDED_BY(mutex_);
+  bool settling_ ABSL_GUARDED_BY(mutex_) = false;
   // The message of current_; null until it is needed.
   std::unique_ptr<v1::Snapshot> message_ ABSL_GUARDED_BY(mutex_);
 };

@@ -236,6 +236,7 @@ void DiscoverySubscriber::ReadLoop() {
       hello.mutable_hello()->set_workers(stats_.workers().size());
       if (snapshot_->has_id()) *hello.mutable_hello()->mutable_have() = snapshot_->id();
     }
+    const MonotonicTime start = MonotonicNow();
     stream->Write(hello);
     while (true) {
       v1::SubscribeResponse response;
@@ -265,6 +266,7 @@ void DiscoverySubscriber::ReadLoop() {
       connected_ = false;
     }
     RecordFailure(stream->Finish());
+    connector.OnStreamEnd(MonotonicNow() - start);
     absl::MutexLock lock(&mutex_);
     if (stopping_) return;
     changed_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));

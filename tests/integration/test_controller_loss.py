@@ -70,6 +70,25 @@ def test_killed_and_started_under_load(cluster: Cluster, proxies: list[Proxy]) -
     )
 
 
+def test_restarted_without_its_state_under_load(cluster: Cluster, servers: ServerStarter) -> None:
+    # With a tick far above connect_timeout, a client that had to wait for one would fail.
+    controller = cluster.add_controller({"echo": {}}, tick_interval="10s")
+    del controller.config["state_file"]
+    for name in "abc":
+        cluster.add_agent(name, {"echo": servers(EchoServer, name, cluster.path(f"{name}.sock")).address})
+    proxy = cluster.add_proxy()
+    cluster.start()
+    with Load([proxy]) as load:
+        load.run_on(100)
+        assert controller.end() == 0
+        controller.start()
+        eventually("the proxy is subscribed", lambda: all_subscribed([proxy]), 30)
+        load.run_on(200)
+    assert load.failures == []
+    assert proxy.metric("proxy_flow_errors_total") == 0
+    assert {ask(proxy) for _ in range(50)} == {"a", "b", "c"}
+
+
 def test_frozen_and_thawed_under_load(cluster: Cluster, proxies: list[Proxy]) -> None:
     with Load(proxies) as load:
         load.run_on(100)

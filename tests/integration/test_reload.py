@@ -6,7 +6,7 @@ import pytest
 
 from cluster import Cluster
 from servers import EchoServer, ServerStarter
-from traffic import ask
+from traffic import Load, ask
 from waiting import eventually
 
 
@@ -52,6 +52,34 @@ def test_new_service_is_served_without_a_restart(way: str, cluster: Cluster, ser
     eventually("the agent is back", lambda: controller.metric("controller_connected_agents") == 1)
     eventually("its endpoint has weight", lambda: proxy.metric("proxy_endpoint_weight", endpoint="a") > 0)
     assert ask(proxy, "echo") == "a"
+
+
+# Far above connect_timeout, so that a client which had to wait for a tick would fail.
+_LONG_TICK = "10s"
+
+
+@pytest.mark.parametrize("before, after", [("direct", "tunnel"), ("tunnel", "direct")])
+def test_clients_do_not_notice_a_switch_of_the_mode(
+    before: str, after: str, cluster: Cluster, servers: ServerStarter
+) -> None:
+    cluster.add_controller({"echo": {"mode": before}}, tick_interval=_LONG_TICK)
+    for name in "abc":
+        cluster.add_agent(name, {"echo": servers(EchoServer, name).address})
+    proxy = cluster.add_proxy()
+    for program in [cluster.controller, *cluster.agents, proxy]:
+        program.start()
+    eventually(
+        "all endpoints have weight",
+        lambda: all(proxy.metric("proxy_endpoint_weight", endpoint=name) > 0 for name in "abc"),
+    )
+    with Load([proxy]) as load:
+        load.run_on(100)
+        cluster.controller.config["services"][0]["mode"] = after
+        cluster.controller.write_config()
+        cluster.ctl("reload")
+        load.run_on(500)
+    assert load.failures == []
+    assert proxy.metric("proxy_flow_errors_total") == 0
 
 
 def test_bad_file_changes_nothing_and_is_named(cluster: Cluster, servers: ServerStarter) -> None:

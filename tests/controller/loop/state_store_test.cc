@@ -27,6 +27,8 @@ class StateStoreTest : public testing::Test {
                                .address = "10.0.0.1:7073",
                                .address_configured = true,
                                .configured = StoredConfiguration{"10.0.0.9:7073", 4},
+                               .trunk_address = "10.0.0.1:7073",
+                               .server_address = "10.0.0.1:5432",
                                .agent_id = "agent-1",
                                .agent_boot_id = "b1",
                                .server_boot_id = "s1",

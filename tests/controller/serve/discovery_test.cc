@@ -293,6 +293,41 @@ TEST_F(DiscoveryTest, ProxyThatKnowsANewerEpochGetsOneAboveIt) {
   EXPECT_EQ(response.snapshot().id().epoch(), 5001u);
 }
 
+// A controller without stored state knows no agent yet, but the proxies' snapshots do.
+class LostStateTest : public DiscoveryTest {
+ protected:
+  LostStateTest() {
+    StopController();
+    agents_return_ = absl::Hours(1);
+    StartController();
+  }
+};
+
+TEST_F(LostStateTest, ProxyKeepsItsSnapshotWhileAgentsReturnAndANewProxyGetsOne) {
+  TestProxy old(channel_);
+  old.Hello("old", 900, 7);
+  TestProxy fresh(channel_);
+  fresh.Hello("fresh");
+  const v1::SubscribeResponse response = fresh.Next();
+  ASSERT_TRUE(response.has_snapshot());
+  fresh.Ack(response);
+  // Changes reach the new proxy, which shows that the old one would have had something to get.
+  Change();
+  EXPECT_TRUE(fresh.Next().has_delta());
+  WaitForProxy([](const auto& item) { return item.proxy_id() == "old"; });
+  StopController();
+  EXPECT_EQ(old.CountToEnd(), 0);
+}
+
+TEST_F(LostStateTest, ProxyGetsTheSnapshotWhenAgentsHadTimeToReturn) {
+  StopController();
+  agents_return_ = absl::Milliseconds(200);
+  StartController();
+  TestProxy old(channel_);
+  old.Hello("old", 900, 7);
+  EXPECT_TRUE(old.Next().has_snapshot());
+}
+
 TEST_F(DiscoveryTest, StoppingControllerEndsSubscriptions) {
   TestProxy proxy(channel_);
   proxy.Hello("p1");

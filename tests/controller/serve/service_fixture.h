@@ -147,6 +147,13 @@ class TestProxy {
     *request.mutable_traffic() = traffic;
     EXPECT_TRUE(stream_->Write(request));
   }
+  // Returns the number of responses until the subscription ends.
+  int CountToEnd() {
+    int count = 0;
+    v1::SubscribeResponse response;
+    while (stream_->Read(&response)) ++count;
+    return count;
+  }
   bool Write(const v1::SubscribeRequest& request) { return stream_->Write(request); }
   void HalfClose() { stream_->WritesDone(); }
   grpc::Status Status() {
@@ -180,6 +187,7 @@ class ServiceTest : public testing::Test {
     options.core.report_interval = report_interval_;
     options.core.first = first_;
     options.core.stored = stored_;
+    options.core.agents_return = agents_return_;
     options.tick_interval = absl::Milliseconds(50);
     options.store = store_.get();
     proxies_ = std::make_unique<ProxyTable>();
@@ -274,6 +282,7 @@ class ServiceTest : public testing::Test {
   absl::Duration report_interval_ = absl::Seconds(30);
   SnapshotVersion first_ = {1000, 1};
   std::optional<StoredState> stored_;
+  absl::Duration agents_return_;
   std::unique_ptr<StateStore> store_;
   std::unique_ptr<ProxyTable> proxies_;
   std::unique_ptr<ControlLoop> loop_;
