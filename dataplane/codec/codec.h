@@ -64,6 +64,10 @@ struct Request {
   // the client's connection does not affect the shared one. None if `blank_size` is 0.
   size_t blank_offset = 0;
   size_t blank_size = 0;
+  // No server gets the request: the proxy answers it with `answer` in the order of requests. Known
+  // with kEnd, and only if the request is not `dedicated`.
+  bool local = false;
+  std::string_view answer = {};  // lives as long as the codec; empty if the request has no reply
 };
 
 class RequestParser {

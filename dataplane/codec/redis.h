@@ -3,7 +3,9 @@
 // Each command has one reply, in order. A client gets a connection of its own if it sends a command
 // that changes or needs the connection's state or blocks it (the table in redis_commands.cc), a
 // request too large to be buffered, or an inline command with quotes. Shared connections therefore
-// speak RESP2, because HELLO is in that table.
+// speak RESP2, because HELLO is in that table. The proxy itself answers what concerns the client's
+// connection only and changes nothing there: QUIT, CLIENT SETINFO, CLIENT SETNAME and CLIENT
+// TRACKING OFF.
 //
 // Commands that read, or write given values to given places, are repeatable; INCR, LPUSH or EVAL
 // are not.

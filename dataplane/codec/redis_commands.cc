@@ -12,8 +12,8 @@ struct Rule {
   // empty. A key of that name costs its client a dedicated connection, while a missed option would
   // break the connection of all other clients.
   std::string_view argument = {};
-  // The command is shared if this word is its first argument. Libraries send CLIENT SETINFO on
-  // every connection; it does not matter which of them a shared connection shows.
+  // The command is shared if this word is its first argument. The server refuses a CLIENT SETINFO
+  // that the proxy does not answer.
   std::string_view unless = {};
 };
 
@@ -44,7 +44,6 @@ constexpr Rule kDedicated[] = {
     {"PSUBSCRIBE"},             // many replies
     {"PSYNC"},                  // many replies
     {"PUNSUBSCRIBE"},           // many replies
-    {"QUIT"},                   // ends the connection
     {"READONLY"},               // state: of a cluster's client
     {"READWRITE"},              // state: of a cluster's client
     {"REPLCONF"},               // state: of a replica
@@ -152,6 +151,8 @@ void RedisCommandClassifier::Remember(std::span<const uint8_t> piece) {
   const size_t size = std::min(piece.size(), word_.size() - word_size_);
   std::transform(piece.begin(), piece.begin() + size, word_.begin() + word_size_, Capital);
   word_size_ += static_cast<uint8_t>(size);
+  printable_ =
+      printable_ && std::ranges::all_of(piece, [](uint8_t b) { return b > ' ' && b < 127; });
 }
 
 void RedisCommandClassifier::EndWord() {
@@ -164,9 +165,10 @@ void RedisCommandClassifier::EndWord() {
   } else {
     EndArgument(word);
   }
+  printable_ = true;
   const bool may_be_shared_again = !sharing_argument_.empty();
   reading_words_ = may_be_shared_again || (!dedicated_ && !watched_argument_.empty()) ||
-                   (repeatable_ && !decisive_.empty());
+                   (repeatable_ && !decisive_.empty()) || local_ != Local::kNot;
 }
 
 void RedisCommandClassifier::EndName(std::string_view name) {
@@ -176,9 +178,36 @@ void RedisCommandClassifier::EndName(std::string_view name) {
   dedicated_ = rule != nullptr && rule->argument.empty();
   repeatable_ = std::ranges::binary_search(kRepeatable, name);
   decisive_ = DecisiveFor(name);
+  if (name == "QUIT") local_ = Local::kQuit;
+  if (name == "CLIENT") local_ = Local::kClient;
+}
+
+// Libraries send these on every connection: CLIENT SETINFO LIB-NAME or LIB-VER with a value, CLIENT
+// SETNAME with a name, CLIENT TRACKING OFF.
+RedisCommandClassifier::Local RedisCommandClassifier::LocalAfter(std::string_view word) const {
+  switch (local_) {
+    case Local::kQuit:
+      return Local::kQuit;  // Redis ignores its arguments
+    case Local::kClient:
+      if (word == "SETINFO") return Local::kInfo;
+      if (word == "SETNAME") return Local::kName;
+      return word == "TRACKING" ? Local::kTracking : Local::kNot;
+    case Local::kInfo:
+      return word == "LIB-NAME" || word == "LIB-VER" ? Local::kInfoValue : Local::kNot;
+    case Local::kInfoValue:
+    case Local::kName:
+      return printable_ ? Local::kOk : Local::kNot;
+    case Local::kTracking:
+      return word == "OFF" ? Local::kOk : Local::kNot;
+    case Local::kNot:
+    case Local::kOk:
+      break;
+  }
+  return Local::kNot;
 }
 
 void RedisCommandClassifier::EndArgument(std::string_view word) {
+  local_ = LocalAfter(word);
   if (std::ranges::find(decisive_, word) != decisive_.end()) repeatable_ = false;
   if (!sharing_argument_.empty()) {
     dedicated_ = word != sharing_argument_;

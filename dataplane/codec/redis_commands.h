@@ -1,7 +1,8 @@
 // Classifies Redis commands that cannot share a connection with those of other clients, because
 // they change or need its state, block it, close it, or do not have exactly one reply, or because
 // the client's next command must reach the same server. Also finds those that are repeatable,
-// because they only read, or write what they name (SET, not INCR).
+// because they only read, or write what they name (SET, not INCR), and those that the proxy answers
+// itself, because their effect ends with the client's connection and no later command needs it.
 //
 // The classifier gets a command word by word, in pieces, and remembers at most as many bytes of a
 // word as the longest known name has. Confined to its parser.
@@ -27,13 +28,20 @@ class RedisCommandClassifier {
 
   bool dedicated() const { return dedicated_; }
   bool repeatable() const { return repeatable_; }
+  // Returns true if the answer is OK and no server need know of the command.
+  bool answered_ok() const { return local_ == Local::kOk || local_ == Local::kQuit; }
+  bool quits() const { return local_ == Local::kQuit; }
 
  private:
+  // The beginning of a command that the proxy may answer itself.
+  enum class Local : uint8_t { kNot, kQuit, kClient, kInfo, kInfoValue, kName, kTracking, kOk };
+
   static constexpr size_t kLongestWord = 16;  // ZREMRANGEBYSCORE; checked against the tables
 
   void Remember(std::span<const uint8_t> piece);
   void EndName(std::string_view name);
   void EndArgument(std::string_view word);
+  Local LocalAfter(std::string_view word) const;
 
   std::string_view watched_argument_;          // makes the command dedicated
   std::string_view sharing_argument_;          // as the first argument, makes it shared again
@@ -43,6 +51,8 @@ class RedisCommandClassifier {
   bool reading_words_ = true;  // the name, and arguments that matter
   bool dedicated_ = false;
   bool repeatable_ = false;
+  bool printable_ = true;  // the current word, without spaces
+  Local local_ = Local::kNot;
   std::span<const std::string_view> decisive_;  // arguments that make it not repeatable
 };
 

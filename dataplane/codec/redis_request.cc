@@ -15,6 +15,8 @@ constexpr uint64_t kEmptyStringBytes = 6;      // "$0\r\n\r\n", the shortest str
 constexpr uint64_t kShortestCommandBytes = 2;  // "x\n"
 constexpr uint64_t kStringEndBytes = 2;        // CR LF
 
+constexpr std::string_view kOk = "+OK\r\n";
+
 // The bytes that end a word of an inline command, and those that may precede one (sdssplitargs of
 // Redis).
 bool EndsWord(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\r'; }
@@ -31,8 +33,11 @@ ParseStep RedisRequestParser::Parse(std::span<const uint8_t> bytes) {
 }
 
 Request RedisRequestParser::request() const {
-  return {.dedicated = streamed_ || quoted_ || classifier_.dedicated(),
-          .repeatable = classifier_.repeatable()};
+  if (streamed_ || quoted_) return {.dedicated = true, .repeatable = classifier_.repeatable()};
+  if (classifier_.answered_ok()) {
+    return {.last = classifier_.quits(), .repeatable = false, .local = true, .answer = kOk};
+  }
+  return {.dedicated = classifier_.dedicated(), .repeatable = classifier_.repeatable()};
 }
 
 std::string_view RedisRequestParser::fault() const {

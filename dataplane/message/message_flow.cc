@@ -170,6 +170,12 @@ size_t MessageFlow::SendRequests(std::span<const uint8_t> view) {
       return at;
     }
     const size_t size = front_size_;
+    if (front_ == Front::kLocal) {
+      if (in_flight_ > 0) return at;
+      AnswerFront();
+      at += size;
+      continue;
+    }
     if (!SendFront(rest.first(size))) return at;
     at += size;
   }
@@ -191,7 +197,9 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
       break;
     case ParseState::kEnd:
       had_request_ = true;
-      front_ = parser_->request().dedicated ? Front::kDedicated : Front::kEnd;
+      front_ = parser_->request().dedicated ? Front::kDedicated
+               : parser_->request().local   ? Front::kLocal
+                                            : Front::kEnd;
       break;
     case ParseState::kBroken:
       LogBadRequest();

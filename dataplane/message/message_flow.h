@@ -64,6 +64,7 @@ class MessageFlow final : public Flow,
     kPart,       // of a request that is streamed; its end is not there yet
     kEnd,        // the whole request, or the end of one that is streamed
     kDedicated,  // needs an upstream connection of its own
+    kLocal,      // the proxy answers it
     kMalformed,
   };
   // kLingeringFin: for a client that may still be sending; see LingeringCloses.
@@ -95,6 +96,7 @@ class MessageFlow final : public Flow,
 
   // To the server.
   bool SendFront(std::span<const uint8_t> front);
+  void AnswerFront();
   bool MaySendOnSameConnection() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
   void OnFrontSent();

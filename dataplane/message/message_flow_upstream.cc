@@ -59,6 +59,17 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
   return started;
 }
 
+// The proxy answers the front request itself. Replies come in the order of requests, so no other
+// one may be in flight.
+void MessageFlow::AnswerFront() {
+  const Request request = parser_->request();
+  front_ = Front::kParsing;
+  front_size_ = 0;
+  if (request.last) Apply(FlowEvent::kLastExchange);
+  if (request.answer.empty()) return;
+  WriteClient({reinterpret_cast<const uint8_t*>(request.answer.data()), request.answer.size()});
+}
+
 // The router has put the flow into its pending queue.
 void MessageFlow::Enqueue() {
   Apply(UpstreamEvent::kQueued);

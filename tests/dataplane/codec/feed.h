@@ -64,6 +64,7 @@ inline std::string Note(const Request& request) {
   if (request.blank_size != 0) {
     words.push_back(absl::StrCat("blank=", request.blank_offset, "+", request.blank_size));
   }
+  if (request.local) words.push_back(absl::StrCat("local=", std::string(request.answer)));
   return absl::StrJoin(words, " ");
 }
 

@@ -91,10 +91,10 @@ TEST(RedisRequestTest, StatefulAndBlockingCommandsAreDedicated) {
         "MONITOR",   "MULTI",      "EXEC",       "DISCARD",     "WATCH",        "UNWATCH",
         "BLPOP",     "BRPOP",      "BRPOPLPUSH", "BLMOVE",      "BLMPOP",       "BZPOPMIN",
         "BZPOPMAX",  "BZMPOP",     "WAIT",       "WAITAOF",     "AUTH",         "SELECT",
-        "CLIENT",    "HELLO",      "RESET",      "QUIT",        "SYNC",         "PSYNC",
-        "REPLCONF",  "ASKING",     "READONLY",   "READWRITE",   "SHUTDOWN",     "DEBUG",
-        "FAILOVER",  "MIGRATE",    "POST",       "HOST:",       "SCAN",         "HSCAN",
-        "SSCAN",     "ZSCAN"}) {
+        "CLIENT",    "HELLO",      "RESET",      "SYNC",        "PSYNC",        "REPLCONF",
+        "ASKING",    "READONLY",   "READWRITE",  "SHUTDOWN",    "DEBUG",        "FAILOVER",
+        "MIGRATE",   "POST",       "HOST:",      "SCAN",        "HSCAN",        "SSCAN",
+        "ZSCAN"}) {
     std::string small(name);
     for (char& letter : small) letter = static_cast<char>(std::tolower(letter));
     EXPECT_FALSE(IsShared(Command({name, "a"}))) << name;
@@ -162,16 +162,59 @@ TEST(RedisRequestTest, AnArgumentCanMakeACommandNotRepeatable) {
       *Redis(), Command({"SET", "k", "v", "NX"}) + Command({"SET", "k", "v"}) + "INCR a\r\n");
 }
 
-// As redis-py, Jedis and others do on every connection.
-TEST(RedisRequestTest, ClientSetinfoStaysShared) {
-  EXPECT_TRUE(IsShared(Command({"CLIENT", "SETINFO", "LIB-NAME", "redis-py"})));
-  EXPECT_TRUE(IsShared("client setinfo LIB-VER 5.0.1\r\n"));
-  EXPECT_FALSE(IsShared(Command({"CLIENT"})));
-  EXPECT_FALSE(IsShared(Command({"CLIENT", "SETNAME", "SETINFO"})));
+bool IsAnsweredOk(std::string_view bytes) {
+  const Request request = OneRequest(bytes).request;
+  EXPECT_EQ(request.local, request.answer == "+OK\r\n") << bytes;
+  return request.local && !request.dedicated;
+}
+
+// As redis-py, Jedis and others send them on every connection. They change nothing that another
+// command needs.
+TEST(RedisRequestTest, IntroductionsOfLibrariesAreAnsweredByTheProxy) {
+  for (const std::string& command :
+       {Command({"CLIENT", "SETINFO", "LIB-NAME", "redis-py"}),
+        Command({"client", "setinfo", "lib-ver", "8.0.0"}),
+        std::string("client setinfo LIB-VER 5.0.1\r\n"), Command({"CLIENT", "SETNAME", "worker-1"}),
+        Command({"CLIENT", "SETNAME", ""}), Command({"CLIENT", "SETNAME", std::string(1000, 'n')}),
+        Command({"CLIENT", "TRACKING", "off"})}) {
+    EXPECT_TRUE(IsAnsweredOk(command)) << command;
+    EXPECT_FALSE(OneRequest(command).request.last) << command;
+  }
+}
+
+// Redis refuses some of these; only it knows the words.
+TEST(RedisRequestTest, OtherFormsOfIntroductionsReachTheServer) {
+  for (const std::string& command :
+       {Command({"CLIENT"}), Command({"CLIENT", "SETNAME"}),
+        Command({"CLIENT", "SETNAME", "a", "b"}), Command({"CLIENT", "SETNAME", "a b"}),
+        Command({"CLIENT", "SETNAME", "a\n"}),
+        Command({"CLIENT", "SETNAME", std::string(100, 'n') + "\x7f"}),
+        Command({"CLIENT", "SETINFO", "LIB-NAME"}), Command({"CLIENT", "SETINFO", "LIB-AGE", "1"}),
+        Command({"CLIENT", "SETINFO", "LIB-NAME", "a b"}),
+        Command({"CLIENT", "SETINFO", "LIB-NAME", "a", "b"}), Command({"CLIENT", "TRACKING", "ON"}),
+        Command({"CLIENT", "TRACKING", "OFF", "BCAST"}), Command({"CLIENT", "TRACKING"}),
+        Command({"CLIENT", "SETINFOS", "LIB-NAME", "a"}), Command({"CLIENT", "GETNAME"}),
+        Command({"CLIENT", "REPLY", "OFF"}), Command({"MULTI", "SETINFO"}),
+        Command({"CLIENT", "SETNAME", "SETINFO", "LIB-NAME", "x"})}) {
+    EXPECT_FALSE(OneRequest(command).request.local) << command;
+  }
+  EXPECT_FALSE(IsShared(Command({"CLIENT", "SETNAME", "a b"})));
+  EXPECT_FALSE(IsShared(Command({"CLIENT", "TRACKING", "ON"})));
   EXPECT_FALSE(IsShared(Command({"CLIENT", "REPLY", "OFF"})));
   EXPECT_FALSE(IsShared(Command({"CLIENT", "SETINFOS", "LIB-NAME", "a"})));
-  EXPECT_FALSE(IsShared(Command({"MULTI", "SETINFO"})));
+  EXPECT_TRUE(IsShared(Command({"CLIENT", "SETINFO", "LIB-AGE", "1"})));
   EXPECT_TRUE(IsShared(Command({"GET", "CLIENT"})));
+  EXPECT_FALSE(IsShared("client setname \"a\"\r\n"));
+}
+
+TEST(RedisRequestTest, QuitIsAnsweredByTheProxyAndTheClientsLast) {
+  for (const std::string& command :
+       {Command({"QUIT"}), Command({"quit", "now"}), std::string("quit\r\n")}) {
+    EXPECT_TRUE(IsAnsweredOk(command)) << command;
+    EXPECT_TRUE(OneRequest(command).request.last) << command;
+  }
+  EXPECT_FALSE(OneRequest(Command({"QUITX"})).request.local);
+  EXPECT_FALSE(OneRequest(Command({"GET", "QUIT"})).request.local);
 }
 
 TEST(RedisRequestTest, ACommandIsClassifiedByItselfAlone) {
