@@ -141,7 +141,9 @@ absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
       return CheckHttp1(options.http1(), options.idempotent());
     case v1::MessageOptions::CODEC_NOT_SET:
       return absl::InvalidArgumentError(
-          "message: expected one of length_field, delimiter, modbus_tcp, redis, http1; got none");
+          "message: expected one of length_field, delimiter, modbus_tcp, redis, memcached, http1; "
+          "got "
+          "none");
     default:
       return absl::OkStatus();
   }

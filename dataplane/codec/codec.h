@@ -82,12 +82,21 @@ class RequestParser {
   virtual std::string_view fault() const = 0;
 };
 
-// Properties of a reply; known once Parse has returned kEnd, `unasked` possibly before.
+// Properties of a reply; known once Parse has returned kEnd, `unasked` and `delivery` before.
 struct Reply {
+  enum class Delivery : uint8_t {
+    kWanted,
+    // The client's request asked for no reply, or not for this one, and the codec has blanked that
+    // option.
+    kDiscarded,
+    // Not known yet, after at most ReplyEdit::kMostGrowth bytes.
+    kUndecided,
+  };
   // The server closes its connection after it.
   bool last = false;
   // It answers no request (a notification), so it belongs to no client of a shared connection.
   bool unasked = false;
+  Delivery delivery = Delivery::kWanted;
 };
 
 // A change of a reply. It announces to the client that its connection closes after the reply; the

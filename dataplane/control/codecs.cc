@@ -6,6 +6,7 @@
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/codec/memcached.h"
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
@@ -47,6 +48,8 @@ MadeCodec Make(const v1::MessageOptions& from) {
       return NewModbusTcpCodec();
     case v1::MessageOptions::kRedis:
       return NewRedisCodec({.max_request_bytes = max});
+    case v1::MessageOptions::kMemcached:
+      return NewMemcachedCodec({.max_request_bytes = max});
     case v1::MessageOptions::kHttp1:
       return NewHttp1Codec({.max_request_bytes = max,
                             .idempotent_methods = {from.http1().idempotent_methods().begin(),

@@ -183,6 +183,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   };
   Finding TakeGreeting(std::span<uint8_t>* bytes);
   Finding DeliverInOrder(std::span<uint8_t> bytes);
+  bool AnswersRequest(size_t size);
+  uint8_t* KeepUndecided(std::span<const uint8_t> piece, Reply::Delivery delivery, uint8_t* begin);
   Finding DeliverById(std::span<uint8_t> bytes);
   bool DeliverMessage(std::span<uint8_t> message);
   void EndProtocolError(Finding finding);
@@ -229,12 +231,13 @@ class SharedConnection final : public EventHandler, public Flushable {
   std::deque<uint64_t> maybe_;    // ids in pending_ of Replies::kMaybe, oldest first
   std::deque<uint64_t> one_way_;  // of Replies::kNone, in the order of their bytes
   OutputBuffer output_;
-  Client* holder_ = nullptr;      // holds up the connection
-  uint64_t appended_ = 0;         // bytes of requests, in all
-  uint64_t written_ = 0;          // those of them that were handed to the kernel
-  uint64_t reply_bytes_ = 0;      // parsed bytes of the reply that arrives, without ids
-  std::string fault_;             // why the server's bytes are no reply; set before the end
-  std::vector<uint8_t> partial_;  // the beginning of an incomplete message with an id
+  Client* holder_ = nullptr;        // holds up the connection
+  uint64_t appended_ = 0;           // bytes of requests, in all
+  uint64_t written_ = 0;            // those of them that were handed to the kernel
+  uint64_t reply_bytes_ = 0;        // parsed bytes of the reply that arrives, without ids
+  std::string fault_;               // why the server's bytes are no reply; set before the end
+  std::vector<uint8_t> partial_;    // the beginning of an incomplete message with an id
+  std::vector<uint8_t> undecided_;  // the beginning of a reply that its client may not want
   MonotonicTime last_read_;
   MonotonicTime last_write_;
   MonotonicTime idle_since_;

@@ -123,13 +123,13 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   Client* client = nullptr;
   const auto deliver = [&](bool last) {
     uint8_t* const end = bytes.data() + at;
-    if (client != nullptr && end > begin) client->OnReply({begin, end}, completed, last);
+    const bool any = end > begin || completed > 0;
+    if (client != nullptr && any) client->OnReply({begin, end}, completed, last);
     begin = end;
     completed = 0;
   };
   while (at < bytes.size()) {
-    if (pending_.empty()) {
-      fault_ = absl::StrCat(bytes.size() - at, " bytes answer no request");
+    if (!AnswersRequest(bytes.size() - at)) {
       deliver(false);
       return Finding::kUnasked;
     }
@@ -140,12 +140,6 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     }
     // Delivery may add or abandon requests, but the oldest stays the oldest.
     Pending& first = pending_.front();
-    // A reply cannot precede its request: the server sent these bytes unasked.
-    if (!IsAsked(first)) {
-      fault_ = absl::StrCat(bytes.size() - at, " bytes came before their request was sent");
-      deliver(false);
-      return Finding::kUnasked;
-    }
     const bool fresh = !std::exchange(first.begun, true);
     if (fresh) {
       parser_->Begin(first.reply_hint);
@@ -153,14 +147,21 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     }
     const ParseStep step = parser_->Parse(bytes.subspan(at));
     reply_bytes_ += step.used;
-    const bool unasked = parser_->reply().unasked;
-    if (step.state == ParseState::kBroken || unasked) {
+    const Reply reply = parser_->reply();
+    if (step.state == ParseState::kBroken || reply.unasked) {
       SetFault(step, reply_bytes_);
       // Deliver the replies before it, but no byte of it.
       first.begun = !fresh;
       deliver(false);
-      return unasked ? Finding::kUnasked : Finding::kMalformed;
+      return reply.unasked ? Finding::kUnasked : Finding::kMalformed;
     }
+    if (reply.delivery != Reply::Delivery::kWanted) {
+      deliver(false);
+      if (state_ == ConnectionState::kClosed) return Finding::kGood;
+      client = pending_.front().client;
+      begin += step.used;
+    }
+    begin = KeepUndecided(bytes.subspan(at, step.used), reply.delivery, begin);
     const ReplyEdit edit = parser_->edit();
     if (!edit.text.empty()) begin = ApplyEdit(edit, begin, bytes.data() + at);
     at += step.used;
@@ -169,7 +170,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     if (client == nullptr) counters_->replies_discarded.Add();
     ++completed;
     pending_.TakeFront();
-    if (parser_->reply().last || request_state_ != RequestState::kComplete) {
+    if (reply.last || request_state_ != RequestState::kComplete) {
       Apply(ConnectionEvent::kLastReply);
       deliver(true);
       if (state_ != ConnectionState::kClosed) End(ConnectionEvent::kDrained, absl::OkStatus());
@@ -178,6 +179,30 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   }
   deliver(false);
   return Finding::kGood;
+}
+
+// Returns false if no request asked for the next `size` bytes. A reply cannot precede its request:
+// the server sent such bytes unasked.
+bool SharedConnection::AnswersRequest(size_t size) {
+  if (!pending_.empty() && IsAsked(pending_.front())) return true;
+  fault_ = absl::StrCat(size, pending_.empty() ? " bytes answer no request"
+                                               : " bytes came before their request was sent");
+  return false;
+}
+
+// Keeps the beginning of a reply until the parser knows whether the client wants it. `piece` was
+// parsed last, and `begin` is the first byte to deliver. Returns the new one: bytes that were kept
+// move in front of it, which is the beginning of a read.
+uint8_t* SharedConnection::KeepUndecided(std::span<const uint8_t> piece, Reply::Delivery delivery,
+                                         uint8_t* begin) {
+  if (delivery == Reply::Delivery::kUndecided) {
+    undecided_.insert(undecided_.end(), piece.begin(), piece.end());
+    return begin;
+  }
+  if (delivery == Reply::Delivery::kWanted)
+    begin = std::copy_backward(undecided_.begin(), undecided_.end(), begin);
+  undecided_.clear();
+  return begin;
 }
 
 // `offset`: of the end of `step` in its reply.

@@ -1,7 +1,7 @@
 """A real memcached in `message` mode with libmemcached's clients.
 
-Commands of its text protocol that get one line for one line use `delimiter`; its binary protocol uses `length_field`
-with the ids that it carries.
+The `memcached` codec knows its text protocol and meta commands. Without it, commands of the text protocol that get one
+line for one line use `delimiter`; the binary protocol uses `length_field` with the ids that it carries.
 """
 
 import random
@@ -33,7 +33,7 @@ _NOT_FOUND = 1
 
 
 class Memcached:
-    """One server, reached directly and through a proxy with the services `lines` (text) and `frames` (binary)."""
+    """One server, reached directly and through a proxy: `text` (memcached), `lines` (delimiter), `frames` (binary)."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.port = reserve_port()
@@ -46,6 +46,7 @@ class Memcached:
         address = f"127.0.0.1:{self.port}"
         cluster.add_controller(
             {
+                "text": message_service({"memcached": {}}, address),
                 "lines": message_service(
                     {
                         "delimiter": {
@@ -70,8 +71,8 @@ class Memcached:
         socket.create_connection(("127.0.0.1", self.port)).close()
         return True
 
-    def text_client(self) -> Any:
-        return client_of(self.proxy.port("lines"))
+    def text_client(self, service: str = "lines") -> Any:
+        return client_of(self.proxy.port(service))
 
     def binary_client(self) -> Any:
         self._staying.append(client_of(self.proxy.port("frames"), binary=True))
@@ -111,6 +112,124 @@ def read_binary_reply(client: socket.socket) -> tuple[int, int, bytes]:
 @pytest.fixture
 def memcached(cluster: Cluster) -> Memcached:
     return Memcached(cluster)
+
+
+def test_all_commands_of_libmemcached_share_connections(memcached: Memcached) -> None:
+    before = memcached.connections()
+    memcached.direct.set("all", "0")
+
+    def work(number: int) -> None:
+        for i in range(_ROUNDS):
+            client = memcached.text_client("text")
+            key, value = f"key{number}", f"{number} {i} END\r\n" * (i % 50 + 1)
+            assert client.set(key, value) and client.get(key) == value
+            assert client.append(key, "!") and client.prepend(key, "?") and client.get(key) == f"?{value}!"
+            assert client.replace(key, "new") and not client.add(key, "too late")
+            assert client.set_multi({f"a{number}": "1", f"b{number}": value}) == []
+            assert client.get_multi([f"a{number}", "none", f"b{number}"]) == {f"a{number}": "1", f"b{number}": value}
+            assert client.incr("all") > 0 and client.incr(f"a{number}", 41) == 42 and client.decr(f"a{number}") == 41
+            assert client.touch(key, 1000)
+            assert client.delete(key) and not client.delete(key)
+            assert client.get(key) is None
+            # It says "quit", which must not end the connection that others share.
+            client.disconnect_all()
+
+    Crowd(_CLIENTS, work).join()
+    assert memcached.direct.get("all") == str(_CLIENTS * _ROUNDS)
+    assert memcached.connections() - before <= _WORKERS * _SHARED_CONNECTIONS
+    assert memcached.proxy.metric("proxy_shared_protocol_errors_total") == 0
+
+
+def random_commands(numbers: random.Random, prefix: str) -> bytes:
+    """Returns commands whose replies depend only on those with the same prefix."""
+
+    def command() -> str:
+        key = f"{prefix}{numbers.randrange(6)}"
+        value = numbers.choice(["", "5", "END", "x\r\nmn\r\n", "v" * numbers.randrange(3000)])
+        noreply = numbers.choice(["", "", " noreply"])
+        quiet = numbers.choice(["", " q", " k q O7", " k"])
+        store = numbers.choice(["set", "add", "replace", "append", "prepend"])
+        mode = numbers.choice(["", " ME", " MA", " MP", " MR", " MS", " C999999999999"])
+        return numbers.choice(
+            [
+                f"get {key} {prefix}1 none\r\n",
+                f"gat 0 {key} \r\n",
+                f"{store} {key} 7 0 {len(value)}{noreply}\r\n{value}\r\n",
+                f"cas {key} 0 0 {len(value)} 999999999999{noreply}\r\n{value}\r\n",
+                f"delete {key}{noreply}\r\n",
+                f"incr {key} 3{noreply}\r\n",
+                f"touch {key} 0{noreply}\r\n",
+                "version\r\n",
+                f"mg {key} v s f{quiet}\r\n",
+                f"mg {key}{quiet}\r\n",
+                f"ms {key} {len(value)}{quiet}{mode}\r\n{value}\r\n",
+                f"md {key}{quiet}\r\n",
+                f"ma {key} v{quiet}{numbers.choice(['', ' D2', ' MD'])}\r\n",
+                f"ma {key} v N0 J3\r\n",
+                "mn\r\n",
+            ]
+        )
+
+    # The server shows the value of the counter that it makes, and hides that of the one that it has.
+    quiet_counter = f"ma {prefix}new q v N0 J3\r\n"
+    return ("".join(command() for _ in range(200)) + 2 * quiet_counter + f"mg {prefix}new v\r\n").encode()
+
+
+def replies_to(port: int, commands: bytes) -> bytes:
+    """Returns what a client that sends all commands at once gets until the server closes behind its `quit`."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        sending = threading.Thread(target=client.sendall, args=(commands + b"quit\r\n",))
+        sending.start()
+        replies = b"".join(iter(lambda: client.recv(65536), b""))
+        sending.join()
+        return replies
+
+
+def test_quiet_and_noreply_commands_get_the_bytes_that_the_server_itself_sends(memcached: Memcached) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+
+    def work(number: int) -> None:
+        for i in range(10):
+            through = random_commands(random.Random(seed + 100 * number + i), f"p{number:02}:{i}:")
+            direct = through.replace(f"p{number:02}:".encode(), f"d{number:02}:".encode())
+            expected = replies_to(memcached.port, direct).replace(f"d{number:02}:".encode(), f"p{number:02}:".encode())
+            assert replies_to(memcached.proxy.port("text"), through) == expected
+
+    Crowd(_CLIENTS, work).join()
+    assert memcached.proxy.metric("proxy_shared_protocol_errors_total") == 0
+
+
+def test_error_for_a_noreply_command_reaches_nobody(memcached: Memcached) -> None:
+    def disturb(number: int) -> None:
+        with memcached.proxy.connect("text") as client:
+            # memcached answers the flag with an error although it is quiet, and the text is no number.
+            client.sendall(f"set text{number} 0 0 1 noreply\r\nx\r\n".encode())
+            for _ in range(_ROUNDS):
+                client.sendall(f"incr text{number} 1 noreply\r\nma text{number} q\r\n".encode())
+                assert read_exactly(client, 62) == b"CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"
+
+    def count(number: int) -> None:
+        with memcached.proxy.connect("text") as client:
+            client.sendall(f"set number{number} 0 0 1\r\n0\r\n".encode())
+            assert read_exactly(client, 8) == b"STORED\r\n"
+            for i in range(1, _ROUNDS + 1):
+                client.sendall(f"incr number{number} 1\r\n".encode())
+                reply = f"{i}\r\n".encode()
+                assert read_exactly(client, len(reply)) == reply
+
+    crowds = [Crowd(4, disturb), Crowd(4, count)]
+    for crowd in crowds:
+        crowd.join()
+
+
+def test_commands_about_the_server_give_their_client_a_connection_of_its_own(memcached: Memcached) -> None:
+    with memcached.proxy.connect("text") as client:
+        client.sendall(b"version\r\nstats\r\nnonsense\r\nget none\r\nverbosity 1\r\nquit\r\n")
+        replies = b"".join(iter(lambda: client.recv(65536), b""))
+    assert replies.startswith(b"VERSION ")
+    assert b"\r\nSTAT pid " in replies
+    assert replies.endswith(b"\r\nEND\r\nERROR\r\nEND\r\nOK\r\n")
 
 
 def test_one_line_commands_share_connections_by_delimiter(memcached: Memcached) -> None:

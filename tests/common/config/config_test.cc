@@ -141,10 +141,11 @@ services:
   - {name: records, listen: "0.0.0.0:2", mode: message, message: {delimiter: {delimiter: "\0", shared_prefixes: [a, "b\0"]}}}
   - {name: frames, listen: "0.0.0.0:3", mode: message, message: {length_field: {length: 4, adjustment: -4}}}
   - {name: plc, listen: "0.0.0.0:4", mode: message, message: {modbus_tcp: {}, max_connections: 2}}
+  - {name: cache, listen: "0.0.0.0:5", mode: message, message: {memcached: {}, idempotent: true}}
 )",
                                           "controller.yaml", &config);
   ASSERT_TRUE(status.ok()) << status;
-  ASSERT_EQ(config.services_size(), 4);
+  ASSERT_EQ(config.services_size(), 5);
   EXPECT_EQ(config.services(0).message().delimiter().delimiter(), "\r\n");
   EXPECT_EQ(config.services(0).message().greeting(), v1::GREETING_ONE_MESSAGE);
   EXPECT_EQ(config.services(1).message().greeting(), v1::GREETING_UNSPECIFIED);
@@ -152,6 +153,7 @@ services:
   EXPECT_EQ(config.services(1).message().delimiter().shared_prefixes(1), std::string("b\0", 2));
   EXPECT_EQ(config.services(2).message().length_field().adjustment(), -4);
   EXPECT_TRUE(config.services(3).message().has_modbus_tcp());
+  EXPECT_TRUE(config.services(4).message().has_memcached());
 }
 
 TEST(ConfigTest, RealControllerConfigurationIsRead) {

@@ -72,6 +72,8 @@ inline std::string Note(const Reply& reply) {
   std::vector<std::string> words;
   if (reply.last) words.emplace_back("last");
   if (reply.unasked) words.emplace_back("unasked");
+  if (reply.delivery == Reply::Delivery::kDiscarded) words.emplace_back("discarded");
+  if (reply.delivery == Reply::Delivery::kUndecided) words.emplace_back("undecided");
   return absl::StrJoin(words, " ");
 }
 

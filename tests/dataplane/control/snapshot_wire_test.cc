@@ -323,7 +323,7 @@ TEST_F(RoutingTableTest, GreetingIsForCodecsWhoseServersMaySpeakFirst) {
     return Refusal("mode: FORWARDING_MODE_TUNNEL",
                    "mode: FORWARDING_MODE_MESSAGE message { " + options + " }");
   };
-  for (const char* codec : {"redis {}", "http1 {}", "modbus_tcp {}"}) {
+  for (const char* codec : {"redis {}", "memcached {}", "http1 {}", "modbus_tcp {}"}) {
     EXPECT_THAT(refusal(std::string(codec) + " greeting: GREETING_ONE_MESSAGE"),
                 AllOf(HasSubstr("service cache"),
                       HasSubstr("message.greeting: expected only with length_field or delimiter")));

@@ -16,19 +16,21 @@
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/codec/memcached.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
 
 namespace trunkline::test {
 
-enum class Protocol { kLines, kFrames, kFramesWithId, kRedis, kHttp, kModbus };
+enum class Protocol { kLines, kFrames, kFramesWithId, kRedis, kMemcached, kHttp, kModbus };
 
-inline constexpr Protocol kProtocols[] = {Protocol::kLines,        Protocol::kFrames,
-                                          Protocol::kFramesWithId, Protocol::kRedis,
-                                          Protocol::kHttp,         Protocol::kModbus};
+inline constexpr Protocol kProtocols[] = {
+    Protocol::kLines,     Protocol::kFrames, Protocol::kFramesWithId, Protocol::kRedis,
+    Protocol::kMemcached, Protocol::kHttp,   Protocol::kModbus};
 
 inline std::string NameOf(Protocol protocol) {
-  constexpr const char* kNames[] = {"Lines", "Frames", "FramesWithId", "Redis", "Http", "Modbus"};
+  constexpr const char* kNames[] = {"Lines",     "Frames", "FramesWithId", "Redis",
+                                    "Memcached", "Http",   "Modbus"};
   return kNames[static_cast<size_t>(protocol)];
 }
 
@@ -48,6 +50,8 @@ inline std::shared_ptr<const Codec> CodecOf(Protocol protocol) {
           .value();
     case Protocol::kRedis:
       return NewRedisCodec({});
+    case Protocol::kMemcached:
+      return NewMemcachedCodec({});
     case Protocol::kHttp:
       return NewHttp1Codec({});
     case Protocol::kModbus:
@@ -78,6 +82,8 @@ inline std::string WrapRequest(Protocol protocol, uint16_t id, const std::string
       return BigEndian(id) + BigEndian(content.size()) + content;
     case Protocol::kRedis:
       return absl::StrCat("GET ", content, "\r\n");
+    case Protocol::kMemcached:
+      return absl::StrCat("get ", content, "\r\n");
     case Protocol::kHttp:
       return absl::StrCat("GET /", content, " HTTP/1.1\r\nHost: a\r\n\r\n");
     case Protocol::kModbus:
@@ -90,6 +96,8 @@ inline std::string WrapRequest(Protocol protocol, uint16_t id, const std::string
 inline std::string WrapReply(Protocol protocol, uint16_t id, const std::string& content) {
   if (protocol == Protocol::kRedis)
     return absl::StrCat("$", content.size(), "\r\n", content, "\r\n");
+  if (protocol == Protocol::kMemcached)
+    return absl::StrCat("VALUE k 0 ", content.size(), "\r\n", content, "\r\nEND\r\n");
   if (protocol == Protocol::kHttp) {
     return absl::StrCat("HTTP/1.1 200 OK\r\nContent-Length: ", content.size(), "\r\n\r\n", content);
   }
@@ -140,6 +148,25 @@ inline std::optional<Message> TakeRedis(std::string& bytes) {
   return line;
 }
 
+inline std::optional<Message> TakeMemcached(std::string& bytes) {
+  constexpr std::string_view kValue = "VALUE k 0 ";
+  constexpr std::string_view kEnd = "\r\nEND\r\n";
+  const size_t line = bytes.find("\r\n");
+  if (line == std::string::npos) return std::nullopt;
+  size_t size = 0;
+  if (bytes.starts_with(kValue) &&
+      absl::SimpleAtoi(bytes.substr(kValue.size(), line - kValue.size()), &size)) {
+    if (bytes.size() < line + 2 + size + kEnd.size()) return std::nullopt;
+    Message message = {.content = bytes.substr(line + 2, size)};
+    bytes.erase(0, line + 2 + size + kEnd.size());
+    return message;
+  }
+  std::optional<Message> message = TakeLine(bytes, "\r\n");
+  message->local_reply = message->content.starts_with("SERVER_ERROR");
+  if (message->content.starts_with("get ")) message->content.erase(0, 4);
+  return message;
+}
+
 inline std::optional<Message> TakeHttp(std::string& bytes) {
   const size_t head = bytes.find("\r\n\r\n");
   if (head == std::string::npos) return std::nullopt;
@@ -171,6 +198,8 @@ inline std::optional<Message> Take(Protocol protocol, std::string& bytes) {
       return TakeMessage(bytes, 4, ReadBigEndian(bytes.substr(2)), ReadBigEndian(bytes));
     case Protocol::kRedis:
       return TakeRedis(bytes);
+    case Protocol::kMemcached:
+      return TakeMemcached(bytes);
     case Protocol::kHttp:
       return TakeHttp(bytes);
     case Protocol::kModbus:

@@ -417,9 +417,9 @@ INSTANTIATE_TEST_SUITE_P(
     Protocols, UnaskedBytesTest,
     ::testing::Values(Case{Protocol::kLines, false}, Case{Protocol::kFrames, false},
                       Case{Protocol::kFramesWithId, false}, Case{Protocol::kRedis, false},
-                      Case{Protocol::kHttp, false}, Case{Protocol::kModbus, false},
-                      Case{Protocol::kLines, true}, Case{Protocol::kFrames, true},
-                      Case{Protocol::kFramesWithId, true}),
+                      Case{Protocol::kMemcached, false}, Case{Protocol::kHttp, false},
+                      Case{Protocol::kModbus, false}, Case{Protocol::kLines, true},
+                      Case{Protocol::kFrames, true}, Case{Protocol::kFramesWithId, true}),
     ::testing::PrintToStringParamName());
 
 }  // namespace

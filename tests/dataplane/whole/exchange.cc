@@ -4,6 +4,7 @@
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/codec/memcached.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
 
@@ -46,6 +47,10 @@ std::shared_ptr<const Codec> Modbus() { return NewModbusTcpCodec(); }
 
 std::shared_ptr<const Codec> Redis(size_t max_request_bytes) {
   return NewRedisCodec({.max_request_bytes = max_request_bytes});
+}
+
+std::shared_ptr<const Codec> Memcached(size_t max_request_bytes) {
+  return NewMemcachedCodec({.max_request_bytes = max_request_bytes});
 }
 
 std::shared_ptr<const Codec> Http(size_t max_request_bytes) {

@@ -22,6 +22,7 @@ std::shared_ptr<const Codec> Frames(size_t max_bytes = 64 * 1024);
 std::shared_ptr<const Codec> FramesWithId(size_t max_bytes = 64 * 1024);
 std::shared_ptr<const Codec> Modbus();
 std::shared_ptr<const Codec> Redis(size_t max_request_bytes = 64 * 1024);
+std::shared_ptr<const Codec> Memcached(size_t max_request_bytes = 64 * 1024);
 std::shared_ptr<const Codec> Http(size_t max_request_bytes = 64 * 1024);
 
 // A message of FramesWithId.

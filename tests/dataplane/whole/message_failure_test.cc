@@ -237,11 +237,15 @@ struct OnceOnly {
 std::vector<OnceOnly> RequestsToExecuteOnce() {
   const std::string lost_http(test::Http()->LocalReply(Refusal::kLost));
   const std::string lost_redis(test::Redis()->LocalReply(Refusal::kLost));
+  const std::string lost_memcached(test::Memcached()->LocalReply(Refusal::kLost));
   return {
       {test::Http(), "POST /orders HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\none", lost_http},
       {test::Http(), "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n", lost_http},
       {test::Redis(), "INCR orders\r\n", lost_redis},
       {test::Redis(), "*3\r\n$5\r\nLPUSH\r\n$1\r\nq\r\n$1\r\n1\r\n", lost_redis},
+      {test::Memcached(), "incr orders 1\r\n", lost_memcached},
+      {test::Memcached(), "add lock 0 0 2 noreply\r\nme\r\n", lost_memcached},
+      {test::Memcached(), "ms lock 2 q ME\r\nme\r\n", lost_memcached},
       {test::Modbus(), test::ModbusMessage(1, std::string("\x11\x06\0\1\0\3", 6)), ""},
   };
 }
@@ -288,6 +292,8 @@ TEST_F(FailureTest, ReadsOfEveryCodecAreRepeatedIfTheServiceIsIdempotent) {
       {test::Http(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"},
       {NewHttp1Codec({.idempotent_methods = {"POST"}}), "POST / HTTP/1.1\r\nHost: a\r\n\r\n"},
       {test::Redis(), "GET a\r\n"},
+      {test::Memcached(), "get a\r\n"},
+      {test::Memcached(), "mg a q\r\n"},
       {test::Modbus(), test::ModbusMessage(1, std::string("\x11\x03\0\1\0\3", 6))}};
   for (const auto& [codec, request] : reads) {
     SCOPED_TRACE(request);

@@ -61,6 +61,9 @@ TEST_F(MessageLogTest, RequestThatCannotBeReadIsLoggedWithItsClientReasonAndOffs
        "redis cannot read: an argument does not begin with $, at byte 4 of"},
       {test::Redis(), "", "*x\r\n",
        "a count or length is no plain number within the limits of Redis, at byte 1 of"},
+      {test::Memcached(), "", "set a 0 0 1\r\nxyz\r\n",
+       "memcached cannot read: a data block does not end with CR LF where its length says, at byte "
+       "14 of"},
       {test::Modbus(), "", std::string("\0\1\0\7\0\6", 6),
        "modbus_tcp cannot read: its protocol id is not 0, so it is no Modbus TCP, at byte 3 of"},
       {test::Frames(100), "", std::string("\1\0", 2),
@@ -108,6 +111,10 @@ TEST_F(MessageLogTest, ReplyThatCannotBeReadIsLoggedWithItsEndpointReasonAndOffs
        "no reply of redis: a string, a line or a streamed value does not end where it should, at "
        "byte 3 of"},
       {test::Redis(), "PING\r\n", ">1\r\n+a\r\n", "a push that answers no request"},
+      {test::Memcached(), "get a\r\n", "STORED\r\n",
+       "no reply of memcached: a line begins with a word that does not answer its command, at byte "
+       "6 of the reply"},
+      {test::Memcached(), "get a\r\n", "END\r\nEND\r\n", "5 bytes answer no request"},
       {test::Redis(), "PING\r\n", "+a\r\n+b\r\n", "4 bytes answer no request"},
       {test::Modbus(), test::ModbusMessage(1, "\x11\3"), std::string("\0\1\0\0\0\1", 6),
        "no reply of modbus_tcp: its length is not 2 to 254, at byte 5 of the reply"},

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/codec/memcached.h"
 #include "dataplane/codec/redis.h"
 #include "tests/dataplane/whole/seeded_end.h"
 
@@ -20,6 +21,12 @@ constexpr size_t kHeaderBytes = kIdBytes + 4;
 // A request has the content as an argument; a reply is the content alone.
 constexpr char kRedisCommand[] = "*2\r\n$4\r\nECHO\r\n";
 constexpr char kRedisEnd[] = "\r\n";
+constexpr char kLineEnd[] = "\r\n";
+// A command whose reply its client does not want, whatever it is, and one that has the content.
+constexpr char kMemcachedQuiet[] = "ma q q v";
+constexpr char kMemcachedQuietBlanked[] = "ma q   v";
+constexpr char kMemcachedCommand[] = "ms k ";
+constexpr char kMemcachedValue[] = "VA ";
 // More than the 64 KiB that the proxy takes in one read.
 constexpr size_t kLargeAnswer = 90'000;
 
@@ -52,6 +59,7 @@ std::shared_ptr<const Codec> CodecOf(Framing framing) {
     return NewDelimiterCodec({.delimiter = "\n", .max_message_bytes = kMostBytes}).value();
   }
   if (framing == Framing::kRedis) return NewRedisCodec({.max_request_bytes = kMostBytes});
+  if (framing == Framing::kMemcached) return NewMemcachedCodec({.max_request_bytes = kMostBytes});
   return NewLengthFieldCodec({.length_offset = kIdBytes,
                               .length_size = 4,
                               .max_message_bytes = kMostBytes,
@@ -77,6 +85,10 @@ std::string AnswerTo(const std::string& request) {
 }
 
 std::string WrapRequest(Framing framing, uint16_t id, const std::string& content) {
+  if (framing == Framing::kMemcached) {
+    return absl::StrCat(kMemcachedQuiet, kLineEnd, kMemcachedCommand, content.size(), kLineEnd,
+                        content, kLineEnd);
+  }
   const std::string message = WrapReply(framing, id, content);
   return framing == Framing::kRedis ? kRedisCommand + message : message;
 }
@@ -85,6 +97,9 @@ std::string WrapReply(Framing framing, uint16_t id, const std::string& content) 
   if (framing == Framing::kLines) return content + "\n";
   if (framing == Framing::kRedis) {
     return absl::StrCat("$", content.size(), kRedisEnd, content, kRedisEnd);
+  }
+  if (framing == Framing::kMemcached) {
+    return absl::StrCat(kMemcachedValue, content.size(), kLineEnd, content, kLineEnd);
   }
   std::string message;
   for (const int shift : {8, 0}) message.push_back(static_cast<char>(id >> shift));
@@ -102,6 +117,8 @@ std::optional<Unwrapper::Message> Unwrapper::Next() {
       return NextFrame();
     case Framing::kRedis:
       return NextRedis();
+    case Framing::kMemcached:
+      return NextMemcached();
   }
   return std::nullopt;
 }
@@ -144,6 +161,29 @@ std::optional<Unwrapper::Message> Unwrapper::NextRedis() {
   if (bytes_.size() < content + size + sizeof kRedisEnd - 1) return std::nullopt;
   Message message{.content = bytes_.substr(content, size)};
   bytes_.erase(0, content + size + sizeof kRedisEnd - 1);
+  return message;
+}
+
+std::optional<Unwrapper::Message> Unwrapper::NextMemcached() {
+  constexpr size_t kEndBytes = sizeof kLineEnd - 1;
+  const size_t end = bytes_.find(kLineEnd);
+  if (end == std::string::npos) return std::nullopt;
+  const std::string line = bytes_.substr(0, end);
+  const size_t content = end + kEndBytes;
+  const bool error = absl::StartsWith(line, "SERVER_ERROR");
+  if (error || line == kMemcachedQuietBlanked) {
+    bytes_.erase(0, content);
+    return Message{.content = error ? line : "quiet", .local_reply = error};
+  }
+  const bool asks = absl::StartsWith(line, kMemcachedCommand);
+  size_t size = 0;
+  // Other bytes stay buffered; they do not begin a message.
+  if (!asks && !absl::StartsWith(line, kMemcachedValue)) return std::nullopt;
+  const size_t prefix = asks ? sizeof kMemcachedCommand - 1 : sizeof kMemcachedValue - 1;
+  if (!absl::SimpleAtoi(line.substr(prefix), &size)) return std::nullopt;
+  if (bytes_.size() < content + size + kEndBytes) return std::nullopt;
+  Message message{.content = bytes_.substr(content, size)};
+  bytes_.erase(0, content + size + kEndBytes);
   return message;
 }
 

@@ -18,6 +18,7 @@ enum class Framing {
   kLines,         // replies in the order of requests
   kFramesWithId,  // replies by their id
   kRedis,         // replies in the order of requests, with local replies
+  kMemcached,     // as above; before each request is one whose reply nobody gets
 };
 
 // Accepts requests of every size that is made here.
@@ -53,6 +54,7 @@ class Unwrapper {
   std::optional<Message> NextLine();
   std::optional<Message> NextFrame();
   std::optional<Message> NextRedis();
+  std::optional<Message> NextMemcached();
 
   const Framing framing_;
   std::string bytes_;
