@@ -236,6 +236,24 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
       labels, static_cast<double>(pending));
 }
 
+// A mode without a sample has no series, because a service has one mode.
+void CollectFirstBytes(const ListenerStats& listener, MetricsWriter& writer) {
+  for (size_t mode = 0; mode < kForwardingModes; ++mode) {
+    LatencyHistogram::Values sum;
+    for (const ListenerCell& cell : listener.cells()) sum += cell.first_byte[mode].Read();
+    if (std::all_of(sum.counts.begin(), sum.counts.end(), [](uint64_t n) { return n == 0; })) {
+      continue;
+    }
+    writer.AddHistogram(
+        "proxy_first_byte_seconds",
+        "Time to the first byte from the server in seconds: since the client's accept, or in "
+        "message mode since the complete arrival of the request",
+        {{"service", listener.service},
+         {"mode", std::string(ModeName(static_cast<ForwardingMode>(mode)))}},
+        sum);
+  }
+}
+
 void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   const MetricLabels labels = {{"service", endpoint.service}, {"endpoint", endpoint.endpoint_id}};
   const auto counter = [&](const char* name, const char* help, CellCounter which) {
@@ -323,7 +341,10 @@ void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
   CollectShared(stats, writer);
   CollectErrors(stats, writer);
   CollectShortages(stats, writer);
-  for (const auto& listener : stats.Listeners()) CollectListener(*listener, writer);
+  for (const auto& listener : stats.Listeners()) {
+    CollectListener(*listener, writer);
+    CollectFirstBytes(*listener, writer);
+  }
   for (const auto& endpoint : stats.Endpoints()) CollectEndpoint(*endpoint, writer);
 }
 

@@ -2,6 +2,9 @@
 // use.
 #pragma once
 
+#include <cstddef>
+#include <string_view>
+
 namespace trunkline {
 
 enum class ForwardingMode {
@@ -9,5 +12,12 @@ enum class ForwardingMode {
   kMessage,  // single requests, on upstream connections that clients share
   kDirect,   // one upstream connection per downstream connection
 };
+inline constexpr size_t kForwardingModes = 3;
+
+// Returns the mode's name in the configuration.
+constexpr std::string_view ModeName(ForwardingMode mode) {
+  constexpr std::string_view kNames[kForwardingModes] = {"tunnel", "message", "direct"};
+  return kNames[static_cast<size_t>(mode)];
+}
 
 }  // namespace trunkline

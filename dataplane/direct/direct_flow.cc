@@ -234,6 +234,7 @@ void DirectFlow::OnSinkBroken(bool from_client) {
 
 void DirectFlow::OnMoved(bool to_server) {
   Apply(DirectEvent::kBytesMoved);
+  if (!to_server && !std::exchange(answered_, true)) router().OnFirstByte(accepted_at());
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
   router().SetLoad(*this, true);
   if (side_reset()) return;  // keep the grace timer

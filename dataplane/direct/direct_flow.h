@@ -102,6 +102,7 @@ class DirectFlow final : public Flow, private Flushable {
   size_t addresses_left_ = 0;  // that this flow has not dialed at its endpoint
   EndpointCell* cell_ = nullptr;
   FlowActivity activity_;
+  bool answered_ = false;       // a byte of the server has reached the client
   bool has_keepalive_ = false;  // set when the flow is idle for the first time
   MemberTimer<DirectFlow, &DirectFlow::OnConnectTimer> connect_timer_{this};
   MemberTimer<DirectFlow, &DirectFlow::OnRefused> refused_timer_{this};

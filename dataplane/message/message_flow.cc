@@ -123,6 +123,7 @@ void MessageFlow::Watch() {
 void MessageFlow::OnClientBytes(std::span<const uint8_t> bytes) {
   if (buffered_requests_ != nullptr) {
     buffered_requests_->Append(bytes.data(), bytes.size());
+    buffered_requests_->read_at = loop_.now();
     SendBufferedRequests();
     return;
   }
@@ -130,6 +131,7 @@ void MessageFlow::OnClientBytes(std::span<const uint8_t> bytes) {
   if (done() || sent == bytes.size()) return;
   buffered_requests_ = std::make_unique<Backlog>();
   buffered_requests_->Append(bytes.data() + sent, bytes.size() - sent);
+  buffered_requests_->read_at = loop_.now();
   CountPending(0);
 }
 

@@ -71,11 +71,13 @@ class MessageFlow final : public Flow,
   enum class Closing : uint8_t { kReset, kFin, kLingeringFin };
   struct Backlog : OutputBuffer {
     BacklogAge age;
+    MonotonicTime read_at;  // its last byte
   };
 
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) override;
+  void OnReplyBegins(MonotonicTime arrived_at) override;
   void OnUnanswered(const SharedConnection::Unanswered& what) override;
   void OnRoom() override;
   void OnOthersWait() override { loop_.RequestFlush(this); }
@@ -98,7 +100,9 @@ class MessageFlow final : public Flow,
   bool SendFront(std::span<const uint8_t> front);
   void AnswerFront();
   bool MaySendOnSameConnection() const;
-  void SendOn(std::span<const uint8_t> request, const Request& traits, bool open);
+  MonotonicTime FrontArrivedAt() const;
+  void SendOn(std::span<const uint8_t> request, const Request& traits, bool open,
+              MonotonicTime arrived_at);
   void OnFrontSent();
   void Enqueue();
   void ResendFirst();

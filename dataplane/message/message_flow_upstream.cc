@@ -34,7 +34,7 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
   if (request_state_ == RequestState::kPartial) {
     Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
     cell_->bytes_to_server.Add(front.size());
-    if (!connection_->SendMore(front, open)) Apply(RequestEvent::kBufferFull);
+    if (!connection_->SendMore(front, open, FrontArrivedAt())) Apply(RequestEvent::kBufferFull);
     OnFrontSent();
     return true;
   }
@@ -48,7 +48,7 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
   if (in_flight_ > 0) {
     if (!MaySendOnSameConnection()) return false;
     router().CountActive(*this, 1);
-    SendOn(front, parser_->request(), open);
+    SendOn(front, parser_->request(), open, FrontArrivedAt());
     OnFrontSent();
     return true;
   }
@@ -95,7 +95,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   } else {
     const std::span<const uint8_t> front =
         was_queued ? std::span<const uint8_t>(buffered_requests_->data(), front_size_) : starting_;
-    SendOn(front, parser_->request(), front_ == Front::kPart);
+    SendOn(front, parser_->request(), front_ == Front::kPart, FrontArrivedAt());
     if (was_queued) {
       consumed = front_size_;
       buffered_requests_->Consume(consumed);
@@ -110,7 +110,13 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   return true;
 }
 
-void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open) {
+// Nothing is read while a complete request waits, so the last byte that was read completed it.
+MonotonicTime MessageFlow::FrontArrivedAt() const {
+  return buffered_requests_ != nullptr ? buffered_requests_->read_at : loop_.now();
+}
+
+void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open,
+                         MonotonicTime arrived_at) {
   ++in_flight_;
   Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
   if (traits.last) Apply(FlowEvent::kLastExchange);
@@ -118,7 +124,7 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
   if (traits.replies != Replies::kOne) cell_->one_way.Add();
   if (traits.replies == Replies::kMaybe) LogBroadcast(traits);
   SharedConnection::Client* const client = this;
-  connection_->Send(client, request, traits, open);
+  connection_->Send(client, request, traits, open, arrived_at);
 }
 
 void MessageFlow::OnFrontSent() {
@@ -133,7 +139,7 @@ void MessageFlow::ResendFirst() {
   const Request traits = {.repeatable = request.repeatable,
                           .replies = request.replies,
                           .reply_hint = request.reply_hint};
-  SendOn(request.bytes, traits, /*open=*/false);
+  SendOn(request.bytes, traits, /*open=*/false, request.arrived_at);
   CountPending(0);
 }
 
@@ -185,6 +191,8 @@ void MessageFlow::OnAnswered(uint32_t completed) {
   if (request_state_ == RequestState::kBlocked) Apply(RequestEvent::kBufferDrained);
   router().Release(*this);
 }
+
+void MessageFlow::OnReplyBegins(MonotonicTime arrived_at) { router().OnFirstByte(arrived_at); }
 
 void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
   if (done()) return;
@@ -261,7 +269,8 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
                           .repeatable = what.repeatable,
                           .replies = what.replies,
                           .written = what.written,
-                          .since = loop_.now()},
+                          .since = loop_.now(),
+                          .arrived_at = what.arrived_at},
                          /*last=*/in_flight_ == 0);
     CountPending(0);
     loop_.RequestFlush(this);

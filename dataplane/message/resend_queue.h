@@ -25,6 +25,7 @@ class ResendQueue {
     Replies replies;
     bool written;  // a server may have seen it
     MonotonicTime since;
+    MonotonicTime arrived_at = {};  // from the client
   };
 
   bool empty() const { return requests_.empty(); }

@@ -69,7 +69,7 @@ bool SharedConnection::HasRoom() const {
 }
 
 void SharedConnection::Send(Client* client, std::span<const uint8_t> request, const Request& traits,
-                            bool open) {
+                            bool open, MonotonicTime arrived_at) {
   counters_->requests.Add();
   Pending pending{.client = client,
                   .begin = appended_,
@@ -77,7 +77,8 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
                   .reply_hint = traits.reply_hint,
                   .repeatable = traits.repeatable,
                   .replies = traits.replies,
-                  .sent_at = loop_.now()};
+                  .sent_at = loop_.now(),
+                  .arrived_at = arrived_at};
   if (id_field_) pending.client_id = ReadId(request.data() + id_field_->offset, id_field_->size);
   uint8_t* const place = output_.Reserve(request.size());
   std::copy(request.begin(), request.end(), place);
@@ -100,11 +101,13 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
   if (up()) loop_.Arm(timer_, options_.reply_timeout);
 }
 
-bool SharedConnection::SendMore(std::span<const uint8_t> bytes, bool open) {
+bool SharedConnection::SendMore(std::span<const uint8_t> bytes, bool open,
+                                MonotonicTime arrived_at) {
   output_.Append(bytes.data(), bytes.size());
   appended_ += bytes.size();
   pending_.front().size += bytes.size();
   pending_.front().sent_at = loop_.now();
+  pending_.front().arrived_at = arrived_at;
   OnRequestBytes(open);
   if (!open || output_.size() < kHighWaterBytes) return true;
   Apply(RequestEvent::kBufferFull);
@@ -395,7 +398,8 @@ void SharedConnection::FailPending() {
                                   .repeatable = pending.repeatable,
                                   .replies = pending.replies,
                                   .written = Written(pending),
-                                  .begun = pending.begun});
+                                  .begun = pending.begun,
+                                  .arrived_at = pending.arrived_at});
   }
 }
 

@@ -49,6 +49,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     Replies replies = Replies::kOne;
     bool written = false;  // the server may have seen a part of it
     bool begun = false;    // the client was given a part of its reply
+    MonotonicTime arrived_at;
     // Its reply timed out and the connection goes on. `client_id` is the client's own id.
     bool late = false;
     uint64_t client_id = 0;
@@ -62,6 +63,8 @@ class SharedConnection final : public EventHandler, public Flushable {
     // `last`, the server closes the connection after them, and the client should close its own. A
     // request that has no reply ends with no bytes. Neither bytes nor requests: Awaits has changed.
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
+    // The first byte of a reply is here, and OnReply follows. `arrived_at` is its request's.
+    virtual void OnReplyBegins(MonotonicTime arrived_at) = 0;
     // Called once for each request without a reply when the connection closes, oldest first, and
     // for a single request whose reply timed out.
     virtual void OnUnanswered(const Unanswered& what) = 0;
@@ -115,13 +118,15 @@ class SharedConnection final : public EventHandler, public Flushable {
   ReadState read_state() const { return read_state_; }
 
   // Requires HasRoom(). If `open`, the rest of the request follows through SendMore, which only
-  // codecs with one request at a time allow.
-  void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open);
+  // codecs with one request at a time allow. `arrived_at` is when the last of these bytes was read
+  // from the client.
+  void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open,
+            MonotonicTime arrived_at);
   // Sends buffered requests now instead of at the end of the pass. May end requests and the
   // connection.
   void SendNow() { OnFlush(); }
   // Takes all bytes. Returns false if the client must wait for OnRoom before it sends more.
-  bool SendMore(std::span<const uint8_t> bytes, bool open);
+  bool SendMore(std::span<const uint8_t> bytes, bool open, MonotonicTime arrived_at);
   // Returns true if the client has requests that are not written yet, or whose reply must come.
   bool Awaits(const Client* client);
   // Ends all calls to the client and discards its replies.
@@ -157,6 +162,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     bool begun = false;  // a part of its reply has arrived
     bool noted = false;  // it is written, and its reply may come or not
     MonotonicTime sent_at;
+    MonotonicTime arrived_at;
     std::vector<uint8_t> copy;  // filled if the request may be sent again
   };
 

@@ -155,6 +155,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
       deliver(false);
       return reply.unasked ? Finding::kUnasked : Finding::kMalformed;
     }
+    if (fresh && client != nullptr) client->OnReplyBegins(first.arrived_at);
     if (reply.delivery != Reply::Delivery::kWanted) {
       deliver(false);
       if (state_ == ConnectionState::kClosed) return Finding::kGood;
@@ -262,6 +263,7 @@ bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
     return true;
   }
   WriteId(answered.client_id, place, id_field_->size);
+  answered.client->OnReplyBegins(answered.arrived_at);
   answered.client->OnReply(message, 1, /*last=*/false);
   return true;
 }

@@ -408,6 +408,11 @@ void ServiceRouter::OnConnected(Flow& flow) {
   state.cell->connect_nanos.Add(nanos);
 }
 
+void ServiceRouter::OnFirstByte(MonotonicTime since) {
+  LatencyHistogram& histogram = listener_cell_->first_byte[static_cast<size_t>(set_->mode)];
+  histogram.Record(worker_.loop.now().nanos() - since.nanos());
+}
+
 void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
   EndpointState& state = *flow.endpoint();
   (why == ConnectFailure::kRefused ? state.cell->connect_refused : state.cell->connect_timeouts)

@@ -80,6 +80,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Flows report their progress.
   void OnConnectFailed(Flow& flow, ConnectFailure why);
   void OnConnected(Flow& flow);
+  // The first byte of the server's answer is here. `since` is when the client was accepted; in
+  // message mode, when the request had arrived whole.
+  void OnFirstByte(MonotonicTime since);
   // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
   // was assigned counts as 1.
   void CountActive(Flow& flow, int32_t change);

@@ -5,6 +5,7 @@
 // reference to them, so that a flow that outlives its endpoint can still count.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
@@ -13,6 +14,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/forwarding_mode.h"
 #include "common/base/metrics.h"
 #include "common/trunk/trunk_counters.h"
 #include "dataplane/limits/connection_budget.h"
@@ -76,6 +78,9 @@ struct alignas(64) ListenerCell {
   Counter accepted;
   Counter pauses;   // accepting stopped at the client, descriptor or memory limit
   Gauge unwatched;  // sockets that epoll cannot watch
+  // Time to the first byte of the server, by ForwardingMode; see ServiceRouter::OnFirstByte. Not in
+  // the cache line above, which all workers read before each accept.
+  alignas(64) std::array<LatencyHistogram, kForwardingModes> first_byte;
 };
 
 class ListenerStats {

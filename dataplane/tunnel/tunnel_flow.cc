@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "common/base/check.h"
 #include "common/net/socket.h"
@@ -99,6 +100,7 @@ void TunnelFlow::OnResponse(int status) {
 
 void TunnelFlow::OnData(const uint8_t* data, size_t size) {
   connect_timer_.Cancel();
+  if (!std::exchange(answered_, true)) router().OnFirstByte(accepted_at());
   StreamBridge::OnData(data, size);
 }
 

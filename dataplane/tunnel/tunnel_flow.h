@@ -51,6 +51,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   bool refused_ = false;
   bool shed_ = false;
   bool replayable_ = true;
+  bool answered_ = false;           // a byte of the server has arrived
   std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
   GaugeShare copy_share_;
   MonotonicTime copied_at_;  // of the copy's first byte

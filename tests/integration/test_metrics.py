@@ -48,6 +48,7 @@ _FAMILIES = {
         "proxy_snapshot_epoch",
         "proxy_pick_latency_seconds",
         "proxy_connect_latency_seconds",
+        "proxy_first_byte_seconds",
         "proxy_inband_subscriptions",
         "proxy_inband_reports_total",
         "proxy_endpoint_load_flows",
@@ -127,6 +128,7 @@ def test_metrics_of_proxy_and_agent_agree(running: Cluster) -> None:
     assert proxy.metric("proxy_endpoint_sent_bytes_total") == 100 * 128
     assert proxy.metric("proxy_endpoint_received_bytes_total") == 100 * (128 + len("a\n"))
     assert proxy.metric("proxy_connect_latency_seconds_count") == 100
+    assert proxy.metric("proxy_first_byte_seconds_count", service="echo", mode="tunnel") == 100
     assert proxy.metric("proxy_flow_errors_total") == 0
     assert agent.metric("agent_streams_total", service="echo") == 100
     eventually("all streams ended", lambda: agent.metric("agent_active_streams") == 0)

@@ -54,6 +54,7 @@ class TestClient final : public SharedConnection::Client {
     last = last || is_last;
     if (on_reply != nullptr) on_reply();
   }
+  void OnReplyBegins(MonotonicTime arrived_at) override { begun.push_back(arrived_at); }
   void OnUnanswered(const SharedConnection::Unanswered& what) override {
     unanswered.push_back({.request = {what.request.begin(), what.request.end()},
                           .written = what.written,
@@ -67,6 +68,7 @@ class TestClient final : public SharedConnection::Client {
     bool written;
     bool begun;
   };
+  std::vector<MonotonicTime> begun;  // arrivals of the requests whose replies began
   std::string replies;
   uint32_t completed = 0;
   bool last = false;
@@ -109,9 +111,10 @@ class ConnectionBench final : private SharedConnection::Owner {
     Run([&] { return connection().up(); });
   }
 
-  void Send(TestClient& client, const std::string& request, bool open = false) {
+  void Send(TestClient& client, const std::string& request, bool open = false,
+            MonotonicTime arrived_at = MonotonicTime()) {
     ASSERT_TRUE(connection().HasRoom());
-    connection().Send(&client, AsBytes(request), Request(), open);
+    connection().Send(&client, AsBytes(request), Request(), open, arrived_at);
   }
   template <typename Condition>
   void Run(Condition condition) {

@@ -489,7 +489,7 @@ RequestPage MakeRequestPage() {
       if (from == S::kPartial) bench.Send(client, kPost, /*open=*/true);
       const S before = connection.request_state();
       if (from == S::kPartial) {
-        connection.SendMore(test::AsBytes(bytes), open);
+        connection.SendMore(test::AsBytes(bytes), open, MonotonicTime());
       } else {
         bench.Send(client, kPost, open);
       }

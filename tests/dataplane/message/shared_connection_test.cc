@@ -72,6 +72,30 @@ TEST(SharedConnectionTest, RepliesWithIdsFindTheirClientsInAnyOrder) {
   EXPECT_EQ(b.replies, IdMessage(7, "b"));
 }
 
+TEST(SharedConnectionTest, EachReplyBeginsOnceWithTheArrivalOfItsRequest) {
+  for (const bool with_ids : {false, true}) {
+    SCOPED_TRACE(with_ids);
+    const auto message = [&](const std::string& text) {
+      return with_ids ? IdMessage(1, text) : text + "\n";
+    };
+    ConnectionBench bench(Options(with_ids ? test::IdCodec() : test::LineCodec()));
+    TestClient client;
+    bench.Open();
+    const MonotonicTime first = MonotonicTime::FromNanos(1);
+    const MonotonicTime second = MonotonicTime::FromNanos(2);
+    bench.Send(client, message("a"), /*open=*/false, first);
+    bench.Send(client, message("b"), /*open=*/false, second);
+    bench.Run([&] { return bench.server.UnreadBytes() >= 2 * message("a").size(); });
+    const std::string requests = bench.server.Read(2 * message("a").size());
+    // The second reply comes in two pieces.
+    ASSERT_TRUE(bench.server.Send(requests.substr(0, requests.size() - 1)));
+    bench.Run([&] { return client.completed == 1; });
+    ASSERT_TRUE(bench.server.Send(requests.substr(requests.size() - 1)));
+    bench.Run([&] { return client.completed == 2; });
+    EXPECT_EQ(client.begun, std::vector({first, second}));
+  }
+}
+
 TEST(SharedConnectionTest, ReplyToAClientThatLeftIsDiscarded) {
   ConnectionBench bench(Options());
   TestClient gone;
@@ -393,7 +417,9 @@ TEST(SharedConnectionTest, FullOutputBufferNotifiesItsSenderWhenRoomReturns) {
   EXPECT_FALSE(bench.connection().HasRoom()) << "one request at a time";
   const std::string body(64 * 1024, 'x');
   // The kernel takes some of it first.
-  bench.Run([&] { return !bench.connection().SendMore(test::AsBytes(body), /*open=*/true); });
+  bench.Run([&] {
+    return !bench.connection().SendMore(test::AsBytes(body), /*open=*/true, MonotonicTime());
+  });
   EXPECT_EQ(client.rooms, 0);
   bench.Run([&] {
     bench.server.Read(bench.server.UnreadBytes());

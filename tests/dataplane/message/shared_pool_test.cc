@@ -56,7 +56,8 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
   SharedConnection* Send() {
     SharedConnection* const connection = Acquire();
     if (connection != nullptr) {
-      connection->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false);
+      connection->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false,
+                       MonotonicTime());
     }
     return connection;
   }
