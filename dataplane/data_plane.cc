@@ -76,6 +76,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .random_seed = options_.random_seed + i,
         .workers = options_.workers,
         .memory = options_.memory,
+        .connection_log = options_.connection_log.get(),
         .window_growth_bytes = WindowGrowth(options_),
         .hand_over = [this](size_t to, const std::string& service, UniqueFd client) {
           workers_[to]->Adopt(service, std::move(client));
@@ -96,6 +97,7 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
 DataPlane::~DataPlane() {
   // Stops all before the first is deleted, because one may be handing a client to another.
   for (const auto& worker : workers_) worker->Stop();
+  if (options_.connection_log != nullptr) options_.connection_log->Flush();
 }
 
 Address DataPlane::BindAddress(const EndpointSet& set) const {
@@ -359,6 +361,7 @@ std::vector<std::string> DataPlane::Faults() const {
 }
 
 void DataPlane::Collect(MetricsWriter& writer) const {
+  if (options_.connection_log != nullptr) options_.connection_log->Collect(writer);
   absl::MutexLock lock(&mutex_);
   writer.AddGauge(
       "proxy_listeners_missing",

@@ -36,6 +36,7 @@ class DataPlane {
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;
     MemoryGuard::Source memory;
+    std::shared_ptr<ConnectionLog> connection_log = {};  // null: off
     int64_t memory_budget_bytes = 0;  // bounds the growth of windows; 0: no bound
     bool hold = false;                // open no listener and accept nothing until StartAccepting
   };
@@ -43,7 +44,8 @@ class DataPlane {
   // `stats` has the same number of workers and outlives this. `inherited` are listening sockets
   // from a predecessor.
   DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
-  // Stops at once and resets open flows.
+  // Stops at once and resets open flows. Waits for the connection log as long as
+  // ConnectionLog::Flush does.
   ~DataPlane();
 
   // Puts the table into service. Existing listening sockets are reused and pass to the service that

@@ -1,13 +1,17 @@
 #include "dataplane/proxy_settings.h"
 
+#include <google/protobuf/descriptor.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <random>
 #include <thread>
 #include <utility>
 
+#include "common/base/absl_view.h"
 #include "common/config/config_rules.h"
+#include "common/config/config_values.h"
 #include "common/config/durations.h"
 #include "common/observe/log.h"
 #include "common/program/trunk_tls_config.h"
@@ -71,15 +75,49 @@ Keepalive ReadKeepalive(const v1::TcpKeepalive& config) {
   return keepalive;
 }
 
+// Returns null if the configuration has none.
+std::shared_ptr<ConnectionLog> StartConnectionLog(const v1::ProxyConfig& config) {
+  if (!config.has_connection_log()) return nullptr;
+  int fd = STDERR_FILENO;
+  if (const std::string& path = config.connection_log().file(); !path.empty()) {
+    const absl::StatusOr<int> opened = OpenConnectionLog(path);
+    if (!opened.ok()) {
+      // The check of the configuration could open it.
+      LogError("{}; connections are not logged", StdView(opened.status().message()));
+      return nullptr;
+    }
+    fd = *opened;
+  }
+  return std::make_shared<ConnectionLog>(fd, ReadConnectionLogOptions(config));
+}
+
 }  // namespace
 
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls) {
   if (absl::Status checked = CheckConfig(config); !checked.ok()) return checked;
   if (absl::Status path = CheckHandoverPath(config.handover_socket()); !path.ok()) return path;
+  if (const std::string& path = config.connection_log().file(); !path.empty()) {
+    if (absl::Status checked = CheckConnectionLog(path); !checked.ok()) return checked;
+  }
   absl::StatusOr<std::shared_ptr<const TrunkTls>> loaded = LoadTrunkTls(config);
   if (!loaded.ok()) return loaded.status();
   *tls = *std::move(loaded);
   return absl::OkStatus();
+}
+
+ConnectionLog::Options ReadConnectionLogOptions(const v1::ProxyConfig& proxy) {
+  const v1::ConnectionLogConfig& config = proxy.connection_log();
+  ConnectionLog::Options options = {.proxy_id = proxy.proxy_id()};
+  if (config.format() == v1::LogConfig::FORMAT_JSON) options.format = LogFormat::kJson;
+  if (config.fields_size() > 0) options.fields.clear();
+  for (const int field : config.fields()) {
+    const auto* const value = v1::ConnectionLogConfig::Field_descriptor()->FindValueByNumber(field);
+    options.fields.push_back(FindLogField(ShortName(*value)).value());
+  }
+  if (config.has_sample()) options.sample = config.sample();
+  if (config.has_errors()) options.errors = config.errors();
+  options.services.assign(config.services().begin(), config.services().end());
+  return options;
 }
 
 DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
@@ -95,6 +133,7 @@ DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
   options.random_seed = std::random_device{}();
   options.trunks.tls = std::move(tls);
   ReadTrunkOptions(config, options.trunks);
+  options.connection_log = StartConnectionLog(config);
   return options;
 }
 

@@ -16,14 +16,19 @@
 
 namespace trunkline {
 
-// Checks rules that span several fields, looks at what is at the path of handover_socket, and loads
-// the TLS files into `*tls`, which stays null if the configuration has none. Errors name the field.
+// Checks rules that span several fields, what is at the path of handover_socket, and that the
+// connection log can be opened. Loads the TLS files into `*tls`, which stays null if the
+// configuration has none. Errors name the field.
 absl::Status CheckProxyConfig(const v1::ProxyConfig& config, std::shared_ptr<const TrunkTls>* tls);
 
 // Returns all options except the memory budget, which depends on the running process. Logs a
-// warning if the limit of open files allows fewer clients than the configuration.
+// warning if the limit of open files allows fewer clients than the configuration. Starts the
+// connection log, if there is one.
 DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
                                         std::shared_ptr<const TrunkTls> tls);
+
+// Requires `config.connection_log`.
+ConnectionLog::Options ReadConnectionLogOptions(const v1::ProxyConfig& config);
 
 DiscoverySubscriber::Options ReadSubscriberOptions(const v1::ProxyConfig& config);
 // Returns the calls with which a subscriber drives `data_plane`, which outlives the result.

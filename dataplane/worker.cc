@@ -68,7 +68,8 @@ Worker::Worker(Options options, TrafficStats& stats)
                .dialer = dialer_,
                .lingering_closes = lingering_,
                .index = options_.index,
-               .max_pipes = options_.descriptors.pipes_per_worker} {
+               .max_pipes = options_.descriptors.pipes_per_worker,
+               .connection_log = options_.connection_log} {
   loop_.set_max_coalescing_delay(options_.max_coalescing_delay);
   loop_.RecordPasses(&stats_->loop_passes);
   loop_.Arm(sweep_timer_, kSweepInterval);
@@ -279,8 +280,13 @@ std::unique_ptr<Flow> Worker::MakeFirstFlow(ServiceSlot& slot, UniqueFd client) 
 }
 
 void Worker::AcceptClient(ServiceSlot& slot, UniqueFd client) {
+  std::unique_ptr<FlowRecord> record = slot.router.NewRecord(client.get());
   std::unique_ptr<Flow> flow = MakeFirstFlow(slot, std::move(client));
-  if (flow == nullptr) return;
+  if (flow == nullptr) {
+    if (record != nullptr) slot.router.LogEnd(*record, FlowEnd::kSourceLimit);
+    return;
+  }
+  flow->set_record(std::move(record));
   flow->table_index = flows_.size();
   Flow& borrowed = *flow;
   flows_.push_back(std::move(flow));

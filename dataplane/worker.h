@@ -40,6 +40,7 @@ class Worker final : private ServiceRouter::Owner,
     uint64_t random_seed = 0;
     size_t workers = 1;
     MemoryGuard::Source memory;
+    ConnectionLog* connection_log = nullptr;  // outlives the worker; null if it is off
     int64_t window_growth_bytes = StreamWindow::kBudgetBytes;  // limit over this worker's streams
     // Gives a client to another worker. Called on this worker's thread until Stop returns.
     std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;

@@ -1,5 +1,7 @@
 #include "common/config/config_rules.h"
 
+#include <google/protobuf/descriptor.h>
+
 #include <set>
 #include <utility>
 
@@ -7,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/limits.h"
+#include "common/config/config_values.h"
 #include "common/config/message_options.h"
 #include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
@@ -135,6 +138,19 @@ void CheckAgentService(const v1::AgentConfig& config, int index, std::set<std::s
   CheckCpu(service, where, errors);
 }
 
+void CheckConnectionLog(const v1::ConnectionLogConfig& log, Errors* errors) {
+  for (int i = 0; i < log.services_size(); ++i) {
+    errors->Add(CheckName(absl::StrCat("connection_log.services[", i, "]"), log.services(i)));
+  }
+  std::set<int> fields;
+  for (int i = 0; i < log.fields_size(); ++i) {
+    if (fields.insert(log.fields(i)).second) continue;
+    const auto* const type = v1::ConnectionLogConfig::Field_descriptor();
+    errors->Add(absl::StrCat("connection_log.fields[", i, "]: expected each field once; got \"",
+                             ShortName(*type->FindValueByNumber(log.fields(i))), "\" twice"));
+  }
+}
+
 }  // namespace
 
 bool IsWildcardHost(std::string_view host) {
@@ -200,6 +216,7 @@ std::vector<std::string> FindErrors(const v1::ProxyConfig& config) {
   errors.Add(CheckName("proxy_id", config.proxy_id()));
   errors.Add(CheckPeerAddress("controller", config.controller()));
   errors.CheckListen("admin_listen", config.admin_listen());
+  CheckConnectionLog(config.connection_log(), &errors);
   if (!config.handover_socket().empty() && config.snapshot_file().empty()) {
     errors.Add(
         std::string("handover_socket: requires snapshot_file, from which a successor serves "

@@ -234,9 +234,9 @@ void StreamBridge::Finish(End end, bool with_reset) {
   if (done()) return;
   life_ = Life::kDone;
   idle_timer_.Cancel();
-  unsent_.reset();
   unsent_share_.Set(0);
   OnDone(end);
+  unsent_.reset();
   // The close comes last, so that an end that the peer sees is already counted.
   if (with_reset && fd_) {
     CloseWithReset(std::move(fd_));

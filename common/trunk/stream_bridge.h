@@ -75,7 +75,7 @@ class StreamBridge : public EventHandler, public Http2Stream {
   void OnEvents(uint32_t events) override;
 
   // Called once, when the stream is gone and before the socket is closed: count the end and retire
-  // the object.
+  // the object. unsent_bytes() are those that the socket never took.
   virtual void OnDone(End end) = 0;
   // The bridge counts as load again, or no longer; see FlowActivity. A new one counts.
   virtual void OnLoadChanged(bool is_load) = 0;

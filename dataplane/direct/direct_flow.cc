@@ -199,6 +199,9 @@ bool DirectFlow::RelayOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
   (from_client ? up_age_ : down_age_).Update(moved, relay.buffered_bytes(), loop_.now());
   if (moved > 0) {
     bytes.Add(moved);
+    if (FlowRecord* const log = record()) {
+      (from_client ? log->to_server_bytes : log->to_client_bytes) += moved;
+    }
     OnMoved(/*to_server=*/from_client);
   }
   switch (result) {
@@ -211,6 +214,9 @@ bool DirectFlow::RelayOne(ByteRelay& relay, Side& source, Side& sink, Counter& b
       }
       return true;
     case ByteRelay::Result::kEnded:
+      if (record() != nullptr) {
+        record()->OnClosedBy(from_client ? FlowSide::kClient : FlowSide::kServer);
+      }
       return true;
     case ByteRelay::Result::kSourceBroke:
       Finish(from_client ? FlowEnd::kClientReset : FlowEnd::kServerReset);
@@ -234,7 +240,7 @@ void DirectFlow::OnSinkBroken(bool from_client) {
 
 void DirectFlow::OnMoved(bool to_server) {
   Apply(DirectEvent::kBytesMoved);
-  if (!to_server && !std::exchange(answered_, true)) router().OnFirstByte(accepted_at());
+  if (!to_server && !std::exchange(answered_, true)) router().OnFirstByte(*this, accepted_at());
   if (!activity_.OnBytes(loop_.now(), to_server)) return;
   router().SetLoad(*this, true);
   if (side_reset()) return;  // keep the grace timer

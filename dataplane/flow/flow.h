@@ -19,31 +19,14 @@
 
 #include "common/base/clock.h"
 #include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
 #include "dataplane/flow/pending_queue.h"
 
 namespace trunkline {
 
 class ServiceRouter;
 struct EndpointState;
-
-// Outcomes of a flow that the counters distinguish.
-enum class FlowEnd {
-  kClean,        // both directions ended with FIN
-  kClientReset,  // the client reset its connection
-  kServerReset,  // the server reset its connection
-  kTrunkLost,
-  kConnectionLost,  // the shared connection that carried its request
-  kRefused,         // endpoints were tried and refused
-  kNoEndpoint,      // no endpoint could be tried in time
-  kTimeout,
-  kShutdown,     // the proxy stops
-  kBadRequest,   // the client's bytes violate the service's protocol
-  kSlowReader,   // the client does not read its replies
-  kSourceLimit,  // its source is at its limit of clients
-  kBadHeader,    // the connection does not begin with a PROXY protocol header
-  kMemory,       // load shedding: memory was short and much was buffered for it
-  kUnwatchable,  // epoll could not watch its socket
-};
 
 // Why a connect to an endpoint failed.
 enum class ConnectFailure { kRefused, kTimeout };
@@ -96,6 +79,10 @@ class Flow : public PendingQueue<Flow>::Entry {
   const ClientOrigin* origin() const { return origin_.get(); }
   void set_origin(std::unique_ptr<ClientOrigin> origin) { origin_ = std::move(origin); }
   std::unique_ptr<ClientOrigin> TakeOrigin() { return std::move(origin_); }
+  // What the connection log will tell about the client, or null if it is not logged.
+  FlowRecord* record() const { return record_.get(); }
+  void set_record(std::unique_ptr<FlowRecord> record) { record_ = std::move(record); }
+  std::unique_ptr<FlowRecord> TakeRecord() { return std::move(record_); }
   size_t table_index = 0;  // used by its worker
 
  protected:
@@ -108,6 +95,7 @@ class Flow : public PendingQueue<Flow>::Entry {
   EndpointState* endpoint_ = nullptr;
   bool is_load_ = true;
   std::unique_ptr<ClientOrigin> origin_;
+  std::unique_ptr<FlowRecord> record_;
   std::vector<const EndpointState*> tried_;
 };
 

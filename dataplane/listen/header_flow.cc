@@ -54,6 +54,7 @@ void HeaderFlow::Look() {
     return;
   }
   if (n == 0) {
+    if (record() != nullptr) record()->OnClosedBy(FlowSide::kClient);
     Finish(FlowEnd::kClean, /*with_reset=*/false);
     return;
   }
@@ -69,6 +70,7 @@ void HeaderFlow::Look() {
 void HeaderFlow::GoOn(const ProxyHeaderStep& header) {
   const bool named = header.addresses.source.known();
   const EndpointSet& set = router().set();
+  if (record() != nullptr && named) record()->addresses = header.addresses;
   std::unique_ptr<ClientOrigin> origin;
   if (!Admit(set, named ? header.addresses : AddressesOf(fd_.get()), &origin)) {
     Finish(FlowEnd::kSourceLimit, /*with_reset=*/true);

@@ -234,7 +234,11 @@ void MessageFlow::LogBadRequest() {
 
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
   const bool first = buffered_replies_.empty();
-  switch (buffered_replies_.Write(fd_.get(), bytes, loop_.now())) {
+  const ReplyBacklog::Sent sent = buffered_replies_.Write(fd_.get(), bytes, loop_.now());
+  if (record() != nullptr && sent != ReplyBacklog::Sent::kBroken) {
+    record()->to_client_bytes += bytes.size();
+  }
+  switch (sent) {
     case ReplyBacklog::Sent::kAll:
       return;
     case ReplyBacklog::Sent::kBroken:
@@ -326,6 +330,7 @@ void MessageFlow::CloseIfDone() {
   const bool still_sends =
       !client_fin && (downstream_state_ != DownstreamState::kDrained ||
                       request_state_ != RequestState::kComplete || buffered_requests_ != nullptr);
+  if (record() != nullptr) record()->OnClosedBy(FlowSide::kClient);
   Finish(FlowEnd::kClean, still_sends ? Closing::kLingeringFin : Closing::kFin);
 }
 
@@ -395,6 +400,10 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_re
   queue_timer_.Cancel();
   idle_timer_.Cancel();
   buffered_replies_.Uncount();
+  if (FlowRecord* const log = record()) {
+    log->to_client_bytes += local_reply.size();
+    log->to_client_bytes -= buffered_replies_.bytes();
+  }
   pending_share_.Set(0);
   reserved_share_.Set(0);
   SharedConnection* const connection = connection_;

@@ -109,6 +109,7 @@ class MessageFlow final : public Flow,
   void ResendAll();
   bool RouteResend();
   void OnAnswered(uint32_t completed);
+  void NoteIdle();
   void ContinueAfterReply();
   bool AnswerLate(const SharedConnection::Unanswered& what);
   void LogLate(uint32_t reply_hint, bool has_reply);

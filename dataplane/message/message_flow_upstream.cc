@@ -119,7 +119,10 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
                          MonotonicTime arrived_at) {
   ++in_flight_;
   Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
-  if (traits.last) Apply(FlowEvent::kLastExchange);
+  if (traits.last) {
+    Apply(FlowEvent::kLastExchange);
+    if (record() != nullptr) record()->OnClosedBy(FlowSide::kClient);
+  }
   cell_->bytes_to_server.Add(request.size());
   if (traits.replies != Replies::kOne) cell_->one_way.Add();
   if (traits.replies == Replies::kMaybe) LogBroadcast(traits);
@@ -129,6 +132,10 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
 
 void MessageFlow::OnFrontSent() {
   reserved_share_.Set(0);
+  if (FlowRecord* const log = record()) {
+    log->to_server_bytes += front_size_;
+    if (front_ == Front::kEnd) ++log->requests;
+  }
   front_sent_ = front_ == Front::kPart ? front_sent_ + front_size_ : 0;
   front_ = Front::kParsing;
   front_size_ = 0;
@@ -192,7 +199,14 @@ void MessageFlow::OnAnswered(uint32_t completed) {
   router().Release(*this);
 }
 
-void MessageFlow::OnReplyBegins(MonotonicTime arrived_at) { router().OnFirstByte(arrived_at); }
+// For the connection log.
+void MessageFlow::NoteIdle() {
+  if (record() != nullptr && in_flight_ == 0) record()->phase = FlowRecord::Phase::kRequest;
+}
+
+void MessageFlow::OnReplyBegins(MonotonicTime arrived_at) {
+  router().OnFirstByte(*this, arrived_at);
+}
 
 void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
   if (done()) return;
@@ -201,8 +215,12 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   resends_ = 0;
   resend_until_ = MonotonicTime();
   ForgetTries();
-  if (last) Apply(FlowEvent::kLastExchange);
+  if (last) {
+    Apply(FlowEvent::kLastExchange);
+    if (record() != nullptr) record()->OnClosedBy(FlowSide::kServer);
+  }
   OnAnswered(completed);
+  NoteIdle();
   if (!bytes.empty()) WriteClient(bytes);
   ContinueAfterReply();
 }
@@ -226,6 +244,7 @@ bool MessageFlow::AnswerLate(const SharedConnection::Unanswered& what) {
   const IdField id = codec.id_field().value();
   WriteId(what.client_id, reinterpret_cast<uint8_t*>(reply.data()) + id.offset, id.size);
   OnAnswered(1);
+  NoteIdle();
   WriteClient({reinterpret_cast<const uint8_t*>(reply.data()), reply.size()});
   ContinueAfterReply();
   return true;

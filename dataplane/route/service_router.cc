@@ -25,6 +25,11 @@ void SetReportUnknown(EndpointCell& cell) {
   cell.server_utilization.Set(EndpointCell::kUnknown);
 }
 
+ConnectionLog* LogOf(const WorkerContext& worker, const EndpointSet& set) {
+  ConnectionLog* const log = worker.connection_log;
+  return log != nullptr && log->Covers(set.service) ? log : nullptr;
+}
+
 std::shared_ptr<const AliasTable> WeightsOf(const EndpointSet& set) {
   return set.weights != nullptr ? set.weights : MakeWeights(set.endpoints);
 }
@@ -36,6 +41,7 @@ ServiceRouter::ServiceRouter(const WorkerContext& worker, Owner& owner, const Op
     : worker_(worker),
       owner_(owner),
       max_connections_(options.max_connections),
+      connection_log_(LogOf(worker, *set)),
       ejection_(options.ejection_base),
       random_(options.random_seed),
       pending_(kMaxPending) {
@@ -237,6 +243,7 @@ void ServiceRouter::Join(Flow& flow) {
 
 bool ServiceRouter::Route(Flow& flow) {
   retry_budget_.Deposit();
+  if (FlowRecord* const record = flow.record()) record->OnRouted(worker_.loop.now());
   if (Assign(flow)) return true;
   Wait(flow);
   return false;
@@ -263,10 +270,12 @@ bool ServiceRouter::TryElsewhere(Flow& flow) {
 
 void ServiceRouter::Reroute(Flow& flow) {
   worker_.stats.retries.Add();
+  if (FlowRecord* const record = flow.record()) ++record->retries;
   if (!Assign(flow)) Wait(flow);
 }
 
 void ServiceRouter::Wait(Flow& flow) {
+  if (FlowRecord* const record = flow.record()) record->phase = FlowRecord::Phase::kQueue;
   if (!pending_.Push(flow)) {
     no_room_log_.QueueIsFull(*set_, pending_.size(), worker_.loop.now());
     flow.GiveUp();
@@ -349,6 +358,9 @@ bool ServiceRouter::StartAt(EndpointState& state, Flow& flow) {
     flow.set_endpoint(nullptr);
     return false;
   }
+  if (FlowRecord* const record = flow.record()) {
+    record->OnPicked(worker_.loop.now(), state.endpoint().stats);
+  }
   CountActive(flow, 1);
   return true;
 }
@@ -406,11 +418,13 @@ void ServiceRouter::OnConnected(Flow& flow) {
   worker_.stats.connect_latency.Record(nanos);
   state.cell->connects.Add();
   state.cell->connect_nanos.Add(nanos);
+  if (FlowRecord* const record = flow.record()) record->OnConnected(worker_.loop.now());
 }
 
-void ServiceRouter::OnFirstByte(MonotonicTime since) {
+void ServiceRouter::OnFirstByte(Flow& flow, MonotonicTime since) {
   LatencyHistogram& histogram = listener_cell_->first_byte[static_cast<size_t>(set_->mode)];
   histogram.Record(worker_.loop.now().nanos() - since.nanos());
+  if (FlowRecord* const record = flow.record()) record->OnFirstByte(worker_.loop.now());
 }
 
 void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
@@ -467,6 +481,7 @@ void ServiceRouter::OnFlowDone(Flow& flow, FlowEnd end) {
   if (end == FlowEnd::kNoEndpoint && flow.pending() && !worker_.dialer.lacking()) {
     no_room_log_.WaitedInVain(*set_, states_, max_connections_, worker_.loop.now());
   }
+  if (const FlowRecord* const record = flow.record()) LogEnd(*record, end);
   Release(flow);
   --clients_;
   worker_.stats.clients.Add(-1);
@@ -487,6 +502,10 @@ void ServiceRouter::Replace(Flow& flow, std::unique_ptr<Flow> by) {
   Release(flow);
   Flow& next = *by;
   next.set_origin(flow.TakeOrigin());
+  if (flow.record() != nullptr) {
+    next.set_record(flow.TakeRecord());
+    next.record()->OnReplaced(worker_.loop.now());
+  }
   owner_.OnFlowReplaced(flow, std::move(by));
   next.Begin();
 }

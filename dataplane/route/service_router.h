@@ -60,6 +60,11 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void Update(std::shared_ptr<const EndpointSet> set);
   const EndpointSet& set() const { return *set_; }
 
+  // Returns the connection log's record for a new client with this socket, or null if the client is
+  // not logged.
+  std::unique_ptr<FlowRecord> NewRecord(int client);
+  // Logs the end of a client that has such a record and no flow.
+  void LogEnd(const FlowRecord& record, FlowEnd end);
   // Takes a new client, which ends with OnFlowDone.
   void Join(Flow& flow);
   // Offers endpoints to pending flows again.
@@ -82,7 +87,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void OnConnected(Flow& flow);
   // The first byte of the server's answer is here. `since` is when the client was accepted; in
   // message mode, when the request had arrived whole.
-  void OnFirstByte(MonotonicTime since);
+  void OnFirstByte(Flow& flow, MonotonicTime since);
   // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
   // was assigned counts as 1.
   void CountActive(Flow& flow, int32_t change);
@@ -146,6 +151,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   const WorkerContext worker_;
   Owner& owner_;
   const uint32_t max_connections_;
+  ConnectionLog* const connection_log_;  // null if the service is not logged
   const OutlierEjection ejection_;
   FastRandom random_;
 

@@ -58,6 +58,10 @@ Http2Stream::Pull TunnelFlow::PullData(uint8_t* to, size_t capacity, size_t* siz
   }
   const Pull result = StreamBridge::PullData(to, capacity, size);
   if (!confirmed_ && !done() && *size > 0) Remember(to, *size);
+  if (FlowRecord* const log = record()) {
+    log->to_server_bytes += *size;
+    if (result == Pull::kLast) log->OnClosedBy(FlowSide::kClient);
+  }
   return result;
 }
 
@@ -100,8 +104,14 @@ void TunnelFlow::OnResponse(int status) {
 
 void TunnelFlow::OnData(const uint8_t* data, size_t size) {
   connect_timer_.Cancel();
-  if (!std::exchange(answered_, true)) router().OnFirstByte(accepted_at());
+  if (!std::exchange(answered_, true)) router().OnFirstByte(*this, accepted_at());
   StreamBridge::OnData(data, size);
+  if (record() != nullptr) record()->to_client_bytes += size;
+}
+
+void TunnelFlow::OnEnd(bool closing) {
+  if (record() != nullptr) record()->OnClosedBy(FlowSide::kServer);
+  StreamBridge::OnEnd(closing);
 }
 
 void TunnelFlow::OnClosed(uint32_t error_code) {
@@ -173,6 +183,7 @@ void TunnelFlow::OnLoadChanged(bool is_load) { router().SetLoad(*this, is_load);
 void TunnelFlow::OnDone(End end) {
   connect_timer_.Cancel();
   Forget();
+  if (record() != nullptr) record()->to_client_bytes -= unsent_bytes();
   router().OnFlowDone(*this, EndOf(end));
 }
 

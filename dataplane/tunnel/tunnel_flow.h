@@ -34,6 +34,7 @@ class TunnelFlow final : public Flow, public StreamBridge {
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
   void OnResponse(int status) override;
   void OnData(const uint8_t* data, size_t size) override;
+  void OnEnd(bool closing) override;
   void OnClosed(uint32_t error_code) override;
   void OnDone(End end) override;
   void OnLoadChanged(bool is_load) override;

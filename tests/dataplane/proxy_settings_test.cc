@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "common/config/config.h"
+#include "common/config/config_values.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/documented_defaults.h"
 
@@ -72,6 +73,50 @@ TEST(ProxySettingsTest, OneAgentCanCarryTheDefaultNumberOfClients) {
   EXPECT_EQ(options.trunks.max_trunks, 4u);
   EXPECT_GE(options.trunks.max_trunks_when_full * options.trunks.max_streams_per_trunk,
             options.max_clients);
+}
+
+TEST(ProxySettingsTest, EveryFieldOfTheConnectionLogIsOneOfItsLine) {
+  const auto& type = *v1::ConnectionLogConfig::Field_descriptor();
+  ASSERT_EQ(type.value_count(), static_cast<int>(AllLogFields().size()) + 1);
+  for (int i = 1; i < type.value_count(); ++i) {
+    EXPECT_EQ(FindLogField(ShortName(*type.value(i))), AllLogFields()[i - 1]);
+  }
+}
+
+TEST(ProxySettingsTest, ConnectionLogIsOffUnlessItIsConfigured) {
+  EXPECT_EQ(ReadDataPlaneOptions(Read(""), nullptr).connection_log, nullptr);
+  for (const std::string some : {"{}", "{sample: 0.5}"}) {
+    EXPECT_NE(ReadDataPlaneOptions(Read("connection_log: " + some + "\n"), nullptr).connection_log,
+              nullptr);
+  }
+}
+
+TEST(ProxySettingsTest, OptionsOfTheConnectionLogAreReadOrHaveTheirDocumentedDefaults) {
+  const ConnectionLog::Options unset = ReadConnectionLogOptions(Read("connection_log: {}\n"));
+  const ConnectionLog::Options documented = ReadConnectionLogOptions(
+      Read("connection_log:\n" + DefaultsAsYaml(*v1::ConnectionLogConfig::descriptor(), "  ")));
+  for (const ConnectionLog::Options& options : {unset, documented}) {
+    EXPECT_EQ(options.proxy_id, "p");
+    EXPECT_EQ(options.format, LogFormat::kText);
+    EXPECT_EQ(options.fields, AllLogFields());
+    EXPECT_EQ(options.sample, 1);
+    EXPECT_TRUE(options.errors);
+    EXPECT_TRUE(options.services.empty());
+  }
+  const ConnectionLog::Options options = ReadConnectionLogOptions(
+      Read("connection_log: {format: json, fields: [end, client], sample: 0.25, errors: false, "
+           "services: [a, b]}\n"));
+  EXPECT_EQ(options.format, LogFormat::kJson);
+  EXPECT_EQ(options.fields, std::vector({LogField::kEnd, LogField::kClient}));
+  EXPECT_EQ(options.sample, 0.25);
+  EXPECT_FALSE(options.errors);
+  EXPECT_EQ(options.services, std::vector<std::string>({"a", "b"}));
+}
+
+TEST(ProxySettingsTest, ConnectionLogThatCannotBeOpenedIsRefused) {
+  std::shared_ptr<const TrunkTls> tls;
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      CheckProxyConfig(Read("connection_log: {file: /nowhere/at/all}\n"), &tls)));
 }
 
 TEST(ProxySettingsTest, HotRestartWithoutASnapshotFileIsRefused) {

@@ -17,13 +17,15 @@ Tunnel::Tunnel(Options options) : options_(std::move(options)), stats_(options_.
   if (options_.memory != nullptr) {
     memory = {.read = [this] { return options_.memory(stats_); }, .give_back = [] {}};
   }
-  data_plane_ = std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
-                                                               .max_clients = options_.max_clients,
-                                                               .descriptors = options_.descriptors,
-                                                               .trunks = options_.trunks,
-                                                               .random_seed = 1,
-                                                               .memory = memory},
-                                            stats_);
+  data_plane_ =
+      std::make_unique<DataPlane>(DataPlane::Options{.workers = options_.workers,
+                                                     .max_clients = options_.max_clients,
+                                                     .descriptors = options_.descriptors,
+                                                     .trunks = options_.trunks,
+                                                     .random_seed = 1,
+                                                     .memory = memory,
+                                                     .connection_log = options_.connection_log},
+                                  stats_);
 }
 
 Tunnel::~Tunnel() = default;

@@ -29,6 +29,7 @@ class Tunnel {
     uint32_t agent_max_streams = 1000;
     // The PROXY protocol version that agents send, regardless of the service's.
     ProxyVersion agent_proxy_protocol = ProxyVersion::kNone;
+    std::shared_ptr<ConnectionLog> connection_log = {};
     // Changes the service in each table.
     std::function<void(EndpointSet&)> adapt = [](EndpointSet&) {};
   };

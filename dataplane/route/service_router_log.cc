@@ -1,0 +1,33 @@
+// What ServiceRouter tells the connection log.
+#include <memory>
+
+#include "dataplane/flow/client_origin.h"
+#include "dataplane/log/connection_log.h"
+#include "dataplane/route/service_router.h"
+
+namespace trunkline {
+
+std::unique_ptr<FlowRecord> ServiceRouter::NewRecord(int client) {
+  if (connection_log_ == nullptr) return nullptr;
+  const bool sampled = connection_log_->Samples(random_.Uniform());
+  if (!sampled && !connection_log_->logs_errors()) return nullptr;
+  auto record = std::make_unique<FlowRecord>();
+  record->sampled = sampled;
+  record->shares = set_->mode == ForwardingMode::kMessage;
+  record->phase = set_->accept_proxy_protocol ? FlowRecord::Phase::kHeader
+                  : record->shares            ? FlowRecord::Phase::kRequest
+                                              : FlowRecord::Phase::kQueue;
+  record->addresses = AddressesOf(client);
+  record->accepted_at = worker_.loop.now();
+  return record;
+}
+
+void ServiceRouter::LogEnd(const FlowRecord& record, FlowEnd end) {
+  connection_log_->Write(record, {.service = set_->service,
+                                  .mode = set_->mode,
+                                  .end = end,
+                                  .lacks_sockets = worker_.dialer.lacking(),
+                                  .at = worker_.loop.now()});
+}
+
+}  // namespace trunkline
