@@ -9,7 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
 #include "common/base/check.h"
 #include "common/net/socket.h"
 #include "common/trunk/load_offer.h"
@@ -398,7 +400,19 @@ void TrunkConnection::Close(const absl::Status& why) {
   goaway_timer_.Cancel();
   refusal_timer_.Cancel();
   session_->CloseAll(kLostCode);
-  owner_->OnTrunkLost(*this, why);
+  owner_->OnTrunkLost(*this, WithForeignBytes(why));
+}
+
+// Often the trunk leads to the server itself instead of its agent.
+absl::Status TrunkConnection::WithForeignBytes(const absl::Status& why) const {
+  const bool unheard = options_.role == Role::kClient && liveness_ == Liveness::kUnheard;
+  if (why.ok() || !unheard || socket_.is_tls() || absl::IsUnauthenticated(why)) return why;
+  const std::string_view bytes = socket_.foreign_bytes();
+  if (bytes.empty()) return why;
+  return absl::UnavailableError(absl::StrCat(
+      "what answers there is no agent: it sent \"", absl::CHexEscape(AbslView(bytes)),
+      "\". If it is the server itself, set mode: direct (or mode: message with a codec) in its "
+      "service; mode: tunnel, the default, needs an agent beside the server"));
 }
 
 }  // namespace trunkline

@@ -104,6 +104,7 @@ class TrunkConnection final : public EventHandler,
   // Stops new streams in both directions; the trunk ends after its last stream.
   void Drain();
   // Ends the trunk now; its streams get OnClosed.
+  absl::Status WithForeignBytes(const absl::Status& why) const;
   void Close(const absl::Status& why);
 
  private:

@@ -105,6 +105,17 @@ bool TrunkSocket::peer_speaks_tls() const {
          first_[1] == kMajorVersion;
 }
 
+std::string_view TrunkSocket::foreign_bytes() const {
+  // The length has three bytes, of which a SETTINGS frame needs the last; the type is 4.
+  constexpr size_t kTypeAt = 3;
+  constexpr uint8_t kSettings = 4;
+  const bool settings = first_size_ <= kTypeAt
+                            ? (first_[0] | first_[1]) == 0
+                            : (first_[0] | first_[1]) == 0 && first_[kTypeAt] == kSettings;
+  if (first_size_ == 0 || settings) return {};
+  return {reinterpret_cast<const char*>(first_.data()), first_size_};
+}
+
 // Returns true if the handshake failed because the peer does not speak TLS.
 bool TrunkSocket::RefusePlainPeer() {
   if (first_size_ < 2 || peer_speaks_tls()) return false;

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "common/base/unique_fd.h"
 #include "common/trunk/trunk_tls.h"
@@ -53,6 +54,9 @@ class TrunkSocket {
   bool heard() const { return first_size_ > 0; }
   // The peer's first bytes are those of TLS. A plain socket's peer must not send these.
   bool peer_speaks_tls() const;
+  // The peer's first bytes, up to 24, if they cannot be the SETTINGS frame with which a server of
+  // HTTP/2 begins; empty otherwise. Only for a plain socket.
+  std::string_view foreign_bytes() const;
 
  private:
   struct Free {
@@ -67,7 +71,7 @@ class TrunkSocket {
   void Explain();
 
   UniqueFd fd_;
-  std::array<uint8_t, 3> first_{};  // the first bytes that arrived
+  std::array<uint8_t, 24> first_{};  // the first bytes that arrived
   size_t first_size_ = 0;
   std::unique_ptr<ssl_st, Free> tls_;
   bool handshake_complete_ = false;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/escaping.h"
 #include "tests/common/trunk/trunk_sides.h"
 
 namespace trunkline {
@@ -14,8 +15,10 @@ using test::ParseFrames;
 using test::Peer;
 using test::TcpPair;
 using test::TestStream;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 const char kSettings[] = "\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 const char kPingAck[] = "\x00\x00\x08\x06\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
@@ -171,6 +174,28 @@ TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsErrorText) {
   client_.Start(std::move(dial.fd), {});
   ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
   EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("refused"));
+}
+
+TEST_F(TrunkConnectionTest, ServerInPlaceOfAnAgentIsRecognized) {
+  for (const std::string words :
+       {"-ERR unknown command\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n", "220 mail\r\n", "?"}) {
+    StartWithRawServer();
+    ASSERT_TRUE(raw_.Send(words));
+    raw_.ShutdownWrite();
+    ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+    EXPECT_THAT(std::string(client_.lost_why.message()),
+                AllOf(HasSubstr("no agent"), HasSubstr(absl::CHexEscape(words.substr(0, 24))),
+                      HasSubstr("mode: direct")));
+    client_.lost = false;
+  }
+}
+
+TEST_F(TrunkConnectionTest, BrokenAgentIsNotTakenForAServer) {
+  StartWithRawServer();
+  ASSERT_TRUE(raw_.Send(Bytes(kSettings).substr(0, 5)));
+  raw_.ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(std::string(client_.lost_why.message()), Not(HasSubstr("no agent")));
 }
 
 TEST_F(TrunkConnectionTest, StreamsAreClosedBeforeTheOwnerLearnsOfTheLoss) {
