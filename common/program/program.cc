@@ -115,6 +115,15 @@ std::string StopText(int signal) {
   return absl::StrCat(signal == SIGINT ? "SIGINT" : "SIGTERM", " received");
 }
 
+// Flushes standard output, which has the answer to a question on the command line. Returns the exit
+// code: a script must not take silence for an answer.
+int Answered(const std::string& name) {
+  std::cout.flush();
+  if (std::cout.good()) return kAnswered;
+  PrintToStderr(absl::StrCat(name, ": cannot write to standard output\n"));
+  return kFailed;
+}
+
 // Returns the exit code, or nullopt to continue. CLI11's exceptions are handled here.
 std::optional<int> ParseFlags(const std::string& name, const std::string& summary, int argc,
                               char** argv, Flags* flags) {
@@ -128,7 +137,7 @@ std::optional<int> ParseFlags(const std::string& name, const std::string& summar
     app.parse(argc, argv);
   } catch (const CLI::Success& answer) {  // --help, --version
     app.exit(answer);
-    return kAnswered;
+    return Answered(name);
   } catch (const CLI::ParseError& error) {
     PrintToStderr(
         absl::StrCat(name, ": ", error.what(), "\nRun with --help for more information.\n"));
@@ -163,7 +172,7 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
   }
   if (flags.check_config) {
     std::cout << flags.config_path << ": ok\n";
-    return kAnswered;
+    return Answered(name_);
   }
   StartLog(name_, *config);
   RaiseDescriptorLimit();

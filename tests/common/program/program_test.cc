@@ -71,6 +71,14 @@ TEST_F(ProgramTest, ValidConfigIsConfirmed) {
   EXPECT_EQ(output, path + ": ok\n");
 }
 
+TEST_F(ProgramTest, AnswerThatCannotBeWrittenIsAFailure) {
+  for (const std::string& flags : {"--check-config --config " + GoodConfig(),
+                                   std::string("--version"), std::string("--help")}) {
+    ChildProcess program({"/bin/sh", "-c", PROGRAM_UNDER_TEST " " + flags + " >/dev/full"});
+    EXPECT_EQ(program.Finish().first, 1) << flags;
+  }
+}
+
 TEST_F(ProgramTest, EveryConfigErrorIsPrinted) {
   const std::string path = folder_.Write("bad.yaml", "proxy_id: p\nworker: 1\nmax_clients: many\n");
   for (const std::vector<std::string>& flags :
