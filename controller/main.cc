@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/grpc/grpc_log.h"
 #include "common/observe/admin_http.h"
@@ -33,6 +34,12 @@ int Run(Program& program, const v1::ControllerConfig& config, const ControllerSe
   ConfigReload reload(program.config_path(), config, loop, Program::RequestReload);
   GrpcServer server(loop, proxies,
                     [&](ConfigReload::Done done) { reload.Request(std::move(done)); });
+  const absl::Cleanup stop = [&] {
+    // An unanswered call would keep the server from stopping, and the loop calls the server.
+    reload.Stop();
+    server.Shutdown();
+    loop.Stop();
+  };
   if (absl::Status started = server.Start(settings.grpc_listen); !started.ok()) {
     return program.Fail(std::string(started.message()));
   }
@@ -52,10 +59,6 @@ int Run(Program& program, const v1::ControllerConfig& config, const ControllerSe
   LogInfo("http on {}", BoundText(settings.admin_listen, (*http)->port()));
   LogStart(settings, loop.view()->snapshot->id);
   program.WaitForStop([&] { reload.Run(); });
-  // An unanswered call would keep the server from stopping.
-  reload.Stop();
-  server.Shutdown();
-  loop.Stop();
   return 0;
 }
 

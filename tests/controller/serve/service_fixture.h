@@ -200,6 +200,9 @@ class ServiceTest : public testing::Test {
     admin_ = v1::AdminService::NewStub(channel_);
   }
   void StopController() {
+    if (server_ == nullptr) return;
+    server_->Shutdown();
+    loop_->Stop();
     server_.reset();
     loop_.reset();
   }
