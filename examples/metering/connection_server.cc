@@ -170,6 +170,7 @@ void ConnectionServer::Serve(ConnectionId id, uint32_t events) {
     Send(fd, "");
     if (Find(id) == nullptr) return;
   }
+  if (events & EPOLLRDHUP) connections_[fd].peer_finishes = true;
   if (events & (EPOLLIN | EPOLLRDHUP)) Read(fd);
 }
 
@@ -192,7 +193,8 @@ void ConnectionServer::Read(int fd) {
     idle_.Touch(fd, now_);
     connection.in.clear();
     if (!TakeFrames(fd, {read_buffer_.data(), kept + static_cast<size_t>(got)})) return;
-    if (static_cast<size_t>(got) < space) return;  // drained; new bytes raise another event
+    // Drained; new bytes raise another event. An end that was reported with these bytes does not.
+    if (static_cast<size_t>(got) < space && !connection.peer_finishes) return;
   }
 }
 

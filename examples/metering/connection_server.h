@@ -72,6 +72,7 @@ class ConnectionServer {
   struct Connection {
     uint32_t generation = 0;
     bool open = false;
+    bool peer_finishes = false;  // its end was reported, perhaps behind bytes not read yet
     bool peer_finished = false;  // half-closed: sends no more
     uint32_t unanswered = 0;
     std::string in;   // a partial frame

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <random>
+#include <string>
 #include <thread>
 
+#include "absl/synchronization/notification.h"
 #include "examples/metering/connection_server.h"
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
@@ -107,6 +110,41 @@ TEST_F(MeterServiceTest, HalfClosedClientGetsItsAckAndThenTheEnd) {
     EXPECT_TRUE(client.AwaitAck().has_value());
     EXPECT_TRUE(client.AwaitClose());
   }
+}
+
+// The server's loop is busy meanwhile, so both arrive as one event.
+TEST(ConnectionServerTest, EndThatArrivesWithTheLastBytesClosesTheConnection) {
+  const std::string blocks = TestReading(9, 9).SerializeAsString();
+  absl::Notification busy;
+  absl::Notification go_on;
+  std::unique_ptr<ConnectionServer> server;
+  const auto answer = [&](ConnectionId id, std::string_view message) {
+    if (message == blocks) {
+      busy.Notify();
+      go_on.WaitForNotification();
+    }
+    Ack ack;
+    ack.set_sequence(1);
+    ConnectionServer::Reply reply{.connection = id};
+    AppendFrame(ack.SerializeAsString(), &reply.frame);
+    server->Answer({reply});
+    return absl::OkStatus();
+  };
+  server = ConnectionServer::Listen({.listen = {Address{.host = "127.0.0.1"}}}, answer).value();
+  std::thread loop([&] { server->Run(absl::ZeroDuration()); });
+  TestClient client(server->addresses()[0]);
+  client.Send(FrameOf(TestReading(1, 1)));
+  EXPECT_TRUE(client.AwaitAck().has_value());
+  TestClient other(server->addresses()[0]);
+  other.Send(FrameOf(TestReading(9, 9)));
+  busy.WaitForNotification();
+  client.Send(FrameOf(TestReading(1, 2)));
+  client.FinishSending();
+  go_on.Notify();
+  EXPECT_TRUE(client.AwaitAck().has_value());
+  EXPECT_TRUE(client.AwaitClose());
+  server->Stop();
+  loop.join();
 }
 
 TEST_F(MeterServiceTest, GarbageClosesOnlyItsOwnConnection) {
