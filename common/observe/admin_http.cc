@@ -76,7 +76,7 @@ class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
       return answer;
     };
   }
-  ~Server() {
+  ~Server() override {
     // The pages' threads post to the loop of connections.
     metrics_.thread.Stop();
     readiness_.thread.Stop();
