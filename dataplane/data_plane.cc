@@ -234,9 +234,10 @@ bool DataPlane::UsesInherited() const {
     }
   }
   // A service whose new address is in use keeps its socket.
-  return std::ranges::any_of(asked_, [&](const auto& entry) {
-    return listeners_.contains(entry.first) && !ListenOnShared(entry.second, 1).ok();
-  });
+  for (const auto& [service, address] : asked_) {
+    if (listeners_.contains(service) && !ListenOnShared(address, 1).ok()) return true;
+  }
+  return false;
 }
 
 void DataPlane::StartAccepting() {

@@ -20,12 +20,12 @@ struct MemcachedCommand::Rule {
   //     ?  the next one may be missing
   const char* arguments;
   Kind reply;
-  bool noreply = false;     // may end with this word
-  bool repeatable = false;  // unless it has one of the flags in `decisive`
+  bool noreply = false;        // may end with this word
+  bool repeatable = false;     // unless it has one of the flags in `decisive`
+  Quiet quiet = Quiet::kNone;  // with the flag q
   std::string_view flags = {};
   std::string_view flags_with_value = {};
   std::string_view decisive = {};
-  Quiet quiet = Quiet::kNone;  // with the flag q
 };
 
 namespace {
@@ -46,12 +46,12 @@ constexpr Rule kShared[] = {
     {"get", "K", Kind::kValues, false, true},
     {"gets", "K", Kind::kValues, false, true},
     {"incr", "kn", Kind::kNumber, true},
-    {"ma", "km", Kind::kMeta, false, false, "bckqtv", "CDJMNOT", "", Quiet::kCounted},
-    {"md", "km", Kind::kMeta, false, true, "Ibkq", "COT", "CIT", Quiet::kDone},
-    {"me", "km", Kind::kDebug, false, true, "b"},
-    {"mg", "km", Kind::kMeta, false, true, "bcfhklqstv", "NORT", "NR", Quiet::kMiss},
+    {"ma", "km", Kind::kMeta, false, false, Quiet::kCounted, "bckqtv", "CDJMNOT"},
+    {"md", "km", Kind::kMeta, false, true, Quiet::kDone, "Ibkq", "COT", "CIT"},
+    {"me", "km", Kind::kDebug, false, true, Quiet::kNone, "b"},
+    {"mg", "km", Kind::kMeta, false, true, Quiet::kMiss, "bcfhklqstv", "NORT", "NR"},
     {"mn", "", Kind::kNoop, false, true},
-    {"ms", "kbm", Kind::kMeta, false, true, "Ibckq", "CFMNOT", "CIN", Quiet::kDone},
+    {"ms", "kbm", Kind::kMeta, false, true, Quiet::kDone, "Ibckq", "CFMNOT", "CIN"},
     {"prepend", "kuib", Kind::kStored, true},
     {"quit", "", Kind::kOk},
     {"replace", "kuib", Kind::kStored, true},
