@@ -116,7 +116,7 @@ class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
     if (!loop().AddOrModify(listener_.get(), EPOLLIN, this).ok()) loop().Arm(resume_, kAcceptPause);
   }
 
-  // Of several, the oldest.
+  // Among equals, the oldest goes.
   void CloseCheapest() {
     const auto cheapest = std::min_element(
         connections_.begin(), connections_.end(), [](const auto& a, const auto& b) {

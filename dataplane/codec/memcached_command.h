@@ -18,7 +18,7 @@ namespace trunkline {
 // Bound on a key, also one in base64.
 constexpr size_t kMaxMemcachedKeyBytes = 250;
 
-// What a reply looks like; the words that it may begin with are in memcached_reply.cc.
+// The form of a reply; the words that it may begin with are in memcached_reply.cc.
 enum class MemcachedReplyKind : uint8_t {
   kValues,  // VALUE lines with data blocks, then END
   kStored,

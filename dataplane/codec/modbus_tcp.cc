@@ -20,7 +20,7 @@ constexpr size_t kMinLength = 2;
 constexpr size_t kUnitOffset = 6;
 constexpr size_t kFunctionOffset = 7;
 constexpr uint8_t kBroadcast = 0;
-// Of the exception reply.
+// The exception reply has this bit and code.
 constexpr uint8_t kExceptionBit = 0x80;
 constexpr uint8_t kTargetFailedToRespond = 0x0b;
 // Request::reply_hint is the unit and the function.

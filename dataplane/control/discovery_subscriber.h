@@ -104,7 +104,7 @@ class DiscoverySubscriber {
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool paused_ ABSL_GUARDED_BY(mutex_) = false;
-  // Of `stopping_` or `ready_`. Mutable like the mutex.
+  // Signals changes of `stopping_` and `ready_`. Mutable like the mutex.
   mutable TimedCondition changed_;
   bool connected_ ABSL_GUARDED_BY(mutex_) = false;
   ControllerFailure failure_ ABSL_GUARDED_BY(mutex_);

@@ -79,7 +79,7 @@ class Flow : public PendingQueue<Flow>::Entry {
   const ClientOrigin* origin() const { return origin_.get(); }
   void set_origin(std::unique_ptr<ClientOrigin> origin) { origin_ = std::move(origin); }
   std::unique_ptr<ClientOrigin> TakeOrigin() { return std::move(origin_); }
-  // What the connection log will tell about the client, or null if it is not logged.
+  // Returns the client's record for the connection log, or null if it is not logged.
   FlowRecord* record() const { return record_.get(); }
   void set_record(std::unique_ptr<FlowRecord> record) { record_ = std::move(record); }
   std::unique_ptr<FlowRecord> TakeRecord() { return std::move(record_); }

@@ -1,4 +1,4 @@
-// What the connection log tells about one client connection, noted while it lasts.
+// The connection log's facts about one client connection, noted while it lasts.
 //
 // A flow has a record only if the connection log may log it, so that clients cost no memory for it
 // otherwise. The record passes from a flow to the one that continues for its client.
@@ -18,7 +18,7 @@
 namespace trunkline {
 
 struct FlowRecord {
-  // What the connection is about to do. In message mode it goes from kRequest to kData and back.
+  // The next step of the connection. In message mode it goes from kRequest to kData and back.
   enum class Phase : uint8_t {
     kHeader,   // its PROXY protocol header is incomplete
     kRequest,  // message mode: no request is in flight

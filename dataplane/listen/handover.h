@@ -58,7 +58,7 @@ class HandoverServer {
   ~HandoverServer();
 
  private:
-  // What follows for this process.
+  // The part of this process after a hand-over.
   enum class Outcome { kServes, kEnds };
 
   void Run();

@@ -137,7 +137,8 @@ absl::Status CheckHandoverPath(const std::string& path) {
                            : S_ISDIR(info.st_mode) ? "is a directory"
                            : S_ISLNK(info.st_mode) ? "is a symbolic link"
                                                    : "is no socket";
-  return PathError(path, kind, "it is left alone; remove it or choose another path");
+  return PathError(path, kind,
+                   "this program does not replace it; remove it or choose another path");
 }
 
 absl::StatusOr<UniqueFd> ConnectToHandover(const std::string& path, absl::Duration timeout) {

@@ -48,8 +48,8 @@ enum class HandoverWait { kMessage, kPeerGone, kTimeout, kStopped };
 // Waits for a message. `stop` ends the wait when it becomes readable; negative: nothing does.
 HandoverWait ReceiveHandover(int peer, int stop, absl::Duration timeout, HandoverMessage* message);
 
-// Who is at the other end: for an accepted connection the process that connected, for a connecting
-// one the process that called listen() last. All zero if the kernel does not say.
+// The process at the other end: for an accepted connection the process that connected, for a
+// connecting one the process that called listen() last. All zero if the kernel does not say.
 struct HandoverPeer {
   pid_t pid = 0;
   uid_t uid = 0;

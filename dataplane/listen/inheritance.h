@@ -17,7 +17,7 @@ namespace trunkline {
 // Keyed by service and wanted address, as DataPlane names them.
 using ListeningSockets = std::map<std::string, std::vector<UniqueFd>>;
 
-// What a predecessor hands over besides the socket of the hand-over itself.
+// The sockets that a predecessor hands over, besides the socket of the hand-over itself.
 struct HandoverSockets {
   ListeningSockets services;
   std::string admin_listen;  // the address that its configuration names

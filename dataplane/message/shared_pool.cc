@@ -122,7 +122,7 @@ bool SharedPool::LearnFailing() {
   return true;
 }
 
-// Of a client with a connection of its own.
+// A client with a connection of its own found no server.
 bool SharedPool::OnConnectFailed(ConnectFailure) {
   ShareFailure();
   failing_ = true;

@@ -35,7 +35,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
     size_t max_shared = 4;
     // Connections of this worker to the endpoint, direct ones included; 0 means no limit.
     uint32_t max_connections = 0;
-    // Of the endpoint; null in tests that need neither counters nor other workers.
+    // The endpoint's counters and verdict; null in tests that need neither counters nor other
+    // workers.
     std::shared_ptr<EndpointStats> stats;
     size_t worker = 0;
     uint64_t address = 1;  // a key of Reachability

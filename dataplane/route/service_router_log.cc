@@ -1,4 +1,4 @@
-// What ServiceRouter tells the connection log.
+// ServiceRouter's lines of the connection log.
 #include <memory>
 
 #include "dataplane/flow/client_origin.h"

@@ -34,7 +34,7 @@ class Reachability {
     return failing_.load(std::memory_order_relaxed) == address;
   }
 
-  // Returns true if the caller should send a probe at `now`; nobody else will for `interval`.
+  // Returns true if the caller should send a probe at `now`; no other worker does for `interval`.
   bool ClaimProbe(MonotonicTime now, absl::Duration interval) {
     int64_t due = next_probe_nanos_.load(std::memory_order_relaxed);
     const int64_t next = (now + interval).nanos();

@@ -241,7 +241,7 @@ TEST_F(AdminHttpTest, SilentConnectionsDoNotPushOutAScrape) {
   EXPECT_THAT(ReadToEnd(scraper), HasSubstr("trunkline_build_info"));
 }
 
-TEST_F(AdminHttpTest, HeadHasTheLengthAndNoBody) {
+TEST_F(AdminHttpTest, HeadHasTheLengthWithoutABody) {
   const std::string answer = ReadToEnd(Connect("HEAD /healthz?verbose HTTP/1.0\r\n\r\n"));
   EXPECT_THAT(answer, HasSubstr("Content-Length: 3\r\n"));
   EXPECT_TRUE(absl::EndsWith(answer, "\r\n\r\n"));

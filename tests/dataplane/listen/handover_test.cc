@@ -30,7 +30,7 @@ using testing::IsEmpty;
 
 std::string TextOf(const absl::Status& status) { return std::string(status.message()); }
 
-// What servers called, in order.
+// Records the calls of servers, in order.
 class Events {
  public:
   void Add(const std::string& event) {

@@ -18,7 +18,7 @@ enum class Framing {
   kLines,         // replies in the order of requests
   kFramesWithId,  // replies by their id
   kRedis,         // replies in the order of requests, with local replies
-  kMemcached,     // as above; before each request is one whose reply nobody gets
+  kMemcached,     // as above; before each request is one whose reply is discarded
 };
 
 // Accepts requests of every size that is made here.
