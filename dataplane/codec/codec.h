@@ -3,9 +3,9 @@
 // A parser gets the bytes of one direction of one connection, in pieces as they arrive, and finds
 // message boundaries in them. It reads each byte once, buffers no payload and trusts no length: a
 // message that announces more bytes than the limit is refused at its announcement, not after it has
-// consumed memory. A codec does not change a message (except by Request::blank_* and ReplyEdit),
-// match replies to requests or route a request. A new protocol is therefore one file pair here and
-// one line in dataplane/control/codecs.cc.
+// consumed memory. A codec does not change a message (except by Request::blank_*,
+// Request::substitute and ReplyEdit), match replies to requests or route a request. A new protocol
+// is therefore one file pair here and one line in dataplane/control/codecs.cc.
 //
 // Codec: immutable, thread-safe. Parsers: confined to their connection; cheap to create, because
 // each client has one.
@@ -34,6 +34,9 @@ struct ParseStep {
   size_t used = 0;
   ParseState state = ParseState::kMore;
 };
+
+// Versions of a protocol among which clients choose; each upstream connection speaks one of them.
+inline constexpr size_t kMostVariants = 2;
 
 // The replies that a request may get.
 enum class Replies : uint8_t {
@@ -68,6 +71,12 @@ struct Request {
   // with kEnd, and only if the request is not `dedicated`.
   bool local = false;
   std::string_view answer = {};  // lives as long as the codec; empty if the request has no reply
+  // The version of the protocol in which the client expects the reply: the request needs an
+  // upstream connection that began with Codec::Opening of the same one. Below kMostVariants.
+  uint8_t variant = 0;
+  // The server gets these bytes instead of the client's, unless they are empty. They live as long
+  // as the codec. Known with kEnd; not for a `dedicated` request, nor with an id_field.
+  std::string_view substitute = {};
 };
 
 class RequestParser {
@@ -154,6 +163,22 @@ class Codec {
   // Returns true if no request has a reply. Each request then goes to the endpoint that is picked
   // for it alone, and bytes from a server are discarded.
   virtual bool one_way() const { return false; }
+  // The bytes that make a new upstream connection fit for clients of a `variant`; the server
+  // answers them with one reply, which no client gets. Empty if it needs none. May contain a
+  // secret: never log it. Lives as long as the codec.
+  virtual std::string_view Opening(uint8_t variant) const {
+    static_cast<void>(variant);
+    return {};
+  }
+  // Says for the log why the reply to an opening, of which `reply` is the beginning, refuses it.
+  // Never repeats a part of the opening. Empty if the server accepted it.
+  virtual std::string OpeningRefusal(std::string_view reply) const {
+    static_cast<void>(reply);
+    return {};
+  }
+  // Differs between codecs with the same options that treat clients or servers differently, because
+  // an option names a file whose content has changed. Never leaves the process.
+  virtual uint64_t fingerprint() const { return 0; }
   // Returns true if a connection carries one request at a time (no pipelining).
   virtual bool one_at_a_time() const { return false; }
   // Describes a request for the log, by its reply_hint: "function 3 of unit 17". Empty if the codec

@@ -1,22 +1,75 @@
 #include "dataplane/codec/redis.h"
 
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
+#include "absl/hash/hash.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis_reply.h"
 #include "dataplane/codec/redis_request.h"
 
 namespace trunkline {
 namespace {
 
+constexpr std::string_view kDefaultUser = "default";
+
+std::string Command(std::initializer_list<std::string_view> words) {
+  std::string command = absl::StrCat("*", words.size(), "\r\n");
+  for (const std::string_view word : words) {
+    absl::StrAppend(&command, "$", word.size(), "\r\n", std::string(word), "\r\n");
+  }
+  return command;
+}
+
+std::string Resp2Opening(const std::optional<RedisCredential>& credential) {
+  if (!credential) return {};
+  // Redis before version 6 knows no users.
+  if (credential->user.empty()) return Command({"AUTH", credential->password});
+  return Command({"AUTH", credential->user, credential->password});
+}
+
+std::string Resp3Opening(const std::optional<RedisCredential>& credential) {
+  if (!credential) return Command({"HELLO", "3"});
+  const std::string_view user = credential->user.empty() ? kDefaultUser : credential->user;
+  return Command({"HELLO", "3", "AUTH", user, credential->password});
+}
+
 class RedisCodec final : public Codec {
  public:
-  explicit RedisCodec(RedisOptions options) : options_(options) {}
+  explicit RedisCodec(RedisOptions options)
+      : max_request_bytes_(options.max_request_bytes),
+        resp2_opening_(Resp2Opening(options.credential)),
+        resp3_opening_(Resp3Opening(options.credential)) {
+    if (!options.credential) return;
+    fingerprint_ = absl::HashOf(options.credential->user, options.credential->password);
+    credential_ = std::make_shared<const RedisCredential>(*std::move(options.credential));
+  }
 
   std::string_view name() const override { return "redis"; }
   std::unique_ptr<RequestParser> NewRequestParser() const override {
-    return std::make_unique<RedisRequestParser>(options_.max_request_bytes);
+    return std::make_unique<RedisRequestParser>(max_request_bytes_, credential_);
   }
   std::unique_ptr<ReplyParser> NewReplyParser() const override {
     return std::make_unique<RedisReplyParser>();
   }
+  std::string_view Opening(uint8_t variant) const override {
+    return variant == kResp3 ? resp3_opening_ : resp2_opening_;
+  }
+  std::string OpeningRefusal(std::string_view reply) const override {
+    if (!reply.starts_with('-') && !reply.starts_with('!')) return {};
+    std::string_view text = reply.substr(1);
+    if (reply[0] == '!') text.remove_prefix(std::min(text.size(), text.find('\n') + 1));
+    text = text.substr(0, text.find('\r'));
+    if (credential_ == nullptr) return absl::CHexEscape(std::string(text));
+    // Redis before version 6 repeats the arguments of a command that it does not know.
+    const auto end = std::ranges::find_if(text, [](char c) { return c < 'A' || c > 'Z'; });
+    const std::string code(text.begin(), end);
+    return absl::StrCat(code.empty() ? "an error" : code,
+                        " (the rest of the error may repeat the credential)");
+  }
+  uint64_t fingerprint() const override { return fingerprint_; }
   std::string_view LocalReply(Refusal why) const override {
     switch (why) {
       case Refusal::kBroken:
@@ -30,13 +83,17 @@ class RedisCodec final : public Codec {
   }
 
  private:
-  const RedisOptions options_;
+  const size_t max_request_bytes_;
+  const std::string resp2_opening_;
+  const std::string resp3_opening_;
+  std::shared_ptr<const RedisCredential> credential_;  // null if the service has none
+  uint64_t fingerprint_ = 0;
 };
 
 }  // namespace
 
 std::unique_ptr<Codec> NewRedisCodec(RedisOptions options) {
-  return std::make_unique<RedisCodec>(options);
+  return std::make_unique<RedisCodec>(std::move(options));
 }
 
 }  // namespace trunkline

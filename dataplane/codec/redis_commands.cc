@@ -20,7 +20,7 @@ struct Rule {
 // From the command reference of Redis 7, sorted by name.
 constexpr Rule kDedicated[] = {
     {"ASKING"},                 // state: for the next command
-    {"AUTH"},                   // state: the user
+    {"AUTH"},                   // state: the user; see redis_introduction.h
     {"BLMOVE"},                 // blocks
     {"BLMPOP"},                 // blocks
     {"BLPOP"},                  // blocks
@@ -34,7 +34,7 @@ constexpr Rule kDedicated[] = {
     {"DISCARD"},                // state: the transaction
     {"EXEC"},                   // state: the transaction
     {"FAILOVER"},               // stops the server's clients
-    {"HELLO"},                  // state: the protocol's version
+    {"HELLO"},                  // state: the protocol's version; see redis_introduction.h
     {"HOST:"},                  // ends the connection: Redis takes it for HTTP
     {"HSCAN"},                  // its cursor belongs to the server
     {"MIGRATE"},                // blocks
@@ -66,6 +66,10 @@ constexpr Rule kDedicated[] = {
     {"XREADGROUP", "BLOCK"},    // blocks
     {"ZSCAN"},                  // its cursor belongs to the server
 };
+
+// Announces to newer clients that a managed server is about to move. It concerns the connection to
+// that server, which the proxy handles itself.
+constexpr std::string_view kMaintNotifications = "MAINT_NOTIFICATIONS";
 
 constexpr bool Sorted() { return std::ranges::is_sorted(kDedicated, {}, &Rule::name); }
 static_assert(Sorted());
@@ -127,7 +131,7 @@ std::span<const std::string_view> DecisiveFor(std::string_view name) {
 }
 
 constexpr size_t Longest() {
-  size_t longest = 0;
+  size_t longest = kMaintNotifications.size();
   for (const Rule& rule : kDedicated) {
     longest = std::max({longest, rule.name.size(), rule.argument.size(), rule.unless.size()});
   }
@@ -180,10 +184,12 @@ void RedisCommandClassifier::EndName(std::string_view name) {
   decisive_ = DecisiveFor(name);
   if (name == "QUIT") local_ = Local::kQuit;
   if (name == "CLIENT") local_ = Local::kClient;
+  if (name == "AUTH") introduces_ = Introduces::kUser;
+  if (name == "HELLO") introduces_ = Introduces::kVersion;
 }
 
 // Libraries send these on every connection: CLIENT SETINFO LIB-NAME or LIB-VER with a value, CLIENT
-// SETNAME with a name, CLIENT TRACKING OFF.
+// SETNAME with a name, CLIENT TRACKING OFF, CLIENT MAINT_NOTIFICATIONS.
 RedisCommandClassifier::Local RedisCommandClassifier::LocalAfter(std::string_view word) const {
   switch (local_) {
     case Local::kQuit:
@@ -191,6 +197,7 @@ RedisCommandClassifier::Local RedisCommandClassifier::LocalAfter(std::string_vie
     case Local::kClient:
       if (word == "SETINFO") return Local::kInfo;
       if (word == "SETNAME") return Local::kName;
+      if (word == kMaintNotifications) return Local::kUnknown;
       return word == "TRACKING" ? Local::kTracking : Local::kNot;
     case Local::kInfo:
       return word == "LIB-NAME" || word == "LIB-VER" ? Local::kInfoValue : Local::kNot;
@@ -199,6 +206,8 @@ RedisCommandClassifier::Local RedisCommandClassifier::LocalAfter(std::string_vie
       return printable_ ? Local::kOk : Local::kNot;
     case Local::kTracking:
       return word == "OFF" ? Local::kOk : Local::kNot;
+    case Local::kUnknown:
+      return Local::kUnknown;
     case Local::kNot:
     case Local::kOk:
       break;

@@ -31,12 +31,28 @@ class RedisCommandClassifier {
   // Returns true if the answer is OK and no server need know of the command.
   bool answered_ok() const { return local_ == Local::kOk || local_ == Local::kQuit; }
   bool quits() const { return local_ == Local::kQuit; }
+  // Returns true if the answer is an error as from a server that does not know the subcommand.
+  bool unknown_subcommand() const { return local_ == Local::kUnknown; }
+  // Known from the end of the command's name on.
+  bool is_auth() const { return introduces_ == Introduces::kUser; }
+  bool is_hello() const { return introduces_ == Introduces::kVersion; }
 
  private:
   // The beginning of a command that the proxy may answer itself.
-  enum class Local : uint8_t { kNot, kQuit, kClient, kInfo, kInfoValue, kName, kTracking, kOk };
+  enum class Local : uint8_t {
+    kNot,
+    kQuit,
+    kClient,
+    kInfo,
+    kInfoValue,
+    kName,
+    kTracking,
+    kOk,
+    kUnknown,
+  };
+  enum class Introduces : uint8_t { kNothing, kUser, kVersion };
 
-  static constexpr size_t kLongestWord = 16;  // ZREMRANGEBYSCORE; checked against the tables
+  static constexpr size_t kLongestWord = 19;  // MAINT_NOTIFICATIONS; checked against the tables
 
   void Remember(std::span<const uint8_t> piece);
   void EndName(std::string_view name);
@@ -53,6 +69,7 @@ class RedisCommandClassifier {
   bool repeatable_ = false;
   bool printable_ = true;  // the current word, without spaces
   Local local_ = Local::kNot;
+  Introduces introduces_ = Introduces::kNothing;
   std::span<const std::string_view> decisive_;  // arguments that make it not repeatable
 };
 

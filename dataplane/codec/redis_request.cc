@@ -15,7 +15,10 @@ constexpr uint64_t kEmptyStringBytes = 6;      // "$0\r\n\r\n", the shortest str
 constexpr uint64_t kShortestCommandBytes = 2;  // "x\n"
 constexpr uint64_t kStringEndBytes = 2;        // CR LF
 
-constexpr std::string_view kOk = "+OK\r\n";
+// The server's reply tells its version and role. On a connection of that version it changes
+// nothing.
+constexpr std::string_view kHello[kMostVariants] = {"*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n",
+                                                    "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"};
 
 // The bytes that end a word of an inline command, and those that may precede one (sdssplitargs of
 // Redis).
@@ -33,14 +36,25 @@ ParseStep RedisRequestParser::Parse(std::span<const uint8_t> bytes) {
 }
 
 Request RedisRequestParser::request() const {
-  if (streamed_ || quoted_) return {.dedicated = true, .repeatable = classifier_.repeatable()};
-  if (classifier_.answered_ok()) {
-    return {.last = classifier_.quits(), .repeatable = false, .local = true, .answer = kOk};
+  Request request = {.repeatable = classifier_.repeatable(), .variant = session_.variant};
+  if (streamed_ || reaction_ == RedisReaction::kDedicate) {
+    request.dedicated = true;
+    return request;
   }
-  return {.dedicated = classifier_.dedicated(), .repeatable = classifier_.repeatable()};
+  if (reaction_ != RedisReaction::kForward) {
+    request.last = reaction_ == RedisReaction::kOk && classifier_.quits();
+    request.repeatable = false;
+    request.local = true;
+    request.answer = AnswerOf(reaction_);
+  } else if (classifier_.is_hello()) {
+    request.repeatable = true;
+    request.substitute = kHello[session_.variant];
+  }
+  return request;
 }
 
 std::string_view RedisRequestParser::fault() const {
+  if (refused_) return "a command above max_message_bytes came before AUTH";
   switch (state_) {
     case State::kCount:
     case State::kLength:
@@ -59,6 +73,8 @@ ParseState RedisRequestParser::Advance(Bytes& rest) {
   switch (state_) {
     case State::kEnded:
       classifier_.Begin();
+      introduction_.reset();
+      reaction_ = RedisReaction::kForward;
       seen_ = 0;
       quoted_ = streamed_ = false;
       state_ = State::kStart;
@@ -132,7 +148,7 @@ ParseState RedisRequestParser::EndLength(int64_t length) {
 
 ParseState RedisRequestParser::String(Bytes& rest) {
   const size_t size = std::min<uint64_t>(string_left_, rest.size());
-  classifier_.Add(rest.first(size));
+  AddToWord(rest.first(size));
   string_left_ -= size;
   Take(size, rest);
   if (string_left_ == 0) state_ = State::kStringCr;
@@ -140,8 +156,40 @@ ParseState RedisRequestParser::String(Bytes& rest) {
 }
 
 ParseState RedisRequestParser::EndString() {
+  EndWord();
+  return strings_left_ == 0 ? EndCommand() : ParseState::kMore;
+}
+
+void RedisRequestParser::AddToWord(std::span<const uint8_t> piece) {
+  classifier_.Add(piece);
+  if (introduction_ != nullptr) introduction_->Add(piece);
+}
+
+void RedisRequestParser::EndWord() {
   classifier_.EndWord();
-  return strings_left_ == 0 ? ParseState::kEnd : ParseState::kMore;
+  if (introduction_ != nullptr) return introduction_->EndArgument();
+  using Command = RedisIntroduction::Command;
+  if (classifier_.is_auth()) introduction_ = std::make_unique<RedisIntroduction>(Command::kAuth);
+  if (classifier_.is_hello()) introduction_ = std::make_unique<RedisIntroduction>(Command::kHello);
+}
+
+ParseState RedisRequestParser::EndCommand() {
+  reaction_ = React();
+  introduction_.reset();
+  return ParseState::kEnd;
+}
+
+RedisReaction RedisRequestParser::React() {
+  if (streamed_) return RedisReaction::kDedicate;
+  if (!quoted_) {
+    if (classifier_.quits()) return RedisReaction::kOk;
+    if (introduction_ != nullptr) return introduction_->Decide(credential_.get(), session_);
+  }
+  if (!session_.authenticated) return RedisReaction::kNoAuth;
+  if (quoted_) return RedisReaction::kDedicate;
+  if (classifier_.answered_ok()) return RedisReaction::kOk;
+  if (classifier_.unknown_subcommand()) return RedisReaction::kUnknownSubcommand;
+  return classifier_.dedicated() ? RedisReaction::kDedicate : RedisReaction::kForward;
 }
 
 ParseState RedisRequestParser::Inline(Bytes& rest) {
@@ -160,7 +208,13 @@ ParseState RedisRequestParser::Inline(Bytes& rest) {
     OnInlineByte(byte);
   }
   Take(room, rest);
-  if (InlineRoom() > 0) return ParseState::kMore;
+  return InlineRoom() > 0 ? ParseState::kMore : Stream();
+}
+
+// A dedicated connection is authenticated by the proxy, so it is not for a client that is not.
+ParseState RedisRequestParser::Stream() {
+  refused_ = !session_.authenticated;
+  if (refused_) return ParseState::kBroken;
   streamed_ = true;
   return ParseState::kStream;
 }
@@ -169,17 +223,17 @@ void RedisRequestParser::OnInlineByte(uint8_t byte) {
   // Quotes can hide a command's name, and unbalanced ones end the connection.
   quoted_ |= byte == '"' || byte == '\'';
   if (in_word_ ? EndsWord(byte) : SkippedBeforeWord(byte)) {
-    if (in_word_) classifier_.EndWord();
+    if (in_word_) EndWord();
     in_word_ = false;
     return;
   }
   in_word_ = has_word_ = true;
-  classifier_.Add({&byte, 1});
+  AddToWord({&byte, 1});
 }
 
 ParseState RedisRequestParser::EndInline() {
-  if (in_word_) classifier_.EndWord();
-  if (has_word_) return ParseState::kEnd;
+  if (in_word_) EndWord();
+  if (has_word_) return EndCommand();
   state_ = State::kStart;
   return Announced(kShortestCommandBytes);
 }
@@ -191,9 +245,7 @@ uint64_t RedisRequestParser::InlineRoom() const {
 }
 
 ParseState RedisRequestParser::Announced(uint64_t bytes) {
-  if (streamed_ || seen_ + bytes <= max_bytes_) return ParseState::kMore;
-  streamed_ = true;
-  return ParseState::kStream;
+  return streamed_ || seen_ + bytes <= max_bytes_ ? ParseState::kMore : Stream();
 }
 
 }  // namespace trunkline

@@ -5,6 +5,9 @@
 // is stricter than Redis, which accepts any byte for the LF of a header and any two after a string.
 // Empty commands have no reply, so they count as the beginning of the next command.
 //
+// A client of a service with a credential must give it first: the proxy answers its other commands
+// with an error, and refuses one that is too large to be buffered.
+//
 // Parse returns kStream at the end of the header that announces a length above the limit, and in an
 // inline command that reaches the limit without a line feed.
 //
@@ -13,18 +16,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis_commands.h"
+#include "dataplane/codec/redis_introduction.h"
 #include "dataplane/codec/resp_number.h"
 
 namespace trunkline {
 
 class RedisRequestParser final : public RequestParser {
  public:
-  explicit RedisRequestParser(size_t max_request_bytes) : max_bytes_(max_request_bytes) {}
+  // `credential` is null if the service has none.
+  RedisRequestParser(size_t max_request_bytes, std::shared_ptr<const RedisCredential> credential)
+      : max_bytes_(max_request_bytes), credential_(std::move(credential)) {
+    session_.authenticated = credential_ == nullptr;
+  }
 
   ParseStep Parse(std::span<const uint8_t> bytes) override;
   Request request() const override;
@@ -57,6 +67,11 @@ class RedisRequestParser final : public RequestParser {
   ParseState EndLength(int64_t length);
   ParseState EndString();
 
+  void AddToWord(std::span<const uint8_t> piece);
+  void EndWord();
+  ParseState EndCommand();
+  RedisReaction React();
+  ParseState Stream();
   void OnInlineByte(uint8_t byte);
   uint64_t InlineRoom() const;
   // Notes that the message has at least this many more bytes.
@@ -67,7 +82,10 @@ class RedisRequestParser final : public RequestParser {
   }
 
   const uint64_t max_bytes_;
-  uint64_t seen_ = 0;        // bytes of the message
+  const std::shared_ptr<const RedisCredential> credential_;
+  RedisSession session_;
+  std::unique_ptr<RedisIntroduction> introduction_;  // null unless the command is HELLO or AUTH
+  uint64_t seen_ = 0;                                // bytes of the message
   uint64_t line_start_ = 0;  // value of seen_ at the beginning of an inline command
   uint64_t strings_left_ = 0;
   uint64_t string_left_ = 0;  // bytes
@@ -78,6 +96,8 @@ class RedisRequestParser final : public RequestParser {
   bool has_word_ = false;  // the inline command is not empty
   bool quoted_ = false;
   bool streamed_ = false;
+  bool refused_ = false;  // too large for a client that has not authenticated
+  RedisReaction reaction_ = RedisReaction::kForward;
 };
 
 }  // namespace trunkline

@@ -1,10 +1,14 @@
 #include "dataplane/direct/direct_flow.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
 #include "common/net/socket.h"
+#include "common/observe/log.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {
@@ -20,11 +24,13 @@ bool AcceptedThenReset(int error) { return error == ECONNRESET || error == EPIPE
 }  // namespace
 
 DirectFlow::DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router,
-                       const FlowLimits& limits, std::span<const uint8_t> first)
+                       const FlowLimits& limits, std::span<const uint8_t> first,
+                       std::unique_ptr<ConnectionOpening> opening)
     : Flow(router, loop.now()),
       loop_(loop),
       limits_(limits),
       connect_deadline_(loop.now() + limits.connect_timeout),
+      opening_(std::move(opening)),
       activity_(loop.now()) {
   client_.fd = std::move(client);
   unsent_share_.BelongTo(&router.worker().stats.to_client_buffered_bytes);
@@ -133,14 +139,62 @@ bool DirectFlow::SendHeader() {
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
 
+// Like SendHeader. Bytes that are there before the opening was sent answer nothing.
+bool DirectFlow::SendOpening() {
+  if (opening_ == nullptr) return true;
+  uint8_t byte = 0;
+  if (recv(server_.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return false;
+  opening_->Restart();
+  const std::string_view bytes = opening_->bytes();
+  return send(server_.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+         static_cast<ssize_t>(bytes.size());
+}
+
+// Returns false if the reply is incomplete, or if it ended the flow. Reads no byte behind it: those
+// are the client's.
+bool DirectFlow::TakeOpeningReply() {
+  constexpr size_t kPeekBytes = 1024;
+  std::array<uint8_t, kPeekBytes> bytes;
+  while (true) {
+    const ssize_t n = recv(server_.fd.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && WouldBlock(errno)) return false;
+    if (n <= 0) {
+      Finish(FlowEnd::kServerReset);
+      return false;
+    }
+    const ConnectionOpening::Step step = opening_->Read({bytes.data(), static_cast<size_t>(n)});
+    recv(server_.fd.get(), bytes.data(), step.used, MSG_DONTWAIT);
+    if (step.state == ConnectionOpening::State::kMore) continue;
+    if (step.state != ConnectionOpening::State::kAccepted) {
+      OnOpeningFault();
+      return false;
+    }
+    opening_.reset();
+    down_.readable = true;
+    loop_.Arm(connect_timer_, limits_.first_byte_timeout);
+    return true;
+  }
+}
+
+void DirectFlow::OnOpeningFault() {
+  if (const auto more = router().request_logs().openings.Admit(loop_.now()); more) {
+    LogWarn("endpoint {} of service {}: {}; the client with this dedicated connection is reset{}",
+            endpoint()->endpoint().id, router().set().service, opening_->fault(), *more);
+  }
+  Finish(FlowEnd::kServerReset);
+}
+
 void DirectFlow::OnConnected() {
   Apply(DirectEvent::kConnected);
-  if (!SendHeader()) {
+  if (!SendHeader() || !SendOpening()) {
     Finish(FlowEnd::kServerReset);
     return;
   }
   router().OnConnected(*this);
-  loop_.Arm(connect_timer_, limits_.first_byte_timeout);
+  // The connect timeout includes the reply to the opening.
+  loop_.Arm(connect_timer_,
+            opening_ != nullptr ? connect_deadline_ - loop_.now() : limits_.first_byte_timeout);
   // The time that the client waited for its server does not count as idle.
   activity_.OnSign(loop_.now());
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
@@ -178,7 +232,7 @@ void DirectFlow::OnConnectFailed(ConnectFailure why) {
 }
 
 void DirectFlow::Relay() {
-  if (!established()) return;
+  if (!established() || (opening_ != nullptr && !TakeOpeningReply())) return;
   if (!RelayOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!RelayOne(down_, server_, client_, cell_->bytes_to_client)) return;
   CountBuffered();

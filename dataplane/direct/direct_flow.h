@@ -1,6 +1,9 @@
 // A client connection with an upstream connection of its own: `direct` mode, and the continuation
 // of a client in `message` mode that asks for something that cannot be shared.
 //
+// If the codec of the service wants an opening, the proxy sends it on each connect and discards the
+// reply; the client's bytes follow. A client is reset if the server refuses it.
+//
 // A FIN from one side becomes a half-close toward the other, a RST becomes a RST. Nothing is read
 // from the client before the upstream connection is established, so a refused connect is retried at
 // another endpoint and the client does not notice.
@@ -17,6 +20,7 @@
 #include "common/net/backlog_age.h"
 #include "common/net/event_loop.h"
 #include "common/net/flow_activity.h"
+#include "dataplane/codec/opening.h"
 #include "dataplane/direct/byte_relay.h"
 #include "dataplane/direct/lifecycle.h"
 #include "dataplane/flow/flow.h"
@@ -27,9 +31,11 @@ namespace trunkline {
 
 class DirectFlow final : public Flow, private Flushable {
  public:
-  // `first` are bytes that were already read from the client; they go to the server first.
+  // `first` are bytes that were already read from the client; they go to the server first, behind
+  // the opening, which may be null.
   DirectFlow(EventLoop& loop, UniqueFd client, ServiceRouter& router, const FlowLimits& limits,
-             std::span<const uint8_t> first = {});
+             std::span<const uint8_t> first = {},
+             std::unique_ptr<ConnectionOpening> opening = nullptr);
   ~DirectFlow() override;
 
   void Begin() override;
@@ -58,6 +64,9 @@ class DirectFlow final : public Flow, private Flushable {
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
   bool SendHeader();
+  bool SendOpening();
+  bool TakeOpeningReply();
+  void OnOpeningFault();
   void ArmAttempt();
   void OnRefused() { OnConnectFailed(ConnectFailure::kRefused); }
   void OnConnectFailed(ConnectFailure why);
@@ -97,6 +106,7 @@ class DirectFlow final : public Flow, private Flushable {
   GaugeShare reserved_share_;  // held until the upstream connection exists
   BacklogAge up_age_;
   BacklogAge down_age_;
+  std::unique_ptr<ConnectionOpening> opening_;  // null once the server has accepted it
   ConnectionLease lease_;
   uint32_t dial_turn_ = 0;     // of the carrier's addresses, at the last dial
   size_t addresses_left_ = 0;  // that this flow has not dialed at its endpoint

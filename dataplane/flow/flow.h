@@ -63,6 +63,10 @@ class Flow : public PendingQueue<Flow>::Entry {
   // Returns true if the flow counts as load, not only as open. The router keeps the count.
   bool is_load() const { return is_load_; }
   void set_load(bool is_load) { is_load_ = is_load; }
+  // The variant of the protocol that its upstream connection speaks. Flows of each wait in a
+  // pending queue of their own, because a connection with room serves one only. It must not change
+  // while the flow is pending.
+  uint8_t variant() const { return variant_; }
   // Returns true if `endpoint` was tried and failed.
   bool tried(const EndpointState* endpoint) const;
   // Adds the flow's endpoint to the tried ones. Returns false, with no effect, if the flow has used
@@ -88,12 +92,14 @@ class Flow : public PendingQueue<Flow>::Entry {
  protected:
   Flow(ServiceRouter& router, MonotonicTime accepted_at)
       : router_(router), accepted_at_(accepted_at) {}
+  void set_variant(uint8_t variant) { variant_ = variant; }
 
  private:
   ServiceRouter& router_;
   const MonotonicTime accepted_at_;
   EndpointState* endpoint_ = nullptr;
   bool is_load_ = true;
+  uint8_t variant_ = 0;
   std::unique_ptr<ClientOrigin> origin_;
   std::unique_ptr<FlowRecord> record_;
   std::vector<const EndpointState*> tried_;

@@ -14,14 +14,14 @@ namespace trunkline {
 // A shared connection, from dial to close.
 enum class ConnectionState : uint8_t {
   kConnecting,  // requests are accepted and wait in the output buffer
-  kGreeting,    // as above, until the server has sent its greeting
+  kGreeting,    // as above, until the server has sent its greeting or answered the opening
   kOpen,
   kDraining,  // delivers its last reply; accepts no more requests
   kClosed,
 };
 enum class ConnectionEvent : uint8_t {
   kConnected,
-  kGreetingDue,  // connected to a server that speaks first
+  kGreetingDue,  // connected to a server that speaks first, or that gets an opening
   kGreeted,
   kDialFailed,
   kConnectTimeout,

@@ -66,6 +66,9 @@ void MessageFlow::OnEvents(uint32_t events) {
 // Runs work deferred from inside callbacks.
 void MessageFlow::OnFlush() {
   if (done()) return;
+  if (refused_ && upstream_state_ == UpstreamState::kQueued && state_ == FlowState::kServing) {
+    return ContinueWithoutVariant();
+  }
   RegulateServer();
   if (!done()) ResendAll();
   if (!done()) SendBufferedRequests();
@@ -178,7 +181,10 @@ size_t MessageFlow::SendRequests(std::span<const uint8_t> view) {
       at += size;
       continue;
     }
-    if (!SendFront(rest.first(size))) return at;
+    if (!SendFront(rest.first(size))) {
+      if (front_ == Front::kDedicated) ContinueAsDirectFlow(rest);
+      return at;
+    }
     at += size;
   }
   return at;
@@ -342,8 +348,9 @@ void MessageFlow::ContinueAsDirectFlow(std::span<const uint8_t> rest) {
   reserved_share_.Set(0);
   if (watched_) loop_.Remove(fd_.get());
   pending_share_.Set(0);  // the DirectFlow counts the same bytes
-  router().Replace(*this,
-                   std::make_unique<DirectFlow>(loop_, std::move(fd_), router(), limits_, rest));
+  router().Replace(*this, std::make_unique<DirectFlow>(
+                              loop_, std::move(fd_), router(), limits_, rest,
+                              ConnectionOpening::For(service_->connection.codec, agreed_variant_)));
 }
 
 Flow::Buffered MessageFlow::buffered() const {

@@ -8,6 +8,9 @@
 // Requests of a `one_way` codec have no replies, so each goes to the endpoint that is picked for it
 // alone, once the server's socket has taken the one before.
 //
+// A client may change to another variant of the protocol between two requests. If an endpoint's
+// server refuses that variant, it continues as a DirectFlow, too, and gets the server's own answer.
+//
 // The flow buffers an incomplete request, requests that find no room, and the part of a reply that
 // the client does not take. While it buffers requests or replies, it does not read the client.
 // slow_reader_rule.h decides what happens to the server while the client does not take its replies.
@@ -94,6 +97,7 @@ class MessageFlow final : public Flow,
   void LogBadRequest();
   std::string ClientName() const;
   void ContinueAsDirectFlow(std::span<const uint8_t> rest);
+  void ContinueWithoutVariant();
   void Watch();
 
   // To the server.
@@ -157,8 +161,10 @@ class MessageFlow final : public Flow,
   RequestState request_state_ = RequestState::kComplete;
   DownstreamState downstream_state_ = DownstreamState::kReadable;
   Front front_ = Front::kParsing;
-  bool watched_ = false;      // by epoll
-  bool had_request_ = false;  // the idle timeout applies instead of the first byte's
+  bool watched_ = false;        // by epoll
+  bool had_request_ = false;    // the idle timeout applies instead of the first byte's
+  bool refused_ = false;        // the last search met an endpoint that refuses the client's variant
+  uint8_t agreed_variant_ = 0;  // of the connection that brought the last reply
 
   // Set while upstream_state_ is kAttached or kPaused.
   SharedConnection* connection_ = nullptr;

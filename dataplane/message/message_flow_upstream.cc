@@ -45,18 +45,26 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
     connection_->SendNow();
     if (done() || in_flight_ > 0 || !resend_queue_.empty()) return false;
   }
+  const uint8_t variant = parser_->request().variant;
   if (in_flight_ > 0) {
-    if (!MaySendOnSameConnection()) return false;
+    if (connection_->variant() != variant || !MaySendOnSameConnection()) return false;
     router().CountActive(*this, 1);
     SendOn(front, parser_->request(), open, FrontArrivedAt());
     OnFrontSent();
     return true;
   }
+  set_variant(variant);
+  refused_ = false;
   starting_ = front;
   const bool started = router().Route(*this);
   starting_ = {};
-  if (!started && !done()) Enqueue();
-  return started;
+  if (started || done()) return started;
+  if (refused_ && state_ == FlowState::kServing) {
+    front_ = Front::kDedicated;
+  } else {
+    Enqueue();
+  }
+  return false;
 }
 
 // The proxy answers the front request itself. Replies come in the order of requests, so no other
@@ -83,9 +91,13 @@ void MessageFlow::Enqueue() {
 // The router calls this inside Route, Retry and Reroute, or later for a request from the pending
 // queue.
 bool MessageFlow::Start(EndpointState& endpoint) {
-  SharedConnection* const connection = endpoint.carrier->AcquireConnection();
-  if (connection == nullptr) return false;
+  SharedConnection* const connection = endpoint.carrier->AcquireConnection(variant());
   const bool was_queued = upstream_state_ == UpstreamState::kQueued;
+  if (connection == nullptr) {
+    refused_ = refused_ || endpoint.carrier->Refuses(variant());
+    if (refused_ && was_queued) loop_.RequestFlush(this);
+    return false;
+  }
   Apply(UpstreamEvent::kStarted);
   connection_ = connection;
   cell_ = endpoint.cell;
@@ -117,6 +129,10 @@ MonotonicTime MessageFlow::FrontArrivedAt() const {
 
 void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open,
                          MonotonicTime arrived_at) {
+  if (!traits.substitute.empty()) {
+    request = {reinterpret_cast<const uint8_t*>(traits.substitute.data()),
+               traits.substitute.size()};
+  }
   ++in_flight_;
   Apply(open ? RequestEvent::kPartSent : RequestEvent::kEndSent);
   if (traits.last) {
@@ -162,19 +178,36 @@ void MessageFlow::ResendAll() {
       SendLocalReply(Refusal::kUnavailable, FlowEnd::kConnectionLost);
       return;
     }
-    if (!done() && endpoint() == nullptr) Enqueue();
+    if (done() || endpoint() != nullptr) continue;
+    if (refused_ && state_ == FlowState::kServing) return ContinueWithoutVariant();
+    Enqueue();
   }
 }
 
 // Only a request that a server may have seen counts, and is charged to the retry budget; for the
 // others, time is the limit. Returns false if one of the limits is reached.
 bool MessageFlow::RouteResend() {
+  refused_ = false;
   if (resend_queue_.front().written) {
     return ++resends_ <= kMaxResends && router().Retry(*this);
   }
   if (loop_.now() > resend_until_) return false;
   router().Reroute(*this);
   return true;
+}
+
+// No shared connection takes the requests that wait, because the server refuses their variant.
+void MessageFlow::ContinueWithoutVariant() {
+  std::vector<uint8_t> bytes;
+  while (!resend_queue_.empty()) {
+    const ResendQueue::Request request = resend_queue_.Take();
+    bytes.insert(bytes.end(), request.bytes.begin(), request.bytes.end());
+  }
+  if (buffered_requests_ != nullptr) {
+    const uint8_t* const begin = buffered_requests_->data();
+    bytes.insert(bytes.end(), begin, begin + buffered_requests_->size());
+  }
+  ContinueAsDirectFlow(bytes);
 }
 
 void MessageFlow::OnRoom() {
@@ -211,6 +244,7 @@ void MessageFlow::OnReplyBegins(MonotonicTime arrived_at) {
 void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) {
   if (done()) return;
   last_activity_ = loop_.now();
+  agreed_variant_ = connection_->variant();
   cell_->bytes_to_client.Add(bytes.size());
   resends_ = 0;
   resend_until_ = MonotonicTime();

@@ -43,6 +43,7 @@ SharedConnection::SharedConnection(EventLoop& loop, ConnectResult dial,
       lease_(std::move(lease)),
       owner_(owner),
       counters_(counters),
+      opening_(ConnectionOpening::For(options.codec, options.variant)),
       parser_(options.codec->NewReplyParser()),
       pending_(capacity_ + (id_field_ ? kMostMaybeOfAPass : 0),
                id_field_ ? static_cast<unsigned>(id_field_->size) * kBitsPerByte : kNoIdBits),
@@ -195,10 +196,11 @@ void SharedConnection::OnEvents(uint32_t events) {
   if (up() && !output_.empty()) loop_.RequestFlush(this);
 }
 
-// The connect timeout includes the greeting.
+// The connect timeout includes the greeting, and the reply to the opening.
 void SharedConnection::OnConnected() {
-  if (options_.greeting) return Apply(ConnectionEvent::kGreetingDue);
-  Open(ConnectionEvent::kConnected);
+  if (!options_.greeting && opening_ == nullptr) return Open(ConnectionEvent::kConnected);
+  Apply(ConnectionEvent::kGreetingDue);
+  if (opening_ != nullptr) SendOpening();
 }
 
 void SharedConnection::Open(ConnectionEvent event) {
@@ -296,6 +298,12 @@ void SharedConnection::OnTimer() {
                    "no connection within ", absl::FormatDuration(options_.connect_timeout))));
   }
   if (state_ == ConnectionState::kGreeting) {
+    if (opening_ != nullptr) {
+      return End(ConnectionEvent::kConnectTimeout,
+                 absl::DeadlineExceededError(
+                     absl::StrCat("no answer to the opening of the connection within ",
+                                  absl::FormatDuration(options_.connect_timeout))));
+    }
     return End(ConnectionEvent::kConnectTimeout,
                absl::DeadlineExceededError(absl::StrCat(
                    "no greeting within ", absl::FormatDuration(options_.connect_timeout),

@@ -5,7 +5,8 @@
 // leaves keeps its position in that order, and its reply is discarded. Bytes that answer no
 // request, a reply that does not parse and a reply that times out close the connection and fail the
 // requests in flight, so a reply never reaches another client. If the server sends a greeting
-// first, it is discarded, and no request is written before its end.
+// first, it is discarded, and no request is written before its end. The same holds for the reply to
+// the opening that the codec may want (Codec::Opening).
 //
 // The class knows nothing of endpoints or retries. When it closes, it returns to each client every
 // request without a reply and marks those that may be sent again: requests of which no byte was
@@ -29,6 +30,7 @@
 #include "common/net/output_buffer.h"
 #include "common/net/socket.h"
 #include "dataplane/codec/codec.h"
+#include "dataplane/codec/opening.h"
 #include "dataplane/limits/connection_budget.h"
 #include "dataplane/message/lifecycle.h"
 #include "dataplane/message/pending_replies.h"
@@ -111,6 +113,9 @@ class SharedConnection final : public EventHandler, public Flushable {
     return state_ == ConnectionState::kOpen || state_ == ConnectionState::kDraining;
   }
   bool one_at_a_time() const { return one_at_a_time_; }
+  uint8_t variant() const { return options_.variant; }
+  // Returns true if the connection has closed because the server refused its opening.
+  bool opening_refused() const { return opening_refused_; }
   // Returns true if a client takes its replies so slowly that requests should avoid the connection.
   bool held_up() const { return holder_ != nullptr; }
   ConnectionState state() const { return state_; }
@@ -169,6 +174,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   void OnConnected();
+  void SendOpening();
   void Open(ConnectionEvent event);
   void OnTimer();
   void OnReplyTimeout();
@@ -188,6 +194,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     kUnasked,  // bytes that no request asked for
   };
   Finding TakeGreeting(std::span<uint8_t>* bytes);
+  Finding TakeOpeningReply(std::span<uint8_t>* bytes);
   Finding DeliverInOrder(std::span<uint8_t> bytes);
   bool AnswersRequest(size_t size);
   uint8_t* KeepUndecided(std::span<const uint8_t> piece, Reply::Delivery delivery, uint8_t* begin);
@@ -231,7 +238,9 @@ class SharedConnection final : public EventHandler, public Flushable {
   bool server_fin_ = false;  // a FIN or an error is behind the bytes that are still to be read
 
   UniqueFd fd_;
-  int dial_error_ = 0;  // set if there is no fd_
+  int dial_error_ = 0;                          // set if there is no fd_
+  std::unique_ptr<ConnectionOpening> opening_;  // null once it was accepted, or if there is none
+  bool opening_refused_ = false;
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
   std::deque<uint64_t> maybe_;    // ids in pending_ of Replies::kMaybe, oldest first

@@ -105,6 +105,7 @@ std::string SharedConnection::Describe(Finding finding) const {
 
 // Removes the server's greeting from the front of `bytes`.
 SharedConnection::Finding SharedConnection::TakeGreeting(std::span<uint8_t>* bytes) {
+  if (opening_ != nullptr) return TakeOpeningReply(bytes);
   const ParseStep step = parser_->Parse(*bytes);
   if (step.state == ParseState::kBroken) {
     fault_ = absl::StrCat(std::string(parser_->fault()), ", at byte ", step.used, " of a read");
@@ -288,8 +289,11 @@ void SharedConnection::OnServerFin() {
     if (state_ == ConnectionState::kClosed) return;
   }
   if (state_ == ConnectionState::kGreeting) {
-    return End(ConnectionEvent::kPeerClosed,
-               absl::UnavailableError("the server closed the connection before its greeting"));
+    return End(
+        ConnectionEvent::kPeerClosed,
+        absl::UnavailableError(
+            opening_ != nullptr ? "the server closed the connection before it answered the opening"
+                                : "the server closed the connection before its greeting"));
   }
   const bool orderly = pending_.empty();
   End(state_ == ConnectionState::kDraining ? ConnectionEvent::kDrained

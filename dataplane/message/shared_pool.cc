@@ -11,6 +11,10 @@ namespace {
 
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
+// A server that does not know a variant learns it with its next version, so it is rarely worth a
+// try; one that refused it for another reason, at its limit of clients, recovers soon.
+constexpr Backoff::Options kRefusalBackoff = {
+    .initial = absl::Milliseconds(100), .max = absl::Seconds(60), .factor = 2.0};
 // Requests in flight on the least busy connection above which the pool dials another one. Fewer
 // connections put more requests into one system call; more connections limit head-of-line blocking.
 constexpr size_t kWorthAnother = 16;
@@ -36,7 +40,9 @@ SharedPool::SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Option
       counters_(counters),
       open_(open),
       random_(random_seed),
-      backoff_(kDialBackoff) {}
+      backoff_(kDialBackoff),
+      refusals_{Refusal{.backoff = Backoff(kRefusalBackoff)},
+                Refusal{.backoff = Backoff(kRefusalBackoff)}} {}
 
 SharedPool::~SharedPool() { open_->Add(-static_cast<int64_t>(connections_.size())); }
 
@@ -44,17 +50,23 @@ void SharedPool::OnTarget() {
   if (!std::exchange(had_target_, true)) NotifyUsers();
 }
 
-SharedConnection* SharedPool::AcquireConnection() {
+SharedConnection* SharedPool::AcquireConnection(uint8_t variant) {
   SharedConnection* best = nullptr;
   SharedConnection* held_up = nullptr;
+  bool any = false;
   for (const auto& connection : connections_) {
+    if (connection->variant() != variant) continue;
+    any = true;
     if (!connection->HasRoom()) continue;
     SharedConnection*& known = connection->held_up() ? held_up : best;
     if (known == nullptr || Cost(*connection) < Cost(*known)) known = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
-  if (busy && !failing_) {
-    if (SharedConnection* fresh = Dial(); fresh != nullptr) best = fresh;
+  if (busy && !failing_ && !Refuses(variant)) {
+    SharedConnection* fresh = Dial(variant);
+    const bool spent = options_.max_connections > 0 && budget_->used() >= options_.max_connections;
+    if (fresh == nullptr && !any && spent && MakeRoom()) fresh = Dial(variant);
+    if (fresh != nullptr) best = fresh;
   }
   return best != nullptr ? best : held_up;
 }
@@ -80,8 +92,10 @@ absl::Duration SharedPool::NextDialDelay() {
   return backoff_.Next(random_.Uniform());
 }
 
-SharedConnection* SharedPool::Dial() {
-  if (targets().empty() || !used() || connections_.size() >= options_.max_shared) return nullptr;
+SharedConnection* SharedPool::Dial(uint8_t variant) {
+  const size_t same = static_cast<size_t>(std::ranges::count(
+      connections_, variant, [](const auto& connection) { return connection->variant(); }));
+  if (targets().empty() || !used() || same >= options_.max_shared) return nullptr;
   ConnectionLease lease(budget_, options_.max_connections);
   if (!lease) return nullptr;
   dial_turn_ = targets().turn();
@@ -89,8 +103,10 @@ SharedConnection* SharedPool::Dial() {
   if (Dialer::IsOurFault(result)) return nullptr;
   if (result.fd) SetKeepalive(result.fd.get(), dialer_.keepalive());
   SharedConnection::Owner* const owner = this;
-  connections_.push_back(std::make_unique<SharedConnection>(
-      loop_, std::move(result), options_.connection, std::move(lease), owner, counters_));
+  SharedConnectionOptions options = options_.connection;
+  options.variant = variant;
+  connections_.push_back(std::make_unique<SharedConnection>(loop_, std::move(result), options,
+                                                            std::move(lease), owner, counters_));
   open_->Add(1);
   return connections_.back().get();
 }
@@ -150,6 +166,7 @@ void SharedPool::OnConnectionUp(SharedConnection& connection) {
     if (failing_) LogInfo("connected to {} again", name_);
   }
   OnReachable();
+  refusals_[connection.variant()].backoff.Reset();
   OnConnectionRoom(connection);
 }
 
@@ -177,7 +194,9 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   connections_.erase(it);
   open_->Add(-1);
   if (!used()) return;
-  if (never_up) {
+  if (connection.opening_refused() && connection.variant() != 0) {
+    OnOpeningRefused(connection.variant(), why);
+  } else if (never_up) {
     if (ShareFailure() && !failing_)
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
     failing_ = true;
@@ -192,6 +211,16 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   // A failing pool without connections is unusable.
   if (failing_ && !AnyUp()) NotifyUsers();
   NotifyWaiters();
+}
+
+// The address is reachable, so other variants and workers are not affected.
+void SharedPool::OnOpeningRefused(uint8_t variant, const absl::Status& why) {
+  Refusal& refusal = refusals_[variant];
+  refusal.until = loop_.now() + refusal.backoff.Next(random_.Uniform());
+  const auto more = refusal_log_.Admit(loop_.now());
+  if (!more) return;
+  LogWarn("{}: {}; clients that ask for this version of the protocol get dedicated connections{}",
+          name_, StdView(why.message()), *more);
 }
 
 void SharedPool::OnUnaskedBytes() {
@@ -230,7 +259,7 @@ void SharedPool::Probe() {
   // All addresses of a server are one probe.
   const bool ours =
       shared == nullptr || addresses_failed_ > 0 || shared->ClaimProbe(loop_.now(), delay);
-  if (!ours || Dial() == nullptr) loop_.Arm(probe_timer_, delay);
+  if (!ours || Dial(/*variant=*/0) == nullptr) loop_.Arm(probe_timer_, delay);
 }
 
 }  // namespace trunkline

@@ -6,12 +6,19 @@
 // uses the connections that it has; without any it is unusable, and waiting requests go to other
 // endpoints. The pools of all workers share the verdict and take turns at dialing.
 //
+// Connections of each variant of the protocol are counted by themselves, up to `max_shared`, and
+// share `max_connections`: an idle one of another variant gives its place to the first of this one.
+// If the server refuses the opening of variant 0, it counts as unreachable. If it refuses another,
+// it does not know that variant, which is tried again with jittered backoff when a client asks for
+// it.
+//
 // A connection that a slow client holds up gets requests only if no other connection has room and
 // none can be dialed.
 //
 // Confined to its worker's loop.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -55,13 +62,20 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool OnConnectFailed(ConnectFailure why) override;
 
   // Returns a connection with room, dialing one if that is worth it, or null.
-  SharedConnection* AcquireConnection() override;
+  SharedConnection* AcquireConnection(uint8_t variant) override;
+  bool Refuses(uint8_t variant) const override { return loop_.now() < refusals_[variant].until; }
   void Await() override;
   bool MakeRoom() override;
   void OnPlaceFree() override;
   size_t connections() const { return connections_.size(); }
 
  private:
+  // Of the opening of one variant.
+  struct Refusal {
+    MonotonicTime until = {};  // no connection of the variant is dialed before
+    Backoff backoff;
+  };
+
   void OnTarget() override;
   void OnUsed() override;
   void OnUnused() override;
@@ -80,7 +94,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool AnyUp() const;
   void NotifyWaiters();
   absl::Duration NextDialDelay();
-  SharedConnection* Dial();
+  SharedConnection* Dial(uint8_t variant);
+  void OnOpeningRefused(uint8_t variant, const absl::Status& why);
   void Probe();
 
   EventLoop& loop_;
@@ -97,10 +112,12 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   size_t addresses_failed_ = 0;  // since a connection was up or the last backoff
   bool failing_ = false;         // the last dial failed
   bool has_waiters_ = false;     // flows wait for room and have not been notified yet
+  std::array<Refusal, kMostVariants> refusals_;
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   LogPacer stalled_log_;
   LogPacer loss_log_;
   LogPacer protocol_error_log_;
+  LogPacer refusal_log_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
 };
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -74,9 +75,18 @@ class Carrier {
   virtual std::string DescribeFull() const { return ""; }
   // Returns a trunk with room for one more stream, or null. Null in other modes than tunnel.
   virtual TrunkConnection* AcquireTrunk() { return nullptr; }
-  // Returns a shared connection with room for one more request, or null. Null in other modes than
-  // message.
-  virtual SharedConnection* AcquireConnection() { return nullptr; }
+  // Returns a shared connection of this variant of the protocol with room for one more request, or
+  // null. Null in other modes than message.
+  virtual SharedConnection* AcquireConnection(uint8_t variant) {
+    static_cast<void>(variant);
+    return nullptr;
+  }
+  // Returns true if the server refused the opening of a connection of this variant a while ago, so
+  // that a client that needs it does not wait for one here.
+  virtual bool Refuses(uint8_t variant) const {
+    static_cast<void>(variant);
+    return false;
+  }
   // Asks the carrier to notify its users when it next has room, because flows found none.
   virtual void Await() {}
   // Closes an idle connection for a client that needs its place at the endpoint. Returns false if

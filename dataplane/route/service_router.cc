@@ -33,7 +33,8 @@ ServiceRouter::ServiceRouter(const WorkerContext& worker, Owner& owner, const Op
       connection_log_(LogOf(worker, *set)),
       ejection_(options.ejection_base),
       random_(options.random_seed),
-      pending_(kMaxPending) {
+      pending_{PendingQueue<Flow>(kMaxPending), PendingQueue<Flow>(kMaxPending)} {
+  static_assert(kMostVariants == 2);
   Update(std::move(set));
 }
 
@@ -59,18 +60,29 @@ void ServiceRouter::OnFlush() {
 }
 
 void ServiceRouter::ServePending() {
-  while (!pending_.empty() && picker_.HasCandidate()) {
-    Flow& flow = *pending_.front();
-    if (!Assign(flow)) {
-      AwaitRoom();
-      break;
-    }
-    // The flow may have left the queue already: assigning a flow can end it or another one.
-    pending_.Remove(flow);
-  }
-  if (pending_.empty()) awaits_all_ = false;
+  bool all_served = true;
+  for (PendingQueue<Flow>& queue : pending_) all_served = ServeQueue(queue) && all_served;
+  if (!all_served) AwaitRoom();
+  if (pending() == 0) awaits_all_ = false;
   ForgetRoom();
   CountPending();
+}
+
+// Returns false if a flow found no room.
+bool ServiceRouter::ServeQueue(PendingQueue<Flow>& queue) {
+  while (!queue.empty() && picker_.HasCandidate()) {
+    Flow& flow = *queue.front();
+    if (!Assign(flow)) return false;
+    // The flow may have left the queue already: assigning a flow can end it or another one.
+    queue.Remove(flow);
+  }
+  return true;
+}
+
+size_t ServiceRouter::pending() const {
+  size_t all = 0;
+  for (const PendingQueue<Flow>& queue : pending_) all += queue.size();
+  return all;
 }
 
 void ServiceRouter::ForgetRoom() {
@@ -120,8 +132,8 @@ void ServiceRouter::Reroute(Flow& flow) {
 
 void ServiceRouter::Wait(Flow& flow) {
   if (FlowRecord* const record = flow.record()) record->phase = FlowRecord::Phase::kQueue;
-  if (!pending_.Push(flow)) {
-    no_room_log_.QueueIsFull(*set_, pending_.size(), worker_.loop.now());
+  if (pending() >= kMaxPending || !QueueOf(flow).Push(flow)) {
+    no_room_log_.QueueIsFull(*set_, pending(), worker_.loop.now());
     flow.GiveUp();
     return;
   }
@@ -130,10 +142,10 @@ void ServiceRouter::Wait(Flow& flow) {
   AwaitRoom();
 }
 
-void ServiceRouter::CountPending() { pending_share_.Set(pending_.size()); }
+void ServiceRouter::CountPending() { pending_share_.Set(pending()); }
 
 void ServiceRouter::LogIfFull() {
-  if (full_endpoints_ == 0 || pending_.empty() || picker_.HasCandidate()) return;
+  if (full_endpoints_ == 0 || pending() == 0 || picker_.HasCandidate()) return;
   no_room_log_.EndpointsAreFull(*set_, states_, worker_.loop.now());
 }
 
@@ -255,9 +267,9 @@ void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
 void ServiceRouter::Release(Flow& flow) {
   EndpointState* state = flow.endpoint();
   if (state == nullptr) {
-    pending_.Remove(flow);
+    QueueOf(flow).Remove(flow);
     CountPending();
-    if (pending_.empty()) awaits_all_ = false;
+    if (pending() == 0) awaits_all_ = false;
     return;
   }
   CountActive(flow, -1);

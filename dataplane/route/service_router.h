@@ -2,7 +2,8 @@
 //
 // Joins the parts that decide: EndpointPicker (weights and load), OutlierEjection, RetryBudget, and
 // the pending queue of flows that no endpoint can take yet. A flow waits there until an endpoint
-// has room or the flow's connect timeout ends it.
+// has room or the flow's connect timeout ends it. There is one queue for each variant of a
+// protocol, so that flows of one that finds no room do not hold up the others.
 //
 // A new list of endpoints is joined a few at a time, so that a service of thousands does not stop
 // the worker's loop; new weights of the same endpoints cost one pass over plain arrays.
@@ -10,6 +11,7 @@
 // Confined to its worker's loop. Borrows flows; carriers belong to the worker.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -105,6 +107,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
     LogPacer bad_requests;
     LogPacer late_replies;
     LogPacer broadcasts;
+    LogPacer openings;
   };
   RequestLogs& request_logs() { return request_logs_; }
   // Limits this worker's connections to each endpoint. 0: no limit.
@@ -141,6 +144,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   bool StartAt(EndpointState& state, Flow& flow);
   void SetFull(EndpointState& state, bool full);
   void Wait(Flow& flow);
+  bool ServeQueue(PendingQueue<Flow>& queue);
+  PendingQueue<Flow>& QueueOf(const Flow& flow) { return pending_[flow.variant()]; }
+  size_t pending() const;
   void CountPending();
   void LogIfFull();
   void AwaitRoom();
@@ -167,7 +173,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
 
   EndpointPicker picker_;
   RetryBudget retry_budget_;
-  PendingQueue<Flow> pending_;
+  std::array<PendingQueue<Flow>, kMostVariants> pending_;  // by variant
   GaugeShare pending_share_;
   NoRoomLog no_room_log_;
   size_t full_endpoints_ = 0;

@@ -146,7 +146,7 @@ void ServiceRouter::OnCarrierChanged(Carrier& carrier) {
 }
 
 void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
-  if (pending_.empty()) return;
+  if (pending() == 0) return;
   ForEachOf(carrier, [&](EndpointState& state) {
     if (!std::exchange(state.may_have_room, true)) with_room_.push_back(&state);
   });

@@ -17,6 +17,7 @@ struct SharedConnectionOptions {
   size_t max_in_flight = 256;
   bool idempotent = false;
   bool greeting = false;  // the server sends one message before it gets a request
+  uint8_t variant = 0;    // of the protocol that the connection speaks; not with `greeting`
   absl::Duration connect_timeout = absl::Seconds(3);
   absl::Duration reply_timeout = absl::Seconds(30);
   absl::Duration idle_timeout = absl::Seconds(30);

@@ -1,7 +1,6 @@
 """Real redis-servers in `message` mode, with redis's own client and benchmark and Python's client library."""
 
 import pathlib
-import re
 import signal
 import subprocess
 import threading
@@ -13,57 +12,13 @@ import redis
 
 from cluster import Cluster, message_service
 from crowd import Crowd
-from ports import reserve_port
 from processes import run, tool
+from redis_server import RedisServer
 from waiting import SANITIZER, SLOWNESS, eventually
 
 _WORKERS = 2
 _SHARED_CONNECTIONS = 4  # the default, per worker and server
 _PATIENCE_SECONDS = 30 * SLOWNESS
-
-
-class RedisServer:
-    def __init__(self, cluster: Cluster, name: str) -> None:
-        self.port = reserve_port()
-        self.process = cluster.add_process(
-            name,
-            [
-                tool("redis-server"),
-                "--port",
-                self.port,
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--daemonize",
-                "no",
-                "--dir",
-                cluster.folder,
-            ],
-        )
-        self.start()
-
-    def start(self) -> None:
-        self.process.start()
-        eventually("redis answers", lambda: "PONG" in self.cli("ping", check=False).stdout)
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def cli(self, *command: object, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Runs redis-cli directly against the server."""
-        return run([tool("redis-cli"), "-p", self.port, *command], **options)
-
-    def connections(self) -> int:
-        """Returns how many connections the server has besides the one that asks."""
-        return len(self.cli("client", "list").stdout.strip().splitlines()) - 1
-
-    def calls(self) -> dict[str, int]:
-        served = self.cli("info", "commandstats").stdout
-        return {name: int(count) for name, count in re.findall(r"cmdstat_(\w+):calls=(\d+)", served)}
 
 
 class Keeper:

@@ -65,6 +65,10 @@ inline std::string Note(const Request& request) {
     words.push_back(absl::StrCat("blank=", request.blank_offset, "+", request.blank_size));
   }
   if (request.local) words.push_back(absl::StrCat("local=", std::string(request.answer)));
+  if (request.variant != 0) words.push_back(absl::StrCat("variant=", request.variant));
+  if (!request.substitute.empty()) {
+    words.push_back(absl::StrCat("substitute=", std::string(request.substitute)));
+  }
   return absl::StrJoin(words, " ");
 }
 

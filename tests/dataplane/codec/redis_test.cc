@@ -91,10 +91,9 @@ TEST(RedisRequestTest, StatefulAndBlockingCommandsAreDedicated) {
         "MONITOR",   "MULTI",      "EXEC",       "DISCARD",     "WATCH",        "UNWATCH",
         "BLPOP",     "BRPOP",      "BRPOPLPUSH", "BLMOVE",      "BLMPOP",       "BZPOPMIN",
         "BZPOPMAX",  "BZMPOP",     "WAIT",       "WAITAOF",     "AUTH",         "SELECT",
-        "CLIENT",    "HELLO",      "RESET",      "SYNC",        "PSYNC",        "REPLCONF",
-        "ASKING",    "READONLY",   "READWRITE",  "SHUTDOWN",    "DEBUG",        "FAILOVER",
-        "MIGRATE",   "POST",       "HOST:",      "SCAN",        "HSCAN",        "SSCAN",
-        "ZSCAN"}) {
+        "CLIENT",    "RESET",      "SYNC",       "PSYNC",       "REPLCONF",     "ASKING",
+        "READONLY",  "READWRITE",  "SHUTDOWN",   "DEBUG",       "FAILOVER",     "MIGRATE",
+        "POST",      "HOST:",      "SCAN",       "HSCAN",       "SSCAN",        "ZSCAN"}) {
     std::string small(name);
     for (char& letter : small) letter = static_cast<char>(std::tolower(letter));
     EXPECT_FALSE(IsShared(Command({name, "a"}))) << name;

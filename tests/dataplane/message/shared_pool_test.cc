@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/codec/redis.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {
@@ -38,7 +39,7 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
   // The server's port refuses connects until this call.
   void Listen() { ASSERT_EQ(listen(socket_.get(), 16), 0); }
   void Start(SharedPool::Options options = {}) {
-    options.connection.codec = test::LineCodec();
+    if (options.connection.codec == nullptr) options.connection.codec = test::LineCodec();
     pool_ = std::make_unique<SharedPool>(loop_, dialer_, "the server", options, budget_,
                                          &stats_.worker(0).shared, &open_, 1);
     pool_->AddUser(this);
@@ -51,7 +52,7 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
     pool_->RemoveUser(this);
   }
 
-  SharedConnection* Acquire() { return pool_->AcquireConnection(); }
+  SharedConnection* Acquire(uint8_t variant = 0) { return pool_->AcquireConnection(variant); }
   // A request on the connection that the pool chooses; null if it has none.
   SharedConnection* Send() {
     SharedConnection* const connection = Acquire();
@@ -289,6 +290,87 @@ TEST_F(SharedPoolTest, MakesRoomByClosingAnIdleConnectionOnly) {
   EXPECT_EQ(pool_->connections(), 0u);
   EXPECT_EQ(budget_->used(), 0u);
   EXPECT_EQ(open_.Value(), 0);
+}
+
+// Two variants of a protocol, of which only the second needs an opening.
+SharedPool::Options RedisOptionsOf(uint32_t max_connections) {
+  SharedPool::Options options{.max_connections = max_connections};
+  options.connection.codec = std::shared_ptr<const Codec>(NewRedisCodec({}));
+  return options;
+}
+
+TEST_F(SharedPoolTest, VariantsDoNotShareConnections) {
+  Listen();
+  Start(RedisOptionsOf(/*max_connections=*/0));
+  SharedConnection* const resp2 = Acquire(kResp2);
+  SharedConnection* const resp3 = Acquire(kResp3);
+  ASSERT_NE(resp3, nullptr);
+  EXPECT_NE(resp2, resp3);
+  EXPECT_EQ(Acquire(kResp2), resp2);
+  EXPECT_EQ(Acquire(kResp3), resp3);
+  EXPECT_EQ(pool_->connections(), 2u);
+}
+
+TEST_F(SharedPoolTest, IdleConnectionGivesItsPlaceToTheFirstOfAnotherVariant) {
+  Listen();
+  Start(RedisOptionsOf(/*max_connections=*/1));
+  ASSERT_NE(Acquire(kResp2), nullptr);
+  SharedConnection* const resp3 = Acquire(kResp3);
+  ASSERT_NE(resp3, nullptr);
+  EXPECT_EQ(resp3->variant(), kResp3);
+  EXPECT_EQ(pool_->connections(), 1u);
+  EXPECT_EQ(budget_->used(), 1u);
+  ASSERT_NE(Send(), nullptr) << "and back";
+  EXPECT_EQ(Acquire(kResp3), nullptr) << "a request is in flight on the only one";
+}
+
+TEST_F(SharedPoolTest, ServerThatRefusesAVariantServesTheOthers) {
+  Listen();
+  const auto stats = std::make_shared<EndpointStats>("db", "e0", 1);
+  SharedPool::Options options = RedisOptionsOf(/*max_connections=*/0);
+  options.stats = stats;
+  Start(options);
+  const LogCapture log;
+  SharedConnection* const resp3 = Acquire(kResp3);
+  ASSERT_NE(resp3, nullptr);
+  resp3->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false, MonotonicTime());
+  Peer server = Accept();
+  Run([&] { return server.UnreadBytes() > 0; });
+  ASSERT_TRUE(server.Send("-NOPROTO sorry, this protocol version is not supported\r\n"));
+  Run([&] { return pool_->connections() == 0; });
+  EXPECT_TRUE(pool_->Refuses(kResp3));
+  EXPECT_FALSE(pool_->Refuses(kResp2));
+  EXPECT_EQ(Acquire(kResp3), nullptr) << "no dial for each client";
+  EXPECT_TRUE(pool_->usable());
+  EXPECT_FALSE(pool_->failing());
+  EXPECT_FALSE(stats->reachability.IsFailing(options.address));
+  EXPECT_NE(Acquire(kResp2), nullptr);
+  EXPECT_EQ(client_.unanswered.size(), 1u);
+  EXPECT_NE(log.Lines().find("the server: the server refused the opening of the connection: "
+                             "NOPROTO sorry"),
+            std::string::npos)
+      << log.Lines();
+}
+
+// Without the credential, no variant can be served.
+TEST_F(SharedPoolTest, RefusedCredentialMakesItUnusable) {
+  Listen();
+  SharedPool::Options options;
+  options.connection.codec = std::shared_ptr<const Codec>(
+      NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}}));
+  Start(options);
+  const LogCapture log;
+  ASSERT_NE(Send(), nullptr);
+  Peer server = Accept();
+  Run([&] { return server.UnreadBytes() > 0; });
+  ASSERT_TRUE(server.Send("-WRONGPASS invalid username-password pair\r\n"));
+  Run([&] { return !pool_->usable(); });
+  EXPECT_EQ(client_.unanswered.size(), 1u);
+  EXPECT_NE(log.Lines().find("cannot be reached: the server refused the opening of the "
+                             "connection: WRONGPASS"),
+            std::string::npos)
+      << log.Lines();
+  EXPECT_EQ(log.Lines().find("secret"), std::string::npos) << log.Lines();
 }
 
 TEST_F(SharedPoolTest, UnusedPoolFinishesItsRequestsAndCloses) {

@@ -40,14 +40,43 @@ constexpr int kSteps = 300;
 constexpr size_t kClients = 6;
 constexpr size_t kMostUnanswered = 3;  // requests of one client
 
+// What a server sends before it gets a request.
+enum class First : uint8_t {
+  kNothing,
+  kGreeting,
+  kReplyToOpening,
+};
+
 struct Case {
   Protocol protocol;
-  bool greeting;
+  First first;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& that) {
-  return out << NameOf(that.protocol) << (that.greeting ? "Greeted" : "");
+  constexpr const char* kNames[] = {"", "Greeted", "Opened"};
+  return out << NameOf(that.protocol) << kNames[static_cast<size_t>(that.first)];
 }
+
+// Redis, with a request of the proxy's own at the beginning of each connection.
+class OpenedRedis final : public Codec {
+ public:
+  static constexpr char kContent[] = "opening";
+
+  std::string_view name() const override { return redis_->name(); }
+  std::unique_ptr<RequestParser> NewRequestParser() const override {
+    return redis_->NewRequestParser();
+  }
+  std::unique_ptr<ReplyParser> NewReplyParser() const override { return redis_->NewReplyParser(); }
+  std::string_view LocalReply(Refusal why) const override { return redis_->LocalReply(why); }
+  std::string_view Opening(uint8_t) const override { return opening_; }
+  std::string OpeningRefusal(std::string_view reply) const override {
+    return redis_->OpeningRefusal(reply);
+  }
+
+ private:
+  const std::shared_ptr<const Codec> redis_ = CodecOf(Protocol::kRedis);
+  const std::string opening_ = WrapRequest(Protocol::kRedis, /*id=*/0, kContent);
+};
 
 std::string AnswerTo(const std::string& request) { return "to" + request; }
 
@@ -119,7 +148,7 @@ template <typename Condition>
 class World {
  public:
   World(const Case& that, uint64_t seed)
-      : protocol_(that.protocol), greets_(that.greeting), random_(seed) {
+      : protocol_(that.protocol), first_(that.first), random_(seed) {
     listener_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
     bench_.AddEndpoint(
         {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(listener_.get()))});
@@ -182,7 +211,10 @@ class World {
  private:
   EndpointSet Set() const {
     auto message = std::make_shared<MessageService>();
-    message->connection = {.codec = CodecOf(protocol_), .max_in_flight = 4, .greeting = greets_};
+    message->connection = {
+        .codec = CodecOf(protocol_), .max_in_flight = 4, .greeting = first_ == First::kGreeting};
+    if (first_ == First::kReplyToOpening)
+      message->connection.codec = std::make_shared<OpenedRedis>();
     EndpointSet set;
     set.mode = ForwardingMode::kMessage;
     set.limits.connect_timeout = absl::Seconds(20);
@@ -242,8 +274,13 @@ class World {
     }
   }
   void Greet(AnsweringServer& server) {
-    if (server.over || !greets_ || server.greeted) return;
+    if (server.over || server.greeted || first_ == First::kNothing) return;
     Drain(server);
+    if (first_ == First::kReplyToOpening) {
+      if (server.queue.empty()) return;
+      EXPECT_EQ(server.queue.front().content, OpenedRedis::kContent);
+      server.queue.pop_front();
+    }
     EXPECT_TRUE(server.queue.empty()) << "a request was sent before the greeting";
     server.greeted = true;
     // It looks like a reply.
@@ -264,6 +301,7 @@ class World {
   // Answers the next request, or any one where replies carry ids; perhaps only a part of it.
   void Answer(AnsweringServer& server) {
     Greet(server);
+    if (first_ == First::kReplyToOpening && !server.greeted) return;
     Drain(server);
     if (!server.out.empty()) return Send(server, std::exchange(server.out, ""));
     if (server.queue.empty()) return;
@@ -285,7 +323,8 @@ class World {
   // Returns true if the proxy can tell that the next bytes are unasked. Without ids, the server has
   // no request, and none is on its way.
   bool MayInject(AnsweringServer& server) {
-    if (server.over || (greets_ && !server.greeted) || !server.out.empty()) return false;
+    const bool waits = first_ != First::kNothing && !server.greeted;
+    if (server.over || waits || !server.out.empty()) return false;
     return KnowsItsRequests(server) && (HasIds(protocol_) || server.queue.empty());
   }
   // Reads every request that the proxy has sent. Returns false if the connection has ended.
@@ -378,7 +417,7 @@ class World {
   }
 
   const Protocol protocol_;
-  const bool greets_;
+  const First first_;
   FastRandom random_;
   UniqueFd listener_;
   FlowBench bench_{Set(), MakePool};
@@ -413,14 +452,19 @@ TEST_P(UnaskedBytesTest, ReachNoClient) {
   EXPECT_GT(noticed, injected / 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Protocols, UnaskedBytesTest,
-    ::testing::Values(Case{Protocol::kLines, false}, Case{Protocol::kFrames, false},
-                      Case{Protocol::kFramesWithId, false}, Case{Protocol::kRedis, false},
-                      Case{Protocol::kMemcached, false}, Case{Protocol::kHttp, false},
-                      Case{Protocol::kModbus, false}, Case{Protocol::kLines, true},
-                      Case{Protocol::kFrames, true}, Case{Protocol::kFramesWithId, true}),
-    ::testing::PrintToStringParamName());
+INSTANTIATE_TEST_SUITE_P(Protocols, UnaskedBytesTest,
+                         ::testing::Values(Case{Protocol::kLines, First::kNothing},
+                                           Case{Protocol::kFrames, First::kNothing},
+                                           Case{Protocol::kFramesWithId, First::kNothing},
+                                           Case{Protocol::kRedis, First::kNothing},
+                                           Case{Protocol::kMemcached, First::kNothing},
+                                           Case{Protocol::kHttp, First::kNothing},
+                                           Case{Protocol::kModbus, First::kNothing},
+                                           Case{Protocol::kLines, First::kGreeting},
+                                           Case{Protocol::kFrames, First::kGreeting},
+                                           Case{Protocol::kFramesWithId, First::kGreeting},
+                                           Case{Protocol::kRedis, First::kReplyToOpening}),
+                         ::testing::PrintToStringParamName());
 
 }  // namespace
 }  // namespace trunkline

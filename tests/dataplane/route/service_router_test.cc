@@ -34,19 +34,23 @@ class FakeCarrier final : public Carrier {
   }
 
   bool is_usable = true;
-  int room = 1'000'000;  // flows that may still start
+  int room = 1'000'000;        // flows that may still start
+  int other_room = 1'000'000;  // the same, of variant 1
   int targets = 0;
   int awaited = 0;
 };
 
 class FakeFlow final : public Flow {
  public:
-  explicit FakeFlow(ServiceRouter& router) : Flow(router, MonotonicNow()) {}
+  explicit FakeFlow(ServiceRouter& router, uint8_t variant = 0) : Flow(router, MonotonicNow()) {
+    set_variant(variant);
+  }
   void Begin() override { router().Route(*this); }
   bool Start(EndpointState& endpoint) override {
     auto& carrier = dynamic_cast<FakeCarrier&>(*endpoint.carrier);
-    if (carrier.room == 0) return false;
-    --carrier.room;
+    int& room = variant() == 0 ? carrier.room : carrier.other_room;
+    if (room == 0) return false;
+    --room;
     ++starts;
     return true;
   }
@@ -96,8 +100,8 @@ class ServiceRouterTest : public ::testing::Test,
     return set;
   }
 
-  FakeFlow& AddFlow() {
-    flows_.push_back(std::make_unique<FakeFlow>(*router_));
+  FakeFlow& AddFlow(uint8_t variant = 0) {
+    flows_.push_back(std::make_unique<FakeFlow>(*router_, variant));
     router_->Join(*flows_.back());
     return *flows_.back();
   }
@@ -171,6 +175,23 @@ TEST_F(ServiceRouterTest, FlowThatLeavesThePendingQueueIsNotServed) {
 }
 
 // The service has more endpoints than are tried for one flow, and all but the last are full.
+TEST_F(ServiceRouterTest, FlowWithoutRoomDoesNotHoldUpFlowsOfAnotherVariant) {
+  Start({1});
+  carrier(0).room = carrier(0).other_room = 0;
+  FakeFlow& first = AddFlow(/*variant=*/0);
+  FakeFlow& other = AddFlow(/*variant=*/1);
+  carrier(0).other_room = 1;
+  carrier(0).GiveRoom(0);
+  RunPass();
+  EXPECT_EQ(other.starts, 1);
+  EXPECT_EQ(first.starts, 0);
+  FakeFlow& another = AddFlow(/*variant=*/1);
+  carrier(0).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(first.starts, 1);
+  EXPECT_EQ(another.starts, 0);
+}
+
 TEST_F(ServiceRouterTest, RoomAtOneOfManyFullEndpointsIsFound) {
   Start(std::vector<double>(500, 1.0));
   while (joined_ < 500) RunPass();

@@ -1,0 +1,223 @@
+// Clients of Redis that choose a version of the protocol, and a service whose proxy knows the
+// credential: each upstream connection is opened for its version, and no client gets bytes that
+// another version or another client asked for.
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "dataplane/codec/redis.h"
+#include "tests/dataplane/whole/exchange.h"
+
+namespace trunkline {
+namespace {
+
+using test::Ending;
+using test::Exchange;
+using test::ExpectCarried;
+using test::Peer;
+
+const std::string kHello2 = "*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n";
+const std::string kHello3 = "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n";
+const std::string kMap = "%1\r\n$5\r\nproto\r\n:3\r\n";
+const std::string kArray = "*2\r\n$5\r\nproto\r\n:2\r\n";
+const std::string kUnknown = "-ERR unknown command `HELLO`\r\n";
+
+class OpenedExchangeTest : public test::ExchangeTest {
+ protected:
+  // The server's end of the next connection, which the proxy opens with `opening`.
+  Peer AcceptOpened(const std::string& opening, const std::string& reply) {
+    Peer server = local_.Accept();
+    EXPECT_EQ(server.Read(opening.size()), opening);
+    EXPECT_TRUE(server.Send(reply));
+    return server;
+  }
+};
+
+class VariantsTest : public OpenedExchangeTest {
+ protected:
+  void StartRedis(Exchange::Options options = {}) {
+    options.codec = test::Redis();
+    Start(options);
+  }
+  // A client that has changed to RESP3, on the first connection of that version.
+  Peer ConnectResp3(Peer* server) {
+    Peer client = Connect();
+    EXPECT_TRUE(client.Send("HELLO 3\r\n"));
+    *server = AcceptOpened(kHello3, kMap);
+    AnswerHello(client, *server);
+    return client;
+  }
+  // The server answers the client's own HELLO 3.
+  static void AnswerHello(Peer& client, Peer& server) {
+    EXPECT_EQ(server.Read(kHello3.size()), kHello3);
+    ExpectCarried(server, client, kMap);
+  }
+};
+
+TEST_F(VariantsTest, ClientsOfBothVersionsUseConnectionsOfTheirOwnVersion) {
+  StartRedis();
+  Peer old = Connect();
+  Peer resp2 = AcceptFor(old, "GET a\r\n");
+  Peer resp3;
+  Peer client = ConnectResp3(&resp3);
+  ASSERT_TRUE(client.Send("GET b\r\n"));
+  EXPECT_EQ(resp3.Read(7), "GET b\r\n");
+  Peer second = Connect();
+  ASSERT_TRUE(second.Send("HELLO 3 SETNAME me\r\nGET c\r\n"));
+  EXPECT_EQ(resp3.Read(kHello3.size() + 7), kHello3 + "GET c\r\n");
+  ASSERT_TRUE(resp2.Send("$-1\r\n"));
+  ASSERT_TRUE(resp3.Send("_\r\n" + kMap + "_\r\n"));
+  EXPECT_EQ(old.Read(5), "$-1\r\n");
+  EXPECT_EQ(client.Read(3), "_\r\n");
+  EXPECT_EQ(second.Read(kMap.size() + 3), kMap + "_\r\n");
+  EXPECT_EQ(exchange_->connections(0), 2u);
+}
+
+TEST_F(VariantsTest, ChangeOfTheVersionWaitsForEarlierReplies) {
+  StartRedis();
+  Peer client = Connect();
+  Peer resp2 = AcceptFor(client, "GET a\r\n");
+  ASSERT_TRUE(client.Send("GET b\r\nHELLO 3\r\nGET c\r\nHELLO 2\r\n"));
+  EXPECT_EQ(resp2.Read(7), "GET b\r\n");
+  ExpectCarried(resp2, client, "$1\r\na\r\n");
+  EXPECT_FALSE(local_.Knocked(0));
+  ExpectCarried(resp2, client, "$1\r\nb\r\n");
+  Peer resp3 = AcceptOpened(kHello3, kMap);
+  EXPECT_EQ(resp3.Read(kHello3.size() + 7), kHello3 + "GET c\r\n");
+  ExpectCarried(resp3, client, kMap + "_\r\n");
+  EXPECT_EQ(resp2.Read(kHello2.size()), kHello2) << "on the connection that is there";
+  ExpectCarried(resp2, client, kArray);
+}
+
+TEST_F(VariantsTest, DedicatedConnectionSpeaksTheVersionOfItsClient) {
+  StartRedis();
+  Peer resp3;
+  Peer client = ConnectResp3(&resp3);
+  ASSERT_TRUE(client.Send("SUBSCRIBE news\r\n"));
+  Peer own = local_.Accept();
+  EXPECT_EQ(own.Read(kHello3.size()), kHello3);
+  ASSERT_TRUE(own.Send(kMap.substr(0, 5)));
+  EXPECT_EQ(own.UnreadBytes(), 0u) << "the client's bytes follow the whole reply";
+  ASSERT_TRUE(own.Send(kMap.substr(5)));
+  EXPECT_EQ(own.Read(16), "SUBSCRIBE news\r\n");
+  ExpectCarried(own, client, ">2\r\n+message\r\n+news\r\n");
+  ExpectCarried(client, own, "PING\r\n");
+  ExpectCarried(own, client, "+PONG\r\n");
+}
+
+TEST_F(VariantsTest, BytesRightBehindTheReplyToTheOpeningReachTheClient) {
+  StartRedis();
+  Peer resp3;
+  Peer client = ConnectResp3(&resp3);
+  ASSERT_TRUE(client.Send("SUBSCRIBE news\r\n"));
+  Peer own = AcceptOpened(kHello3, kMap + ">1\r\n+news\r\n");
+  EXPECT_EQ(client.Read(11), ">1\r\n+news\r\n");
+}
+
+// As Redis before version 6 does.
+TEST_F(VariantsTest, ClientOfAServerThatRefusesTheVersionGetsTheServersOwnAnswer) {
+  StartRedis();
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("HELLO 3\r\nGET a\r\n"));
+  AcceptOpened(kHello3, kUnknown);
+  Peer own = local_.Accept();
+  EXPECT_EQ(own.Read(kHello3.size() + 7), kHello3 + "GET a\r\n") << "without an opening";
+  ExpectCarried(own, client, kUnknown + "$1\r\na\r\n");
+  // RESP2 is shared as before.
+  Peer old = Connect();
+  Peer resp2 = AcceptFor(old, "GET a\r\n");
+  ExpectCarried(resp2, old, "$1\r\na\r\n");
+}
+
+TEST_F(VariantsTest, OneConnectionServesBothVersionsInTurn) {
+  StartRedis({.max_connections = 1});
+  Peer old = Connect();
+  Peer resp2 = AcceptFor(old, "GET a\r\n");
+  ExpectCarried(resp2, old, "$1\r\na\r\n");
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("HELLO 3\r\n"));
+  Peer resp3 = AcceptOpened(kHello3, kMap);
+  EXPECT_EQ(resp2.ReadToEnd(), "");
+  ASSERT_TRUE(old.Send("GET b\r\n"));
+  AnswerHello(client, resp3);
+  Peer again = local_.Accept();
+  EXPECT_EQ(again.Read(7), "GET b\r\n");
+  ExpectCarried(again, old, "$1\r\nb\r\n");
+}
+
+// With the service's credential.
+class CredentialTest : public OpenedExchangeTest {
+ protected:
+  static constexpr char kAuth[] = "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n";
+  static constexpr char kHelloAuth[] =
+      "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$6\r\nsecret\r\n";
+
+  void SetUp() override {
+    Start({.codec = std::shared_ptr<const Codec>(
+               NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}}))});
+  }
+};
+
+TEST_F(CredentialTest, AuthenticatedClientsShareAConnectionThatTheProxyOpened) {
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("AUTH secret\r\nGET a\r\n"));
+  Peer server = AcceptOpened(kAuth, "+OK\r\n");
+  EXPECT_EQ(server.Read(7), "GET a\r\n");
+  Peer second = Connect();
+  ASSERT_TRUE(second.Send("AUTH default secret\r\nGET b\r\n"));
+  EXPECT_EQ(server.Read(7), "GET b\r\n");
+  ASSERT_TRUE(server.Send("+a\r\n+b\r\n"));
+  EXPECT_EQ(client.Read(9), "+OK\r\n+a\r\n");
+  EXPECT_EQ(second.Read(9), "+OK\r\n+b\r\n");
+  EXPECT_EQ(exchange_->connections(0), 1u);
+}
+
+TEST_F(CredentialTest, StrangersReachNoServer) {
+  Peer client = Connect();
+  for (const char* command : {"GET a\r\n", "SUBSCRIBE news\r\n", "MULTI\r\n", "GET \"a\"\r\n"}) {
+    ASSERT_TRUE(client.Send(command));
+    const std::string answer = "-NOAUTH Authentication required.\r\n";
+    EXPECT_EQ(client.Read(answer.size()), answer) << command;
+  }
+  ASSERT_TRUE(client.Send("AUTH wrong\r\nAUTH\r\nHELLO 3 AUTH default wrong\r\nQUIT\r\n"));
+  EXPECT_EQ(client.ReadToEnd(),
+            "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+            "-ERR wrong number of arguments for 'auth' command\r\n"
+            "-WRONGPASS invalid username-password pair or user is disabled.\r\n"
+            "+OK\r\n");
+  // A command that would be streamed, to a connection that the proxy has authenticated.
+  Peer large = Connect();
+  ASSERT_TRUE(large.Send("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$99999\r\n"));
+  EXPECT_EQ(large.ReadToEnd(), "-ERR Protocol error\r\n");
+  EXPECT_FALSE(local_.Knocked(0));
+}
+
+TEST_F(CredentialTest, HelloWithTheCredentialSharesAConnectionOfItsVersion) {
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("HELLO 3 AUTH default secret SETNAME me\r\nGET a\r\n"));
+  Peer server = AcceptOpened(kHelloAuth, kMap);
+  EXPECT_EQ(server.Read(kHello3.size() + 7), kHello3 + "GET a\r\n") << "without name and secret";
+  ExpectCarried(server, client, kMap + "_\r\n");
+}
+
+TEST_F(CredentialTest, DedicatedConnectionIsAuthenticatedByTheProxy) {
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("AUTH secret\r\nMULTI\r\n"));
+  Peer server = AcceptOpened(kAuth, "+OK\r\n");
+  EXPECT_EQ(server.Read(7), "MULTI\r\n");
+  ASSERT_TRUE(server.Send("+OK\r\n"));
+  EXPECT_EQ(client.Read(10), "+OK\r\n+OK\r\n");
+}
+
+TEST_F(CredentialTest, ClientIsResetWhenItsDedicatedConnectionIsRefused) {
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("AUTH secret\r\nMULTI\r\n"));
+  Peer server = AcceptOpened(kAuth, "-WRONGPASS changed\r\n");
+  EXPECT_EQ(server.ReadToEnd(), "") << "no byte of the client";
+  EXPECT_EQ(client.ReadToEnd(), "+OK\r\n");
+  EXPECT_EQ(client.ending(), Ending::kReset);
+}
+
+}  // namespace
+}  // namespace trunkline
