@@ -18,6 +18,8 @@ constexpr int kMaxSharedPrefixes = 64;
 constexpr size_t kMaxSharedPrefixBytes = 32;
 constexpr int kMaxMethods = 16;
 constexpr size_t kMaxMethodBytes = 16;
+constexpr size_t kMaxUserBytes = 512;
+constexpr size_t kMaxPathBytes = 4095;
 
 absl::Status Unexpected(const char* field, const std::string& expected, uint64_t got) {
   return absl::InvalidArgumentError(
@@ -127,6 +129,30 @@ absl::Status CheckHttp1(const v1::Http1Codec& codec, bool idempotent) {
   return absl::OkStatus();
 }
 
+// Redis refuses users with spaces; a command cannot carry others more safely.
+absl::Status CheckRedis(const v1::RedisCodec& codec) {
+  if (!codec.has_auth()) return absl::OkStatus();
+  const std::string& user = codec.auth().user();
+  const bool fits =
+      user.size() <= kMaxUserBytes && std::all_of(user.begin(), user.end(), [](char c) {
+        return absl::ascii_isgraph(static_cast<unsigned char>(c));
+      });
+  if (!fits) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "message.redis.auth.user: expected at most ", kMaxUserBytes,
+        " letters, digits and punctuation marks; got \"", absl::CHexEscape(user), "\""));
+  }
+  const std::string& path = codec.auth().password_file();
+  if (path.size() > 1 && path.size() <= kMaxPathBytes && path[0] == '/' &&
+      path.find('\0') == std::string::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("message.redis.auth.password_file: expected the absolute path of a file on "
+                   "every proxy; got \"",
+                   absl::CHexEscape(path), "\""));
+}
+
 }  // namespace
 
 absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
@@ -139,6 +165,8 @@ absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
       return CheckDelimiter(options.delimiter());
     case v1::MessageOptions::kHttp1:
       return CheckHttp1(options.http1(), options.idempotent());
+    case v1::MessageOptions::kRedis:
+      return CheckRedis(options.redis());
     case v1::MessageOptions::CODEC_NOT_SET:
       return absl::InvalidArgumentError(
           "message: expected one of length_field, delimiter, modbus_tcp, redis, memcached, http1; "

@@ -1,7 +1,9 @@
 #include "dataplane/control/codecs.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/config/message_options.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
@@ -10,6 +12,7 @@
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/control/password_file.h"
 
 namespace trunkline {
 namespace {
@@ -36,6 +39,19 @@ DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_mess
           .one_way = from.one_way()};
 }
 
+MadeCodec MakeRedis(const v1::RedisCodec& from, uint64_t max_request_bytes) {
+  RedisOptions options = {.max_request_bytes = max_request_bytes};
+  if (from.has_auth()) {
+    absl::StatusOr<std::string> password = ReadPasswordFile(from.auth().password_file());
+    if (!password.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("message.redis.auth.password_file: ", password.status().message()));
+    }
+    options.credential = RedisCredential{.user = from.auth().user(), .password = *password};
+  }
+  return NewRedisCodec(std::move(options));
+}
+
 MadeCodec Make(const v1::MessageOptions& from) {
   const uint64_t max =
       from.has_max_message_bytes() ? from.max_message_bytes() : kDefaultMaxMessageBytes;
@@ -47,7 +63,7 @@ MadeCodec Make(const v1::MessageOptions& from) {
     case v1::MessageOptions::kModbusTcp:
       return NewModbusTcpCodec();
     case v1::MessageOptions::kRedis:
-      return NewRedisCodec({.max_request_bytes = max});
+      return MakeRedis(from.redis(), max);
     case v1::MessageOptions::kMemcached:
       return NewMemcachedCodec({.max_request_bytes = max});
     case v1::MessageOptions::kHttp1:

@@ -1,4 +1,5 @@
-// Makes codecs from the configuration. Thread-safe: no state.
+// Makes codecs from the configuration, and reads the password files that it names. Thread-safe: no
+// state.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,8 @@
 namespace trunkline {
 
 // Makes the codec that `options` selects, shared by all connections of a service. Returns
-// INVALID_ARGUMENT with the field, the value and what was expected if an option is invalid.
+// INVALID_ARGUMENT with the field, the value and what was expected if an option is invalid or a
+// file is unusable. Reads files, so it may block; not for a worker's loop.
 absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions& options);
 
 }  // namespace trunkline

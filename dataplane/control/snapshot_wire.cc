@@ -177,6 +177,10 @@ absl::Status ReadMode(const v1::Service& from, EndpointSet& set) {
       auto message = ReadMessage(from.name(), from.message(), set.limits);
       if (!message.ok()) return message.status();
       set.message = *std::move(message);
+      if (const uint64_t fingerprint = set.message->connection.codec->fingerprint();
+          fingerprint != 0) {
+        absl::StrAppend(&set.forwarding_key, "/", fingerprint);
+      }
       return absl::OkStatus();
     }
     default:

@@ -4,6 +4,7 @@ Debian's redis-py is older and sends AUTH only, so `Resp3Client` says what redis
 """
 
 import contextlib
+import pathlib
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +14,7 @@ import redis
 
 from cluster import Cluster, Proxy, message_service
 from redis_server import RedisServer
-from waiting import SLOWNESS
+from waiting import SLOWNESS, eventually
 
 _WORKERS = 2
 _SHARED_CONNECTIONS = 4  # the default, per worker, server and version
@@ -110,6 +111,13 @@ def start(cluster: Cluster, server: RedisServer, codec: dict[str, Any], **option
 
 
 @pytest.fixture
+def password_file(cluster: Cluster) -> pathlib.Path:
+    file = cluster.path("cache.password")
+    file.write_text(_PASSWORD + "\n")
+    return file
+
+
+@pytest.fixture
 def closing() -> Iterator[list[Clients]]:
     """Yields a list of clients that are closed after the test."""
     opened: list[Clients] = []
@@ -172,6 +180,65 @@ def test_version_can_change_on_one_connection(cluster: Cluster, closing: list[Cl
     assert client.ask("HGETALL", "none") == {}
 
 
+def test_clients_with_the_password_share_connections(
+    cluster: Cluster, password_file: pathlib.Path, closing: list[Clients]
+) -> None:
+    server = RedisServer(cluster, "redis", password=_PASSWORD)
+    proxy = start(cluster, server, {"auth": {"password_file": str(password_file)}})
+    clients = clients_of(proxy, closing)
+    old = [clients.resp2(password=_PASSWORD, client_name="worker") for _ in range(30)]
+    new = [clients.resp3("default", _PASSWORD) for _ in range(30)]
+    for i in range(60):
+        assert old[i % len(old)].incr("count") == 2 * i + 1
+        assert new[i % len(new)].ask("INCR", "count") == 2 * i + 2
+    assert server.connections() <= 2 * _MOST_CONNECTIONS
+    # A transaction needs a connection that the proxy authenticates for this client alone.
+    assert old[0].pipeline(transaction=True).incr("own").incr("own").execute() == [1, 2]
+    assert new[0].ask("SUBSCRIBE", "news") == ["subscribe", "news", 1]
+    for secret in cluster.folder.iterdir():
+        if secret.is_file() and secret != password_file and not secret.name.startswith("redis"):
+            assert _PASSWORD not in secret.read_text(errors="replace"), secret
+    assert _PASSWORD not in proxy.log()
+
+
+def test_clients_without_the_password_reach_no_server(
+    cluster: Cluster, password_file: pathlib.Path, closing: list[Clients]
+) -> None:
+    server = RedisServer(cluster, "redis", password=_PASSWORD)
+    clients = clients_of(start(cluster, server, {"auth": {"password_file": str(password_file)}}), closing)
+    before = sum(server.calls().values())
+    with pytest.raises(redis.AuthenticationError):
+        clients.resp2().get("k")
+    with pytest.raises(redis.ResponseError, match="WRONGPASS"):
+        clients.resp2(password="guess").get("k")
+    with pytest.raises(redis.ResponseError, match="NOAUTH"):
+        clients.resp3()
+    with pytest.raises(redis.ResponseError, match="WRONGPASS"):
+        clients.resp3("default", "guess")
+    with pytest.raises(redis.ResponseError, match="WRONGPASS"):
+        clients.resp3("admin", _PASSWORD)
+    # Each question is a call itself, and needs AUTH.
+    assert sum(server.calls().values()) - before <= 2
+
+
+def test_user_of_an_access_list_shares_connections_with_its_rights_only(
+    cluster: Cluster, password_file: pathlib.Path, closing: list[Clients]
+) -> None:
+    server = RedisServer(cluster, "redis", password="of the default user")
+    server.cli("acl", "setuser", "app", "on", f">{_PASSWORD}", "~app:*", "+@all", "-@dangerous")
+    proxy = start(cluster, server, {"auth": {"user": "app", "password_file": str(password_file)}})
+    clients = clients_of(proxy, closing)
+    old = [clients.resp2(username="app", password=_PASSWORD) for _ in range(20)]
+    new = [clients.resp3("app", _PASSWORD) for _ in range(20)]
+    for resp2, resp3 in zip(old, new, strict=True):
+        assert resp2.set("app:k", "v") and resp3.ask("GET", "app:k") == "v"
+        with pytest.raises(redis.ResponseError, match="NOPERM|No permissions|no permissions"):
+            resp2.set("other", "v")
+    assert server.connections() <= 2 * _MOST_CONNECTIONS
+    with pytest.raises(redis.ResponseError, match="WRONGPASS"):
+        clients.resp2(password="of the default user").get("app:k")
+
+
 def test_server_that_asks_for_a_password_itself_checks_its_clients(cluster: Cluster, closing: list[Clients]) -> None:
     server = RedisServer(cluster, "redis", password=_PASSWORD)
     clients = clients_of(start(cluster, server, {}), closing)
@@ -180,3 +247,49 @@ def test_server_that_asks_for_a_password_itself_checks_its_clients(cluster: Clus
     assert client.ask("GET", "k") == "v"
     with pytest.raises(redis.ResponseError, match="NOAUTH HELLO must be called"):
         clients.resp3()
+
+
+def test_service_without_its_password_file_is_refused_until_the_file_is_there(
+    cluster: Cluster, password_file: pathlib.Path, closing: list[Clients]
+) -> None:
+    password_file.unlink()
+    server = RedisServer(cluster, "redis", password=_PASSWORD)
+    other = RedisServer(cluster, "other")
+    cluster.add_controller(
+        {
+            "cache": message_service({"redis": {"auth": {"password_file": str(password_file)}}}, server.address),
+            "open": message_service({"redis": {}}, other.address),
+        }
+    )
+    proxy = cluster.add_proxy(workers=_WORKERS)
+    cluster.controller.start()
+    proxy.start()
+    proxy.wait_for_line(r"service cache.*refused.*cannot read \S+cache.password: No such file")
+    with proxy.connect("open") as client:
+        client.sendall(b"PING\r\n")
+        assert client.recv(7) == b"+PONG\r\n"
+    password_file.write_text(_PASSWORD)
+    cluster.ctl("reload")
+    assert clients_of(proxy, closing).resp2(password=_PASSWORD).set("k", "v")
+
+
+def test_new_password_is_in_use_after_a_reload(
+    cluster: Cluster, password_file: pathlib.Path, closing: list[Clients]
+) -> None:
+    server = RedisServer(cluster, "redis", password=_PASSWORD)
+    proxy = start(cluster, server, {"auth": {"password_file": str(password_file)}})
+    clients = clients_of(proxy, closing)
+    assert clients.resp2(password=_PASSWORD).set("k", "v")
+    server.cli("acl", "setuser", "default", ">another")
+    password_file.write_text("another\n")
+    cluster.ctl("reload")
+
+    def takes_the_new_one() -> bool:
+        try:
+            return bool(clients.resp2(password="another").get("k") == "v")
+        except redis.ResponseError:
+            return False
+
+    eventually("the proxy has the new password", takes_the_new_one)
+    with pytest.raises(redis.ResponseError, match="WRONGPASS"):
+        clients.resp2(password=_PASSWORD).get("k")

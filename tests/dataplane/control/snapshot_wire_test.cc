@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
 #include "common/config/config.h"
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/control/snapshot_sequence.h"
@@ -15,6 +19,22 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+
+// A file of its own in a folder of its own.
+class TemporaryFile {
+ public:
+  TemporaryFile() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "snapshot-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~TemporaryFile() { std::filesystem::remove_all(folder_); }
+  std::string path() const { return folder_ + "/file"; }
+  void Write(const std::string& content) const { std::ofstream(path()) << content; }
+  void Remove() const { std::filesystem::remove(path()); }
+
+ private:
+  std::string folder_;
+};
 
 v1::Snapshot Snapshot(const std::string& text) {
   v1::Snapshot snapshot;
@@ -333,6 +353,61 @@ TEST_F(RoutingTableTest, GreetingIsForCodecsWhoseServersMaySpeakFirst) {
               HasSubstr("message.greeting: expected without delimiter.shared_prefixes"));
   EXPECT_THAT(refusal("delimiter { delimiter: 'x' } greeting: 7"),
               HasSubstr("message.greeting: expected one_message or nothing; got 7"));
+}
+
+std::string RedisWith(const std::string& auth) {
+  return "mode: FORWARDING_MODE_MESSAGE message { redis { auth { " + auth + " } } }";
+}
+
+TEST_F(RoutingTableTest, InvalidRedisCredentialsAreRefused) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"", "message.redis.auth.password_file: expected the absolute path"},
+      {"password_file: 'secret'", "message.redis.auth.password_file: expected the absolute path"},
+      {"password_file: '/a' user: 'a b'", "message.redis.auth.user: expected"},
+      {"password_file: '/no/such/file'",
+       "message.redis.auth.password_file: cannot read /no/such/file: No such file"},
+  };
+  for (const auto& [auth, words] : cases) {
+    EXPECT_THAT(Refusal("mode: FORWARDING_MODE_TUNNEL", RedisWith(auth)),
+                AllOf(HasSubstr("service cache"), HasSubstr(words)));
+  }
+}
+
+// A snapshot whose service "cache" has this password file.
+v1::Snapshot WithPasswordFile(const std::string& path) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& cache = *snapshot.mutable_services(0);
+  cache.set_mode(v1::FORWARDING_MODE_MESSAGE);
+  cache.mutable_message()->mutable_redis()->mutable_auth()->set_password_file(path);
+  return snapshot;
+}
+
+TEST_F(RoutingTableTest, ServiceWithoutItsPasswordIsMissingAndOthersAreTaken) {
+  const auto table = Build(WithPasswordFile("/no/such/file"));
+  ASSERT_TRUE(table.ok()) << table.status();
+  ASSERT_EQ((*table)->services.size(), 1u);
+  EXPECT_EQ((*table)->services[0]->service, "db");
+  EXPECT_THAT(RefusalText(refused_), HasSubstr("service cache refused, not in service"));
+}
+
+// The password is in no snapshot, so the snapshot stays the same.
+TEST_F(RoutingTableTest, ChangedPasswordChangesHowTheServiceForwards) {
+  const TemporaryFile file;
+  const v1::Snapshot snapshot = WithPasswordFile(file.path());
+  file.Write("first");
+  const auto first = Build(snapshot);
+  ASSERT_TRUE(first.ok()) << first.status();
+  ASSERT_EQ((*first)->services.size(), 2u);
+  EXPECT_EQ((*first)->services[0]->forwarding_key.find("first"), std::string::npos);
+  const auto same = Build(snapshot, first->get());
+  EXPECT_EQ((*same)->services[0], (*first)->services[0]);
+  file.Write("second");
+  const auto second = Build(snapshot, first->get());
+  EXPECT_NE((*second)->services[0]->forwarding_key, (*first)->services[0]->forwarding_key);
+  file.Remove();
+  const auto third = Build(snapshot, second->get());
+  EXPECT_EQ((*third)->services[0], (*second)->services[0]) << "the former version stays";
+  EXPECT_EQ(refused_.size(), 1u);
 }
 
 TEST_F(RoutingTableTest, OneWayExcludesOptionsThatNeedReplies) {
