@@ -2,8 +2,9 @@
 //
 // Clients, upstream connections and trunks share one pool: clients are accepted while at most
 // `sockets` are open (Worker::HasRoom), and admitted clients may open up to `late_sockets` more
-// upstream connections. Pipes, which only make bulk transfer cheaper, have a separate part, so that
-// they never displace a client. The rest is for listeners, the controller, HTTP and files.
+// upstream connections. Pipes, which only make bulk transfer cheaper, and health checks share a
+// separate part, so that they never displace a client. The rest is for listeners, the controller,
+// HTTP and files.
 #pragma once
 
 #include <algorithm>
@@ -21,16 +22,21 @@ struct DescriptorPlan {
   size_t sockets = kAny;  // for clients, servers and agents
   size_t late_sockets = kAny;
   size_t pipes_per_worker = kAny;
+  size_t checks_per_worker = kAny;  // connections of health checks
 
   static DescriptorPlan For(size_t limit, size_t workers) {
     constexpr size_t kReserved = 256;
-    constexpr size_t kPipesPart = 8;
+    constexpr size_t kSeparatePart = 8;
+    constexpr size_t kChecksPart = 4;  // of the separate part
     constexpr size_t kEndsOfAPipe = 2;
     const size_t reserved = std::min(kReserved, limit / 2);
-    const size_t pipes = (limit - reserved) / kPipesPart / kEndsOfAPipe / workers;
-    return {.sockets = limit - reserved - pipes * kEndsOfAPipe * workers,
+    const size_t separate = (limit - reserved) / kSeparatePart / workers;
+    const size_t checks = separate / kChecksPart;
+    const size_t pipes = (separate - separate % kEndsOfAPipe - checks) / kEndsOfAPipe;
+    return {.sockets = limit - reserved - (pipes * kEndsOfAPipe + checks) * workers,
             .late_sockets = reserved / 2,
-            .pipes_per_worker = pipes};
+            .pipes_per_worker = pipes,
+            .checks_per_worker = checks};
   }
 };
 

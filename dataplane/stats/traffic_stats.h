@@ -19,6 +19,7 @@
 #include "common/trunk/trunk_counters.h"
 #include "dataplane/limits/connection_budget.h"
 #include "dataplane/limits/source_table.h"
+#include "dataplane/stats/endpoint_health.h"
 #include "dataplane/stats/reachability.h"
 #include "dataplane/stats/shared_counters.h"
 
@@ -64,6 +65,7 @@ class EndpointStats {
   const std::string service;
   const std::string endpoint_id;
   Reachability reachability;
+  EndpointHealth health;
   // Limits one worker's connections to the server in message and direct mode.
   const std::shared_ptr<ConnectionBudget>& budget(size_t worker) const { return budgets_[worker]; }
 
@@ -141,6 +143,8 @@ struct alignas(64) WorkerStats {
   LatencyHistogram pick_latency;  // one pick in 64
   LatencyHistogram connect_latency;
   LatencyHistogram loop_passes;  // one sample per pass of the worker's event loop
+  Gauge check_connections;       // connections of health checks
+  Counter checks_postponed;      // health checks that waited for a descriptor
   TrunkCounters trunk;
   SharedCounters shared;
 };

@@ -17,6 +17,7 @@
 #include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/alias_table.h"
+#include "dataplane/table/health_check.h"
 #include "dataplane/table/message_service.h"
 
 namespace trunkline {
@@ -49,6 +50,7 @@ struct EndpointSet {
   bool accept_proxy_protocol = false;
   ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
   std::shared_ptr<const MessageService> message;           // in mode kMessage
+  std::shared_ptr<const HealthCheck> health_check;         // null: none
   // Sets with equal keys forward in the same way, to the last option.
   std::string forwarding_key;
   std::vector<Endpoint> endpoints;  // sorted by id

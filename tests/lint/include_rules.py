@@ -51,6 +51,7 @@ LIBRARIES = [
 # Pure stages map values and `now` to values. They include only each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
+    "common/base/absl_view.h",
     "common/base/backoff.*",
     "common/base/clock.h",
     "common/base/forwarding_mode.h",
@@ -72,8 +73,10 @@ PURE = [
     "agent/proc/psi.*",
     "agent/trunk/load_pacer.h",
     "controller/core/*",
+    "dataplane/check/check_exchange.*",
     "dataplane/codec/*",
     "dataplane/table/alias_table.*",
+    "dataplane/table/health_check.h",
     "dataplane/flow/pending_queue.h",
     "dataplane/memory/memory_rule.*",
     "dataplane/route/balancer.*",

@@ -1,0 +1,141 @@
+#include "dataplane/check/check_exchange.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
+
+#include "common/proxy_protocol/proxy_header.h"
+
+namespace trunkline {
+namespace {
+
+using ::testing::HasSubstr;
+using State = CheckExchange::State;
+
+CheckExchange Tcp(const std::string& send, const std::string& expect) {
+  return {{.kind = TcpCheck{.send = send, .expect = expect}}, "", "10.0.0.1:25"};
+}
+CheckExchange Http(const HttpCheck& check = {}, const std::string& address = "10.0.0.1:80") {
+  return {{.kind = check}, "", address};
+}
+CheckExchange Redis() { return {{.kind = RedisCheck()}, "", "10.0.0.1:6379"}; }
+
+// Returns the state after `bytes`, which arrive one by one, and expects that no earlier byte
+// decides.
+State ByteByByte(CheckExchange exchange, const std::string& bytes) {
+  for (size_t i = 0; i + 1 < bytes.size(); ++i) {
+    EXPECT_EQ(exchange.OnBytes(bytes.substr(i, 1)), State::kMore) << "byte " << i;
+  }
+  return exchange.OnBytes(bytes.substr(bytes.size() - 1));
+}
+
+TEST(CheckExchangeTest, TcpCheckWithoutBytesPassesOnceConnected) {
+  EXPECT_EQ(Tcp("", "").to_send(), "");
+  EXPECT_EQ(Tcp("", "").OnSent(), State::kPassed);
+  EXPECT_EQ(Tcp("hello", "").OnSent(), State::kPassed);
+}
+
+TEST(CheckExchangeTest, TcpCheckFindsExpectedBytesAcrossReads) {
+  EXPECT_EQ(Tcp("", "220 ").OnSent(), State::kMore);
+  EXPECT_EQ(ByteByByte(Tcp("", "ready"), "server is rearready"), State::kPassed);
+  CheckExchange exchange = Tcp("stat\n", "ok");
+  EXPECT_EQ(exchange.to_send(), "stat\n");
+  EXPECT_EQ(exchange.OnBytes("o"), State::kMore);
+  EXPECT_EQ(exchange.OnBytes("k"), State::kPassed);
+}
+
+TEST(CheckExchangeTest, TcpCheckReadsNoMoreThanItsLimit) {
+  CheckExchange exchange = Tcp("", "never");
+  EXPECT_EQ(exchange.OnBytes(std::string(CheckExchange::kMaxReplyBytes - 1, 'x')), State::kMore);
+  EXPECT_EQ(exchange.OnBytes("x"), State::kFailed);
+  CheckExchange at_once = Tcp("", "never");
+  EXPECT_EQ(at_once.OnBytes(std::string(CheckExchange::kMaxReplyBytes, 'x') + "never"),
+            State::kFailed);
+}
+
+TEST(CheckExchangeTest, HttpRequestHasMethodPathAndHost) {
+  EXPECT_THAT(Http().to_send(), testing::StartsWith("GET / HTTP/1.1\r\nHost: 10.0.0.1:80\r\n"));
+  EXPECT_THAT(Http().to_send(), testing::EndsWith("Connection: close\r\n\r\n"));
+  EXPECT_THAT(Http({.method = "HEAD", .path = "/live?x=1", .host = "www"}).to_send(),
+              testing::StartsWith("HEAD /live?x=1 HTTP/1.1\r\nHost: www\r\n"));
+  EXPECT_THAT(Http({}, "unix:/run/s").to_send(), HasSubstr("\r\nHost: localhost\r\n"));
+}
+
+TEST(CheckExchangeTest, HttpCheckDecidesAtTheEndOfTheStatusLine) {
+  EXPECT_EQ(ByteByByte(Http(), "HTTP/1.1 200 OK\r\n"), State::kPassed);
+  EXPECT_EQ(ByteByByte(Http(), "HTTP/1.0 302 Found\r\n"), State::kPassed);
+  EXPECT_EQ(ByteByByte(Http(), "HTTP/1.1 503 Service Unavailable\r\n"), State::kFailed);
+  EXPECT_EQ(ByteByByte(Http(), "S"), State::kFailed) << "an SSH server";
+}
+
+TEST(CheckExchangeTest, HttpCheckAcceptsTheConfiguredStatuses) {
+  const HttpCheck check = {.expected = {{200, 204}, {404, 404}}};
+  EXPECT_EQ(Http(check).OnBytes("HTTP/1.1 204 No Content\r\n"), State::kPassed);
+  EXPECT_EQ(Http(check).OnBytes("HTTP/1.1 404 Not Found\r\n"), State::kPassed);
+  EXPECT_EQ(Http(check).OnBytes("HTTP/1.1 205 Reset Content\r\n"), State::kFailed);
+  EXPECT_THAT(Http(check).Describe(), HasSubstr("expected a status of 200-204, 404"));
+}
+
+TEST(CheckExchangeTest, InformationalResponsesAreSkipped) {
+  EXPECT_EQ(ByteByByte(Http(), "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\n"),
+            State::kPassed);
+  EXPECT_EQ(Http().OnBytes("HTTP/1.1 101 Switching Protocols\r\n"), State::kFailed);
+}
+
+TEST(CheckExchangeTest, RedisPassesWithPongOnly) {
+  EXPECT_EQ(Redis().to_send(), "PING\r\n");
+  EXPECT_EQ(Redis().OnSent(), State::kMore);
+  EXPECT_EQ(ByteByByte(Redis(), "+PONG\r\n"), State::kPassed);
+  EXPECT_EQ(Redis().OnBytes("-LOADING Redis is loading the dataset in memory\r\n"), State::kFailed);
+  EXPECT_EQ(Redis().OnBytes("-NOAUTH Authentication required.\r\n"), State::kFailed);
+  EXPECT_EQ(Redis().OnBytes("+PONGO\r\n"), State::kFailed);
+}
+
+TEST(CheckExchangeTest, ReplyIsClassifiedAlikeHoweverItIsSplit) {
+  const std::vector<std::pair<CheckExchange, std::string>> replies = {
+      {Tcp("", "ready"), "this is rearready now"},
+      {Tcp("", "ready"), "this is not"},
+      {Redis(), "+PONG\r\n"},
+      {Redis(), "-LOADING\r\n+PONG\r\n"},
+      {Http(), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
+      {Http(), "HTTP/1.1 503 no\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
+  };
+  for (const auto& [exchange, reply] : replies) {
+    CheckExchange whole = exchange;
+    const State expected = whole.OnBytes(reply);
+    for (size_t split = 1; split < reply.size(); ++split) {
+      CheckExchange parts = exchange;
+      State state = parts.OnBytes(reply.substr(0, split));
+      if (state == State::kMore) state = parts.OnBytes(reply.substr(split));
+      EXPECT_EQ(state, expected) << reply << " at " << split;
+    }
+  }
+}
+
+TEST(CheckExchangeTest, ProxyHeaderWithoutAddressesGoesFirst) {
+  for (const ProxyVersion version : {ProxyVersion::kV1, ProxyVersion::kV2}) {
+    const CheckExchange exchange({.kind = RedisCheck()}, WriteProxyHeader(version, {}),
+                                 "10.0.0.1:6379");
+    EXPECT_EQ(exchange.to_send(), WriteProxyHeader(version, {}) + "PING\r\n");
+    EXPECT_THAT(exchange.Describe(),
+                HasSubstr("sent \"PING\\r\\n\" after a PROXY protocol header"));
+  }
+}
+
+TEST(CheckExchangeTest, DescriptionShowsTheFirstBytesEscaped) {
+  CheckExchange exchange = Redis();
+  EXPECT_EQ(exchange.Describe(), "sent \"PING\\r\\n\", got nothing, expected \"+PONG\"");
+  exchange.OnBytes(std::string("-ERR \"\x01\xff", 8));
+  EXPECT_EQ(exchange.Describe(),
+            "sent \"PING\\r\\n\", got \"-ERR \\\"\\x01\\xff\", expected \"+PONG\"");
+  CheckExchange banner = Tcp("", "220 ");
+  banner.OnBytes(std::string(100, 'x'));
+  EXPECT_EQ(banner.Describe(),
+            "sent nothing, got \"" + std::string(64, 'x') + "\"..., expected \"220 \"");
+  EXPECT_EQ(Tcp("", "").Describe(), "sent nothing, got nothing");
+}
+
+}  // namespace
+}  // namespace trunkline
