@@ -78,9 +78,12 @@ DataPlane::DataPlane(Options options, TrafficStats& stats, ListeningSockets inhe
         .memory = options_.memory,
         .connection_log = options_.connection_log.get(),
         .window_growth_bytes = WindowGrowth(options_),
-        .hand_over = [this](size_t to, const std::string& service, UniqueFd client) {
-          workers_[to]->Adopt(service, std::move(client));
-        }};
+        .hand_over = [this](size_t to, const std::string& service,
+                            UniqueFd client) { workers_[to]->Adopt(service, std::move(client)); },
+        .share_health =
+            [this](const std::string& service, const std::string& endpoint_id) {
+              for (const auto& worker : workers_) worker->ReadHealth(service, endpoint_id);
+            }};
     workers_.push_back(std::make_unique<Worker>(worker, stats_));
   }
   absl::MutexLock lock(&mutex_);

@@ -149,6 +149,12 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   writer.AddGauge("proxy_memory_paused_workers",
                   "Workers that accept no new clients because memory is short", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::memory_full)));
+  writer.AddGauge("proxy_check_connections", "Connections of health checks currently open", {},
+                  static_cast<double>(SumGauge(stats, &WorkerStats::check_connections)));
+  counter("proxy_checks_postponed_total",
+          "Health checks that waited because the descriptors for them were in use, or that this "
+          "machine had no socket for",
+          &WorkerStats::checks_postponed);
   writer.AddGauge("proxy_workers", "Worker threads of the proxy", {},
                   static_cast<double>(stats.workers().size()));
   writer.AddHistogram("proxy_pick_latency_seconds",
@@ -254,6 +260,28 @@ void CollectFirstBytes(const ListenerStats& listener, MetricsWriter& writer) {
   }
 }
 
+// Without a check there is no series.
+void CollectChecks(const EndpointStats& endpoint, const MetricLabels& labels,
+                   MetricsWriter& writer) {
+  const EndpointHealth& health = endpoint.health;
+  if (health.state() == EndpointHealth::State::kUnknown) return;
+  writer.AddGauge("proxy_endpoint_check_healthy",
+                  "1 while the endpoint is healthy by its health checks, else 0", labels,
+                  health.unhealthy() ? 0 : 1);
+  writer.AddCounter("proxy_endpoint_check_passes_total",
+                    "Health checks that the endpoint's server passed", labels,
+                    static_cast<double>(health.passed.Value()));
+  writer.AddCounter("proxy_endpoint_check_failures_total",
+                    "Health checks that the endpoint's server failed", labels,
+                    static_cast<double>(health.failed.Value()));
+  writer.AddCounter("proxy_endpoint_check_falls_total",
+                    "Times that the endpoint became unhealthy by its health checks", labels,
+                    static_cast<double>(health.falls.Value()));
+  writer.AddGauge("proxy_endpoint_check_duration_seconds",
+                  "Duration of the endpoint's last health check in seconds", labels,
+                  static_cast<double>(health.last_duration_nanos.Value()) * 1e-9);
+}
+
 void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
   const MetricLabels labels = {{"service", endpoint.service}, {"endpoint", endpoint.endpoint_id}};
   const auto counter = [&](const char* name, const char* help, CellCounter which) {
@@ -309,13 +337,15 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
         static_cast<double>(used) / 1000);
   }
   writer.AddGauge("proxy_endpoint_ejecting_workers",
-                  "Workers that currently eject the endpoint because connects to it fail", labels,
-                  Sum(endpoint, &EndpointCell::ejected));
+                  "Workers that currently eject the endpoint because connects to it or its health "
+                  "checks fail",
+                  labels, Sum(endpoint, &EndpointCell::ejected));
   writer.AddGauge(
       "proxy_endpoint_full_workers",
       "Workers that have all streams of their trunks to the endpoint's agent in use, at "
       "the limits of streams and trunks",
       labels, Sum(endpoint, &EndpointCell::full));
+  CollectChecks(endpoint, labels, writer);
 }
 
 void CollectReading(const char* scope, const std::optional<MemoryReading>& reading,

@@ -63,6 +63,11 @@ Worker::Worker(Options options, TrafficStats& stats)
               *this, *stats_, windows_),
       random_(options_.random_seed),
       dialer_(loop_, *stats_, *this, options_.keepalive),
+      checker_(loop_, *stats_, *this,
+               {.worker = options_.index,
+                .workers = options_.workers,
+                .max_connections = std::max<size_t>(1, options_.descriptors.checks_per_worker),
+                .random_seed = ~options_.random_seed}),
       context_{.loop = loop_,
                .stats = *stats_,
                .dialer = dialer_,
@@ -110,10 +115,12 @@ void Worker::ApplyOnLoop(const RoutingTable& table) {
     ServiceSlot& slot = SlotFor(set);
     slot.in_table = true;
     if (&slot.router.set() != set.get()) slot.router.Update(set);
+    checker_.Update(*set);
   }
   for (const auto& [name, slot] : services_) {
     if (slot->in_table) continue;
     StopListening(*slot);
+    checker_.Remove(name);
   }
 }
 
@@ -219,6 +226,20 @@ void Worker::Adopt(const std::string& service, UniqueFd client) {
     const bool carries = found != services_.end() && found->second->Carries();
     if (!carries) return CloseWithReset(std::move(*shared));
     AcceptClient(*found->second, std::move(*shared));
+  });
+}
+
+void Worker::OnHealthChanged(const std::string& service, const std::string& endpoint_id) {
+  options_.share_health(service, endpoint_id);
+}
+
+void Worker::ReadHealth(const std::string& service, const std::string& endpoint_id) {
+  loop_.Post([this, service, endpoint_id] {
+    const auto found = services_.find(service);
+    if (found != services_.end()) found->second->router.OnHealthChanged(endpoint_id);
+    for (const auto& slot : outdated_) {
+      if (slot->router.set().service == service) slot->router.OnHealthChanged(endpoint_id);
+    }
   });
 }
 

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/net/event_loop.h"
+#include "dataplane/check/health_checker.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/flow/lingering_closes.h"
 #include "dataplane/limits/descriptor_plan.h"
@@ -28,6 +29,7 @@ namespace trunkline {
 
 class Worker final : private ServiceRouter::Owner,
                      private MemoryGuard::Owner,
+                     private HealthChecker::Owner,
                      private Dialer::Owner {
  public:
   struct Options {
@@ -44,6 +46,9 @@ class Worker final : private ServiceRouter::Owner,
     int64_t window_growth_bytes = StreamWindow::kBudgetBytes;  // limit over this worker's streams
     // Gives a client to another worker. Called on this worker's thread until Stop returns.
     std::function<void(size_t worker, const std::string& service, UniqueFd client)> hand_over;
+    // Tells all workers, by ReadHealth, that EndpointStats::health of an endpoint has changed.
+    // Called like `hand_over`.
+    std::function<void(const std::string& service, const std::string& endpoint_id)> share_health;
   };
 
   // Starts the thread. `stats` outlives the worker.
@@ -64,6 +69,8 @@ class Worker final : private ServiceRouter::Owner,
   void WhenSettled(std::function<void()> done);
   // Takes a client that another worker accepted.
   void Adopt(const std::string& service, UniqueFd client);
+  // EndpointStats::health of the endpoint has changed.
+  void ReadHealth(const std::string& service, const std::string& endpoint_id);
   // Resets every client connection that is still open.
   void ResetFlows();
   // Calls `done` once on the worker's thread, as soon as it has no client connection.
@@ -78,6 +85,7 @@ class Worker final : private ServiceRouter::Owner,
   bool HasSocket() const override;
   void DialAgain() override;
   MemoryGuard::Owner::Shed ShedClients(int64_t bytes, bool urgent) override;
+  void OnHealthChanged(const std::string& service, const std::string& endpoint_id) override;
 
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
@@ -110,6 +118,7 @@ class Worker final : private ServiceRouter::Owner,
   std::vector<std::unique_ptr<ServiceSlot>> outdated_;
   std::vector<std::unique_ptr<Flow>> flows_;
   LingeringCloses lingering_{loop_};
+  HealthChecker checker_;
   const WorkerContext context_;
   std::vector<std::function<void()>> when_empty_;
   MemberTimer<Worker, &Worker::SweepUnused> sweep_timer_{this};

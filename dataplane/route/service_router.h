@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -61,6 +62,10 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Takes the newest endpoints and weights. Flows of an endpoint that left run on.
   void Update(std::shared_ptr<const EndpointSet> set);
   const EndpointSet& set() const { return *set_; }
+
+  // EndpointStats::health of this endpoint has changed. Ignores an endpoint that the service does
+  // not have.
+  void OnHealthChanged(const std::string& endpoint_id);
 
   // Returns the connection log's record for a new client with this socket, or null if the client is
   // not logged.

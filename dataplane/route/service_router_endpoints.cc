@@ -154,11 +154,20 @@ void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
 }
 
 void ServiceRouter::UpdateHealth(EndpointState& state) {
-  const bool ejected = state.ejection.ejected || state.carrier->failing();
+  const bool ejected = state.ejection.ejected || state.carrier->failing() ||
+                       state.endpoint().stats->health.unhealthy();
   picker_.SetUsable(state.index, state.carrier->usable());
   picker_.SetEjected(state.index, ejected);
   state.cell->ejected.Set(ejected ? 1 : 0);
   SetFull(state, state.carrier->full());
+}
+
+void ServiceRouter::OnHealthChanged(const std::string& endpoint_id) {
+  const auto found = std::ranges::lower_bound(set_->endpoints, endpoint_id, {}, &Endpoint::id);
+  if (found == set_->endpoints.end() || found->id != endpoint_id) return;
+  EndpointState& state = *states_[static_cast<size_t>(found - set_->endpoints.begin())];
+  // One that is not joined yet reads its health when it is.
+  if (state.carrier != nullptr) UpdateHealth(state);
 }
 
 void ServiceRouter::SetFull(EndpointState& state, bool full) {

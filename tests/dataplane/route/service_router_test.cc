@@ -217,6 +217,32 @@ TEST_F(ServiceRouterTest, ManyEndpointsAreJoinedAFewPerPass) {
   EXPECT_GE(passes, 1'000u / 64 - 1);
 }
 
+TEST_F(ServiceRouterTest, UnhealthyEndpointGetsFlowsOnlyWhenNoOtherCanTakeThem) {
+  Start({1, 1});
+  const auto set_health = [&](size_t i, EndpointHealth::State state) {
+    stats_.Endpoint("db", Name(i))->health.Set(state);
+    router_->OnHealthChanged(Name(i));
+  };
+  set_health(0, EndpointHealth::State::kUnhealthy);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(1));
+  carrier(1).SetUsable(false);
+  EXPECT_EQ(At(AddFlow()), Name(0));
+  carrier(1).SetUsable(true);
+  set_health(1, EndpointHealth::State::kUnhealthy);
+  set_health(0, EndpointHealth::State::kHealthy);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(0));
+  router_->OnHealthChanged("no-such-endpoint");
+}
+
+TEST_F(ServiceRouterTest, EndpointThatIsUnhealthyWhenItIsJoinedGetsNoFlows) {
+  for (size_t i = 0; i < 2; ++i) names_.push_back(Name(i));
+  const auto set = MakeSet({1, 1}, 1);
+  names_.clear();
+  set->endpoints[0].stats->health.Set(EndpointHealth::State::kUnhealthy);
+  Start({1, 1});
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(1));
+}
+
 TEST_F(ServiceRouterTest, NewWeightsJoinNothingAndTakeEffectAtOnce) {
   Start({1, 1, 0});
   const size_t joined = joined_;

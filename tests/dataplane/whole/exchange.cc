@@ -21,6 +21,13 @@ std::shared_ptr<const Codec> LengthField(const LengthFieldOptions& options) {
   return std::shared_ptr<const Codec>(*std::move(codec));
 }
 
+AddressList AddressListOf(const Address& address, const std::vector<Address>& named) {
+  if (named.empty()) return KnownAddresses(address);
+  std::vector<SocketAddress> all;
+  for (const Address& one : named) all.push_back(ResolveAddress(one).value());
+  return std::make_shared<const std::vector<SocketAddress>>(std::move(all));
+}
+
 }  // namespace
 
 std::shared_ptr<const Codec> Lines() {
@@ -76,12 +83,16 @@ Exchange::Exchange(Options options)
       stats_(options_.workers),
       listener_stats_(stats_.Listener(kService)) {
   data_plane_ = std::make_unique<DataPlane>(
-      DataPlane::Options{.workers = options_.workers, .random_seed = 1}, stats_);
+      DataPlane::Options{.workers = options_.workers,
+                         .descriptors = {.checks_per_worker = options_.checks_per_worker},
+                         .random_seed = 1},
+      stats_);
 }
 
 size_t Exchange::AddServer(const Address& address, double weight) {
   endpoints_.push_back({.weight = weight,
                         .address = address,
+                        .named = {},
                         .stats = stats_.Endpoint(kService, absl::StrCat("e", endpoints_.size()))});
   return endpoints_.size() - 1;
 }
@@ -100,6 +111,8 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
   set->stats = listener_stats_;
   set->mode = options_.mode;
   set->forwarding_key = absl::StrCat("way ", way_);
+  set->health_check = options_.health_check;
+  set->send_proxy_protocol = options_.send_proxy_protocol;
   if (set->mode == ForwardingMode::kMessage) {
     const SharedConnectionOptions connection = {.codec = options_.codec,
                                                 .max_in_flight = options_.max_in_flight,
@@ -118,7 +131,7 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
     Endpoint endpoint;
     endpoint.id = from.stats->endpoint_id;
     endpoint.address = from.address.ToString();
-    endpoint.addresses = KnownAddresses(from.address);
+    endpoint.addresses = AddressListOf(from.address, from.named);
     endpoint.weight = from.weight;
     endpoint.stats = from.stats;
     set->endpoints.push_back(std::move(endpoint));

@@ -47,6 +47,9 @@ class Exchange {
     absl::Duration reply_timeout = absl::Seconds(30);
     absl::Duration shared_idle_timeout = absl::Seconds(30);
     FlowLimits limits = {.connect_timeout = absl::Seconds(20)};
+    std::shared_ptr<const HealthCheck> health_check = nullptr;
+    ProxyVersion send_proxy_protocol = ProxyVersion::kNone;
+    size_t checks_per_worker = DescriptorPlan::kAny;
   };
 
   static constexpr char kService[] = "db";
@@ -59,6 +62,13 @@ class Exchange {
   void SetWeight(size_t endpoint, double weight) { endpoints_[endpoint].weight = weight; }
   void Remove(size_t endpoint) { endpoints_[endpoint].present = false; }
   void Restore(size_t endpoint) { endpoints_[endpoint].present = true; }
+  // The endpoint is a name with these addresses from the next Apply on.
+  void SetAddresses(size_t endpoint, std::vector<Address> addresses) {
+    endpoints_[endpoint].named = std::move(addresses);
+  }
+  void SetHealthCheck(std::shared_ptr<const HealthCheck> check) {
+    options_.health_check = std::move(check);
+  }
   // Changes the service's options from the next Apply on.
   void Change(Options options);
   // Removes the service from the configuration.
@@ -72,6 +82,7 @@ class Exchange {
   const EndpointCell& cell(size_t endpoint, size_t worker = 0) const {
     return endpoints_[endpoint].stats->cells()[worker];
   }
+  const EndpointHealth& health(size_t endpoint) const { return endpoints_[endpoint].stats->health; }
   uint32_t connections(size_t endpoint) const;
   const WorkerStats& worker(size_t i = 0) { return stats_.worker(i); }
   const ListenerCell& listener() { return stats_.Listener(kService)->cell(0); }
@@ -85,6 +96,7 @@ class Exchange {
     double weight = 1;
     bool present = true;
     Address address;
+    std::vector<Address> named;  // instead of `address`, if not empty
     std::shared_ptr<EndpointStats> stats;
   };
   std::shared_ptr<EndpointSet> MakeSet() const;
