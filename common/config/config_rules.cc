@@ -10,6 +10,7 @@
 #include "common/base/absl_view.h"
 #include "common/base/limits.h"
 #include "common/config/config_values.h"
+#include "common/config/health_check_options.h"
 #include "common/config/message_options.h"
 #include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
@@ -200,6 +201,11 @@ std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
     }
     if (absl::Status fits = CheckMode(service); !fits.ok()) {
       errors.Add(absl::StrCat(where, ".", fits.message()));
+    }
+    if (service.has_health_check()) {
+      const absl::Status fits =
+          CheckHealthCheck(service.health_check(), service.mode(), service.message());
+      if (!fits.ok()) errors.Add(absl::StrCat(where, ".", fits.message()));
     }
     CheckEndpoints(service, where, &errors);
     endpoints += static_cast<size_t>(service.endpoints_size());

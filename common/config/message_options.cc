@@ -1,12 +1,10 @@
 #include "common/config/message_options.h"
 
-#include <algorithm>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
+#include "common/config/http_token.h"
 #include "common/config/rule_check.h"
 
 namespace trunkline {
@@ -99,14 +97,6 @@ absl::Status CheckGreeting(const v1::MessageOptions& options) {
   return absl::OkStatus();
 }
 
-// A token of RFC 9110 5.6.2.
-bool IsToken(const std::string& name) {
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
-           absl::string_view("!#$%&'*+-.^_`|~").find(c) != absl::string_view::npos;
-  });
-}
-
 absl::Status CheckHttp1(const v1::Http1Codec& codec, bool idempotent) {
   const auto refuse = [](const std::string& expected, const std::string& got) {
     return absl::InvalidArgumentError(
@@ -120,7 +110,7 @@ absl::Status CheckHttp1(const v1::Http1Codec& codec, bool idempotent) {
     return refuse("none, or message.idempotent: true beside them", absl::StrCat(count));
   }
   for (const std::string& name : codec.idempotent_methods()) {
-    const bool fits = !name.empty() && name.size() <= kMaxMethodBytes && IsToken(name);
+    const bool fits = name.size() <= kMaxMethodBytes && IsHttpToken(name);
     if (fits && name != "CONNECT") continue;
     return refuse(absl::StrCat("methods of 1 to ", kMaxMethodBytes,
                                " letters, digits or other token characters, and not CONNECT"),

@@ -99,6 +99,7 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
   service.limits = stages.spec.limits;
   service.message_options = stages.spec.message_options;
   service.proxy_protocol = stages.spec.proxy_protocol;
+  service.health_check = stages.spec.health_check;
   for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
     if (endpoint->address.empty()) continue;
     const std::string& id = endpoint->key.endpoint_id;

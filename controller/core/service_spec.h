@@ -50,6 +50,8 @@ struct ServiceSpec {
   // modes other than kMessage.
   std::string message_options;
   ProxyProtocolSpec proxy_protocol;
+  // The serialized HealthCheck, passed on likewise; empty if there is none.
+  std::string health_check;
   std::vector<EndpointHintSpec> endpoints;
 };
 

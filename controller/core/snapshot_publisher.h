@@ -43,6 +43,7 @@ struct SnapshotService {
   FlowLimitSpec limits;
   std::string message_options;  // as in ServiceSpec
   ProxyProtocolSpec proxy_protocol;
+  std::string health_check;  // as in ServiceSpec
   // Sorted by endpoint id.
   std::vector<SnapshotEndpoint> endpoints;
   friend bool operator==(const SnapshotService&, const SnapshotService&) = default;

@@ -48,6 +48,7 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
   spec.proxy_protocol.accept = config.accept_proxy_protocol();
   // The loader accepts only versions that this program knows.
   spec.proxy_protocol.send = *ReadProxyVersion(config.send_proxy_protocol());
+  if (config.has_health_check()) spec.health_check = config.health_check().SerializeAsString();
   for (const v1::EndpointHint& hint : config.endpoints()) {
     spec.endpoints.push_back({hint.endpoint_id(), hint.weight(), hint.address()});
   }

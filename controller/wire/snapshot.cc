@@ -28,6 +28,9 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
   if (service.mode == ForwardingMode::kMessage) {
     out->mutable_message()->ParseFromString(service.message_options);
   }
+  if (!service.health_check.empty()) {
+    out->mutable_health_check()->ParseFromString(service.health_check);
+  }
   out->set_accept_proxy_protocol(service.proxy_protocol.accept);
   out->set_send_proxy_protocol(WriteProxyVersion(service.proxy_protocol.send));
   for (const SnapshotEndpoint& endpoint : service.endpoints) {

@@ -20,6 +20,7 @@
 #include "common/config/proxy_version_wire.h"
 #include "common/config/rule_check.h"
 #include "dataplane/control/codecs.h"
+#include "dataplane/control/health_checks.h"
 
 namespace trunkline {
 namespace {
@@ -229,6 +230,9 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   set->limits = *limits;
   if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
   if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
+  auto health_check = MakeHealthCheck(from);
+  if (!health_check.ok()) return InService(from.name(), health_check.status());
+  set->health_check = *std::move(health_check);
   set->stats = stats.Listener(from.name());
   const absl::Status read = ReadEndpoints(from, previous, resolve, stats, *set);
   if (!read.ok()) return read;
@@ -265,6 +269,13 @@ absl::Status CheckNames(const v1::Snapshot& snapshot) {
   return absl::OkStatus();
 }
 
+bool SameCheck(const EndpointSet& a, const EndpointSet& b) {
+  if (a.health_check == nullptr || b.health_check == nullptr) {
+    return a.health_check == b.health_check;
+  }
+  return *a.health_check == *b.health_check;
+}
+
 bool SameButWeights(const EndpointSet& a, const EndpointSet& b) {
   const auto limits = [](const FlowLimits& l) {
     return std::tuple(l.connect_timeout, l.idle_timeout, l.first_byte_timeout, l.max_clients,
@@ -273,7 +284,7 @@ bool SameButWeights(const EndpointSet& a, const EndpointSet& b) {
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
          a.forwarding_key == b.forwarding_key &&
          a.accept_proxy_protocol == b.accept_proxy_protocol &&
-         a.send_proxy_protocol == b.send_proxy_protocol && SameLayout(a, b);
+         a.send_proxy_protocol == b.send_proxy_protocol && SameCheck(a, b) && SameLayout(a, b);
 }
 
 bool SameSet(const EndpointSet& a, const EndpointSet& b) {

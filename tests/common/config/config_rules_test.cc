@@ -94,6 +94,54 @@ TEST(ConfigRulesTest, ListenersOfTwoServicesDiffer) {
   EXPECT_THAT(both("127.0.0.1:0", "127.0.0.1:0"), IsEmpty()) << "a free port each";
 }
 
+// `check` has the fields of a health check, `more` those of its service.
+std::vector<std::string> Checked(const std::string& check,
+                                 const std::string& more = "mode: direct") {
+  return Controller("listen: 'h:1', " + more + ", health_check: {" + check + "}");
+}
+
+TEST(ConfigRulesTest, HealthChecksOfAllKindsAreAccepted) {
+  for (const char* check :
+       {"tcp: {}", "tcp: {send: \"stats\\r\\n\", expect: 'STAT'}", "redis: {}", "http: {}",
+        "http: {method: HEAD, path: '/live?x', host: www, expected_statuses: [200, '300-399']}",
+        "tcp: {}, interval: 500ms", "tcp: {}, interval: 1s, timeout: 1s, rise: 1, fall: 1"}) {
+    EXPECT_THAT(Checked(check), IsEmpty()) << check;
+    EXPECT_THAT(Checked(check, "mode: message, message: {redis: {}}"), IsEmpty()) << check;
+  }
+}
+
+TEST(ConfigRulesTest, HealthChecksAreForServersWithoutAgentsAndWithRoom) {
+  EXPECT_THAT(Checked("tcp: {}", "mode: tunnel"),
+              ElementsAre(HasSubstr("services[0].health_check: expected only with mode: direct or "
+                                    "mode: message, because in mode: tunnel the agent")));
+  EXPECT_THAT(Checked("tcp: {}", "policy: static"), ElementsAre(HasSubstr("mode: tunnel")));
+  EXPECT_THAT(Checked("tcp: {}", "mode: message, message: {modbus_tcp: {}, max_connections: 1}"),
+              ElementsAre(HasSubstr("services[0].health_check: expected without "
+                                    "message.max_connections")));
+}
+
+TEST(ConfigRulesTest, ErrorsOfHealthChecksNameFieldAndValue) {
+  const auto error = [](const std::string& text) { return ElementsAre(HasSubstr(text)); };
+  EXPECT_THAT(Checked("interval: 1s"), error("health_check: expected one of tcp, http, redis"));
+  EXPECT_THAT(Checked("tcp: {}, interval: 1s, timeout: 2s"),
+              error("health_check.timeout: expected at most health_check.interval, which is 1s; "
+                    "got 2s"));
+  EXPECT_THAT(Checked("tcp: {}, timeout: 6s"), error("which is 5s; got 6s"));
+  EXPECT_THAT(Checked("http: {method: CONNECT}"), error("http.method: expected a method"));
+  EXPECT_THAT(Checked("http: {method: 'GET /'}"), error("got \"GET /\""));
+  EXPECT_THAT(Checked("http: {path: live}"), error("http.path: expected a path that begins with"));
+  EXPECT_THAT(Checked("http: {path: '/a b'}"), error("got \"/a b\""));
+  EXPECT_THAT(Checked("http: {host: 'a b'}"), error("http.host: expected a host"));
+  for (const char* status : {"99", "600", "2xx", "300-200", "200-", "-200", "200-299-300"}) {
+    EXPECT_THAT(Checked(absl::StrCat("http: {expected_statuses: ['", status, "']}")),
+                error(absl::StrCat("http.expected_statuses: expected a status code from 100 to 599 "
+                                   "or a range such as 200-299; got \"",
+                                   status, "\"")));
+  }
+  EXPECT_THAT(Checked("tcp: {expect: '" + std::string(1025, 'x') + "'}"),
+              error("health_check.tcp.expect: expected at most 1024 bytes; got 1025"));
+}
+
 TEST(ConfigRulesTest, FieldsThatNeedEachOtherAreChecked) {
   EXPECT_THAT(Proxy("handover_socket: /h\n"), ElementsAre(HasSubstr("handover_socket: requires")));
   EXPECT_THAT(Agent("trunk_listen: 0.0.0.0:7073"), ElementsAre(HasSubstr("trunk_advertise")));

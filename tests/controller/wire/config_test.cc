@@ -39,6 +39,21 @@ TEST(WireConfigTest, ProxyProtocolAndSourceLimitReachProxies) {
   EXPECT_EQ(written.services(0).limits().max_clients_per_source(), 20u);
 }
 
+TEST(WireConfigTest, HealthCheckReachesProxies) {
+  const auto settings =
+      Read("    mode: direct\n    health_check: {http: {path: /live}, interval: 1s, fall: 5}\n");
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  auto service = std::make_shared<SnapshotService>();
+  service->health_check = settings->services.at(0).health_check;
+  v1::Snapshot written;
+  WriteSnapshot({.services = {service, std::make_shared<SnapshotService>()}}, &written);
+  const v1::HealthCheck& check = written.services(0).health_check();
+  EXPECT_EQ(check.http().path(), "/live");
+  EXPECT_EQ(check.interval().seconds(), 1);
+  EXPECT_EQ(check.fall(), 5u);
+  EXPECT_FALSE(written.services(1).has_health_check()) << "none is configured";
+}
+
 TEST(WireConfigTest, DefaultsAreNoProxyProtocolAndNoSourceLimit) {
   const auto settings = Read("");
   ASSERT_TRUE(settings.ok()) << settings.status();

@@ -530,6 +530,57 @@ TEST_F(RoutingTableTest, AnyChangeMakesANewSet) {
   EXPECT_TRUE(differs([](v1::Service& s) { s.set_send_proxy_protocol(v1::PROXY_PROTOCOL_V1); }));
 }
 
+TEST_F(RoutingTableTest, ChangedHealthCheckMakesANewSet) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(1);
+  service.set_mode(v1::FORWARDING_MODE_DIRECT);
+  const auto unchecked = Build(snapshot);
+  ASSERT_TRUE(unchecked.ok()) << unchecked.status();
+  EXPECT_EQ((*unchecked)->services[1]->health_check, nullptr);
+  service.mutable_health_check()->mutable_http()->set_path("/live");
+  const auto checked = Build(snapshot, unchecked->get());
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  EXPECT_NE((*checked)->services[1], (*unchecked)->services[1]);
+  const auto same = Build(snapshot, checked->get());
+  EXPECT_EQ((*same)->services[1], (*checked)->services[1]);
+  service.mutable_health_check()->mutable_http()->add_expected_statuses("204");
+  const auto stricter = Build(snapshot, checked->get());
+  ASSERT_NE((*stricter)->services[1], (*checked)->services[1]);
+  EXPECT_TRUE(SameLayout(*(*stricter)->services[1], *(*checked)->services[1]));
+  const HttpCheck expected = {.path = "/live", .expected = {{204, 204}}};
+  EXPECT_EQ(std::get<HttpCheck>((*stricter)->services[1]->health_check->kind), expected);
+}
+
+TEST_F(RoutingTableTest, DocumentedDefaultsOfHealthChecksAreThoseInEffect) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_mode(v1::FORWARDING_MODE_DIRECT);
+  const absl::Status parsed =
+      ParseConfig(DefaultsAsYaml(*v1::HealthCheck::descriptor()) + "http:\n" +
+                      DefaultsAsYaml(*v1::HttpCheck::descriptor(), "  "),
+                  "check.yaml", service.mutable_health_check());
+  ASSERT_TRUE(parsed.ok()) << parsed;
+  const auto documented = Build(snapshot);
+  ASSERT_TRUE(documented.ok()) << documented.status();
+  EXPECT_EQ(*(*documented)->services[0]->health_check, HealthCheck{.kind = HttpCheck()});
+}
+
+TEST_F(RoutingTableTest, HealthCheckThatCannotBeMadeIsRefused) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.mutable_health_check()->mutable_tcp();
+  EXPECT_THAT(Refusal(snapshot), HasSubstr("service cache: health_check: expected only with"));
+  service.set_mode(v1::FORWARDING_MODE_DIRECT);
+  service.mutable_health_check()->clear_kind();
+  EXPECT_THAT(Refusal(snapshot), HasSubstr("expected one of tcp, http, redis; got none"))
+      << "a kind that only newer controllers know";
+  service.mutable_health_check()->mutable_http()->set_path("/ HTTP/1.1\r\nX: y");
+  EXPECT_THAT(Refusal(snapshot), HasSubstr("health_check.http.path"));
+  service.mutable_health_check()->mutable_redis();
+  service.mutable_health_check()->set_rise(0);
+  EXPECT_THAT(Refusal(snapshot), HasSubstr("health_check.rise: expected"));
+}
+
 TEST_F(RoutingTableTest, NameIsResolvedForEachTableAndIpAddressOnce) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   snapshot.mutable_services(1)->mutable_endpoints(0)->set_address("db-1.internal:7073");
