@@ -27,6 +27,14 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
   writer.AddGauge("controller_endpoint_ejecting_proxies",
                   "Connected proxies of which a worker currently ejects the endpoint", labels,
                   verdict.ejected_by);
+  if (verdict.checked_by > 0) {
+    writer.AddGauge("controller_endpoint_checking_proxies",
+                    "Connected proxies that have checked the endpoint's health", labels,
+                    verdict.checked_by);
+    writer.AddGauge("controller_endpoint_healthy_proxies",
+                    "Connected proxies whose health checks find the endpoint healthy", labels,
+                    verdict.healthy_by);
+  }
   writer.AddCounter(
       "controller_endpoint_proxy_errors_total",
       "Refused connects, resets and lost flows at the endpoint, as reported by proxies", labels,

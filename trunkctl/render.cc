@@ -64,6 +64,12 @@ std::string Flags(const v1::EndpointWeight& endpoint) {
   return flags.empty() ? "-" : absl::StrJoin(flags, ",");
 }
 
+// How many of the proxies that check the endpoint find it healthy.
+std::string Health(const v1::ListEndpointsResponse::Item& item) {
+  if (item.checking_proxies() == 0) return "-";
+  return absl::StrCat(item.healthy_proxies(), "/", item.checking_proxies());
+}
+
 }  // namespace
 
 std::string Render(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
@@ -114,6 +120,7 @@ std::string Render(const v1::ListEndpointsResponse& response) {
                   {"ERR/S", kRight},
                   {"BYTES/S", kRight},
                   {"REACHABLE"},
+                  {"HEALTHY", kRight},
                   {"FLAGS"}});
   for (const v1::ListEndpointsResponse::Item& item : response.endpoints()) {
     const v1::EndpointWeight& weight = item.weight();
@@ -125,7 +132,7 @@ std::string Render(const v1::ListEndpointsResponse& response) {
                  absl::StrCat(weight.active_streams()), absl::StrCat(weight.connections()),
                  Rate(item.successes_per_second()), Rate(item.errors_per_second()),
                  Bytes(item.bytes_per_second()),
-                 !reported ? "-" : (item.reachable() ? "yes" : "no"), Flags(weight)});
+                 !reported ? "-" : (item.reachable() ? "yes" : "no"), Health(item), Flags(weight)});
   }
   return rows.Text();
 }

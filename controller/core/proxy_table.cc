@@ -18,6 +18,7 @@ void ProxyTable::Connect(const std::string& proxy_id, const std::string& version
     if (oldest == proxies_.end()) return;
     proxies_.erase(oldest);
   }
+  CountHealth(proxy_id, {});
   proxies_[proxy_id] = {.proxy_id = proxy_id,
                         .version = version,
                         .workers = workers,
@@ -39,6 +40,7 @@ void ProxyTable::Disconnect(const std::string& proxy_id, MonotonicTime now) {
   if (proxy == nullptr) return;
   proxy->connected = false;
   proxy->traffic = {};
+  CountHealth(proxy_id, {});
 }
 
 void ProxyTable::Acked(const std::string& proxy_id, SnapshotVersion have, const std::string& error,
@@ -63,13 +65,38 @@ bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, cons
     }
     errors_[endpoint.key] += endpoint.errors;
   }
-  std::erase_if(traffic.endpoints, [](const auto& endpoint) { return !endpoint.ejected; });
-  traffic.endpoints.shrink_to_fit();
   ProxyRecord* proxy = Find(proxy_id, now);
   if (proxy == nullptr) return false;
+  CountHealth(proxy_id, traffic.endpoints);
+  std::erase_if(traffic.endpoints, [](const auto& endpoint) { return !endpoint.ejected; });
+  traffic.endpoints.shrink_to_fit();
   const bool changed = proxy->traffic.services_refused != traffic.services_refused;
   proxy->traffic = std::move(traffic);
   return changed;
+}
+
+void ProxyTable::CountHealth(const std::string& proxy_id,
+                             const std::vector<ProxyTraffic::Endpoint>& endpoints) {
+  Checked checked;
+  for (const ProxyTraffic::Endpoint& endpoint : endpoints) {
+    if (!endpoint.healthy) continue;
+    const auto health = healths_.try_emplace(endpoint.key).first;
+    ++health->second.checked_by;
+    health->second.healthy_by += *endpoint.healthy ? 1 : 0;
+    checked.emplace_back(health, *endpoint.healthy);
+  }
+  // Afterwards, so that endpoints that are still checked keep their entries.
+  auto entry = checked_.find(proxy_id);
+  if (entry == checked_.end()) {
+    if (checked.empty()) return;
+    entry = checked_.try_emplace(proxy_id).first;
+  }
+  for (const auto& [health, healthy] : entry->second) {
+    health->second.healthy_by -= healthy ? 1 : 0;
+    if (--health->second.checked_by == 0) healths_.erase(health);
+  }
+  entry->second = std::move(checked);
+  if (entry->second.empty()) checked_.erase(entry);
 }
 
 void ProxyTable::Forget(MonotonicTime now) {
@@ -90,6 +117,10 @@ std::map<EndpointKey, EndpointVerdict> ProxyTable::Verdicts() const {
   absl::MutexLock lock(&mutex_);
   std::map<EndpointKey, EndpointVerdict> verdicts;
   for (const auto& [key, errors] : errors_) verdicts[key].errors = errors;
+  for (const auto& [key, health] : healths_) {
+    verdicts[key].checked_by = health.checked_by;
+    verdicts[key].healthy_by = health.healthy_by;
+  }
   for (const auto& [id, proxy] : proxies_) {
     for (const ProxyTraffic::Endpoint& endpoint : proxy.traffic.endpoints) {
       if (endpoint.ejected) ++verdicts[endpoint.key].ejected_by;

@@ -9,7 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -29,6 +31,7 @@ struct ProxyTraffic {
     EndpointKey key;
     uint64_t errors = 0;
     bool ejected = false;
+    std::optional<bool> healthy = std::nullopt;  // by the proxy's health checks
   };
   // In a ProxyRecord, only those that the proxy ejects.
   std::vector<Endpoint> endpoints;
@@ -54,6 +57,8 @@ struct ProxyRecord {
 struct EndpointVerdict {
   uint64_t errors = 0;  // since the start of the controller
   int ejected_by = 0;   // number of connected proxies that eject it
+  int checked_by = 0;   // number of connected proxies that have checked its health
+  int healthy_by = 0;   // number of those that find it healthy
 };
 
 class ProxyTable {
@@ -82,6 +87,18 @@ class ProxyTable {
   uint64_t nacks() const;
 
  private:
+  struct Health {
+    int checked_by = 0;
+    int healthy_by = 0;
+  };
+  using Healths = std::map<EndpointKey, Health>;
+  // What one proxy contributes; small, because a proxy may check as many endpoints as there are.
+  using Checked = std::vector<std::pair<Healths::iterator, bool>>;
+
+  // Replaces what the proxy contributed to healths_.
+  void CountHealth(const std::string& proxy_id,
+                   const std::vector<ProxyTraffic::Endpoint>& endpoints)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ProxyRecord* Find(const std::string& proxy_id, MonotonicTime now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -89,6 +106,8 @@ class ProxyTable {
   mutable absl::Mutex mutex_;
   std::map<std::string, ProxyRecord> proxies_ ABSL_GUARDED_BY(mutex_);
   std::map<EndpointKey, uint64_t> errors_ ABSL_GUARDED_BY(mutex_);
+  Healths healths_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Checked> checked_ ABSL_GUARDED_BY(mutex_);  // by connected proxy
   uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -43,6 +44,17 @@ absl::Status CheckPin(const v1::PinRequest& request) {
       absl::StrCat("weight: expected ", Expectation(field), "; got ", request.weight()));
 }
 
+// The loop does not know what proxies report.
+void WriteHealth(const std::map<EndpointKey, EndpointVerdict>& verdicts,
+                 v1::ListEndpointsResponse* response) {
+  for (v1::ListEndpointsResponse::Item& item : *response->mutable_endpoints()) {
+    const auto verdict = verdicts.find({item.service(), item.weight().endpoint_id()});
+    if (verdict == verdicts.end()) continue;
+    item.set_checking_proxies(static_cast<uint32_t>(verdict->second.checked_by));
+    item.set_healthy_proxies(static_cast<uint32_t>(verdict->second.healthy_by));
+  }
+}
+
 std::string LastError(const ProxyRecord& proxy) {
   if (!proxy.last_error.empty()) return proxy.last_error;
   const std::string& refused = proxy.traffic.services_refused;
@@ -77,6 +89,7 @@ ServerUnaryReactor* AdminService::ListEndpoints(Context* context,
   absl::StatusOr<v1::ListEndpointsResponse> list = WriteEndpoints(*loop_.view(), *request);
   if (!list.ok()) return Finished(context, list.status());
   *response = *std::move(list);
+  WriteHealth(proxies_.Verdicts(), response);
   return Finished(context, absl::OkStatus());
 }
 

@@ -47,7 +47,10 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
     const v1::EndpointTraffic& endpoint = report.endpoints(i);
     flows += endpoint.requests();
     traffic.endpoints.push_back(
-        {{endpoint.service(), endpoint.endpoint_id()}, endpoint.errors(), endpoint.ejected()});
+        {{endpoint.service(), endpoint.endpoint_id()},
+         endpoint.errors(),
+         endpoint.ejected(),
+         endpoint.has_healthy() ? std::optional(endpoint.healthy()) : std::nullopt});
   }
   const double seconds = report.seconds();
   if (std::isfinite(seconds) && seconds > 0) {

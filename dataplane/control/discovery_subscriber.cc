@@ -355,6 +355,10 @@ v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
       item.set_active(item.active() + cell.active.Value());
       item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
     }
+    if (const EndpointHealth::State health = endpoint->health.state();
+        health != EndpointHealth::State::kUnknown) {
+      item.set_healthy(health == EndpointHealth::State::kHealthy);
+    }
     // An endpoint that left and returned since the last report has new cells, which count from
     // zero.
     const auto found = before.find(endpoint);

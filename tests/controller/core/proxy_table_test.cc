@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {
@@ -58,6 +60,32 @@ TEST_F(ProxyTableTest, EjectionsOfAProxyThatLeftDoNotCount) {
   table_.Disconnect("q", At(2));
   EXPECT_EQ(table_.Verdicts().at({"db", "a"}).ejected_by, 1);
   EXPECT_EQ(table_.Verdicts().at({"db", "a"}).errors, 6u);
+}
+
+TEST_F(ProxyTableTest, HealthIsCountedOverTheConnectedProxiesThatCheck) {
+  const EndpointKey a = {"db", "a"};
+  const auto report = [&](const std::string& id, std::optional<bool> healthy) {
+    ProxyTraffic traffic;
+    traffic.endpoints = {{a, 0, false, healthy}};
+    table_.Traffic(id, traffic, kAll, At(1));
+  };
+  for (const char* id : {"p", "q", "r"}) Connect(id, 0);
+  report("p", true);
+  report("q", false);
+  report("r", std::nullopt);
+  report("never-connected", true);
+  EXPECT_EQ(table_.Verdicts().at(a).checked_by, 2);
+  EXPECT_EQ(table_.Verdicts().at(a).healthy_by, 1);
+  report("q", true);
+  EXPECT_EQ(table_.Verdicts().at(a).healthy_by, 2) << "the newest report counts";
+  table_.Disconnect("p", At(2));
+  EXPECT_EQ(table_.Verdicts().at(a).checked_by, 1);
+  Connect("q", 3);
+  EXPECT_TRUE(table_.Verdicts().empty()) << "a new stream has reported nothing";
+  report("q", false);
+  EXPECT_EQ(table_.Verdicts().at(a).healthy_by, 0);
+  report("q", std::nullopt);
+  EXPECT_TRUE(table_.Verdicts().empty()) << "its checks were removed";
 }
 
 TEST_F(ProxyTableTest, EndpointsThatTheControllerDoesNotKnowAreNotKept) {

@@ -206,6 +206,7 @@ TEST_F(DiscoveryTest, TrafficReportsAreListed) {
   endpoint->set_requests(100);
   endpoint->set_errors(4);
   endpoint->set_ejected(true);
+  endpoint->set_healthy(false);
   proxy.Traffic(traffic);
   const v1::ListProxiesResponse::Item item =
       WaitForProxy([](const auto& p) { return p.clients() > 0; });
@@ -214,6 +215,8 @@ TEST_F(DiscoveryTest, TrafficReportsAreListed) {
   EXPECT_EQ(item.trunks(), 3u);
   EXPECT_EQ(item.flows_per_second(), 50);
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).ejected_by, 1);
+  EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).checked_by, 1);
+  EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).healthy_by, 0);
 }
 
 TEST_F(DiscoveryTest, InventedNamesInTrafficReportsAreNotKept) {

@@ -358,15 +358,19 @@ TEST_F(DiscoveryTest, TrafficReportCoversTheTimeSinceTheLastOne) {
   EXPECT_EQ(first.endpoints(0).active(), 8u);
   EXPECT_NEAR(first.endpoints(0).connect_seconds(), 0.001, 1e-9);
   EXPECT_TRUE(first.endpoints(0).ejected());
+  EXPECT_FALSE(first.endpoints(0).has_healthy()) << "it has not been checked";
 
   endpoint->cell(0).flows.Add(7);
   endpoint->cell(1).ejected.Set(0);
+  endpoint->health.Set(EndpointHealth::State::kUnhealthy);
   const v1::TrafficReport second = subscription->NextTraffic();
   EXPECT_EQ(second.endpoints(0).requests(), 7u);
   EXPECT_EQ(second.endpoints(0).errors(), 0u);
   EXPECT_EQ(second.endpoints(0).active(), 8u);
   EXPECT_EQ(second.endpoints(0).connect_seconds(), 0) << "no connects, no mean";
   EXPECT_FALSE(second.endpoints(0).ejected());
+  EXPECT_TRUE(second.endpoints(0).has_healthy());
+  EXPECT_FALSE(second.endpoints(0).healthy());
   EXPECT_NEAR(second.seconds(), 1, 0.9);
 }
 
