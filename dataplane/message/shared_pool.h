@@ -83,7 +83,8 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void OnConnectionRoom(SharedConnection& connection) override;
   void OnConnectionEnded(SharedConnection& connection, bool never_up,
                          const absl::Status& why) override;
-  bool HasWaiters() const override { return has_waiters_; }
+  // Flows that waited may have left.
+  bool HasWaiters() const override { return has_waiters_ && AnyUserWaits(); }
   void OnClientStalled(size_t buffered_bytes, absl::Duration age) override;
   void OnUnaskedBytes() override;
   void LogLoss(const absl::Status& why);

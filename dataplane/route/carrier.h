@@ -31,6 +31,8 @@ class Carrier {
     virtual ~User() = default;
     // The carrier became usable or unusable, or has room again after it had none.
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
+    // Returns true if flows wait for room.
+    virtual bool waits() const = 0;
     // After Await: the carrier has room, or may be able to make room.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
     // The carrier's agent sent an in-band load report for one of its services, or no longer sends
@@ -102,6 +104,10 @@ class Carrier {
  protected:
   const AddressRotation& targets() const { return targets_; }
   bool used() const { return !users_.empty(); }
+  bool AnyUserWaits() const {
+    return std::any_of(users_.begin(), users_.end(),
+                       [](const User* user) { return user->waits(); });
+  }
   void NotifyUsers() {
     for (User* user : users_) user->OnCarrierChanged(*this);
   }

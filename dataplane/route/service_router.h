@@ -125,6 +125,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   using States = std::vector<std::unique_ptr<EndpointState>>;
 
   void OnCarrierChanged(Carrier& carrier) override;
+  bool waits() const override { return pending() > 0; }
   void OnCarrierRoom(Carrier& carrier) override;
   void OnInbandReport(Carrier& carrier, const InbandReport& report) override;
   void OnLoadUnknown(Carrier& carrier) override;

@@ -89,6 +89,7 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
   bool has_socket_ = true;
 
  private:
+  bool waits() const override { return true; }
   void OnCarrierChanged(Carrier&) override { ++changes_; }
   void OnCarrierRoom(Carrier&) override { ++rooms_; }
   void OnInbandReport(Carrier&, const InbandReport&) override {}

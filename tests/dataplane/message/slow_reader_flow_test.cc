@@ -39,6 +39,13 @@ class SlowReaderFlowTest : public ::testing::Test {
     };
   }
 
+  Peer Join(MessageFlow** flow) {
+    auto ends = test::TcpPair(/*peers_receive_buffer=*/4096);
+    *flow = &bench_.Join(std::make_unique<MessageFlow>(bench_.loop(), std::move(ends.first),
+                                                       bench_.router(), bench_.set()));
+    return std::move(ends.second);
+  }
+
   // The server sends what it can of a large reply and the small one behind it.
   void Serve() { sent_ += server_.SendWhatFits(replies_.substr(sent_, 1 << 20)); }
   bool OtherHasItsReply() const { return other_.UnreadBytes() == kSmall.size(); }
@@ -66,6 +73,7 @@ class SlowReaderFlowTest : public ::testing::Test {
   static EndpointSet Set() {
     auto message = std::make_shared<MessageService>();
     message->connection.codec = NewRedisCodec({});
+    message->connection.max_in_flight = 2;
     EndpointSet set;
     set.mode = ForwardingMode::kMessage;
     set.message = message;
@@ -77,12 +85,6 @@ class SlowReaderFlowTest : public ::testing::Test {
         SharedPool::Options{.connection = bench.set().message->connection, .max_shared = 1},
         std::make_shared<ConnectionBudget>(), &bench.stats().shared,
         &bench.stats().shared_connections, 1);
-  }
-  Peer Join(MessageFlow** flow) {
-    auto ends = test::TcpPair(/*peers_receive_buffer=*/4096);
-    *flow = &bench_.Join(std::make_unique<MessageFlow>(bench_.loop(), std::move(ends.first),
-                                                       bench_.router(), bench_.set()));
-    return std::move(ends.second);
   }
 };
 
@@ -98,6 +100,18 @@ TEST_F(SlowReaderFlowTest, ShortMemoryStopsTheServerUntilItSufficesAgain) {
     return OtherHasItsReply();
   });
   EXPECT_NE(slow_flow_, nullptr);
+  EXPECT_EQ(bench_.stats().slow_readers.Value(), 0u);
+}
+
+TEST_F(SlowReaderFlowTest, ClientThatWaitedAndLeftHoldsUpNobody) {
+  MessageFlow* third_flow = nullptr;
+  Peer third = Join(&third_flow);
+  ASSERT_TRUE(third.Send(kAsk));
+  bench_.Run([&] { return third_flow->pending(); });
+  third.Reset();
+  other_.Reset();
+  bench_.Run([&] { return bench_.flows() == 1; });
+  ServeUntilPaused();
   EXPECT_EQ(bench_.stats().slow_readers.Value(), 0u);
 }
 
