@@ -48,8 +48,8 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   ports.Start();
   loop.Start([&](std::vector<LoadSample> due) { reporter.Offer(std::move(due)); },
              [&](const std::vector<LoadSample>& latest) { SetUtilizations(latest, traffic); });
-  LogInfo("http on {}", WithPort(settings.admin_listen, (*http)->port()));
-  LogInfo("trunks on {}", WithPort(settings.trunk_listen.ToString(), (*trunks)->port()));
+  LogInfo("admin HTTP listens on {}", WithPort(settings.admin_listen, (*http)->port()));
+  LogInfo("accepting trunks on {}", WithPort(settings.trunk_listen.ToString(), (*trunks)->port()));
 
   program.WaitForStop();
   stopping = true;

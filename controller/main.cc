@@ -55,8 +55,8 @@ int Run(Program& program, const v1::ControllerConfig& config, const ControllerSe
   const auto http = AdminHttp::Start(settings.admin_listen, metrics, [] { return std::string(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
-  LogInfo("gRPC on {}", BoundText(settings.grpc_listen, server.port()));
-  LogInfo("http on {}", BoundText(settings.admin_listen, (*http)->port()));
+  LogInfo("gRPC listens on {}", BoundText(settings.grpc_listen, server.port()));
+  LogInfo("admin HTTP listens on {}", BoundText(settings.admin_listen, (*http)->port()));
   LogStart(settings, loop.view()->snapshot->id);
   program.WaitForStop([&] { reload.Run(); });
   return 0;

@@ -278,7 +278,8 @@ void DataPlane::Drain(absl::Duration timeout) {
   }
   AwaitEmpty(timeout);
   if (const int64_t left = stats_.Clients(); left > 0) {
-    LogWarn("{} flows did not end within the drain timeout and are reset", left);
+    LogWarn("{} flows did not end within drain_timeout ({}) and are reset", left,
+            absl::FormatDuration(timeout));
   }
 }
 

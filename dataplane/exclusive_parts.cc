@@ -56,12 +56,12 @@ absl::Status ExclusiveParts::Start() {
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   data_plane_.StartAccepting();
-  LogInfo("http on {}", BoundText(AdminListenOf(config_), http_->port()));
+  LogInfo("admin HTTP listens on {}", BoundText(AdminListenOf(config_), http_->port()));
   return absl::OkStatus();
 }
 
 void ExclusiveParts::Release() {
-  // Accepting ends last, so that clients wait shortly.
+  // Stop accepting last, to keep the gap for clients short.
   http_.reset();
   subscriber_.Pause();
   data_plane_.StopAccepting();

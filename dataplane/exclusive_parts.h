@@ -1,8 +1,8 @@
 // The parts of a proxy that only one of two processes may run at a time: accepting clients, the
 // admin server, and the subscription under the proxy's name.
 //
-// A hot restart takes them from one process and gives them back if the other one dies. Flows are no
-// such part: each process finishes its own.
+// A hot restart takes them from one process and gives them back if the other one dies. Flows are
+// not handed over; each process finishes its own.
 #pragma once
 
 #include <memory>

@@ -25,7 +25,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   const auto decline = [&](const absl::Status& why) {
     return program.Fail(inheritance->Decline(why));
   };
-  // All that can fail comes before Confirm: until then a predecessor serves.
+  // Everything that can fail comes before Confirm, because a predecessor serves until then.
   auto admin = OpenAdminSocket(config, inheritance->sockets());
   if (!admin.ok()) return decline(admin.status());
   auto successors = OpenHandoverSocket(config, *inheritance);
@@ -50,7 +50,7 @@ int Run(Program& program, const v1::ProxyConfig& config, std::shared_ptr<const T
   metrics.Register([&](MetricsWriter& writer) { CollectMemory(memory, stats, writer); });
   if (absl::Status taken = parts.TakeOver(*inheritance); !taken.ok()) return program.Fail(taken);
   if (absl::Status started = parts.Start(); !started.ok()) return program.Fail(started);
-  LogInfo("proxy {} with {} workers", config.proxy_id(), options.workers);
+  LogInfo("proxy {} started with {} workers", config.proxy_id(), options.workers);
 
   std::optional<HandoverServer> handover(
       std::in_place, *std::move(successors), config.proxy_id(), inheritance->TakePeer(),

@@ -144,8 +144,8 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
 }
 
 // With memory or descriptors short, clients wait for others to leave; without others they would
-// wait for ever, so the first one is always accepted. Except in tunnel mode, a client also needs a
-// descriptor for an upstream connection; in message mode only until it is known that it shares one.
+// wait for ever, so the first client is always accepted. In message and direct mode, a client also
+// needs a descriptor for an upstream connection; in message mode only until it shares one.
 bool Worker::HasRoom(const EndpointSet& set) const {
   const TrafficStats::Occupancy now = all_stats_.CountOccupancy();
   if (now.clients == 0) return true;

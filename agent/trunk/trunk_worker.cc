@@ -223,7 +223,7 @@ void TrunkWorker::OnTrunkChanged(TrunkConnection& trunk) {
   if (LoadStream* stream = LoadStreamOf(trunk)) stream->End();
 }
 
-// A proxy redials for ever, each time from another port.
+// Paces by host, because a proxy redials for ever, each time from another port.
 void TrunkWorker::WarnOfTlsFailure(const TrunkConnection& trunk, const absl::Status& why) {
   const std::string host = trunk.peer().IpText();
   const auto more = options_.tls_log->Admit(host, loop_.now());

@@ -16,7 +16,7 @@ namespace {
 
 constexpr absl::Duration kDefaultInterval = absl::Seconds(5);
 constexpr absl::Duration kDefaultTimeout = absl::Seconds(2);
-// What is sent fits into the buffer of a new socket.
+// Bounds `send`, so that it fits into the send buffer of a new socket.
 constexpr size_t kMaxBytes = 1024;
 constexpr size_t kMaxHostBytes = 255;
 constexpr size_t kMaxMethodBytes = 16;

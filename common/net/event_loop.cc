@@ -18,7 +18,7 @@ namespace trunkline {
 namespace {
 
 constexpr unsigned long kTimerSlackNanos = 5'000;
-// A sleep itself costs some microseconds.
+// nanosleep itself costs some microseconds.
 constexpr absl::Duration kShortestSleep = absl::Microseconds(20);
 
 absl::Status WatchStatus(int fd, int error) {

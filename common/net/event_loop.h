@@ -10,8 +10,8 @@
 // until the end of the pass.
 //
 // Post and Stop are thread-safe. Everything else is confined to the thread that calls Run.
-// Constructing a loop without descriptors or memory for it aborts the process: loops are made at
-// start-up, and no program can do without.
+// Constructing a loop without descriptors or memory for it aborts the process: loops are created at
+// start-up, and no program can run without them.
 #pragma once
 
 #include <sys/epoll.h>

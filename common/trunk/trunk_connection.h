@@ -104,7 +104,6 @@ class TrunkConnection final : public EventHandler,
   // Stops new streams in both directions; the trunk ends after its last stream.
   void Drain();
   // Ends the trunk now; its streams get OnClosed.
-  absl::Status WithForeignBytes(const absl::Status& why) const;
   void Close(const absl::Status& why);
 
  private:
@@ -140,6 +139,8 @@ class TrunkConnection final : public EventHandler,
   void PingAfterSilence();
   void ReportUsability();
   void EndIfFinished();
+  // Adds what the peer's first bytes suggest to an error that comes before its first SETTINGS.
+  absl::Status WithForeignBytes(const absl::Status& why) const;
 
   EventLoop& loop_;
   const Options options_;

@@ -1,5 +1,6 @@
 // The configuration of one service as plain values for the pure stages; controller/wire/config.h
-// reads them from the configuration message. Immutable after the start of the controller.
+// reads them from the configuration message. Immutable; a reload of the configuration makes new
+// ones.
 #pragma once
 
 #include <cstdint>

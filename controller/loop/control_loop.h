@@ -3,8 +3,7 @@
 // gRPC calls back on many threads, which must not block; the stages need one writer and ordered
 // time. So every call from outside becomes a task of this loop, which applies the tasks in order
 // and runs the stages every tick_interval, and sooner after a change of endpoints (TickSchedule).
-// Queries read an immutable ControllerView, which the loop
-// replaces as a whole.
+// Queries read an immutable ControllerView, which the loop replaces as a whole.
 //
 // The loop drops and counts reports beyond kMaxQueuedReports; a report is full state, so the next
 // one replaces it. The number of live streams and calls bounds the other tasks.

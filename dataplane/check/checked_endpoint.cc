@@ -120,7 +120,7 @@ void CheckedEndpoint::Finish(bool passed) {
   if (rule_.OnChecked(passed)) {
     if (!passed) health.falls.Add();
     health.Set(rule_.state());
-    // A new endpoint is taken for healthy, so that it is says nothing new.
+    // A new endpoint counts as healthy, so a first check that passes is not logged.
     if (!first || !passed) {
       Log(first);
       owner_.OnHealthChanged(*this);

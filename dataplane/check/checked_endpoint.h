@@ -4,7 +4,7 @@
 // A check tries the addresses of a name in turn, each for its share of the timeout, until one
 // passes. It begins at random within the first interval, then about one interval after the last one
 // began; two checks never overlap. A shortage of this machine says nothing about the server, so
-// such a check counts neither way.
+// such a check counts as neither passed nor failed.
 //
 // Confined to its worker's loop. Owned by its HealthChecker.
 #pragma once

@@ -153,7 +153,7 @@ void HealthChecker::OnNoSocket(const CheckedEndpoint& endpoint, int error) {
   if (const auto more = no_socket_log_.Admit(loop_.now())) {
     LogWarn(
         "the health check of endpoint {} of service {} could not begin: {}; its last result stays; "
-        "raise the limit on open files or of local ports{}",
+        "raise the limit on open files, or widen net.ipv4.ip_local_port_range{}",
         endpoint.stats().endpoint_id, endpoint.stats().service, ErrorText(error), *more);
   }
 }

@@ -1,4 +1,4 @@
-// Decides by an endpoint's checks in a row whether it is healthy.
+// Derives an endpoint's health from its consecutive checks.
 //
 // The first check decides at once, so that a server that was down from the start is found in one
 // interval. Later, `fall` failures in a row make a healthy endpoint unhealthy, and `rise` passes in
@@ -44,7 +44,7 @@ class HealthRule {
   uint32_t rise_;
   uint32_t fall_;
   State state_ = State::kUnknown;
-  uint32_t against_ = 0;  // checks in a row with another result than the state
+  uint32_t against_ = 0;  // consecutive results that contradict the state
 };
 
 }  // namespace trunkline

@@ -25,7 +25,7 @@ struct RedisCredential {
   std::string password;
 };
 
-// What becomes of a command.
+// How the proxy handles a command.
 enum class RedisReaction : uint8_t {
   kForward,   // to a server, on a shared connection
   kDedicate,  // to a server, on a dedicated connection
@@ -47,7 +47,7 @@ std::string_view AnswerOf(RedisReaction reaction);
 inline constexpr uint8_t kResp2 = 0;
 inline constexpr uint8_t kResp3 = 1;
 
-// What a client's connection has agreed on.
+// The negotiated state of a client's connection.
 struct RedisSession {
   uint8_t variant = kResp2;
   bool authenticated = false;

@@ -34,7 +34,7 @@ enum class FlowSide : uint8_t { kNone, kClient, kServer, kProxy };
 std::string_view FlowEndName(FlowEnd end, bool lacks_sockets);
 
 // Returns the side whose reset, loss or refusal was the end; kProxy if the proxy decided it; kNone
-// for a clean end, for which the order of the FINs tells.
+// for a clean end, whose side is FlowRecord::closed_by.
 FlowSide SideOf(FlowEnd end);
 
 }  // namespace trunkline

@@ -7,7 +7,7 @@
 //    |<- "A" admin address + a descriptor -----------|
 //    |<- "L" + a descriptor -------------------------|  the socket on which it waits for successors
 //    |<- "E" ----------------------------------------|  the last one
-//    |   (does all that can fail)                    |
+//    |   (completes every step that can fail)        |
 //    | -- "R" -------------------------------------->|  or "X" and why it does not take over
 //    |                                               |  stops accepting, its admin server, its name
 //    |<- "G" ----------------------------------------|
@@ -18,9 +18,9 @@
 // The sockets are the same ones, with the connections that wait in them; if they were closed and
 // bound again, the kernel would reset those connections. Only one process accepts at any time.
 //
-// Until "D", a connection that ends gives everything back: the predecessor accepts again. If "D"
-// does not come in time, it says "T" before it does, and the successor must stop; one that was
-// frozen accepts until it reads that. A predecessor that ends leaves everything to the successor.
+// If the connection ends before "D", the predecessor accepts again. If "D" is late, it sends "T"
+// and accepts again, and the successor stops accepting when it reads "T". If the predecessor ends,
+// the successor keeps everything.
 #pragma once
 
 #include <functional>

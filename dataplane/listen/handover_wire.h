@@ -26,8 +26,8 @@ enum class HandoverMessageType : char {
   kAdmin = 'A',      // predecessor: admin_listen + its listening socket
   kHandover = 'L',   // predecessor: + the listening socket of the hand-over itself
   kEnd = 'E',        // predecessor: all sockets are sent
-  kReady = 'R',      // successor: nothing is left that can fail
-  kReleased = 'G',   // predecessor: accepts nothing any more
+  kReady = 'R',      // successor: ready to accept
+  kReleased = 'G',   // predecessor: has stopped accepting
   kDone = 'D',       // successor: has served for the grace time
   kGoodbye = 'B',    // predecessor: never takes its sockets back
   kTakenBack = 'T',  // predecessor: accepts again, the successor must not
@@ -45,7 +45,7 @@ bool SendHandover(int peer, HandoverMessageType type, const std::string& text = 
                   int passed = -1);
 
 enum class HandoverWait { kMessage, kPeerGone, kTimeout, kStopped };
-// Waits for a message. `stop` ends the wait when it becomes readable; negative: nothing does.
+// Waits for a message. The wait also ends when `stop` becomes readable; a negative one is ignored.
 HandoverWait ReceiveHandover(int peer, int stop, absl::Duration timeout, HandoverMessage* message);
 
 // The process at the other end: for an accepted connection the process that connected, for a
@@ -56,8 +56,8 @@ struct HandoverPeer {
 };
 HandoverPeer PeerOf(int peer);
 
-// Returns an error unless a hand-over socket can be at `path`, or is there: the path is too long,
-// or another kind of file is there. It never connects, so a running proxy does not notice.
+// Returns an error if `path` is too long or names a file that is not a socket. It never connects,
+// so a running proxy does not notice.
 absl::Status CheckHandoverPath(const std::string& path);
 
 // Connects to the process that listens at `path`. Returns no descriptor if none listens there, and

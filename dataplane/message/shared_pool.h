@@ -4,7 +4,7 @@
 // Requests cause dials, and idle connections close after a timeout. After a failed dial, the pool
 // dials with jittered backoff only, until one succeeds, here or in another worker. Meanwhile it
 // uses the connections that it has; without any it is unusable, and waiting requests go to other
-// endpoints. The pools of all workers share the verdict and take turns at dialing.
+// endpoints. The pools of all workers share the failure state; one of them dials at a time.
 //
 // Connections of each variant of the protocol are counted by themselves, up to `max_shared`, and
 // share `max_connections`: an idle one of another variant gives its place to the first of this one.

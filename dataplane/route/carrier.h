@@ -33,7 +33,7 @@ class Carrier {
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
     // Returns true if flows wait for room.
     virtual bool waits() const = 0;
-    // After Await: the carrier has room, or may be able to make room.
+    // After Await: the carrier may have room.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
     // The carrier's agent sent an in-band load report for one of its services, or no longer sends
     // any.
@@ -70,7 +70,7 @@ class Carrier {
   virtual bool OnConnectFailed(ConnectFailure) { return false; }
   // A flow's own connect succeeded.
   virtual void OnConnected() {}
-  // Returns true if all that stands between a flow and the endpoint is a limit that is reached.
+  // Returns true if the endpoint is reachable but at one of its limits.
   // Changes are notified like those of usable().
   virtual bool full() const { return false; }
   // Names that limit and what to do about it, for the log; only while full().

@@ -166,7 +166,7 @@ void ServiceRouter::OnHealthChanged(const std::string& endpoint_id) {
   const auto found = std::ranges::lower_bound(set_->endpoints, endpoint_id, {}, &Endpoint::id);
   if (found == set_->endpoints.end() || found->id != endpoint_id) return;
   EndpointState& state = *states_[static_cast<size_t>(found - set_->endpoints.begin())];
-  // One that is not joined yet reads its health when it is.
+  // JoinEndpoint reads the health of endpoints that have not joined yet.
   if (state.carrier != nullptr) UpdateHealth(state);
 }
 

@@ -319,7 +319,8 @@ void TrunkPool::OnTrunkLost(TrunkConnection& trunk, const absl::Status& why) {
   if (was_dial) {
     DialLater(why);
   } else {
-    if (!why.ok()) LogWarn("trunk to {} lost: {}", address_, StdView(why.message()));
+    if (!why.ok())
+      LogWarn("trunk to {} lost: {}; its streams are reset", address_, StdView(why.message()));
     // A trunk that was drained here is no sign of a fault at the agent.
     if (why.ok() && !trunk.peer_drains()) {
       DialIfNeeded();

@@ -45,7 +45,7 @@ class ProgramTest : public testing::Test {
   void StartController() {
     controller_.emplace(
         std::vector<std::string>{"trunkline-controller", "--config", Path("controller.yaml")});
-    address_ = controller_->AwaitErr("gRPC on ");
+    address_ = controller_->AwaitErr("gRPC listens on ");
   }
   // Starts a controller that must fail, and returns its log.
   std::string FailToStart() {

@@ -73,12 +73,12 @@ class Program(Process):
     def start(self) -> Self:
         self.write_config()
         super().start()
-        self.wait_for_line(r"http on \S+:\d+")
+        self.wait_for_line(r"admin HTTP listens on \S+:\d+")
         return self
 
     @property
     def http_port(self) -> int:
-        return int(self.wait_for_line(r"http on \S+:(\d+)").group(1))
+        return int(self.wait_for_line(r"admin HTTP listens on \S+:(\d+)").group(1))
 
     def ready(self) -> bool:
         return http_get(self.http_port, "/readyz")[0] == 200
