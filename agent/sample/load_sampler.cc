@@ -1,17 +1,18 @@
 #include "agent/sample/load_sampler.h"
 
-#include <cassert>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 
 namespace trunkline {
 
 LoadSampler::LoadSampler(const SystemFiles& files, const TrafficTable& traffic,
                          LoadSamplerOptions options)
     : traffic_(traffic), network_(files, options.nic, options.nic_bits_per_second) {
-  assert(options.services.size() == traffic.services());
+  TRUNKLINE_CHECK(options.services.size() == traffic.services(),
+                  "a traffic table has a column for each service");
   services_.reserve(options.services.size());
   for (ServiceSamplerOptions& service : options.services) {
     services_.emplace_back(files, std::move(service));

@@ -1,12 +1,13 @@
 #include "agent/sample/rate_window.h"
 
 #include <algorithm>
-#include <cassert>
+
+#include "common/base/check.h"
 
 namespace trunkline {
 
 void RateWindow::Add(MonotonicTime now, double cumulative) {
-  assert(samples_.empty() || now >= samples_.back().at);
+  TRUNKLINE_CHECK(samples_.empty() || now >= samples_.back().at, "samples come in order of time");
   if (!samples_.empty() && cumulative < samples_.back().value) samples_.clear();
   samples_.push_back({now, cumulative});
   // Drops samples older than the one that the longest window starts at.

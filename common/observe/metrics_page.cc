@@ -3,11 +3,11 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <cassert>
 #include <map>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/base/version.h"
 #include "common/observe/log.h"
 #include "common/observe/process_metrics.h"
@@ -30,7 +30,7 @@ struct MetricsWriter::Families {
       family.help = help;
       family.type = type;
     }
-    assert(family.type == type);
+    TRUNKLINE_CHECK(family.type == type, "all series of a family have its type");
     ClientMetric& metric = family.metric.emplace_back();
     for (const auto& [key, value] : labels) metric.label.push_back({key, value});
     return metric;
@@ -42,7 +42,7 @@ MetricsWriter::~MetricsWriter() = default;
 
 void MetricsWriter::AddCounter(const std::string& name, const std::string& help,
                                const MetricLabels& labels, double value) {
-  assert(absl::EndsWith(name, "_total"));
+  TRUNKLINE_CHECK(absl::EndsWith(name, "_total"), "a counter's name ends with _total");
   families_->Add(name, help, MetricType::Counter, labels).counter.value = value;
 }
 
@@ -54,7 +54,7 @@ void MetricsWriter::AddGauge(const std::string& name, const std::string& help,
 void MetricsWriter::AddHistogram(const std::string& name, const std::string& help,
                                  const MetricLabels& labels,
                                  const LatencyHistogram::Values& values) {
-  assert(absl::EndsWith(name, "_seconds"));
+  TRUNKLINE_CHECK(absl::EndsWith(name, "_seconds"), "a histogram is of seconds");
   ClientMetric::Histogram& histogram =
       families_->Add(name, help, MetricType::Histogram, labels).histogram;
   uint64_t cumulative = 0;

@@ -2,15 +2,16 @@
 // it is and by the test that compares it with that class's LIFECYCLE page.
 //
 // The compiler expands the rows into a dense array, so a transition on a worker's path is one load.
-// A pair of state and event without a row is a bug: it fails an assertion, and without assertions
-// the state does not change. Immutable and thread-safe.
+// A pair of state and event without a row is a bug and aborts the process. Immutable and
+// thread-safe.
 #pragma once
 
 #include <array>
-#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+
+#include "common/base/check.h"
 
 namespace trunkline {
 
@@ -37,8 +38,8 @@ class StateTable {
   // Returns the state after `event` in state `from`.
   constexpr State After(State from, Event event) const {
     const uint8_t next = next_[Index(from, event)];
-    assert(next != kNone);
-    return next != kNone ? static_cast<State>(next) : from;
+    TRUNKLINE_CHECK(next != kNone, "a state gets only the events that its table has for it");
+    return static_cast<State>(next);
   }
 
  private:

@@ -1,14 +1,14 @@
 #include "examples/metering/frame.h"
 
-#include <cassert>
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 
 namespace trunkline::metering {
 
 void AppendFrame(std::string_view message, std::string* out) {
-  assert(message.size() <= kMaxMessageBytes);
+  TRUNKLINE_CHECK(message.size() <= kMaxMessageBytes, "a frame holds its message");
   const uint32_t length = static_cast<uint32_t>(message.size());
   const char header[kFrameHeaderBytes] = {
       static_cast<char>(length >> 24), static_cast<char>(length >> 16),

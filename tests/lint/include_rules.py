@@ -1,7 +1,8 @@
 """Checks which file may include which.
 
 Folders follow the arrows of arrows.txt, a library's headers stay in its edge files, and the pure stages touch neither
-libraries nor the system. Links in CMake follow the same arrows. No wait follows the wall clock.
+libraries nor the system. Links in CMake follow the same arrows. No wait follows the wall clock. Invariants are checked
+in release builds, too.
 
     include_rules.py [ROOT]
 
@@ -95,6 +96,9 @@ WALL_CLOCK_WAIT = re.compile(
     r"|\b(wait_until|sleep_until|try_lock_for|try_lock_until|try_lock_shared_for|try_lock_shared_until)\("
     r"|\b(pthread_\w+|sem|mtx|cnd)_timed\w*\(|\bsystem_clock::now\(|\babsl::ToChronoTime\("
 )
+
+# Release builds leave assertions out and would go on with broken state.
+ASSERTION = re.compile(r"#\s*include\s*<(cassert|assert\.h)>|\bassert\(")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 SOURCES = (".cc", ".h")
@@ -215,6 +219,12 @@ def wait_violation(file: pathlib.Path, line: str) -> str | None:
     )
 
 
+def assertion_violation(file: pathlib.Path, line: str) -> str | None:
+    if file.parts[0] == "tests" or not ASSERTION.search(line.split("//")[0]):
+        return None
+    return "release builds have no assertions: use TRUNKLINE_CHECK for an invariant, a Status for an error"
+
+
 def source_files(root: pathlib.Path, folders: Folders) -> Iterator[pathlib.Path]:
     for folder in [*sorted(folders.programs), "tests"]:
         for path in sorted((root / folder).rglob("*")):
@@ -227,7 +237,7 @@ def include_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violati
     for path in source_files(root, folders):
         file = path.relative_to(root)
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
-            found = [clock_violation(file, line), wait_violation(file, line)]
+            found = [rule(file, line) for rule in (clock_violation, wait_violation, assertion_violation)]
             match = INCLUDE.match(line)
             if match:
                 header = match.group(2)

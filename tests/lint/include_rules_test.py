@@ -153,6 +153,16 @@ class IncludeRules(unittest.TestCase):
             }
         )
 
+    def test_invariants_hold_in_release_builds(self) -> None:
+        for line in ("#include <cassert>", "# include <assert.h>", "  assert(x == 1);", "  if (y) assert(x);"):
+            self.assert_violation({"dataplane/flow/x.cc": f"int x;\n{line}\n"}, "x.cc:2: release builds have no assertions")
+        self.assert_clean(
+            {
+                "dataplane/flow/x.cc": "static_assert(kX == 1);\n// assert(x) is not used\n",
+                "tests/dataplane/x.cc": "#include <cassert>\n",
+            }
+        )
+
     def test_allowed_includes_are_silent(self) -> None:
         self.assert_clean(
             {
