@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/check.h"
 #include "common/net/address.h"
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
@@ -127,6 +128,7 @@ class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
 
   void OnClosed(AdminConnection& connection) override {
     const auto entry = connections_.find(connection.id());
+    TRUNKLINE_CHECK(entry != connections_.end(), "a server loses its own connections, each once");
     loop().Retire(std::move(entry->second));
     connections_.erase(entry);
     for (SlowPage* page : {&metrics_, &readiness_}) std::erase(page->waiting, connection.id());

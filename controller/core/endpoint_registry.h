@@ -85,6 +85,7 @@ class EndpointRegistry {
   // Age of the last report in report intervals.
   static constexpr int kStaleIntervals = 3;
   static constexpr int kExpiredIntervals = 10;
+  static_assert(kStaleIntervals < kExpiredIntervals);
   // A stream that ends this long after the last report was due, or sooner, was closed by its peer.
   // Keepalive takes at least 5 s to notice a lost network, so no report interval makes it more than
   // kMaxPromptClose.

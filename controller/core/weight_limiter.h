@@ -24,6 +24,7 @@ class WeightLimiter {
   // Multiples of the mean.
   static constexpr double kFloor = 0.02;
   static constexpr double kCeiling = 10;
+  static_assert(0 < kFloor && kFloor < 1 && 1 < kCeiling);
   // A change of any weight by more than this ratio is published at once ...
   static constexpr double kPublishRatio = 0.02;
   // ... and any other change within this time.

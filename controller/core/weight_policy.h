@@ -46,6 +46,7 @@ class WeightPolicy {
   static constexpr double kMemoryFree = 0.85;
   static constexpr double kMemoryFull = 0.97;
   static constexpr double kMemoryFloor = 0.05;
+  static_assert(kMemoryFree < kMemoryFull && kMemoryFloor > 0);
   static constexpr double kSlowStartFloor = 0.1;
   // Slow start pauses while the endpoint is busier than the mean by this much.
   static constexpr double kSlowStartMargin = 0.1;

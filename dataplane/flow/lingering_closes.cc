@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "common/base/check.h"
+
 namespace trunkline {
 namespace {
 
@@ -67,6 +69,7 @@ void LingeringCloses::Add(UniqueFd client) {
 void LingeringCloses::Remove(Socket& socket) {
   const auto it = std::find_if(sockets_.begin(), sockets_.end(),
                                [&](const auto& owned) { return owned.get() == &socket; });
+  TRUNKLINE_CHECK(it != sockets_.end(), "a lingering socket is removed once");
   loop_.Retire(std::move(*it));
   sockets_.erase(it);
 }

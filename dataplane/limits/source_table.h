@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "common/base/check.h"
 #include "common/net/ip_port.h"
 
 namespace trunkline {
@@ -51,6 +52,7 @@ class SourceTable {
     Shard& shard = ShardOf(key);
     const std::lock_guard lock(shard.mutex);
     const auto it = shard.clients.find(key);
+    TRUNKLINE_CHECK(it != shard.clients.end(), "only a client that entered leaves");
     if (--it->second == 0) shard.clients.erase(it);
   }
   // Returns the number of sources that have a client.

@@ -41,6 +41,7 @@ struct HandoverTimeouts {
   // For a successor whose grace time is over.
   absl::Duration done = absl::Seconds(10);
 };
+static_assert(HandoverTimeouts().answer > HandoverTimeouts().grace);
 
 // Confined to main's thread.
 class Inheritance {

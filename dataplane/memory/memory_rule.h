@@ -41,6 +41,8 @@ class MemoryLevel {
   static constexpr double kShedTo = 0.90;
   static constexpr double kAcceptStops = 0.98;
   static constexpr double kAcceptResumes = 0.95;
+  static_assert(kGrowthResumes < kGrowthStops && kGrowthStops < kShedTo && kShedTo < kShedAbove &&
+                kShedAbove <= kAcceptResumes && kAcceptResumes < kAcceptStops);
 
   void OnReading(const MemoryReading& reading);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/base/absl_view.h"
+#include "common/base/check.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
@@ -190,6 +191,7 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
                                    const absl::Status& why) {
   const auto it = std::find_if(connections_.begin(), connections_.end(),
                                [&](const auto& owned) { return owned.get() == &connection; });
+  TRUNKLINE_CHECK(it != connections_.end(), "a pool loses its own connections, each once");
   loop_.Retire(std::move(*it));
   connections_.erase(it);
   open_->Add(-1);

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/check.h"
 #include "common/inband/inband_report.h"
 #include "common/net/address_list.h"
 #include "dataplane/flow/flow.h"
@@ -48,7 +49,9 @@ class Carrier {
     OnUsed();
   }
   void RemoveUser(User* user) {
-    users_.erase(std::find(users_.begin(), users_.end(), user));
+    const auto entry = std::find(users_.begin(), users_.end(), user);
+    TRUNKLINE_CHECK(entry != users_.end(), "only a user of the carrier leaves it");
+    users_.erase(entry);
     if (users_.empty()) OnUnused();
   }
   // Sets the addresses to dial, which change when the name resolves to others. Not null.

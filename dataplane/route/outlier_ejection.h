@@ -22,6 +22,7 @@ class OutlierEjection {
   // Short: a refused connect is retried at another endpoint and costs its client nothing.
   static constexpr absl::Duration kBase = absl::Seconds(5);
   static constexpr absl::Duration kMax = absl::Seconds(300);
+  static_assert(kBase <= kMax);
 
   explicit OutlierEjection(absl::Duration base = kBase) : base_(base) {}
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/base/check.h"
 #include "common/observe/log.h"
 #include "dataplane/route/service_router.h"
 
@@ -124,6 +125,7 @@ void ServiceRouter::Depart(std::unique_ptr<EndpointState> state,
 
 void ServiceRouter::ForgetCarrier(EndpointState& state) {
   const auto found = by_carrier_.find(state.carrier);
+  TRUNKLINE_CHECK(found != by_carrier_.end(), "the router knows the carrier of its endpoint");
   EndpointState** link = &found->second;
   while (*link != &state) link = &(*link)->next_of_carrier;
   *link = state.next_of_carrier;
