@@ -97,7 +97,7 @@ void CollectShortages(const TrafficStats& stats, MetricsWriter& writer) {
       {}, static_cast<double>(SumGauge(stats, &WorkerStats::sockets_short)));
 }
 
-void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
+void CollectTrunks(const TrafficStats& stats, MetricsWriter& writer) {
   const auto counter = [&](const char* name, const char* help, WorkerCounter which) {
     writer.AddCounter(name, help, {}, static_cast<double>(Sum(stats, which)));
   };
@@ -114,9 +114,6 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
   writer.AddGauge("proxy_inband_subscriptions",
                   "Trunks currently subscribed to in-band load reports", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::load_subscriptions)));
-  counter("proxy_retries_total",
-          "Retries of flows and requests, at another endpoint where there is one",
-          &WorkerStats::retries);
   const auto trunk = [&](const char* name, const char* help, Counter TrunkCounters::*which) {
     writer.AddCounter(name, help, {}, static_cast<double>(SumTrunk(stats, which)));
   };
@@ -135,6 +132,15 @@ void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
         &TrunkCounters::protocol_errors);
   writer.AddGauge("proxy_trunks", "Trunks currently open or connecting", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::trunks)));
+}
+
+void CollectWorkers(const TrafficStats& stats, MetricsWriter& writer) {
+  const auto counter = [&](const char* name, const char* help, WorkerCounter which) {
+    writer.AddCounter(name, help, {}, static_cast<double>(Sum(stats, which)));
+  };
+  counter("proxy_retries_total",
+          "Retries of flows and requests, at another endpoint where there is one",
+          &WorkerStats::retries);
   writer.AddGauge("proxy_dedicated_connections",
                   "Upstream connections currently open that serve one client only", {},
                   static_cast<double>(SumGauge(stats, &WorkerStats::direct_connections)));
@@ -367,6 +373,7 @@ void CollectMemory(const MemoryMeter& meter, const TrafficStats& stats, MetricsW
 }
 
 void CollectTraffic(const TrafficStats& stats, MetricsWriter& writer) {
+  CollectTrunks(stats, writer);
   CollectWorkers(stats, writer);
   CollectShared(stats, writer);
   CollectErrors(stats, writer);
