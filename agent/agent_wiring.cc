@@ -11,6 +11,7 @@
 #include "agent/sample/connect_probe.h"
 #include "common/base/version.h"
 #include "common/inband/inband_report.h"
+#include "common/net/address.h"
 #include "common/net/timer_wheel.h"
 
 namespace trunkline {
@@ -135,10 +136,6 @@ std::vector<std::string> FaultsOf(const SamplingLoop& loop, const LoadReporter& 
     faults.push_back(std::move(failure));
   }
   return faults;
-}
-
-std::string WithPort(absl::string_view address, int port) {
-  return absl::StrCat(address.substr(0, address.rfind(':')), ":", port);
 }
 
 }  // namespace trunkline

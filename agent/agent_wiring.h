@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "agent/agent_settings.h"
 #include "agent/report/load_reporter.h"
@@ -51,9 +50,5 @@ void SetUtilizations(const std::vector<LoadSample>& latest, TrafficTable& traffi
 
 // Returns what keeps load from being reported, one sentence each, for /readyz.
 std::vector<std::string> FaultsOf(const SamplingLoop& loop, const LoadReporter& reporter);
-
-// Replaces the port of a configured address by the one that the kernel assigned: "host:0" and 7073
-// make "host:7073".
-std::string WithPort(absl::string_view address, int port);
 
 }  // namespace trunkline

@@ -11,6 +11,7 @@
 #include "agent/sample/sock_diag_socket.h"
 #include "common/base/system_files.h"
 #include "common/grpc/grpc_log.h"
+#include "common/net/address.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/program/program.h"

@@ -6,6 +6,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "common/grpc/grpc_log.h"
+#include "common/net/address.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
 #include "common/program/program.h"
@@ -17,11 +18,6 @@
 
 namespace trunkline {
 namespace {
-
-// The configured host with the bound port.
-std::string BoundText(const std::string& listen, int port) {
-  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port);
-}
 
 int Run(Program& program, const v1::ControllerConfig& config, const ControllerSettings& settings) {
   LogGrpcThroughOurLog();
@@ -55,8 +51,8 @@ int Run(Program& program, const v1::ControllerConfig& config, const ControllerSe
   const auto http = AdminHttp::Start(settings.admin_listen, metrics, [] { return std::string(); });
   if (!http.ok()) return program.Fail(std::string(http.status().message()));
 
-  LogInfo("gRPC listens on {}", BoundText(settings.grpc_listen, server.port()));
-  LogInfo("admin HTTP listens on {}", BoundText(settings.admin_listen, (*http)->port()));
+  LogInfo("gRPC listens on {}", WithPort(settings.grpc_listen, server.port()));
+  LogInfo("admin HTTP listens on {}", WithPort(settings.admin_listen, (*http)->port()));
   LogStart(settings, loop.view()->snapshot->id);
   program.WaitForStop([&] { reload.Run(); });
   return 0;

@@ -46,9 +46,8 @@ std::vector<UniqueFd> Copies(const std::vector<UniqueFd>& sockets) {
   return copies;
 }
 
-std::string BoundText(Address wanted, const std::vector<UniqueFd>& sockets) {
-  wanted.port = static_cast<uint16_t>(BoundPort(sockets.front().get()));
-  return wanted.ToString();
+std::string BoundText(const Address& wanted, const std::vector<UniqueFd>& sockets) {
+  return WithPort(wanted.ToString(), BoundPort(sockets.front().get()));
 }
 
 // Returns true if some client's connect reaches both addresses.

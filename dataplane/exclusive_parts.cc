@@ -22,7 +22,7 @@ UniqueFd CopyOf(const UniqueFd& socket) {
 bool ListensAt(const HandoverSockets& inherited, const std::string& listen) {
   if (!inherited.admin) return false;
   return inherited.admin_listen == listen ||
-         BoundText(inherited.admin_listen, BoundPort(inherited.admin.get())) == listen;
+         WithPort(inherited.admin_listen, BoundPort(inherited.admin.get())) == listen;
 }
 
 }  // namespace
@@ -56,7 +56,7 @@ absl::Status ExclusiveParts::Start() {
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
   data_plane_.StartAccepting();
-  LogInfo("admin HTTP listens on {}", BoundText(AdminListenOf(config_), http_->port()));
+  LogInfo("admin HTTP listens on {}", WithPort(AdminListenOf(config_), http_->port()));
   return absl::OkStatus();
 }
 
@@ -97,7 +97,7 @@ absl::StatusOr<UniqueFd> OpenAdminSocket(const v1::ProxyConfig& config,
   return absl::Status(
       socket.status().code(),
       absl::StrCat(socket.status().message(), " (the running proxy's is ",
-                   BoundText(inherited.admin_listen, BoundPort(inherited.admin.get())), ")"));
+                   WithPort(inherited.admin_listen, BoundPort(inherited.admin.get())), ")"));
 }
 
 absl::StatusOr<UniqueFd> OpenHandoverSocket(const v1::ProxyConfig& config,

@@ -167,12 +167,6 @@ std::string AdminListenOf(const v1::ProxyConfig& config) {
   return config.admin_listen().empty() ? kDefaultAdminListen : config.admin_listen();
 }
 
-std::string BoundText(const std::string& listen, int port) {
-  Address address = *ParseAddress(listen);
-  address.port = static_cast<uint16_t>(port);
-  return address.ToString();
-}
-
 absl::Duration DrainTimeoutOf(const v1::ProxyConfig& config) {
   return Or(config.drain_timeout(), config.has_drain_timeout(), kDefaultDrainTimeout);
 }

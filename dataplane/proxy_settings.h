@@ -41,8 +41,6 @@ std::vector<std::string> Notes(const DiscoverySubscriber& subscriber, const Data
 
 // Returns the host:port of /metrics, /healthz and /readyz.
 std::string AdminListenOf(const v1::ProxyConfig& config);
-// Returns `listen` with the port that was bound.
-std::string BoundText(const std::string& listen, int port);
 // Returns how long flows may take to finish after SIGTERM.
 absl::Duration DrainTimeoutOf(const v1::ProxyConfig& config);
 

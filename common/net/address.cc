@@ -100,4 +100,8 @@ absl::StatusOr<Address> ParseAddress(std::string_view input) {
   return address;
 }
 
+std::string WithPort(std::string_view address, int port) {
+  return absl::StrCat(AbslView(address.substr(0, address.rfind(':'))), ":", port);
+}
+
 }  // namespace trunkline

@@ -33,4 +33,8 @@ bool IsHostName(const Address& address);
 // INVALID_ARGUMENT names the text and the expected form: "host:port, [ipv6]:port or unix:/path".
 absl::StatusOr<Address> ParseAddress(std::string_view text);
 
+// Replaces the port of a TCP address by the one that the kernel assigned: "host:0" and 7073 make
+// "host:7073".
+std::string WithPort(std::string_view address, int port);
+
 }  // namespace trunkline

@@ -78,6 +78,11 @@ TEST(AddressTest, UnixPathThatTheKernelCannotHoldIsRefused) {
   EXPECT_FALSE(ParseAddress(longest + "a").ok());
 }
 
+TEST(AddressTest, BoundPortReplacesTheConfiguredOne) {
+  EXPECT_EQ(WithPort("db-1:0", 7073), "db-1:7073");
+  EXPECT_EQ(WithPort("[fe80::1%eth0]:80", 9), "[fe80::1%eth0]:9");
+}
+
 TEST(AddressTest, EndlessHostNameIsRefused) {
   EXPECT_TRUE(ParseAddress(std::string(253, 'a') + ":1").ok());
   EXPECT_FALSE(ParseAddress(std::string(254, 'a') + ":1").ok());
