@@ -51,6 +51,13 @@ IpPort OwnAddress(int fd);
 // Returns true for an errno that means that there is nothing to read or no room to write.
 inline bool WouldBlock(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
+// Returns true for an errno that means that this machine can open or watch no socket at all: it
+// lacks a descriptor, memory or an epoll watch. No peer is at fault, and it may pass.
+inline bool IsShortage(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+         error == ENOSPC;
+}
+
 enum class ConnectState {
   kConnected,
   kInProgress,  // wait for EPOLLOUT, then check SocketError

@@ -100,7 +100,7 @@ class AdminHttp::Server : public EventHandler, public AdminConnection::Owner {
   void OnEvents(uint32_t) override {
     UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!fd) {
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) Pause();
+      if (IsShortage(errno)) Pause();
       return;
     }
     if (connections_.size() >= kMaxConnections) CloseCheapest();

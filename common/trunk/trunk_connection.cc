@@ -1,7 +1,5 @@
 #include "common/trunk/trunk_connection.h"
 
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <memory>
@@ -44,13 +42,6 @@ uint8_t* ReadBuffer() {
   return buffer.data();
 }
 
-IpPort PeerOf(int fd) {
-  sockaddr_storage address{};
-  socklen_t size = sizeof address;
-  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
-  return IpPortOf(reinterpret_cast<const sockaddr*>(&address));
-}
-
 std::unique_ptr<Http2Session> NewSession(const TrunkConnection::Options& options,
                                          Http2ServerSession::Listener* listener,
                                          OutputBuffer* output) {
@@ -70,7 +61,7 @@ TrunkConnection::TrunkConnection(EventLoop& loop, UniqueFd fd, const Options& op
       options_(options),
       owner_(owner),
       counters_(counters),
-      peer_(options.role == Role::kServer ? PeerOf(fd.get()) : IpPort()),
+      peer_(options.role == Role::kServer ? PeerAddress(fd.get()) : IpPort()),
       socket_(std::move(fd), options.tls, options.role == Role::kClient),
       session_(NewSession(options, this, &output_)),
       last_read_(loop.now()) {

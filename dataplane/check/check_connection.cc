@@ -12,11 +12,8 @@ namespace {
 constexpr uint32_t kWatched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 constexpr size_t kReadBytes = 4096;
 
-// A shortage of this machine.
-bool IsOurFault(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
-         error == EADDRNOTAVAIL;
-}
+// A shortage of this machine, of local ports too.
+bool IsOurFault(int error) { return IsShortage(error) || error == EADDRNOTAVAIL; }
 
 }  // namespace
 

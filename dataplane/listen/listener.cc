@@ -8,7 +8,6 @@
 #include "common/base/absl_view.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
-#include "dataplane/route/dialer.h"
 
 namespace trunkline {
 namespace {
@@ -38,7 +37,7 @@ void Listener::OnEvents(uint32_t) {
     }
     UniqueFd client(accept4(socket_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!client) {
-      if (OutOfSockets(errno)) Pause();
+      if (IsShortage(errno)) Pause();
       return;
     }
     cell_->accepted.Add();

@@ -15,17 +15,12 @@ constexpr absl::Duration kLogInterval = absl::Seconds(10);
 
 }  // namespace
 
-bool OutOfSockets(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
-         error == ENOSPC;  // no epoll watch
-}
-
 Dialer::Dialer(EventLoop& loop, WorkerStats& stats, Owner& owner, Keepalive keepalive)
     : loop_(loop), stats_(stats), owner_(owner), keepalive_(keepalive), next_log_at_(loop.now()) {}
 
 bool Dialer::IsOurFault(const ConnectResult& result) {
   return result.state == ConnectState::kFailed &&
-         (OutOfSockets(result.error) || result.error == EADDRNOTAVAIL);
+         (IsShortage(result.error) || result.error == EADDRNOTAVAIL);
 }
 
 ConnectResult Dialer::Connect(const SocketAddress& target) {
@@ -41,7 +36,7 @@ ConnectResult Dialer::Connect(const SocketAddress& target) {
 }
 
 void Dialer::OnLacking(int error, const SocketAddress& target) {
-  const bool no_sockets = OutOfSockets(error);
+  const bool no_sockets = IsShortage(error);
   if (no_sockets) blocked_by_ = error;
   (no_sockets ? stats_.socket_shortages : stats_.port_shortages).Add();
   if (no_sockets) stats_.sockets_short.Set(1);

@@ -19,9 +19,6 @@
 
 namespace trunkline {
 
-// Returns true if `error` means that this machine can open no socket at all.
-bool OutOfSockets(int error);
-
 class Dialer {
  public:
   // Its worker. Outlives the dialer.
@@ -58,7 +55,7 @@ class Dialer {
   WorkerStats& stats_;
   Owner& owner_;
   const Keepalive keepalive_;
-  int blocked_by_ = 0;  // an error for which OutOfSockets is true; dials stop until the timer fires
+  int blocked_by_ = 0;  // an error for which IsShortage is true; dials stop until the timer fires
   MonotonicTime next_log_at_;
   bool logged_short_ = false;
   MemberTimer<Dialer, &Dialer::OnTimer> timer_{this};

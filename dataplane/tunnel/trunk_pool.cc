@@ -140,7 +140,7 @@ void TrunkPool::Dial() {
   dial_turn_ = targets().turn();
   ConnectResult result = dialer_.Connect(targets().current());
   // The agent is not at fault; the dialer tries again soon.
-  if (OutOfSockets(result.error)) return;
+  if (IsShortage(result.error)) return;
   stats_->dials.Add();
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
     DialLater(absl::UnavailableError(ErrorText(result.error)));

@@ -130,9 +130,7 @@ void ConnectionServer::Accept(int listener) {
     if (fd < 0) {
       // Out of descriptors or memory: the peer stays in the listen queue, which would wake this
       // loop again at once.
-      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        PauseAccepting(true);
-      }
+      if (IsShortage(errno)) PauseAccepting(true);
       return;
     }
     Connection& connection = connections_[fd];

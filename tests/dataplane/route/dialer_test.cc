@@ -84,9 +84,9 @@ TEST_F(DialerTest, DialsAreRetriedDuringALongShortage) {
 }
 
 TEST_F(DialerTest, ErrorsOfTheMachineDifferFromErrorsOfAServer) {
-  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM}) EXPECT_TRUE(OutOfSockets(error));
+  for (const int error : {EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC}) EXPECT_TRUE(IsShortage(error));
   for (const int error : {ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH, EADDRNOTAVAIL}) {
-    EXPECT_FALSE(OutOfSockets(error));
+    EXPECT_FALSE(IsShortage(error));
   }
   const auto failed = [](int error) {
     return ConnectResult{.fd = UniqueFd(), .state = ConnectState::kFailed, .error = error};
