@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/http2/stream_window.h"
 #include "common/net/event_loop.h"
 #include "dataplane/check/health_checker.h"
 #include "dataplane/flow/flow.h"

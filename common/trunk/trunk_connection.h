@@ -14,13 +14,13 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/base/trunk_counters.h"
 #include "common/http2/http2_client_session.h"
 #include "common/http2/http2_server_session.h"
 #include "common/net/event_loop.h"
 #include "common/net/ip_port.h"
 #include "common/net/output_buffer.h"
 #include "common/trunk/trunk_congestion.h"
-#include "common/trunk/trunk_counters.h"
 #include "common/trunk/trunk_lifecycle.h"
 #include "common/trunk/trunk_socket.h"
 

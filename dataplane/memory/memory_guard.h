@@ -11,7 +11,7 @@
 #include <functional>
 #include <optional>
 
-#include "common/http2/stream_window.h"
+#include "common/base/window_budget.h"
 #include "common/net/event_loop.h"
 #include "dataplane/memory/memory_rule.h"
 #include "dataplane/stats/traffic_stats.h"

@@ -16,7 +16,7 @@
 #include "absl/synchronization/mutex.h"
 #include "common/base/forwarding_mode.h"
 #include "common/base/metrics.h"
-#include "common/trunk/trunk_counters.h"
+#include "common/base/trunk_counters.h"
 #include "dataplane/limits/connection_budget.h"
 #include "dataplane/limits/source_table.h"
 #include "dataplane/stats/endpoint_health.h"

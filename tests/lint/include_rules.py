@@ -60,6 +60,7 @@ PURE = [
     "common/base/limits.h",
     "common/base/random.h",
     "common/base/utf8.*",
+    "common/base/window_budget.h",
     "common/net/backlog_age.h",
     "common/net/flow_activity.h",
     "common/net/timer_wheel.*",

@@ -43,7 +43,7 @@ class MemoryGuardTest : public ::testing::Test, public MemoryGuard::Owner {
 
   EventLoop loop_;
   WorkerStats stats_;
-  WindowBudget windows_{StreamWindow::kBudgetBytes};
+  WindowBudget windows_{int64_t{64} << 20};
   int64_t percent_ = 10;  // of the budget
   int looks_ = 0;
   int sheds_ = 0;
