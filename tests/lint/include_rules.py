@@ -49,6 +49,30 @@ LIBRARIES = [
     ("SQLite", r"sqlite3\.h$", ["examples/metering/*"]),
 ]
 
+# (library, pattern of its targets, the only targets of ours that may link it). With the arrows, this says which folders
+# link it through others. trunkline_grpc is the generated code of the services.
+LINKS = [
+    ("nghttp2", r"PkgConfig::nghttp2", ["trunkline_common_http2"]),
+    ("OpenSSL", r"OpenSSL::\w+", ["trunkline_common_trunk"]),
+    (
+        "gRPC",
+        r"gRPC::\S+|trunkline_grpc",
+        [
+            "trunkline_grpc",
+            "trunkline_common_grpc",
+            "trunkline_agent_report",
+            "trunkline_controller_serve",
+            "trunkline_dataplane_control",
+            "trunkline_trunkctl",
+        ],
+    ),
+    ("yaml-cpp", r"yaml-cpp\S*", ["trunkline_common_config"]),
+    ("prometheus-cpp", r"prometheus-cpp::\w+", ["trunkline_common_observe"]),
+    ("spdlog", r"spdlog::\w+", ["trunkline_common_observe"]),
+    ("c-ares", r"PkgConfig::cares", ["trunkline_common_resolver"]),
+    ("SQLite", r"SQLite::\w+", ["metering_store"]),
+]
+
 # Pure stages map values and `now` to values. They include only each other, the standard library and abseil, so that the
 # same code runs in production and in a simulation.
 PURE = [
@@ -253,22 +277,35 @@ def library_folder(target: str, folders: Folders) -> str | None:
     return names.get(target)
 
 
+def external_violation(target: str, linked: str) -> str | None:
+    for library, pattern, targets in LINKS:
+        if re.fullmatch(pattern, linked) and target not in targets:
+            return f"only {', '.join(targets)} may link {library} ({linked}), not {target}"
+    return None
+
+
 def link_violations(root: pathlib.Path, folders: Folders) -> Iterator[Violation]:
-    """Yields (file, line number, description) of each link that the arrows do not allow."""
-    call = re.compile(r"trunkline_library\((\w+)([^)]*)\)")
-    for program in sorted(folders.programs):
-        path = root / program / "CMakeLists.txt"
-        text = path.read_text() if path.exists() else ""
+    """Yields (file, line number, description) of each link that the arrows or LINKS do not allow."""
+    call = re.compile(r"\b(trunkline_library|trunkline_program|target_link_libraries)\(([\w-]+)([^)]*)\)")
+    for path in sorted(path for top in [*folders.programs, "proto"] for path in (root / top).rglob("CMakeLists.txt")):
+        file = path.relative_to(root)
+        text = path.read_text()
         for match in call.finditer(text):
             line = text.count("\n", 0, match.start()) + 1
-            source = library_folder("trunkline_" + match.group(1), folders)
+            function, name, words = match.groups()
+            target = f"trunkline_{name}" if function == "trunkline_library" else name
+            # Programs and the examples' targets belong to the folder of their file.
+            source = library_folder(target, folders) if function == "trunkline_library" else str(file.parent)
             if source is None:
-                yield path.relative_to(root), line, f"trunkline_{match.group(1)} is no folder of {ARROWS.name}"
+                yield file, line, f"{target} is no folder of {ARROWS.name}"
                 continue
-            for target in match.group(2).split():
-                linked = library_folder(target, folders)
-                if linked and linked not in folders.reached[source]:
-                    yield path.relative_to(root), line, f"{source}/ may not link {target}"
+            for linked in words.split():
+                folder = library_folder(linked, folders)
+                if folder and folder not in folders.reached.get(source, {source}):
+                    yield file, line, f"{source}/ may not link {linked}"
+                what = external_violation(target, linked)
+                if what:
+                    yield file, line, what
 
 
 def violations(root: pathlib.Path) -> Iterator[Violation]:

@@ -93,6 +93,54 @@ class IncludeRules(unittest.TestCase):
         )
         self.assert_clean({"agent/CMakeLists.txt": "trunkline_library(agent_proc a.cc DEPS trunkline_common_base z)\n"})
 
+    def test_programs_and_examples_link_what_the_arrows_allow(self) -> None:
+        self.assert_violation(
+            {"agent/CMakeLists.txt": "trunkline_program(trunkline-agent main.cc DEPS trunkline_controller)\n"},
+            "agent/CMakeLists.txt:1: agent/ may not link trunkline_controller",
+        )
+        self.assert_violation(
+            {
+                "examples/metering/CMakeLists.txt": "target_link_libraries(metering_wire PUBLIC trunkline_common_trunk)\n"
+            },
+            "examples/metering/CMakeLists.txt:1: examples/metering/ may not link trunkline_common_trunk",
+        )
+        self.assert_clean(
+            {
+                "agent/CMakeLists.txt": "trunkline_program(trunkline-agent main.cc DEPS trunkline_agent)\n",
+                "examples/metering/CMakeLists.txt": "target_link_libraries(storecheck PRIVATE trunkline_common_net z)\n",
+            }
+        )
+
+    def test_external_libraries_are_linked_by_their_targets_only(self) -> None:
+        for library in ("PkgConfig::nghttp2", "OpenSSL::SSL", "gRPC::grpc++", "trunkline_grpc", "yaml-cpp"):
+            self.assert_violation(
+                {"agent/CMakeLists.txt": f"trunkline_library(agent_proc a.cc PRIVATE {library})\n"},
+                f"({library}), not trunkline_agent_proc",
+            )
+            self.assert_violation(
+                {"trunkctl/CMakeLists.txt": f"trunkline_program(trunkctl main.cc DEPS {library})\n"},
+                f"({library}), not trunkctl",
+            )
+        self.assert_clean(
+            {
+                "common/CMakeLists.txt": "trunkline_library(common_http2 a.cc DEPS trunkline_common_net PkgConfig::nghttp2)\n"
+            }
+        )
+
+    def test_folders_without_trunks_link_neither_nghttp2_nor_openssl(self) -> None:
+        reached = include_rules.reach(include_rules.read_arrows(include_rules.ARROWS.read_text()))
+        for folder in (
+            "agent/proc",
+            "agent/sample",
+            "controller/core",
+            "dataplane/check",
+            "dataplane/flow",
+            "dataplane/memory",
+            "dataplane/route",
+            "dataplane/table",
+        ):
+            self.assertFalse(reached[folder] & {"common/http2", "common/trunk"}, folder)
+
     def test_grpc_stays_in_edge_files(self) -> None:
         for header in ("<grpcpp/grpcpp.h>", "<grpc/grpc.h>", '"trunkline/v1/admin.grpc.pb.h"'):
             self.assert_violation({"controller/loop/x.cc": f"#include {header}\n"}, "may include gRPC")
@@ -155,7 +203,9 @@ class IncludeRules(unittest.TestCase):
 
     def test_invariants_hold_in_release_builds(self) -> None:
         for line in ("#include <cassert>", "# include <assert.h>", "  assert(x == 1);", "  if (y) assert(x);"):
-            self.assert_violation({"dataplane/flow/x.cc": f"int x;\n{line}\n"}, "x.cc:2: release builds have no assertions")
+            self.assert_violation(
+                {"dataplane/flow/x.cc": f"int x;\n{line}\n"}, "x.cc:2: release builds have no assertions"
+            )
         self.assert_clean(
             {
                 "dataplane/flow/x.cc": "static_assert(kX == 1);\n// assert(x) is not used\n",
