@@ -11,14 +11,29 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
+namespace {
+
+// Pause before the next attempt to accept, after this machine lacked a descriptor or memory.
+constexpr int kAcceptPauseMillis = 100;
+
+UniqueFd NewStopEvent() {
+  UniqueFd event(eventfd(0, EFD_CLOEXEC));
+  TRUNKLINE_CHECK(event, "the system has an eventfd for the hand-over thread at start-up");
+  return event;
+}
+
+}  // namespace
 
 HandoverServer::HandoverServer(UniqueFd listener, std::string proxy_id, UniqueFd predecessor,
                                Calls calls, const HandoverTimeouts& timeouts)
     : listener_(std::move(listener)),
-      stop_(eventfd(0, EFD_CLOEXEC)),
+      stop_(NewStopEvent()),
       proxy_id_(std::move(proxy_id)),
       predecessor_(std::move(predecessor)),
       calls_(std::move(calls)),
@@ -37,17 +52,45 @@ void HandoverServer::Run() {
   if (listener_) ClaimHandover(listener_.get());
   if (predecessor_ && ServeGrace() == Outcome::kEnds) return;
   if (!listener_) return;
-  while (true) {
-    std::array<pollfd, 2> wait = {pollfd{.fd = listener_.get(), .events = POLLIN},
-                                  pollfd{.fd = stop_.get(), .events = POLLIN}};
-    if (poll(wait.data(), wait.size(), -1) < 0 && errno != EINTR) return;
-    if (wait[1].revents != 0) return;
-    if (wait[0].revents == 0) continue;
+  while (AwaitSuccessor()) {
     const UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!peer) continue;
+    if (!peer) {
+      if (IsShortage(errno)) PauseAccepting(errno);
+      continue;
+    }
     BoundSends(peer.get(), timeouts_.send);
     if (Serve(peer.get()) == Outcome::kEnds) return;
   }
+}
+
+// Returns false if the thread must end.
+bool HandoverServer::AwaitSuccessor() const {
+  while (true) {
+    std::array<pollfd, 2> wait = {pollfd{.fd = listener_.get(), .events = POLLIN},
+                                  pollfd{.fd = stop_.get(), .events = POLLIN}};
+    const int ready = poll(wait.data(), wait.size(), -1);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready < 0) {
+      LogError(
+          "this proxy accepts no successor any more, because poll failed: {}; stop it before "
+          "its successor starts",
+          ErrorText(errno));
+    }
+    if (ready < 0 || wait[1].revents != 0) return false;
+    if (wait[0].revents != 0) return true;
+  }
+}
+
+// The successor stays in the accept queue and would wake the thread again at once.
+void HandoverServer::PauseAccepting(int error) {
+  if (const auto more = no_accept_log_.Admit(MonotonicNow())) {
+    LogWarn(
+        "a successor waits, because this proxy cannot accept its connection: {}; trying again; "
+        "raise the limit on open files{}",
+        ErrorText(error), *more);
+  }
+  pollfd stop{.fd = stop_.get(), .events = POLLIN};
+  poll(&stop, 1, kAcceptPauseMillis);
 }
 
 HandoverServer::Outcome HandoverServer::ServeGrace() {

@@ -28,6 +28,7 @@
 #include <thread>
 
 #include "common/base/unique_fd.h"
+#include "common/observe/log_pacer.h"
 #include "dataplane/listen/inheritance.h"
 
 namespace trunkline {
@@ -50,7 +51,8 @@ class HandoverServer {
 
   // `listener` is the predecessor's socket, or one of ListenForHandover; without one, no successor
   // is accepted. `predecessor` is the connection to the predecessor in its grace time, if there is
-  // one.
+  // one. Constructing a server without descriptors or memory for it aborts the process: it is made
+  // at start-up.
   HandoverServer(UniqueFd listener, std::string proxy_id, UniqueFd predecessor, Calls calls,
                  const HandoverTimeouts& timeouts = {});
   // Joins the thread. In the grace time, `release` is called first and the predecessor serves
@@ -62,6 +64,8 @@ class HandoverServer {
   enum class Outcome { kServes, kEnds };
 
   void Run();
+  bool AwaitSuccessor() const;
+  void PauseAccepting(int error);
   Outcome ServeGrace();
   Outcome Serve(int peer);
   std::string WhyRefused(int peer) const;
@@ -72,7 +76,8 @@ class HandoverServer {
   const UniqueFd listener_;
   const UniqueFd stop_;
   const std::string proxy_id_;
-  UniqueFd predecessor_;  // used by the thread only
+  UniqueFd predecessor_;    // used by the thread only
+  LogPacer no_accept_log_;  // used by the thread only
   const Calls calls_;
   const HandoverTimeouts timeouts_;
   std::thread thread_;

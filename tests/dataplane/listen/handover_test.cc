@@ -19,6 +19,9 @@
 #include "absl/synchronization/notification.h"
 #include "common/net/socket.h"
 #include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/log_capture.h"
+#include "tests/dataplane/whole/no_descriptors.h"
 
 namespace trunkline {
 namespace {
@@ -290,6 +293,26 @@ TEST_F(HandoverTest, SuccessorThatIsTooLateMustNotServe) {
   // The next one is served after the predecessor has given this one up.
   EXPECT_FALSE(Take()->empty());
   EXPECT_THAT(TextOf(late->Confirm()), HasSubstr("not ready within"));
+  EXPECT_THAT(events_.all(), IsEmpty());
+}
+
+TEST_F(HandoverTest, SuccessorThatCannotBeAcceptedForNowIsServedLater) {
+  const test::LogCapture log;
+  Listen();
+  UniqueFd first(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  test::NoDescriptors none;
+  const sockaddr_un name = Name();
+  ASSERT_EQ(connect(first.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name), 0);
+  EXPECT_TRUE(test::Eventually([&] { return log.Count("Too many open files") > 0; }));
+  EXPECT_EQ(log.Count("a successor waits, because this proxy cannot accept its connection: Too "
+                      "many open files; trying again"),
+            1)
+      << log.text();
+  first.Reset();
+  none.GiveBack();
+  auto next = Take();
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_FALSE(next->empty());
   EXPECT_THAT(events_.all(), IsEmpty());
 }
 
