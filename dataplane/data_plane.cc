@@ -1,7 +1,5 @@
 #include "dataplane/data_plane.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <condition_variable>
 #include <latch>
@@ -38,10 +36,12 @@ int64_t WindowGrowth(const DataPlane::Options& options) {
   return std::min(StreamWindow::kBudgetBytes, options.memory_budget_bytes / (kPart * workers));
 }
 
-std::vector<UniqueFd> Copies(const std::vector<UniqueFd>& sockets) {
+absl::StatusOr<std::vector<UniqueFd>> Copies(const std::vector<UniqueFd>& sockets) {
   std::vector<UniqueFd> copies;
   for (const UniqueFd& socket : sockets) {
-    copies.emplace_back(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+    absl::StatusOr<UniqueFd> copy = CopyOf(socket);
+    if (!copy.ok()) return copy.status();
+    copies.push_back(*std::move(copy));
   }
   return copies;
 }
@@ -129,6 +129,11 @@ void DataPlane::MatchListeners() {
   KeepListeners(before);
   PassListeners(before);
   std::map<std::string, std::string> missing = OpenListeners(before);
+  for (const auto& [service, open] : listeners_) {
+    if (open.served) continue;
+    missing[service] =
+        absl::StrCat("service ", service, " accepts no clients: ", open.why_unserved);
+  }
   for (const auto& [service, why] : missing) {
     if (!missing_.contains(service)) LogWarn("{}; trying again every second", why);
   }
@@ -198,13 +203,20 @@ std::map<std::string, std::string> DataPlane::OpenListeners(Listeners& before) {
 }
 
 void DataPlane::Hold(const std::string& service, OpenListener open) {
-  if (!open.served) {
-    LogInfo("service {} on {}", service, open.bound);
-    for (const UniqueFd& socket : open.sockets) SetKeepalive(socket.get(), options_.keepalive);
-    Distribute(service, Copies(open.sockets));
-    open.served = true;
-  }
+  if (!open.served) Serve(service, open);
   listeners_[service] = std::move(open);
+}
+
+void DataPlane::Serve(const std::string& service, OpenListener& open) {
+  absl::StatusOr<std::vector<UniqueFd>> copies = Copies(open.sockets);
+  if (!copies.ok()) {
+    open.why_unserved = std::string(copies.status().message());
+    return;
+  }
+  LogInfo("service {} on {}", service, open.bound);
+  for (const UniqueFd& socket : open.sockets) SetKeepalive(socket.get(), options_.keepalive);
+  Distribute(service, *std::move(copies));
+  open.served = true;
 }
 
 // Gives each worker one socket. A predecessor with more workers hands over more, and connections
@@ -217,11 +229,13 @@ void DataPlane::Distribute(const std::string& service, std::vector<UniqueFd> soc
   for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->Listen(service, std::move(parts[i]));
 }
 
-ListeningSockets DataPlane::CopySockets() const {
+absl::StatusOr<ListeningSockets> DataPlane::CopySockets() const {
   absl::MutexLock lock(&mutex_);
   ListeningSockets result;
   for (const auto& [service, open] : listeners_) {
-    result[SocketKey(service, open.wanted)] = Copies(open.sockets);
+    absl::StatusOr<std::vector<UniqueFd>> copies = Copies(open.sockets);
+    if (!copies.ok()) return copies.status();
+    result[SocketKey(service, open.wanted)] = *std::move(copies);
   }
   return result;
 }

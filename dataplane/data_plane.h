@@ -76,7 +76,8 @@ class DataPlane {
   void Drain(absl::Duration timeout);
 
   // Returns copies of the listening sockets for a successor, under keys that both proxies derive.
-  ListeningSockets CopySockets() const;
+  // RESOURCE_EXHAUSTED: no descriptors are left for all of them.
+  absl::StatusOr<ListeningSockets> CopySockets() const;
 
   // Returns the bound "host:port" of each service that listens.
   std::map<std::string, std::string> Listening() const;
@@ -87,6 +88,7 @@ class DataPlane {
     std::string bound;              // the same, with the actual port instead of 0
     std::vector<UniqueFd> sockets;  // workers have copies of these
     bool served = false;            // false: no worker accepts on it yet
+    std::string why_unserved;       // after an attempt to serve
     uint16_t port() const;
   };
   using Listeners = std::map<std::string, OpenListener>;  // by service
@@ -98,6 +100,8 @@ class DataPlane {
   std::map<std::string, std::string> OpenListeners(Listeners& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Hold(const std::string& service, OpenListener open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Gives the sockets to the workers, unless no descriptors are left for that.
+  void Serve(const std::string& service, OpenListener& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AwaitEmpty(absl::Duration timeout);
   void Settle();
   void Distribute(const std::string& service, std::vector<UniqueFd> sockets);

@@ -1,7 +1,5 @@
 #include "dataplane/exclusive_parts.h"
 
-#include <fcntl.h>
-
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,10 +11,6 @@
 
 namespace trunkline {
 namespace {
-
-UniqueFd CopyOf(const UniqueFd& socket) {
-  return UniqueFd(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
-}
 
 // Port 0 selects a free port, so an address fits as it is written or as it is bound.
 bool ListensAt(const HandoverSockets& inherited, const std::string& listen) {
@@ -50,8 +44,10 @@ absl::Status ExclusiveParts::AwaitUse() {
 }
 
 absl::Status ExclusiveParts::Start() {
+  absl::StatusOr<UniqueFd> admin = CopyOf(admin_);
+  if (!admin.ok()) return admin.status();
   auto http = AdminHttp::Start(
-      CopyOf(admin_), metrics_, [this] { return NotReady(subscriber_, data_plane_); },
+      *std::move(admin), metrics_, [this] { return NotReady(subscriber_, data_plane_); },
       [this] { return Notes(subscriber_, data_plane_); });
   if (!http.ok()) return http.status();
   http_ = *std::move(http);
@@ -76,10 +72,14 @@ void ExclusiveParts::TakeBack() {
   }
 }
 
-HandoverSockets ExclusiveParts::Offer() const {
-  return {.services = data_plane_.CopySockets(),
-          .admin_listen = AdminListenOf(config_),
-          .admin = CopyOf(admin_)};
+absl::StatusOr<HandoverSockets> ExclusiveParts::Offer() const {
+  absl::StatusOr<ListeningSockets> services = data_plane_.CopySockets();
+  if (!services.ok()) return services.status();
+  absl::StatusOr<UniqueFd> admin = CopyOf(admin_);
+  if (!admin.ok()) return admin.status();
+  return HandoverSockets{.services = *std::move(services),
+                         .admin_listen = AdminListenOf(config_),
+                         .admin = *std::move(admin)};
 }
 
 void ExclusiveParts::Drain() {

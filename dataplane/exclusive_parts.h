@@ -40,8 +40,8 @@ class ExclusiveParts {
   void Release();
   // Undoes Release.
   void TakeBack();
-  // Returns copies of the sockets.
-  HandoverSockets Offer() const;
+  // Returns copies of the sockets. RESOURCE_EXHAUSTED: no descriptors are left for all of them.
+  absl::StatusOr<HandoverSockets> Offer() const;
   // Closes the sockets and lets flows finish, as DataPlane::Drain does. The last call.
   void Drain();
 

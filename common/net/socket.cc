@@ -1,6 +1,7 @@
 #include "common/net/socket.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -210,6 +211,14 @@ absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, si
   absl::StatusOr<SocketAddress> where = ResolveAddress(address);
   if (!where.ok()) return where.status();
   return ListenTogether(address, *where, count);
+}
+
+absl::StatusOr<UniqueFd> CopyOf(const UniqueFd& socket) {
+  UniqueFd copy(fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+  if (copy) return copy;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("no descriptor for a copy of the socket of port ", BoundPort(socket.get()), ": ",
+                   ErrorText(errno), "; raise the limit on open files"));
 }
 
 int BoundPort(int fd) {

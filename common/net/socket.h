@@ -41,6 +41,9 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
 // another process of the same user that also uses SO_REUSEPORT.
 absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count);
 
+// Another descriptor of the same socket. RESOURCE_EXHAUSTED: no descriptor is left.
+absl::StatusOr<UniqueFd> CopyOf(const UniqueFd& socket);
+
 // The port to which a socket is bound; 0 for a unix socket.
 int BoundPort(int fd);
 

@@ -121,13 +121,19 @@ HandoverServer::Outcome HandoverServer::ServeGrace() {
 
 HandoverServer::Outcome HandoverServer::Serve(int peer) {
   const pid_t pid = PeerOf(peer).pid;
-  if (const std::string reason = WhyRefused(peer); !reason.empty()) {
+  std::string reason = WhyRefused(peer);
+  absl::StatusOr<HandoverSockets> offer;
+  if (reason.empty()) {
+    offer = calls_.offer();
+    if (!offer.ok()) reason = std::string(offer.status().message());
+  }
+  if (!reason.empty()) {
     LogWarn("hand-over to the process with pid {} refused, this proxy keeps serving: {}", pid,
             reason);
     SendHandover(peer, HandoverMessageType::kRefusal, reason);
     return Outcome::kServes;
   }
-  if (!SendAll(peer)) {
+  if (!SendAll(peer, *offer)) {
     LogWarn(
         "the successor with pid {} did not come up, this proxy keeps serving: it did not take all "
         "sockets",
@@ -166,8 +172,7 @@ std::string HandoverServer::WhyRefused(int peer) const {
   return "";
 }
 
-bool HandoverServer::SendAll(int peer) {
-  const HandoverSockets offer = calls_.offer();
+bool HandoverServer::SendAll(int peer, const HandoverSockets& offer) {
   bool sent = SendHandover(peer, HandoverMessageType::kWelcome, kHandoverVersion);
   for (const auto& [key, sockets] : offer.services) {
     for (const UniqueFd& socket : sockets) {

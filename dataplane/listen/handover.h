@@ -38,8 +38,8 @@ class HandoverServer {
  public:
   // All are called on the server's thread.
   struct Calls {
-    // Returns copies of the sockets.
-    std::function<HandoverSockets()> offer;
+    // Returns copies of the sockets. After an error the successor is refused.
+    std::function<absl::StatusOr<HandoverSockets>()> offer;
     // Stops accepting, the admin server and the subscription, and keeps the sockets.
     std::function<void()> release;
     // Undoes `release`.
@@ -69,7 +69,7 @@ class HandoverServer {
   Outcome ServeGrace();
   Outcome Serve(int peer);
   std::string WhyRefused(int peer) const;
-  bool SendAll(int peer);
+  bool SendAll(int peer, const HandoverSockets& offer);
   Outcome AwaitReady(int peer);
   Outcome AwaitDone(int peer);
 

@@ -316,6 +316,20 @@ TEST_F(HandoverTest, SuccessorThatCannotBeAcceptedForNowIsServedLater) {
   EXPECT_THAT(events_.all(), IsEmpty());
 }
 
+TEST_F(HandoverTest, SuccessorIsRefusedWhileTheSocketsCannotBeCopied) {
+  HandoverServer::Calls calls = Recorded("old");
+  bool refused = false;
+  calls.offer = [&, offer = calls.offer]() -> absl::StatusOr<HandoverSockets> {
+    if (std::exchange(refused, true)) return offer();
+    return absl::ResourceExhaustedError("no descriptor for a copy");
+  };
+  Listen(calls);
+  EXPECT_THAT(TextOf(Take().status()),
+              HasSubstr("refuses the hand-over and keeps serving: no descriptor for a copy"));
+  EXPECT_FALSE(Take()->empty());
+  EXPECT_THAT(events_.all(), IsEmpty());
+}
+
 TEST_F(HandoverTest, OtherProxyIsRefused) {
   Listen();
   EXPECT_THAT(TextOf(Take("q").status()),

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "dataplane/data_plane.h"
 #include "tests/dataplane/whole/local_server.h"
+#include "tests/dataplane/whole/no_descriptors.h"
 
 namespace trunkline {
 namespace {
@@ -218,7 +219,8 @@ TEST_F(ListenersTest, StoppedProxyAcceptsWaitingClientsWhenItStartsAgain) {
 TEST_F(ListenersTest, HeldSuccessorAcceptsOnlyOnceItStarts) {
   const Address address = StartOn("db", kOne);
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats,
+                      plane_.CopySockets().value());
   successor.Apply(Table({{"db", address}}, stats));
   EXPECT_TRUE(successor.UsesInherited());
   successor.RetryListeners();
@@ -233,12 +235,35 @@ TEST_F(ListenersTest, HeldSuccessorAcceptsOnlyOnceItStarts) {
   Serve(ConnectPeer(address));
 }
 
+// A hand-over would otherwise pass messages without a descriptor.
+TEST_F(ListenersTest, NoCopiesAreOfferedWithoutDescriptorsForAll) {
+  StartOn("db", kOne);
+  test::NoDescriptors none;
+  EXPECT_THAT(std::string(plane_.CopySockets().status().message()),
+              HasSubstr("Too many open files; raise the limit on open files"));
+  none.GiveBack();
+  EXPECT_TRUE(plane_.CopySockets().ok());
+}
+
+TEST_F(ListenersTest, ServiceThatStartsWithoutDescriptorsAcceptsOnceThereAreSome) {
+  const Address address = StartOn("db", kOne);
+  plane_.StopAccepting();
+  test::NoDescriptors none;
+  plane_.StartAccepting();
+  EXPECT_THAT(plane_.NotReady(), HasSubstr("service db accepts no clients: no descriptor"));
+  none.GiveBack();
+  plane_.RetryListeners();
+  EXPECT_EQ(plane_.NotReady(), "");
+  ExpectServed("db", address);
+}
+
 TEST_F(ListenersTest, HeldSuccessorOpensNoListenerOfItsOwn) {
   const Address old = StartOn("db", kOne);
   LocalServer program;
   const Address other = program.address();
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats,
+                      plane_.CopySockets().value());
   program.StopListening();
   successor.Apply(Table({{"db", old}, {"cache", other}}, stats));
   EXPECT_TRUE(Refuses(other)) << "clients would wait for a process that may not come up";
@@ -253,7 +278,8 @@ TEST_F(ListenersTest, SuccessorWithOtherAddressesUsesNoInheritedSocket) {
   const Address free = program.address();
   program.StopListening();
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats,
+                      plane_.CopySockets().value());
   successor.Apply(Table({}, stats));
   EXPECT_FALSE(successor.UsesInherited());
   successor.Apply(Table({{"db", free}}, stats));
@@ -272,7 +298,8 @@ TEST_F(ListenersTest, SuccessorServesAChangedAddressBesideItsPredecessor) {
   const Address one = {.host = kOne, .port = all.port};
   const Address other = {.host = kOther, .port = all.port};
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats,
+                      plane_.CopySockets().value());
   successor.Apply(Table({{"db", one}}, stats));
   plane_.StopAccepting();
   successor.StartAccepting();
@@ -287,7 +314,8 @@ TEST_F(ListenersTest, SuccessorKeepsTheSocketIfTheNewPortIsTaken) {
   const Address old = StartOn("db", kOne);
   LocalServer program;
   TrafficStats stats(1);
-  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats, plane_.CopySockets());
+  DataPlane successor({.workers = 1, .random_seed = 2, .hold = true}, stats,
+                      plane_.CopySockets().value());
   successor.Apply(Table({{"db", program.address()}}, stats));
   EXPECT_TRUE(successor.UsesInherited());
   plane_.StopAccepting();
