@@ -105,7 +105,7 @@ HandoverServer::Outcome HandoverServer::ServeGrace() {
     return Outcome::kEnds;
   }
   if (got == HandoverWait::kTimeout) {
-    SendHandover(peer.get(), HandoverMessageType::kDone);
+    TellHandover(peer.get(), HandoverMessageType::kDone);
     got = ReceiveHandover(peer.get(), stop_.get(), timeouts_.done, &message);
   }
   if (got == HandoverWait::kPeerGone) {
@@ -130,7 +130,7 @@ HandoverServer::Outcome HandoverServer::Serve(int peer) {
   if (!reason.empty()) {
     LogWarn("hand-over to the process with pid {} refused, this proxy keeps serving: {}", pid,
             reason);
-    SendHandover(peer, HandoverMessageType::kRefusal, reason);
+    TellHandover(peer, HandoverMessageType::kRefusal, reason);
     return Outcome::kServes;
   }
   if (!SendAll(peer, *offer)) {
@@ -198,11 +198,11 @@ HandoverServer::Outcome HandoverServer::AwaitReady(int peer) {
   if (message.type == HandoverMessageType::kReady) {
     LogInfo("the successor with pid {} is ready: this proxy stops accepting", pid);
     calls_.release();
-    SendHandover(peer, HandoverMessageType::kReleased);
+    TellHandover(peer, HandoverMessageType::kReleased);
     return AwaitDone(peer);
   }
   if (got == HandoverWait::kTimeout) {
-    SendHandover(
+    TellHandover(
         peer, HandoverMessageType::kRefusal,
         absl::StrCat("the successor was not ready within ", absl::FormatDuration(timeouts_.ready)));
   }
@@ -220,11 +220,14 @@ HandoverServer::Outcome HandoverServer::AwaitDone(int peer) {
       ReceiveHandover(peer, stop_.get(), timeouts_.grace + timeouts_.done, &message);
   if (got == HandoverWait::kStopped) return Outcome::kEnds;
   if (message.type == HandoverMessageType::kDone) {
-    SendHandover(peer, HandoverMessageType::kGoodbye);
+    TellHandover(peer, HandoverMessageType::kGoodbye);
     calls_.stop(absl::StrCat("replaced by the successor with pid ", pid, ", which serves"));
     return Outcome::kEnds;
   }
-  if (got == HandoverWait::kTimeout) SendHandover(peer, HandoverMessageType::kTakenBack);
+  if (got == HandoverWait::kTimeout && !SendHandover(peer, HandoverMessageType::kTakenBack)) {
+    LogWarn("the successor with pid {} cannot be told that it must stop; if it still runs, stop it",
+            pid);
+  }
   calls_.take_back();
   ClaimHandover(listener_.get());
   LogWarn("the successor with pid {} {}: this proxy has taken its sockets back and serves again",

@@ -79,6 +79,10 @@ bool SendHandover(int peer, HandoverMessageType type, const std::string& text, i
   return sendmsg(peer, &message, MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size());
 }
 
+void TellHandover(int peer, HandoverMessageType type, const std::string& text) {
+  static_cast<void>(SendHandover(peer, type, text));
+}
+
 HandoverWait ReceiveHandover(int peer, int stop, absl::Duration timeout, HandoverMessage* message) {
   std::array<pollfd, 2> wait = {pollfd{.fd = peer, .events = POLLIN},
                                 pollfd{.fd = stop, .events = POLLIN}};

@@ -41,8 +41,11 @@ struct HandoverMessage {
 
 // `passed` is a descriptor of which the peer gets a copy, or negative. Returns false if the peer is
 // gone.
-bool SendHandover(int peer, HandoverMessageType type, const std::string& text = "",
-                  int passed = -1);
+[[nodiscard]] bool SendHandover(int peer, HandoverMessageType type, const std::string& text = "",
+                                int passed = -1);
+// As SendHandover, for a message after which the caller closes the connection or waits for an
+// answer: a peer that is gone is noticed by that wait, which ends at once.
+void TellHandover(int peer, HandoverMessageType type, const std::string& text = "");
 
 enum class HandoverWait { kMessage, kPeerGone, kTimeout, kStopped };
 // Waits for a message. The wait also ends when `stop` becomes readable; a negative one is ignored.

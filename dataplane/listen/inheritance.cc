@@ -24,7 +24,7 @@ absl::StatusOr<Inheritance> Inheritance::Take(const std::string& path, const std
   result.predecessor_ = PeerOf(result.peer_.get()).pid;
   result.release_timeout_ = timeouts.release;
   // A peer that closed at once is noticed by the next read.
-  SendHandover(result.peer_.get(), HandoverMessageType::kHello,
+  TellHandover(result.peer_.get(), HandoverMessageType::kHello,
                absl::StrCat(kHandoverVersion, "\n", proxy_id));
   if (absl::Status received = result.ReceiveSockets(path, timeouts.answer); !received.ok()) {
     return received;
@@ -84,7 +84,7 @@ bool Inheritance::Keep(HandoverMessage& message) {
 
 absl::Status Inheritance::Decline(const absl::Status& reason) {
   if (!peer_) return reason;
-  SendHandover(peer_.get(), HandoverMessageType::kRefusal, std::string(reason.message()));
+  TellHandover(peer_.get(), HandoverMessageType::kRefusal, std::string(reason.message()));
   peer_.Reset();
   return {reason.code(),
           absl::StrCat(reason.message(), "; not taking over, the running proxy with pid ",
@@ -93,7 +93,7 @@ absl::Status Inheritance::Decline(const absl::Status& reason) {
 
 absl::Status Inheritance::Confirm() {
   if (!peer_) return absl::OkStatus();
-  SendHandover(peer_.get(), HandoverMessageType::kReady);
+  TellHandover(peer_.get(), HandoverMessageType::kReady);
   // Reads also if the predecessor is gone: it may have said why.
   HandoverMessage message;
   const HandoverWait got = ReceiveHandover(peer_.get(), -1, release_timeout_, &message);

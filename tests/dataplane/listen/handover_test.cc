@@ -354,8 +354,9 @@ TEST_F(HandoverTest, PredecessorOfAnOldVersionIsNotTakenOver) {
   std::thread old([&] {
     const UniqueFd peer(accept(listener.get(), nullptr, nullptr));
     const UniqueFd socket = NewListener();
-    SendHandover(peer.get(), HandoverMessageType::kService, "db 127.0.0.1:0", socket.get());
-    SendHandover(peer.get(), HandoverMessageType::kEnd);
+    EXPECT_TRUE(
+        SendHandover(peer.get(), HandoverMessageType::kService, "db 127.0.0.1:0", socket.get()));
+    TellHandover(peer.get(), HandoverMessageType::kEnd);
     HandoverMessage hello;
     ReceiveHandover(peer.get(), -1, absl::Minutes(1), &hello);
   });
