@@ -56,8 +56,7 @@ class TrunkWorker::Acceptor final : public EventHandler {
  public:
   Acceptor(TrunkWorker* worker, UniqueFd listener)
       : worker_(worker), listener_(std::move(listener)) {
-    const absl::Status watched = worker_->loop_.Add(listener_.get(), EPOLLIN, this);
-    if (!watched.ok()) LogError("the agent accepts no trunks: {}", StdView(watched.message()));
+    Watch(EPOLLIN);
   }
 
   void OnEvents(uint32_t) override {
@@ -74,20 +73,30 @@ class TrunkWorker::Acceptor final : public EventHandler {
                      "all ", kMaxTrunks,
                      " trunks of a thread are in use, so no more are accepted; raise workers")
                : absl::StrCat("no trunk can be accepted: ", ErrorText(errno))));
-      Listen(0);
+      Watch(0);
       worker_->loop_.Arm(pause_timer_, kAcceptPause);
     }
   }
 
  private:
-  void Resume() { Listen(EPOLLIN); }
-  void Listen(uint32_t events) {
-    const absl::Status watched = worker_->loop_.Modify(listener_.get(), events, this);
-    if (!watched.ok()) worker_->WarnOfShortage(watched);
+  void Resume() { Watch(EPOLLIN); }
+  void Watch(uint32_t events) {
+    const absl::Status watched = worker_->loop_.AddOrModify(listener_.get(), events, this);
+    if (watched.ok()) {
+      if (std::exchange(is_unwatched_, false)) LogInfo("the worker accepts trunks again");
+      return;
+    }
+    worker_->loop_.Arm(pause_timer_, kAcceptPause);
+    if (std::exchange(is_unwatched_, true)) return;
+    LogError(
+        "a worker accepts no trunks, because epoll cannot watch its listening socket: {}; "
+        "trying again",
+        StdView(watched.message()));
   }
 
   TrunkWorker* const worker_;
   const UniqueFd listener_;
+  bool is_unwatched_ = false;
   MemberTimer<Acceptor, &Acceptor::Resume> pause_timer_{this};
 };
 

@@ -1,16 +1,20 @@
 // The agent's trunk port, with the test as the proxy and as the local server.
 #include "agent/trunk/trunk_server.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "common/trunk/load_offer.h"
 #include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
 #include "tests/common/http2/http2_pair.h"
 #include "tests/common/log_capture.h"
 #include "tests/common/net/tcp_pair.h"
@@ -93,6 +97,60 @@ class TrunkServerTest : public ::testing::Test {
   UniqueFd local_;
   std::unique_ptr<TrunkServer> server_;
 };
+
+// Plays an agent whose epoll refuses the listening socket: epoll watches no regular files.
+class UnwatchedListenerTest : public TrunkServerTest {
+ protected:
+  UnwatchedListenerTest() {
+    UniqueFd refused(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    fd_ = refused.get();
+    worker_.emplace(TrunkWorker::Options{}, std::move(refused), services_, targets_, traffic_);
+  }
+  // Puts another file in the place of the worker's listening socket.
+  void Replace(const UniqueFd& by) const { ASSERT_EQ(dup2(by.get(), fd_), fd_); }
+  void ExpectTrunk() const {
+    const RawProxy proxy(BoundPort(socket_.get()));
+    EXPECT_TRUE(test::Eventually([&] { return worker_->counters().trunks_accepted.Value() > 0; }));
+  }
+  void AwaitRefusals(int count) const {
+    EXPECT_TRUE(test::Eventually([&] {
+      return log_.Count("a worker accepts no trunks, because epoll cannot watch") == count;
+    })) << log_.text();
+  }
+
+  const test::LogCapture log_;
+  const UniqueFd socket_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
+  const std::vector<LocalService> services_;
+  const std::vector<TrunkWorker::Target> targets_;
+  int fd_ = -1;
+  std::optional<TrunkWorker> worker_;
+};
+
+TEST_F(UnwatchedListenerTest, IsTriedAgain) {
+  AwaitRefusals(1);
+  Replace(socket_);
+  ExpectTrunk();
+  EXPECT_EQ(log_.Count("the worker accepts trunks again"), 1);
+}
+
+TEST_F(UnwatchedListenerTest, IsTriedAgainAfterAPauseToo) {
+  AwaitRefusals(1);
+  Replace(socket_);
+  EXPECT_TRUE(test::Eventually([&] { return log_.Count("accepts trunks again") == 1; }));
+  UniqueFd waiting = test::NewClientSocket();
+  const UniqueFd refused(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+  {
+    test::NoDescriptors none;
+    const Peer client = test::ConnectSocket(
+        std::move(waiting),
+        {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(socket_.get()))});
+    EXPECT_TRUE(test::Eventually([&] { return log_.Count("no trunk can be accepted") == 1; }));
+    Replace(refused);
+    AwaitRefusals(2);
+  }
+  Replace(socket_);
+  ExpectTrunk();
+}
 
 TEST_F(TrunkServerTest, SecondAgentOnThePortIsRefusedLoudly) {
   StartWithLocalServer();

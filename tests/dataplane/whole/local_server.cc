@@ -37,15 +37,6 @@ void HoldPort(uint16_t port) {
   held.push_back(std::move(fd));
 }
 
-bool Eventually(const std::function<bool()>& condition) {
-  const MonotonicTime deadline = MonotonicNow() + absl::Milliseconds(kPatienceMillis);
-  while (!condition()) {
-    if (MonotonicNow() > deadline) return false;
-    poll(nullptr, 0, 1);
-  }
-  return true;
-}
-
 LocalServer::LocalServer(const Address& address) : address_(address) {
   auto listener = Listen(address);
   EXPECT_TRUE(listener.ok()) << listener.status();

@@ -1,16 +1,13 @@
-// Servers that a test plays itself, and waits for conditions that no socket reports.
+// Servers that a test plays itself.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "tests/common/eventually.h"
 #include "tests/common/net/tcp_pair.h"
 
 namespace trunkline::test {
-
-// Polls `condition`. Returns false after 20 s.
-bool Eventually(const std::function<bool()>& condition);
 
 // A listening server; the test accepts connections and uses them.
 class LocalServer {
