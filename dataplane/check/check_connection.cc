@@ -23,8 +23,10 @@ CheckConnection::CheckConnection(EventLoop& loop, Owner& owner, const SocketAddr
 
 CheckConnection::State CheckConnection::Start() {
   ConnectResult result = ConnectTo(address_);
-  error_ = result.error;
-  if (result.state == ConnectState::kFailed && IsOurFault(result.error)) return State::kNoSocket;
+  if (result.state == ConnectState::kFailed && IsOurFault(result.error)) {
+    shortage_ = ErrorText(result.error);
+    return State::kNoSocket;
+  }
   if (result.state == ConnectState::kFailed || result.state == ConnectState::kRetryLater) {
     return Fail(Fault::kConnect, result.error);
   }
@@ -33,8 +35,9 @@ CheckConnection::State CheckConnection::Start() {
     if (const State state = OnConnected(); state != State::kRunning) return state;
   }
   // Reports what has happened before.
-  if (loop_.Add(fd_.get(), kWatched, this).ok()) return State::kRunning;
-  error_ = ENOSPC;
+  const absl::Status watched = loop_.Add(fd_.get(), kWatched, this);
+  if (watched.ok()) return State::kRunning;
+  shortage_ = std::string(watched.message());
   return State::kNoSocket;
 }
 

@@ -41,8 +41,8 @@ class CheckConnection final : private EventHandler {
   // Say why the check failed: the address, what was sent and what came back.
   std::string DescribeFailure() const;
   std::string DescribeTimeout(absl::Duration timeout) const;
-  // The errno of kNoSocket.
-  int error() const { return error_; }
+  // What this machine lacks, after kNoSocket.
+  const std::string& shortage() const { return shortage_; }
   // Ends the connection. No call to the owner follows.
   void Close() { fd_.Reset(); }
 
@@ -66,6 +66,7 @@ class CheckConnection final : private EventHandler {
   size_t sent_bytes_ = 0;
   Fault fault_ = Fault::kNone;
   int error_ = 0;
+  std::string shortage_;
 };
 
 }  // namespace trunkline

@@ -87,7 +87,7 @@ bool CheckedEndpoint::TryNext() {
       Finish(true);
       return true;
     case CheckConnection::State::kNoSocket:
-      Skip(connection_->error());
+      Skip(connection_->shortage());
       return true;
     case CheckConnection::State::kFailed:
       break;
@@ -130,10 +130,11 @@ void CheckedEndpoint::Finish(bool passed) {
   Rest();
 }
 
-void CheckedEndpoint::Skip(int error) {
+void CheckedEndpoint::Skip(const std::string& shortage) {
+  // The connection is retired, not deleted, so its text stays.
   EndConnection();
   running_ = false;
-  owner_.OnNoSocket(*this, error);
+  owner_.OnNoSocket(*this, shortage);
   owner_.ReturnConnection();
   loop_.Arm(timer_, std::min(check_->interval, kWaitForSocket));
 }

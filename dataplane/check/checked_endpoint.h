@@ -36,8 +36,8 @@ class CheckedEndpoint final : private CheckConnection::Owner {
     virtual void ReturnConnection() = 0;
     // The endpoint became unhealthy, or is no longer.
     virtual void OnHealthChanged(CheckedEndpoint& endpoint) = 0;
-    // This machine lacked a socket for a check, for the reason in the errno `error`.
-    virtual void OnNoSocket(const CheckedEndpoint& endpoint, int error) = 0;
+    // This machine lacked a socket for a check; `shortage` says why.
+    virtual void OnNoSocket(const CheckedEndpoint& endpoint, const std::string& shortage) = 0;
   };
 
   // Begins the first check after `first_wait`.
@@ -67,7 +67,7 @@ class CheckedEndpoint final : private CheckConnection::Owner {
   void OnConnectionEnded(bool passed) override;
   void OnTryFailed(std::string fault);
   void Finish(bool passed);
-  void Skip(int error);
+  void Skip(const std::string& shortage);
   void EndConnection();
   void Rest();
   void Log(bool first) const;

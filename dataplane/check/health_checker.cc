@@ -148,13 +148,13 @@ void HealthChecker::OnHealthChanged(CheckedEndpoint& endpoint) {
   owner_.OnHealthChanged(endpoint.stats().service, endpoint.stats().endpoint_id);
 }
 
-void HealthChecker::OnNoSocket(const CheckedEndpoint& endpoint, int error) {
+void HealthChecker::OnNoSocket(const CheckedEndpoint& endpoint, const std::string& shortage) {
   stats_.checks_postponed.Add();
   if (const auto more = no_socket_log_.Admit(loop_.now())) {
     LogWarn(
         "the health check of endpoint {} of service {} could not begin: {}; its last result stays; "
         "raise the limit on open files, or widen net.ipv4.ip_local_port_range{}",
-        endpoint.stats().endpoint_id, endpoint.stats().service, ErrorText(error), *more);
+        endpoint.stats().endpoint_id, endpoint.stats().service, shortage, *more);
   }
 }
 

@@ -63,7 +63,7 @@ class HealthChecker final : private CheckedEndpoint::Owner, private Flushable {
   bool TakeConnection(CheckedEndpoint& endpoint) override;
   void ReturnConnection() override;
   void OnHealthChanged(CheckedEndpoint& endpoint) override;
-  void OnNoSocket(const CheckedEndpoint& endpoint, int error) override;
+  void OnNoSocket(const CheckedEndpoint& endpoint, const std::string& shortage) override;
   void OnFlush() override;
   bool HasTurn();
   void CountBegin();

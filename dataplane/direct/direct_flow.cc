@@ -93,9 +93,9 @@ bool DirectFlow::Dial(const AddressRotation& targets) {
   }
   server_.fd = std::move(result.fd);
   // Reports at once that it is writable if it is connected already.
-  if (!loop_.Add(server_.fd.get(), kWatched, &server_).ok()) {
+  if (const absl::Status watched = loop_.Add(server_.fd.get(), kWatched, &server_); !watched.ok()) {
     server_.fd.Reset();
-    dialer.OnUnwatchable(targets.current());
+    dialer.OnUnwatchable(targets.current(), watched);
     return false;
   }
   reserved_share_.Set(0);

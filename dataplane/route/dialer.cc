@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
@@ -31,11 +32,22 @@ ConnectResult Dialer::Connect(const SocketAddress& target) {
       owner_.HasSocket()
           ? ConnectTo(target)
           : ConnectResult{.fd = UniqueFd(), .state = ConnectState::kFailed, .error = EMFILE};
-  if (IsOurFault(result)) OnLacking(result.error, target);
+  if (IsOurFault(result)) {
+    OnLacking(result.error,
+              absl::StrCat("no ", IsShortage(result.error) ? "socket" : "local port",
+                           " for a connection to ", target.ToString(), ": ",
+                           ErrorText(result.error), "; clients wait until one is free"));
+  }
   return result;
 }
 
-void Dialer::OnLacking(int error, const SocketAddress& target) {
+void Dialer::OnUnwatchable(const SocketAddress& target, const absl::Status& why) {
+  OnLacking(ENOSPC, absl::StrCat("no connection to ", target.ToString(), ": ", why.message(),
+                                 "; clients wait meanwhile"));
+}
+
+// `what` is the line for the log.
+void Dialer::OnLacking(int error, const std::string& what) {
   const bool no_sockets = IsShortage(error);
   if (no_sockets) blocked_by_ = error;
   (no_sockets ? stats_.socket_shortages : stats_.port_shortages).Add();
@@ -44,8 +56,7 @@ void Dialer::OnLacking(int error, const SocketAddress& target) {
   if (logged_short_ || loop_.now() < next_log_at_) return;
   next_log_at_ = loop_.now() + kLogInterval;
   logged_short_ = true;
-  LogWarn("no {} for a connection to {}: {}; clients wait until one is free",
-          no_sockets ? "socket" : "local port", target.ToString(), ErrorText(error));
+  LogWarn("{}", what);
 }
 
 void Dialer::OnTimer() {

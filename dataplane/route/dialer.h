@@ -11,8 +11,9 @@
 // Confined to its worker's loop.
 #pragma once
 
-#include <cerrno>
+#include <string>
 
+#include "absl/status/status.h"
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "dataplane/stats/traffic_stats.h"
@@ -36,9 +37,9 @@ class Dialer {
 
   // Like ConnectTo, but fails at once during a shortage of sockets.
   ConnectResult Connect(const SocketAddress& target);
-  // Reports that epoll cannot watch a connection to `target`: a shortage of this machine, as in
-  // Connect.
-  void OnUnwatchable(const SocketAddress& target) { OnLacking(ENOSPC, target); }
+  // Reports that epoll cannot watch a connection to `target`, and why: a shortage of this machine,
+  // as in Connect.
+  void OnUnwatchable(const SocketAddress& target, const absl::Status& why);
   // Returns true if the connect failed for a reason on this machine, not at the server.
   static bool IsOurFault(const ConnectResult& result);
   // The setting for connections that live long. Short ones are spared its four system calls.
@@ -48,7 +49,7 @@ class Dialer {
   bool lacking() const { return timer_.armed(); }
 
  private:
-  void OnLacking(int error, const SocketAddress& target);
+  void OnLacking(int error, const std::string& what);
   void OnTimer();
 
   EventLoop& loop_;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "common/net/socket.h"
+#include "tests/common/log_capture.h"
 
 namespace trunkline {
 namespace {
@@ -81,6 +82,15 @@ TEST_F(DialerTest, DialsAreRetriedDuringALongShortage) {
   ASSERT_TRUE(RunUntil([&] { return dialed_again_ == 3; }));
   EXPECT_EQ(stats_.sockets_short.Value(), 1);
   EXPECT_EQ(stats_.socket_shortages.Value(), 4u);
+}
+
+TEST_F(DialerTest, ShortagesAreLoggedWithTheirOwnRemedy) {
+  const test::LogCapture log;
+  dialer_.OnUnwatchable(Local(9), absl::ResourceExhaustedError("raise fs.epoll.max_user_watches"));
+  EXPECT_TRUE(dialer_.lacking());
+  EXPECT_EQ(
+      log.Count("no connection to 127.0.0.1:9: raise fs.epoll.max_user_watches; clients wait"), 1)
+      << log.text();
 }
 
 TEST_F(DialerTest, ErrorsOfTheMachineDifferFromErrorsOfAServer) {
