@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/clock.h"
-#include "common/grpc/connector.h"
+#include "common/grpc/reconnect_loop.h"
 #include "common/observe/log.h"
 #include "trunkline/v1/load_report.grpc.pb.h"
 
@@ -43,6 +43,12 @@ class LoadReporter::Stream {
 
 LoadReporter::LoadReporter(Options options)
     : options_(std::move(options)),
+      loop_(std::make_unique<ReconnectLoop>(
+          options_.controller,
+          ReconnectLoop::Calls{
+              .await_turn = [this] { return AwaitWork(); },
+              .run_stream = [this](const auto& channel) { return RunStream(channel); },
+              .on_end = [this](const auto& status) { RecordFailure(status); }})),
       failure_(options_.controller,
                absl::StrCat("the load reports of agent ", options_.identity.agent_id)) {
   writer_ = std::thread([this] { WriteLoop(); });
@@ -61,9 +67,12 @@ void LoadReporter::Stop(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
-    ended_.NotifyAll();
     // A stream that is not open has no controller to notify.
     if (stream_ != nullptr && !stream_->opened) stream_->Cancel();
+  }
+  loop_->Stop();
+  {
+    absl::MutexLock lock(&mutex_);
     ended_.AwaitFor(mutex_, timeout, absl::Condition(&finished_));
     if (stream_ != nullptr) stream_->Cancel();
   }
@@ -78,26 +87,8 @@ LoadReporter::Status LoadReporter::status() const {
 }
 
 void LoadReporter::WriteLoop() {
-  Connector connector(options_.controller);
   LogInfo("controller {}: connecting", options_.controller);
-  while (AwaitWork() && Connect(connector)) {
-    Stream stream(connector.channel());
-    {
-      absl::MutexLock lock(&mutex_);
-      if (stopping_) break;
-      stream_ = &stream;
-    }
-    const MonotonicTime start = MonotonicNow();
-    RunStream(stream);
-    absl::MutexLock lock(&mutex_);
-    stream_ = nullptr;
-    status_.connected = false;
-    // The next stream repeats the last samples.
-    has_new_ = !latest_.empty();
-    if (stopping_) break;
-    connector.OnStreamEnd(MonotonicNow() - start);
-    ended_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));
-  }
+  loop_->Run();
   absl::MutexLock lock(&mutex_);
   finished_ = true;
   ended_.NotifyAll();
@@ -111,18 +102,24 @@ bool LoadReporter::AwaitWork() {
   return !stopping_;
 }
 
-bool LoadReporter::Connect(Connector& connector) {
-  for (;;) {
-    const grpc::Status status = connector.Try();
-    if (!status.ok()) RecordFailure(status);
+grpc::Status LoadReporter::RunStream(const std::shared_ptr<grpc::Channel>& channel) {
+  Stream stream(channel);
+  {
     absl::MutexLock lock(&mutex_);
-    if (stopping_) return false;
-    if (status.ok()) return true;
-    ended_.AwaitFor(mutex_, connector.wait(), absl::Condition(&stopping_));
+    if (stopping_) return grpc::Status::OK;
+    stream_ = &stream;
   }
+  Report(stream);
+  const grpc::Status status = stream.Finish();
+  absl::MutexLock lock(&mutex_);
+  stream_ = nullptr;
+  status_.connected = false;
+  // The next stream repeats the last samples.
+  has_new_ = !latest_.empty();
+  return status;
 }
 
-void LoadReporter::RunStream(Stream& stream) {
+void LoadReporter::Report(Stream& stream) {
   stream.Open();
   {
     absl::MutexLock lock(&mutex_);
@@ -146,7 +143,6 @@ void LoadReporter::RunStream(Stream& stream) {
     CancelIfStopping(stream);
   }
   reader.join();
-  RecordFailure(stream.Finish());
 }
 
 void LoadReporter::CancelIfStopping(Stream& stream) {

@@ -23,9 +23,13 @@
 #include "common/base/timed_condition.h"
 #include "common/grpc/controller_failure.h"
 
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
 namespace trunkline {
 
-class Connector;
+class ReconnectLoop;
 
 class LoadReporter {
  public:
@@ -67,8 +71,10 @@ class LoadReporter {
   class Stream;
 
   void WriteLoop();
-  // Runs one stream from its first report to its end.
-  void RunStream(Stream& stream);
+  // Runs one stream; returns how it ended.
+  grpc::Status RunStream(const std::shared_ptr<grpc::Channel>& channel);
+  // Reports on the stream until it breaks or the reporter stops.
+  void Report(Stream& stream);
   void ReadDirectives(Stream& stream);
   void CancelIfStopping(Stream& stream);
   // Waits for new samples. Returns false if the stream broke or the reporter stops.
@@ -76,19 +82,18 @@ class LoadReporter {
   bool Send(Stream& stream, const std::vector<LoadSample>& samples, bool announce, bool leaving);
   // Waits for samples to report. Returns false if the reporter stops.
   bool AwaitWork();
-  // Waits for a connection. Returns false if the reporter stops.
-  bool Connect(Connector& connector);
   // Records why the controller gets no reports, unless the reporter stops.
   void RecordFailure(const grpc::Status& status);
   void OnDirective(const Directive& directive);
   void NoteRefused(const std::vector<Directive::Refusal>& refused);
 
   const Options options_;
+  const std::unique_ptr<ReconnectLoop> loop_;
 
   mutable absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
-  TimedCondition ended_;  // of either flag
+  TimedCondition ended_;  // of `finished_`
   bool has_new_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<LoadSample> latest_ ABSL_GUARDED_BY(mutex_);
   Stream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;

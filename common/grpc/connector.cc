@@ -25,12 +25,14 @@ class Connector::Attempt {
   }
   ~Attempt() {
     if (ended_) return;
-    context_.TryCancel();
+    Cancel();
     void* tag = nullptr;
     bool ok = false;
     queue_.Next(&tag, &ok);
   }
 
+  // Ends Await soon. Thread-safe.
+  void Cancel() { context_.TryCancel(); }
   // Waits for the end; returns whether it came.
   bool Await(absl::Duration timeout) {
     void* tag = nullptr;
@@ -39,10 +41,8 @@ class Connector::Attempt {
     return ended_;
   }
   const grpc::Status& status() const { return status_; }
-  absl::Duration age() const { return MonotonicNow() - start_; }
 
  private:
-  const MonotonicTime start_ = MonotonicNow();
   grpc::GenericStub stub_;
   grpc::ClientContext context_;
   grpc::CompletionQueue queue_;
@@ -58,22 +58,34 @@ Connector::~Connector() = default;
 
 grpc::Status Connector::Try() {
   if (channel_ == nullptr) channel_ = NewControllerChannel(address_);
-  if (attempt_ == nullptr) attempt_ = std::make_unique<Attempt>(channel_);
-  grpc::Status status;
-  if (attempt_->Await(kMaxTry)) {
-    status = attempt_->status();
-  } else if (attempt_->age() < kMaxAttempt) {
-    wait_ = absl::ZeroDuration();
-    return {grpc::StatusCode::DEADLINE_EXCEEDED, "an attempt to connect runs"};
-  } else {
-    status = {grpc::StatusCode::UNAVAILABLE, "nothing answers"};
+  Attempt attempt(channel_);
+  {
+    const std::lock_guard lock(mutex_);
+    attempt_ = &attempt;
+    if (cancelled_) attempt.Cancel();
   }
-  attempt_.reset();
+  const bool ended = attempt.Await(kMaxAttempt);
+  {
+    const std::lock_guard lock(mutex_);
+    attempt_ = nullptr;
+    wait_ = absl::ZeroDuration();
+    if (std::exchange(cancelled_, false)) {
+      return {grpc::StatusCode::CANCELLED, "the attempt to connect was cancelled"};
+    }
+  }
+  const grpc::Status status =
+      ended ? attempt.status() : grpc::Status(grpc::StatusCode::UNAVAILABLE, "nothing answers");
   // The controller answered, whatever it said.
   if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return grpc::Status::OK;
   channel_.reset();
   wait_ = delay_.Next();
   return status;
+}
+
+void Connector::Cancel() {
+  const std::lock_guard lock(mutex_);
+  cancelled_ = true;
+  if (attempt_ != nullptr) attempt_->Cancel();
 }
 
 }  // namespace trunkline

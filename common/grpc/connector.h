@@ -3,13 +3,14 @@
 // An attempt is a health check that does not wait for a connection, so it ends with the error of
 // the connect. gRPC's own waits and reconnects follow the wall clock and would stop for the length
 // of a step back; here the caller waits, by the monotonic clock, and each attempt after a failure
-// gets a new channel, which connects at once. Confined to one thread.
+// gets a new channel, which connects at once. Confined to one thread, except Cancel.
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
-#include "common/base/clock.h"
+#include "absl/time/time.h"
 #include "common/grpc/reconnect_delay.h"
 
 namespace trunkline {
@@ -18,17 +19,16 @@ class Connector {
  public:
   // An attempt that takes longer has failed.
   static constexpr absl::Duration kMaxAttempt = absl::Seconds(10);
-  // Try returns after this time at the latest, so that its caller can stop.
-  static constexpr absl::Duration kMaxTry = absl::Milliseconds(250);
 
   // `address` is host:port.
   explicit Connector(std::string address);
   ~Connector();
 
-  // Goes on with the attempt, or starts one. Returns OK if `channel` is connected,
-  // DEADLINE_EXCEEDED while the attempt runs, else its error, UNAVAILABLE. Unless it returns OK,
-  // the caller waits for `wait` and calls again.
+  // Makes one attempt. Returns OK if `channel` is connected, CANCELLED if Cancel ended the attempt,
+  // else its error, UNAVAILABLE; then the caller waits for `wait` and calls again.
   grpc::Status Try();
+  // Ends the attempt that runs, or else the next one before it begins. Thread-safe.
+  void Cancel();
   absl::Duration wait() const { return wait_; }
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
 
@@ -44,8 +44,10 @@ class Connector {
 
   const std::string address_;
   std::shared_ptr<grpc::Channel> channel_;
-  // Null between attempts.
-  std::unique_ptr<Attempt> attempt_;
+  // A std::mutex because ThreadSanitizer does not see inside the system's absl::Mutex.
+  std::mutex mutex_;
+  bool cancelled_ = false;      // guarded by mutex_
+  Attempt* attempt_ = nullptr;  // the one that runs, if any; guarded by mutex_
   ReconnectDelay delay_;
   absl::Duration wait_;
 };

@@ -21,7 +21,6 @@ void ControllerFailure::Clear() {
 void ControllerFailure::Record(const grpc::Status& status, const std::string& consequence,
                                MonotonicTime now) {
   const int code = status.error_code();
-  if (code == grpc::StatusCode::DEADLINE_EXCEEDED) return;
   const std::string error = status.ok()
                                 ? "it ended the stream"
                                 : absl::StrCat(status.error_message(), " (gRPC status ", code, ")");

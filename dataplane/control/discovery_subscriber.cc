@@ -8,8 +8,8 @@
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
 #include "common/base/version.h"
-#include "common/grpc/connector.h"
 #include "common/grpc/grpc_log.h"
+#include "common/grpc/reconnect_loop.h"
 #include "common/observe/log.h"
 #include "dataplane/control/snapshot_sequence.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
@@ -68,12 +68,18 @@ DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, D
     : options_(std::move(options)),
       stats_(stats),
       calls_(std::move(calls)),
+      loop_(std::make_unique<ReconnectLoop>(
+          options_.controller,
+          ReconnectLoop::Calls{
+              .await_turn = [this] { return AwaitTurn(); },
+              .run_stream = [this](const auto& channel) { return RunStream(channel); },
+              .on_end = [this](const auto& status) { RecordFailure(status); }})),
       failure_(options_.controller, absl::StrCat("proxy ", options_.proxy_id)),
       last_heard_(MonotonicNow()),
       reported_at_(MonotonicNow()) {
   LogGrpcThroughOurLog();
   LoadSaved();
-  reader_ = std::thread([this] { ReadLoop(); });
+  reader_ = std::thread([this] { loop_->Run(); });
   ticker_ = std::thread([this] { TickLoop(); });
 }
 
@@ -84,6 +90,7 @@ DiscoverySubscriber::~DiscoverySubscriber() {
     changed_.NotifyAll();
     if (stream_ != nullptr) stream_->Cancel();
   }
+  loop_->Stop();
   reader_.join();
   ticker_.join();
   SaveIfDue(/*at_once=*/true);
@@ -92,6 +99,7 @@ DiscoverySubscriber::~DiscoverySubscriber() {
 void DiscoverySubscriber::Pause() {
   absl::MutexLock lock(&mutex_);
   paused_ = true;
+  loop_->Interrupt();
   if (stream_ != nullptr) stream_->Cancel();
 }
 
@@ -216,61 +224,49 @@ absl::Status DiscoverySubscriber::OnResponse(v1::SubscribeResponse response) {
   return taken;
 }
 
-void DiscoverySubscriber::ReadLoop() {
-  Connector connector(options_.controller);
-  while (AwaitTurn()) {
-    if (const grpc::Status status = connector.Try(); !status.ok()) {
-      RecordFailure(status);
-      absl::MutexLock lock(&mutex_);
-      changed_.AwaitFor(mutex_, connector.wait(), absl::Condition(&stopping_));
-      continue;
-    }
-    auto stream = std::make_shared<Stream>(connector.channel());
-    v1::SubscribeRequest hello;
-    {
-      absl::MutexLock lock(&mutex_);
-      if (stopping_ || paused_) stream->Cancel();
-      stream_ = stream;
-      hello.mutable_hello()->set_proxy_id(options_.proxy_id);
-      hello.mutable_hello()->set_version(kVersion);
-      hello.mutable_hello()->set_workers(stats_.workers().size());
-      if (snapshot_->has_id()) *hello.mutable_hello()->mutable_have() = snapshot_->id();
-    }
-    const MonotonicTime start = MonotonicNow();
-    stream->Write(hello);
-    while (true) {
-      v1::SubscribeResponse response;
-      if (!stream->Read(&response)) break;
-      v1::SubscribeRequest ack;
-      ack.mutable_ack()->set_nonce(response.nonce());
-      const absl::Status taken = OnResponse(std::move(response));
-      if (!taken.ok()) {
-        LogError("snapshot refused, still serving the last good one: {}", StdView(taken.message()));
-        ack.mutable_ack()->set_error(std::string(taken.message()));
-      }
-      {
-        absl::MutexLock lock(&mutex_);
-        if (!connected_) LogInfo("subscribed to controller {}", options_.controller);
-        connected_ = true;
-        failure_.Clear();
-        ++(taken.ok() ? acks_ : nacks_);
-        refusal_ = std::string(taken.message());
-        if (snapshot_->has_id()) *ack.mutable_ack()->mutable_have() = snapshot_->id();
-      }
-      connector.ResetDelay();
-      stream->Write(ack);
-    }
-    {
-      absl::MutexLock lock(&mutex_);
-      stream_ = nullptr;
-      connected_ = false;
-    }
-    RecordFailure(stream->Finish());
-    connector.OnStreamEnd(MonotonicNow() - start);
+grpc::Status DiscoverySubscriber::RunStream(const std::shared_ptr<grpc::Channel>& channel) {
+  auto stream = std::make_shared<Stream>(channel);
+  v1::SubscribeRequest hello;
+  {
     absl::MutexLock lock(&mutex_);
-    if (stopping_) return;
-    changed_.AwaitFor(mutex_, connector.NextDelay(), absl::Condition(&stopping_));
+    if (stopping_ || paused_) stream->Cancel();
+    stream_ = stream;
+    hello.mutable_hello()->set_proxy_id(options_.proxy_id);
+    hello.mutable_hello()->set_version(kVersion);
+    hello.mutable_hello()->set_workers(stats_.workers().size());
+    if (snapshot_->has_id()) *hello.mutable_hello()->mutable_have() = snapshot_->id();
   }
+  stream->Write(hello);
+  while (true) {
+    v1::SubscribeResponse response;
+    if (!stream->Read(&response)) break;
+    stream->Write(Acknowledge(std::move(response)));
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    stream_ = nullptr;
+    connected_ = false;
+  }
+  return stream->Finish();
+}
+
+v1::SubscribeRequest DiscoverySubscriber::Acknowledge(v1::SubscribeResponse response) {
+  v1::SubscribeRequest ack;
+  ack.mutable_ack()->set_nonce(response.nonce());
+  const absl::Status taken = OnResponse(std::move(response));
+  if (!taken.ok()) {
+    LogError("snapshot refused, still serving the last good one: {}", StdView(taken.message()));
+    ack.mutable_ack()->set_error(std::string(taken.message()));
+  }
+  loop_->ResetDelay();
+  absl::MutexLock lock(&mutex_);
+  if (!connected_) LogInfo("subscribed to controller {}", options_.controller);
+  connected_ = true;
+  failure_.Clear();
+  ++(taken.ok() ? acks_ : nacks_);
+  refusal_ = std::string(taken.message());
+  if (snapshot_->has_id()) *ack.mutable_ack()->mutable_have() = snapshot_->id();
+  return ack;
 }
 
 void DiscoverySubscriber::RecordFailure(const grpc::Status& status) {

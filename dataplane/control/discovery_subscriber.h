@@ -29,7 +29,13 @@
 #include "dataplane/table/endpoint_set.h"
 #include "trunkline/v1/discovery.pb.h"
 
+namespace grpc {
+class Channel;
+}  // namespace grpc
+
 namespace trunkline {
+
+class ReconnectLoop;
 
 class DiscoverySubscriber {
  public:
@@ -72,7 +78,10 @@ class DiscoverySubscriber {
   // Changes that the snapshot file does not have yet.
   enum class Unsaved { kNothing, kWeights, kMoreThanWeights };
 
-  void ReadLoop();
+  // Subscribes once; returns how the stream ended.
+  grpc::Status RunStream(const std::shared_ptr<grpc::Channel>& channel);
+  // Takes a response, and returns the ACK or NACK.
+  v1::SubscribeRequest Acknowledge(v1::SubscribeResponse response);
   // Records why the controller does not answer, unless the proxy stops.
   void RecordFailure(const grpc::Status& status);
   void TickLoop();
@@ -94,6 +103,7 @@ class DiscoverySubscriber {
   const Options options_;
   TrafficStats& stats_;
   const DataPlaneCalls calls_;
+  const std::unique_ptr<ReconnectLoop> loop_;
 
   // One table is put into service at a time.
   absl::Mutex apply_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);

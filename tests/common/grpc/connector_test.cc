@@ -7,9 +7,11 @@
 
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "common/net/socket.h"
+#include "tests/common/net/tcp_pair.h"
 
 namespace trunkline {
 namespace {
@@ -18,13 +20,6 @@ using testing::HasSubstr;
 
 class ConnectorTest : public testing::Test {
  protected:
-  // Calls Try until no attempt runs.
-  static grpc::Status Result(Connector& connector) {
-    grpc::Status status = connector.Try();
-    while (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) status = connector.Try();
-    return status;
-  }
-
   // A port on which nothing listens.
   static int FreePort() {
     const auto listener = ListenOn(*ParseAddress("127.0.0.1:0"));
@@ -46,7 +41,7 @@ class ConnectorTest : public testing::Test {
 
 TEST_F(ConnectorTest, RefusedConnectIsNamed) {
   Connector connector(absl::StrCat("127.0.0.1:", FreePort()));
-  const grpc::Status status = Result(connector);
+  const grpc::Status status = connector.Try();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_THAT(status.error_message(), HasSubstr("Connection refused"));
   EXPECT_GT(connector.wait(), absl::ZeroDuration());
@@ -55,7 +50,7 @@ TEST_F(ConnectorTest, RefusedConnectIsNamed) {
 TEST_F(ConnectorTest, ServerThatIsThereIsConnected) {
   const auto server = Serve();
   Connector connector(absl::StrCat("127.0.0.1:", port_));
-  EXPECT_TRUE(Result(connector).ok());
+  EXPECT_TRUE(connector.Try().ok());
   EXPECT_TRUE(connector.Try().ok()) << "and stays it";
 }
 
@@ -63,17 +58,31 @@ TEST_F(ConnectorTest, AttemptAfterAFailureDoesNotWaitForGrpcsBackoff) {
   const int port = FreePort();
   Connector connector(absl::StrCat("127.0.0.1:", port));
   // gRPC itself would now wait for seconds.
-  for (int i = 0; i < 6; ++i) ASSERT_FALSE(Result(connector).ok());
+  for (int i = 0; i < 6; ++i) ASSERT_FALSE(connector.Try().ok());
   const auto server = Serve(port);
   ASSERT_EQ(port_, port);
-  EXPECT_TRUE(Result(connector).ok());
+  EXPECT_TRUE(connector.Try().ok());
 }
 
-TEST_F(ConnectorTest, DestructionEndsAnAttemptThatGetsNoAnswer) {
-  // The kernel accepts the connection, and nothing reads it.
+TEST_F(ConnectorTest, CancelEndsAnAttemptThatGetsNoAnswer) {
+  // The kernel accepts the connection, and nothing answers.
   const auto listener = ListenOn(*ParseAddress("127.0.0.1:0"));
   Connector connector(absl::StrCat("127.0.0.1:", BoundPort(listener->get())));
-  EXPECT_EQ(connector.Try().error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  std::thread canceller([&] {
+    EXPECT_TRUE(test::WaitFor(listener->get(), POLLIN));
+    connector.Cancel();
+  });
+  EXPECT_EQ(connector.Try().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(connector.wait(), absl::ZeroDuration());
+  canceller.join();
+}
+
+TEST_F(ConnectorTest, CancelBeforeAnAttemptEndsThatOneOnly) {
+  const auto server = Serve();
+  Connector connector(absl::StrCat("127.0.0.1:", port_));
+  connector.Cancel();
+  EXPECT_EQ(connector.Try().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(connector.Try().ok());
 }
 
 }  // namespace

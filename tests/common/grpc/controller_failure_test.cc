@@ -61,10 +61,5 @@ TEST_F(ControllerFailureTest, FailureAfterAnAnswerIsLoggedAtOnce) {
   EXPECT_THAT(Record(kLost, absl::Seconds(1)), HasSubstr("Socket closed"));
 }
 
-TEST_F(ControllerFailureTest, FirstAttemptThatStillRunsIsNoFailure) {
-  EXPECT_EQ(Record({grpc::StatusCode::DEADLINE_EXCEEDED, ""}, absl::ZeroDuration()), "");
-  EXPECT_EQ(failure_.text(), "");
-}
-
 }  // namespace
 }  // namespace trunkline
