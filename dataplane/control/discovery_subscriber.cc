@@ -76,7 +76,7 @@ DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, D
               .on_end = [this](const auto& status) { RecordFailure(status); }})),
       failure_(options_.controller, absl::StrCat("proxy ", options_.proxy_id)),
       last_heard_(MonotonicNow()),
-      reported_at_(MonotonicNow()) {
+      reporter_(stats) {
   LogGrpcThroughOurLog();
   LoadSaved();
   reader_ = std::thread([this] { loop_->Run(); });
@@ -289,7 +289,7 @@ void DiscoverySubscriber::TickLoop() {
     const std::string missing = RetryListeners();
     if (stream != nullptr) {
       v1::SubscribeRequest request;
-      *request.mutable_traffic() = MakeTrafficReport();
+      *request.mutable_traffic() = reporter_.Report();
       request.mutable_traffic()->set_listeners_missing(missing);
       request.mutable_traffic()->set_services_refused(RefusalText(refused));
       stream->Write(request);
@@ -324,51 +324,6 @@ void DiscoverySubscriber::Reapply() {
 std::string DiscoverySubscriber::RetryListeners() {
   absl::MutexLock apply_lock(&apply_mutex_);
   return calls_.retry_listeners();
-}
-
-v1::TrafficReport DiscoverySubscriber::MakeTrafficReport() {
-  const MonotonicTime now = MonotonicNow();
-  v1::TrafficReport report;
-  report.set_seconds(absl::ToDoubleSeconds(now - reported_at_));
-  reported_at_ = now;
-  for (const WorkerStats& worker : stats_.workers()) {
-    report.set_clients(report.clients() + worker.clients.Value());
-    report.set_trunks(report.trunks() + worker.trunks.Value());
-  }
-  auto before = std::exchange(reported_, {});
-  reported_.reserve(before.size());
-  for (const auto& endpoint : stats_.Endpoints()) {
-    Reported sum;
-    v1::EndpointTraffic& item = *report.add_endpoints();
-    item.set_service(endpoint->service);
-    item.set_endpoint_id(endpoint->endpoint_id);
-    for (const EndpointCell& cell : endpoint->cells()) {
-      sum.flows += cell.flows.Value();
-      sum.errors += cell.connect_refused.Value() + cell.connect_timeouts.Value() +
-                    cell.resets.Value() + cell.trunk_losses.Value();
-      sum.connects += cell.connects.Value();
-      sum.connect_nanos += cell.connect_nanos.Value();
-      item.set_active(item.active() + cell.active.Value());
-      item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
-    }
-    if (const EndpointHealth::State health = endpoint->health.state();
-        health != EndpointHealth::State::kUnknown) {
-      item.set_healthy(health == EndpointHealth::State::kHealthy);
-    }
-    // An endpoint that left and returned since the last report has new cells, which count from
-    // zero.
-    const auto found = before.find(endpoint);
-    const Reported last = found != before.end() ? found->second : Reported();
-    item.set_requests(sum.flows - last.flows);
-    item.set_errors(sum.errors - last.errors);
-    const uint64_t connects = sum.connects - last.connects;
-    if (connects > 0) {
-      item.set_connect_seconds(static_cast<double>(sum.connect_nanos - last.connect_nanos) * 1e-9 /
-                               static_cast<double>(connects));
-    }
-    reported_.emplace(endpoint, sum);
-  }
-  return report;
 }
 
 bool DiscoverySubscriber::AwaitReady() {

@@ -16,7 +16,6 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "common/base/clock.h"
@@ -25,6 +24,7 @@
 #include "common/observe/metrics_page.h"
 #include "common/resolver/name_resolver.h"
 #include "dataplane/control/snapshot_wire.h"
+#include "dataplane/control/traffic_reporter.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
 #include "trunkline/v1/discovery.pb.h"
@@ -95,7 +95,6 @@ class DiscoverySubscriber {
   // Logs what changed in the services that the proxy cannot use.
   void NoteRefused(std::vector<RefusedService> refused);
   std::string RetryListeners();
-  v1::TrafficReport MakeTrafficReport();
   // Waits while paused. Returns false if the proxy stops.
   bool AwaitTurn();
   bool MayRun() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || !paused_; }
@@ -131,15 +130,7 @@ class DiscoverySubscriber {
   std::vector<RefusedService> refused_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
 
-  // Counter values at the last report. Used by the ticker thread only.
-  struct Reported {
-    uint64_t flows = 0;
-    uint64_t errors = 0;
-    uint64_t connects = 0;
-    uint64_t connect_nanos = 0;
-  };
-  absl::flat_hash_map<std::shared_ptr<EndpointStats>, Reported> reported_;
-  MonotonicTime reported_at_;
+  TrafficReporter reporter_;  // used by the ticker thread only
 
   // After the fields that its thread uses: a changed address builds a new table at once.
   NameResolver names_{{.program = "proxy", .on_change = [this] { Reapply(); }}};

@@ -1,0 +1,55 @@
+#include "dataplane/control/traffic_reporter.h"
+
+#include <utility>
+
+#include "absl/time/time.h"
+#include "dataplane/stats/endpoint_health.h"
+
+namespace trunkline {
+
+v1::TrafficReport TrafficReporter::Report() {
+  const MonotonicTime now = MonotonicNow();
+  v1::TrafficReport report;
+  report.set_seconds(absl::ToDoubleSeconds(now - reported_at_));
+  reported_at_ = now;
+  for (const WorkerStats& worker : stats_.workers()) {
+    report.set_clients(report.clients() + worker.clients.Value());
+    report.set_trunks(report.trunks() + worker.trunks.Value());
+  }
+  auto before = std::exchange(reported_, {});
+  reported_.reserve(before.size());
+  for (const auto& endpoint : stats_.Endpoints()) {
+    Reported sum;
+    v1::EndpointTraffic& item = *report.add_endpoints();
+    item.set_service(endpoint->service);
+    item.set_endpoint_id(endpoint->endpoint_id);
+    for (const EndpointCell& cell : endpoint->cells()) {
+      sum.flows += cell.flows.Value();
+      sum.errors += cell.connect_refused.Value() + cell.connect_timeouts.Value() +
+                    cell.resets.Value() + cell.trunk_losses.Value();
+      sum.connects += cell.connects.Value();
+      sum.connect_nanos += cell.connect_nanos.Value();
+      item.set_active(item.active() + cell.active.Value());
+      item.set_ejected(item.ejected() || cell.ejected.Value() != 0);
+    }
+    if (const EndpointHealth::State health = endpoint->health.state();
+        health != EndpointHealth::State::kUnknown) {
+      item.set_healthy(health == EndpointHealth::State::kHealthy);
+    }
+    // An endpoint that left and returned since the last report has new cells, which count from
+    // zero.
+    const auto found = before.find(endpoint);
+    const Reported last = found != before.end() ? found->second : Reported();
+    item.set_requests(sum.flows - last.flows);
+    item.set_errors(sum.errors - last.errors);
+    const uint64_t connects = sum.connects - last.connects;
+    if (connects > 0) {
+      item.set_connect_seconds(static_cast<double>(sum.connect_nanos - last.connect_nanos) * 1e-9 /
+                               static_cast<double>(connects));
+    }
+    reported_.emplace(endpoint, sum);
+  }
+  return report;
+}
+
+}  // namespace trunkline
