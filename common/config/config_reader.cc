@@ -57,6 +57,22 @@ std::string WithWildcardHost(const std::string& text) {
   return text;
 }
 
+constexpr absl::string_view kQuoteBrackets =
+    "; an IPv6 address needs brackets and quotation marks: \"[::]:9000\"";
+
+// Without quotation marks, YAML takes "[::1]" for a list of "::1", and "[::]" and some other
+// addresses for lists of maps.
+bool LooksLikeIpv6(absl::string_view text) {
+  return text.find(':') != text.rfind(':') && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isxdigit(c) || c == ':' || c == '.';
+         });
+}
+bool LooksLikeBrackets(const YAML::Node& node) {
+  if (!node.IsMap() || node.size() == 0) return node.IsSequence();
+  const YAML::Node key = node.begin()->first;
+  return !key.IsScalar() || LooksLikeIpv6(absl::StrCat(key.Scalar(), ":"));
+}
+
 bool IsSingleMessage(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE && !IsDurationField(field);
 }
@@ -212,12 +228,21 @@ void ConfigReader::ReadField(const YAML::Node& value, const Place& place,
   }
 }
 
+// A list of one scalar may be written as that scalar, as in most files of other servers. A message
+// may not: the error for a list that lost its dashes is clearer than those for the fields.
 void ConfigReader::ReadList(const YAML::Node& value, const Place& place,
                             const FieldDescriptor& field, Message* message) {
+  const bool of_messages = IsSingleMessage(field);
+  if (!of_messages && value.IsScalar()) return ReadValue(value, place, field, message);
   if (!value.IsSequence()) {
-    Report(place,
-           absl::StrCat("expected a list (lines that start with \"- \"); got ", Describe(value)));
+    const std::string expected =
+        of_messages ? "a list (lines that start with \"- \")"
+                    : absl::StrCat(Expectation(field), ", or a list of such values");
+    Report(place, absl::StrCat("expected ", expected, "; got ", Describe(value)));
     return;
+  }
+  if (RuleOf(field).required() && value.size() == 0) {
+    return ReportUnexpected(place, field, "an empty list");
   }
   size_t index = 0;
   for (const YAML::Node& item : value) {
@@ -262,11 +287,8 @@ void ConfigReader::ReadValue(const YAML::Node& value, const Place& place,
   if (IsSingleMessage(field)) {
     ReadMessage(value, place, field, message);
   } else if (!value.IsScalar()) {
-    const bool bracketed = RuleOf(field).address() && value.IsSequence();
-    ReportUnexpected(place, field,
-                     absl::StrCat(Describe(value), bracketed ? "; an address in brackets needs "
-                                                               "quotation marks: \"[::]:9000\""
-                                                             : ""));
+    const bool bracketed = RuleOf(field).address() && LooksLikeBrackets(value);
+    ReportUnexpected(place, field, absl::StrCat(Describe(value), bracketed ? kQuoteBrackets : ""));
   } else {
     ReadScalar(value.Scalar(), place, field, message);
   }
@@ -353,7 +375,11 @@ void ConfigReader::ReadText(const std::string& text, const Place& place,
   const bool missing = rule.required() && text.empty();
   const std::string value = rule.address() ? WithWildcardHost(text) : text;
   const bool malformed = rule.address() && !text.empty() && !ParseAddress(value).ok();
-  if (missing || malformed) return ReportUnexpected(place, field, Describe(YAML::Node(text)));
+  if (missing || malformed) {
+    const bool bracketed = malformed && LooksLikeIpv6(text);
+    return ReportUnexpected(
+        place, field, absl::StrCat(Describe(YAML::Node(text)), bracketed ? kQuoteBrackets : ""));
+  }
   PutText(message, field, value);
 }
 

@@ -42,6 +42,7 @@ class ConfigReader {
   void ReadFields(const YAML::Node& map, const Place& place, Message* message);
   void ReadField(const YAML::Node& value, const Place& place, const FieldDescriptor& field,
                  Message* message);
+  // Takes a scalar for a list of one scalar.
   void ReadList(const YAML::Node& value, const Place& place, const FieldDescriptor& field,
                 Message* message);
   void ReadMap(const YAML::Node& value, const Place& place, const FieldDescriptor& field,

@@ -72,6 +72,9 @@ bool IsHostOfIpv6(absl::string_view text) {
          });
 }
 
+// In a list on one line, "[" and "," may stand before a value without a space.
+bool MayPrecedeValue(char c) { return absl::ascii_isspace(c) || c == '[' || c == ','; }
+
 // The address at the start of `text`; empty if there is none.
 absl::string_view AddressAt(absl::string_view text) {
   if (text[0] == '*') {
@@ -98,7 +101,7 @@ int FindUnquotedAddress(absl::string_view yaml, std::string* address) {
     ++number;
     for (size_t at = 1; at < line.size(); ++at) {
       if (line[at] != '[' && line[at] != '*') continue;
-      if (!absl::ascii_isspace(line[at - 1])) continue;
+      if (!MayPrecedeValue(line[at - 1])) continue;
       const absl::string_view found = AddressAt(line.substr(at));
       if (found.empty()) continue;
       *address = std::string(found);

@@ -66,6 +66,47 @@ TEST(ConfigErrorTest, WrongShapeNamesTheActualOne) {
   EXPECT_EQ(Errors("? [a, b]\n: c\n"), "c.yaml:1: expected a field name; got a list");
 }
 
+TEST(ConfigErrorTest, ErrorInAScalarForAListNamesTheFieldWithoutAnIndex) {
+  EXPECT_EQ(Errors("text: x\nports: 0\n"),
+            "c.yaml:2: ports: expected a whole number from 1 to 65535; got \"0\"");
+  EXPECT_EQ(Errors("ports: {a: b}\n"),
+            "c.yaml:1: ports: expected a whole number from 1 to 65535, or a list of such values; "
+            "got a map");
+  EXPECT_EQ(Errors("text: x\nspeeds:\n"),
+            "c.yaml:2: speeds: expected slow or very_fast, or a list of such values; got nothing");
+  EXPECT_EQ(Errors("ports:\n- 80\n- [81]\n"),
+            "c.yaml:3: ports[1]: expected a whole number from 1 to 65535; got a list");
+  EXPECT_EQ(Errors("places: {listen: nine}\n"),
+            "c.yaml:1: places.listen: expected host:port, for example 0.0.0.0:9000; got \"nine\"");
+}
+
+TEST(ConfigErrorTest, RequiredListIsNotEmpty) {
+  const std::string expected = "expected host:port, for example 0.0.0.0:9000; got ";
+  EXPECT_EQ(Errors("places:\n  listen: []\n"),
+            "c.yaml:2: places.listen: " + expected + "an empty list");
+  EXPECT_EQ(Errors("places: {listen: ''}\n"), "c.yaml:1: places.listen: " + expected + "\"\"");
+  EXPECT_EQ(Errors("places:\n  listen:\n  - h:1\n  - ''\n"),
+            "c.yaml:4: places.listen[1]: " + expected + "\"\"");
+  EXPECT_EQ(Errors("places: {}\n"),
+            "c.yaml:1: places.listen: missing; expected host:port, for example 0.0.0.0:9000");
+}
+
+// YAML takes them for lists, maps and aliases, in each place in another way.
+TEST(ConfigErrorTest, AddressThatNeedsQuotationMarksIsNamedInListsToo) {
+  for (const char* text : {"[::]:9000", "[fe80::1]:9000", "*:9000", "[::1]", "[::]"}) {
+    const std::string address = text;
+    for (const std::string& yaml :
+         {"places: {listen: " + address + "}\n", "places:\n  listen: " + address + "\n",
+          "places: {listen: [" + address + "]}\n", "places: {listen: ['h:1', " + address + "]}\n",
+          "places: {listen: ['h:1'," + address + ", 'h:2']}\n",
+          "places:\n  listen:\n  - h:1\n  - " + address + "\n"}) {
+      const char* shown = address[0] == '*' ? "quotation marks: \"*:9000" : "quotation marks: \"[";
+      EXPECT_THAT(Errors(yaml), HasSubstr(shown)) << yaml;
+    }
+  }
+  EXPECT_THAT(Errors("places: {listen: ['::1:9000']}\n"), HasSubstr("needs brackets"));
+}
+
 TEST(ConfigErrorTest, ValueOutsideItsBoundsIsRefused) {
   EXPECT_THAT(Errors("share: 1.01\n"), HasSubstr("from 0 to 1; got \"1.01\""));
   EXPECT_THAT(Errors("share: nan\n"), HasSubstr("from 0 to 1; got \"nan\""));

@@ -68,6 +68,23 @@ TEST(ConfigTest, ListsOfScalarsAreRead) {
                    shares: 0.5 shares: 2 flags: true flags: false)");
 }
 
+TEST(ConfigTest, ListOfOneScalarMayBeWrittenAsThatScalar) {
+  ExpectMessage(Parsed("ports: 80\nspeeds: slow\nwaits: 3s\nshares: 0.5\nflags: true\n"
+                       "services:\n- {name: n, listen: 'a:1', tags: x}\n"),
+                R"(ports: 80 speeds: SPEED_SLOW waits { seconds: 3 } shares: 0.5 flags: true
+                   services { name: "n" listen: "a:1" tags: "x" })");
+}
+
+TEST(ConfigTest, WildcardsOfOtherServersAreAddressesInListsToo) {
+  ExpectMessage(Parsed("places: {listen: [':1', '*:2', \"[::]:3\"]}\n"),
+                "places { listen: '0.0.0.0:1' listen: '0.0.0.0:2' listen: '[::]:3' }");
+  ExpectMessage(Parsed("places: {listen: ':1'}\n"), "places { listen: '0.0.0.0:1' }");
+}
+
+TEST(ConfigTest, ScalarThatIsTakenForAListMayBeAnAnchor) {
+  ExpectMessage(Parsed("text: &port 80\nports: *port\n"), "text: '80' ports: 80");
+}
+
 TEST(ConfigTest, NestedMessagesAndMapsAreRead) {
   ExpectMessage(Parsed(R"(
 nested: {name: n, listen: "a:1"}
