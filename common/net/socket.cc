@@ -69,11 +69,30 @@ SocketAddress UnixAddress(const std::string& path) {
   return result;
 }
 
+bool IsIpv6Wildcard(const SocketAddress& address) {
+  const auto* in6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
+  return address.family() == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&in6->sin6_addr);
+}
+
+// Opens a socket that bind() and listen() follow. `address` is for the error.
+absl::StatusOr<UniqueFd> OpenToListen(const Address& address, const SocketAddress& where,
+                                      ListenFamilies families) {
+  UniqueFd fd = NewSocket(where.family());
+  if (!fd) return ListenError(address, "open a socket for", errno);
+  if (address.is_unix()) return fd;
+  SetFlag(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (families == ListenFamilies::kOwn && IsIpv6Wildcard(where)) {
+    SetFlag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  }
+  return fd;
+}
+
 // SO_REUSEPORT would let a second process share the port silently; a plain bind fails.
-absl::Status CheckPortFree(const Address& address, const SocketAddress& where) {
-  UniqueFd probe = NewSocket(where.family());
-  if (!probe) return ListenError(address, "open a socket for", errno);
-  SetFlag(probe.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+absl::Status CheckPortFree(const Address& address, const SocketAddress& where,
+                           ListenFamilies families) {
+  absl::StatusOr<UniqueFd> opened = OpenToListen(address, where, families);
+  if (!opened.ok()) return opened.status();
+  const UniqueFd& probe = *opened;
   if (bind(probe.get(), Raw(where), where.size) != 0)
     return ListenError(address, "listen on", errno);
   return absl::OkStatus();
@@ -93,11 +112,12 @@ absl::Status RemoveStaleUnixSocket(const Address& address, const SocketAddress& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& where, bool share) {
-  UniqueFd fd = NewSocket(where.family());
-  if (!fd) return ListenError(address, "open a socket for", errno);
+absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& where,
+                                ListenFamilies families, bool share) {
+  absl::StatusOr<UniqueFd> opened = OpenToListen(address, where, families);
+  if (!opened.ok()) return opened;
+  UniqueFd fd = *std::move(opened);
   if (!address.is_unix()) {
-    SetFlag(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
     SetFlag(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
     // Accepted sockets inherit these options.
     SetFlag(fd.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, kUnsentLowatBytes);
@@ -109,10 +129,10 @@ absl::StatusOr<UniqueFd> Listen(const Address& address, const SocketAddress& whe
 }
 
 absl::StatusOr<std::vector<UniqueFd>> ListenTogether(const Address& address, SocketAddress where,
-                                                     size_t count) {
+                                                     size_t count, ListenFamilies families) {
   std::vector<UniqueFd> sockets;
   while (sockets.size() < count) {
-    absl::StatusOr<UniqueFd> fd = Listen(address, where, /*share=*/true);
+    absl::StatusOr<UniqueFd> fd = Listen(address, where, families, /*share=*/true);
     if (!fd.ok()) return fd.status();
     // The first socket resolves port 0 for the others.
     where.size = sizeof where.storage;
@@ -191,10 +211,11 @@ absl::StatusOr<UniqueFd> ListenOn(const Address& address) {
   if (address.is_unix()) {
     if (absl::Status free = RemoveStaleUnixSocket(address, *where); !free.ok()) return free;
   }
-  return Listen(address, *where, /*share=*/false);
+  return Listen(address, *where, ListenFamilies::kBoth, /*share=*/false);
 }
 
-absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count) {
+absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count,
+                                                     ListenFamilies families) {
   if (address.is_unix()) {
     return absl::InvalidArgumentError(
         absl::StrCat("expected host:port to listen on; got ", address.ToString()));
@@ -202,15 +223,16 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
   absl::StatusOr<SocketAddress> where = ResolveAddress(address);
   if (!where.ok()) return where.status();
   if (address.port != 0) {
-    if (absl::Status free = CheckPortFree(address, *where); !free.ok()) return free;
+    if (absl::Status free = CheckPortFree(address, *where, families); !free.ok()) return free;
   }
-  return ListenTogether(address, *where, count);
+  return ListenTogether(address, *where, count, families);
 }
 
-absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count) {
+absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count,
+                                                      ListenFamilies families) {
   absl::StatusOr<SocketAddress> where = ResolveAddress(address);
   if (!where.ok()) return where.status();
-  return ListenTogether(address, *where, count);
+  return ListenTogether(address, *where, count, families);
 }
 
 absl::StatusOr<UniqueFd> CopyOf(const UniqueFd& socket) {

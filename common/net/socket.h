@@ -32,14 +32,19 @@ absl::StatusOr<SocketAddress> ResolveAddress(const Address& address);
 // is replaced. ALREADY_EXISTS: another socket listens there.
 absl::StatusOr<UniqueFd> ListenOn(const Address& address);
 
+// What a socket on [::] accepts. With kOwn a socket on 0.0.0.0 may listen beside it.
+enum class ListenFamilies { kBoth, kOwn };
+
 // `count` sockets on one TCP address, one per worker; the kernel spreads connections over them.
 // ALREADY_EXISTS: another process listens there. SO_REUSEPORT alone would silently share with it.
-absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, size_t count);
+absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(
+    const Address& address, size_t count, ListenFamilies families = ListenFamilies::kBoth);
 
 // As ListenOnShared, while this process listens on the port already with sockets that it will
 // close, for example on 0.0.0.0 and now on 127.0.0.1. Both listen until then. Does not detect
 // another process of the same user that also uses SO_REUSEPORT.
-absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count);
+absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(
+    const Address& address, size_t count, ListenFamilies families = ListenFamilies::kBoth);
 
 // Another descriptor of the same socket. RESOURCE_EXHAUSTED: no descriptor is left.
 absl::StatusOr<UniqueFd> CopyOf(const UniqueFd& socket);

@@ -62,6 +62,22 @@ TEST(SocketTest, PortWhereAPlainSocketListensIsRefused) {
   EXPECT_TRUE(absl::IsAlreadyExists(ListenOn(Loopback(port)).status()));
 }
 
+TEST(SocketTest, WildcardsOfBothFamiliesListenOnOnePortSideBySide) {
+  auto ipv4 = ListenOnShared({.host = "0.0.0.0", .port = 0}, 2);
+  ASSERT_TRUE(ipv4.ok()) << ipv4.status();
+  const auto port = static_cast<uint16_t>(BoundPort(ipv4->front().get()));
+  const Address all = {.host = "::", .port = port};
+  EXPECT_TRUE(absl::IsAlreadyExists(ListenOnShared(all, 2).status())) << "it includes IPv4";
+  auto ipv6 = ListenOnShared(all, 2, ListenFamilies::kOwn);
+  ASSERT_TRUE(ipv6.ok()) << ipv6.status();
+  EXPECT_TRUE(ConnectBlocking({.host = "::1", .port = port}));
+  // Without the listener for IPv4, the other one gets none of its clients.
+  ipv4->clear();
+  EXPECT_FALSE(test::ConnectPeer(Loopback(port)));
+  ipv6->clear();
+  ASSERT_TRUE(ListenOnShared(all, 1).ok());
+}
+
 TEST(SocketTest, PortWithConnectionsInTimeWaitCanBeReused) {
   auto first = ListenOnShared(Loopback(0), 1);
   ASSERT_TRUE(first.ok());
