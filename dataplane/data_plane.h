@@ -1,7 +1,7 @@
 // All workers of a proxy, and their listening sockets.
 //
-// If a service's listener cannot be opened, because another program uses its port, the service
-// keeps its previous listener and opening is retried; other services are not affected.
+// An address that cannot be opened, because another program uses it, is retried and affects no
+// other; ListenerSet has the rules.
 //
 // Thread-safe.
 #pragma once
@@ -18,13 +18,14 @@
 #include "common/observe/metrics_page.h"
 #include "dataplane/limits/descriptor_plan.h"
 #include "dataplane/listen/inheritance.h"
+#include "dataplane/listen/listener_set.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
 #include "dataplane/worker.h"
 
 namespace trunkline {
 
-class DataPlane {
+class DataPlane final : private ListenerSet::Workers {
  public:
   struct Options {
     size_t workers = 1;
@@ -46,7 +47,7 @@ class DataPlane {
   DataPlane(Options options, TrafficStats& stats, ListeningSockets inherited = {});
   // Stops at once and resets open flows. Waits for the connection log as long as
   // ConnectionLog::Flush does.
-  ~DataPlane();
+  ~DataPlane() override;
 
   // Puts the table into service. Existing listening sockets are reused and pass to the service that
   // now has their address; sockets without a service are closed after all others are open.
@@ -54,8 +55,8 @@ class DataPlane {
 
   // Tries again to open the listeners that are missing.
   void RetryListeners();
-  // Returns the services that do not listen at their address in the table, and why, or an empty
-  // string.
+  // Returns the services that do not listen at all their addresses in the table, with the addresses
+  // and why, or an empty string.
   std::string MissingListeners() const;
   // Returns an empty string if every service listens and clients are accepted, otherwise why not.
   std::string NotReady() const;
@@ -79,32 +80,16 @@ class DataPlane {
   // RESOURCE_EXHAUSTED: no descriptors are left for all of them.
   absl::StatusOr<ListeningSockets> CopySockets() const;
 
-  // Returns the bound "host:port" of each service that listens.
-  std::map<std::string, std::string> Listening() const;
+  // Returns the bound "host:port"s of each service that listens.
+  std::map<std::string, std::vector<std::string>> Listening() const;
 
  private:
-  struct OpenListener {
-    Address wanted;                 // address in the table
-    std::string bound;              // the same, with the actual port instead of 0
-    std::vector<UniqueFd> sockets;  // workers have copies of these
-    bool served = false;            // false: no worker accepts on it yet
-    std::string why_unserved;       // after an attempt to serve
-    uint16_t port() const;
-  };
-  using Listeners = std::map<std::string, OpenListener>;  // by service
-
-  Address BindAddress(const EndpointSet& set) const;
+  void Listen(const std::string& service, const std::string& address,
+              std::vector<UniqueFd> sockets) override;
+  void StopListening(const std::string& service, const std::string& address) override;
   void MatchListeners() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void KeepListeners(Listeners& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void PassListeners(Listeners& before) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::map<std::string, std::string> OpenListeners(Listeners& before)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Hold(const std::string& service, OpenListener open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Gives the sockets to the workers, unless no descriptors are left for that.
-  void Serve(const std::string& service, OpenListener& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AwaitEmpty(absl::Duration timeout);
   void Settle();
-  void Distribute(const std::string& service, std::vector<UniqueFd> sockets);
 
   const Options options_;
   TrafficStats& stats_;
@@ -113,10 +98,7 @@ class DataPlane {
   bool accepting_ ABSL_GUARDED_BY(mutex_);
   MonotonicTime stopped_accepting_ ABSL_GUARDED_BY(mutex_);
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
-  // By service: the wanted addresses, the open listeners, and why a listener is missing.
-  std::map<std::string, Address> asked_ ABSL_GUARDED_BY(mutex_);
-  Listeners listeners_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, std::string> missing_ ABSL_GUARDED_BY(mutex_);
+  ListenerSet listeners_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

@@ -47,8 +47,8 @@ struct Worker::ServiceSlot final : public Listener::Acceptor, public HeaderFlow:
   Worker& worker;
   const ConnectionShare share;
   ServiceRouter router;
-  // Usually one; more if a predecessor with more workers handed over its sockets.
-  std::vector<std::unique_ptr<Listener>> listeners;
+  // By address: usually one; more if a predecessor with more workers handed over its sockets.
+  std::map<std::string, std::vector<std::unique_ptr<Listener>>> listeners;
   bool in_table = false;
   MonotonicTime ends_at;  // when an outdated slot's flows are reset
 };
@@ -130,11 +130,13 @@ Worker::ServiceSlot& Worker::SlotFor(const std::shared_ptr<const EndpointSet>& s
   std::unique_ptr<ServiceSlot> old = std::move(slot);
   slot = std::make_unique<ServiceSlot>(*this, set);
   if (old != nullptr) {
-    // New clients use the new options on the same port; existing clients have some time to finish.
+    // New clients use the new options on the same ports; existing clients have some time to finish.
     ListenerCell* const cell = &set->stats->cell(options_.index);
-    for (const auto& listener : old->listeners) {
-      slot->listeners.push_back(
-          std::make_unique<Listener>(loop_, listener->TakeSocket(), slot.get(), cell));
+    for (const auto& [address, listeners] : old->listeners) {
+      for (const auto& listener : listeners) {
+        slot->listeners[address].push_back(
+            std::make_unique<Listener>(loop_, listener->TakeSocket(), slot.get(), cell));
+      }
     }
     StopListening(*old);
     old->ends_at = loop_.now() + kOutdatedGrace;
@@ -204,17 +206,19 @@ MemoryGuard::Owner::Shed Worker::ShedClients(int64_t bytes, bool urgent) {
   return shed;
 }
 
-void Worker::Listen(const std::string& service, std::vector<UniqueFd> sockets) {
+void Worker::Listen(const std::string& service, const std::string& address,
+                    std::vector<UniqueFd> sockets) {
   // std::function needs a copyable closure.
   auto shared = std::make_shared<std::vector<UniqueFd>>(std::move(sockets));
-  loop_.Post([this, service, shared] {
+  loop_.Post([this, service, address, shared] {
     const auto found = services_.find(service);
     if (found == services_.end()) return;
     ServiceSlot& slot = *found->second;
-    StopListening(slot);
+    StopListening(slot, address);
     ListenerCell* const cell = &slot.router.set().stats->cell(options_.index);
     for (UniqueFd& socket : *shared) {
-      slot.listeners.push_back(std::make_unique<Listener>(loop_, std::move(socket), &slot, cell));
+      slot.listeners[address].push_back(
+          std::make_unique<Listener>(loop_, std::move(socket), &slot, cell));
     }
   });
 }
@@ -247,10 +251,10 @@ ConnectionShare Worker::ShareOf(const EndpointSet& set) const {
   return trunkline::ShareOf(set, options_.index, options_.workers);
 }
 
-void Worker::StopListening(const std::string& service) {
-  loop_.Post([this, service] {
+void Worker::StopListening(const std::string& service, const std::string& address) {
+  loop_.Post([this, service, address] {
     const auto it = services_.find(service);
-    if (it != services_.end()) StopListening(*it->second);
+    if (it != services_.end()) StopListening(*it->second, address);
   });
 }
 
@@ -259,8 +263,13 @@ void Worker::WhenSettled(std::function<void()> done) {
 }
 
 void Worker::StopListening(ServiceSlot& slot) {
-  for (auto& listener : slot.listeners) loop_.Retire(std::move(listener));
-  slot.listeners.clear();
+  while (!slot.listeners.empty()) StopListening(slot, slot.listeners.begin()->first);
+}
+
+void Worker::StopListening(ServiceSlot& slot, const std::string& address) {
+  auto stopped = slot.listeners.extract(address);
+  if (stopped.empty()) return;
+  for (auto& listener : stopped.mapped()) loop_.Retire(std::move(listener));
 }
 
 void Worker::ResetFlows() {

@@ -62,9 +62,11 @@ class Worker final : private ServiceRouter::Owner,
   // Takes the newest table. Services that left it stop accepting clients and finish the ones they
   // have.
   void Apply(std::shared_ptr<const RoutingTable> table);
-  // Accepts clients of `service` from these sockets from now on, instead of its previous ones.
-  void Listen(const std::string& service, std::vector<UniqueFd> sockets);
-  void StopListening(const std::string& service);
+  // Accepts clients of `service` from these sockets of `address` from now on, instead of its
+  // previous ones.
+  void Listen(const std::string& service, const std::string& address,
+              std::vector<UniqueFd> sockets);
+  void StopListening(const std::string& service, const std::string& address);
   // Calls `done` on the worker's thread once all earlier calls have run and the pass in which they
   // ran is over: events of that pass may still bring clients.
   void WhenSettled(std::function<void()> done);
@@ -90,6 +92,7 @@ class Worker final : private ServiceRouter::Owner,
 
   void ApplyOnLoop(const RoutingTable& table);
   void StopListening(ServiceSlot& slot);
+  void StopListening(ServiceSlot& slot, const std::string& address);
   ServiceSlot& SlotFor(const std::shared_ptr<const EndpointSet>& set);
   bool HasRoom(const EndpointSet& set) const;
   int64_t OwnPartOf(int64_t bytes) const;

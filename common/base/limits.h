@@ -8,6 +8,11 @@ namespace trunkline {
 
 // Services of one cluster.
 inline constexpr size_t kMaxServices = 1000;
+// Addresses on which one service listens.
+inline constexpr size_t kMaxServiceListens = 16;
+// Addresses on which all services of a cluster listen together. A proxy has a socket for each of
+// them and each worker.
+inline constexpr size_t kMaxClusterListens = 2000;
 // Endpoints that one controller knows, over all services. Twice the fleet that it is built for
 // (10,000 agents).
 inline constexpr size_t kMaxClusterEndpoints = 20'000;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -19,6 +18,7 @@
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
 #include "common/config/rule_check.h"
+#include "common/net/listen_addresses.h"
 #include "dataplane/control/codecs.h"
 #include "dataplane/control/health_checks.h"
 
@@ -220,11 +220,10 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   }
   const absl::Status usable = CheckListenAddress("listener.address", from.listener().address());
   if (!usable.ok()) return InService(from.name(), usable);
-  const absl::StatusOr<Address> listen = ParseAddress(from.listener().address());
   auto set = std::make_shared<EndpointSet>();
   set->service = from.name();
-  set->authority = absl::StrCat(from.name(), ":", listen->port);
-  set->listen = *listen;
+  set->listen = {*ParseAddress(from.listener().address())};
+  set->authority = absl::StrCat(from.name(), ":", set->listen.front().port);
   absl::StatusOr<FlowLimits> limits = ReadLimits(from.name(), from.limits());
   if (!limits.ok()) return limits.status();
   set->limits = *limits;
@@ -238,22 +237,6 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   if (!read.ok()) return read;
   return set;
 }
-
-// The addresses that services listen on.
-class Listeners {
- public:
-  // Fails if another service has the address. Port 0 selects a different free port each time.
-  absl::Status Take(const EndpointSet& set) {
-    if (set.listen.port == 0) return absl::OkStatus();
-    const auto [taken, fresh] = services_.try_emplace(set.listen.ToString(), set.service);
-    if (fresh) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("services ", taken->second, " and ", set.service,
-                                                   " both listen on ", taken->first));
-  }
-
- private:
-  std::map<std::string, std::string> services_;
-};
 
 // A snapshot in which a name occurs twice contradicts itself.
 absl::Status CheckNames(const v1::Snapshot& snapshot) {
@@ -316,18 +299,19 @@ absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
   if (previous != nullptr) {
     for (const auto& set : previous->services) before[set->service] = set;
   }
-  Listeners listeners;
+  ListenAddresses listens;
   for (const v1::Service& item : snapshot.services()) {
     const auto found = before.find(item.name());
     const auto old = found != before.end() ? found->second : nullptr;
     absl::StatusOr<std::shared_ptr<EndpointSet>> set = ReadService(item, old.get(), resolve, stats);
-    const absl::Status usable = set.ok() ? listeners.Take(**set) : set.status();
+    const absl::Status usable =
+        set.ok() ? listens.AddAll(item.name(), (*set)->listen) : set.status();
     if (usable.ok()) {
       const bool same = old != nullptr && SameSet(*old, **set);
       table->services.push_back(same ? old : *std::move(set));
       continue;
     }
-    const bool kept = old != nullptr && listeners.Take(*old).ok();
+    const bool kept = old != nullptr && listens.AddAll(item.name(), old->listen).ok();
     if (kept) table->services.push_back(old);
     refused->push_back({item.name(), std::string(usable.message()), kept});
   }

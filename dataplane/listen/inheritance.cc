@@ -3,13 +3,16 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
 #include "common/observe/log.h"
 
 namespace trunkline {
 namespace {
 
-// Limits the sockets of one proxy: services times workers, which is far below this.
-constexpr size_t kMaxSockets = 100'000;
+// The largest number of workers (config.proto).
+constexpr size_t kMaxWorkers = 256;
+// Limits what a faulty predecessor can send. A few services may still have a former address.
+constexpr size_t kMaxSockets = 2 * kMaxClusterListens * kMaxWorkers;
 
 }  // namespace
 

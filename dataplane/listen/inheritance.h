@@ -14,7 +14,7 @@
 
 namespace trunkline {
 
-// Keyed by service and wanted address, as DataPlane names them.
+// Keyed by service and wanted address, as ListenerSet names them.
 using ListeningSockets = std::map<std::string, std::vector<UniqueFd>>;
 
 // The sockets that a predecessor hands over, besides the socket of the hand-over itself.

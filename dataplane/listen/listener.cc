@@ -69,7 +69,7 @@ void Listener::Watch(uint32_t events) {
   const absl::Status watched = loop_.AddOrModify(socket_.get(), events, this);
   if (watched.ok()) {
     if (std::exchange(is_unwatched_, false)) {
-      LogInfo("the listening socket of port {} is watched again", BoundPort(socket_.get()));
+      LogInfo("the listening socket of {} is watched again", OwnAddress(socket_.get()).ToString());
     }
     unwatched_.Set(0);
     return;
@@ -78,9 +78,9 @@ void Listener::Watch(uint32_t events) {
   loop_.Arm(pause_timer_, kWatchAgain);
   if (std::exchange(is_unwatched_, true)) return;
   LogError(
-      "a listening socket of port {} accepts no clients, because epoll cannot watch it: {}; trying "
+      "a listening socket of {} accepts no clients, because epoll cannot watch it: {}; trying "
       "again",
-      BoundPort(socket_.get()), StdView(watched.message()));
+      OwnAddress(socket_.get()).ToString(), StdView(watched.message()));
 }
 
 }  // namespace trunkline

@@ -43,8 +43,8 @@ struct FlowLimits {
 
 struct EndpointSet {
   std::string service;
-  std::string authority;  // for CONNECT requests: the service's name and port
-  Address listen;
+  std::string authority;  // for CONNECT requests: the service's name and its first port
+  std::vector<Address> listen;
   FlowLimits limits;
   ForwardingMode mode = ForwardingMode::kTunnel;
   bool accept_proxy_protocol = false;

@@ -180,7 +180,7 @@ TEST_F(RoutingTableTest, TableHasEverythingInTheSnapshot) {
   EXPECT_EQ((*table)->version, 7u);
   const EndpointSet& db = *(*table)->services.at(0);
   EXPECT_EQ(db.authority, "db:5432");
-  EXPECT_EQ(db.listen.ToString(), "0.0.0.0:5432");
+  EXPECT_EQ(db.listen.at(0).ToString(), "0.0.0.0:5432");
   EXPECT_EQ(db.limits.connect_timeout, absl::Milliseconds(1500));
   EXPECT_EQ(db.limits.idle_timeout, absl::Minutes(1));
   EXPECT_EQ(db.limits.first_byte_timeout, absl::Seconds(5));
@@ -280,6 +280,16 @@ TEST_F(RoutingTableTest, ServiceThatCannotBeUsedKeepsItsFormerVersion) {
   const auto third = Build(snapshot, second->get());
   EXPECT_EQ((*third)->services[1]->mode, ForwardingMode::kDirect);
   EXPECT_TRUE(refused_.empty());
+}
+
+TEST_F(RoutingTableTest, ServiceOnAnAddressThatAnotherIncludesIsRefused) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  snapshot.mutable_services(1)->mutable_listener()->set_address("10.0.0.1:6379");
+  const auto table = Build(snapshot);
+  ASSERT_TRUE(table.ok()) << table.status();
+  EXPECT_EQ((*table)->services.size(), 1u);
+  EXPECT_THAT(refused_.at(0).reason,
+              HasSubstr("service db cannot listen on 10.0.0.1:6379 beside service cache"));
 }
 
 TEST_F(RoutingTableTest, FormerVersionWhoseListenerAnotherServiceTookIsNotKept) {

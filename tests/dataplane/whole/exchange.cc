@@ -106,7 +106,7 @@ std::shared_ptr<EndpointSet> Exchange::MakeSet() const {
   auto set = std::make_shared<EndpointSet>();
   set->service = kService;
   set->authority = absl::StrCat(kService, ":0");
-  set->listen = {.host = "127.0.0.1", .port = 0};
+  set->listen = {{.host = "127.0.0.1", .port = 0}};
   set->limits = options_.limits;
   set->stats = listener_stats_;
   set->mode = options_.mode;
@@ -157,7 +157,7 @@ void Exchange::Apply(std::shared_ptr<RoutingTable> table) {
 }
 
 Address Exchange::listening() const {
-  return ParseAddress(data_plane_->Listening().at(kService)).value();
+  return ParseAddress(data_plane_->Listening().at(kService).front()).value();
 }
 
 uint32_t Exchange::connections(size_t endpoint) const {

@@ -20,21 +20,44 @@ absl::StatusOr<UniqueFd> Listen(const Address& address) {
   return std::move(sockets->front());
 }
 
-}  // namespace
-
-// A socket that is bound and never listens; listeners with SO_REUSEPORT may share its port.
-void HoldPort(uint16_t port) {
-  static auto& held = *new std::vector<UniqueFd>;
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+// Binds without listening; listeners with SO_REUSEPORT may share the port. Empty if that fails.
+UniqueFd Bind(const Address& address) {
+  const SocketAddress where = ResolveAddress(address).value();
+  UniqueFd fd(socket(where.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  EXPECT_EQ(bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  held.push_back(std::move(fd));
+  setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&where.storage), where.size) != 0) {
+    return UniqueFd();
+  }
+  return fd;
+}
+
+// Binds until the end of the process.
+bool Hold(const Address& address) {
+  static auto& held = *new std::vector<UniqueFd>;
+  held.push_back(Bind(address));
+  return static_cast<bool>(held.back());
+}
+
+}  // namespace
+
+void HoldPort(uint16_t port) { EXPECT_TRUE(Hold({.host = "127.0.0.1", .port = port})); }
+
+uint16_t FreePort() {
+  constexpr int kAttempts = 100;
+  for (int i = 0; i < kAttempts; ++i) {
+    const UniqueFd first = Bind({.host = "0.0.0.0", .port = 0});
+    const auto port = static_cast<uint16_t>(BoundPort(first.get()));
+    const bool ipv6_free = Bind({.host = "::", .port = port}) || !Bind({.host = "::", .port = 0});
+    if (!ipv6_free) continue;
+    Hold({.host = "::", .port = port});  // fails on a machine without IPv6
+    EXPECT_TRUE(Hold({.host = "0.0.0.0", .port = port}));
+    return port;
+  }
+  ADD_FAILURE() << "no port is free for both families";
+  return 0;
 }
 
 LocalServer::LocalServer(const Address& address) : address_(address) {

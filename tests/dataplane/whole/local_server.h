@@ -44,6 +44,10 @@ class SilentServer {
 // of the process, so that the kernel gives it to no other socket later.
 void HoldPort(uint16_t port);
 
+// A port on which nothing listens, reserved on all addresses of the machine until the end of the
+// process. Listeners of this process may use it.
+uint16_t FreePort();
+
 // A port without a listener, reserved until the end of the process.
 Address RefusingAddress();
 

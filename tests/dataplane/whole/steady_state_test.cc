@@ -115,7 +115,7 @@ class SteadyStateTest : public ::testing::Test {
   Address Serve(ForwardingMode mode, const Address& server) {
     auto set = std::make_shared<EndpointSet>();
     set->service = "echo";
-    set->listen = {.host = "127.0.0.1", .port = 0};
+    set->listen = {{.host = "127.0.0.1", .port = 0}};
     set->stats = stats_.Listener("echo");
     set->mode = mode;
     if (mode == ForwardingMode::kMessage) {
@@ -133,7 +133,7 @@ class SteadyStateTest : public ::testing::Test {
     auto table = std::make_shared<RoutingTable>();
     table->services.push_back(set);
     data_plane_.Apply(table);
-    return ParseAddress(data_plane_.Listening().at("echo")).value();
+    return ParseAddress(data_plane_.Listening().at("echo").front()).value();
   }
 
   EchoServer server_;

@@ -59,7 +59,7 @@ void Tunnel::Apply() {
   auto set = std::make_shared<EndpointSet>();
   set->service = kService;
   set->authority = absl::StrCat(kService, ":0");
-  set->listen = {.host = "127.0.0.1", .port = 0};
+  set->listen = {{.host = "127.0.0.1", .port = 0}};
   set->limits = options_.limits;
   set->stats = stats_.Listener(kService);
   for (const TestEndpoint& from : endpoints_) {
@@ -92,7 +92,7 @@ void Tunnel::Start() {
 }
 
 Address Tunnel::listening() const {
-  return ParseAddress(data_plane_->Listening().at(kService)).value();
+  return ParseAddress(data_plane_->Listening().at(kService).front()).value();
 }
 
 // Accepted sockets inherit the buffers of their listener, which is some descriptor of this process.
