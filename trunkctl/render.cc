@@ -141,8 +141,9 @@ std::string Render(const v1::ListServicesResponse& response) {
   TextTable rows(
       {{"SERVICE"}, {"LISTEN"}, {"MODE"}, {"POLICY"}, {"ENDPOINTS", kRight}, {"FRESH", kRight}});
   for (const v1::ListServicesResponse::Item& item : response.services()) {
-    rows.AddRow({item.name(), item.listen(), Mode(item.mode()), Policy(item.policy()),
-                 absl::StrCat(item.endpoints()), absl::StrCat(item.fresh_endpoints())});
+    rows.AddRow({item.name(), absl::StrJoin(item.listen(), ","), Mode(item.mode()),
+                 Policy(item.policy()), absl::StrCat(item.endpoints()),
+                 absl::StrCat(item.fresh_endpoints())});
   }
   return rows.Text();
 }
@@ -187,7 +188,8 @@ std::string Render(const v1::Snapshot& snapshot) {
   std::string text = absl::StrCat("snapshot ", Render(snapshot.id()), "\n");
   for (const v1::Service& service : snapshot.services()) {
     absl::StrAppend(&text, "\nservice ", service.name(), "  listens on ",
-                    service.listener().address(), "  mode ", Mode(service.mode()), "\n");
+                    absl::StrJoin(service.listener().address(), ", "), "  mode ",
+                    Mode(service.mode()), "\n");
     TextTable rows(
         {{"ENDPOINT"}, {"ADDRESS"}, {"WEIGHT", kRight}, {"CAPACITY", kRight}, {"DRAINING"}});
     for (const v1::Endpoint& endpoint : service.endpoints()) {

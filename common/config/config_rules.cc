@@ -15,6 +15,7 @@
 #include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
 #include "common/net/address.h"
+#include "common/net/listen_addresses.h"
 
 namespace trunkline {
 namespace {
@@ -48,6 +49,13 @@ class Errors {
   std::vector<std::string> list_;
 };
 
+using TextList = google::protobuf::RepeatedPtrField<std::string>;
+
+// The only element may have been written without a list.
+std::string ElementOf(const std::string& field, const TextList& list, int index) {
+  return list.size() == 1 ? field : absl::StrCat(field, "[", index, "]");
+}
+
 // The address of another program on any machine, this one included; a wildcard stands for this one.
 absl::Status CheckPeerAddress(std::string_view field, std::string_view text) {
   const absl::StatusOr<Address> address = ParseAddress(text);
@@ -72,6 +80,20 @@ absl::Status CheckMode(const v1::ServiceConfig& service) {
       "message: expected only with mode: message; remove it or change the mode");
 }
 
+// Adds the service's addresses to `listens`.
+void CheckListens(const v1::ServiceConfig& service, const std::string& field,
+                  ListenAddresses* listens, Errors* errors) {
+  std::vector<std::string> found = FindListenErrors(field, service.listen());
+  for (std::string& error : found) errors->Add(std::move(error));
+  if (!found.empty()) return;
+  for (int i = 0; i < service.listen_size(); ++i) {
+    const std::string why = listens->Add(service.name(), *ParseAddress(service.listen(i)));
+    if (why.empty()) continue;
+    errors->Add(absl::StrCat(ElementOf(field, service.listen(), i),
+                             ": expected an address of its own; ", why));
+  }
+}
+
 void CheckEndpoints(const v1::ServiceConfig& service, const std::string& service_path,
                     Errors* errors) {
   std::set<std::string> ids;
@@ -85,14 +107,6 @@ void CheckEndpoints(const v1::ServiceConfig& service, const std::string& service
                              ".endpoint_id: expected a unique id; an earlier endpoint is also \"",
                              endpoint.endpoint_id(), "\""));
   }
-}
-
-// Returns false if an earlier service listens there. Port 0 selects a different free port each
-// time.
-bool AddListen(const std::string& text, std::set<std::string>* listens) {
-  const absl::StatusOr<Address> address = ParseAddress(text);
-  if (!address.ok() || address->port == 0) return true;
-  return listens->insert(address->ToString()).second;
 }
 
 void CheckAgentAddresses(const v1::AgentConfig& config, Errors* errors) {
@@ -164,6 +178,18 @@ absl::Status CheckListenAddress(std::string_view field, std::string_view text) {
   return Unexpected(field, "host:port", text);
 }
 
+std::vector<std::string> FindListenErrors(const std::string& field, const TextList& listen) {
+  if (listen.empty() || static_cast<size_t>(listen.size()) > kMaxServiceListens) {
+    return {absl::StrCat(field, ": expected 1 to ", kMaxServiceListens, " addresses; got ",
+                         listen.size())};
+  }
+  Errors errors;
+  for (int i = 0; i < listen.size(); ++i) {
+    errors.Add(CheckListenAddress(ElementOf(field, listen, i), listen[i]));
+  }
+  return errors.Take();
+}
+
 absl::Status CheckReachableAddress(std::string_view field, std::string_view text) {
   const absl::StatusOr<Address> address = ParseAddress(text);
   if (!address.ok() || address->is_unix()) return Unexpected(field, "host:port", text);
@@ -183,8 +209,10 @@ std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
     errors.Add(absl::StrCat("services: expected at most ", kMaxServices, "; got ",
                             config.services_size()));
   }
-  std::set<std::string> names, listens;
+  std::set<std::string> names;
+  ListenAddresses listens;
   size_t endpoints = 0;
+  size_t addresses = 0;
   for (int i = 0; i < config.services_size(); ++i) {
     const v1::ServiceConfig& service = config.services(i);
     const std::string where = absl::StrCat("services[", i, "]");
@@ -193,12 +221,7 @@ std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
       errors.Add(absl::StrCat(where, ".name: expected a unique name; an earlier service is also \"",
                               service.name(), "\""));
     }
-    errors.Add(CheckListenAddress(where + ".listen", service.listen()));
-    if (!AddListen(service.listen(), &listens)) {
-      errors.Add(absl::StrCat(where,
-                              ".listen: expected a unique address; an earlier service also has ",
-                              service.listen()));
-    }
+    CheckListens(service, where + ".listen", &listens, &errors);
     if (absl::Status fits = CheckMode(service); !fits.ok()) {
       errors.Add(absl::StrCat(where, ".", fits.message()));
     }
@@ -209,6 +232,11 @@ std::vector<std::string> FindErrors(const v1::ControllerConfig& config) {
     }
     CheckEndpoints(service, where, &errors);
     endpoints += static_cast<size_t>(service.endpoints_size());
+    addresses += static_cast<size_t>(service.listen_size());
+  }
+  if (addresses > kMaxClusterListens) {
+    errors.Add(absl::StrCat("services: expected at most ", kMaxClusterListens,
+                            " addresses to listen on over all services; got ", addresses));
   }
   if (endpoints > kMaxClusterEndpoints) {
     errors.Add(absl::StrCat("services: expected at most ", kMaxClusterEndpoints,

@@ -19,6 +19,11 @@ namespace trunkline {
 // An address to listen on: host:port. The host may be a wildcard and the port 0.
 absl::Status CheckListenAddress(std::string_view field, std::string_view text);
 
+// Returns one line for each error in the addresses on which one service listens: in their number,
+// and in each by itself. `field` is the list's name in errors.
+std::vector<std::string> FindListenErrors(
+    const std::string& field, const google::protobuf::RepeatedPtrField<std::string>& listen);
+
 // An address at which another machine reaches a server: host:port, where the host is no wildcard
 // and the port not 0.
 absl::Status CheckReachableAddress(std::string_view field, std::string_view text);

@@ -43,7 +43,7 @@ struct EndpointHintSpec {
 
 struct ServiceSpec {
   std::string name;
-  std::string listen;
+  std::vector<std::string> listen;  // addresses, at least one
   ForwardingMode mode = ForwardingMode::kTunnel;
   PolicyKind policy = PolicyKind::kAdaptive;
   FlowLimitSpec limits;

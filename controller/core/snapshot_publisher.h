@@ -39,7 +39,7 @@ struct SnapshotEndpoint {
 struct SnapshotService {
   std::string name;
   ForwardingMode mode = ForwardingMode::kTunnel;
-  std::string listen;
+  std::vector<std::string> listen;  // as in ServiceSpec
   FlowLimitSpec limits;
   std::string message_options;  // as in ServiceSpec
   ProxyProtocolSpec proxy_protocol;

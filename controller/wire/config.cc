@@ -38,7 +38,7 @@ FlowLimitSpec ReadLimits(const v1::FlowLimits& limits) {
 ServiceSpec ReadService(const v1::ServiceConfig& config) {
   ServiceSpec spec;
   spec.name = config.name();
-  spec.listen = config.listen();
+  spec.listen.assign(config.listen().begin(), config.listen().end());
   spec.mode = ReadMode(config.mode());
   spec.policy = ReadPolicy(config.policy());
   spec.limits = ReadLimits(config.limits());

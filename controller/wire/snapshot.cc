@@ -23,7 +23,7 @@ void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
 void WriteService(const SnapshotService& service, v1::Service* out) {
   out->set_name(service.name);
   out->set_mode(WriteMode(service.mode));
-  out->mutable_listener()->set_address(service.listen);
+  out->mutable_listener()->mutable_address()->Assign(service.listen.begin(), service.listen.end());
   WriteLimits(service.limits, out->mutable_limits());
   if (service.mode == ForwardingMode::kMessage) {
     out->mutable_message()->ParseFromString(service.message_options);

@@ -333,7 +333,7 @@ v1::ListServicesResponse WriteServices(const ControllerView& view) {
   for (const ServiceReason& service : view.services) {
     v1::ListServicesResponse::Item* item = response.add_services();
     item->set_name(service.spec.name);
-    item->set_listen(service.spec.listen);
+    item->mutable_listen()->Assign(service.spec.listen.begin(), service.spec.listen.end());
     item->set_mode(WriteMode(service.spec.mode));
     item->set_policy(WritePolicy(service.spec.policy));
     item->set_endpoints(static_cast<uint32_t>(service.endpoints.size()));

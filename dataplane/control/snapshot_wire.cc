@@ -218,11 +218,15 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
     return absl::InvalidArgumentError(
         absl::StrCat("service ", from.name(), ": more than ", kMaxServiceEndpoints, " endpoints"));
   }
-  const absl::Status usable = CheckListenAddress("listener.address", from.listener().address());
-  if (!usable.ok()) return InService(from.name(), usable);
+  const auto unusable = FindListenErrors("listener.address", from.listener().address());
+  if (!unusable.empty()) {
+    return InService(from.name(), absl::InvalidArgumentError(unusable.front()));
+  }
   auto set = std::make_shared<EndpointSet>();
   set->service = from.name();
-  set->listen = {*ParseAddress(from.listener().address())};
+  for (const std::string& address : from.listener().address()) {
+    set->listen.push_back(*ParseAddress(address));
+  }
   set->authority = absl::StrCat(from.name(), ":", set->listen.front().port);
   absl::StatusOr<FlowLimits> limits = ReadLimits(from.name(), from.limits());
   if (!limits.ok()) return limits.status();
@@ -239,17 +243,21 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
 }
 
 // A snapshot in which a name occurs twice contradicts itself.
-absl::Status CheckNames(const v1::Snapshot& snapshot) {
+absl::Status CheckNamesAndSize(const v1::Snapshot& snapshot) {
   if (static_cast<size_t>(snapshot.services_size()) > kMaxServices) {
     return absl::InvalidArgumentError(
         absl::StrCat("more than ", kMaxServices, " services: ", snapshot.services_size()));
   }
   std::set<std::string_view> names;
+  size_t listens = 0;
   for (const v1::Service& service : snapshot.services()) {
+    listens += static_cast<size_t>(service.listener().address_size());
     if (names.insert(service.name()).second) continue;
     return absl::InvalidArgumentError(absl::StrCat("service ", service.name(), " is listed twice"));
   }
-  return absl::OkStatus();
+  if (listens <= kMaxClusterListens) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("more than ", kMaxClusterListens, " addresses to listen on: ", listens));
 }
 
 bool SameCheck(const EndpointSet& a, const EndpointSet& b) {
@@ -290,7 +298,7 @@ std::string RefusalText(const std::vector<RefusedService>& refused) {
 absl::StatusOr<std::shared_ptr<const RoutingTable>> BuildRoutingTable(
     const v1::Snapshot& snapshot, const RoutingTable* previous, const Resolver& resolve,
     TrafficStats& stats, std::vector<RefusedService>* refused) {
-  if (absl::Status checked = CheckNames(snapshot); !checked.ok()) return checked;
+  if (absl::Status checked = CheckNamesAndSize(snapshot); !checked.ok()) return checked;
   refused->clear();
   auto table = std::make_shared<RoutingTable>();
   table->epoch = snapshot.id().epoch();

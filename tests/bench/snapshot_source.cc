@@ -40,7 +40,7 @@ v1::Service MakeService(const Options& options, uint64_t version) {
   service.set_name("bench");
   service.set_mode(options.mode == "tunnel" ? v1::FORWARDING_MODE_TUNNEL
                                             : v1::FORWARDING_MODE_DIRECT);
-  service.mutable_listener()->set_address(options.service_listen);
+  service.mutable_listener()->add_address(options.service_listen);
   for (uint32_t i = 0; i < options.endpoints; ++i) {
     v1::Endpoint& endpoint = *service.add_endpoints();
     endpoint.set_endpoint_id(absl::StrCat("server-", 1'000'000 + i));

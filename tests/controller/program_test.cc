@@ -104,6 +104,20 @@ TEST_F(ProgramTest, TablesShowWeightsServicesAndEndpoints) {
   EXPECT_THAT(out_, HasSubstr("the operator's figure"));
 }
 
+TEST_F(ProgramTest, EveryAddressOfAServiceIsShown) {
+  Write("controller.yaml",
+        "grpc_listen: 127.0.0.1:0\nadmin_listen: 127.0.0.1:0\nstate_file: " + Path(state_) +
+            "\nservices:\n  - name: db\n    listen:\n"
+            "      - 127.0.0.1:9000\n      - \"[::1]:9000\"\n");
+  StartController();
+  ASSERT_EQ(Ctl({"services"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("db       127.0.0.1:9000,[::1]:9000  tunnel"));
+  ASSERT_EQ(Ctl({"services", "--json"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("\"127.0.0.1:9000\",\n    \"[::1]:9000\"\n"));
+  ASSERT_EQ(Ctl({"snapshot"}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("service db  listens on 127.0.0.1:9000, [::1]:9000  mode tunnel"));
+}
+
 TEST_F(ProgramTest, EveryCommandPrintsJson) {
   StartController();
   for (std::vector<std::string> command :
@@ -236,6 +250,9 @@ TEST_F(ProgramTest, CheckRefusesWhatTheProgramRefuses) {
       {"trunkline-controller", "--config", Path("controller-2.yaml"), "--check-config"});
   EXPECT_EQ(controller.Wait(), 2);
   EXPECT_EQ(controller.err(), err_);
+  Write("controller-3.yaml", "services:\n  - {name: db, listen: ['h:1', 'h:2', 'h:1']}\n");
+  EXPECT_EQ(Ctl({"check", Path("controller-3.yaml"), "controller"}), 2);
+  EXPECT_THAT(err_, HasSubstr("services[0].listen[2]: expected an address of its own"));
   Write("agent.yaml",
         "agent_id: a\ncontroller: 10.0.0.1:7070\ntrunk_advertise: 0.0.0.0:7073\n"
         "services:\n  - {service: db, target: 'unix:/run/s.sock'}\n");

@@ -71,7 +71,7 @@ void CheckPublished(const ClusterSnapshot& snapshot) {
 
 ControlCore::Options CoreOptions() {
   ServiceSpec cache = Service("cache");
-  cache.listen = "127.0.0.1:9001";
+  cache.listen = {"127.0.0.1:9001"};
   cache.policy = PolicyKind::kStatic;
   return {.services = {Service("db", {{.endpoint_id = "a", .weight = 2}}), cache},
           .first = {.epoch = 1, .version = 1}};

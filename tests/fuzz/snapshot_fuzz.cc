@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 
+#include "common/net/listen_addresses.h"
 #include "dataplane/control/snapshot_sequence.h"
 #include "dataplane/control/snapshot_wire.h"
 #include "tests/fuzz/control_messages.h"
@@ -44,8 +45,11 @@ void CheckMessageMode(const EndpointSet& service) {
 
 void CheckTable(const RoutingTable& table) {
   std::set<std::string> services;
+  ListenAddresses listens;
   for (const auto& service : table.services) {
     EXPECT_FALSE(service->service.empty());
+    EXPECT_TRUE(!service->listen.empty() && service->listen.size() <= 16);
+    EXPECT_TRUE(listens.AddAll(service->service, service->listen).ok()) << service->service;
     EXPECT_TRUE(services.insert(service->service).second) << "duplicate";
     CheckTimeout(service->limits.connect_timeout);
     CheckTimeout(service->limits.idle_timeout);

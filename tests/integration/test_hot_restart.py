@@ -37,7 +37,11 @@ def proxy(cluster: Cluster) -> Proxy:
                 "message": {"length_field": {"length": 4}},
                 "endpoints": [endpoint],
             },
-            "direct": {"mode": "direct", "listen": f"127.0.0.1:{reserve_port()}", "endpoints": [endpoint]},
+            "direct": {
+                "mode": "direct",
+                "listen": [f"127.0.0.1:{reserve_port()}", f"127.0.0.1:{reserve_port()}"],
+                "endpoints": [endpoint],
+            },
         }
     )
     cluster.add_agent("a", {"tunnel": f"127.0.0.1:{server}"})
@@ -61,15 +65,24 @@ def ports(proxy: Proxy) -> dict[str, int]:
     return {service: proxy.port(service) for service in ("tunnel", "message", "direct")}
 
 
-def start_load(port: int) -> subprocess.Popen[str]:
+def addresses(cluster: Cluster) -> dict[str, str]:
+    """Returns each address on which a service listens, with a name for it."""
+    found = {}
+    for service in cluster.controller.config["services"]:
+        listen = service["listen"] if isinstance(service["listen"], list) else [service["listen"]]
+        found.update({f"{service['name']} {number}": address for number, address in enumerate(listen)})
+    return found
+
+
+def start_load(address: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             BIN_DIR / "bench_load",
             "open",
             "--target",
-            f"127.0.0.1:{port}",
+            address,
             "--rate",
-            str(RATE / 3),
+            str(RATE / 4),
             "--seconds",
             str(LOAD_SECONDS),
         ],
@@ -79,18 +92,18 @@ def start_load(port: int) -> subprocess.Popen[str]:
 
 
 def await_load(proxy: Proxy) -> None:
-    """Waits until each service got half a second's worth of clients."""
+    """Waits until each service got half a second's worth of the clients of one address."""
 
     def has_come() -> bool:
         return all(
-            proxy.metric("proxy_clients_accepted_total", service=service) >= RATE / 3 / 2 for service in ports(proxy)
+            proxy.metric("proxy_clients_accepted_total", service=service) >= RATE / 4 / 2 for service in ports(proxy)
         )
 
     eventually("clients come", has_come)
 
 
 def test_no_connect_fails_over_many_restarts(cluster: Cluster, proxy: Proxy) -> None:
-    loads = {service: start_load(port) for service, port in ports(proxy).items()}
+    loads = {name: start_load(address) for name, address in addresses(cluster).items()}
     try:
         await_load(proxy)
         for number in range(RESTARTS):

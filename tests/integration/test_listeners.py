@@ -1,13 +1,17 @@
-"""Running proxies follow services that change their listen address, and report ports that another program holds."""
+"""Running proxies follow services that change their listen addresses, and report ports that another program holds."""
 
 import socket
+from collections.abc import Mapping
 
 import pytest
 
 from cluster import BIN_DIR, Cluster, Config, Proxy, http_get
-from ports import reserve_port
+from ports import has_ipv6, reserve_port, reserve_port_of_both_families
 from traffic import assert_echo
 from waiting import eventually
+
+# What a service listens on: an address, or a list.
+Listen = str | list[str]
 
 
 class Start:
@@ -20,7 +24,7 @@ class Start:
         self._cluster = cluster
         self._endpoint = endpoint
 
-    def __call__(self, listens: dict[str, str]) -> Proxy:
+    def __call__(self, listens: Mapping[str, Listen]) -> Proxy:
         self._cluster.add_controller({})
         self._cluster.controller.config["services"] = self._services(listens)
         proxy = self._cluster.add_proxy(
@@ -29,12 +33,18 @@ class Start:
         self._cluster.controller.start()
         return proxy
 
-    def change(self, listens: dict[str, str]) -> None:
+    def change(self, listens: Mapping[str, Listen]) -> None:
         self._cluster.controller.config["services"] = self._services(listens)
         assert self._cluster.controller.end() == 0
         self._cluster.controller.start()
 
-    def _services(self, listens: dict[str, str]) -> list[Config]:
+    def reload(self, listens: Mapping[str, Listen]) -> None:
+        """Changes them without a restart of the controller."""
+        self._cluster.controller.config["services"] = self._services(listens)
+        self._cluster.controller.write_config()
+        self._cluster.ctl("reload")
+
+    def _services(self, listens: Mapping[str, Listen]) -> list[Config]:
         return [
             {"name": name, "listen": listen, "mode": "direct", "endpoints": [self._endpoint]}
             for name, listen in listens.items()
@@ -140,3 +150,85 @@ def test_proxy_that_starts_while_its_port_is_taken_listens_once_it_is_free(clust
     eventually("it listens", proxy.ready)
     assert echoes(port)
     assert proxy.log().count("service db has no listener") == 1
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_addresses_of_both_families_come_and_go_one_by_one(cluster: Cluster, start: Start) -> None:
+    port, more = reserve_port_of_both_families(), reserve_port()
+    ipv4, ipv6, added = f"127.0.0.1:{port}", f"[::1]:{port}", f"127.0.0.1:{more}"
+    proxy = start({"db": [ipv4, ipv6]})
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    assert cluster.ctl_json("services")["services"][0]["listen"] == [ipv4, ipv6]
+    assert f"{ipv4},{ipv6}" in cluster.ctl("services").stdout
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=30) as through_ipv4,
+        socket.create_connection(("::1", port), timeout=30) as through_ipv6,
+    ):
+        assert_echo(through_ipv4, b"before")
+        assert_echo(through_ipv6, b"before")
+        start.reload({"db": [ipv6, added]})
+        eventually("the removed address is closed", lambda: refuses(port, "127.0.0.1"), 30)
+        assert echoes(port, "::1") and echoes(more)
+        # Its clients stay connected, and so do those of the address that remains.
+        assert_echo(through_ipv4, b"after")
+        assert_echo(through_ipv6, b"after")
+        start.reload({"db": ipv6})
+        eventually("the other one, too", lambda: refuses(more, "127.0.0.1"), 30)
+        assert_echo(through_ipv6, b"at the end")
+    assert proxy.ready()
+    assert proxy.metric("proxy_listener_open") == 1
+    assert proxy.log().count(f"service db on {ipv6}") == 1, "its socket was never replaced"
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_wildcards_of_both_families_listen_on_one_port(start: Start) -> None:
+    port = reserve_port_of_both_families()
+    proxy = start({"db": [f"0.0.0.0:{port}", f"[::]:{port}"]})
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    assert echoes(port, "127.0.0.2") and echoes(port, "::1")
+    start.reload({"db": [f"[::]:{port}"]})
+    eventually("IPv4 is closed", lambda: refuses(port, "127.0.0.1"), 30)
+    assert echoes(port, "::1")
+
+
+def test_address_that_another_program_has_is_named_while_the_others_serve(cluster: Cluster, start: Start) -> None:
+    free, held = reserve_port(), reserve_port()
+    proxy = start({"db": [f"127.0.0.1:{free}", f"127.0.0.1:{held}"]})
+    with taken(held):
+        proxy.start()
+        proxy.wait_for_line(f"service db listens on 1 of its 2 addresses: .*127.0.0.1:{held}")
+        assert echoes(free)
+        status, why = http_get(proxy.http_port, "/readyz")
+        assert status == 503 and "service db" in why and str(held) in why and str(free) not in why
+        assert proxy.metric("proxy_listeners_missing") == 1
+        assert proxy.metric("proxy_listener_open", service="db", address=f"127.0.0.1:{free}") == 1
+        assert proxy.metric("proxy_listener_open", service="db", address=f"127.0.0.1:{held}") == 0
+        eventually("the controller knows", lambda: f"127.0.0.1:{held}" in last_error(cluster))
+    eventually("it listens as soon as the port is free", proxy.ready)
+    assert echoes(free) and echoes(held)
+    assert proxy.metric("proxy_listener_open", service="db") == 2
+    eventually("the controller knows", lambda: last_error(cluster) == "")
+
+
+def test_successor_takes_over_every_address(cluster: Cluster, start: Start) -> None:
+    one, other = reserve_port(), reserve_port()
+    proxy = start({"db": [f"127.0.0.1:{one}", f"127.0.0.1:{other}"]})
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    with (
+        socket.create_connection(("127.0.0.1", one), timeout=30) as first,
+        socket.create_connection(("127.0.0.1", other), timeout=30) as second,
+    ):
+        assert_echo(first, b"before")
+        assert_echo(second, b"before")
+        following = cluster.add_proxy("p2", **{k: value for k, value in proxy.config.items() if k != "controller"})
+        following.start()
+        eventually("it is ready", following.ready)
+        assert echoes(one) and echoes(other)
+        assert following.metric("proxy_clients_accepted_total", service="db") == 2
+        assert_echo(first, b"still here")
+        assert_echo(second, b"still here")
+    assert proxy.wait(60) == 0
+    assert echoes(one) and echoes(other)

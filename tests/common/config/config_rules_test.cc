@@ -83,15 +83,68 @@ TEST(ConfigRulesTest, AddressForProxiesIsNoWildcardAndHasAPort) {
   }
 }
 
+// `a` and `b` are the addresses of two services.
+std::vector<std::string> TwoServices(const std::string& a, const std::string& b) {
+  return ErrorsOf<v1::ControllerConfig>("services:\n  - {name: a, listen: " + a +
+                                        "}\n  - {name: b, listen: " + b + "}\n");
+}
+
 TEST(ConfigRulesTest, ListenersOfTwoServicesDiffer) {
-  const auto both = [](const std::string& a, const std::string& b) {
-    return ErrorsOf<v1::ControllerConfig>("services:\n  - {name: a, listen: '" + a +
-                                          "'}\n  - {name: b, listen: '" + b + "'}\n");
-  };
-  EXPECT_THAT(both("127.0.0.1:1", "127.0.0.1:1"), ElementsAre(HasSubstr("services[1].listen")));
-  EXPECT_THAT(both("127.0.0.1:01", "127.0.0.1:1"), ElementsAre(HasSubstr("services[1].listen")))
+  EXPECT_THAT(TwoServices("'127.0.0.1:1'", "'127.0.0.1:1'"),
+              ElementsAre("services[1].listen: expected an address of its own; services a and b "
+                          "both listen on 127.0.0.1:1"));
+  EXPECT_THAT(TwoServices("'127.0.0.1:01'", "'127.0.0.1:1'"),
+              ElementsAre(HasSubstr("services[1].listen")))
       << "the same, otherwise written";
-  EXPECT_THAT(both("127.0.0.1:0", "127.0.0.1:0"), IsEmpty()) << "a free port each";
+  EXPECT_THAT(TwoServices("['h:1', 'h:2']", "['h:3', 'h:2']"),
+              ElementsAre(HasSubstr("services[1].listen[1]: expected an address of its own")));
+  EXPECT_THAT(TwoServices("'127.0.0.1:0'", "'127.0.0.1:0'"), IsEmpty()) << "a free port each";
+}
+
+// A proxy could open only one of the two.
+TEST(ConfigRulesTest, WildcardAndItsHostsAreNotBothListenedOn) {
+  EXPECT_THAT(TwoServices("'10.0.0.1:1'", "'0.0.0.0:1'"),
+              ElementsAre(HasSubstr("service b cannot listen on 0.0.0.0:1 beside service a on "
+                                    "10.0.0.1:1")));
+  EXPECT_THAT(Controller("listen: ['[::]:1', '[::1]:1']"),
+              ElementsAre(HasSubstr("services[0].listen[1]: expected an address of its own; "
+                                    "service db cannot listen on [::1]:1")));
+  EXPECT_THAT(TwoServices("['0.0.0.0:1', '[::]:1']", "['0.0.0.0:2', '[::1]:2']"), IsEmpty());
+}
+
+TEST(ConfigRulesTest, ServiceListensOnOneToSixteenAddresses) {
+  const auto listen = [](int count) {
+    std::string list;
+    for (int i = 0; i < count; ++i) absl::StrAppend(&list, "'h:", i + 1, "', ");
+    return Controller("listen: [" + list + "]");
+  };
+  EXPECT_THAT(listen(16), IsEmpty());
+  EXPECT_THAT(listen(17), ElementsAre("services[0].listen: expected 1 to 16 addresses; got 17"));
+  v1::ControllerConfig config;
+  config.add_services()->set_name("db");
+  EXPECT_THAT(FindErrors(config),
+              ElementsAre("services[0].listen: expected 1 to 16 addresses; got 0"));
+}
+
+TEST(ConfigRulesTest, EachAddressOfAServiceObeysTheRule) {
+  EXPECT_THAT(Controller("listen: ['h:1', 'unix:/run/x.sock', 'unix:/y']"),
+              ElementsAre("services[0].listen[1]: expected host:port; got \"unix:/run/x.sock\"",
+                          "services[0].listen[2]: expected host:port; got \"unix:/y\""));
+  EXPECT_THAT(Controller("listen: ['h:1', 'h:2', 'h:1']"),
+              ElementsAre("services[0].listen[2]: expected an address of its own; service db lists "
+                          "h:1 twice"));
+}
+
+TEST(ConfigRulesTest, AddressesOfAllServicesAreBounded) {
+  v1::ControllerConfig config;
+  for (int i = 0; i < 2001; ++i) {
+    if (i % 16 == 0) config.add_services()->set_name(absl::StrCat("s", i));
+    config.mutable_services()->rbegin()->add_listen(absl::StrCat("h:", i + 1));
+  }
+  EXPECT_THAT(FindErrors(config), ElementsAre("services: expected at most 2000 addresses to listen "
+                                              "on over all services; got 2001"));
+  config.mutable_services()->RemoveLast();
+  EXPECT_THAT(FindErrors(config), IsEmpty());
 }
 
 // `check` has the fields of a health check, `more` those of its service.

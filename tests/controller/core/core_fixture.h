@@ -17,7 +17,7 @@ inline MonotonicTime At(double seconds) {
 inline ServiceSpec Service(const std::string& name, std::vector<EndpointHintSpec> hints = {}) {
   ServiceSpec spec;
   spec.name = name;
-  spec.listen = "127.0.0.1:9000";
+  spec.listen = {"127.0.0.1:9000"};
   spec.endpoints = std::move(hints);
   return spec;
 }

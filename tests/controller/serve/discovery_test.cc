@@ -7,6 +7,7 @@ namespace trunkline {
 namespace {
 
 using grpc::StatusCode;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 class DiscoveryTest : public ServiceTest {
@@ -15,7 +16,8 @@ class DiscoveryTest : public ServiceTest {
     StopController();
     services_ = {Service("db", {{"a", 1, "127.0.0.1:7073"}, {"b", 1, "127.0.0.1:7074"}}),
                  Service("web")};
-    services_[1].listen = "127.0.0.1:9001";
+    services_[0].listen = {"127.0.0.1:9000", "[::1]:9000"};
+    services_[1].listen = {"127.0.0.1:9001"};
     StartController();
   }
   // Makes a change that appears in the next snapshot and returns its id.
@@ -67,7 +69,7 @@ TEST_F(DiscoveryTest, ProxyWithoutASnapshotGetsTheWholeSnapshot) {
   const v1::Service& db = response.snapshot().services(0);
   EXPECT_EQ(db.name(), "db");
   EXPECT_EQ(db.mode(), v1::FORWARDING_MODE_TUNNEL);
-  EXPECT_EQ(db.listener().address(), "127.0.0.1:9000");
+  EXPECT_THAT(db.listener().address(), ElementsAre("127.0.0.1:9000", "[::1]:9000"));
   ASSERT_EQ(db.endpoints_size(), 2);
   EXPECT_EQ(db.endpoints(0).endpoint_id(), "a");
   EXPECT_EQ(db.endpoints(0).address(), "127.0.0.1:7073");

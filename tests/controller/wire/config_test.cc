@@ -12,6 +12,7 @@
 namespace trunkline {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 absl::StatusOr<ControllerSettings> Read(const std::string& service) {
@@ -37,6 +38,20 @@ TEST(WireConfigTest, ProxyProtocolAndSourceLimitReachProxies) {
   EXPECT_TRUE(written.services(0).accept_proxy_protocol());
   EXPECT_EQ(written.services(0).send_proxy_protocol(), v1::PROXY_PROTOCOL_V2);
   EXPECT_EQ(written.services(0).limits().max_clients_per_source(), 20u);
+}
+
+TEST(WireConfigTest, AddressesReachProxiesInTheirOrder) {
+  v1::ControllerConfig config;
+  ASSERT_TRUE(ParseConfig("services:\n  - {name: db, listen: [':2', \"[::]:2\", 'h:1']}\n",
+                          "controller.yaml", &config)
+                  .ok());
+  const auto settings = ReadControllerConfig(config);
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  auto service = std::make_shared<SnapshotService>();
+  service->listen = settings->services.at(0).listen;
+  v1::Snapshot written;
+  WriteSnapshot({.services = {service}}, &written);
+  EXPECT_THAT(written.services(0).listener().address(), ElementsAre("0.0.0.0:2", "[::]:2", "h:1"));
 }
 
 TEST(WireConfigTest, HealthCheckReachesProxies) {

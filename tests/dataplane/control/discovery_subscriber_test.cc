@@ -175,7 +175,7 @@ TEST_F(DiscoveryTest, ServiceThatCannotBeUsedIsReportedWhileTheOthersChange) {
   EXPECT_EQ(subscription->NextTraffic().services_refused(), "");
   two.set_nonce(2);
   two.mutable_snapshot()->mutable_id()->set_version(4);
-  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address("unix:/run/x");
+  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address(0, "unix:/run/x");
   two.mutable_snapshot()->mutable_services(1)->mutable_endpoints(0)->set_weight(9);
   const v1::Ack ack = Deliver(*subscription, two);
   EXPECT_FALSE(ack.has_error()) << ack.error();
@@ -195,7 +195,7 @@ TEST_F(DiscoveryTest, ServiceThatCannotBeUsedIsReportedWhileTheOthersChange) {
   EXPECT_EQ(subscriber_->NotReady(), "") << "it still serves the others";
   two.set_nonce(3);
   two.mutable_snapshot()->mutable_id()->set_version(5);
-  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address("127.0.0.1:0");
+  two.mutable_snapshot()->mutable_services(0)->mutable_listener()->set_address(0, "127.0.0.1:0");
   Deliver(*subscription, two);
   while (!subscription->NextTraffic().services_refused().empty()) {
   }

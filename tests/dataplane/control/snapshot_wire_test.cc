@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "common/config/config.h"
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/control/snapshot_sequence.h"
@@ -254,7 +255,7 @@ TEST_F(RoutingTableTest, ProxyProtocolThatCannotBeSentIsRefused) {
 
 TEST_F(RoutingTableTest, OtherServicesAreTakenWhenOneCannotBeUsed) {
   v1::Snapshot snapshot = Snapshot(kHeld);
-  snapshot.mutable_services(1)->mutable_listener()->set_address("unix:/run/x.sock");
+  snapshot.mutable_services(1)->mutable_listener()->set_address(0, "unix:/run/x.sock");
   const auto table = Build(snapshot);
   ASSERT_TRUE(table.ok()) << table.status();
   ASSERT_EQ((*table)->services.size(), 1u);
@@ -282,20 +283,58 @@ TEST_F(RoutingTableTest, ServiceThatCannotBeUsedKeepsItsFormerVersion) {
   EXPECT_TRUE(refused_.empty());
 }
 
-TEST_F(RoutingTableTest, ServiceOnAnAddressThatAnotherIncludesIsRefused) {
+TEST_F(RoutingTableTest, AllAddressesOfAServiceAreInTheTable) {
   v1::Snapshot snapshot = Snapshot(kHeld);
-  snapshot.mutable_services(1)->mutable_listener()->set_address("10.0.0.1:6379");
+  snapshot.mutable_services(1)->mutable_listener()->add_address("[::]:5432");
   const auto table = Build(snapshot);
   ASSERT_TRUE(table.ok()) << table.status();
-  EXPECT_EQ((*table)->services.size(), 1u);
-  EXPECT_THAT(refused_.at(0).reason,
-              HasSubstr("service db cannot listen on 10.0.0.1:6379 beside service cache"));
+  const EndpointSet& db = *(*table)->services[1];
+  EXPECT_EQ(db.listen, (std::vector<Address>{{.host = "0.0.0.0", .port = 5432},
+                                             {.host = "::", .port = 5432}}));
+  EXPECT_EQ(db.authority, "db:5432");
+}
+
+TEST_F(RoutingTableTest, ServiceWithOneUnusableAddressIsRefusedWhole) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"unix:/x", "service db: listener.address[1]: expected host:port; got \"unix:/x\""},
+      {"nine", "service db: listener.address[1]: expected host:port; got \"nine\""},
+      {"0.0.0.0:5432", "service db lists 0.0.0.0:5432 twice"},
+      {"10.0.0.1:5432", "service db cannot listen on 10.0.0.1:5432 beside service db"},
+      {"0.0.0.0:6379", "services cache and db both listen on 0.0.0.0:6379"},
+      {"10.0.0.1:6379", "service db cannot listen on 10.0.0.1:6379 beside service cache"},
+  };
+  const auto first = Build(kHeld);
+  for (const auto& [address, why] : cases) {
+    v1::Snapshot snapshot = Snapshot(kHeld);
+    snapshot.mutable_services(1)->mutable_listener()->add_address(address);
+    const auto second = Build(snapshot, first->get());
+    ASSERT_TRUE(second.ok()) << second.status();
+    ASSERT_EQ((*second)->services.size(), 2u);
+    EXPECT_EQ((*second)->services[1], (*first)->services[1]) << "the former version is kept";
+    ASSERT_EQ(refused_.size(), 1u) << address;
+    EXPECT_THAT(refused_[0].reason, HasSubstr(why));
+  }
+}
+
+TEST_F(RoutingTableTest, AddressesAreBounded) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Listener& listener = *snapshot.mutable_services(1)->mutable_listener();
+  for (int i = 1; i < 16; ++i) listener.add_address(absl::StrCat("h:", i));
+  ASSERT_TRUE(Build(snapshot).ok());
+  EXPECT_TRUE(refused_.empty());
+  listener.add_address("h:16");
+  ASSERT_TRUE(Build(snapshot).ok());
+  ASSERT_EQ(refused_.size(), 1u);
+  EXPECT_THAT(refused_[0].reason, HasSubstr("expected 1 to 16 addresses; got 17"));
+  while (listener.address_size() < 2000) listener.add_address("h:1");
+  EXPECT_THAT(std::string(Build(snapshot).status().message()),
+              HasSubstr("more than 2000 addresses to listen on: 2001"));
 }
 
 TEST_F(RoutingTableTest, FormerVersionWhoseListenerAnotherServiceTookIsNotKept) {
   const auto first = Build(kHeld);
   v1::Snapshot snapshot = Snapshot(kHeld);
-  snapshot.mutable_services(0)->mutable_listener()->set_address("0.0.0.0:5432");
+  snapshot.mutable_services(0)->mutable_listener()->set_address(0, "0.0.0.0:5432");
   snapshot.mutable_services(1)->mutable_endpoints(0)->set_weight(-1);
   const auto second = Build(snapshot, first->get());
   ASSERT_TRUE(second.ok()) << second.status();
@@ -533,7 +572,8 @@ TEST_F(RoutingTableTest, AnyChangeMakesANewSet) {
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints(0)->set_address("10.0.0.9:1"); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints(0)->set_draining(true); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_endpoints()->RemoveLast(); }));
-  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_listener()->set_address("0.0.0.0:1"); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_listener()->set_address(0, "0.0.0.0:1"); }));
+  EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_listener()->add_address("0.0.0.0:1"); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients(5); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.mutable_limits()->set_max_clients_per_source(5); }));
   EXPECT_TRUE(differs([](v1::Service& s) { s.set_accept_proxy_protocol(true); }));
