@@ -70,7 +70,7 @@ bool SharedConnection::HasRoom() const {
 }
 
 void SharedConnection::Send(Client* client, std::span<const uint8_t> request, const Request& traits,
-                            bool open, MonotonicTime arrived_at) {
+                            bool open, MonotonicTime arrived_at, uint32_t number) {
   counters_->requests.Add();
   Pending pending{.client = client,
                   .begin = appended_,
@@ -78,6 +78,7 @@ void SharedConnection::Send(Client* client, std::span<const uint8_t> request, co
                   .reply_hint = traits.reply_hint,
                   .repeatable = traits.repeatable,
                   .replies = traits.replies,
+                  .number = number,
                   .sent_at = loop_.now(),
                   .arrived_at = arrived_at};
   if (id_field_) pending.client_id = ReadId(request.data() + id_field_->offset, id_field_->size);
@@ -223,37 +224,9 @@ void SharedConnection::OnFlush() {
   OnRepliesDelivered();
 }
 
-// Ends the requests without replies that the kernel has taken.
-void SharedConnection::EndWrittenOneWay() {
-  bool any = false;
-  while (!one_way_.empty()) {
-    const Pending& first = *pending_.Find(one_way_.front());
-    if (first.begin + first.size > written_) break;
-    const Pending ended = pending_.TakeId(one_way_.front());
-    one_way_.pop_front();
-    if (ended.client != nullptr) ended.client->OnReply({}, 1, /*last=*/false);
-    any = true;
-  }
-  if (any) OnRepliesDelivered();
-}
-
-// A client that has left after such a request need not stay for its reply.
-void SharedConnection::NoteWrittenMaybe() {
-  for (const uint64_t id : maybe_) {
-    Pending& pending = *pending_.Find(id);
-    const bool written = pending.begin + pending.size <= written_;
-    if (!written || std::exchange(pending.noted, true) || pending.client == nullptr) continue;
-    pending.client->OnReply({}, 0, /*last=*/false);
-  }
-}
-
-// Ends the oldest requests whose reply may come or not, as if none had come.
-void SharedConnection::DropMaybe(size_t most) {
-  while (maybe_.size() > most) {
-    const Pending pending = pending_.TakeId(maybe_.front());
-    maybe_.pop_front();
-    if (pending.client != nullptr) pending.client->OnReply({}, 1, /*last=*/false);
-  }
+void SharedConnection::NoteStep(const Pending& pending, Step step, size_t offset) {
+  if (pending.number == 0 || pending.client == nullptr) return;
+  pending.client->OnStep(pending.number, step, offset);
 }
 
 void SharedConnection::SendOutput() {
@@ -351,64 +324,12 @@ void SharedConnection::OnReplyTimeout() {
   }
   const Pending late = pending_.TakeFront();
   if (late.client == nullptr) return;
-  late.client->OnUnanswered(
-      {.reply_hint = late.reply_hint, .written = true, .late = true, .client_id = late.client_id});
-}
-
-// Returns true if the server may have seen any byte of the request, or if the request is
-// incomplete: such a request cannot be sent again.
-bool SharedConnection::Written(const Pending& pending) const {
-  return IsAsked(pending) || request_state_ != RequestState::kComplete;
-}
-
-// Returns the request with the client's own id, or nothing if it may not be sent again.
-std::vector<uint8_t> SharedConnection::Resendable(const Pending& pending) const {
-  std::vector<uint8_t> request;
-  if (!Written(pending)) {
-    const uint8_t* const unsent = output_.data() + (pending.begin - written_);
-    request.assign(unsent, unsent + pending.size);
-  } else if (!pending.begun) {
-    request = pending.copy;
-  }
-  if (id_field_ && !request.empty()) {
-    WriteId(pending.client_id, request.data() + id_field_->offset, id_field_->size);
-  }
-  return request;
-}
-
-void SharedConnection::End(ConnectionEvent event, const absl::Status& why) {
-  if (state_ == ConnectionState::kClosed) return;
-  const bool never_up =
-      event == ConnectionEvent::kDialFailed || event == ConnectionEvent::kConnectTimeout ||
-      (state_ == ConnectionState::kGreeting && event != ConnectionEvent::kOwnerClosed);
-  Apply(event);
-  timer_.Cancel();
-  fd_.Reset();
-  lease_.Reset();
-  owner_->OnConnectionEnded(*this, never_up, why);
-  FailPending();
-}
-
-void SharedConnection::FailPending() {
-  maybe_.clear();
-  one_way_.clear();
-  while (!pending_.empty()) {
-    const Pending pending = pending_.TakeFront();
-    if (pending.client == nullptr) continue;
-    const std::vector<uint8_t> request = Resendable(pending);
-    if (request.empty() && pending.replies != Replies::kOne) {
-      pending.client->OnReply({}, 1, /*last=*/false);
-      continue;
-    }
-    if (!request.empty()) counters_->resent.Add();
-    pending.client->OnUnanswered({.request = request,
-                                  .reply_hint = pending.reply_hint,
-                                  .repeatable = pending.repeatable,
-                                  .replies = pending.replies,
-                                  .written = Written(pending),
-                                  .begun = pending.begun,
-                                  .arrived_at = pending.arrived_at});
-  }
+  late.client->OnUnanswered({.reply_hint = late.reply_hint,
+                             .written = true,
+                             .number = late.number,
+                             .timed_out = true,
+                             .late = true,
+                             .client_id = late.client_id});
 }
 
 }  // namespace trunkline

@@ -52,9 +52,19 @@ class SharedConnection final : public EventHandler, public Flushable {
     bool written = false;  // the server may have seen a part of it
     bool begun = false;    // the client was given a part of its reply
     MonotonicTime arrived_at;
-    // Its reply timed out and the connection goes on. `client_id` is the client's own id.
+    uint32_t number = 0;     // see Send
+    bool timed_out = false;  // it is the request whose reply timed out
+    // The same, and the connection goes on. `client_id` is the client's own id.
     bool late = false;
     uint64_t client_id = 0;
+  };
+
+  // What becomes of a numbered request that is not returned as unanswered.
+  enum class Step : uint8_t {
+    kReplyBegins,
+    kReplyEnds,
+    kEndsSilently,  // it has no reply, or need not have one and none came
+    kLost,          // the same, but the connection closed before the whole request was written
   };
 
   // A sender of requests. Outlives its requests or calls Abandon.
@@ -67,6 +77,9 @@ class SharedConnection final : public EventHandler, public Flushable {
     virtual void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) = 0;
     // The first byte of a reply is here, and OnReply follows. `arrived_at` is its request's.
     virtual void OnReplyBegins(MonotonicTime arrived_at) = 0;
+    // A request that Send was given a number for has reached this step, and OnReply follows.
+    // `offset` bytes of that call come before the reply's first byte, or up to its end.
+    virtual void OnStep(uint32_t /*number*/, Step /*step*/, size_t /*offset*/) {}
     // Called once for each request without a reply when the connection closes, oldest first, and
     // for a single request whose reply timed out.
     virtual void OnUnanswered(const Unanswered& what) = 0;
@@ -124,9 +137,9 @@ class SharedConnection final : public EventHandler, public Flushable {
 
   // Requires HasRoom(). If `open`, the rest of the request follows through SendMore, which only
   // codecs with one request at a time allow. `arrived_at` is when the last of these bytes was read
-  // from the client.
+  // from the client. The client learns the steps of a request with a `number` of its own; 0: none.
   void Send(Client* client, std::span<const uint8_t> request, const Request& traits, bool open,
-            MonotonicTime arrived_at);
+            MonotonicTime arrived_at, uint32_t number = 0);
   // Sends buffered requests now instead of at the end of the pass. May end requests and the
   // connection.
   void SendNow() { OnFlush(); }
@@ -166,6 +179,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     Replies replies = Replies::kOne;
     bool begun = false;  // a part of its reply has arrived
     bool noted = false;  // it is written, and its reply may come or not
+    uint32_t number = 0;
     MonotonicTime sent_at;
     MonotonicTime arrived_at;
     std::vector<uint8_t> copy;  // filled if the request may be sent again
@@ -206,11 +220,13 @@ class SharedConnection final : public EventHandler, public Flushable {
   void OnServerFin();
   void OnRepliesDelivered();
 
+  static void NoteStep(const Pending& pending, Step step, size_t offset);
+  static void EndWithoutReply(const Pending& pending, Step step);
   void EndWrittenOneWay();
   void NoteWrittenMaybe();
   void DropMaybe(size_t most);
   void End(ConnectionEvent event, const absl::Status& why);
-  void FailPending();
+  void FailPending(bool reply_timed_out);
   bool Written(const Pending& pending) const;
   // Returns true if a byte of the request was handed to the kernel, so that the server may reply.
   bool IsAsked(const Pending& pending) const { return pending.begin < written_; }

@@ -122,6 +122,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   size_t at = 0;
   uint32_t completed = 0;
   Client* client = nullptr;
+  const auto undelivered = [&] { return static_cast<size_t>(bytes.data() + at - begin); };
   const auto deliver = [&](bool last) {
     uint8_t* const end = bytes.data() + at;
     const bool any = end > begin || completed > 0;
@@ -156,7 +157,10 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
       deliver(false);
       return reply.unasked ? Finding::kUnasked : Finding::kMalformed;
     }
-    if (fresh && client != nullptr) client->OnReplyBegins(first.arrived_at);
+    if (fresh && client != nullptr) {
+      client->OnReplyBegins(first.arrived_at);
+      NoteStep(first, Step::kReplyBegins, undelivered());
+    }
     if (reply.delivery != Reply::Delivery::kWanted) {
       deliver(false);
       if (state_ == ConnectionState::kClosed) return Finding::kGood;
@@ -171,7 +175,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     counters_->replies.Add();
     if (client == nullptr) counters_->replies_discarded.Add();
     ++completed;
-    pending_.TakeFront();
+    NoteStep(pending_.TakeFront(), Step::kReplyEnds, undelivered());
     if (reply.last || request_state_ != RequestState::kComplete) {
       Apply(ConnectionEvent::kLastReply);
       deliver(true);
@@ -265,6 +269,8 @@ bool SharedConnection::DeliverMessage(std::span<uint8_t> message) {
   }
   WriteId(answered.client_id, place, id_field_->size);
   answered.client->OnReplyBegins(answered.arrived_at);
+  NoteStep(answered, Step::kReplyBegins, 0);
+  NoteStep(answered, Step::kReplyEnds, message.size());
   answered.client->OnReply(message, 1, /*last=*/false);
   return true;
 }
@@ -285,6 +291,7 @@ void SharedConnection::OnServerFin() {
     counters_->replies.Add();
     Apply(ConnectionEvent::kLastReply);
     const Pending answered = pending_.TakeFront();
+    NoteStep(answered, Step::kReplyEnds, 0);
     if (answered.client != nullptr) answered.client->OnReply({}, 1, /*last=*/true);
     if (state_ == ConnectionState::kClosed) return;
   }

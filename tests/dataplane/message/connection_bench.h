@@ -55,10 +55,15 @@ class TestClient final : public SharedConnection::Client {
     if (on_reply != nullptr) on_reply();
   }
   void OnReplyBegins(MonotonicTime arrived_at) override { begun.push_back(arrived_at); }
+  void OnStep(uint32_t number, SharedConnection::Step step, size_t offset) override {
+    steps.push_back({.number = number, .step = step, .at = replies.size() + offset});
+  }
   void OnUnanswered(const SharedConnection::Unanswered& what) override {
     unanswered.push_back({.request = {what.request.begin(), what.request.end()},
                           .written = what.written,
-                          .begun = what.begun});
+                          .begun = what.begun,
+                          .number = what.number,
+                          .timed_out = what.timed_out});
   }
   void OnRoom() override { ++rooms; }
   void OnOthersWait() override { ++others; }
@@ -67,12 +72,22 @@ class TestClient final : public SharedConnection::Client {
     std::string request;
     bool written;
     bool begun;
+    uint32_t number;
+    bool timed_out;
+  };
+  struct Noted {
+    uint32_t number;
+    SharedConnection::Step step;
+    size_t at;  // in `replies`
+
+    friend bool operator==(const Noted&, const Noted&) = default;
   };
   std::vector<MonotonicTime> begun;  // arrivals of the requests whose replies began
   std::string replies;
   uint32_t completed = 0;
   bool last = false;
   std::vector<Lost> unanswered;
+  std::vector<Noted> steps;
   int rooms = 0;
   int others = 0;  // times that another client began to wait behind this one
   std::function<void()> on_reply;
@@ -112,9 +127,9 @@ class ConnectionBench final : private SharedConnection::Owner {
   }
 
   void Send(TestClient& client, const std::string& request, bool open = false,
-            MonotonicTime arrived_at = MonotonicTime()) {
+            MonotonicTime arrived_at = MonotonicTime(), uint32_t number = 0) {
     ASSERT_TRUE(connection().HasRoom());
-    connection().Send(&client, AsBytes(request), Request(), open, arrived_at);
+    connection().Send(&client, AsBytes(request), Request(), open, arrived_at, number);
   }
   template <typename Condition>
   void Run(Condition condition) {
