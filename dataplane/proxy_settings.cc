@@ -116,6 +116,7 @@ ConnectionLog::Options ReadConnectionLogOptions(const v1::ProxyConfig& proxy) {
   }
   if (config.has_sample()) options.sample = config.sample();
   if (config.has_errors()) options.errors = config.errors();
+  options.requests = config.requests();
   options.services.assign(config.services().begin(), config.services().end());
   return options;
 }

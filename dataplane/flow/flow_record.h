@@ -13,6 +13,7 @@
 #include "common/base/clock.h"
 #include "common/proxy_protocol/proxy_header.h"
 #include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/request_record.h"
 #include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
@@ -46,6 +47,7 @@ struct FlowRecord {
   uint64_t to_client_bytes = 0;
   uint64_t requests = 0;                          // in message mode: sent on shared connections
   std::shared_ptr<const EndpointStats> endpoint;  // the last one that was picked
+  std::unique_ptr<RequestRecords> open_requests;  // null: its requests are not logged
 
   // Each takes effect the first time.
   void OnRouted(MonotonicTime now) { Note(&routed_at, now); }
@@ -69,6 +71,7 @@ struct FlowRecord {
       header_at = now;
     } else {
       shares = false;
+      open_requests = nullptr;  // the proxy does not know its requests any more
       routed_at = picked_at = connected_at = kNever;
     }
     phase = shares ? Phase::kRequest : Phase::kQueue;

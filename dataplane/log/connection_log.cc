@@ -66,14 +66,31 @@ bool ConnectionLog::Covers(std::string_view service) const {
 void ConnectionLog::Write(const FlowRecord& record, const Outcome& outcome) {
   const bool failed = outcome.end != FlowEnd::kClean;
   if (!record.sampled && !(failed && options_.errors)) return;
-  const LogEntry entry = {.record = record,
-                          .proxy_id = options_.proxy_id,
-                          .service = outcome.service,
-                          .mode = outcome.mode,
-                          .end = FlowEndName(outcome.end, outcome.lacks_sockets),
-                          .ended_by = failed ? SideOf(outcome.end) : record.closed_by,
-                          .ended_at = outcome.at,
-                          .accepted_at = absl::Now() - (outcome.at - record.accepted_at)};
+  Write(LogEntry{.record = record,
+                 .service = outcome.service,
+                 .mode = outcome.mode,
+                 .end = FlowEndName(outcome.end, outcome.lacks_sockets),
+                 .ended_by = failed ? SideOf(outcome.end) : record.closed_by,
+                 .ended_at = outcome.at});
+}
+
+void ConnectionLog::Write(const RequestRecord& request, const FlowRecord& client,
+                          const Outcome& outcome) {
+  const RequestEnd end = RequestEndOf(request, outcome.end, outcome.lacks_sockets);
+  if (!request.sampled && !(end.failed && options_.errors)) return;
+  const FlowRecord record = AsFlowRecord(request, client.addresses);
+  Write(LogEntry{.type = LogType::kRequest,
+                 .record = record,
+                 .service = outcome.service,
+                 .mode = outcome.mode,
+                 .end = end.name,
+                 .ended_by = end.side,
+                 .ended_at = outcome.at});
+}
+
+void ConnectionLog::Write(LogEntry entry) {
+  entry.proxy_id = options_.proxy_id;
+  entry.accepted_at = absl::Now() - (entry.ended_at - entry.record.accepted_at);
   writer_.Write(ConnectionLogLine(entry, options_.fields, options_.format));
   lines_.fetch_add(1, std::memory_order_relaxed);
 }

@@ -1,4 +1,5 @@
-// The connection log: one line per client connection, written when it ends.
+// The connection log: one line per client connection, written when it ends, and, if `requests` is
+// set, one per request of message mode.
 //
 // Workers only format the line and queue it; a thread of the log writes it. Up to 1 MiB of lines is
 // queued for a file that accepts nothing, then the oldest lines are dropped, counted, and reported
@@ -33,8 +34,9 @@ class ConnectionLog {
     std::string proxy_id;
     LogFormat format = LogFormat::kText;
     std::vector<LogField> fields = AllLogFields();
-    double sample = 1;                       // share of the connections that are logged
-    bool errors = true;                      // log every connection that ended with an error
+    double sample = 1;      // share of the connections, and of the requests, that are logged
+    bool errors = true;     // log every one that ended with an error
+    bool requests = false;  // log requests of message mode, too
     std::vector<std::string> services = {};  // empty: all
     size_t max_queued_bytes = 1 << 20;
   };
@@ -42,10 +44,11 @@ class ConnectionLog {
   ConnectionLog(int fd, Options options);
 
   bool Covers(std::string_view service) const;
-  // Decides about a new connection by `roll`, a random number of [0, 1): always logged, or logged
-  // if it ends with an error, or never.
+  // Decides about a new connection or request by `roll`, a random number of [0, 1): always logged,
+  // or logged if it ends with an error, or never.
   bool Samples(double roll) const { return roll < options_.sample; }
   bool logs_errors() const { return options_.errors; }
+  bool logs_requests() const { return options_.requests; }
 
   struct Outcome {
     std::string_view service;
@@ -57,12 +60,17 @@ class ConnectionLog {
   // Logs a connection that has ended, if its record was sampled or it ended with an error. Never
   // waits for the file.
   void Write(const FlowRecord& record, const Outcome& outcome);
+  // The same for a request of `client`; `outcome.end` is that of its client, if the request has
+  // none of its own.
+  void Write(const RequestRecord& request, const FlowRecord& client, const Outcome& outcome);
 
   void Collect(MetricsWriter& writer) const;
   // Like LogWriter::Flush.
   bool Flush() { return writer_.Flush(); }
 
  private:
+  void Write(LogEntry entry);
+
   const Options options_;
   std::atomic<uint64_t> lines_ = 0;
   LogWriter writer_;

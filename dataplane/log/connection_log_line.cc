@@ -10,27 +10,14 @@
 namespace trunkline {
 namespace {
 
-constexpr std::array<std::string_view, 19> kNames = {"time",
-                                                     "proxy",
-                                                     "service",
-                                                     "mode",
-                                                     "listener",
-                                                     "client",
-                                                     "endpoint",
-                                                     "header_ms",
-                                                     "queue_ms",
-                                                     "connect_ms",
-                                                     "first_byte_ms",
-                                                     "total_ms",
-                                                     "to_server_bytes",
-                                                     "to_client_bytes",
-                                                     "requests",
-                                                     "retries",
-                                                     "end",
-                                                     "ended_by",
-                                                     "phase"};
+constexpr std::array<std::string_view, 20> kNames = {
+    "time",       "type",          "proxy",    "service",         "mode",
+    "listener",   "client",        "endpoint", "header_ms",       "queue_ms",
+    "connect_ms", "first_byte_ms", "total_ms", "to_server_bytes", "to_client_bytes",
+    "requests",   "retries",       "end",      "ended_by",        "phase"};
 static_assert(kNames.size() == static_cast<size_t>(LogField::kPhase) + 1);
 
+constexpr std::string_view kTypes[] = {"connection", "request"};
 constexpr std::string_view kSides[] = {"", "client", "server", "proxy"};
 constexpr std::string_view kPhases[] = {"header", "request", "queue", "connect", "data"};
 
@@ -101,6 +88,8 @@ void WriteField(LogField field, const LogEntry& entry, LineWriter& to) {
   switch (field) {
     case LogField::kTime:
       return to.Time(name, entry.accepted_at);
+    case LogField::kType:
+      return to.Text(name, kTypes[static_cast<size_t>(entry.type)]);
     case LogField::kProxy:
       return to.Text(name, entry.proxy_id);
     case LogField::kService:
@@ -130,8 +119,9 @@ void WriteField(LogField field, const LogEntry& entry, LineWriter& to) {
     case LogField::kToClientBytes:
       return to.Number(name, record.to_client_bytes);
     case LogField::kRequests:
-      return entry.mode == ForwardingMode::kMessage ? to.Number(name, record.requests)
-                                                    : to.None(name);
+      return entry.mode == ForwardingMode::kMessage && entry.type == LogType::kConnection
+                 ? to.Number(name, record.requests)
+                 : to.None(name);
     case LogField::kRetries:
       return to.Number(name, record.retries);
     case LogField::kEnd:
@@ -143,7 +133,59 @@ void WriteField(LogField field, const LogEntry& entry, LineWriter& to) {
   }
 }
 
+FlowRecord::Phase FlowPhaseOf(RequestRecord::Phase phase) {
+  switch (phase) {
+    case RequestRecord::Phase::kRequest:
+      return FlowRecord::Phase::kRequest;
+    case RequestRecord::Phase::kQueue:
+      return FlowRecord::Phase::kQueue;
+    case RequestRecord::Phase::kData:
+      break;
+  }
+  return FlowRecord::Phase::kData;
+}
+
 }  // namespace
+
+FlowRecord AsFlowRecord(const RequestRecord& request, const ProxyAddresses& client) {
+  FlowRecord record;
+  record.phase = FlowPhaseOf(request.phase);
+  record.retries = request.retries;
+  record.addresses = client;
+  record.accepted_at = record.routed_at = request.arrived_at;
+  record.picked_at = request.sent_at;
+  record.first_byte_at = request.first_byte_at;
+  record.to_server_bytes = request.to_server_bytes;
+  record.to_client_bytes = request.to_client_bytes;
+  record.endpoint = request.endpoint;
+  return record;
+}
+
+RequestEnd RequestEndOf(const RequestRecord& request, FlowEnd client_end, bool lacks_sockets) {
+  const RequestEnd timeout = {.name = FlowEndName(FlowEnd::kTimeout, lacks_sockets),
+                              .side = SideOf(FlowEnd::kTimeout),
+                              .failed = true};
+  const RequestEnd silent = {.name = "no_reply", .side = FlowSide::kServer};
+  switch (request.end) {
+    case RequestRecord::End::kDone:
+      if (request.to_client_bytes == 0) return silent;
+      return {.name = FlowEndName(FlowEnd::kClean, lacks_sockets), .side = FlowSide::kServer};
+    case RequestRecord::End::kLocal:
+      return {.name = "local", .side = FlowSide::kProxy};
+    case RequestRecord::End::kTimeout:
+      return timeout;
+    case RequestRecord::End::kLost:
+      client_end = FlowEnd::kConnectionLost;
+      break;
+    case RequestRecord::End::kOpen:
+      // The client could close in order, because the reply need not come.
+      if (client_end == FlowEnd::kClean) return silent;
+      if (request.timed_out) return timeout;
+      break;
+  }
+  return {
+      .name = FlowEndName(client_end, lacks_sockets), .side = SideOf(client_end), .failed = true};
+}
 
 const std::vector<LogField>& AllLogFields() {
   static const auto& fields = *[] {

@@ -222,22 +222,6 @@ bool MessageFlow::ParseFront(std::span<const uint8_t> view) {
   return front_ != Front::kParsing;
 }
 
-std::string MessageFlow::ClientName() const {
-  const IpPort client =
-      origin() != nullptr ? origin()->addresses.source : AddressesOf(fd_.get()).source;
-  return client.known() ? client.ToString() : "of unknown address";
-}
-
-void MessageFlow::LogBadRequest() {
-  const auto more = router().request_logs().bad_requests.Admit(loop_.now());
-  if (!more) return;
-  LogWarn(
-      "service {}: client {} sent a request that {} cannot read: {}, at byte {} of the request; "
-      "the client is closed{}",
-      router().set().service, ClientName(), service_->connection.codec->name(), parser_->fault(),
-      front_sent_ + front_size_, *more);
-}
-
 void MessageFlow::WriteClient(std::span<const uint8_t> bytes) {
   const bool first = buffered_replies_.empty();
   const ReplyBacklog::Sent sent = buffered_replies_.Write(fd_.get(), bytes, loop_.now());
@@ -305,7 +289,10 @@ void MessageFlow::FlushClient() {
     Finish(FlowEnd::kClientReset, Closing::kReset);
     return;
   }
-  if (buffered_replies_.bytes() < before) last_activity_ = loop_.now();
+  if (buffered_replies_.bytes() < before) {
+    last_activity_ = loop_.now();
+    LogEndedRequests();
+  }
   if (sent == ReplyBacklog::Sent::kPart) return;
   if (!loop_.Modify(fd_.get(), kReadEvents, this).ok()) {
     return Finish(FlowEnd::kUnwatchable, Closing::kReset);
@@ -408,8 +395,9 @@ void MessageFlow::Finish(FlowEnd end, Closing closing, std::string_view local_re
   idle_timer_.Cancel();
   buffered_replies_.Uncount();
   if (FlowRecord* const log = record()) {
-    log->to_client_bytes += local_reply.size();
     log->to_client_bytes -= buffered_replies_.bytes();
+    LogAllRequests(end, log->to_client_bytes, local_reply.size());
+    log->to_client_bytes += local_reply.size();
   }
   pending_share_.Set(0);
   reserved_share_.Set(0);

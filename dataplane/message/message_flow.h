@@ -81,6 +81,7 @@ class MessageFlow final : public Flow,
   void OnFlush() override;
   void OnReply(std::span<const uint8_t> bytes, uint32_t completed, bool last) override;
   void OnReplyBegins(MonotonicTime arrived_at) override;
+  void OnStep(uint32_t number, SharedConnection::Step step, size_t offset) override;
   void OnUnanswered(const SharedConnection::Unanswered& what) override;
   void OnRoom() override;
   void OnOthersWait() override { loop_.RequestFlush(this); }
@@ -94,8 +95,6 @@ class MessageFlow final : public Flow,
   size_t SendRequests(std::span<const uint8_t> view);
   void SendBufferedRequests();
   bool ParseFront(std::span<const uint8_t> view);
-  void LogBadRequest();
-  std::string ClientName() const;
   void ContinueAsDirectFlow(std::span<const uint8_t> rest);
   void ContinueWithoutVariant();
   void Watch();
@@ -106,18 +105,15 @@ class MessageFlow final : public Flow,
   bool MaySendOnSameConnection() const;
   MonotonicTime FrontArrivedAt() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open,
-              MonotonicTime arrived_at);
+              MonotonicTime arrived_at, uint32_t number);
   void OnFrontSent();
   void Enqueue();
   void ResendFirst();
   void ResendAll();
   bool RouteResend();
   void OnAnswered(uint32_t completed);
-  void NoteIdle();
   void ContinueAfterReply();
   bool AnswerLate(const SharedConnection::Unanswered& what);
-  void LogLate(uint32_t reply_hint, bool has_reply);
-  void LogBroadcast(const Request& traits);
 
   // To the client.
   void WriteClient(std::span<const uint8_t> bytes);
@@ -125,6 +121,21 @@ class MessageFlow final : public Flow,
   void RegulateServer();
   void FlushClient();
   void SendLocalReply(Refusal why, FlowEnd end);
+
+  // For the proxy's log.
+  std::string ClientName() const;
+  void LogBadRequest();
+  void LogLate(uint32_t reply_hint, bool has_reply);
+  void LogBroadcast(const Request& traits);
+  // For the connection log. Numbers are those of RequestRecords; 0 if requests are not logged.
+  void NoteIdle();
+  uint32_t FollowFront();
+  void NoteSent(uint32_t number);
+  void NoteFrontSent();
+  void NoteLocalReply(uint32_t number, RequestRecord::End end, size_t bytes);
+  void NoteUnanswered(const SharedConnection::Unanswered& what);
+  void LogEndedRequests();
+  void LogAllRequests(FlowEnd end, uint64_t taken, size_t local_reply_bytes);
 
   bool HasUnfinishedExchange() const {
     return in_flight_ > 0 || buffered_requests_ != nullptr || !buffered_replies_.empty() ||

@@ -49,7 +49,7 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
   if (in_flight_ > 0) {
     if (connection_->variant() != variant || !MaySendOnSameConnection()) return false;
     router().CountActive(*this, 1);
-    SendOn(front, parser_->request(), open, FrontArrivedAt());
+    SendOn(front, parser_->request(), open, FrontArrivedAt(), FollowFront());
     OnFrontSent();
     return true;
   }
@@ -71,11 +71,14 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
 // one may be in flight.
 void MessageFlow::AnswerFront() {
   const Request request = parser_->request();
+  NoteLocalReply(FollowFront(), RequestRecord::End::kLocal, request.answer.size());
   front_ = Front::kParsing;
   front_size_ = 0;
   if (request.last) Apply(FlowEvent::kLastExchange);
-  if (request.answer.empty()) return;
-  WriteClient({reinterpret_cast<const uint8_t*>(request.answer.data()), request.answer.size()});
+  if (!request.answer.empty()) {
+    WriteClient({reinterpret_cast<const uint8_t*>(request.answer.data()), request.answer.size()});
+  }
+  LogEndedRequests();
 }
 
 // The router has put the flow into its pending queue.
@@ -107,7 +110,7 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   } else {
     const std::span<const uint8_t> front =
         was_queued ? std::span<const uint8_t>(buffered_requests_->data(), front_size_) : starting_;
-    SendOn(front, parser_->request(), front_ == Front::kPart, FrontArrivedAt());
+    SendOn(front, parser_->request(), front_ == Front::kPart, FrontArrivedAt(), FollowFront());
     if (was_queued) {
       consumed = front_size_;
       buffered_requests_->Consume(consumed);
@@ -128,7 +131,7 @@ MonotonicTime MessageFlow::FrontArrivedAt() const {
 }
 
 void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits, bool open,
-                         MonotonicTime arrived_at) {
+                         MonotonicTime arrived_at, uint32_t number) {
   if (!traits.substitute.empty()) {
     request = {reinterpret_cast<const uint8_t*>(traits.substitute.data()),
                traits.substitute.size()};
@@ -142,16 +145,14 @@ void MessageFlow::SendOn(std::span<const uint8_t> request, const Request& traits
   cell_->bytes_to_server.Add(request.size());
   if (traits.replies != Replies::kOne) cell_->one_way.Add();
   if (traits.replies == Replies::kMaybe) LogBroadcast(traits);
+  NoteSent(number);
   SharedConnection::Client* const client = this;
-  connection_->Send(client, request, traits, open, arrived_at);
+  connection_->Send(client, request, traits, open, arrived_at, number);
 }
 
 void MessageFlow::OnFrontSent() {
   reserved_share_.Set(0);
-  if (FlowRecord* const log = record()) {
-    log->to_server_bytes += front_size_;
-    if (front_ == Front::kEnd) ++log->requests;
-  }
+  NoteFrontSent();
   front_sent_ = front_ == Front::kPart ? front_sent_ + front_size_ : 0;
   front_ = Front::kParsing;
   front_size_ = 0;
@@ -162,7 +163,7 @@ void MessageFlow::ResendFirst() {
   const Request traits = {.repeatable = request.repeatable,
                           .replies = request.replies,
                           .reply_hint = request.reply_hint};
-  SendOn(request.bytes, traits, /*open=*/false, request.arrived_at);
+  SendOn(request.bytes, traits, /*open=*/false, request.arrived_at, request.number);
   CountPending(0);
 }
 
@@ -232,11 +233,6 @@ void MessageFlow::OnAnswered(uint32_t completed) {
   router().Release(*this);
 }
 
-// For the connection log.
-void MessageFlow::NoteIdle() {
-  if (record() != nullptr && in_flight_ == 0) record()->phase = FlowRecord::Phase::kRequest;
-}
-
 void MessageFlow::OnReplyBegins(MonotonicTime arrived_at) {
   router().OnFirstByte(*this, arrived_at);
 }
@@ -256,6 +252,7 @@ void MessageFlow::OnReply(std::span<const uint8_t> bytes, uint32_t completed, bo
   OnAnswered(completed);
   NoteIdle();
   if (!bytes.empty()) WriteClient(bytes);
+  LogEndedRequests();
   ContinueAfterReply();
 }
 
@@ -279,33 +276,16 @@ bool MessageFlow::AnswerLate(const SharedConnection::Unanswered& what) {
   WriteId(what.client_id, reinterpret_cast<uint8_t*>(reply.data()) + id.offset, id.size);
   OnAnswered(1);
   NoteIdle();
+  NoteLocalReply(what.number, RequestRecord::End::kTimeout, reply.size());
   WriteClient({reinterpret_cast<const uint8_t*>(reply.data()), reply.size()});
+  LogEndedRequests();
   ContinueAfterReply();
   return true;
 }
 
-void MessageFlow::LogLate(uint32_t reply_hint, bool has_reply) {
-  const auto more = router().request_logs().late_replies.Admit(loop_.now());
-  if (!more) return;
-  const std::string which = service_->connection.codec->Describe(reply_hint);
-  LogWarn(
-      "endpoint {} of service {} did not answer a request of client {} within {}{}{}; the client "
-      "{}{}",
-      endpoint()->endpoint().id, router().set().service, ClientName(),
-      absl::FormatDuration(service_->connection.reply_timeout), which.empty() ? "" : ": ", which,
-      has_reply ? "gets an error from the proxy" : "is closed", *more);
-}
-
-void MessageFlow::LogBroadcast(const Request& traits) {
-  const auto more = router().request_logs().broadcasts.Admit(loop_.now());
-  if (!more) return;
-  LogInfo("client {} of service {} sent a broadcast, which no device need answer: {}{}",
-          ClientName(), router().set().service,
-          service_->connection.codec->Describe(traits.reply_hint), *more);
-}
-
 void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
   if (done() || (what.late && AnswerLate(what))) return;
+  NoteUnanswered(what);
   // A server that dies takes its other connections with it, perhaps a moment later, so the request
   // is sent to another server if there is one.
   if (!tried(endpoint())) NoteTry();
@@ -323,7 +303,8 @@ void MessageFlow::OnUnanswered(const SharedConnection::Unanswered& what) {
                           .replies = what.replies,
                           .written = what.written,
                           .since = loop_.now(),
-                          .arrived_at = what.arrived_at},
+                          .arrived_at = what.arrived_at,
+                          .number = what.number},
                          /*last=*/in_flight_ == 0);
     CountPending(0);
     loop_.RequestFlush(this);

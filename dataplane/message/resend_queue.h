@@ -26,6 +26,7 @@ class ResendQueue {
     bool written;  // a server may have seen it
     MonotonicTime since;
     MonotonicTime arrived_at = {};  // from the client
+    uint32_t number = 0;            // see SharedConnection::Send
   };
 
   bool empty() const { return requests_.empty(); }

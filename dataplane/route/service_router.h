@@ -72,6 +72,10 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   std::unique_ptr<FlowRecord> NewRecord(int client);
   // Logs the end of a client that has such a record and no flow.
   void LogEnd(const FlowRecord& record, FlowEnd end);
+  // Adds a new request to the client's open ones, which it must have. Returns the request's number.
+  uint32_t FollowRequest(FlowRecord& client, MonotonicTime arrived_at);
+  // Logs a request that has left the client's open ones; `client_end` as in ConnectionLog.
+  void LogRequest(const FlowRecord& client, const RequestRecord& request, FlowEnd client_end);
   // Takes a new client, which ends with OnFlowDone.
   void Join(Flow& flow);
   // Offers endpoints to pending flows again.

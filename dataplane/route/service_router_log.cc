@@ -10,7 +10,9 @@ namespace trunkline {
 std::unique_ptr<FlowRecord> ServiceRouter::NewRecord(int client) {
   if (connection_log_ == nullptr) return nullptr;
   const bool sampled = connection_log_->Samples(random_.Uniform());
-  if (!sampled && !connection_log_->logs_errors()) return nullptr;
+  const bool with_requests =
+      set_->mode == ForwardingMode::kMessage && connection_log_->logs_requests();
+  if (!sampled && !connection_log_->logs_errors() && !with_requests) return nullptr;
   auto record = std::make_unique<FlowRecord>();
   record->sampled = sampled;
   record->shares = set_->mode == ForwardingMode::kMessage;
@@ -19,6 +21,7 @@ std::unique_ptr<FlowRecord> ServiceRouter::NewRecord(int client) {
                                               : FlowRecord::Phase::kQueue;
   record->addresses = AddressesOf(client);
   record->accepted_at = worker_.loop.now();
+  if (with_requests) record->open_requests = std::make_unique<RequestRecords>();
   return record;
 }
 
@@ -28,6 +31,21 @@ void ServiceRouter::LogEnd(const FlowRecord& record, FlowEnd end) {
                                   .end = end,
                                   .lacks_sockets = worker_.dialer.lacking(),
                                   .at = worker_.loop.now()});
+}
+
+uint32_t ServiceRouter::FollowRequest(FlowRecord& client, MonotonicTime arrived_at) {
+  return client.open_requests->Add(
+      {.sampled = connection_log_->Samples(random_.Uniform()), .arrived_at = arrived_at});
+}
+
+void ServiceRouter::LogRequest(const FlowRecord& client, const RequestRecord& request,
+                               FlowEnd client_end) {
+  connection_log_->Write(request, client,
+                         {.service = set_->service,
+                          .mode = set_->mode,
+                          .end = client_end,
+                          .lacks_sockets = worker_.dialer.lacking(),
+                          .at = worker_.loop.now()});
 }
 
 }  // namespace trunkline

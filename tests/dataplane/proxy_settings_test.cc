@@ -101,15 +101,17 @@ TEST(ProxySettingsTest, OptionsOfTheConnectionLogAreReadOrHaveTheirDocumentedDef
     EXPECT_EQ(options.fields, AllLogFields());
     EXPECT_EQ(options.sample, 1);
     EXPECT_TRUE(options.errors);
+    EXPECT_FALSE(options.requests);
     EXPECT_TRUE(options.services.empty());
   }
   const ConnectionLog::Options options = ReadConnectionLogOptions(
       Read("connection_log: {format: json, fields: [end, client], sample: 0.25, errors: false, "
-           "services: [a, b]}\n"));
+           "services: [a, b], requests: true}\n"));
   EXPECT_EQ(options.format, LogFormat::kJson);
   EXPECT_EQ(options.fields, std::vector({LogField::kEnd, LogField::kClient}));
   EXPECT_EQ(options.sample, 0.25);
   EXPECT_FALSE(options.errors);
+  EXPECT_TRUE(options.requests);
   EXPECT_EQ(options.services, std::vector<std::string>({"a", "b"}));
 }
 

@@ -1,5 +1,6 @@
 """The connection log of a running proxy: lines of real clients, and a reader that stops."""
 
+import collections
 import json
 import os
 import pathlib
@@ -8,8 +9,10 @@ import select
 
 import pytest
 
-from cluster import BIN_DIR, Cluster, Proxy
+from cluster import BIN_DIR, Cluster, Proxy, message_service
+from crowd import Crowd
 from processes import run
+from redis_server import RedisServer
 from servers import EchoServer, ServerStarter
 from traffic import ask_many
 from waiting import eventually
@@ -65,7 +68,9 @@ def test_every_connection_leaves_one_line_in_the_file(cluster: Cluster, servers:
 def test_connections_go_to_standard_error_by_default(cluster: Cluster, servers: ServerStarter) -> None:
     proxy = start(cluster, servers)
     ask_many(proxy, 1)
-    line = proxy.wait_for_line(r"(?m)^time=\S+ proxy=p service=echo mode=tunnel .* end=clean ended_by=\w+ phase=data$")
+    line = proxy.wait_for_line(
+        r"(?m)^time=\S+ type=connection proxy=p service=echo mode=tunnel .* end=clean ended_by=\w+ phase=data$"
+    )
     assert re.search(r" to_server_bytes=128 to_client_bytes=130 ", line.group())
 
 
@@ -78,6 +83,43 @@ def test_connections_are_not_logged_unless_asked(cluster: Cluster, servers: Serv
     ask_many(proxy, 5)
     assert proxy.end() == 0
     assert "ended_by" not in proxy.log()
+
+
+def test_every_request_leaves_one_line_with_its_endpoint(cluster: Cluster) -> None:
+    """The lines, the metrics and the servers themselves agree on where each of many pipelined requests went."""
+    clients, rounds, depth = 8, 20, 10
+    servers = [RedisServer(cluster, f"redis{i}") for i in range(2)]
+    cluster.add_controller({"cache": message_service({"redis": {}}, *[server.address for server in servers])})
+    path = cluster.path("connections.log")
+    proxy = cluster.add_proxy(connection_log={"file": str(path), "format": "json", "requests": True})
+    cluster.start()
+
+    def ask(number: int) -> None:
+        with proxy.connect("cache") as client, client.makefile("rb") as replies:
+            for i in range(rounds):
+                words = [f"{number}.{i}.{j}" for j in range(depth)]
+                client.sendall("".join(f"ECHO {word}\r\n" for word in words).encode())
+                expected = "".join(f"${len(word)}\r\n{word}\r\n" for word in words).encode()
+                assert replies.read(len(expected)) == expected
+
+    Crowd(clients, ask).join()
+    eventually("all flows ended", lambda: proxy.metric("proxy_clients") == 0)
+    by_metric = {f"e{i}": proxy.metric("proxy_endpoint_flows_total", endpoint=f"e{i}") for i in range(2)}
+    assert proxy.end() == 0
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    requests = [line for line in lines if line["type"] == "request"]
+    assert len(requests) == clients * rounds * depth
+    assert {(line["end"], line["ended_by"], line["retries"]) for line in requests} == {("clean", "server", 0)}
+    by_line = collections.Counter(line["endpoint"] for line in requests)
+    assert by_line == by_metric
+    assert by_line == {f"e{i}": server.calls().get("echo", 0) for i, server in enumerate(servers)}
+    connections = {line["client"]: line for line in lines if line["type"] == "connection"}
+    assert len(connections) == clients
+    for client, connection in connections.items():
+        mine = [line for line in requests if line["client"] == client]
+        assert connection["requests"] == len(mine) == rounds * depth
+        for bytes_field in ("to_server_bytes", "to_client_bytes"):
+            assert connection[bytes_field] == sum(line[bytes_field] for line in mine)
 
 
 def test_reader_that_stops_delays_no_client_and_costs_only_counted_lines(
@@ -115,8 +157,9 @@ def test_reader_that_stops_does_not_keep_the_proxy_from_ending(cluster: Cluster,
     ("log", "error"),
     [
         ({"file": "missing/connections.log"}, r"connection_log\.file: cannot open missing/connections\.log: No such"),
-        ({"fields": ["time", "colour"]}, r"connection_log\.fields\[1\]: expected time, proxy, service"),
+        ({"fields": ["time", "colour"]}, r"connection_log\.fields\[1\]: expected time, type, proxy, service"),
         ({"fields": ["time", "end", "time"]}, r"connection_log\.fields\[2\]: expected each field once; got \"time\""),
+        ({"requests": "some"}, r"connection_log\.requests: expected true or false"),
         ({"sample": 2}, r"connection_log\.sample: expected a number from 0 to 1"),
         ({"services": ["a b"]}, r"connection_log\.services\[0\]"),
     ],

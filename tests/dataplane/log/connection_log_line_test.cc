@@ -75,11 +75,80 @@ class ConnectionLogLineTest : public ::testing::Test {
 
 TEST_F(ConnectionLogLineTest, ExamplesOfTheDocumentationAreWhatIsWritten) {
   const std::vector<std::string> text = Blocks("text");
-  ASSERT_EQ(text.size(), 2u);
+  ASSERT_EQ(text.size(), 3u);
   EXPECT_EQ(ConnectionLogLine(Entry(), AllLogFields(), LogFormat::kText), text[0]);
-  EXPECT_EQ(DroppedLinesLine(42, Entry().accepted_at, "proxy-1", LogFormat::kText), text[1]);
+  EXPECT_EQ(DroppedLinesLine(42, Entry().accepted_at, "proxy-1", LogFormat::kText), text[2]);
   EXPECT_THAT(Blocks("json"),
               ElementsAre(ConnectionLogLine(Entry(), AllLogFields(), LogFormat::kJson)));
+}
+
+TEST_F(ConnectionLogLineTest, ExampleOfARequestIsWhatIsWritten) {
+  RequestRecord request;
+  request.phase = RequestRecord::Phase::kData;
+  request.end = RequestRecord::End::kDone;
+  request.arrived_at = request.sent_at = AfterMicros(0);
+  request.first_byte_at = AfterMicros(310);
+  request.to_server_bytes = 24;
+  request.to_client_bytes = 8;
+  request.endpoint = std::make_shared<EndpointStats>("cache", "cache-2", 1);
+  const ProxyAddresses client = {ParseIpPort("192.0.2.7:40112").value(),
+                                 ParseIpPort("10.0.0.2:6379").value()};
+  const RequestEnd end = RequestEndOf(request, FlowEnd::kClean, /*lacks_sockets=*/false);
+  const FlowRecord record = AsFlowRecord(request, client);
+  const LogEntry entry = {.type = LogType::kRequest,
+                          .record = record,
+                          .proxy_id = "proxy-1",
+                          .service = "cache",
+                          .mode = ForwardingMode::kMessage,
+                          .end = end.name,
+                          .ended_by = end.side,
+                          .ended_at = AfterMicros(310),
+                          .accepted_at = Entry().accepted_at};
+  EXPECT_EQ(ConnectionLogLine(entry, AllLogFields(), LogFormat::kText), Blocks("text")[1]);
+}
+
+TEST_F(ConnectionLogLineTest, RequestEndsByItselfOrWithItsClient) {
+  using End = RequestRecord::End;
+  const struct {
+    End end;
+    bool timed_out;
+    uint64_t to_client_bytes;
+    FlowEnd client_end;
+    std::string name;
+    FlowSide side;
+    bool failed;
+  } cases[] = {
+      {End::kDone, false, 1, FlowEnd::kClientReset, "clean", FlowSide::kServer, false},
+      {End::kDone, false, 0, FlowEnd::kClientReset, "no_reply", FlowSide::kServer, false},
+      {End::kLocal, false, 5, FlowEnd::kClientReset, "local", FlowSide::kProxy, false},
+      {End::kLocal, false, 0, FlowEnd::kClean, "local", FlowSide::kProxy, false},
+      {End::kTimeout, false, 9, FlowEnd::kClean, "timeout", FlowSide::kProxy, true},
+      {End::kLost, false, 0, FlowEnd::kClean, "connection_lost", FlowSide::kServer, true},
+      {End::kOpen, false, 0, FlowEnd::kClean, "no_reply", FlowSide::kServer, false},
+      {End::kOpen, false, 3, FlowEnd::kClientReset, "client_reset", FlowSide::kClient, true},
+      {End::kOpen, false, 0, FlowEnd::kConnectionLost, "connection_lost", FlowSide::kServer, true},
+      {End::kOpen, true, 0, FlowEnd::kConnectionLost, "timeout", FlowSide::kProxy, true},
+      {End::kOpen, false, 0, FlowEnd::kNoEndpoint, "no_endpoint", FlowSide::kProxy, true},
+      {End::kOpen, false, 0, FlowEnd::kBadRequest, "bad_request", FlowSide::kProxy, true},
+      {End::kOpen, false, 0, FlowEnd::kShutdown, "shutdown", FlowSide::kProxy, true},
+  };
+  for (const auto& item : cases) {
+    RequestRecord request;
+    request.end = item.end;
+    request.timed_out = item.timed_out;
+    request.to_client_bytes = item.to_client_bytes;
+    const RequestEnd end = RequestEndOf(request, item.client_end, /*lacks_sockets=*/false);
+    EXPECT_EQ(end.name, item.name) << &item - cases;
+    EXPECT_EQ(end.side, item.side) << item.name;
+    EXPECT_EQ(end.failed, item.failed) << item.name;
+  }
+}
+
+TEST_F(ConnectionLogLineTest, EveryEndOfARequestAloneIsDocumented) {
+  const std::string page = PageText("connection-log.md");
+  for (const std::string name : {"no_reply", "local"}) {
+    EXPECT_THAT(page, HasSubstr("| `" + name + "` |")) << name;
+  }
 }
 
 TEST_F(ConnectionLogLineTest, EveryFieldHasItsRowInTheOrderOfALine) {

@@ -75,6 +75,36 @@ TEST_F(ConnectionLogTest, SampleDropsConnectionsButNoErrorsUnlessTheyAreSampledA
   }
 }
 
+// The connection was not sampled, and neither it nor its other requests decide about a request.
+TEST_F(ConnectionLogTest, RequestIsLoggedByItsOwnSampleAndItsOwnEnd) {
+  for (const bool errors : {true, false}) {
+    const std::string path = folder_.File(errors ? "all" : "sampled");
+    ConnectionLog::Options options = Fields({LogField::kType, LogField::kRetries, LogField::kEnd});
+    options.errors = errors;
+    ConnectionLog log(OpenConnectionLog(path).value(), options);
+    FlowRecord client;
+    client.sampled = false;
+    uint32_t retries = 0;
+    const auto write = [&](bool sampled, RequestRecord::End end, FlowEnd client_end) {
+      RequestRecord request = {.sampled = sampled, .end = end, .retries = ++retries};
+      log.Write(request, client, {.service = "a", .end = client_end});
+    };
+    write(true, RequestRecord::End::kLocal, FlowEnd::kServerReset);
+    write(false, RequestRecord::End::kLocal, FlowEnd::kServerReset);
+    write(false, RequestRecord::End::kOpen, FlowEnd::kClientReset);
+    write(false, RequestRecord::End::kTimeout, FlowEnd::kClean);
+    write(true, RequestRecord::End::kTimeout, FlowEnd::kClean);
+    ASSERT_TRUE(log.Flush());
+    EXPECT_EQ(Contents(path), errors ? "type=request retries=1 end=local\n"
+                                       "type=request retries=3 end=client_reset\n"
+                                       "type=request retries=4 end=timeout\n"
+                                       "type=request retries=5 end=timeout\n"
+                                     : "type=request retries=1 end=local\n"
+                                       "type=request retries=5 end=timeout\n");
+    EXPECT_EQ(Counts(log), errors ? "4 0" : "2 0");
+  }
+}
+
 TEST_F(ConnectionLogTest, SampleIsAShareOfAllRolls) {
   ConnectionLog::Options options = Fields({});
   options.sample = 0.25;

@@ -6,15 +6,13 @@
 
 #include <atomic>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <optional>
-#include <sstream>
 
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/redis.h"
 #include "tests/common/base/scratch_folder.h"
+#include "tests/dataplane/whole/log_lines.h"
 #include "tests/dataplane/whole/modes.h"
 
 namespace trunkline {
@@ -22,33 +20,18 @@ namespace {
 
 using test::Eventually;
 using test::ExpectExchange;
+using test::ExpectFields;
+using test::HasTime;
 using test::HeaderFrom;
 using test::InMode;
 using test::LocalServer;
 using test::Peer;
 using test::Tunnel;
 
-using Line = std::map<std::string, std::string>;
+using Line = test::LogLine;
 constexpr char kGet[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 std::string OwnAddressOf(const Peer& peer) { return OwnAddress(peer.fd()).ToString(); }
-
-Line Parsed(const std::string& text) {
-  Line line;
-  std::istringstream fields(text);
-  for (std::string field; fields >> field;) {
-    const size_t equals = field.find('=');
-    line[field.substr(0, equals)] = field.substr(equals + 1);
-  }
-  return line;
-}
-
-void ExpectFields(const Line& line, const Line& expected) {
-  for (const auto& [name, value] : expected) {
-    const auto found = line.find(name);
-    EXPECT_EQ(found == line.end() ? "missing" : found->second, value) << name;
-  }
-}
 
 class ConnectionLogFixture : public ::testing::Test {
  protected:
@@ -86,10 +69,7 @@ class ConnectionLogFixture : public ::testing::Test {
   }
   std::vector<Line> Lines() {
     EXPECT_TRUE(log_->Flush());
-    std::vector<Line> lines;
-    std::ifstream file(path_);
-    for (std::string text; std::getline(file, text);) lines.push_back(Parsed(text));
-    return lines;
+    return test::ReadLogLines(path_);
   }
   // Waits for the only line.
   Line TheLine() {
@@ -100,9 +80,6 @@ class ConnectionLogFixture : public ::testing::Test {
     ExpectFields(TheLine(), {{"end", end}, {"ended_by", ended_by}, {"phase", phase}});
   }
   bool is_message() const { return mode_ == ForwardingMode::kMessage; }
-  static bool HasTime(const Line& line, const std::string& name) {
-    return line.at(name).find('.') != std::string::npos;
-  }
 
   test::ScratchFolder folder_;
   const std::string path_ = folder_.File("connections.log");
@@ -134,7 +111,8 @@ TEST_P(ConnectionLogOfModeTest, LineTellsTheWholeConnection) {
   }
   client.ReadToEnd();
   const Line line = TheLine();
-  ExpectFields(line, {{"proxy", "proxy-1"},
+  ExpectFields(line, {{"type", "connection"},
+                      {"proxy", "proxy-1"},
                       {"service", "db"},
                       {"mode", std::string(ModeName(GetParam()))},
                       {"listener", tunnel_->listening().ToString()},

@@ -85,7 +85,8 @@ Exchange::Exchange(Options options)
   data_plane_ = std::make_unique<DataPlane>(
       DataPlane::Options{.workers = options_.workers,
                          .descriptors = {.checks_per_worker = options_.checks_per_worker},
-                         .random_seed = 1},
+                         .random_seed = 1,
+                         .connection_log = options_.connection_log},
       stats_);
 }
 

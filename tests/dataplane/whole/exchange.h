@@ -50,6 +50,7 @@ class Exchange {
     std::shared_ptr<const HealthCheck> health_check = nullptr;
     ProxyVersion send_proxy_protocol = ProxyVersion::kNone;
     size_t checks_per_worker = DescriptorPlan::kAny;
+    std::shared_ptr<ConnectionLog> connection_log = nullptr;
   };
 
   static constexpr char kService[] = "db";
