@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -85,6 +86,14 @@ absl::StatusOr<UniqueFd> OpenToListen(const Address& address, const SocketAddres
     SetFlag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
   }
   return fd;
+}
+
+// The text behind the IP address: "%eth0", or nothing without a zone.
+std::string ZoneText(uint32_t scope_id) {
+  if (scope_id == 0) return "";
+  char name[IF_NAMESIZE] = "";
+  if (if_indextoname(scope_id, name) == nullptr) return absl::StrCat("%", scope_id);
+  return absl::StrCat("%", name);
 }
 
 // SO_REUSEPORT would let a second process share the port silently; a plain bind fails.
@@ -174,7 +183,7 @@ std::string SocketAddress::ToString() const {
   if (family() == AF_INET6) {
     const auto* in6 = reinterpret_cast<const sockaddr_in6*>(&storage);
     inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-    return absl::StrCat("[", host, "]:", ntohs(in6->sin6_port));
+    return absl::StrCat("[", host, ZoneText(in6->sin6_scope_id), "]:", ntohs(in6->sin6_port));
   }
   return absl::StrCat("unix:", reinterpret_cast<const sockaddr_un*>(&storage)->sun_path);
 }

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -144,6 +146,31 @@ TEST(SocketTest, AddressesAreFormattedAsConfigured) {
   for (const char* text : {"127.0.0.1:80", "[::1]:443", "unix:/run/x"}) {
     EXPECT_EQ(ResolveAddress(ParseAddress(text).value()).value().ToString(), text);
   }
+}
+
+// The zone tells two interfaces with the same link-local address apart.
+TEST(SocketTest, AddressesAreShownWithTheirZones) {
+  for (const char* text : {"[fe80::1%lo]:80", "[fe80::1]:80"}) {
+    EXPECT_EQ(ResolveAddress(ParseAddress(text).value()).value().ToString(), text);
+  }
+  SocketAddress gone = ResolveAddress(ParseAddress("[fe80::1%lo]:80").value()).value();
+  constexpr uint32_t kNoInterface = 999'999;
+  reinterpret_cast<sockaddr_in6*>(&gone.storage)->sin6_scope_id = kNoInterface;
+  EXPECT_EQ(gone.ToString(), "[fe80::1%999999]:80");
+}
+
+// The C library takes names of zones for link-local addresses only, and ::1 is the only address
+// that every machine has.
+TEST(SocketTest, AddressesWithZonesListenAndConnect) {
+  const std::string host = absl::StrCat("::1%", if_nametoindex("lo"));
+  auto listener = ListenOn({.host = host, .port = 0});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const auto port = static_cast<uint16_t>(BoundPort(listener->get()));
+  const SocketAddress where = ResolveAddress({.host = host, .port = port}).value();
+  EXPECT_EQ(where.ToString(), absl::StrCat("[::1%lo]:", port));
+  ConnectResult result = ConnectTo(where);
+  ASSERT_EQ(result.state, ConnectState::kConnected);
+  EXPECT_EQ(PeerAddress(result.fd.get()).port, port);
 }
 
 TEST(SocketTest, FullUnixAcceptQueueIsRetryLater) {
