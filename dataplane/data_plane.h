@@ -33,7 +33,7 @@ class DataPlane final : private ListenerSet::Workers {
     DescriptorPlan descriptors;
     absl::Duration max_coalescing_delay = WakePacer::kMaxGap;  // see WakePacer; zero: no delay
     Keepalive keepalive;
-    std::string bind_address;  // replaces the host of every listener; empty: use the snapshot's
+    std::string bind_address;  // IP that replaces each listener's host; empty: the snapshot's hosts
     TrunkPool::Options trunks;
     uint64_t random_seed = 0;
     MemoryGuard::Source memory;

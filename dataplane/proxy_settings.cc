@@ -126,7 +126,9 @@ DataPlane::Options ReadDataPlaneOptions(const v1::ProxyConfig& config,
   DataPlane::Options options;
   options.workers = WorkerCount(config);
   LimitClients(config, options);
-  options.bind_address = config.bind_address();
+  if (const std::string& host = config.bind_address(); !host.empty()) {
+    options.bind_address = ReadBindHost("bind_address", host).value();  // CheckConfig accepted it
+  }
   options.max_coalescing_delay =
       Or(config.max_coalescing_delay(), config.has_max_coalescing_delay(),
          options.max_coalescing_delay);

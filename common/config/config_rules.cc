@@ -2,6 +2,7 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -15,6 +16,7 @@
 #include "common/config/names.h"
 #include "common/config/proxy_version_wire.h"
 #include "common/net/address.h"
+#include "common/net/ip_port.h"
 #include "common/net/listen_addresses.h"
 
 namespace trunkline {
@@ -169,13 +171,29 @@ void CheckConnectionLog(const v1::ConnectionLogConfig& log, Errors* errors) {
 }  // namespace
 
 bool IsWildcardHost(std::string_view host) {
-  return host.empty() || host == "0.0.0.0" || host == "::";
+  const auto family = host.find(':') == host.npos ? IpPort::Family::kIpv4 : IpPort::Family::kIpv6;
+  IpPort parsed;
+  if (!ParseIp(host, family, &parsed)) return host.empty();
+  const auto& ip = parsed.Unmapped().ip;
+  return std::all_of(ip.begin(), ip.end(), [](uint8_t byte) { return byte == 0; });
 }
 
 absl::Status CheckListenAddress(std::string_view field, std::string_view text) {
   const absl::StatusOr<Address> address = ParseAddress(text);
-  if (address.ok() && !address->is_unix()) return absl::OkStatus();
-  return Unexpected(field, "host:port", text);
+  if (!address.ok() || address->is_unix()) return Unexpected(field, "host:port", text);
+  if (!IsHostName(*address)) return absl::OkStatus();
+  return Unexpected(field,
+                    "an IP address and a port, such as 0.0.0.0:9000 or [::1]:9000, because a name "
+                    "may stand for several addresses",
+                    text);
+}
+
+absl::StatusOr<std::string> ReadBindHost(std::string_view field, std::string_view text) {
+  const bool bare_ipv6 = text.find(':') != text.npos && !text.starts_with('[');
+  const absl::StatusOr<Address> address = ParseAddress(
+      bare_ipv6 ? absl::StrCat("[", AbslView(text), "]:0") : absl::StrCat(AbslView(text), ":0"));
+  if (address.ok() && !IsHostName(*address)) return address->host;
+  return Unexpected(field, "an IP address without a port, such as 10.0.0.1 or ::1", text);
 }
 
 std::vector<std::string> FindListenErrors(const std::string& field, const TextList& listen) {
@@ -250,6 +268,9 @@ std::vector<std::string> FindErrors(const v1::ProxyConfig& config) {
   errors.Add(CheckName("proxy_id", config.proxy_id()));
   errors.Add(CheckPeerAddress("controller", config.controller()));
   errors.CheckListen("admin_listen", config.admin_listen());
+  if (const std::string& host = config.bind_address(); !host.empty()) {
+    errors.Add(ReadBindHost("bind_address", host).status());
+  }
   CheckConnectionLog(config.connection_log(), &errors);
   if (!config.handover_socket().empty() && config.snapshot_file().empty()) {
     errors.Add(

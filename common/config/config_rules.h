@@ -12,11 +12,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 
-// An address to listen on: host:port. The host may be a wildcard and the port 0.
+// An address to listen on: an IP address, which may be a wildcard, and a port, which may be 0. Host
+// names are refused: they may stand for several addresses, and DNS could delay a proxy's listeners.
 absl::Status CheckListenAddress(std::string_view field, std::string_view text);
 
 // Returns one line for each error in the addresses on which one service listens: in their number,
@@ -28,7 +30,11 @@ std::vector<std::string> FindListenErrors(
 // and the port not 0.
 absl::Status CheckReachableAddress(std::string_view field, std::string_view text);
 
-// Returns true for a wildcard host: 0.0.0.0, :: or none.
+// Parses a host to listen on: an IP address without a port, an IPv6 one with or without brackets,
+// and possibly with a zone. Returns it as Address::host has it: without brackets.
+absl::StatusOr<std::string> ReadBindHost(std::string_view field, std::string_view text);
+
+// Returns true for a wildcard host: 0.0.0.0, :: in any spelling, or none.
 bool IsWildcardHost(std::string_view host);
 
 // Return one line for each error; none for a valid configuration. The proxy's and the agent's TLS

@@ -96,6 +96,42 @@ std::string ZoneText(uint32_t scope_id) {
   return absl::StrCat("%", name);
 }
 
+// `flags` are those of getaddrinfo.
+absl::StatusOr<SocketAddress> Resolve(const Address& address, int flags) {
+  if (address.is_unix()) {
+    if (address.unix_path.size() >= sizeof(sockaddr_un::sun_path)) {
+      return absl::InvalidArgumentError(absl::StrCat("unix socket path is longer than ",
+                                                     sizeof(sockaddr_un::sun_path) - 1,
+                                                     " bytes: ", address.unix_path));
+    }
+    return UnixAddress(address.unix_path);
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags | AI_NUMERICSERV | (address.host.empty() ? AI_PASSIVE : 0);
+  addrinfo* found = nullptr;
+  const int rc = getaddrinfo(address.host.empty() ? nullptr : address.host.c_str(),
+                             absl::StrCat(address.port).c_str(), &hints, &found);
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
+  if (rc != 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot resolve ", address.ToString(), ": ", gai_strerror(rc)));
+  }
+  SocketAddress result;
+  std::memcpy(&result.storage, found->ai_addr, found->ai_addrlen);
+  result.size = found->ai_addrlen;
+  return result;
+}
+
+// Where to listen. Does not look names up, because the caller must not wait for DNS.
+absl::StatusOr<SocketAddress> OwnPlace(const Address& address) {
+  absl::StatusOr<SocketAddress> where = Resolve(address, AI_NUMERICHOST);
+  if (where.ok() || absl::IsInvalidArgument(where.status())) return where;
+  return absl::UnavailableError(
+      absl::StrCat("cannot listen on ", address.ToString(),
+                   ": expected an IP address, and a zone, if any, that this machine has"));
+}
+
 // SO_REUSEPORT would let a second process share the port silently; a plain bind fails.
 absl::Status CheckPortFree(const Address& address, const SocketAddress& where,
                            ListenFamilies families) {
@@ -189,33 +225,11 @@ std::string SocketAddress::ToString() const {
 }
 
 absl::StatusOr<SocketAddress> ResolveAddress(const Address& address) {
-  if (address.is_unix()) {
-    if (address.unix_path.size() >= sizeof(sockaddr_un::sun_path)) {
-      return absl::InvalidArgumentError(absl::StrCat("unix socket path is longer than ",
-                                                     sizeof(sockaddr_un::sun_path) - 1,
-                                                     " bytes: ", address.unix_path));
-    }
-    return UnixAddress(address.unix_path);
-  }
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_NUMERICSERV | (address.host.empty() ? AI_PASSIVE : 0);
-  addrinfo* found = nullptr;
-  const int rc = getaddrinfo(address.host.empty() ? nullptr : address.host.c_str(),
-                             absl::StrCat(address.port).c_str(), &hints, &found);
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
-  if (rc != 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot resolve ", address.ToString(), ": ", gai_strerror(rc)));
-  }
-  SocketAddress result;
-  std::memcpy(&result.storage, found->ai_addr, found->ai_addrlen);
-  result.size = found->ai_addrlen;
-  return result;
+  return Resolve(address, /*flags=*/0);
 }
 
 absl::StatusOr<UniqueFd> ListenOn(const Address& address) {
-  absl::StatusOr<SocketAddress> where = ResolveAddress(address);
+  absl::StatusOr<SocketAddress> where = OwnPlace(address);
   if (!where.ok()) return where.status();
   if (address.is_unix()) {
     if (absl::Status free = RemoveStaleUnixSocket(address, *where); !free.ok()) return free;
@@ -229,7 +243,7 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
     return absl::InvalidArgumentError(
         absl::StrCat("expected host:port to listen on; got ", address.ToString()));
   }
-  absl::StatusOr<SocketAddress> where = ResolveAddress(address);
+  absl::StatusOr<SocketAddress> where = OwnPlace(address);
   if (!where.ok()) return where.status();
   if (address.port != 0) {
     if (absl::Status free = CheckPortFree(address, *where, families); !free.ok()) return free;
@@ -239,7 +253,7 @@ absl::StatusOr<std::vector<UniqueFd>> ListenOnShared(const Address& address, siz
 
 absl::StatusOr<std::vector<UniqueFd>> ListenBesideOwn(const Address& address, size_t count,
                                                       ListenFamilies families) {
-  absl::StatusOr<SocketAddress> where = ResolveAddress(address);
+  absl::StatusOr<SocketAddress> where = OwnPlace(address);
   if (!where.ok()) return where.status();
   return ListenTogether(address, *where, count, families);
 }

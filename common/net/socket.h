@@ -1,5 +1,5 @@
-// Socket system calls. All sockets are non-blocking and close-on-exec.
-//
+// Socket system calls. All sockets are non-blocking and close-on-exec. Only ResolveAddress looks up
+// host names: the calls that listen refuse them, because they must not wait for DNS.
 // Errors are a Status that names the address and the system's reason. Stateless; thread-safe.
 #pragma once
 

@@ -250,7 +250,7 @@ TEST_F(ProgramTest, CheckRefusesWhatTheProgramRefuses) {
       {"trunkline-controller", "--config", Path("controller-2.yaml"), "--check-config"});
   EXPECT_EQ(controller.Wait(), 2);
   EXPECT_EQ(controller.err(), err_);
-  Write("controller-3.yaml", "services:\n  - {name: db, listen: ['h:1', 'h:2', 'h:1']}\n");
+  Write("controller-3.yaml", "services:\n  - {name: db, listen: ['10.0.0.1:1', '10.0.0.1:2', '10.0.0.1:1']}\n");
   EXPECT_EQ(Ctl({"check", Path("controller-3.yaml"), "controller"}), 2);
   EXPECT_THAT(err_, HasSubstr("services[0].listen[2]: expected an address of its own"));
   Write("agent.yaml",

@@ -68,6 +68,15 @@ TEST(ProxySettingsTest, ConfiguredValuesAreRead) {
   EXPECT_EQ(options.trunks.max_age, absl::Minutes(3));
 }
 
+TEST(ProxySettingsTest, BindAddressMayHaveBrackets) {
+  const auto host = [](const std::string& text) {
+    return ReadDataPlaneOptions(Read("bind_address: '" + text + "'\n"), nullptr).bind_address;
+  };
+  EXPECT_EQ(host("[::1]"), "::1");
+  EXPECT_EQ(host("fe80::1%eth0"), "fe80::1%eth0");
+  EXPECT_EQ(host(""), "");
+}
+
 TEST(ProxySettingsTest, OneAgentCanCarryTheDefaultNumberOfClients) {
   const DataPlane::Options options = ReadDataPlaneOptions(Read(""), nullptr);
   EXPECT_EQ(options.trunks.max_trunks, 4u);

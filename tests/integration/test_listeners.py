@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,14 @@ class Start:
         self._cluster = cluster
         self._endpoint = endpoint
 
-    def __call__(self, listens: Mapping[str, Listen]) -> Proxy:
+    def __call__(self, listens: Mapping[str, Listen], **config: Any) -> Proxy:
         self._cluster.add_controller({})
         self._cluster.controller.config["services"] = self._services(listens)
         proxy = self._cluster.add_proxy(
-            "p", handover_socket=str(self._cluster.path("p.sock")), admin_listen=f"127.0.0.1:{reserve_port()}"
+            "p",
+            handover_socket=str(self._cluster.path("p.sock")),
+            admin_listen=f"127.0.0.1:{reserve_port()}",
+            **config,
         )
         self._cluster.controller.start()
         return proxy
@@ -110,6 +114,17 @@ def test_changed_and_renamed_listeners_are_followed(cluster: Cluster, start: Sta
     proxy.start()
     eventually("it is ready", proxy.ready)
     assert echoes(port)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_bind_address_may_be_ipv6_with_and_without_brackets(start: Start, host: str) -> None:
+    port = reserve_port()
+    proxy = start({"db": f"127.0.0.1:{port}"}, bind_address=host)
+    proxy.start()
+    eventually("it is ready", proxy.ready)
+    proxy.wait_for_line(rf"service db on \[::1\]:{port}")
+    assert echoes(port, "::1")
+    assert refuses(port, "127.0.0.1")
 
 
 def test_port_of_another_program_is_reported_and_other_services_are_served(cluster: Cluster, start: Start) -> None:

@@ -57,15 +57,60 @@ TEST(ConfigRulesTest, NothingListensOnAUnixSocket) {
   EXPECT_THAT(Proxy("admin_listen: unix:/x"), ElementsAre(HasSubstr("admin_listen: expected")));
 }
 
+// A name may stand for several addresses, and its look-up could block those who listen.
+TEST(ConfigRulesTest, NothingListensOnAHostName) {
+  const auto refuses = [](const std::string& field) {
+    return ElementsAre(AllOf(HasSubstr(field + ": expected an IP address and a port"),
+                             HasSubstr("got \"localhost:9000\"")));
+  };
+  EXPECT_THAT(Controller("listen: 'localhost:9000'"), refuses("services[0].listen"));
+  for (const char* field : {"grpc_listen", "admin_listen"}) {
+    EXPECT_THAT(ErrorsOf<v1::ControllerConfig>(absl::StrCat(field, ": localhost:9000\n")),
+                refuses(field));
+  }
+  EXPECT_THAT(Agent("trunk_listen: localhost:9000"), refuses("trunk_listen"));
+  EXPECT_THAT(Agent("admin_listen: localhost:9000"), refuses("admin_listen"));
+  EXPECT_THAT(Proxy("admin_listen: localhost:9000"), refuses("admin_listen"));
+  for (const char* address : {"127.0.0.1:9000", "[::1]:9000", "[fe80::1%eth0]:9000", "[::]:0"}) {
+    EXPECT_THAT(Controller(absl::StrCat("listen: '", address, "'")), IsEmpty()) << address;
+  }
+}
+
+TEST(ConfigRulesTest, BindAddressIsAnIpAddressWithoutAPort) {
+  for (const char* host : {"127.0.0.2", "::1", "[::1]", "fe80::1%eth0", "[fe80::1%eth0]", "::"}) {
+    EXPECT_THAT(Proxy(absl::StrCat("bind_address: '", host, "'\n")), IsEmpty()) << host;
+  }
+  for (const char* host : {"10.0.0.1:9000", "[::1]:9000", "[10.0.0.1]", "localhost", "10.0.0.256",
+                           "[::1", "::1]", "[]", "::1%", "unix:/x", "10.0.0.1 "}) {
+    EXPECT_THAT(Proxy(absl::StrCat("bind_address: '", host, "'\n")),
+                ElementsAre(AllOf(HasSubstr("bind_address: expected an IP address without a port"),
+                                  HasSubstr(absl::StrCat("got \"", host, "\"")))))
+        << host;
+  }
+  EXPECT_EQ(*ReadBindHost("bind_address", "[fe80::1%eth0]"), "fe80::1%eth0");
+}
+
+TEST(ConfigRulesTest, WildcardIsOneInAnySpelling) {
+  for (const char* host : {"", "0.0.0.0", "::", "0::0", "::0", "::ffff:0.0.0.0"}) {
+    EXPECT_TRUE(IsWildcardHost(host)) << host;
+  }
+  for (const char* host : {"127.0.0.1", "::1", "0.0.0.1", "h", "fe80::%eth0"}) {
+    EXPECT_FALSE(IsWildcardHost(host)) << host;
+  }
+  EXPECT_THAT(Agent("trunk_advertise: '[0::0]:7073'"), ElementsAre(HasSubstr("wildcard")));
+}
+
 TEST(ConfigRulesTest, ControllerAndAgentAgreeOnNames) {
   for (const char* name : {"web api", "a/b"}) {
-    EXPECT_THAT(Controller("listen: 'h:1'", name), ElementsAre(HasSubstr("services[0].name")));
+    EXPECT_THAT(Controller("listen: '0.0.0.0:1'", name),
+                ElementsAre(HasSubstr("services[0].name")));
     EXPECT_THAT(Agent("", absl::StrCat("service: '", name, "', target: 'unix:/s'")),
                 ElementsAre(HasSubstr("services[0].service")));
     EXPECT_THAT(Agent("", absl::StrCat("service: s, target: 'h:1', endpoint_id: '", name, "'")),
                 ElementsAre(HasSubstr("services[0].endpoint_id")));
-    EXPECT_THAT(Controller(absl::StrCat("listen: 'h:1', endpoints: [{endpoint_id: '", name, "'}]")),
-                ElementsAre(HasSubstr("services[0].endpoints[0].endpoint_id")));
+    EXPECT_THAT(
+        Controller(absl::StrCat("listen: '0.0.0.0:1', endpoints: [{endpoint_id: '", name, "'}]")),
+        ElementsAre(HasSubstr("services[0].endpoints[0].endpoint_id")));
     EXPECT_THAT(Proxy("", name), ElementsAre(HasSubstr("proxy_id")));
   }
 }
@@ -77,9 +122,10 @@ TEST(ConfigRulesTest, AddressForProxiesIsNoWildcardAndHasAPort) {
     EXPECT_THAT(
         Agent("", absl::StrCat("service: db, target: 'h:1', server_advertise: '", address, "'")),
         ElementsAre(HasSubstr("services[0].server_advertise: expected")));
-    EXPECT_THAT(Controller(absl::StrCat("listen: 'h:1', endpoints: [{endpoint_id: a, address: '",
-                                        address, "'}]")),
-                ElementsAre(HasSubstr("services[0].endpoints[0].address: expected")));
+    EXPECT_THAT(
+        Controller(absl::StrCat("listen: '0.0.0.0:1', endpoints: [{endpoint_id: a, address: '",
+                                address, "'}]")),
+        ElementsAre(HasSubstr("services[0].endpoints[0].address: expected")));
   }
 }
 
@@ -96,7 +142,7 @@ TEST(ConfigRulesTest, ListenersOfTwoServicesDiffer) {
   EXPECT_THAT(TwoServices("'127.0.0.1:01'", "'127.0.0.1:1'"),
               ElementsAre(HasSubstr("services[1].listen")))
       << "the same, otherwise written";
-  EXPECT_THAT(TwoServices("['h:1', 'h:2']", "['h:3', 'h:2']"),
+  EXPECT_THAT(TwoServices("['10.0.0.1:1', '10.0.0.1:2']", "['10.0.0.1:3', '10.0.0.1:2']"),
               ElementsAre(HasSubstr("services[1].listen[1]: expected an address of its own")));
   EXPECT_THAT(TwoServices("'127.0.0.1:0'", "'127.0.0.1:0'"), IsEmpty()) << "a free port each";
 }
@@ -115,7 +161,7 @@ TEST(ConfigRulesTest, WildcardAndItsHostsAreNotBothListenedOn) {
 TEST(ConfigRulesTest, ServiceListensOnOneToSixteenAddresses) {
   const auto listen = [](int count) {
     std::string list;
-    for (int i = 0; i < count; ++i) absl::StrAppend(&list, "'h:", i + 1, "', ");
+    for (int i = 0; i < count; ++i) absl::StrAppend(&list, "'10.0.0.1:", i + 1, "', ");
     return Controller("listen: [" + list + "]");
   };
   EXPECT_THAT(listen(16), IsEmpty());
@@ -127,19 +173,19 @@ TEST(ConfigRulesTest, ServiceListensOnOneToSixteenAddresses) {
 }
 
 TEST(ConfigRulesTest, EachAddressOfAServiceObeysTheRule) {
-  EXPECT_THAT(Controller("listen: ['h:1', 'unix:/run/x.sock', 'unix:/y']"),
+  EXPECT_THAT(Controller("listen: ['10.0.0.1:1', 'unix:/run/x.sock', 'unix:/y']"),
               ElementsAre("services[0].listen[1]: expected host:port; got \"unix:/run/x.sock\"",
                           "services[0].listen[2]: expected host:port; got \"unix:/y\""));
-  EXPECT_THAT(Controller("listen: ['h:1', 'h:2', 'h:1']"),
+  EXPECT_THAT(Controller("listen: ['10.0.0.1:1', '10.0.0.1:2', '10.0.0.1:1']"),
               ElementsAre("services[0].listen[2]: expected an address of its own; service db lists "
-                          "h:1 twice"));
+                          "10.0.0.1:1 twice"));
 }
 
 TEST(ConfigRulesTest, AddressesOfAllServicesAreBounded) {
   v1::ControllerConfig config;
   for (int i = 0; i < 2001; ++i) {
     if (i % 16 == 0) config.add_services()->set_name(absl::StrCat("s", i));
-    config.mutable_services()->rbegin()->add_listen(absl::StrCat("h:", i + 1));
+    config.mutable_services()->rbegin()->add_listen(absl::StrCat("10.0.0.1:", i + 1));
   }
   EXPECT_THAT(FindErrors(config), ElementsAre("services: expected at most 2000 addresses to listen "
                                               "on over all services; got 2001"));
@@ -150,7 +196,7 @@ TEST(ConfigRulesTest, AddressesOfAllServicesAreBounded) {
 // `check` has the fields of a health check, `more` those of its service.
 std::vector<std::string> Checked(const std::string& check,
                                  const std::string& more = "mode: direct") {
-  return Controller("listen: 'h:1', " + more + ", health_check: {" + check + "}");
+  return Controller("listen: '0.0.0.0:1', " + more + ", health_check: {" + check + "}");
 }
 
 TEST(ConfigRulesTest, HealthChecksOfAllKindsAreAccepted) {
@@ -198,7 +244,7 @@ TEST(ConfigRulesTest, ErrorsOfHealthChecksNameFieldAndValue) {
 TEST(ConfigRulesTest, FieldsThatNeedEachOtherAreChecked) {
   EXPECT_THAT(Proxy("handover_socket: /h\n"), ElementsAre(HasSubstr("handover_socket: requires")));
   EXPECT_THAT(Agent("trunk_listen: 0.0.0.0:7073"), ElementsAre(HasSubstr("trunk_advertise")));
-  EXPECT_THAT(Controller("listen: 'h:1', message: {redis: {}}"),
+  EXPECT_THAT(Controller("listen: '0.0.0.0:1', message: {redis: {}}"),
               ElementsAre(HasSubstr("services[0].message: expected only with mode: message")));
 }
 

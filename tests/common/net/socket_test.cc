@@ -173,6 +173,17 @@ TEST(SocketTest, AddressesWithZonesListenAndConnect) {
   EXPECT_EQ(PeerAddress(result.fd.get()).port, port);
 }
 
+// "localhost" needs no DNS, so a look-up would succeed.
+TEST(SocketTest, ListeningLooksNoNameUp) {
+  const Address named = {.host = "localhost", .port = 0};
+  for (const absl::Status& status :
+       {ListenOn(named).status(), ListenOnShared(named, 1).status(),
+        ListenBesideOwn(named, 1).status(), ListenOn({.host = "fe80::1%none"}).status()}) {
+    EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected an IP address"));
+  }
+}
+
 TEST(SocketTest, FullUnixAcceptQueueIsRetryLater) {
   test::ScratchFolder folder;
   const Address address = Unix(folder.File("s"));

@@ -42,7 +42,7 @@ TEST(WireConfigTest, ProxyProtocolAndSourceLimitReachProxies) {
 
 TEST(WireConfigTest, AddressesReachProxiesInTheirOrder) {
   v1::ControllerConfig config;
-  ASSERT_TRUE(ParseConfig("services:\n  - {name: db, listen: [':2', \"[::]:2\", 'h:1']}\n",
+  ASSERT_TRUE(ParseConfig("services:\n  - {name: db, listen: [':2', \"[::]:2\", '10.0.0.1:1']}\n",
                           "controller.yaml", &config)
                   .ok());
   const auto settings = ReadControllerConfig(config);
@@ -51,7 +51,8 @@ TEST(WireConfigTest, AddressesReachProxiesInTheirOrder) {
   service->listen = settings->services.at(0).listen;
   v1::Snapshot written;
   WriteSnapshot({.services = {service}}, &written);
-  EXPECT_THAT(written.services(0).listener().address(), ElementsAre("0.0.0.0:2", "[::]:2", "h:1"));
+  EXPECT_THAT(written.services(0).listener().address(),
+              ElementsAre("0.0.0.0:2", "[::]:2", "10.0.0.1:1"));
 }
 
 TEST(WireConfigTest, HealthCheckReachesProxies) {

@@ -319,14 +319,14 @@ TEST_F(RoutingTableTest, ServiceWithOneUnusableAddressIsRefusedWhole) {
 TEST_F(RoutingTableTest, AddressesAreBounded) {
   v1::Snapshot snapshot = Snapshot(kHeld);
   v1::Listener& listener = *snapshot.mutable_services(1)->mutable_listener();
-  for (int i = 1; i < 16; ++i) listener.add_address(absl::StrCat("h:", i));
+  for (int i = 1; i < 16; ++i) listener.add_address(absl::StrCat("10.0.0.1:", i));
   ASSERT_TRUE(Build(snapshot).ok());
   EXPECT_TRUE(refused_.empty());
-  listener.add_address("h:16");
+  listener.add_address("10.0.0.1:16");
   ASSERT_TRUE(Build(snapshot).ok());
   ASSERT_EQ(refused_.size(), 1u);
   EXPECT_THAT(refused_[0].reason, HasSubstr("expected 1 to 16 addresses; got 17"));
-  while (listener.address_size() < 2000) listener.add_address("h:1");
+  while (listener.address_size() < 2000) listener.add_address("10.0.0.1:1");
   EXPECT_THAT(std::string(Build(snapshot).status().message()),
               HasSubstr("more than 2000 addresses to listen on: 2001"));
 }
