@@ -102,6 +102,7 @@ void LocalConnection::OnConnected(UniqueFd fd) {
 void LocalConnection::Adopt(UniqueFd fd) {
   AdoptSocket(std::move(fd), /*try_read_now=*/false);
   if (target().family() != AF_UNIX) set_fresh();
+  if (!is_load()) KeepAlive();
   if (!done() && !preface_.empty()) SendFirst(preface_);
   if (!done()) FlushToSocket();
   if (!done() && sent_nothing()) loop().RequestFlush(this);
@@ -137,7 +138,16 @@ void LocalConnection::OnUnwatchable() {
   Abort(End::kUnwatchable);
 }
 
-void LocalConnection::OnLoadChanged(bool is_load) { traffic_.load_streams.Add(is_load ? 1 : -1); }
+void LocalConnection::OnLoadChanged(bool is_load) {
+  traffic_.load_streams.Add(is_load ? 1 : -1);
+  if (!is_load) KeepAlive();
+}
+
+// Most connections end before they are idle, and save these system calls.
+void LocalConnection::KeepAlive() {
+  if (socket_fd() < 0 || target().family() == AF_UNIX) return;
+  if (!std::exchange(has_keepalive_, true)) SetKeepalive(socket_fd(), Keepalive());
+}
 
 void LocalConnection::OnDone(End end) {
   retry_timer_.Cancel();

@@ -47,6 +47,7 @@ class LocalConnection final : public StreamBridge, private Flushable {
   void OnConnected(UniqueFd fd);
   void Adopt(UniqueFd fd);
   void OnAddressFailed();
+  void KeepAlive();
   void Refuse();
   const SocketAddress& target() const { return (*addresses_)[next_address_]; }
   void OnUnwatchable();
@@ -60,6 +61,7 @@ class LocalConnection final : public StreamBridge, private Flushable {
   const MonotonicTime deadline_;
   const MonotonicTime started_;
   UniqueFd connecting_;
+  bool has_keepalive_ = false;  // set when the connection is idle for the first time
   MemberTimer<LocalConnection, &LocalConnection::Connect> retry_timer_{this};
   MemberTimer<LocalConnection, &LocalConnection::OnAddressFailed> connect_timer_{this};
 };

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "tests/common/eventually.h"
 #include "tests/common/http2/http2_pair.h"
 #include "tests/common/log_capture.h"
+#include "tests/common/net/find_socket.h"
 #include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/no_descriptors.h"
 
@@ -261,6 +263,23 @@ TEST_F(TrunkServerTest, FullServerQueueIsAnswered503AfterTheConnectTimeout) {
   ASSERT_TRUE(proxy.RunUntil([&] { return !stream.closes.empty(); }));
   EXPECT_THAT(stream.headers, ElementsAre(503));
   EXPECT_EQ(Totals().errors_connect, 1u);
+}
+
+// A server's machine that is gone would otherwise keep the stream of an idle client for ever.
+TEST_F(TrunkServerTest, IdleConnectionToTheServerIsProbed) {
+  StartWithLocalServer();
+  RawProxy proxy(server_->port());
+  TestStream& stream = proxy.Open();
+  ASSERT_TRUE(proxy.RunUntil([&] { return !stream.headers.empty(); }));
+  Peer server = Accept();
+  const int upstream = test::FindSocket(PeerAddress(server.fd()).port,
+                                        static_cast<uint16_t>(BoundPort(local_.get())));
+  ASSERT_GE(upstream, 0);
+  ASSERT_TRUE(
+      proxy.RunUntil([&] { return test::OptionOf(upstream, SOL_SOCKET, SO_KEEPALIVE) == 1; }));
+  EXPECT_EQ(test::OptionOf(upstream, IPPROTO_TCP, TCP_KEEPIDLE), 60);
+  EXPECT_EQ(test::OptionOf(upstream, IPPROTO_TCP, TCP_KEEPINTVL), 10);
+  EXPECT_EQ(test::OptionOf(upstream, IPPROTO_TCP, TCP_KEEPCNT), 6);
 }
 
 int OwnNiceness() { return getpriority(PRIO_PROCESS, 0); }

@@ -1,9 +1,9 @@
 // TCP keepalive on the proxy's sockets.
 #include <gtest/gtest.h>
 #include <netinet/tcp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 
+#include "tests/common/net/find_socket.h"
 #include "tests/dataplane/whole/modes.h"
 #include "tests/dataplane/whole/tunnel.h"
 
@@ -11,26 +11,11 @@ namespace trunkline {
 namespace {
 
 using test::Eventually;
+using test::FindSocket;
 using test::LocalServer;
+using test::OptionOf;
 using test::Peer;
 using test::Tunnel;
-
-int OptionOf(int fd, int level, int name) {
-  int value = -1;
-  socklen_t size = sizeof value;
-  getsockopt(fd, level, name, &value, &size);
-  return value;
-}
-
-// Returns this process's socket with these ports at its own and its peer's end, or -1.
-int FindSocket(uint16_t own_port, uint16_t peer_port) {
-  rlimit limit{};
-  getrlimit(RLIMIT_NOFILE, &limit);
-  for (int fd = 0; fd < static_cast<int>(limit.rlim_cur); ++fd) {
-    if (OwnAddress(fd).port == own_port && PeerAddress(fd).port == peer_port) return fd;
-  }
-  return -1;
-}
 
 class KeepaliveTest : public ::testing::TestWithParam<ForwardingMode> {};
 
