@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/escaping.h"
@@ -14,8 +16,12 @@
 namespace trunkline {
 namespace {
 
-// 5,000 endpoints with the longest names and addresses are below 4 MB.
 constexpr uint32_t kMaxPageSize = 5'000;
+// Below what gRPC clients accept by default, 4 MiB, with room for the page token. Endpoints with
+// the longest names reach it before kMaxPageSize.
+constexpr size_t kMaxPageBytes = 4'000'000;
+// Tag and length of an endpoint in a response.
+constexpr size_t kItemOverhead = 4;
 constexpr size_t kMaxShownToken = 64;
 
 v1::EndpointState WriteState(EndpointCondition state) {
@@ -313,15 +319,19 @@ absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& v
   const int size = static_cast<int>(std::min(wanted, kMaxPageSize));
   v1::ListEndpointsResponse response;
   const EndpointKey* page_end = nullptr;
+  size_t bytes = 0;
   for (const ServiceReason* reason : *selected) {
     for (const EndpointReason& endpoint : reason->endpoints) {
       const EndpointKey& key = endpoint.endpoint.key;
       if (!request.page_token().empty() && !(*last < key)) continue;
-      if (response.endpoints_size() == size) {
+      v1::ListEndpointsResponse::Item item;
+      WriteEndpoint(endpoint, &item);
+      bytes += item.ByteSizeLong() + kItemOverhead;
+      if (page_end != nullptr && (response.endpoints_size() == size || bytes > kMaxPageBytes)) {
         response.set_next_page_token(page_end->ToString());
         return response;
       }
-      WriteEndpoint(endpoint, response.add_endpoints());
+      *response.add_endpoints() = std::move(item);
       page_end = &key;
     }
   }
