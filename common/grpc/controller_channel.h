@@ -18,8 +18,9 @@ namespace trunkline {
 
 // The largest message from the controller. A snapshot of 100,000 endpoints is about 10 MiB.
 inline constexpr int kMaxControllerMessageBytes = 32 << 20;
-// The largest message to the controller.
-inline constexpr int kMaxClientMessageBytes = 4 << 20;
+// The largest message to the controller. A traffic report on 20,000 endpoints with the longest
+// names is about 6 MB.
+inline constexpr int kMaxClientMessageBytes = 8 << 20;
 // Each end sends a PING after this time without data ...
 inline constexpr absl::Duration kKeepaliveTime = absl::Seconds(10);
 // ... and closes the connection if no answer arrives within this time.

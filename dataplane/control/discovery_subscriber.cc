@@ -76,7 +76,7 @@ DiscoverySubscriber::DiscoverySubscriber(Options options, TrafficStats& stats, D
               .on_end = [this](const auto& status) { RecordFailure(status); }})),
       failure_(options_.controller, absl::StrCat("proxy ", options_.proxy_id)),
       last_heard_(MonotonicNow()),
-      reporter_(stats) {
+      traffic_(stats) {
   LogGrpcThroughOurLog();
   LoadSaved();
   reader_ = std::thread([this] { loop_->Run(); });
@@ -289,7 +289,7 @@ void DiscoverySubscriber::TickLoop() {
     const std::string missing = RetryListeners();
     if (stream != nullptr) {
       v1::SubscribeRequest request;
-      *request.mutable_traffic() = reporter_.Report();
+      *request.mutable_traffic() = traffic_.Make();
       request.mutable_traffic()->set_listeners_missing(missing);
       request.mutable_traffic()->set_services_refused(RefusalText(refused));
       stream->Write(request);

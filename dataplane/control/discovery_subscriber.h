@@ -130,7 +130,7 @@ class DiscoverySubscriber {
   std::vector<RefusedService> refused_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<Stream> stream_ ABSL_GUARDED_BY(mutex_);
 
-  TrafficReporter reporter_;  // used by the ticker thread only
+  TrafficReporter traffic_;  // used by the ticker thread only
 
   // After the fields that its thread uses: a changed address builds a new table at once.
   NameResolver names_{{.program = "proxy", .on_change = [this] { Reapply(); }}};

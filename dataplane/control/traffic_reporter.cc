@@ -3,11 +3,23 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "common/base/limits.h"
 #include "dataplane/stats/endpoint_health.h"
 
 namespace trunkline {
+namespace {
 
-v1::TrafficReport TrafficReporter::Report() {
+// The controller reads no more endpoints of a report.
+constexpr int kMaxReported = static_cast<int>(kMaxClusterEndpoints);
+
+bool HasNews(const v1::EndpointTraffic& item) {
+  return item.requests() > 0 || item.errors() > 0 || item.active() > 0 || item.ejected() ||
+         item.has_connect_seconds() || item.has_healthy();
+}
+
+}  // namespace
+
+v1::TrafficReport TrafficReporter::Make() {
   const MonotonicTime now = MonotonicNow();
   v1::TrafficReport report;
   report.set_seconds(absl::ToDoubleSeconds(now - reported_at_));
@@ -20,9 +32,7 @@ v1::TrafficReport TrafficReporter::Report() {
   reported_.reserve(before.size());
   for (const auto& endpoint : stats_.Endpoints()) {
     Reported sum;
-    v1::EndpointTraffic& item = *report.add_endpoints();
-    item.set_service(endpoint->service);
-    item.set_endpoint_id(endpoint->endpoint_id);
+    v1::EndpointTraffic item;
     for (const EndpointCell& cell : endpoint->cells()) {
       sum.flows += cell.flows.Value();
       sum.errors += cell.connect_refused.Value() + cell.connect_timeouts.Value() +
@@ -48,6 +58,10 @@ v1::TrafficReport TrafficReporter::Report() {
                                static_cast<double>(connects));
     }
     reported_.emplace(endpoint, sum);
+    if (!HasNews(item) || report.endpoints_size() == kMaxReported) continue;
+    item.set_service(endpoint->service);
+    item.set_endpoint_id(endpoint->endpoint_id);
+    *report.add_endpoints() = std::move(item);
   }
   return report;
 }

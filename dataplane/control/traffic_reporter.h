@@ -1,8 +1,11 @@
-// Makes the traffic reports of a proxy for the controller from the counters of its workers.
-// Confined to one thread; the workers may count meanwhile.
+// Makes the proxy's traffic reports: what its counters have gained since the previous report.
+//
+// A report omits endpoints without news, which may be nearly all of thousands. With news of all
+// endpoints and the longest names it stays below kMaxClientMessageBytes.
+//
+// Externally synchronized.
 #pragma once
 
-#include <cstdint>
 #include <memory>
 
 #include "absl/container/flat_hash_map.h"
@@ -14,12 +17,11 @@ namespace trunkline {
 
 class TrafficReporter {
  public:
-  // `stats` outlives this.
-  explicit TrafficReporter(const TrafficStats& stats)
-      : stats_(stats), reported_at_(MonotonicNow()) {}
+  // `stats` outlives the reporter.
+  explicit TrafficReporter(const TrafficStats& stats) : stats_(stats) {}
 
-  // Returns the traffic since the last call, or since the construction.
-  v1::TrafficReport Report();
+  // The caller fills in the missing listeners and refused services.
+  v1::TrafficReport Make();
 
  private:
   // Counter values at the last report.
@@ -32,7 +34,7 @@ class TrafficReporter {
 
   const TrafficStats& stats_;
   absl::flat_hash_map<std::shared_ptr<EndpointStats>, Reported> reported_;
-  MonotonicTime reported_at_;
+  MonotonicTime reported_at_ = MonotonicNow();
 };
 
 }  // namespace trunkline

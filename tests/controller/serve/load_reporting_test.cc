@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "common/grpc/controller_channel.h"
 #include "tests/controller/serve/service_fixture.h"
 
 namespace trunkline {
@@ -215,7 +216,7 @@ TEST_F(LoadReportingTest, OldSequenceIsDroppedAndCounted) {
 TEST_F(LoadReportingTest, OversizedMessageEndsOnlyItsStream) {
   TestAgent agent(channel_, "a");
   v1::ReportLoadRequest report = agent.Announcement();
-  report.mutable_announcement()->set_version(std::string(5 << 20, 'x'));
+  report.mutable_announcement()->set_version(std::string(kMaxClientMessageBytes, 'x'));
   agent.Write(report);
   EXPECT_EQ(agent.Status().error_code(), StatusCode::RESOURCE_EXHAUSTED);
   TestAgent other(channel_, "b");

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "common/base/limits.h"
+#include "common/config/names.h"
 #include "google/protobuf/text_format.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/net/tcp_pair.h"
@@ -372,6 +374,44 @@ TEST_F(DiscoveryTest, TrafficReportCoversTheTimeSinceTheLastOne) {
   EXPECT_TRUE(second.endpoints(0).has_healthy());
   EXPECT_FALSE(second.endpoints(0).healthy());
   EXPECT_NEAR(second.seconds(), 1, 0.9);
+}
+
+TEST_F(DiscoveryTest, LargestSnapshotAndReportFitIntoTheirMessages) {
+  v1::SubscribeResponse largest = Whole(1, 3, std::string(kMaxNameLength, 's'));
+  v1::Service& service = *largest.mutable_snapshot()->mutable_services(0);
+  v1::Endpoint endpoint = service.endpoints(0);
+  service.clear_endpoints();
+  for (size_t i = 0; i < kMaxClusterEndpoints; ++i) {
+    std::string id = absl::StrCat(1'000'000 + i);
+    id.append(kMaxNameLength - id.size(), 'e');
+    endpoint.set_endpoint_id(id);
+    endpoint.set_weight(1.0 / 3);
+    endpoint.set_capacity(1.0 / 3);
+    *service.add_endpoints() = endpoint;
+  }
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  const v1::Ack ack = Deliver(*subscription, largest);
+  EXPECT_EQ(ack.error(), "");
+  EXPECT_EQ(ack.have().version(), 3u);
+  for (const auto& stats : stats_.Endpoints()) {
+    stats->cell(0).flows.Add(1ull << 50);
+    stats->cell(0).resets.Add(1ull << 50);
+    stats->cell(0).active.Set(1 << 30);
+    stats->cell(0).ejected.Set(1);
+    stats->cell(0).connects.Add(3);
+    stats->health.Set(EndpointHealth::State::kUnhealthy);
+  }
+  // Reports that began before that have less.
+  v1::TrafficReport report = subscription->NextTraffic();
+  for (int i = 0; i < 3 && report.endpoints_size() < static_cast<int>(kMaxClusterEndpoints); ++i) {
+    report = subscription->NextTraffic();
+  }
+  EXPECT_EQ(report.endpoints_size(), static_cast<int>(kMaxClusterEndpoints));
+  // The longest addresses are host names, which the proxy would look up.
+  endpoint.set_address(std::string(253, 'h') + ":65535");
+  for (v1::Endpoint& named : *service.mutable_endpoints()) named.set_address(endpoint.address());
+  EXPECT_LT(largest.ByteSizeLong(), static_cast<size_t>(kMaxControllerMessageBytes));
 }
 
 // Its counters restart at zero, so the difference to the last report must not wrap around.

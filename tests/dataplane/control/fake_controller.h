@@ -12,6 +12,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/grpc/controller_channel.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
 
 namespace trunkline::test {
@@ -75,6 +76,7 @@ class FakeController final : private v1::DiscoveryService::Service {
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(absl::StrCat("127.0.0.1:", port), grpc::InsecureServerCredentials(),
                              &port_);
+    builder.SetMaxReceiveMessageSize(kMaxClientMessageBytes);
     builder.RegisterService(this);
     server_ = builder.BuildAndStart();
     EXPECT_NE(server_, nullptr);

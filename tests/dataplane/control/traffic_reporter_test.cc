@@ -1,0 +1,75 @@
+#include "dataplane/control/traffic_reporter.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/limits.h"
+
+namespace trunkline {
+namespace {
+
+class TrafficReporterTest : public ::testing::Test {
+ protected:
+  // Returns the ids in the next report.
+  std::vector<std::string> Reported() {
+    std::vector<std::string> ids;
+    const v1::TrafficReport report = reporter_.Make();
+    for (const v1::EndpointTraffic& item : report.endpoints()) ids.push_back(item.endpoint_id());
+    return ids;
+  }
+  TrafficStats stats_{2};
+  TrafficReporter reporter_{stats_};
+};
+
+TEST_F(TrafficReporterTest, EndpointsWithoutNewsAreOmitted) {
+  const auto idle = stats_.Endpoint("db", "idle");
+  const auto busy = stats_.Endpoint("db", "busy");
+  EndpointCell& cell = busy->cell(1);
+  EXPECT_THAT(Reported(), ::testing::IsEmpty());
+  const std::function<void()> news[] = {
+      [&] { cell.flows.Add(1); },
+      [&] { cell.resets.Add(1); },
+      [&] { cell.connects.Add(1); },
+  };
+  for (const auto& happen : news) {
+    happen();
+    EXPECT_THAT(Reported(), ::testing::ElementsAre("busy"));
+    EXPECT_THAT(Reported(), ::testing::IsEmpty());
+  }
+}
+
+// A missing endpoint would lose its ejection, its health and its flows in flight at the controller.
+TEST_F(TrafficReporterTest, StatesAreInEveryReport) {
+  const auto endpoint = stats_.Endpoint("db", "e");
+  EndpointCell& cell = endpoint->cell(0);
+  const auto in_two_reports = [&](const std::string& what) {
+    EXPECT_THAT(Reported(), ::testing::ElementsAre("e")) << what;
+    EXPECT_THAT(Reported(), ::testing::ElementsAre("e")) << what;
+  };
+  cell.active.Set(1);
+  in_two_reports("a flow in flight");
+  cell.active.Set(0);
+  cell.ejected.Set(1);
+  in_two_reports("an ejection");
+  cell.ejected.Set(0);
+  EXPECT_THAT(Reported(), ::testing::IsEmpty());
+  endpoint->health.Set(EndpointHealth::State::kHealthy);
+  in_two_reports("health");
+}
+
+TEST_F(TrafficReporterTest, ReportHasAtMostTheEndpointsThatTheControllerReads) {
+  std::vector<std::shared_ptr<EndpointStats>> held;
+  for (size_t i = 0; i < kMaxClusterEndpoints + 5; ++i) {
+    held.push_back(stats_.Endpoint("db", absl::StrCat(i)));
+    held.back()->cell(0).flows.Add(1);
+  }
+  EXPECT_EQ(Reported().size(), kMaxClusterEndpoints);
+}
+
+}  // namespace
+}  // namespace trunkline
