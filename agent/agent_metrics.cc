@@ -1,9 +1,17 @@
 #include "agent/agent_metrics.h"
 
+#include <optional>
 #include <string>
+#include <utility>
 
 namespace trunkline {
 namespace {
+
+// A value that is not known is omitted, since 0 would look idle.
+void AddKnown(MetricsWriter& writer, const char* name, const char* help, MetricLabels labels,
+              std::optional<double> value) {
+  if (value) writer.AddGauge(name, help, std::move(labels), *value);
+}
 
 void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
   const MetricLabels service = {{"service", sample.service}};
@@ -19,27 +27,26 @@ void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
   unreadable("memory", sample.memory_error);
   unreadable("connections", sample.connections_error);
   unreadable("network", sample.network_error);
-  // A value that is not known is omitted, since 0 would look idle.
   if (sample.cpu_known) {
     writer.AddGauge("agent_cpu_utilization", "Share in use of the CPU that the service may use",
                     {{"service", sample.service}, {"source", sample.cpu_source}},
                     sample.cpu_utilization);
   }
   writer.AddGauge("agent_cpu_limit_cores", "Cores that the service may use", service, sample.cores);
-  if (sample.memory_error.empty()) {
-    writer.AddGauge("agent_memory_utilization", "Share in use of the service's memory limit",
-                    service, sample.memory_utilization);
-  }
+  AddKnown(writer, "agent_memory_utilization", "Share in use of the service's memory limit",
+           service, sample.memory_utilization);
   constexpr char kPressure[] = "Share of the last 10 s in which a task waited for the resource";
-  writer.AddGauge("agent_pressure", kPressure, with("resource", "cpu"), sample.cpu_pressure);
-  writer.AddGauge("agent_pressure", kPressure, with("resource", "memory"), sample.memory_pressure);
-  writer.AddGauge("agent_pressure", kPressure, with("resource", "io"), sample.io_pressure);
-  writer.AddGauge("agent_connections",
-                  "Established connections of the service's port; 0 without a port", service,
-                  sample.connections);
-  writer.AddGauge("agent_connection_utilization",
-                  "Established connections over their configured limit", service,
-                  sample.connection_utilization);
+  const auto pressure = [&](const char* resource, std::optional<double> share) {
+    AddKnown(writer, "agent_pressure", kPressure, with("resource", resource), share);
+  };
+  pressure("cpu", sample.cpu_pressure);
+  pressure("memory", sample.memory_pressure);
+  pressure("io", sample.io_pressure);
+  AddKnown(writer, "agent_connections", "Established connections of the service's port", service,
+           sample.connections);
+  AddKnown(writer, "agent_connection_utilization",
+           "Established connections over their configured limit", service,
+           sample.connection_utilization);
   writer.AddGauge("agent_bytes_per_second",
                   "Bytes of the service's connections and streams, per second", service,
                   sample.bytes_per_second);
@@ -79,12 +86,12 @@ void CollectTraffic(const std::string& name, const ServiceTrafficTotals& totals,
 }
 
 void CollectNetwork(const std::vector<LoadSample>& samples, MetricsWriter& writer) {
-  if (samples.empty() || !samples[0].network_error.empty()) return;
+  if (samples.empty()) return;
   // Network values describe the host and are the same in every sample.
-  writer.AddGauge("agent_nic_bytes_per_second", "Bytes through the network interface, per second",
-                  {}, samples[0].nic_bytes_per_second);
-  writer.AddGauge("agent_nic_utilization", "Share in use of the link speed; 0 when that is unknown",
-                  {}, samples[0].nic_utilization);
+  AddKnown(writer, "agent_nic_bytes_per_second", "Bytes through the network interface, per second",
+           {}, samples[0].nic_bytes_per_second);
+  AddKnown(writer, "agent_nic_utilization", "Share in use of the link speed", {},
+           samples[0].nic_utilization);
 }
 
 void CollectReporter(const LoadReporter::Status& status, absl::Duration interval,

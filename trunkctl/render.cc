@@ -17,6 +17,7 @@ std::string Number(double value) { return absl::StrFormat("%.3g", value); }
 std::string Percent(double share) { return absl::StrFormat("%.1f%%", 100 * share); }
 
 std::string PercentOrDash(bool known, double share) { return known ? Percent(share) : "-"; }
+std::string CountOrDash(bool known, uint32_t count) { return known ? absl::StrCat(count) : "-"; }
 std::string Rate(double value) { return absl::StrFormat("%.1f", value); }
 
 std::string Age(double seconds) { return absl::StrFormat("%.1fs", seconds); }
@@ -95,9 +96,10 @@ std::string Render(const v1::WeightTable& table) {
       rows.AddRow({endpoint.endpoint_id(), Number(endpoint.weight()), Percent(endpoint.share()),
                    PercentOrDash(endpoint.has_utilization(), endpoint.utilization()),
                    PercentOrDash(endpoint.has_cpu_utilization(), endpoint.cpu_utilization()),
-                   Percent(endpoint.memory_utilization()), Number(endpoint.capacity()),
-                   absl::StrCat(endpoint.active_streams()), State(endpoint.state()),
-                   ReportAge(endpoint), Flags(endpoint)});
+                   PercentOrDash(endpoint.has_memory_utilization(), endpoint.memory_utilization()),
+                   Number(endpoint.capacity()),
+                   CountOrDash(endpoint.has_active_streams(), endpoint.active_streams()),
+                   State(endpoint.state()), ReportAge(endpoint), Flags(endpoint)});
     }
     text += rows.Text();
   }
@@ -124,15 +126,19 @@ std::string Render(const v1::ListEndpointsResponse& response) {
                   {"FLAGS"}});
   for (const v1::ListEndpointsResponse::Item& item : response.endpoints()) {
     const v1::EndpointWeight& weight = item.weight();
-    const bool reported = weight.has_report_age_seconds();
+    const auto if_reported = [&](const std::string& text) {
+      return weight.has_report_age_seconds() ? text : "-";
+    };
     rows.AddRow({item.service(), weight.endpoint_id(), OrDash(weight.address()),
                  OrDash(item.agent_id()), State(weight.state()), Number(weight.weight()),
                  PercentOrDash(weight.has_utilization(), weight.utilization()),
-                 Number(item.cores()), OrDash(item.cpu_source()),
-                 absl::StrCat(weight.active_streams()), absl::StrCat(weight.connections()),
-                 Rate(item.successes_per_second()), Rate(item.errors_per_second()),
-                 Bytes(item.bytes_per_second()),
-                 !reported ? "-" : (item.reachable() ? "yes" : "no"), Health(item), Flags(weight)});
+                 item.has_cores() ? Number(item.cores()) : "-", OrDash(item.cpu_source()),
+                 if_reported(absl::StrCat(weight.active_streams())),
+                 CountOrDash(weight.has_connections(), weight.connections()),
+                 if_reported(Rate(item.successes_per_second())),
+                 if_reported(Rate(item.errors_per_second())),
+                 if_reported(Bytes(item.bytes_per_second())),
+                 if_reported(item.reachable() ? "yes" : "no"), Health(item), Flags(weight)});
   }
   return rows.Text();
 }
@@ -178,8 +184,8 @@ std::string Render(const v1::Explanation& explanation) {
     absl::StrAppend(&text, "! ", notice, "\n");
   TextTable rows({{"TERM"}, {"VALUE", kRight}, {"UNIT"}, {"MEANING"}});
   for (const v1::Explanation::Term& term : explanation.terms()) {
-    rows.AddRow(
-        {term.name(), absl::StrFormat("%.4g", term.value()), OrDash(term.unit()), term.meaning()});
+    rows.AddRow({term.name(), term.has_value() ? absl::StrFormat("%.4g", term.value()) : "-",
+                 OrDash(term.unit()), term.meaning()});
   }
   return text + rows.Text();
 }

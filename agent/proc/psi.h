@@ -3,7 +3,7 @@
 //
 // Utilization shows how busy a resource is, pressure how much work waits for it. The files are
 // /proc/pressure/{cpu,memory,io}, and {cpu,memory,io}.pressure of a version 2 control group. Linux
-// before 4.20 and kernels with PSI disabled lack them, which readers treat as zero. Format: the
+// before 4.20 and kernels with PSI disabled lack them; pressure is unknown then. Format: the
 // kernel's accounting/psi. Pure and thread-safe.
 #pragma once
 

@@ -29,19 +29,24 @@ void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
   load.set_endpoint_id(sample.endpoint_id);
   if (sample.cpu_known) load.set_cpu_utilization(sample.cpu_utilization);
   load.set_cpu_source(sample.cpu_source);
-  if (sample.memory_error.empty()) load.set_memory_utilization(sample.memory_utilization);
-  load.mutable_pressure()->set_cpu(sample.cpu_pressure);
-  load.mutable_pressure()->set_memory(sample.memory_pressure);
-  load.mutable_pressure()->set_io(sample.io_pressure);
-  load.set_connections(sample.connections);
-  load.set_connection_utilization(sample.connection_utilization);
+  if (sample.memory_utilization) load.set_memory_utilization(*sample.memory_utilization);
+  v1::Pressure& pressure = *load.mutable_pressure();
+  if (sample.cpu_pressure) pressure.set_cpu(*sample.cpu_pressure);
+  if (sample.memory_pressure) pressure.set_memory(*sample.memory_pressure);
+  if (sample.io_pressure) pressure.set_io(*sample.io_pressure);
+  if (sample.connections) load.set_connections(*sample.connections);
+  if (sample.connection_utilization) {
+    load.set_connection_utilization(*sample.connection_utilization);
+  }
   load.set_bytes_per_second(sample.bytes_per_second);
-  load.set_nic_bytes_per_second(sample.nic_bytes_per_second);
-  if (sample.nic_utilization > 0) load.set_nic_utilization(sample.nic_utilization);
+  if (sample.nic_bytes_per_second) load.set_nic_bytes_per_second(*sample.nic_bytes_per_second);
+  if (sample.nic_utilization) load.set_nic_utilization(*sample.nic_utilization);
   load.set_active_streams(sample.active_streams);
   load.set_successes_per_second(sample.successes_per_second);
   load.set_errors_per_second(sample.errors_per_second);
-  load.set_accept_overflows_per_second(sample.accept_overflows_per_second);
+  if (sample.accept_overflows_per_second) {
+    load.set_accept_overflows_per_second(*sample.accept_overflows_per_second);
+  }
   load.set_reachable(sample.reachable);
   load.set_server_boot_id(sample.server_boot_id);
   load.set_cores(sample.cores);

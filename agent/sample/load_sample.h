@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace trunkline {
@@ -27,30 +28,34 @@ struct LoadSample {
   std::string connections_error;
   std::string network_error;
 
+  // Empty optional values are unknown and not reported: their source cannot be read, or does not
+  // exist, such as a limit or a port. 0 would look idle.
+
   // Shares of a limit; above 1 if the limit is exceeded.
   double cpu_utilization = 0;
   std::string cpu_source;
-  double memory_utilization = 0;
-  double connection_utilization = 0;
-  double nic_utilization = 0;
+  std::optional<double> memory_utilization;
+  std::optional<double> connection_utilization;
+  std::optional<double> nic_utilization;
   // Shares of the last 10 s in which some task waited for the resource.
-  double cpu_pressure = 0;
-  double memory_pressure = 0;
-  double io_pressure = 0;
+  std::optional<double> cpu_pressure;
+  std::optional<double> memory_pressure;
+  std::optional<double> io_pressure;
 
-  uint32_t connections = 0;
+  std::optional<uint32_t> connections;
   uint32_t active_streams = 0;
   double bytes_per_second = 0;
-  double nic_bytes_per_second = 0;
+  std::optional<double> nic_bytes_per_second;
   double successes_per_second = 0;
   double errors_per_second = 0;
-  double accept_overflows_per_second = 0;
+  std::optional<double> accept_overflows_per_second;
   bool reachable = true;
 
   // The utilization that triggers urgent reports; meaningless unless cpu_known. Memory is not part
   // of it: the controller treats it as a barrier.
   double Utilization() const {
-    return std::max({cpu_utilization, connection_utilization, nic_utilization});
+    return std::max(
+        {cpu_utilization, connection_utilization.value_or(0), nic_utilization.value_or(0)});
   }
 };
 

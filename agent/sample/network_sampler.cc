@@ -84,24 +84,30 @@ std::optional<std::string> NetworkSampler::Sample(MonotonicTime now) {
   const absl::StatusOr<std::string> netstat = files_.Read("/proc/net/netstat");
   const absl::StatusOr<uint64_t> overflows =
       netstat.ok() ? ParseListenOverflows(*netstat) : netstat.status();
-  if (overflows.ok()) overflows_.Add(now, static_cast<double>(*overflows));
+  if (overflows.ok()) {
+    overflows_.Add(now, static_cast<double>(*overflows));
+  } else {
+    overflows_.Reset();
+  }
   const std::string error_before = std::exchange(error_, std::string(sampled.message()));
   if (error_ == error_before && interface_ == interface_before) return std::nullopt;
   if (!error_.empty()) return absl::StrCat("network load is unknown and not reported: ", error_);
   return absl::StrCat("network load is read from interface ", interface_);
 }
 
-double NetworkSampler::BytesPerSecond(absl::Duration window) const {
+std::optional<double> NetworkSampler::BytesPerSecond(absl::Duration window) const {
+  if (!received_.has_rate()) return std::nullopt;
   return received_.PerSecond(window) + sent_.PerSecond(window);
 }
 
-double NetworkSampler::Utilization(absl::Duration window) const {
-  if (bits_per_second_ == 0) return 0;
+std::optional<double> NetworkSampler::Utilization(absl::Duration window) const {
+  if (bits_per_second_ == 0 || !received_.has_rate()) return std::nullopt;
   const double busier = std::max(received_.PerSecond(window), sent_.PerSecond(window));
   return busier * kBitsPerByte / static_cast<double>(bits_per_second_);
 }
 
-double NetworkSampler::AcceptOverflowsPerSecond(absl::Duration window) const {
+std::optional<double> NetworkSampler::AcceptOverflowsPerSecond(absl::Duration window) const {
+  if (!overflows_.has_rate()) return std::nullopt;
   return overflows_.PerSecond(window);
 }
 

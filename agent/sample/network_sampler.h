@@ -24,12 +24,15 @@ class NetworkSampler {
   // Returns a sentence for the log when the interface changes or stops being readable.
   std::optional<std::string> Sample(MonotonicTime now);
 
+  // These return nothing while the value is unknown: until its source was read twice, or if it
+  // cannot be read.
+  //
   // The sum of both directions.
-  double BytesPerSecond(absl::Duration window) const;
-  // The busier direction over the link speed, since links are duplex; 0 if the speed is unknown.
-  double Utilization(absl::Duration window) const;
+  std::optional<double> BytesPerSecond(absl::Duration window) const;
+  // The busier direction over the link speed, since links are duplex; also unknown without a speed.
+  std::optional<double> Utilization(absl::Duration window) const;
   // Covers the whole network namespace.
-  double AcceptOverflowsPerSecond(absl::Duration window) const;
+  std::optional<double> AcceptOverflowsPerSecond(absl::Duration window) const;
 
   const std::string& interface() const { return interface_; }
   uint64_t bits_per_second() const { return bits_per_second_; }

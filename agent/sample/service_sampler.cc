@@ -11,10 +11,11 @@
 namespace trunkline {
 namespace {
 
-// Returns 0 if the file is absent (before Linux 4.20), disabled (EOPNOTSUPP) or unreadable.
-double Pressure(const SystemFiles& files, const std::string& path) {
+// Returns nothing if the file is absent (before Linux 4.20), disabled (EOPNOTSUPP) or unreadable.
+std::optional<double> Pressure(const SystemFiles& files, const std::string& path) {
   const absl::StatusOr<std::string> text = files.Read(path);
-  return text.ok() ? ParsePressure(*text).value_or(0) : 0;
+  const absl::StatusOr<double> share = text.ok() ? ParsePressure(*text) : text.status();
+  return share.ok() ? std::optional(*share) : std::nullopt;
 }
 
 uint32_t Clamp32(uint64_t value) {
@@ -70,7 +71,7 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
 }
 
 std::string ServiceSampler::SampleMemory() {
-  current_.memory_utilization = 0;
+  current_.memory_utilization.reset();
   if (const CgroupPlace* place = cpu_meter_.place(); place != nullptr) {
     const absl::StatusOr<double> share = place->MemoryUtilization(files_);
     if (share.ok()) {
@@ -130,8 +131,8 @@ LoadSample ServiceSampler::Read(absl::Duration window) const {
   LoadSample sample = current_;
   sample.cpu_known = sample.cpu_error.empty() && cpu_seconds_.has_rate();
   if (!sample.connections_error.empty()) {
-    sample.connections = 0;
-    sample.connection_utilization = 0;
+    sample.connections.reset();
+    sample.connection_utilization.reset();
   }
   if (sample.cores > 0 && sample.cpu_known) {
     sample.cpu_utilization = cpu_seconds_.PerSecond(window) / sample.cores;

@@ -35,8 +35,8 @@ bool IsSilent(const RegisteredEndpoint& endpoint) {
 }  // namespace
 
 double Utilization(const ReportedLoad& load) {
-  return std::max({load.cpu_utilization, load.connection_utilization, load.nic_utilization,
-                   load.named_utilization});
+  return std::max({load.cpu_utilization, load.connection_utilization.value_or(0),
+                   load.nic_utilization.value_or(0), load.named_utilization});
 }
 
 double Work(const ReportedLoad& load) {

@@ -3,11 +3,12 @@
 //
 // controller/wire/report.h validates the messages and converts them, so every number here is finite
 // and not negative. Rates are per second. Utilizations are 0 to 1, and above 1 while a limit is
-// exceeded.
+// exceeded. Empty optional values are unknown, or have no limit.
 #pragma once
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,11 @@ struct ReportedLoad {
   // False if the agent cannot read the CPU time: the report then has no signal for the weight.
   bool cpu_known = true;
   std::string cpu_source;
-  double memory_utilization = 0;
-  uint32_t connections = 0;
-  double connection_utilization = 0;
+  std::optional<double> memory_utilization;
+  std::optional<uint32_t> connections;
+  std::optional<double> connection_utilization;
   double bytes_per_second = 0;
-  double nic_utilization = 0;
+  std::optional<double> nic_utilization;
   uint32_t active_streams = 0;
   double successes_per_second = 0;
   double errors_per_second = 0;

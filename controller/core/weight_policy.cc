@@ -41,7 +41,7 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     weight.base = Base(endpoint, model.estimate(id));
     weight.slow_start = SlowStartFactor(id);
     if (kind_ == PolicyKind::kAdaptive && endpoint.load.has_value()) {
-      weight.memory = MemoryFactor(endpoint.load->memory_utilization);
+      weight.memory = MemoryFactor(endpoint.load->memory_utilization.value_or(0));
     }
     weight.value = weight.base * weight.memory * weight.slow_start;
     weight.draining = endpoint.draining;

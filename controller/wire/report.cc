@@ -70,11 +70,13 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
   result.cpu_utilization = load.cpu_utilization();
   result.cpu_known = load.has_cpu_utilization();
   result.cpu_source = Utf8Prefix(load.cpu_source(), kMaxNameLength);
-  result.memory_utilization = load.memory_utilization();
-  result.connections = load.connections();
-  result.connection_utilization = load.connection_utilization();
+  if (load.has_memory_utilization()) result.memory_utilization = load.memory_utilization();
+  if (load.has_connections()) result.connections = load.connections();
+  if (load.has_connection_utilization()) {
+    result.connection_utilization = load.connection_utilization();
+  }
   result.bytes_per_second = load.bytes_per_second();
-  result.nic_utilization = load.nic_utilization();
+  if (load.has_nic_utilization()) result.nic_utilization = load.nic_utilization();
   result.active_streams = load.active_streams();
   result.successes_per_second = load.successes_per_second();
   result.errors_per_second = load.errors_per_second();

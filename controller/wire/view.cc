@@ -75,8 +75,10 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
     out->set_cpu_utilization(endpoint.load->cpu_utilization);
   }
   out->set_active_streams(endpoint.load->active_streams);
-  out->set_connections(endpoint.load->connections);
-  out->set_memory_utilization(endpoint.load->memory_utilization);
+  if (endpoint.load->connections) out->set_connections(*endpoint.load->connections);
+  if (endpoint.load->memory_utilization) {
+    out->set_memory_utilization(*endpoint.load->memory_utilization);
+  }
 }
 
 absl::Status NoSuchService(const ControllerView& view, const std::string& service) {
@@ -115,11 +117,12 @@ const char* SourceOf(CapacitySource source) {
 class TermWriter {
  public:
   explicit TermWriter(v1::Explanation* out) : out_(out) {}
-  void Add(const std::string& name, double value, const std::string& unit,
+  // Without a value the term is unknown.
+  void Add(const std::string& name, std::optional<double> value, const std::string& unit,
            const std::string& meaning) {
     v1::Explanation::Term* term = out_->add_terms();
     term->set_name(name);
-    term->set_value(value);
+    if (value) term->set_value(*value);
     term->set_unit(unit);
     term->set_meaning(meaning);
   }
@@ -129,18 +132,28 @@ class TermWriter {
 };
 
 void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
-  terms.Add("cpu", load.cpu_utilization, "",
+  const auto if_cpu_known = [&](double value) {
+    return load.cpu_known ? std::optional(value) : std::nullopt;
+  };
+  terms.Add("cpu", if_cpu_known(load.cpu_utilization), "",
             load.cpu_known
                 ? absl::StrCat("CPU time over the server's limit, from ", load.cpu_source)
                 : "unknown: the agent cannot read it; weights follow the learned capacity");
+  const std::string connections = load.connections ? absl::StrCat(*load.connections) : "unknown";
   terms.Add("connections", load.connection_utilization, "",
-            absl::StrCat(load.connections, " established connections over their limit"));
-  terms.Add("nic", load.nic_utilization, "", "network throughput over the link speed");
-  terms.Add("named", load.named_utilization, "",
-            load.named_metric.empty()
-                ? "the application reports no metric of its own"
-                : absl::StrCat("the application's metric ", load.named_metric));
-  terms.Add("u", Utilization(load), "", "utilization: the largest of the terms above");
+            load.connection_utilization
+                ? absl::StrCat(connections, " established connections over their limit")
+                : absl::StrCat("established connections (", connections,
+                               ") without a limit, or not counted"));
+  terms.Add("nic", load.nic_utilization, "",
+            load.nic_utilization ? "network throughput over the link speed"
+                                 : "unknown: the agent cannot read the throughput or link speed");
+  const bool named = !load.named_metric.empty();
+  terms.Add("named", named ? std::optional(load.named_utilization) : std::nullopt, "",
+            named ? absl::StrCat("the application's metric ", load.named_metric)
+                  : "the application reports no metric of its own");
+  terms.Add("u", if_cpu_known(Utilization(load)), "",
+            "utilization: the largest of the terms above");
 }
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
@@ -168,10 +181,12 @@ void ExplainModel(const ServiceReason& service, const EndpointReason& reason, Te
 }
 
 std::string ExplainMemory(const RegisteredEndpoint& endpoint) {
-  return absl::StrFormat("1 up to %g of the memory limit, falling to %g at %g; now at %.2f",
+  const std::optional<double> now =
+      endpoint.load.has_value() ? endpoint.load->memory_utilization : std::nullopt;
+  return absl::StrFormat("1 up to %g of the memory limit, falling to %g at %g; now %s",
                          WeightPolicy::kMemoryFree, WeightPolicy::kMemoryFloor,
                          WeightPolicy::kMemoryFull,
-                         endpoint.load.has_value() ? endpoint.load->memory_utilization : 0.0);
+                         now ? absl::StrFormat("at %.2f", *now) : "unknown");
 }
 
 void ExplainBase(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
@@ -255,7 +270,7 @@ void WriteEndpoint(const EndpointReason& endpoint, v1::ListEndpointsResponse::It
   WriteWeight(endpoint, item->mutable_weight());
   item->set_agent_id(endpoint.endpoint.agent_id);
   item->set_boot_id(endpoint.endpoint.agent_boot_id);
-  item->set_cores(endpoint.endpoint.cores);
+  if (endpoint.endpoint.cores > 0) item->set_cores(endpoint.endpoint.cores);
   if (!endpoint.endpoint.load.has_value()) return;
   const ReportedLoad& load = *endpoint.endpoint.load;
   item->set_cpu_source(load.cpu_source);

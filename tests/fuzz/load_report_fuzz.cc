@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 
 #include "common/base/utf8.h"
 #include "common/config/names.h"
@@ -29,11 +31,12 @@ void CheckText(const std::string& text) {
 }
 
 void CheckLoad(const ReportedLoad& load) {
-  for (const double number :
-       {load.cpu_utilization, load.memory_utilization, load.connection_utilization,
-        load.bytes_per_second, load.nic_utilization, load.successes_per_second,
-        load.errors_per_second, load.named_utilization}) {
-    EXPECT_TRUE(std::isfinite(number) && number >= 0) << number;
+  for (const std::optional<double> number : std::initializer_list<std::optional<double>>{
+           load.cpu_utilization, load.memory_utilization, load.connection_utilization,
+           load.bytes_per_second, load.nic_utilization, load.successes_per_second,
+           load.errors_per_second, load.named_utilization}) {
+    if (!number) continue;
+    EXPECT_TRUE(std::isfinite(*number) && *number >= 0) << *number;
   }
   CheckText(load.cpu_source);
   CheckText(load.server_boot_id);

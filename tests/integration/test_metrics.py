@@ -6,6 +6,7 @@ import re
 import pytest
 
 from cluster import Cluster, http_get
+from ports import reserve_port
 from processes import run, tool
 from servers import EchoServer, ServerStarter
 from traffic import ask_many
@@ -80,10 +81,11 @@ _FAMILIES = {
 def running(cluster: Cluster, servers: ServerStarter) -> Cluster:
     server = servers(EchoServer, "a", cluster.path("echo.sock"))
     cluster.add_controller({"echo": {}})
-    cluster.add_agent("a", {"echo": server.address})
+    agent = cluster.add_agent("a", {"echo": {"target": server.address, "observe_port": reserve_port()}})
     cluster.add_proxy()
     cluster.start()
     ask_many(cluster.proxies[0], 100)
+    eventually("connections are counted", lambda: "agent_connections" in http_get(agent.http_port, "/metrics")[1])
     return cluster
 
 

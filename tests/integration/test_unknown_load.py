@@ -61,3 +61,24 @@ def test_misspelled_interface_is_named(cluster: Cluster, servers: ServerStarter)
     agent.wait_for_line("network load is unknown and not reported: .*no interface eht0")
     eventually("/readyz has it", lambda: "network load is unknown" in readiness(agent))
     assert unreadable(agent, "network") == 1
+
+
+def test_load_without_a_source_is_absent_and_not_zero(cluster: Cluster, servers: ServerStarter) -> None:
+    """The server has no port and no limit of connections, and the interface does not exist."""
+    server = servers(EchoServer, "a", cluster.path("a.sock"))
+    cluster.add_controller({"echo": {"endpoints": [{"endpoint_id": "a"}, {"endpoint_id": "absent"}]}})
+    agent = cluster.add_agent("a", {"echo": server.address}, nic="eht0")
+    cluster.add_proxy()
+    cluster.start()
+    eventually("the controller has reports", lambda: endpoint(cluster)["state"] == "ENDPOINT_STATE_FRESH")
+    assert agent.metric("agent_memory_utilization") > 0
+    for name in ("connections", "connection_utilization", "nic_bytes_per_second", "nic_utilization"):
+        with pytest.raises(LookupError):
+            agent.metric(f"agent_{name}")
+    absent = cluster.ctl_json("endpoints", "echo")["endpoints"][1]
+    assert absent["weight"]["endpoint_id"] == "absent"
+    assert not {"reachable", "cores", "successes_per_second", "errors_per_second", "bytes_per_second"} & set(absent)
+    assert "active_streams" not in absent["weight"]
+    assert "connections" not in endpoint(cluster)
+    terms = {term["name"]: term for term in cluster.ctl_json("explain", "echo", "a")["terms"]}
+    assert "value" not in terms["nic"] and "value" not in terms["connections"]

@@ -38,13 +38,33 @@ LoadSample Sample() {
 TEST(LoadReportBuilderTest, UnknownUtilizationIsUnsetAndNotZero) {
   LoadSample sample = Sample();
   const auto load = [&] { return BuildLoadReport(kIdentity, 1, false, {sample}).endpoints(0); };
-  sample.cpu_utilization = sample.memory_utilization = 0;
+  sample.cpu_utilization = 0;
+  sample.memory_utilization = 0;
   EXPECT_TRUE(load().has_cpu_utilization()) << "idle";
   EXPECT_TRUE(load().has_memory_utilization());
   sample.cpu_known = false;
-  sample.memory_error = "no such file";
+  sample.memory_utilization.reset();
   EXPECT_FALSE(load().has_cpu_utilization());
   EXPECT_FALSE(load().has_memory_utilization());
+}
+
+TEST(LoadReportBuilderTest, ValuesOfSourcesThatAreNotThereAreUnset) {
+  const v1::EndpointLoad load = BuildLoadReport(kIdentity, 1, false, {LoadSample()}).endpoints(0);
+  EXPECT_FALSE(load.has_memory_utilization());
+  EXPECT_FALSE(load.has_connections());
+  EXPECT_FALSE(load.has_connection_utilization());
+  EXPECT_FALSE(load.has_nic_bytes_per_second());
+  EXPECT_FALSE(load.has_nic_utilization());
+  EXPECT_FALSE(load.has_accept_overflows_per_second());
+  EXPECT_FALSE(load.pressure().has_cpu());
+  EXPECT_FALSE(load.pressure().has_memory());
+  EXPECT_FALSE(load.pressure().has_io());
+  LoadSample idle;
+  idle.nic_utilization = 0;
+  idle.connections = 0;
+  const v1::EndpointLoad of_idle = BuildLoadReport(kIdentity, 1, false, {idle}).endpoints(0);
+  EXPECT_TRUE(of_idle.has_nic_utilization());
+  EXPECT_TRUE(of_idle.has_connections());
 }
 
 TEST(LoadReportBuilderTest, EveryValueIsInItsField) {

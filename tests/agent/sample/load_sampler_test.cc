@@ -81,17 +81,20 @@ TEST_F(LoadSamplerTest, SampleHasMemoryPressureAndIdentity) {
   EXPECT_EQ(sample.endpoint_id, "m1");
   EXPECT_EQ(sample.server_boot_id, "32321@205974");
   EXPECT_DOUBLE_EQ(sample.cores, 0.5);
-  EXPECT_DOUBLE_EQ(sample.memory_utilization, (16437248.0 - 53248) / 134217728);
-  EXPECT_DOUBLE_EQ(sample.cpu_pressure, 0.0887);
-  EXPECT_DOUBLE_EQ(sample.io_pressure, 0);
+  EXPECT_DOUBLE_EQ(sample.memory_utilization.value(), (16437248.0 - 53248) / 134217728);
+  EXPECT_DOUBLE_EQ(sample.cpu_pressure.value(), 0.0887);
+  EXPECT_EQ(sample.io_pressure, 0);
 }
 
-TEST_F(LoadSamplerTest, KernelWithoutPressureFilesHasNone) {
+TEST_F(LoadSamplerTest, PressureIsUnknownOnAKernelWithoutIt) {
   root_.Remove("/proc/pressure");
   root_.Remove("/sys/fs/cgroup/unified");
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
-  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].cpu_pressure, 0);
+  const LoadSample sample = sampler.Read(kSecond)[0];
+  for (const auto& share : {sample.cpu_pressure, sample.memory_pressure, sample.io_pressure}) {
+    EXPECT_EQ(share, std::nullopt);
+  }
 }
 
 TEST_F(LoadSamplerTest, StreamsOfAllWorkersAddUpToRates) {
@@ -134,7 +137,7 @@ TEST_F(LoadSamplerTest, BytesOfAPortBesideTheUnixSocketAreAdded) {
   const LoadSample sample = sampler.Read(kSecond)[0];
   EXPECT_DOUBLE_EQ(sample.bytes_per_second, 870);
   EXPECT_EQ(sample.connections, 2u);
-  EXPECT_DOUBLE_EQ(sample.connection_utilization, 0.2);
+  EXPECT_DOUBLE_EQ(sample.connection_utilization.value(), 0.2);
 }
 
 // On a host with many sockets, counts are seconds apart and fast samples 30 ms.
@@ -149,14 +152,15 @@ TEST_F(LoadSamplerTest, EachCountIsTakenOnceWithItsOwnTime) {
   EXPECT_EQ(sampler.Read(kSecond)[0].connections, 3u);
 }
 
-TEST_F(LoadSamplerTest, WithoutACountThereAreNoConnections) {
+TEST_F(LoadSamplerTest, ConnectionsAreUnknownBeforeTheFirstCount) {
   LoadSampler sampler = Sampler();
   sampler.SampleFast(At(1));
-  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, std::nullopt);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connection_utilization, std::nullopt);
   EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].bytes_per_second, 0);
 }
 
-TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
+TEST_F(LoadSamplerTest, ConnectionsOfAUnixTargetWithoutPortAreUnknown) {
   service_.local.port = 0;
   service_.count_connections = [](uint16_t) -> std::optional<PortCount> {
     ADD_FAILURE() << "the service has no port";
@@ -165,7 +169,8 @@ TEST_F(LoadSamplerTest, UnixTargetWithoutPortHasNoConnections) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
   sampler.SampleFast(At(0));
-  EXPECT_EQ(sampler.Read(kSecond)[0].connections, 0u);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connections, std::nullopt);
+  EXPECT_EQ(sampler.Read(kSecond)[0].connection_utilization, std::nullopt);
 }
 
 TEST_F(LoadSamplerTest, NetworkUtilizationUsesTheDefaultRouteAndTheConfiguredSpeed) {
@@ -181,9 +186,24 @@ TEST_F(LoadSamplerTest, NetworkUtilizationUsesTheDefaultRouteAndTheConfiguredSpe
   set(500'000, 100'000, 10);
   sampler.SampleSlow(At(1));
   const LoadSample sample = sampler.Read(kSecond)[0];
-  EXPECT_DOUBLE_EQ(sample.nic_bytes_per_second, 600'000);
-  EXPECT_DOUBLE_EQ(sample.nic_utilization, 0.5) << "the busier direction, 4 of 8 Mbit/s";
-  EXPECT_DOUBLE_EQ(sample.accept_overflows_per_second, 3);
+  EXPECT_DOUBLE_EQ(sample.nic_bytes_per_second.value(), 600'000);
+  EXPECT_DOUBLE_EQ(sample.nic_utilization.value(), 0.5) << "the busier direction, 4 of 8 Mbit/s";
+  EXPECT_DOUBLE_EQ(sample.accept_overflows_per_second.value(), 3);
+}
+
+TEST_F(LoadSamplerTest, NetworkIsUnknownUntilReadTwiceAndWithoutASpeed) {
+  LoadSampler sampler(files_, traffic_, {.services = {service_}});
+  sampler.SampleSlow(At(0));
+  EXPECT_EQ(sampler.Read(kSecond)[0].nic_bytes_per_second, std::nullopt);
+  EXPECT_EQ(sampler.Read(kSecond)[0].accept_overflows_per_second, std::nullopt);
+  sampler.SampleSlow(At(1));
+  EXPECT_NE(sampler.Read(kSecond)[0].nic_bytes_per_second, std::nullopt);
+  EXPECT_EQ(sampler.Read(kSecond)[0].nic_utilization, std::nullopt) << "it has no speed";
+  EXPECT_NE(sampler.Read(kSecond)[0].accept_overflows_per_second, std::nullopt);
+  for (const char* path : {"/proc/net/dev", "/proc/net/netstat"}) root_.Remove(path);
+  sampler.SampleSlow(At(2));
+  EXPECT_EQ(sampler.Read(kSecond)[0].nic_bytes_per_second, std::nullopt);
+  EXPECT_EQ(sampler.Read(kSecond)[0].accept_overflows_per_second, std::nullopt);
 }
 
 TEST_F(LoadSamplerTest, CpuThatCannotBeReadIsUnknownUntilItCan) {
@@ -221,6 +241,7 @@ TEST_F(LoadSamplerTest, MemoryThatCannotBeReadIsUnknown) {
   LoadSampler sampler = Sampler();
   sampler.SampleSlow(At(0));
   EXPECT_THAT(sampler.Read(kSecond)[0].memory_error, HasSubstr("/proc/meminfo"));
+  EXPECT_EQ(sampler.Read(kSecond)[0].memory_utilization, std::nullopt);
 }
 
 TEST_F(LoadSamplerTest, ConnectionsThatCannotBeCountedAreUnknown) {
@@ -229,14 +250,15 @@ TEST_F(LoadSamplerTest, ConnectionsThatCannotBeCountedAreUnknown) {
   LoadSampler sampler = Sampler();
   count_ = {.at = At(0.5), .established = 9, .bytes = 0};
   sampler.SampleFast(At(0.5));
-  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization, 0.9);
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization.value(), 0.9);
   error = "sock_diag: Operation not permitted";
   sampler.SampleSlow(At(1));
   EXPECT_EQ(sampler.Read(kSecond)[0].connections_error, error);
-  EXPECT_EQ(sampler.Read(kSecond)[0].connection_utilization, 0) << "not the last count for ever";
+  EXPECT_EQ(sampler.Read(kSecond)[0].connection_utilization, std::nullopt)
+      << "not the last count for ever";
   error = "";
   sampler.SampleSlow(At(2));
-  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization, 0.9);
+  EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization.value(), 0.9);
 }
 
 TEST_F(LoadSamplerTest, MisspelledInterfaceIsAnError) {
@@ -268,7 +290,8 @@ TEST_F(LoadSamplerTest, InterfaceFollowsTheDefaultRoute) {
   route("wan1");
   sampler.SampleSlow(At(3));
   EXPECT_EQ(sampler.network().interface(), "wan1");
-  EXPECT_EQ(sampler.Read(kSecond)[0].nic_bytes_per_second, 0) << "two interfaces share no counter";
+  EXPECT_EQ(sampler.Read(kSecond)[0].nic_bytes_per_second, std::nullopt)
+      << "two interfaces share no counter";
 }
 
 TEST_F(LoadSamplerTest, DefaultRouteOfIpv6IsUsedWithoutOneOfIpv4) {

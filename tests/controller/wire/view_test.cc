@@ -1,7 +1,9 @@
 #include "controller/wire/view.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <string>
 
@@ -61,6 +63,61 @@ TEST(ViewTest, PagesOfTheLargestEndpointsFitIntoTheirMessages) {
   } while (!request.page_token().empty());
   EXPECT_EQ(items, kMaxClusterEndpoints);
   EXPECT_EQ(listed.size(), kMaxClusterEndpoints);
+}
+
+// Returns a view of one endpoint.
+ControllerView ViewOf(const EndpointReason& endpoint) {
+  ControllerView view;
+  view.snapshot = std::make_shared<ClusterSnapshot>();
+  ServiceReason& service = view.services.emplace_back();
+  service.spec.name = endpoint.endpoint.key.service;
+  service.endpoints.push_back(endpoint);
+  return view;
+}
+
+std::map<std::string, v1::Explanation::Term> TermsOf(const EndpointReason& endpoint) {
+  std::map<std::string, v1::Explanation::Term> terms;
+  const auto explanation = WriteExplanation(ViewOf(endpoint), endpoint.endpoint.key);
+  EXPECT_TRUE(explanation.ok()) << explanation.status();
+  for (const auto& term : explanation->terms()) terms[term.name()] = term;
+  return terms;
+}
+
+TEST(ViewTest, LoadThatIsNotKnownIsUnsetAndNotZero) {
+  EndpointReason endpoint;
+  endpoint.endpoint.key = {"db", "a"};
+  const auto item = [&] { return WriteEndpoints(ViewOf(endpoint), {})->endpoints(0); };
+  EXPECT_FALSE(item().weight().has_active_streams()) << "it has not reported";
+  EXPECT_FALSE(item().has_successes_per_second());
+  EXPECT_FALSE(item().has_errors_per_second());
+  EXPECT_FALSE(item().has_bytes_per_second());
+  EXPECT_FALSE(item().has_reachable());
+  EXPECT_FALSE(item().has_cores());
+
+  ReportedLoad& load = endpoint.endpoint.load.emplace();
+  load.cpu_known = false;
+  endpoint.report_age = absl::Seconds(1);
+  EXPECT_TRUE(item().weight().has_active_streams());
+  EXPECT_TRUE(item().has_reachable());
+  EXPECT_FALSE(item().weight().has_connections());
+  EXPECT_FALSE(item().weight().has_memory_utilization());
+  EXPECT_FALSE(item().weight().has_cpu_utilization());
+  for (const char* name : {"cpu", "connections", "nic", "named", "u"}) {
+    ASSERT_TRUE(TermsOf(endpoint).contains(name)) << name;
+    EXPECT_FALSE(TermsOf(endpoint)[name].has_value()) << name;
+  }
+  EXPECT_THAT(TermsOf(endpoint)["memory"].meaning(), ::testing::HasSubstr("now unknown"));
+
+  load.cpu_known = true;
+  load.connections = 0;
+  load.named_metric = "queue";
+  load.memory_utilization = load.connection_utilization = load.nic_utilization = 0;
+  EXPECT_TRUE(item().weight().has_connections());
+  EXPECT_TRUE(item().weight().has_memory_utilization());
+  for (const char* name : {"cpu", "connections", "nic", "named", "u"}) {
+    EXPECT_TRUE(TermsOf(endpoint)[name].has_value()) << name;
+  }
+  EXPECT_THAT(TermsOf(endpoint)["memory"].meaning(), ::testing::HasSubstr("now at 0.00"));
 }
 
 }  // namespace
