@@ -66,7 +66,7 @@ void MessageFlow::OnEvents(uint32_t events) {
 // Runs work deferred from inside callbacks.
 void MessageFlow::OnFlush() {
   if (done()) return;
-  if (refused_ && upstream_state_ == UpstreamState::kQueued && state_ == FlowState::kServing) {
+  if (upstream_state_ == UpstreamState::kQueued && NeedsDedicated()) {
     return ContinueWithoutVariant();
   }
   RegulateServer();

@@ -96,6 +96,7 @@ class MessageFlow final : public Flow,
   void SendBufferedRequests();
   bool ParseFront(std::span<const uint8_t> view);
   void ContinueAsDirectFlow(std::span<const uint8_t> rest);
+  bool NeedsDedicated() const;
   void ContinueWithoutVariant();
   void Watch();
 

@@ -172,6 +172,7 @@ void MessageFlow::ResendAll() {
     if (in_flight_ > 0) {
       if (!MaySendOnSameConnection()) return;
       router().CountActive(*this, 1);
+      router().CountRetry(*this);
       ResendFirst();
       continue;
     }
@@ -180,7 +181,7 @@ void MessageFlow::ResendAll() {
       return;
     }
     if (done() || endpoint() != nullptr) continue;
-    if (refused_ && state_ == FlowState::kServing) return ContinueWithoutVariant();
+    if (NeedsDedicated()) return ContinueWithoutVariant();
     Enqueue();
   }
 }
@@ -195,6 +196,12 @@ bool MessageFlow::RouteResend() {
   if (loop_.now() > resend_until_) return false;
   router().Reroute(*this);
   return true;
+}
+
+// Returns true if the server refuses the client's variant. Replies that the client has yet to take
+// come first: it waits in the pending queue meanwhile.
+bool MessageFlow::NeedsDedicated() const {
+  return refused_ && state_ == FlowState::kServing && buffered_replies_.empty();
 }
 
 // No shared connection takes the requests that wait, because the server refuses their variant.

@@ -124,9 +124,13 @@ bool ServiceRouter::TryElsewhere(Flow& flow) {
   return Retry(flow);
 }
 
-void ServiceRouter::Reroute(Flow& flow) {
+void ServiceRouter::CountRetry(Flow& flow) {
   worker_.stats.retries.Add();
   if (FlowRecord* const record = flow.record()) ++record->retries;
+}
+
+void ServiceRouter::Reroute(Flow& flow) {
+  CountRetry(flow);
   if (!Assign(flow)) Wait(flow);
 }
 

@@ -92,6 +92,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   bool TryElsewhere(Flow& flow);
   // Like Retry, but costs no budget: for a flow that no server can have seen.
   void Reroute(Flow& flow);
+  // Counts a request of the flow that is sent again on the connection of the one before it.
+  void CountRetry(Flow& flow);
 
   // Flows report their progress.
   void OnConnectFailed(Flow& flow, ConnectFailure why);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis.h"
 #include "tests/dataplane/whole/exchange.h"
 
@@ -128,6 +129,32 @@ TEST_F(VariantsTest, ClientOfAServerThatRefusesTheVersionGetsTheServersOwnAnswer
   Peer old = Connect();
   Peer resp2 = AcceptFor(old, "GET a\r\n");
   ExpectCarried(resp2, old, "$1\r\na\r\n");
+}
+
+// The server has restarted meanwhile, in a version that does not know RESP3. One client has not
+// taken its last reply when its next request has to go elsewhere.
+TEST_F(VariantsTest, BufferedReplyReachesItsClientBeforeADedicatedConnectionDoes) {
+  StartRedis({.idempotent = true});
+  const size_t size = 8 << 20;  // more than sockets take
+  const std::string reply = absl::StrCat("$", size, "\r\n", std::string(size, 'r'), "\r\n");
+  Peer slow = Connect(/*receive_buffer=*/4096);
+  ASSERT_TRUE(slow.Send("HELLO 3\r\n"));
+  Peer resp3 = AcceptOpened(kHello3, kMap);
+  AnswerHello(slow, resp3);
+  Peer other = Connect();
+  ASSERT_TRUE(other.Send("HELLO 3\r\n"));
+  AnswerHello(other, resp3);
+  ASSERT_TRUE(slow.Send("GET a\r\nGET b\r\n"));
+  ASSERT_EQ(resp3.Read(14), "GET a\r\nGET b\r\n");
+  // Waits behind the large reply, so the proxy reads all of it.
+  ExpectCarried(other, resp3, "INCR n\r\n");
+  ASSERT_TRUE(resp3.Send(reply));
+  resp3.Close();
+  AcceptOpened(kHello3, kUnknown);
+  EXPECT_EQ(slow.Read(reply.size()).size(), reply.size());
+  Peer own = AcceptOpened(kHello3, kMap);
+  EXPECT_EQ(own.Read(7), "GET b\r\n");
+  ExpectCarried(own, slow, "_\r\n");
 }
 
 TEST_F(VariantsTest, OneConnectionServesBothVersionsInTurn) {

@@ -82,6 +82,10 @@ TEST_F(RequestLogEndsTest, RequestsThatAreSentAgainCountTheirRetriesAndNameTheLa
                       {"to_client_bytes", "4"},
                       {"end", "clean"}};
   ExpectRequests({again, again});
+  client.Reset();
+  ExpectGone();
+  EXPECT_EQ(LinesOf("connection")[0]["retries"], "2");
+  EXPECT_EQ(exchange_->worker().retries.Value(), 2u);
 }
 
 TEST_F(RequestLogEndsTest, RequestThatWaitsToBeSentAgainEndsInTheQueue) {
