@@ -17,54 +17,60 @@ struct Rule {
   std::string_view unless = {};
 };
 
-// From the command reference of Redis 7, sorted by name.
+// From the command reference of Redis 8 and its modules, sorted by name.
 constexpr Rule kDedicated[] = {
-    {"ASKING"},                 // state: for the next command
-    {"AUTH"},                   // state: the user; see redis_introduction.h
-    {"BLMOVE"},                 // blocks
-    {"BLMPOP"},                 // blocks
-    {"BLPOP"},                  // blocks
-    {"BRPOP"},                  // blocks
-    {"BRPOPLPUSH"},             // blocks
-    {"BZMPOP"},                 // blocks
-    {"BZPOPMAX"},               // blocks
-    {"BZPOPMIN"},               // blocks
-    {"CLIENT", "", "SETINFO"},  // state: name, replies, tracking
-    {"DEBUG"},                  // blocks: SLEEP
-    {"DISCARD"},                // state: the transaction
-    {"EXEC"},                   // state: the transaction
-    {"FAILOVER"},               // stops the server's clients
-    {"HELLO"},                  // state: the protocol's version; see redis_introduction.h
-    {"HOST:"},                  // ends the connection: Redis takes it for HTTP
-    {"HSCAN"},                  // its cursor belongs to the server
-    {"MIGRATE"},                // blocks
-    {"MONITOR"},                // many replies
-    {"MULTI"},                  // state: the transaction
-    {"POST"},                   // ends the connection: Redis takes it for HTTP
-    {"PSUBSCRIBE"},             // many replies
-    {"PSYNC"},                  // many replies
-    {"PUNSUBSCRIBE"},           // many replies
-    {"READONLY"},               // state: of a cluster's client
-    {"READWRITE"},              // state: of a cluster's client
-    {"REPLCONF"},               // state: of a replica
-    {"RESET"},                  // state: all of it
-    {"SCAN"},                   // its cursor belongs to the server
-    {"SCRIPT", "DEBUG"},        // state: the next EVAL is a debugging session
-    {"SELECT"},                 // state: the database
-    {"SHUTDOWN"},               // ends the connection
-    {"SSCAN"},                  // its cursor belongs to the server
-    {"SSUBSCRIBE"},             // many replies
-    {"SUBSCRIBE"},              // many replies
-    {"SUNSUBSCRIBE"},           // many replies
-    {"SYNC"},                   // many replies
-    {"UNSUBSCRIBE"},            // many replies
-    {"UNWATCH"},                // state: watched keys
-    {"WAIT"},                   // blocks; state: the connection's last write
-    {"WAITAOF"},                // blocks; state: the connection's last write
-    {"WATCH"},                  // state: watched keys
-    {"XREAD", "BLOCK"},         // blocks
-    {"XREADGROUP", "BLOCK"},    // blocks
-    {"ZSCAN"},                  // its cursor belongs to the server
+    {"ASKING"},                      // state: for the next command
+    {"AUTH"},                        // state: the user; see redis_introduction.h
+    {"BF.SCANDUMP"},                 // its cursor belongs to the server
+    {"BLMOVE"},                      // blocks
+    {"BLMPOP"},                      // blocks
+    {"BLPOP"},                       // blocks
+    {"BRPOP"},                       // blocks
+    {"BRPOPLPUSH"},                  // blocks
+    {"BZMPOP"},                      // blocks
+    {"BZPOPMAX"},                    // blocks
+    {"BZPOPMIN"},                    // blocks
+    {"CF.SCANDUMP"},                 // its cursor belongs to the server
+    {"CLIENT", "", "SETINFO"},       // state: name, replies, tracking
+    {"DEBUG"},                       // blocks: SLEEP
+    {"DISCARD"},                     // state: the transaction
+    {"EXEC"},                        // state: the transaction
+    {"FAILOVER"},                    // stops the server's clients
+    {"FT.AGGREGATE", "WITHCURSOR"},  // its cursor belongs to the server
+    {"FT.CURSOR"},                   // its cursor belongs to the server
+    {"FT.HYBRID", "WITHCURSOR"},     // its cursor belongs to the server
+    {"FT.PROFILE", "WITHCURSOR"},    // its cursor belongs to the server
+    {"HELLO"},                       // state: the protocol's version; see redis_introduction.h
+    {"HOST:"},                       // ends the connection: Redis takes it for HTTP
+    {"HSCAN"},                       // its cursor belongs to the server
+    {"MIGRATE"},                     // blocks
+    {"MONITOR"},                     // many replies
+    {"MULTI"},                       // state: the transaction
+    {"POST"},                        // ends the connection: Redis takes it for HTTP
+    {"PSUBSCRIBE"},                  // many replies
+    {"PSYNC"},                       // many replies
+    {"PUNSUBSCRIBE"},                // many replies
+    {"READONLY"},                    // state: of a cluster's client
+    {"READWRITE"},                   // state: of a cluster's client
+    {"REPLCONF"},                    // state: of a replica
+    {"RESET"},                       // state: all of it
+    {"SCAN"},                        // its cursor belongs to the server
+    {"SCRIPT", "DEBUG"},             // state: the next EVAL is a debugging session
+    {"SELECT"},                      // state: the database
+    {"SHUTDOWN"},                    // ends the connection
+    {"SSCAN"},                       // its cursor belongs to the server
+    {"SSUBSCRIBE"},                  // many replies
+    {"SUBSCRIBE"},                   // many replies
+    {"SUNSUBSCRIBE"},                // many replies
+    {"SYNC"},                        // many replies
+    {"UNSUBSCRIBE"},                 // many replies
+    {"UNWATCH"},                     // state: watched keys
+    {"WAIT"},                        // blocks; state: the connection's last write
+    {"WAITAOF"},                     // blocks; state: the connection's last write
+    {"WATCH"},                       // state: watched keys
+    {"XREAD", "BLOCK"},              // blocks
+    {"XREADGROUP", "BLOCK"},         // blocks
+    {"ZSCAN"},                       // its cursor belongs to the server
 };
 
 // Announces to newer clients that a managed server is about to move. It concerns the connection to
@@ -77,56 +83,131 @@ static_assert(Sorted());
 // Commands that leave the same data when they are executed twice: those that only read, and writes
 // of given values to given places. A reply may differ (DEL counts what it found). Commands that
 // decide something by the previous value (SETNX, GETSET), add to it (INCR, APPEND, LPUSH), choose
-// at random (SPOP), run code (EVAL) or send a message are not among them, nor are unknown ones.
+// at random (SPOP), run code (EVAL) or send a message are not among them, nor are unknown ones, nor
+// those by whose reply clients learn that they were the first: SADD of a deduplicator, SREM and
+// ZREM of a worker that takes a job.
 constexpr std::string_view kRepeatable[] = {
-    "BITCOUNT",    "BITFIELD_RO",    "BITPOS",
-    "CLIENT",      "COMMAND",        "DBSIZE",
-    "DEL",         "DUMP",           "ECHO",
-    "EVALSHA_RO",  "EVAL_RO",        "EXISTS",
-    "EXPIRE",      "EXPIREAT",       "EXPIRETIME",
-    "FCALL_RO",    "GEODIST",        "GEOHASH",
-    "GEOPOS",      "GEOSEARCH",      "GET",
-    "GETBIT",      "GETRANGE",       "HDEL",
-    "HEXISTS",     "HGET",           "HGETALL",
-    "HKEYS",       "HLEN",           "HMGET",
-    "HMSET",       "HRANDFIELD",     "HSCAN",
-    "HSET",        "HSTRLEN",        "HVALS",
-    "INFO",        "KEYS",           "LCS",
-    "LINDEX",      "LLEN",           "LPOS",
-    "LRANGE",      "MGET",           "MSET",
-    "OBJECT",      "PERSIST",        "PEXPIRE",
-    "PEXPIREAT",   "PEXPIRETIME",    "PFCOUNT",
-    "PING",        "PSETEX",         "PTTL",
-    "RANDOMKEY",   "SADD",           "SCAN",
-    "SCARD",       "SDIFF",          "SET",
-    "SETEX",       "SINTER",         "SINTERCARD",
-    "SISMEMBER",   "SMEMBERS",       "SMISMEMBER",
-    "SORT_RO",     "SRANDMEMBER",    "SREM",
-    "SSCAN",       "STRLEN",         "SUBSTR",
-    "SUNION",      "TIME",           "TOUCH",
-    "TTL",         "TYPE",           "UNLINK",
-    "XACK",        "XDEL",           "XINFO",
-    "XLEN",        "XPENDING",       "XRANGE",
-    "XREAD",       "XREVRANGE",      "ZADD",
-    "ZCARD",       "ZCOUNT",         "ZDIFF",
-    "ZINTER",      "ZINTERCARD",     "ZLEXCOUNT",
-    "ZMSCORE",     "ZRANDMEMBER",    "ZRANGE",
-    "ZRANGEBYLEX", "ZRANGEBYSCORE",  "ZRANK",
-    "ZREM",        "ZREMRANGEBYLEX", "ZREMRANGEBYSCORE",
-    "ZREVRANGE",   "ZREVRANGEBYLEX", "ZREVRANGEBYSCORE",
-    "ZREVRANK",    "ZSCAN",          "ZSCORE",
+    "BITCOUNT",
+    "BITFIELD_RO",
+    "BITPOS",
+    "CLIENT",
+    "COMMAND",
+    "DBSIZE",
+    "DEL",
+    "DUMP",
+    "ECHO",
+    "EVALSHA_RO",
+    "EVAL_RO",
+    "EXISTS",
+    "EXPIRE",
+    "EXPIREAT",
+    "EXPIRETIME",
+    "FCALL_RO",
+    "GEODIST",
+    "GEOHASH",
+    "GEOPOS",
+    "GEOSEARCH",
+    "GET",
+    "GETBIT",
+    "GETRANGE",
+    "HDEL",
+    "HEXISTS",
+    "HGET",
+    "HGETALL",
+    "HKEYS",
+    "HLEN",
+    "HMGET",
+    "HMSET",
+    "HRANDFIELD",
+    "HSCAN",
+    "HSET",
+    "HSTRLEN",
+    "HVALS",
+    "INFO",
+    "KEYS",
+    "LCS",
+    "LINDEX",
+    "LLEN",
+    "LPOS",
+    "LRANGE",
+    "MGET",
+    "MSET",
+    "OBJECT",
+    "PERSIST",
+    "PEXPIRE",
+    "PEXPIREAT",
+    "PEXPIRETIME",
+    "PFCOUNT",
+    "PING",
+    "PSETEX",
+    "PTTL",
+    "RANDOMKEY",
+    "SCAN",
+    "SCARD",
+    "SDIFF",
+    "SET",
+    "SETEX",
+    "SINTER",
+    "SINTERCARD",
+    "SISMEMBER",
+    "SMEMBERS",
+    "SMISMEMBER",
+    "SORT_RO",
+    "SRANDMEMBER",
+    "SSCAN",
+    "STRLEN",
+    "SUBSTR",
+    "SUNION",
+    "TIME",
+    "TOUCH",
+    "TTL",
+    "TYPE",
+    "UNLINK",
+    "XACK",
+    "XDEL",
+    "XINFO",
+    "XLEN",
+    "XPENDING",
+    "XRANGE",
+    "XREAD",
+    "XREVRANGE",
+    "ZADD",
+    "ZCARD",
+    "ZCOUNT",
+    "ZDIFF",
+    "ZINTER",
+    "ZINTERCARD",
+    "ZLEXCOUNT",
+    "ZMSCORE",
+    "ZRANDMEMBER",
+    "ZRANGE",
+    "ZRANGEBYLEX",
+    "ZRANGEBYSCORE",
+    "ZRANK",
+    "ZREMRANGEBYLEX",
+    "ZREMRANGEBYSCORE",
+    "ZREVRANGE",
+    "ZREVRANGEBYLEX",
+    "ZREVRANGEBYSCORE",
+    "ZREVRANK",
+    "ZSCAN",
+    "ZSCORE",
     "ZUNION",
 };
 static_assert(std::ranges::is_sorted(kRepeatable));
 
 // Arguments, at any position, with which a command is not repeatable after all: the reply of SET NX
 // says who holds a lock.
-constexpr std::string_view kDecisiveForSet[] = {"NX", "GET"};
-constexpr std::string_view kDecisiveForZadd[] = {"INCR"};
+constexpr std::string_view kDecisiveForSet[] = {"NX", "GET", "IFEQ", "IFNE", "IFDEQ", "IFDNE"};
+constexpr std::string_view kDecisiveForZadd[] = {"INCR", "NX", "CH"};
+constexpr std::string_view kDecisiveForExpire[] = {"NX", "GT", "LT"};
 
 std::span<const std::string_view> DecisiveFor(std::string_view name) {
   if (name == "SET") return kDecisiveForSet;
   if (name == "ZADD") return kDecisiveForZadd;
+  for (const std::string_view expire : {"EXPIRE", "EXPIREAT", "PEXPIRE", "PEXPIREAT"}) {
+    if (name == expire) return kDecisiveForExpire;
+  }
   return {};
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 
@@ -30,6 +31,16 @@ bool Knows(const RedisCredential& credential, std::string_view user, std::string
   const bool same_user = SameSecret(user, wanted);
   const bool same_password = SameSecret(password, credential.password);
   return same_user && same_password;
+}
+
+// Accepts the numbers that Redis accepts: no spaces, no plus sign, no leading zeros.
+bool ParseVersion(const std::string& text, int64_t* version) {
+  std::string_view digits = text;
+  if (digits.starts_with('-')) digits.remove_prefix(1);
+  const bool plain =
+      text == "0" || (!digits.empty() && digits[0] != '0' &&
+                      std::ranges::all_of(digits, [](char c) { return absl::ascii_isdigit(c); }));
+  return plain && absl::SimpleAtoi(text, version);
 }
 
 // Redis refuses other names.
@@ -62,6 +73,8 @@ std::string_view AnswerOf(RedisReaction reaction) {
       return "-NOPROTO unsupported protocol version\r\n";
     case RedisReaction::kNoNumber:
       return "-ERR Protocol version is not an integer or out of range\r\n";
+    case RedisReaction::kHelloSyntax:
+      return "-ERR Syntax error in HELLO option\r\n";
     case RedisReaction::kUnknownSubcommand:
       return "-ERR unknown subcommand\r\n";
   }
@@ -127,11 +140,14 @@ RedisReaction RedisIntroduction::SayHello(const RedisCredential* credential,
   uint8_t variant = session.variant;
   if (arguments_.size() > 1) {
     int64_t version = 0;
-    if (!absl::SimpleAtoi(arguments_[0], &version)) return RedisReaction::kNoNumber;
+    if (!ParseVersion(arguments_[0], &version)) return RedisReaction::kNoNumber;
     if (version != 2 && version != 3) return RedisReaction::kNoProto;
     variant = version == 2 ? kResp2 : kResp3;
   }
   const Hello hello = ReadOptions();
+  // As Redis, which reads all options before it checks the credential. A client that has
+  // authenticated gets the server's own answer: the server may know more options than the proxy.
+  if (!hello.known && !session.authenticated) return RedisReaction::kHelloSyntax;
   if (hello.password != nullptr) {
     if (credential == nullptr) return RedisReaction::kDedicate;
     if (!Knows(*credential, *hello.user, *hello.password)) return RedisReaction::kWrongPassword;

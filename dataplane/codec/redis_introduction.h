@@ -38,6 +38,7 @@ enum class RedisReaction : uint8_t {
   kAuthSyntax,
   kNoProto,
   kNoNumber,
+  kHelloSyntax,
   kUnknownSubcommand,
 };
 // Returns the proxy's answer; empty for kForward and kDedicate.
@@ -70,7 +71,7 @@ class RedisIntroduction {
   struct Hello {
     const std::string* user = nullptr;
     const std::string* password = nullptr;
-    bool known = true;  // the proxy knows every option
+    bool known = true;  // the proxy knows every option, and each is whole
   };
   RedisReaction Auth(const RedisCredential* credential, RedisSession& session) const;
   RedisReaction SayHello(const RedisCredential* credential, RedisSession& session) const;

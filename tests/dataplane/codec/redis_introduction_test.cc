@@ -74,7 +74,8 @@ TEST(RedisIntroductionTest, OtherVersionsAreRefusedAndChangeNothing) {
                 ElementsAre("once local=-NOPROTO unsupported protocol version\r\n", ""))
         << version;
   }
-  for (const char* version : {"three", "3x", "", "99999999999999999999"}) {
+  for (const char* version : {"three", "3x", "", "99999999999999999999", " 3", "3 ", "+3", "03",
+                              "-0", "-", "--3", "3\t"}) {
     EXPECT_THAT(LastNote(*Open(), Command({"HELLO", version})),
                 HasSubstr("local=-ERR Protocol version is not an integer"))
         << version;
@@ -116,14 +117,31 @@ TEST(RedisIntroductionTest, NoCommandPassesBeforeTheCredential) {
 }
 
 TEST(RedisIntroductionTest, HelloNeedsTheCredentialToo) {
-  for (const std::vector<std::string>& words : {std::vector<std::string>{"HELLO"},
-                                                {"HELLO", "3"},
-                                                {"HELLO", "3", "SETNAME", "n"},
-                                                {"HELLO", "3", "NEW"},
-                                                {"HELLO", "3", "AUTH", "default"}}) {
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"HELLO"}, {"HELLO", "3"}, {"HELLO", "3", "SETNAME", "n"}}) {
     EXPECT_THAT(LastNote(*Locked(), Command(words)), HasSubstr("local=-NOAUTH HELLO must be"));
   }
   EXPECT_THAT(LastNote(*Locked(), "HELLO 4\r\n"), HasSubstr("local=-NOPROTO"));
+}
+
+// As with Redis, which reads all options before it checks the credential.
+TEST(RedisIntroductionTest, HelloWithAnUnknownOptionAuthenticatesNoClient) {
+  const std::string syntax = "once local=-ERR Syntax error in HELLO option\r\n";
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"HELLO", "3", "NEW"},
+        {"HELLO", "3", "AUTH", "default"},
+        {"HELLO", "3", "AUTH", "default", "se cret", "NEW"},
+        {"HELLO", "3", "AUTH", "default", "se cret", "SETNAME"},
+        {"HELLO", "3", "AUTH", "default", "se cret", "SETNAME", "a name"},
+        {"HELLO", "3", "AUTH", "default", "wrong", "NEW"}}) {
+    EXPECT_THAT(Notes(*Locked(), Command(words) + "GET k\r\n"), ElementsAre(syntax, kNoAuth))
+        << words.back();
+  }
+  EXPECT_THAT(Notes(*Locked(), Command({"AUTH", "se cret"}) +
+                                   Command({"HELLO", "3", "AUTH", "default", "se cret", "NEW"}) +
+                                   Command({"HELLO", "3", "AUTH", "default", "wrong", "NEW"})),
+              ElementsAre(kOk, "dedicated once", kWrong))
+      << "an authenticated client gets the server's own answer";
 }
 
 TEST(RedisIntroductionTest, TheCredentialOpensTheConnectionForGood) {

@@ -87,13 +87,14 @@ TEST(RedisRequestTest, PipelinedCommandsAreSeparate) {
 
 TEST(RedisRequestTest, StatefulAndBlockingCommandsAreDedicated) {
   for (const char* name :
-       {"SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE",
-        "MONITOR",   "MULTI",      "EXEC",       "DISCARD",     "WATCH",        "UNWATCH",
-        "BLPOP",     "BRPOP",      "BRPOPLPUSH", "BLMOVE",      "BLMPOP",       "BZPOPMIN",
-        "BZPOPMAX",  "BZMPOP",     "WAIT",       "WAITAOF",     "AUTH",         "SELECT",
-        "CLIENT",    "RESET",      "SYNC",       "PSYNC",       "REPLCONF",     "ASKING",
-        "READONLY",  "READWRITE",  "SHUTDOWN",   "DEBUG",       "FAILOVER",     "MIGRATE",
-        "POST",      "HOST:",      "SCAN",       "HSCAN",       "SSCAN",        "ZSCAN"}) {
+       {"SUBSCRIBE", "PSUBSCRIBE",  "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE",
+        "MONITOR",   "MULTI",       "EXEC",       "DISCARD",     "WATCH",        "UNWATCH",
+        "BLPOP",     "BRPOP",       "BRPOPLPUSH", "BLMOVE",      "BLMPOP",       "BZPOPMIN",
+        "BZPOPMAX",  "BZMPOP",      "WAIT",       "WAITAOF",     "AUTH",         "SELECT",
+        "CLIENT",    "RESET",       "SYNC",       "PSYNC",       "REPLCONF",     "ASKING",
+        "READONLY",  "READWRITE",   "SHUTDOWN",   "DEBUG",       "FAILOVER",     "MIGRATE",
+        "POST",      "HOST:",       "SCAN",       "HSCAN",       "SSCAN",        "ZSCAN",
+        "FT.CURSOR", "BF.SCANDUMP", "CF.SCANDUMP"}) {
     std::string small(name);
     for (char& letter : small) letter = static_cast<char>(std::tolower(letter));
     EXPECT_FALSE(IsShared(Command({name, "a"}))) << name;
@@ -120,6 +121,10 @@ TEST(RedisRequestTest, AnOptionCanMakeACommandDedicated) {
   EXPECT_TRUE(IsShared(Command({"SCRIPT", "LOAD", "return 1"})));
   EXPECT_FALSE(IsShared(Command({"SCRIPT", "DEBUG", "YES"})));
   EXPECT_TRUE(IsShared(Command({"GET", "BLOCK"})));
+  for (const char* name : {"FT.AGGREGATE", "FT.HYBRID", "FT.PROFILE"}) {
+    EXPECT_TRUE(IsShared(Command({name, "index", "*", "GROUPBY", "1", "@a"}))) << name;
+    EXPECT_FALSE(IsShared(Command({name, "index", "*", "WithCursor", "COUNT", "9"}))) << name;
+  }
   EXPECT_TRUE(IsShared(Command({"XREAD", "BLOCKS", "STREAMS", "BLOC", "0"})));
 }
 
@@ -127,22 +132,22 @@ bool IsRepeatable(std::string_view bytes) { return OneRequest(bytes).request.rep
 
 TEST(RedisRequestTest, CommandsThatReadOrWriteGivenValuesAreRepeatable) {
   for (const char* name : {"GET", "mget", "HGETALL", "ZREVRANGEBYSCORE", "EXISTS", "XRANGE", "PING",
-                           "DEL", "HSET", "SADD", "MSET", "ZREM", "EXPIRE", "EVALSHA_RO"}) {
+                           "DEL", "HSET", "MSET", "ZADD", "EXPIRE", "EVALSHA_RO"}) {
     EXPECT_TRUE(IsRepeatable(Command({name, "a", "b"}))) << name;
     EXPECT_TRUE(IsRepeatable(std::string(name) + " a b\r\n")) << name;
   }
 }
 
 TEST(RedisRequestTest, CommandsThatAddDecideOrRunCodeAreNotRepeatable) {
-  for (const char* name :
-       {"INCR",    "DECRBY",   "HINCRBY",    "INCRBYFLOAT", "APPEND",
-        "LPUSH",   "RPUSHX",   "LPOP",       "SPOP",        "RPOPLPUSH",
-        "LMOVE",   "LREM",     "LTRIM",      "SETNX",       "HSETNX",
-        "MSETNX",  "GETSET",   "GETDEL",     "SETBIT",      "ZINCRBY",
-        "ZPOPMIN", "XADD",     "XREADGROUP", "XAUTOCLAIM",  "RENAME",
-        "COPY",    "SMOVE",    "SORT",       "BITFIELD",    "PUBLISH",
-        "EVAL",    "EVALSHA",  "FCALL",      "SCRIPT",      "FLUSHALL",
-        "CONFIG",  "JSON.SET", "",           "GETX",        "ZREVRANGEBYSCOREX"}) {
+  for (const char* name : {"INCR",    "DECRBY",   "HINCRBY",    "INCRBYFLOAT", "APPEND",
+                           "LPUSH",   "RPUSHX",   "LPOP",       "SPOP",        "RPOPLPUSH",
+                           "LMOVE",   "LREM",     "LTRIM",      "SETNX",       "HSETNX",
+                           "MSETNX",  "GETSET",   "GETDEL",     "SETBIT",      "ZINCRBY",
+                           "ZPOPMIN", "XADD",     "XREADGROUP", "XAUTOCLAIM",  "RENAME",
+                           "COPY",    "SMOVE",    "SORT",       "BITFIELD",    "PUBLISH",
+                           "EVAL",    "EVALSHA",  "FCALL",      "SCRIPT",      "FLUSHALL",
+                           "CONFIG",  "JSON.SET", "",           "GETX",        "ZREVRANGEBYSCOREX",
+                           "SADD",    "SREM",     "ZREM",       "DELIFEQ",     "MSETEX"}) {
     EXPECT_FALSE(IsRepeatable(Command({name, "a", "b"}))) << name;
   }
 }
@@ -155,8 +160,19 @@ TEST(RedisRequestTest, AnArgumentCanMakeACommandNotRepeatable) {
   EXPECT_FALSE(IsRepeatable(Command({"SET", "lock", "me", "nx", "PX", "1000"})));
   EXPECT_FALSE(IsRepeatable("SET lock me PX 1000 NX\r\n"));
   EXPECT_FALSE(IsRepeatable(Command({"set", "k", "v", "get"})));
-  EXPECT_TRUE(IsRepeatable(Command({"ZADD", "k", "NX", "1", "m"})));
-  EXPECT_FALSE(IsRepeatable(Command({"ZADD", "k", "INCR", "1", "m"})));
+  for (const char* option : {"IFEQ", "IFNE", "ifdeq", "ifdne"}) {
+    EXPECT_FALSE(IsRepeatable(Command({"SET", "k", "v", option, "old"}))) << option;
+  }
+  EXPECT_TRUE(IsRepeatable(Command({"ZADD", "k", "XX", "GT", "1", "m"})));
+  for (const char* option : {"NX", "ch", "INCR"}) {
+    EXPECT_FALSE(IsRepeatable(Command({"ZADD", "k", option, "1", "m"}))) << option;
+  }
+  for (const char* name : {"EXPIRE", "PEXPIRE", "EXPIREAT", "PEXPIREAT"}) {
+    EXPECT_TRUE(IsRepeatable(Command({name, "k", "60", "XX"}))) << name;
+    for (const char* option : {"NX", "gt", "LT"}) {
+      EXPECT_FALSE(IsRepeatable(Command({name, "k", "60", option}))) << name << option;
+    }
+  }
   test::ExpectSameRequestsForEveryCut(
       *Redis(), Command({"SET", "k", "v", "NX"}) + Command({"SET", "k", "v"}) + "INCR a\r\n");
 }
