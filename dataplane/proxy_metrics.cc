@@ -219,12 +219,14 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
   const MetricLabels labels = {{"service", listener.service}};
   uint64_t accepted = 0;
   uint64_t pauses = 0;
+  uint64_t auth_refusals = 0;
   int64_t clients = 0;
   int64_t pending = 0;
   int64_t unwatched = 0;
   for (const ListenerCell& cell : listener.cells()) {
     accepted += cell.accepted.Value();
     pauses += cell.pauses.Value();
+    auth_refusals += cell.auth_refusals.Value();
     clients += cell.clients.Value();
     pending += cell.pending.Value();
     unwatched += cell.unwatched.Value();
@@ -236,6 +238,11 @@ void CollectListener(const ListenerStats& listener, MetricsWriter& writer) {
       "Times that a listener stopped accepting because clients, descriptors or memory were "
       "at their limit",
       labels, static_cast<double>(pauses));
+  writer.AddCounter(
+      "proxy_auth_refusals_total",
+      "Requests that the proxy refused because their client gave no credential or a wrong one, in "
+      "message mode",
+      labels, static_cast<double>(auth_refusals));
   writer.AddGauge("proxy_listener_sockets_unwatched",
                   "Listening sockets that accept no clients because epoll cannot watch them",
                   labels, static_cast<double>(unwatched));

@@ -48,6 +48,13 @@ enum class Replies : uint8_t {
   kMaybe,
 };
 
+// Why the proxy refuses a client that has to authenticate.
+enum class Denial : uint8_t {
+  kNone,
+  kNoCredential,  // a request came before the client gave a credential
+  kWrongCredential,
+};
+
 // Properties of a request; known once Parse has returned kStream or kEnd.
 struct Request {
   // The request changes the state of its connection, blocks, or is too large to be buffered. The
@@ -70,7 +77,8 @@ struct Request {
   // No server gets the request: the proxy answers it with `answer` in the order of requests. Known
   // with kEnd, and only if the request is not `dedicated`.
   bool local = false;
-  std::string_view answer = {};  // lives as long as the codec; empty if the request has no reply
+  std::string_view answer = {};   // lives as long as the codec; empty if the request has no reply
+  Denial denial = Denial::kNone;  // the answer is a refusal
   // The version of the protocol in which the client expects the reply: the request needs an
   // upstream connection that began with Codec::Opening of the same one. Below kMostVariants.
   uint8_t variant = 0;

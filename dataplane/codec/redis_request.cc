@@ -20,6 +20,18 @@ constexpr uint64_t kStringEndBytes = 2;        // CR LF
 constexpr std::string_view kHello[kMostVariants] = {"*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n",
                                                     "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n"};
 
+Denial DenialOf(RedisReaction reaction) {
+  switch (reaction) {
+    case RedisReaction::kNoAuth:
+    case RedisReaction::kHelloNoAuth:
+      return Denial::kNoCredential;
+    case RedisReaction::kWrongPassword:
+      return Denial::kWrongCredential;
+    default:
+      return Denial::kNone;
+  }
+}
+
 // The bytes that end a word of an inline command, and those that may precede one (sdssplitargs of
 // Redis).
 bool EndsWord(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\r'; }
@@ -46,6 +58,7 @@ Request RedisRequestParser::request() const {
     request.repeatable = false;
     request.local = true;
     request.answer = AnswerOf(reaction_);
+    request.denial = DenialOf(reaction_);
   } else if (classifier_.is_hello()) {
     request.repeatable = true;
     request.substitute = kHello[session_.variant];

@@ -103,6 +103,7 @@ class MessageFlow final : public Flow,
   // To the server.
   bool SendFront(std::span<const uint8_t> front);
   void AnswerFront();
+  void OnDenied(const Request& request);
   bool MaySendOnSameConnection() const;
   MonotonicTime FrontArrivedAt() const;
   void SendOn(std::span<const uint8_t> request, const Request& traits, bool open,

@@ -36,6 +36,21 @@ void MessageFlow::LogLate(uint32_t reply_hint, bool has_reply) {
       has_reply ? "gets an error from the proxy" : "is closed", *more);
 }
 
+// The answer of the proxy repeats nothing that the client sent.
+void MessageFlow::OnDenied(const Request& request) {
+  router().OnDenied();
+  const bool wrong = request.denial == Denial::kWrongCredential;
+  ServiceRouter::RequestLogs& logs = router().request_logs();
+  const auto more = (wrong ? logs.wrong_credentials : logs.missing_credentials).Admit(loop_.now());
+  if (!more) return;
+  LogWarn(
+      "service {}: client {} {}; the proxy answers with an error, and no server sees the request; "
+      "check the client's credential against that of the service{}",
+      router().set().service, ClientName(),
+      wrong ? "gave a wrong user or password" : "sent a request before it gave a credential",
+      *more);
+}
+
 void MessageFlow::LogBroadcast(const Request& traits) {
   const auto more = router().request_logs().broadcasts.Admit(loop_.now());
   if (!more) return;

@@ -74,6 +74,7 @@ void MessageFlow::AnswerFront() {
   NoteLocalReply(FollowFront(), RequestRecord::End::kLocal, request.answer.size());
   front_ = Front::kParsing;
   front_size_ = 0;
+  if (request.denial != Denial::kNone) OnDenied(request);
   if (request.last) Apply(FlowEvent::kLastExchange);
   if (!request.answer.empty()) {
     WriteClient({reinterpret_cast<const uint8_t*>(request.answer.data()), request.answer.size()});

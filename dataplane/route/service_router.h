@@ -109,6 +109,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Takes the flow, which counts as 1, off its endpoint, or out of the pending queue.
   void Release(Flow& flow);
   void OnFlowDone(Flow& flow, FlowEnd end);
+  // The proxy refused a client that has to authenticate.
+  void OnDenied() { listener_cell_->auth_refusals.Add(); }
   // The client continues as another flow, which begins at once.
   void Replace(Flow& flow, std::unique_ptr<Flow> by);
 
@@ -119,6 +121,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
     LogPacer late_replies;
     LogPacer broadcasts;
     LogPacer openings;
+    LogPacer missing_credentials;
+    LogPacer wrong_credentials;
   };
   RequestLogs& request_logs() { return request_logs_; }
   // Limits this worker's connections to each endpoint. 0: no limit.

@@ -80,8 +80,9 @@ struct alignas(64) ListenerCell {
   Gauge clients;
   Gauge pending;  // clients in the pending queue
   Counter accepted;
-  Counter pauses;   // accepting stopped at the client, descriptor or memory limit
-  Gauge unwatched;  // sockets that epoll cannot watch
+  Counter pauses;         // accepting stopped at the client, descriptor or memory limit
+  Gauge unwatched;        // sockets that epoll cannot watch
+  Counter auth_refusals;  // requests of clients without the service's credential
   // Time to the first byte of the server, by ForwardingMode; see ServiceRouter::OnFirstByte. Not in
   // the cache line above, which all workers read before each accept.
   alignas(64) std::array<LatencyHistogram, kForwardingModes> first_byte;

@@ -188,6 +188,19 @@ TEST(RedisIntroductionTest, LongArgumentThatBeginsWithThePasswordIsWrong) {
   EXPECT_EQ(LastNote(*codec, Command({"AUTH", password + "x"})), kWrong);
 }
 
+TEST(RedisIntroductionTest, RefusalsSayWhetherACredentialIsMissingOrWrong) {
+  const auto denial = [](const std::string& command) {
+    return test::FindRequests(*Locked(), command).front().request.denial;
+  };
+  EXPECT_EQ(denial("GET k\r\n"), Denial::kNoCredential);
+  EXPECT_EQ(denial("HELLO 3\r\n"), Denial::kNoCredential);
+  EXPECT_EQ(denial("AUTH wrong\r\n"), Denial::kWrongCredential);
+  EXPECT_EQ(denial("HELLO 3 AUTH default wrong\r\n"), Denial::kWrongCredential);
+  EXPECT_EQ(denial(Command({"AUTH", "se cret"})), Denial::kNone);
+  EXPECT_EQ(denial("HELLO 4\r\n"), Denial::kNone);
+  EXPECT_EQ(denial("QUIT\r\n"), Denial::kNone);
+}
+
 TEST(RedisIntroductionTest, NamedUserIsNotTheDefaultOne) {
   EXPECT_EQ(LastNote(*Locked("app"), Command({"AUTH", "app", "se cret"})), kOk);
   EXPECT_EQ(LastNote(*Locked("app"), Command({"AUTH", "se cret"})), kWrong);

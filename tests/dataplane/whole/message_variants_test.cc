@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis.h"
+#include "tests/common/log_capture.h"
 #include "tests/dataplane/whole/exchange.h"
 
 namespace trunkline {
@@ -180,10 +181,10 @@ class CredentialTest : public OpenedExchangeTest {
   static constexpr char kHelloAuth[] =
       "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$6\r\nsecret\r\n";
 
-  void SetUp() override {
-    Start({.codec = std::shared_ptr<const Codec>(
-               NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}}))});
-  }
+  void SetUp() override { Start({.codec = codec_}); }
+
+  const std::shared_ptr<const Codec> codec_ =
+      NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}});
 };
 
 TEST_F(CredentialTest, AuthenticatedClientsShareAConnectionThatTheProxyOpened) {
@@ -244,6 +245,20 @@ TEST_F(CredentialTest, ClientIsResetWhenItsDedicatedConnectionIsRefused) {
   EXPECT_EQ(server.ReadToEnd(), "") << "no byte of the client";
   EXPECT_EQ(client.ReadToEnd(), "+OK\r\n");
   EXPECT_EQ(client.ending(), Ending::kReset);
+}
+
+TEST_F(CredentialTest, RefusedClientsAreCountedAndLoggedWithoutWhatTheySent) {
+  test::LogCapture log;
+  Start({.codec = codec_});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("GET a\r\nAUTH nearly-secret\r\nAUTH user nearly-secret\r\nQUIT\r\n"));
+  EXPECT_NE(client.ReadToEnd().find("-WRONGPASS"), std::string::npos);
+  exchange_->Stop();
+  EXPECT_EQ(exchange_->listener().auth_refusals.Value(), 3u);
+  EXPECT_EQ(log.Count("service db: client 127.0.0.1:"), 2);
+  EXPECT_EQ(log.Count("sent a request before it gave a credential"), 1);
+  EXPECT_EQ(log.Count("gave a wrong user or password"), 1) << "one line in ten seconds";
+  EXPECT_EQ(log.text().find("nearly-secret"), std::string::npos) << log.text();
 }
 
 }  // namespace
