@@ -184,6 +184,12 @@ class Codec {
     static_cast<void>(reply);
     return {};
   }
+  // Returns true if such a reply, which refuses the opening, says that the server does not speak
+  // the variant. Otherwise it may accept the same opening later.
+  virtual bool LacksVariant(std::string_view reply) const {
+    static_cast<void>(reply);
+    return false;
+  }
   // Differs between codecs with the same options that treat clients or servers differently, because
   // an option names a file whose content has changed. Never leaves the process.
   virtual uint64_t fingerprint() const { return 0; }

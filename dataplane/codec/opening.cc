@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace trunkline {
@@ -12,6 +13,12 @@ namespace {
 constexpr size_t kKeptBytes = 200;
 
 }  // namespace
+
+std::string QuoteForLog(std::span<const uint8_t> bytes) {
+  const std::span<const uint8_t> shown = bytes.first(std::min(bytes.size(), kMostQuotedBytes));
+  return absl::StrCat(", which begin with \"",
+                      absl::CHexEscape(std::string(shown.begin(), shown.end())), "\"");
+}
 
 std::unique_ptr<ConnectionOpening> ConnectionOpening::For(const std::shared_ptr<const Codec>& codec,
                                                           uint8_t variant) {
@@ -48,7 +55,7 @@ ConnectionOpening::Step ConnectionOpening::Read(std::span<const uint8_t> bytes) 
   const std::string refusal = codec_->OpeningRefusal(reply_);
   if (refusal.empty()) return {step.used, State::kAccepted};
   fault_ = absl::StrCat("the server refused the opening of the connection: ", refusal);
-  return {step.used, State::kRefused};
+  return {step.used, codec_->LacksVariant(reply_) ? State::kLacking : State::kRefused};
 }
 
 }  // namespace trunkline

@@ -18,12 +18,19 @@
 
 namespace trunkline {
 
+// Bytes of a server that a log line shows at most.
+inline constexpr size_t kMostQuotedBytes = 64;
+// Returns the beginning of what a server sent, escaped, as the end of a log line's clause. Only for
+// bytes that came before the proxy sent any: later ones may repeat a secret or be a client's.
+std::string QuoteForLog(std::span<const uint8_t> bytes);
+
 class ConnectionOpening {
  public:
   enum class State : uint8_t {
     kMore,      // the reply goes on
     kAccepted,  // the last used byte ends it, and the connection may carry requests
     kRefused,   // the server answered with an error
+    kLacking,   // with one that says that it does not speak the variant
     kBroken,    // not a reply of the protocol, or one that answers nothing
   };
   struct Step {
@@ -40,7 +47,7 @@ class ConnectionOpening {
   void Restart();
   // `bytes` begin behind those that earlier calls used. Must not be called after kBroken.
   Step Read(std::span<const uint8_t> bytes);
-  // Says for the log why Read returned kRefused or kBroken.
+  // Says for the log why Read returned another state than kMore and kAccepted.
   const std::string& fault() const { return fault_; }
 
  private:

@@ -6,6 +6,7 @@
 
 #include "absl/hash/hash.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis_reply.h"
 #include "dataplane/codec/redis_request.h"
@@ -14,6 +15,8 @@ namespace trunkline {
 namespace {
 
 constexpr std::string_view kDefaultUser = "default";
+// Errors of a server that repeat no argument, so that they may be logged in full.
+constexpr std::string_view kKnownErrors[] = {"ERR max number of clients reached"};
 
 std::string Command(std::initializer_list<std::string_view> words) {
   std::string command = absl::StrCat("*", words.size(), "\r\n");
@@ -34,6 +37,20 @@ std::string Resp3Opening(const std::optional<RedisCredential>& credential) {
   if (!credential) return Command({"HELLO", "3"});
   const std::string_view user = credential->user.empty() ? kDefaultUser : credential->user;
   return Command({"HELLO", "3", "AUTH", user, credential->password});
+}
+
+// Servers and proxies differ in the case of their errors' words.
+bool IsLike(std::string_view text, const char* beginning) {
+  return absl::StartsWithIgnoreCase(absl::string_view(text.data(), text.size()), beginning);
+}
+bool IsError(std::string_view reply) { return reply.starts_with('-') || reply.starts_with('!'); }
+
+// Returns the first line of an error; empty for other replies.
+std::string_view ErrorText(std::string_view reply) {
+  if (!IsError(reply)) return {};
+  std::string_view text = reply.substr(1);
+  if (reply[0] == '!') text.remove_prefix(std::min(text.size(), text.find('\n') + 1));
+  return text.substr(0, text.find('\r'));
 }
 
 class RedisCodec final : public Codec {
@@ -58,16 +75,23 @@ class RedisCodec final : public Codec {
     return variant == kResp3 ? resp3_opening_ : resp2_opening_;
   }
   std::string OpeningRefusal(std::string_view reply) const override {
-    if (!reply.starts_with('-') && !reply.starts_with('!')) return {};
-    std::string_view text = reply.substr(1);
-    if (reply[0] == '!') text.remove_prefix(std::min(text.size(), text.find('\n') + 1));
-    text = text.substr(0, text.find('\r'));
+    const std::string_view text = ErrorText(reply);
+    if (text.empty()) return IsError(reply) ? "an error" : std::string();
     if (credential_ == nullptr) return absl::CHexEscape(std::string(text));
+    for (const std::string_view known : kKnownErrors) {
+      if (text.starts_with(known)) return std::string(known);
+    }
     // Redis before version 6 repeats the arguments of a command that it does not know.
     const auto end = std::ranges::find_if(text, [](char c) { return c < 'A' || c > 'Z'; });
     const std::string code(text.begin(), end);
     return absl::StrCat(code.empty() ? "an error" : code,
                         " (the rest of the error may repeat the credential)");
+  }
+  // NOAUTH: HELLO needs a credential, which the proxy does not have.
+  bool LacksVariant(std::string_view reply) const override {
+    const std::string_view text = ErrorText(reply);
+    return IsLike(text, "ERR unknown command") || IsLike(text, "ERR unsupported command") ||
+           text.starts_with("NOPROTO") || (credential_ == nullptr && text.starts_with("NOAUTH"));
   }
   uint64_t fingerprint() const override { return fingerprint_; }
   std::string_view LocalReply(Refusal why) const override {

@@ -66,8 +66,9 @@ void MessageFlow::OnEvents(uint32_t events) {
 // Runs work deferred from inside callbacks.
 void MessageFlow::OnFlush() {
   if (done()) return;
-  if (upstream_state_ == UpstreamState::kQueued && NeedsDedicated()) {
-    return ContinueWithoutVariant();
+  if (upstream_state_ == UpstreamState::kQueued && state_ == FlowState::kServing) {
+    if (NeedsDedicated()) return ContinueWithoutVariant();
+    if (!search_.in_vain()) search_ = {};
   }
   RegulateServer();
   if (!done()) ResendAll();

@@ -8,8 +8,9 @@
 // Requests of a `one_way` codec have no replies, so each goes to the endpoint that is picked for it
 // alone, once the server's socket has taken the one before.
 //
-// A client may change to another variant of the protocol between two requests. If an endpoint's
-// server refuses that variant, it continues as a DirectFlow, too, and gets the server's own answer.
+// A client may change to another variant of the protocol between two requests. If the servers of
+// all endpoints that could take it refuse that variant, it continues as a DirectFlow, too, and gets
+// a server's own answer.
 //
 // The flow buffers an incomplete request, requests that find no room, and the part of a reply that
 // the client does not take. While it buffers requests or replies, it does not read the client.
@@ -174,9 +175,16 @@ class MessageFlow final : public Flow,
   RequestState request_state_ = RequestState::kComplete;
   DownstreamState downstream_state_ = DownstreamState::kReadable;
   Front front_ = Front::kParsing;
-  bool watched_ = false;        // by epoll
-  bool had_request_ = false;    // the idle timeout applies instead of the first byte's
-  bool refused_ = false;        // the last search met an endpoint that refuses the client's variant
+  bool watched_ = false;      // by epoll
+  bool had_request_ = false;  // the idle timeout applies instead of the first byte's
+  // What the last search for an endpoint met.
+  struct Search {
+    bool refused = false;  // an endpoint that refuses the client's variant
+    bool full = false;     // one that does not, and has no room
+    // Waiting will not help.
+    bool in_vain() const { return refused && !full; }
+  };
+  Search search_;
   uint8_t agreed_variant_ = 0;  // of the connection that brought the last reply
 
   // Set while upstream_state_ is kAttached or kPaused.

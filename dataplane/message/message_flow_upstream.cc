@@ -54,12 +54,12 @@ bool MessageFlow::SendFront(std::span<const uint8_t> front) {
     return true;
   }
   set_variant(variant);
-  refused_ = false;
+  search_ = {};
   starting_ = front;
   const bool started = router().Route(*this);
   starting_ = {};
   if (started || done()) return started;
-  if (refused_ && state_ == FlowState::kServing) {
+  if (search_.in_vain() && state_ == FlowState::kServing) {
     front_ = Front::kDedicated;
   } else {
     Enqueue();
@@ -82,8 +82,9 @@ void MessageFlow::AnswerFront() {
   LogEndedRequests();
 }
 
-// The router has put the flow into its pending queue.
+// The router has put the flow into its pending queue, from which it searches anew.
 void MessageFlow::Enqueue() {
+  search_ = {};
   Apply(UpstreamEvent::kQueued);
   // A message without a reply can wait as long as a server may take no byte.
   const SharedConnectionOptions& options = service_->connection;
@@ -98,8 +99,9 @@ bool MessageFlow::Start(EndpointState& endpoint) {
   SharedConnection* const connection = endpoint.carrier->AcquireConnection(variant());
   const bool was_queued = upstream_state_ == UpstreamState::kQueued;
   if (connection == nullptr) {
-    refused_ = refused_ || endpoint.carrier->Refuses(variant());
-    if (refused_ && was_queued) loop_.RequestFlush(this);
+    (endpoint.carrier->Refuses(variant()) ? search_.refused : search_.full) = true;
+    // The end of the pass is the end of the search.
+    if (variant() != 0 && was_queued) loop_.RequestFlush(this);
     return false;
   }
   Apply(UpstreamEvent::kStarted);
@@ -183,14 +185,17 @@ void MessageFlow::ResendAll() {
     }
     if (done() || endpoint() != nullptr) continue;
     if (NeedsDedicated()) return ContinueWithoutVariant();
+    const Search search = search_;
     Enqueue();
+    // OnFlush goes on once the client has taken its replies.
+    if (search.in_vain()) search_ = search;
   }
 }
 
 // Only a request that a server may have seen counts, and is charged to the retry budget; for the
 // others, time is the limit. Returns false if one of the limits is reached.
 bool MessageFlow::RouteResend() {
-  refused_ = false;
+  search_ = {};
   if (resend_queue_.front().written) {
     return ++resends_ <= kMaxResends && router().Retry(*this);
   }
@@ -202,7 +207,7 @@ bool MessageFlow::RouteResend() {
 // Returns true if the server refuses the client's variant. Replies that the client has yet to take
 // come first: it waits in the pending queue meanwhile.
 bool MessageFlow::NeedsDedicated() const {
-  return refused_ && state_ == FlowState::kServing && buffered_replies_.empty();
+  return search_.in_vain() && state_ == FlowState::kServing && buffered_replies_.empty();
 }
 
 // No shared connection takes the requests that wait, because the server refuses their variant.

@@ -65,8 +65,9 @@ SharedConnection::~SharedConnection() { loop_.CancelFlush(this); }
 bool SharedConnection::HasRoom() const {
   const bool accepts = state_ == ConnectionState::kConnecting ||
                        state_ == ConnectionState::kGreeting || state_ == ConnectionState::kOpen;
-  return accepts && request_state_ == RequestState::kComplete && in_flight() < capacity_ &&
-         maybe_.size() < kMostMaybeOfAPass && output_.size() < kHighWaterBytes;
+  return accepts && !retiring_ && request_state_ == RequestState::kComplete &&
+         in_flight() < capacity_ && maybe_.size() < kMostMaybeOfAPass &&
+         output_.size() < kHighWaterBytes;
 }
 
 void SharedConnection::Send(Client* client, std::span<const uint8_t> request, const Request& traits,

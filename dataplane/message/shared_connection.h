@@ -95,7 +95,8 @@ class SharedConnection final : public EventHandler, public Flushable {
     virtual ~Owner() = default;
     // The connect succeeded.
     virtual void OnConnectionUp(SharedConnection& connection) = 0;
-    // The connection has room for a request, possibly again.
+    // The connection has room for a request, possibly again; or it is retiring and idle, and may be
+    // closed.
     virtual void OnConnectionRoom(SharedConnection& connection) = 0;
     // Returns true if flows wait for room.
     virtual bool HasWaiters() const = 0;
@@ -127,8 +128,16 @@ class SharedConnection final : public EventHandler, public Flushable {
   }
   bool one_at_a_time() const { return one_at_a_time_; }
   uint8_t variant() const { return options_.variant; }
-  // Returns true if the connection has closed because the server refused its opening.
-  bool opening_refused() const { return opening_refused_; }
+  // How the connection ended, if that was before the server accepted its opening.
+  enum class OpeningEnd : uint8_t {
+    kNone,     // it was accepted, there is none, or the connect failed
+    kRefused,  // an error, a FIN, silence, or bytes that are no reply
+    kLacking,  // the server says that it does not speak the variant
+  };
+  OpeningEnd opening_end() const { return opening_end_; }
+  // The connection takes no more requests. OnConnectionRoom follows when its last one has ended.
+  void Retire() { retiring_ = true; }
+  bool retiring() const { return retiring_; }
   // Returns true if a client takes its replies so slowly that requests should avoid the connection.
   bool held_up() const { return holder_ != nullptr; }
   ConnectionState state() const { return state_; }
@@ -210,7 +219,7 @@ class SharedConnection final : public EventHandler, public Flushable {
   Finding TakeGreeting(std::span<uint8_t>* bytes);
   Finding TakeOpeningReply(std::span<uint8_t>* bytes);
   Finding DeliverInOrder(std::span<uint8_t> bytes);
-  bool AnswersRequest(size_t size);
+  bool AnswersRequest(std::span<const uint8_t> bytes);
   uint8_t* KeepUndecided(std::span<const uint8_t> piece, Reply::Delivery delivery, uint8_t* begin);
   Finding DeliverById(std::span<uint8_t> bytes);
   bool DeliverMessage(std::span<uint8_t> message);
@@ -256,7 +265,8 @@ class SharedConnection final : public EventHandler, public Flushable {
   UniqueFd fd_;
   int dial_error_ = 0;                          // set if there is no fd_
   std::unique_ptr<ConnectionOpening> opening_;  // null once it was accepted, or if there is none
-  bool opening_refused_ = false;
+  OpeningEnd opening_end_ = OpeningEnd::kNone;
+  bool retiring_ = false;
   std::unique_ptr<ReplyParser> parser_;
   PendingReplies<Pending> pending_;
   std::deque<uint64_t> maybe_;    // ids in pending_ of Replies::kMaybe, oldest first

@@ -71,6 +71,8 @@ void SharedConnection::End(ConnectionEvent event, const absl::Status& why) {
   const bool never_up =
       event == ConnectionEvent::kDialFailed || event == ConnectionEvent::kConnectTimeout ||
       (state_ == ConnectionState::kGreeting && event != ConnectionEvent::kOwnerClosed);
+  const bool opens = state_ == ConnectionState::kGreeting && opening_ != nullptr;
+  if (opens && never_up && opening_end_ == OpeningEnd::kNone) opening_end_ = OpeningEnd::kRefused;
   Apply(event);
   timer_.Cancel();
   fd_.Reset();

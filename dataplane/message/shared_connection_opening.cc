@@ -2,17 +2,21 @@
 // reply.
 #include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "dataplane/message/shared_connection.h"
 
 namespace trunkline {
 
 // A new connection has room for all of it. Bytes that are there before it was sent answer nothing.
 void SharedConnection::SendOpening() {
-  uint8_t byte = 0;
-  if (recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-    fault_ = "bytes came before the opening of the connection was sent";
+  std::array<uint8_t, kMostQuotedBytes> early;
+  const ssize_t there = recv(fd_.get(), early.data(), early.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (there > 0) {
+    fault_ = absl::StrCat("bytes came before the opening of the connection was sent",
+                          QuoteForLog({early.data(), static_cast<size_t>(there)}));
     return EndProtocolError(Finding::kUnasked);
   }
   const std::string_view bytes = opening_->bytes();
@@ -34,8 +38,10 @@ SharedConnection::Finding SharedConnection::TakeOpeningReply(std::span<uint8_t>*
       opening_.reset();
       Open(ConnectionEvent::kGreeted);
       return Finding::kGood;
+    case ConnectionOpening::State::kLacking:
+      opening_end_ = OpeningEnd::kLacking;
+      [[fallthrough]];
     case ConnectionOpening::State::kRefused:
-      opening_refused_ = true;
       End(ConnectionEvent::kProtocolError, absl::UnavailableError(opening_->fault()));
       return Finding::kGood;
     case ConnectionOpening::State::kBroken:

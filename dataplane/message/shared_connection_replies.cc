@@ -100,7 +100,7 @@ std::string SharedConnection::Describe(Finding finding) const {
   return absl::StrCat("the server sent bytes that no request asked for: ", fault_, "; ",
                       may_greet && !options_.greeting
                           ? "if it greets each connection, set message.greeting: one_message"
-                          : "check that the codec fits it");
+                          : "if they are no error of the server, check that the codec fits it");
 }
 
 // Removes the server's greeting from the front of `bytes`.
@@ -131,7 +131,7 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
     completed = 0;
   };
   while (at < bytes.size()) {
-    if (!AnswersRequest(bytes.size() - at)) {
+    if (!AnswersRequest(bytes.subspan(at))) {
       deliver(false);
       return Finding::kUnasked;
     }
@@ -187,12 +187,15 @@ SharedConnection::Finding SharedConnection::DeliverInOrder(std::span<uint8_t> by
   return Finding::kGood;
 }
 
-// Returns false if no request asked for the next `size` bytes. A reply cannot precede its request:
-// the server sent such bytes unasked.
-bool SharedConnection::AnswersRequest(size_t size) {
+// Returns false if no request asked for `bytes`. A reply cannot precede its request: the server
+// sent such bytes unasked.
+bool SharedConnection::AnswersRequest(std::span<const uint8_t> bytes) {
   if (!pending_.empty() && IsAsked(pending_.front())) return true;
-  fault_ = absl::StrCat(size, pending_.empty() ? " bytes answer no request"
-                                               : " bytes came before their request was sent");
+  const bool sent_nothing = written_ == 0 && options_.codec->Opening(options_.variant).empty();
+  fault_ = absl::StrCat(
+      bytes.size(),
+      pending_.empty() ? " bytes answer no request" : " bytes came before their request was sent",
+      sent_nothing ? QuoteForLog(bytes) : std::string());
   return false;
 }
 
@@ -281,7 +284,7 @@ void SharedConnection::OnRepliesDelivered() {
     // Otherwise the armed reply timer fires early enough to check.
     if (options_.idle_timeout < options_.reply_timeout) loop_.Arm(timer_, options_.idle_timeout);
   }
-  if (HasRoom()) owner_->OnConnectionRoom(*this);
+  if (HasRoom() || (retiring_ && idle())) owner_->OnConnectionRoom(*this);
 }
 
 void SharedConnection::OnServerFin() {

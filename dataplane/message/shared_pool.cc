@@ -13,9 +13,16 @@ namespace {
 constexpr Backoff::Options kDialBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(5), .factor = 2.0};
 // A server that does not know a variant learns it with its next version, so it is rarely worth a
-// try; one that refused it for another reason, at its limit of clients, recovers soon.
-constexpr Backoff::Options kRefusalBackoff = {
+// try. One that refused it for another reason, at its limit of clients, recovers soon.
+constexpr Backoff::Options kLackingBackoff = {
     .initial = absl::Milliseconds(100), .max = absl::Seconds(60), .factor = 2.0};
+// Where variants take turns at a place, one keeps it so long while its requests are in flight. A
+// change costs a connect and an opening.
+constexpr absl::Duration kTurn = absl::Milliseconds(100);
+// Without requests in flight. Bounds the changes if clients of both variants ask one at a time.
+constexpr absl::Duration kIdleTurn = absl::Milliseconds(10);
+// The flow for which a place was made free may have left meanwhile.
+constexpr absl::Duration kHeirWait = absl::Milliseconds(100);
 // Requests in flight on the least busy connection above which the pool dials another one. Fewer
 // connections put more requests into one system call; more connections limit head-of-line blocking.
 constexpr size_t kWorthAnother = 16;
@@ -42,8 +49,9 @@ SharedPool::SharedPool(EventLoop& loop, Dialer& dialer, std::string name, Option
       open_(open),
       random_(random_seed),
       backoff_(kDialBackoff),
-      refusals_{Refusal{.backoff = Backoff(kRefusalBackoff)},
-                Refusal{.backoff = Backoff(kRefusalBackoff)}} {}
+      refusals_{
+          Refusal{.backoff = Backoff(kDialBackoff), .lacking_backoff = Backoff(kLackingBackoff)},
+          Refusal{.backoff = Backoff(kDialBackoff), .lacking_backoff = Backoff(kLackingBackoff)}} {}
 
 SharedPool::~SharedPool() { open_->Add(-static_cast<int64_t>(connections_.size())); }
 
@@ -63,13 +71,56 @@ SharedConnection* SharedPool::AcquireConnection(uint8_t variant) {
     if (known == nullptr || Cost(*connection) < Cost(*known)) known = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
-  if (busy && !failing_ && !Refuses(variant)) {
+  if (busy && !failing_ && MayOpen(variant)) {
     SharedConnection* fresh = Dial(variant);
-    const bool spent = options_.max_connections > 0 && budget_->used() >= options_.max_connections;
-    if (fresh == nullptr && !any && spent && MakeRoom()) fresh = Dial(variant);
+    if (fresh == nullptr && !any && TakePlace(variant)) fresh = Dial(variant);
     if (fresh != nullptr) best = fresh;
   }
   return best != nullptr ? best : held_up;
+}
+
+// Where it returns false, waiting flows ask again when it may return true.
+bool SharedPool::MayOpen(uint8_t variant) {
+  const MonotonicTime until = refusals_[variant].until;
+  if (loop_.now() >= until) return true;
+  WakeAt(until);
+  return false;
+}
+
+// Gives this variant the place of another one's connection. Returns true if the place is free now.
+// Until it is, and for a moment afterwards, no other variant is dialed.
+bool SharedPool::TakePlace(uint8_t variant) {
+  if (options_.max_connections == 0 || budget_->used() < options_.max_connections) return false;
+  SharedConnection* least = nullptr;
+  for (const auto& connection : connections_) {
+    if (connection->retiring()) return false;
+    // The turn of one that is not up yet has not begun.
+    if (!connection->up() && !connection->idle()) continue;
+    if (least == nullptr || connection->in_flight() < least->in_flight()) least = connection.get();
+  }
+  if (least == nullptr) return false;
+  const MonotonicTime turn_ends = turn_began_ + (least->idle() ? kIdleTurn : kTurn);
+  if (least->up() && loop_.now() < turn_ends) {
+    WakeAt(turn_ends);
+    return false;
+  }
+  heir_ = variant;
+  heir_until_ = MonotonicTime::Infinite();
+  least->Retire();
+  if (!least->idle()) return false;
+  least->Close();
+  return true;
+}
+
+void SharedPool::WakeAt(MonotonicTime at) {
+  if (wake_timer_.armed() && wake_at_ <= at) return;
+  wake_at_ = at;
+  loop_.Arm(wake_timer_, at - loop_.now());
+}
+
+void SharedPool::OnWake() {
+  if (loop_.now() >= heir_until_) heir_.reset();
+  NotifyWaiters();
 }
 
 bool SharedPool::AnyUp() const {
@@ -97,6 +148,7 @@ SharedConnection* SharedPool::Dial(uint8_t variant) {
   const size_t same = static_cast<size_t>(std::ranges::count(
       connections_, variant, [](const auto& connection) { return connection->variant(); }));
   if (targets().empty() || !used() || same >= options_.max_shared) return nullptr;
+  if (heir_ && *heir_ != variant && loop_.now() < heir_until_) return nullptr;
   ConnectionLease lease(budget_, options_.max_connections);
   if (!lease) return nullptr;
   dial_turn_ = targets().turn();
@@ -109,6 +161,7 @@ SharedConnection* SharedPool::Dial(uint8_t variant) {
   connections_.push_back(std::make_unique<SharedConnection>(loop_, std::move(result), options,
                                                             std::move(lease), owner, counters_));
   open_->Add(1);
+  heir_.reset();
   return connections_.back().get();
 }
 
@@ -155,6 +208,8 @@ void SharedPool::OnUsed() {
 
 void SharedPool::OnUnused() {
   probe_timer_.Cancel();
+  wake_timer_.Cancel();
+  heir_.reset();
   has_waiters_ = false;
   for (size_t i = connections_.size(); i-- > 0;) {
     if (connections_[i]->idle()) connections_[i]->Close();
@@ -168,6 +223,8 @@ void SharedPool::OnConnectionUp(SharedConnection& connection) {
   }
   OnReachable();
   refusals_[connection.variant()].backoff.Reset();
+  refusals_[connection.variant()].lacking_backoff.Reset();
+  turn_began_ = loop_.now();
   OnConnectionRoom(connection);
 }
 
@@ -180,7 +237,7 @@ void SharedPool::OnReachable() {
 
 void SharedPool::OnConnectionRoom(SharedConnection& connection) {
   // An unused pool closes each connection after its last reply.
-  if (!used() && connection.idle()) {
+  if ((!used() || connection.retiring()) && connection.idle()) {
     connection.Close();
     return;
   }
@@ -196,8 +253,14 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
   connections_.erase(it);
   open_->Add(-1);
   if (!used()) return;
-  if (connection.opening_refused() && connection.variant() != 0) {
-    OnOpeningRefused(connection.variant(), why);
+  if (connection.retiring() && heir_) {
+    heir_until_ = loop_.now() + kHeirWait;
+    WakeAt(heir_until_);
+  }
+  using OpeningEnd = SharedConnection::OpeningEnd;
+  const OpeningEnd opening = connection.opening_end();
+  if (opening != OpeningEnd::kNone && connection.variant() != 0) {
+    OnOpeningRefused(connection.variant(), opening == OpeningEnd::kLacking, why);
   } else if (never_up) {
     if (ShareFailure() && !failing_)
       LogWarn("{} cannot be reached: {}; retrying with backoff", name_, StdView(why.message()));
@@ -206,23 +269,33 @@ void SharedPool::OnConnectionEnded(SharedConnection& connection, bool never_up,
     if (cell() != nullptr) {
       (absl::IsDeadlineExceeded(why) ? cell()->connect_timeouts : cell()->connect_refused).Add();
     }
-    if (!probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   } else if (!why.ok()) {
     LogLoss(why);
   }
+  // The pool may have closed the connection of a probe.
+  if (failing_ && !probe_timer_.armed()) loop_.Arm(probe_timer_, NextDialDelay());
   // A failing pool without connections is unusable.
   if (failing_ && !AnyUp()) NotifyUsers();
   NotifyWaiters();
 }
 
 // The address is reachable, so other variants and workers are not affected.
-void SharedPool::OnOpeningRefused(uint8_t variant, const absl::Status& why) {
+void SharedPool::OnVariantRefused(uint8_t variant, bool lacking) {
   Refusal& refusal = refusals_[variant];
-  refusal.until = loop_.now() + refusal.backoff.Next(random_.Uniform());
+  refusal.lacking = lacking;
+  Backoff& backoff = lacking ? refusal.lacking_backoff : refusal.backoff;
+  refusal.until = loop_.now() + backoff.Next(random_.Uniform());
+}
+
+void SharedPool::OnOpeningRefused(uint8_t variant, bool lacking, const absl::Status& why) {
+  OnVariantRefused(variant, lacking);
   const auto more = refusal_log_.Admit(loop_.now());
   if (!more) return;
-  LogWarn("{}: {}; clients that ask for this version of the protocol get dedicated connections{}",
-          name_, StdView(why.message()), *more);
+  LogWarn("{}: {}; clients that ask for this version of the protocol {}{}", name_,
+          StdView(why.message()),
+          lacking ? "get dedicated connections"
+                  : "go to other endpoints or wait, and it is tried again with backoff",
+          *more);
 }
 
 void SharedPool::OnUnaskedBytes() {
@@ -253,9 +326,10 @@ void SharedPool::Probe() {
   if (!used() || !failing_) return;
   Reachability* const shared = options_.stats != nullptr ? &options_.stats->reachability : nullptr;
   if (shared != nullptr && !shared->IsFailing(options_.address)) return OnReachable();
-  // A dial in progress has the same result.
-  const bool dialing = std::any_of(connections_.begin(), connections_.end(),
-                                   [](const auto& connection) { return !connection->up(); });
+  // A dial in progress has the same result. That of another variant may fail by itself.
+  const bool dialing = std::any_of(
+      connections_.begin(), connections_.end(),
+      [](const auto& connection) { return !connection->up() && connection->variant() == 0; });
   if (dialing) return;
   const absl::Duration delay = backoff_.Next(random_.Uniform());
   // All addresses of a server are one probe.

@@ -7,10 +7,14 @@
 // endpoints. The pools of all workers share the failure state; one of them dials at a time.
 //
 // Connections of each variant of the protocol are counted by themselves, up to `max_shared`, and
-// share `max_connections`: an idle one of another variant gives its place to the first of this one.
-// If the server refuses the opening of variant 0, it counts as unreachable. If it refuses another,
-// it does not know that variant, which is tried again with jittered backoff when a client asks for
-// it.
+// share `max_connections`. If all places are taken and this variant has none, one of another
+// variant's connections gives up its place at the end of its turn: it takes no more requests, and
+// closes after the replies that it owes. So clients of all variants make progress, also with one
+// connection.
+//
+// If the opening of variant 0 fails, the server counts as unreachable. That of another variant may
+// fail for a reason that concerns it alone, so only that variant is not dialed for a while, with
+// jittered backoff; Refuses() returns true only if the server said that it does not speak it.
 //
 // A connection that a slow client holds up gets requests only if no other connection has room and
 // none can be dialed.
@@ -20,6 +24,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -63,7 +68,10 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
 
   // Returns a connection with room, dialing one if that is worth it, or null.
   SharedConnection* AcquireConnection(uint8_t variant) override;
-  bool Refuses(uint8_t variant) const override { return loop_.now() < refusals_[variant].until; }
+  bool Refuses(uint8_t variant) const override {
+    return refusals_[variant].lacking && loop_.now() < refusals_[variant].until;
+  }
+  void OnVariantRefused(uint8_t variant, bool lacking) override;
   void Await() override;
   bool MakeRoom() override;
   void OnPlaceFree() override;
@@ -73,7 +81,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   // Of the opening of one variant.
   struct Refusal {
     MonotonicTime until = {};  // no connection of the variant is dialed before
+    bool lacking = false;      // the server said that it does not speak the variant
     Backoff backoff;
+    Backoff lacking_backoff;
   };
 
   void OnTarget() override;
@@ -96,8 +106,12 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   void NotifyWaiters();
   absl::Duration NextDialDelay();
   SharedConnection* Dial(uint8_t variant);
-  void OnOpeningRefused(uint8_t variant, const absl::Status& why);
+  bool MayOpen(uint8_t variant);
+  bool TakePlace(uint8_t variant);
+  void OnOpeningRefused(uint8_t variant, bool lacking, const absl::Status& why);
   void Probe();
+  void WakeAt(MonotonicTime at);
+  void OnWake();
 
   EventLoop& loop_;
   Dialer& dialer_;
@@ -114,12 +128,17 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool failing_ = false;         // the last dial failed
   bool has_waiters_ = false;     // flows wait for room and have not been notified yet
   std::array<Refusal, kMostVariants> refusals_;
+  MonotonicTime turn_began_;     // a connection was up for the last time
+  std::optional<uint8_t> heir_;  // the variant that gets the next free place
+  MonotonicTime heir_until_ = MonotonicTime::Infinite();
+  MonotonicTime wake_at_;
   std::vector<std::unique_ptr<SharedConnection>> connections_;
   LogPacer stalled_log_;
   LogPacer loss_log_;
   LogPacer protocol_error_log_;
   LogPacer refusal_log_;
   MemberTimer<SharedPool, &SharedPool::Probe> probe_timer_{this};
+  MemberTimer<SharedPool, &SharedPool::OnWake> wake_timer_{this};
 };
 
 }  // namespace trunkline

@@ -86,11 +86,17 @@ class Carrier {
     static_cast<void>(variant);
     return nullptr;
   }
-  // Returns true if the server refused the opening of a connection of this variant a while ago, so
-  // that a client that needs it does not wait for one here.
+  // Returns true if the server said a while ago that it does not speak this variant, so that a
+  // client that needs it does not wait for a connection here.
   virtual bool Refuses(uint8_t variant) const {
     static_cast<void>(variant);
     return false;
+  }
+  // The server refused the opening of a flow's own connection, of a variant other than the first.
+  // `lacking`: it says that it does not speak the variant.
+  virtual void OnVariantRefused(uint8_t variant, bool lacking) {
+    static_cast<void>(variant);
+    static_cast<void>(lacking);
   }
   // Asks the carrier to notify its users when it next has room, because flows found none.
   virtual void Await() {}

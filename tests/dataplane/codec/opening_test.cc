@@ -49,11 +49,16 @@ TEST(ConnectionOpeningTest, TakesOneReplyAndNoByteBehindItHoweverItArrives) {
 TEST(ConnectionOpeningTest, ErrorRefusesIt) {
   const auto opening = Resp3();
   EXPECT_EQ(opening->Read(Bytes("-ERR unknown comm")).state, State::kMore);
-  EXPECT_EQ(opening->Read(Bytes("and\r\n")).state, State::kRefused);
+  EXPECT_EQ(opening->Read(Bytes("and\r\n")).state, State::kLacking);
   EXPECT_EQ(opening->fault(),
             "the server refused the opening of the connection: ERR unknown command");
   opening->Restart();
   EXPECT_EQ(opening->Read(Bytes("+OK\r\n")).state, State::kAccepted) << "on another connection";
+}
+
+TEST(ConnectionOpeningTest, QuoteIsEscapedAndBounded) {
+  EXPECT_EQ(QuoteForLog(Bytes("-ERR \x1b\r\n")), ", which begin with \"-ERR \\x1b\\r\\n\"");
+  EXPECT_LT(QuoteForLog(Bytes(std::string(100'000, '\0'))).size(), 4 * kMostQuotedBytes + 50);
 }
 
 TEST(ConnectionOpeningTest, LongErrorIsCutForTheLog) {

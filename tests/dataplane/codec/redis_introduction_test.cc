@@ -246,6 +246,24 @@ TEST(RedisOpeningTest, ErrorRepliesRefuseIt) {
   EXPECT_EQ(Open()->OpeningRefusal("!10\r\nNOAUTH \x1b\r\n\r\n"), "NOAUTH \\x1b");
 }
 
+TEST(RedisOpeningTest, OnlyErrorsAboutTheVersionSayThatTheServerDoesNotSpeakIt) {
+  for (const char* error :
+       {"-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n",
+        "-ERR Unknown Command 'HELLO'\r\n", "-ERR unsupported command 'hello'\r\n",
+        "-NOPROTO unsupported protocol version\r\n", "!16\r\nNOPROTO too new.\r\n"}) {
+    EXPECT_TRUE(Open()->LacksVariant(error)) << error;
+    EXPECT_TRUE(Locked()->LacksVariant(error)) << error;
+  }
+  for (const char* error :
+       {"-ERR max number of clients reached\r\n", "-LOADING Redis is loading\r\n", "-ERR\r\n",
+        "-WRONGPASS invalid\r\n", "-MASTERDOWN\r\n", "-\r\n"}) {
+    EXPECT_FALSE(Open()->LacksVariant(error)) << error;
+    EXPECT_FALSE(Locked()->LacksVariant(error)) << error;
+  }
+  EXPECT_TRUE(Open()->LacksVariant("-NOAUTH HELLO must be called\r\n"));
+  EXPECT_FALSE(Locked()->LacksVariant("-NOAUTH HELLO must be called\r\n"));
+}
+
 // Redis 5 answers so.
 TEST(RedisOpeningTest, RefusalNeverRepeatsTheCredential) {
   const std::string text = Locked("app")->OpeningRefusal(
@@ -254,6 +272,9 @@ TEST(RedisOpeningTest, RefusalNeverRepeatsTheCredential) {
   EXPECT_THAT(text, testing::StartsWith("ERR"));
   EXPECT_EQ(text.find("se cret"), std::string::npos) << text;
   EXPECT_THAT(Locked()->OpeningRefusal("-WRONGPASS invalid\r\n"), testing::StartsWith("WRONGPASS"));
+  EXPECT_EQ(Locked()->OpeningRefusal("-ERR max number of clients reached se cret\r\n"),
+            "ERR max number of clients reached");
+  EXPECT_EQ(Open()->OpeningRefusal("-\r\n"), "an error");
   EXPECT_EQ(Locked()->OpeningRefusal("-se cret\r\n").find("se cret"), std::string::npos);
 }
 

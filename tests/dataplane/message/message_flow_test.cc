@@ -1,4 +1,5 @@
 // A client of a `one_way` service that always has more to send gets its turns, not the whole loop.
+// One that asks for a version of the protocol waits for an endpoint that speaks it.
 #include "dataplane/message/message_flow.h"
 
 #include <gtest/gtest.h>
@@ -8,6 +9,7 @@
 #include <string>
 
 #include "dataplane/codec/delimiter.h"
+#include "dataplane/codec/redis.h"
 #include "dataplane/message/shared_pool.h"
 #include "tests/dataplane/direct/flow_bench.h"
 
@@ -72,6 +74,59 @@ TEST(MessageFlowTest, ClientThatAlwaysHasMoreToSendLeavesOthersTheirTurn) {
     return arrived == lines.size();
   };
   bench.Run(pass);
+}
+
+// The carrier of two endpoints without room, of which the first refuses every variant.
+class CrowdedCarrier final : public Carrier {
+ public:
+  bool usable() const override { return !targets().empty(); }
+  bool idle() const override { return !used(); }
+  bool Refuses(uint8_t) const override { return asked_++ % 2 == 0 || both_refuse; }
+  // The router offers it to flows that wait.
+  void Offer() { NotifyUsers(); }
+
+  bool both_refuse = false;
+
+ private:
+  mutable int asked_ = 0;
+};
+
+TEST(MessageFlowTest, ClientWaitsForAFullEndpointWhileAnotherOneRefusesItsVariant) {
+  const UniqueFd listener = ListenOn({.host = "127.0.0.1", .port = 0}).value();
+  auto message = std::make_shared<MessageService>();
+  message->connection.codec = std::shared_ptr<const Codec>(NewRedisCodec({}));
+  EndpointSet set;
+  set.mode = ForwardingMode::kMessage;
+  set.limits.connect_timeout = absl::Seconds(20);
+  set.message = message;
+  CrowdedCarrier* carrier = nullptr;
+  FlowBench bench(std::move(set), [&](FlowBench&) {
+    auto made = std::make_unique<CrowdedCarrier>();
+    carrier = made.get();
+    return made;
+  });
+  for (int i = 0; i < 2; ++i) {
+    bench.AddEndpoint(
+        {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(listener.get()))});
+  }
+  int replaced = 0;
+  bench.on_gone = [&](Flow&) { ++replaced; };
+  auto ends = test::TcpPair();
+  MessageFlow& flow = bench.Join(std::make_unique<MessageFlow>(bench.loop(), std::move(ends.first),
+                                                               bench.router(), bench.set()));
+  ASSERT_TRUE(ends.second.Send("HELLO 3\r\n"));
+  bench.Run([&] { return replaced > 0 || flow.upstream_state() == UpstreamState::kQueued; });
+  for (int i = 0; i < 5 && replaced == 0; ++i) {
+    carrier->Offer();
+    bench.loop().RunOnce(absl::ZeroDuration());
+  }
+  ASSERT_EQ(replaced, 0) << "a dedicated connection, perhaps to the server that refuses";
+  carrier->both_refuse = true;
+  carrier->Offer();
+  bench.Run([&] { return replaced == 1; });
+  Peer server = test::AcceptPeer(listener.get());
+  bench.Run([&] { return server.UnreadBytes() == 9; });
+  EXPECT_EQ(server.Read(9), "HELLO 3\r\n") << "the server's own answer";
 }
 
 }  // namespace

@@ -13,6 +13,7 @@ namespace {
 
 using test::ConnectionBench;
 using test::TestClient;
+using OpeningEnd = SharedConnection::OpeningEnd;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -64,7 +65,7 @@ TEST_F(SharedConnectionOpeningTest, RefusalReturnsTheRequestsUnwritten) {
   Answer("-ERR unknown command `HELLO`\r\n");
   bench_.RunUntilClosed();
   EXPECT_TRUE(bench_.never_up());
-  EXPECT_TRUE(bench_.connection().opening_refused());
+  EXPECT_EQ(bench_.connection().opening_end(), OpeningEnd::kLacking);
   EXPECT_THAT(std::string(bench_.why().message()), HasSubstr("unknown command `HELLO`"));
   ASSERT_EQ(client_.unanswered.size(), 1u);
   EXPECT_EQ(client_.unanswered[0].request, "GET a\r\n");
@@ -72,13 +73,24 @@ TEST_F(SharedConnectionOpeningTest, RefusalReturnsTheRequestsUnwritten) {
   EXPECT_EQ(client_.replies, "");
 }
 
-TEST_F(SharedConnectionOpeningTest, BytesBeforeItAreUnasked) {
+// As of a server at its limit of clients.
+TEST_F(SharedConnectionOpeningTest, OtherErrorsSayNothingAboutTheVariant) {
+  Dial();
+  Answer("-ERR max number of clients reached\r\n");
+  bench_.RunUntilClosed();
+  EXPECT_EQ(bench_.connection().opening_end(), OpeningEnd::kRefused);
+  EXPECT_THAT(std::string(bench_.why().message()), HasSubstr("max number of clients reached"));
+}
+
+TEST_F(SharedConnectionOpeningTest, BytesBeforeItAreUnaskedAndInTheReasonOfTheEnd) {
   bench_.Dial();
   bench_.Send(client_, "GET a\r\n");
-  Answer(kAccepted);
+  Answer("-ERR max number of clients reached\r\n");
   bench_.RunUntilClosed();
+  EXPECT_THAT(std::string(bench_.why().message()),
+              HasSubstr("which begin with \"-ERR max number of clients reached\\r\\n\""));
   EXPECT_TRUE(bench_.never_up());
-  EXPECT_FALSE(bench_.connection().opening_refused());
+  EXPECT_EQ(bench_.connection().opening_end(), OpeningEnd::kRefused);
   EXPECT_EQ(bench_.unasked, 1);
   EXPECT_EQ(client_.replies, "");
   EXPECT_EQ(client_.unanswered.size(), 1u);
@@ -99,7 +111,7 @@ TEST_F(SharedConnectionOpeningTest, BytesThatAreNoReplyCloseIt) {
   Answer("220 ready\r\n");
   bench_.RunUntilClosed();
   EXPECT_TRUE(bench_.never_up());
-  EXPECT_FALSE(bench_.connection().opening_refused());
+  EXPECT_EQ(bench_.connection().opening_end(), OpeningEnd::kRefused);
   EXPECT_THAT(std::string(bench_.why().message()), HasSubstr("no reply of redis"));
   EXPECT_EQ(client_.replies, "");
 }
@@ -110,6 +122,7 @@ TEST_F(SharedConnectionOpeningTest, ServerThatLeavesDuringItWasNeverUp) {
   bench_.server.Close();
   bench_.RunUntilClosed();
   EXPECT_TRUE(bench_.never_up());
+  EXPECT_EQ(bench_.connection().opening_end(), OpeningEnd::kRefused);
   EXPECT_THAT(std::string(bench_.why().message()), HasSubstr("before it answered the opening"));
   EXPECT_EQ(client_.unanswered.size(), 1u);
 }
@@ -121,6 +134,7 @@ TEST(SharedConnectionOpeningTimeoutTest, ConnectTimeoutIncludesItsReply) {
   bench.Dial();
   bench.RunUntilClosed();
   EXPECT_TRUE(bench.never_up());
+  EXPECT_EQ(bench.connection().opening_end(), OpeningEnd::kRefused);
   EXPECT_THAT(std::string(bench.why().message()), HasSubstr("no answer to the opening"));
 }
 

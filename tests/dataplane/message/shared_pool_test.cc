@@ -353,6 +353,165 @@ TEST_F(SharedPoolTest, ServerThatRefusesAVariantServesTheOthers) {
       << log.Lines();
 }
 
+// What a server, or a box before it, may do about the opening of a variant.
+struct OpeningFailure {
+  const char* name;
+  const char* answer;  // empty: none
+  bool closes;
+};
+
+class FailedVariantTest : public SharedPoolTest,
+                          public testing::WithParamInterface<OpeningFailure> {};
+
+TEST_P(FailedVariantTest, ConcernsNoOtherVariantAndIsTriedAgainWithBackoff) {
+  Listen();
+  const auto stats = std::make_shared<EndpointStats>("db", "e0", 1);
+  SharedPool::Options options = RedisOptionsOf(/*max_connections=*/0);
+  options.stats = stats;
+  options.connection.connect_timeout = absl::Milliseconds(300);
+  Start(options);
+  const LogCapture log;
+  SharedConnection* const resp3 = Acquire(kResp3);
+  ASSERT_NE(resp3, nullptr);
+  resp3->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false, MonotonicTime());
+  Peer server = Accept();
+  Run([&] { return server.UnreadBytes() > 0; });
+  server.Read(server.UnreadBytes());
+  ASSERT_TRUE(server.Send(GetParam().answer));
+  if (GetParam().closes) server.Close();
+  Run([&] { return pool_->connections() == 0; });
+  EXPECT_EQ(client_.unanswered.size(), 1u);
+  EXPECT_FALSE(pool_->Refuses(kResp3)) << "its clients need no dedicated connections";
+  EXPECT_EQ(Acquire(kResp3), nullptr) << "no dial for each client";
+  EXPECT_TRUE(pool_->usable());
+  EXPECT_FALSE(pool_->failing());
+  EXPECT_FALSE(stats->reachability.IsFailing(options.address));
+  EXPECT_EQ(stats->cell(0).connect_refused.Value() + stats->cell(0).connect_timeouts.Value(), 0u);
+  EXPECT_NE(log.Lines().find("ask for this version of the protocol go to other endpoints"),
+            std::string::npos)
+      << log.Lines();
+  const int before = rooms_;
+  pool_->Await();
+  Run([&] { return rooms_ > before; });
+  Run([&] { return Acquire(kResp3) != nullptr; });
+  EXPECT_NE(Acquire(kResp2), nullptr);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Openings, FailedVariantTest,
+    testing::Values(OpeningFailure{"Fin", "", true}, OpeningFailure{"Silence", "", false},
+                    OpeningFailure{"Malformed", "220 ready\r\n", false},
+                    OpeningFailure{"Push", ">1\r\n+news\r\n", false},
+                    OpeningFailure{"Full", "-ERR max number of clients reached\r\n", true}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(SharedPoolTest, RefusedVariantOfADedicatedConnectionConcernsNoOther) {
+  Listen();
+  Start(RedisOptionsOf(/*max_connections=*/0));
+  pool_->OnVariantRefused(kResp3, /*lacking=*/false);
+  EXPECT_EQ(Acquire(kResp3), nullptr);
+  EXPECT_FALSE(pool_->Refuses(kResp3));
+  EXPECT_NE(Acquire(kResp2), nullptr);
+  pool_->OnVariantRefused(kResp3, /*lacking=*/true);
+  EXPECT_TRUE(pool_->Refuses(kResp3));
+  EXPECT_TRUE(pool_->usable());
+}
+
+class TurnsTest : public SharedPoolTest {
+ protected:
+  void SetUp() override {
+    Listen();
+    Start(RedisOptionsOf(/*max_connections=*/1));
+  }
+  // Sends a request on the only connection; its server's end, which has answered the opening.
+  Peer Occupy(uint8_t variant) {
+    Run([&] { return Acquire(variant) != nullptr; });
+    SharedConnection* const connection = Acquire(variant);
+    connection->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false, MonotonicTime());
+    Peer server = Accept();
+    if (variant == kResp3) {
+      Run([&] { return server.UnreadBytes() > 0; });
+      EXPECT_TRUE(server.Send("+OK\r\n"));
+    }
+    Run([&] { return connection->up(); });
+    return server;
+  }
+  // Flows of `variant` wait until the connection of the other one takes no more requests.
+  void WaitForTurn(uint8_t variant, uint8_t other) {
+    ASSERT_NE(Acquire(other), nullptr);
+    Run([&] {
+      EXPECT_EQ(Acquire(variant), nullptr) << "requests are in flight on the only one";
+      pool_->Await();
+      return Acquire(other) == nullptr;
+    });
+    EXPECT_EQ(pool_->connections(), 1u) << "it has not answered yet";
+  }
+};
+
+TEST_F(TurnsTest, BusyConnectionGivesItsPlaceToTheOtherVariantInBothDirections) {
+  uint8_t variant = kResp2;
+  for (uint32_t round = 1; round <= 4; ++round) {
+    const uint8_t other = variant == kResp2 ? kResp3 : kResp2;
+    Peer server = Occupy(variant);
+    WaitForTurn(other, variant);
+    const int before = rooms_;
+    ASSERT_TRUE(server.Send("+OK\r\n"));
+    Run([&] { return pool_->connections() == 0; });
+    EXPECT_EQ(client_.completed, round) << "after its last reply";
+    EXPECT_TRUE(client_.unanswered.empty());
+    EXPECT_GT(rooms_, before);
+    EXPECT_EQ(Acquire(variant), nullptr) << "the place is for the one that waited";
+    EXPECT_NE(Acquire(other), nullptr);
+    variant = other;
+  }
+}
+
+TEST_F(TurnsTest, PlaceOfAFlowThatLeftIsFreeForTheOthersAfterAMoment) {
+  Peer server = Occupy(kResp2);
+  WaitForTurn(kResp3, kResp2);
+  ASSERT_TRUE(server.Send("+OK\r\n"));
+  Run([&] { return pool_->connections() == 0; });
+  EXPECT_EQ(Acquire(kResp2), nullptr);
+  pool_->Await();
+  const int before = rooms_;
+  Run([&] { return rooms_ > before; });
+  Run([&] { return Acquire(kResp2) != nullptr; });
+}
+
+TEST_F(TurnsTest, ConnectionThatIsNotUpYetKeepsItsPlace) {
+  SharedConnection* const resp2 = Send();
+  ASSERT_NE(resp2, nullptr);
+  EXPECT_EQ(Acquire(kResp3), nullptr);
+  EXPECT_EQ(Acquire(kResp2), resp2) << "it takes more requests";
+}
+
+// With two places, each variant keeps one.
+TEST_F(SharedPoolTest, VariantWithAPlaceTakesNoOther) {
+  Listen();
+  SharedPool::Options options = RedisOptionsOf(/*max_connections=*/2);
+  options.connection.max_in_flight = 1;
+  Start(options);
+  SharedConnection* const resp3 = Acquire(kResp3);
+  resp3->Send(&client_, test::AsBytes(kRequest), Request(), /*open=*/false, MonotonicTime());
+  SharedConnection* const resp2 = Send();
+  Run([&] { return resp2->up(); });
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Acquire(kResp3), nullptr) << "its connection is full";
+    EXPECT_FALSE(resp2->retiring());
+  }
+}
+
+TEST_F(SharedPoolTest, FailingPoolRecoversAlthoughItsProbeWasClosedForAnotherConnection) {
+  Start();
+  ASSERT_NE(Send(), nullptr);
+  Run([&] { return pool_->failing(); });
+  Listen();
+  Run([&] { return pool_->connections() == 1; });
+  EXPECT_TRUE(pool_->MakeRoom());
+  EXPECT_EQ(pool_->connections(), 0u);
+  Run([&] { return pool_->usable(); });
+}
+
 // Without the credential, no variant can be served.
 TEST_F(SharedPoolTest, RefusedCredentialMakesItUnusable) {
   Listen();

@@ -3,8 +3,10 @@
 // another version or another client asked for.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis.h"
@@ -259,6 +261,79 @@ TEST_F(CredentialTest, RefusedClientsAreCountedAndLoggedWithoutWhatTheySent) {
   EXPECT_EQ(log.Count("sent a request before it gave a credential"), 1);
   EXPECT_EQ(log.Count("gave a wrong user or password"), 1) << "one line in ten seconds";
   EXPECT_EQ(log.text().find("nearly-secret"), std::string::npos) << log.text();
+}
+
+// Clients of both versions, of which each has sent its next request before it gets a reply, and a
+// server that bears one connection.
+class OneConnectionTest : public OpenedExchangeTest {
+ protected:
+  struct Asking {
+    Peer peer;
+    std::string request;
+    std::string reply;
+    std::string hello;  // in front of the first reply
+    int replies = 0;
+  };
+
+  void Add(const std::string& request, const std::string& hello) {
+    Asking client{.peer = Connect(), .request = request, .reply = "+" + request, .hello = hello};
+    ASSERT_TRUE(client.peer.Send((hello.empty() ? "" : "HELLO 3\r\n") + request + request));
+    clients_.push_back(std::move(client));
+  }
+  // The server answers the oldest request once it has another one, or the proxy sends no more.
+  void Serve() {
+    constexpr int kQuietMillis = 50;
+    if (local_.Knocked(0)) {
+      server_ = local_.Accept();
+      unread_.clear();
+      ++connections_;
+    }
+    if (!server_) return;
+    const size_t size = SizeOfFirst(unread_);
+    const bool spare = size > 0 && SizeOfFirst(unread_.substr(size)) > 0;
+    if (!spare && test::WaitFor(server_.fd(), POLLIN, size > 0 ? kQuietMillis : 0)) {
+      unread_ += server_.Read(std::max<size_t>(1, server_.UnreadBytes()));
+      return;
+    }
+    if (size == 0) return;
+    const std::string request = unread_.substr(0, size);
+    unread_.erase(0, size);
+    EXPECT_TRUE(server_.Send(request == kHello3 ? kMap : "+" + request));
+  }
+  static size_t SizeOfFirst(const std::string& bytes) {
+    if (bytes.starts_with(kHello3)) return kHello3.size();
+    return bytes.starts_with('*') ? 0 : bytes.find('\n') + 1;
+  }
+  void Receive(Asking& client) {
+    const std::string& expected =
+        client.replies == 0 && !client.hello.empty() ? client.hello + client.reply : client.reply;
+    if (client.peer.UnreadBytes() < expected.size()) return;
+    ASSERT_EQ(client.peer.Read(expected.size()), expected);
+    ++client.replies;
+    ASSERT_TRUE(client.peer.Send(client.request));
+  }
+
+  std::vector<Asking> clients_;
+  Peer server_;
+  std::string unread_;
+  int connections_ = 0;
+};
+
+TEST_F(OneConnectionTest, SteadyClientsOfBothVersionsMakeProgress) {
+  Start({.codec = test::Redis(), .max_connections = 1});
+  for (const char* request : {"GET a\r\n", "GET b\r\n"}) Add(request, "");
+  for (const char* request : {"GET c\r\n", "GET d\r\n"}) Add(request, kMap);
+  constexpr int kEnough = 50;
+  EXPECT_TRUE(test::Eventually([&] {
+    for (int i = 0; i < 20 && !HasFailure(); ++i) {
+      Serve();
+      for (Asking& client : clients_) Receive(client);
+    }
+    return HasFailure() || std::ranges::all_of(clients_, [](const Asking& client) {
+             return client.replies >= kEnough;
+           });
+  }));
+  EXPECT_GE(connections_, 2);
 }
 
 }  // namespace
