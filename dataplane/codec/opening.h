@@ -42,6 +42,7 @@ class ConnectionOpening {
   static std::unique_ptr<ConnectionOpening> For(const std::shared_ptr<const Codec>& codec,
                                                 uint8_t variant);
 
+  uint8_t variant() const { return variant_; }
   std::string_view bytes() const { return codec_->Opening(variant_); }
   // Begins anew, on another connection.
   void Restart();

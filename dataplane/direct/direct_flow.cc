@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "dataplane/route/service_router.h"
@@ -108,12 +109,15 @@ void DirectFlow::OnSide(Side& side, uint32_t events) {
   if (state_ == DirectState::kConnecting) {
     const int error = SocketError(server_.fd.get());
     if (error != 0 && !AcceptedThenReset(error)) return OnConnectFailed(ConnectFailure::kRefused);
+    if (opening_ != nullptr && (error != 0 || (events & EPOLLOUT))) return Open();
     // The client still gets the bytes that the server sent before its reset.
     if (error != 0) down_.source_end = ByteRelay::SourceEnd::kReset;
     if (error == 0 && !(events & EPOLLOUT)) return;
+    if (!SendHeader()) return Finish(FlowEnd::kServerReset);
     OnConnected();
     if (state_ == DirectState::kDone) return;
   }
+  if (state_ == DirectState::kOpening) return TakeOpeningReply(events);
   ByteRelay& from = &side == &client_ ? up_ : down_;
   ByteRelay& to = &side == &client_ ? down_ : up_;
   // A side that fails after its FIN no longer receives, either.
@@ -139,62 +143,82 @@ bool DirectFlow::SendHeader() {
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
 
-// Like SendHeader. Bytes that are there before the opening was sent answer nothing.
-bool DirectFlow::SendOpening() {
-  if (opening_ == nullptr) return true;
-  uint8_t byte = 0;
-  if (recv(server_.fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) return false;
-  opening_->Restart();
-  const std::string_view bytes = opening_->bytes();
-  return send(server_.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
-         static_cast<ssize_t>(bytes.size());
+void DirectFlow::Open() {
+  if (!SendHeader() || !SendOpening()) return;
+  Apply(DirectEvent::kOpeningSent);
+  TakeOpeningReply(/*events=*/0);
 }
 
-// Returns false if the reply is incomplete, or if it ended the flow. Reads no byte behind it: those
-// are the client's.
-bool DirectFlow::TakeOpeningReply() {
+// Returns false if the server has failed. Bytes that are there before the opening was sent answer
+// nothing.
+bool DirectFlow::SendOpening() {
+  std::array<uint8_t, kMostQuotedBytes> early;
+  const ssize_t there = recv(server_.fd.get(), early.data(), early.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (there > 0) {
+    OnOpeningFailed(ConnectFailure::kRefused,
+                    absl::StrCat("the server sent bytes before the opening of the connection",
+                                 QuoteForLog({early.data(), static_cast<size_t>(there)})));
+    return false;
+  }
+  opening_->Restart();
+  const std::string_view bytes = opening_->bytes();
+  const ssize_t n = send(server_.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  if (n == static_cast<ssize_t>(bytes.size())) return true;
+  OnOpeningFailed(ConnectFailure::kRefused, "the server took no opening of the connection");
+  return false;
+}
+
+// Reads no byte behind the reply: those are the client's.
+void DirectFlow::TakeOpeningReply(uint32_t events) {
   constexpr size_t kPeekBytes = 1024;
   std::array<uint8_t, kPeekBytes> bytes;
   while (true) {
     const ssize_t n = recv(server_.fd.get(), bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && WouldBlock(errno)) return false;
+    if (n < 0 && WouldBlock(errno)) return;
     if (n <= 0) {
-      Finish(FlowEnd::kServerReset);
-      return false;
+      return OnOpeningFailed(ConnectFailure::kRefused,
+                             "the server closed the connection before it answered the opening");
     }
     const ConnectionOpening::Step step = opening_->Read({bytes.data(), static_cast<size_t>(n)});
     recv(server_.fd.get(), bytes.data(), step.used, MSG_DONTWAIT);
     if (step.state == ConnectionOpening::State::kMore) continue;
     if (step.state != ConnectionOpening::State::kAccepted) {
-      OnOpeningFault();
-      return false;
+      return OnOpeningFailed(ConnectFailure::kRefused, opening_->fault(),
+                             step.state == ConnectionOpening::State::kLacking);
     }
     opening_.reset();
-    down_.readable = true;
-    loop_.Arm(connect_timer_, limits_.first_byte_timeout);
-    return true;
+    OnConnected();
+    // Epoll reports what is there already with this event only.
+    if (events & (EPOLLRDHUP | EPOLLHUP)) down_.OnSourceFin();
+    if (state_ != DirectState::kDone) Relay();
+    return;
   }
 }
 
-void DirectFlow::OnOpeningFault() {
+// No byte of the client was sent, so the flow may go to another address or endpoint.
+void DirectFlow::OnOpeningFailed(ConnectFailure why, std::string_view fault, bool lacking) {
   if (const auto more = router().request_logs().openings.Admit(loop_.now()); more) {
-    LogWarn("endpoint {} of service {}: {}; the client with this dedicated connection is reset{}",
-            endpoint()->endpoint().id, router().set().service, opening_->fault(), *more);
+    LogWarn(
+        "endpoint {} of service {}: {}; the client that needs a dedicated connection goes to "
+        "another endpoint, or is reset if there is none{}",
+        endpoint()->endpoint().id, router().set().service, fault, *more);
   }
-  Finish(FlowEnd::kServerReset);
+  down_.source_end = ByteRelay::SourceEnd::kOpen;
+  if (DialNextAddress()) {
+    if (state_ == DirectState::kOpening) Apply(DirectEvent::kRedialed);
+    return ArmAttempt();
+  }
+  Apply(DirectEvent::kRefused);
+  ReleaseLease();
+  router().OnOpeningFailed(*this, why, opening_->variant(), lacking);
+  GoElsewhere(why);
 }
 
 void DirectFlow::OnConnected() {
   Apply(DirectEvent::kConnected);
-  if (!SendHeader() || !SendOpening()) {
-    Finish(FlowEnd::kServerReset);
-    return;
-  }
   router().OnConnected(*this);
-  // The connect timeout includes the reply to the opening.
-  loop_.Arm(connect_timer_,
-            opening_ != nullptr ? connect_deadline_ - loop_.now() : limits_.first_byte_timeout);
+  loop_.Arm(connect_timer_, limits_.first_byte_timeout);
   // The time that the client waited for its server does not count as idle.
   activity_.OnSign(loop_.now());
   loop_.Arm(idle_timer_, activity_.Wait(loop_.now(), limits_.idle_timeout));
@@ -208,21 +232,29 @@ void DirectFlow::ReleaseLease() {
   if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) carrier->OnPlaceFree();
 }
 
-// Tries the other addresses of the server before it counts as a failure of the endpoint.
 void DirectFlow::OnConnectFailed(ConnectFailure why) {
-  server_.fd.Reset();
-  connection_share_.Set(0);
-  reserved_share_.Set(1);
-  if (Carrier* carrier = endpoint()->carrier; carrier != nullptr) {
-    carrier->targets().OnFailed(dial_turn_);
-    if (addresses_left_ > 0) {
-      --addresses_left_;
-      if (Dial(carrier->targets())) return ArmAttempt();
-    }
-  }
+  if (DialNextAddress()) return ArmAttempt();
   Apply(DirectEvent::kRefused);
   ReleaseLease();
   router().OnConnectFailed(*this, why);
+  GoElsewhere(why);
+}
+
+// Closes the connection. Tries the other addresses of the server before it counts as a failure of
+// the endpoint; returns false if none is left.
+bool DirectFlow::DialNextAddress() {
+  server_.fd.Reset();
+  connection_share_.Set(0);
+  reserved_share_.Set(1);
+  Carrier* const carrier = endpoint()->carrier;
+  if (carrier == nullptr) return false;
+  carrier->targets().OnFailed(dial_turn_);
+  if (addresses_left_ == 0) return false;
+  --addresses_left_;
+  return Dial(carrier->targets());
+}
+
+void DirectFlow::GoElsewhere(ConnectFailure why) {
   const absl::Duration left = connect_deadline_ - loop_.now();
   if (left > absl::ZeroDuration()) {
     loop_.Arm(connect_timer_, left);
@@ -232,7 +264,7 @@ void DirectFlow::OnConnectFailed(ConnectFailure why) {
 }
 
 void DirectFlow::Relay() {
-  if (!established() || (opening_ != nullptr && !TakeOpeningReply())) return;
+  if (!established()) return;
   if (!RelayOne(up_, client_, server_, cell_->bytes_to_server)) return;
   if (!RelayOne(down_, server_, client_, cell_->bytes_to_client)) return;
   CountBuffered();
@@ -314,6 +346,10 @@ Flow::Buffered DirectFlow::buffered() const {
 void DirectFlow::OnConnectTimer() {
   if (state_ == DirectState::kRelaying) return;
   if (state_ == DirectState::kConnecting) return OnConnectFailed(ConnectFailure::kTimeout);
+  if (state_ == DirectState::kOpening) {
+    return OnOpeningFailed(ConnectFailure::kTimeout,
+                           "the server did not answer the opening of the connection in time");
+  }
   Finish(endpoint() == nullptr ? FlowEnd::kNoEndpoint : FlowEnd::kTimeout);
 }
 

@@ -2,7 +2,8 @@
 // of a client in `message` mode that asks for something that cannot be shared.
 //
 // If the codec of the service wants an opening, the proxy sends it on each connect and discards the
-// reply; the client's bytes follow. A client is reset if the server refuses it.
+// reply; the client's bytes follow. A server that refuses it, or does not answer it, counts as one
+// that refuses the connect.
 //
 // A FIN from one side becomes a half-close toward the other, a RST becomes a RST. Nothing is read
 // from the client before the upstream connection is established, so a refused connect is retried at
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 
 #include "common/base/unique_fd.h"
 #include "common/net/address_list.h"
@@ -64,12 +66,15 @@ class DirectFlow final : public Flow, private Flushable {
   void OnSide(Side& side, uint32_t events);
   void OnConnected();
   bool SendHeader();
+  void Open();
   bool SendOpening();
-  bool TakeOpeningReply();
-  void OnOpeningFault();
+  void TakeOpeningReply(uint32_t events);
+  void OnOpeningFailed(ConnectFailure why, std::string_view fault, bool lacking = false);
   void ArmAttempt();
   void OnRefused() { OnConnectFailed(ConnectFailure::kRefused); }
   void OnConnectFailed(ConnectFailure why);
+  bool DialNextAddress();
+  void GoElsewhere(ConnectFailure why);
   void OnConnectTimer();
   void OnIdleTimer();
   void OnMoved(bool to_server);
@@ -106,7 +111,7 @@ class DirectFlow final : public Flow, private Flushable {
   GaugeShare reserved_share_;  // held until the upstream connection exists
   BacklogAge up_age_;
   BacklogAge down_age_;
-  std::unique_ptr<ConnectionOpening> opening_;  // null once the server has accepted it
+  std::unique_ptr<ConnectionOpening> opening_;  // null once a server has accepted it
   ConnectionLease lease_;
   uint32_t dial_turn_ = 0;     // of the carrier's addresses, at the last dial
   size_t addresses_left_ = 0;  // that this flow has not dialed at its endpoint

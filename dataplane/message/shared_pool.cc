@@ -193,8 +193,13 @@ bool SharedPool::LearnFailing() {
 }
 
 // A client with a connection of its own found no server.
-bool SharedPool::OnConnectFailed(ConnectFailure) {
-  ShareFailure();
+bool SharedPool::OnConnectFailed(ConnectFailure why) {
+  if (ShareFailure() && !failing_) {
+    LogWarn(
+        "{} cannot be reached: the connect or the opening of a dedicated connection was {}; "
+        "retrying with backoff",
+        name_, why == ConnectFailure::kRefused ? "refused" : "not answered in time");
+  }
   failing_ = true;
   if (used() && !probe_timer_.armed()) loop_.Arm(probe_timer_, backoff_.Next(random_.Uniform()));
   if (failing()) NotifyUsers();

@@ -260,10 +260,21 @@ void ServiceRouter::OnFirstByte(Flow& flow, MonotonicTime since) {
   if (FlowRecord* const record = flow.record()) record->OnFirstByte(worker_.loop.now());
 }
 
-void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
-  EndpointState& state = *flow.endpoint();
+void ServiceRouter::CountFailure(EndpointState& state, ConnectFailure why) {
   (why == ConnectFailure::kRefused ? state.cell->connect_refused : state.cell->connect_timeouts)
       .Add();
+}
+
+void ServiceRouter::OnOpeningFailed(Flow& flow, ConnectFailure why, uint8_t variant, bool lacking) {
+  if (variant == 0) return OnConnectFailed(flow, why);
+  EndpointState& state = *flow.endpoint();
+  CountFailure(state, why);
+  if (!state.departed()) state.carrier->OnVariantRefused(variant, lacking);
+}
+
+void ServiceRouter::OnConnectFailed(Flow& flow, ConnectFailure why) {
+  EndpointState& state = *flow.endpoint();
+  CountFailure(state, why);
   if (state.departed() || state.carrier->OnConnectFailed(why)) return;
   if (ejection_.OnFailed(state.ejection, worker_.loop.now(), random_.Uniform())) Eject(state);
 }

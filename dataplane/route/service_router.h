@@ -97,6 +97,9 @@ class ServiceRouter final : private Carrier::User, private Flushable {
 
   // Flows report their progress.
   void OnConnectFailed(Flow& flow, ConnectFailure why);
+  // Its server accepted the connect and refused the opening, or did not answer it. The first
+  // variant stands for the endpoint as a whole; another one says nothing about the others.
+  void OnOpeningFailed(Flow& flow, ConnectFailure why, uint8_t variant, bool lacking);
   void OnConnected(Flow& flow);
   // The first byte of the server's answer is here. `since` is when the client was accepted; in
   // message mode, when the request had arrived whole.
@@ -168,6 +171,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   void AwaitRoom();
   void ForgetRoom();
   void Eject(EndpointState& state);
+  void CountFailure(EndpointState& state, ConnectFailure why);
   void UpdateHealth(EndpointState& state);
 
   const WorkerContext worker_;

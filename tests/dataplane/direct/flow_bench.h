@@ -51,12 +51,13 @@ class FlowBench final : private ServiceRouter::Owner, private Dialer::Owner {
     loop_.RunOnce(absl::ZeroDuration());
   }
 
-  // Before the first endpoint, flows wait in the pending queue.
-  void AddEndpoint(const Address& address) {
+  // Before the first endpoint, flows wait in the pending queue. `addresses` are those of a name; by
+  // default, `address` alone.
+  void AddEndpoint(const Address& address, AddressList addresses = nullptr) {
     Endpoint endpoint;
     endpoint.id = "e" + std::to_string(set_.endpoints.size());
     endpoint.address = address.ToString();
-    endpoint.addresses = KnownAddresses(address);
+    endpoint.addresses = addresses != nullptr ? std::move(addresses) : KnownAddresses(address);
     endpoint.weight = 1;
     endpoint.stats = stats_.Endpoint("db", endpoint.id);
     set_.endpoints.push_back(std::move(endpoint));

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/codec/redis.h"
 #include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
 #include "tests/dataplane/direct/flow_bench.h"
@@ -27,15 +28,20 @@ EndpointSet DirectService() {
   return set;
 }
 
+std::unique_ptr<ConnectionOpening> Opening() {
+  return ConnectionOpening::For(std::shared_ptr<const Codec>(NewRedisCodec({})), kResp3);
+}
+
 // One direct flow, its client and a listening server.
 class Scene {
  public:
-  Scene() {
+  explicit Scene(std::unique_ptr<ConnectionOpening> opening = nullptr) {
     bench_.on_gone = [this](Flow& flow) { gone_ = static_cast<DirectFlow&>(flow).state(); };
     auto ends = TcpPair();
     client = std::move(ends.second);
-    flow_ = &bench_.Join(std::make_unique<DirectFlow>(bench_.loop(), std::move(ends.first),
-                                                      bench_.router(), bench_.set().limits));
+    flow_ = &bench_.Join(std::make_unique<DirectFlow>(
+        bench_.loop(), std::move(ends.first), bench_.router(), bench_.set().limits,
+        std::span<const uint8_t>(), std::move(opening)));
   }
 
   // The state at the flow's end, once it has ended.
@@ -51,6 +57,14 @@ class Scene {
   void Connect() {
     AddServer();
     RunUntil(DirectState::kConnected);
+    server = AcceptPeer(fd());
+  }
+  // Runs until the server, which has another address, has the opening.
+  void Open() {
+    const Address address{.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(fd()))};
+    bench_.AddEndpoint(address, std::make_shared<const std::vector<SocketAddress>>(
+                                    2, ResolveAddress(address).value()));
+    RunUntil(DirectState::kOpening);
     server = AcceptPeer(fd());
   }
   void Relay() {
@@ -84,8 +98,10 @@ class Scene {
 };
 
 Page MakePage() {
-  Page page(kDirectTable, {"routing", "rerouting", "connecting", "connected", "relaying", "done"},
-            {"assigned", "refused", "connected", "bytes moved", "finished"});
+  Page page(
+      kDirectTable,
+      {"routing", "rerouting", "connecting", "opening", "connected", "relaying", "done"},
+      {"assigned", "refused", "opening sent", "redialed", "connected", "bytes moved", "finished"});
   using S = DirectState;
   using E = DirectEvent;
   page.Add(S::kRouting, E::kAssigned, [] {
@@ -149,20 +165,57 @@ Page MakePage() {
   return page;
 }
 
+void AddOpenings(Page& page) {
+  using S = DirectState;
+  using E = DirectEvent;
+  page.Add(S::kConnecting, E::kOpeningSent, [] {
+    Scene scene(Opening());
+    scene.AddServer();
+    scene.RunUntil(S::kConnecting);
+    return scene.Observe([&] { scene.RunUntil(S::kOpening); });
+  });
+  page.Add(S::kOpening, E::kConnected, [] {
+    Scene scene(Opening());
+    scene.Open();
+    return scene.Observe([&] {
+      EXPECT_TRUE(scene.server.Send("+OK\r\n"));
+      scene.bench().Run([&] { return scene.state() != S::kOpening; });
+    });
+  });
+  page.Add(S::kOpening, E::kRedialed, [] {
+    Scene scene(Opening());
+    scene.Open();
+    return scene.Observe([&] {
+      scene.server.Close();
+      scene.bench().Run([&] { return scene.state() != S::kOpening; });
+    });
+  });
+  page.Add(S::kOpening, E::kFinished, [] {
+    Scene scene(Opening());
+    scene.Open();
+    return scene.Observe([&] { scene.flow().Shutdown(); });
+  });
+}
+
 // A flow whose only endpoint refuses it until no attempt is left. The flow leaves `rerouting`
 // inside the call that enters it, so the carrier observes that state when it is notified of the
 // free place.
 class RefusedFlow {
  public:
-  RefusedFlow() {
+  // With an opening, the server accepts the connect and refuses the opening.
+  explicit RefusedFlow(std::unique_ptr<ConnectionOpening> opening = nullptr) {
+    const bool opens = opening != nullptr;
     bench_.on_gone = [this](Flow& flow) { Note(static_cast<DirectFlow&>(flow).state()); };
     auto ends = TcpPair();
     client_ = std::move(ends.second);
-    flow_ = &bench_.Join(std::make_unique<DirectFlow>(bench_.loop(), std::move(ends.first),
-                                                      bench_.router(), bench_.set().limits));
-    bench_.AddEndpoint(refusing_.address());
+    flow_ = &bench_.Join(std::make_unique<DirectFlow>(
+        bench_.loop(), std::move(ends.first), bench_.router(), bench_.set().limits,
+        std::span<const uint8_t>(), std::move(opening)));
+    bench_.AddEndpoint(opens ? Address{.host = "127.0.0.1", .port = port()} : refusing_.address());
     bench_.Run([&] {
       Note();
+      const bool opens = !done() && flow_->state() == DirectState::kOpening;
+      if (opens && test::WaitFor(listener_.get(), POLLIN, 0)) AcceptPeer(listener_.get()).Close();
       return done();
     });
   }
@@ -198,8 +251,11 @@ class RefusedFlow {
     if (seen_.empty() || seen_.back() != state) seen_.push_back(state);
   }
 
+  uint16_t port() const { return static_cast<uint16_t>(BoundPort(listener_.get())); }
+
   std::vector<DirectState> seen_;
   test::RefusingPort refusing_;
+  const UniqueFd listener_ = ListenOn({.host = "127.0.0.1", .port = 0}).value();
   Peer client_;
   FlowBench bench_{DirectService(),
                    [this](FlowBench&) { return std::make_unique<ObservingCarrier>(*this); }};
@@ -211,6 +267,8 @@ void AddRefusals(Page& page) {
   using E = DirectEvent;
   page.Add(S::kConnecting, E::kRefused,
            [] { return RefusedFlow().First(S::kConnecting, S::kRerouting); });
+  page.Add(S::kOpening, E::kRefused,
+           [] { return RefusedFlow(Opening()).First(S::kOpening, S::kRerouting); });
   page.Add(S::kRerouting, E::kAssigned,
            [] { return RefusedFlow().First(S::kRerouting, S::kConnecting); });
   page.Add(S::kRerouting, E::kFinished,
@@ -225,6 +283,7 @@ TEST(DirectLifecycleTest, PageMatchesTheTransitionsOfTheCode) {
 
 TEST(DirectLifecycleTest, FlowFollowsEveryRowOfThePage) {
   Page page = MakePage();
+  AddOpenings(page);
   AddRefusals(page);
   page.ExpectClassFollows(test::ReadTable(kPage, "Direct flow"));
 }

@@ -240,11 +240,24 @@ TEST_F(CredentialTest, DedicatedConnectionIsAuthenticatedByTheProxy) {
   EXPECT_EQ(client.Read(10), "+OK\r\n+OK\r\n");
 }
 
-TEST_F(CredentialTest, ClientIsResetWhenItsDedicatedConnectionIsRefused) {
+// There is no other endpoint.
+TEST_F(CredentialTest, ClientWhoseDedicatedConnectionIsRefusedWaitsUntilTheServerRecovers) {
   Peer client = Connect();
   ASSERT_TRUE(client.Send("AUTH secret\r\nMULTI\r\n"));
-  Peer server = AcceptOpened(kAuth, "-WRONGPASS changed\r\n");
-  EXPECT_EQ(server.ReadToEnd(), "") << "no byte of the client";
+  Peer refused = AcceptOpened(kAuth, "-WRONGPASS changed\r\n");
+  EXPECT_EQ(refused.ReadToEnd(), "") << "no byte of the client";
+  EXPECT_TRUE(test::Eventually([&] { return exchange_->cell(0).connect_refused.Value() == 1; }));
+  const Peer probe = AcceptOpened(kAuth, "+OK\r\n");
+  Peer own = AcceptOpened(kAuth, "+OK\r\n");
+  EXPECT_EQ(own.Read(7), "MULTI\r\n");
+  ExpectCarried(own, client, "+OK\r\n");
+}
+
+TEST_F(CredentialTest, ClientIsResetIfNoServerTakesItsDedicatedConnection) {
+  Start({.codec = codec_, .limits = {.connect_timeout = absl::Milliseconds(500)}});
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("AUTH secret\r\nMULTI\r\n"));
+  AcceptOpened(kAuth, "-WRONGPASS changed\r\n");
   EXPECT_EQ(client.ReadToEnd(), "+OK\r\n");
   EXPECT_EQ(client.ending(), Ending::kReset);
 }
@@ -262,6 +275,90 @@ TEST_F(CredentialTest, RefusedClientsAreCountedAndLoggedWithoutWhatTheySent) {
   EXPECT_EQ(log.Count("gave a wrong user or password"), 1) << "one line in ten seconds";
   EXPECT_EQ(log.text().find("nearly-secret"), std::string::npos) << log.text();
 }
+
+// What an endpoint may do to the opening of a dedicated connection.
+struct BadOpening {
+  const char* name;
+  const char* answer;  // empty: none
+  bool closes;
+  const char* words;  // in the log
+};
+
+class BadOpeningTest : public OpenedExchangeTest, public testing::WithParamInterface<BadOpening> {
+ protected:
+  static constexpr char kAuth[] = "*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n";
+
+  // Nearly every client is sent to the first server, which is the bad one, as long as it may be.
+  void StartBoth(std::shared_ptr<const Codec> codec) {
+    StartWith({bad_.address(), local_.address()},
+              {.codec = std::move(codec), .limits = {.connect_timeout = absl::Seconds(2)}});
+    exchange_->SetWeight(0, 1000);
+    exchange_->SetWeight(1, 0.001);
+    exchange_->Apply();
+  }
+  Peer Refuse(const std::string& opening) {
+    Peer server = bad_.Accept();
+    EXPECT_EQ(server.Read(opening.size()), opening);
+    EXPECT_TRUE(server.Send(GetParam().answer));
+    if (GetParam().closes) server.Close();
+    return server;
+  }
+
+  test::LocalServer bad_;
+};
+
+TEST_P(BadOpeningTest, DedicatedClientGoesToAnotherEndpointAndLaterOnesAvoidIt) {
+  test::LogCapture log;
+  StartBoth(std::shared_ptr<const Codec>(
+      NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}})));
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("AUTH secret\r\nBLPOP q 0\r\n"));
+  const Peer refused = Refuse(kAuth);
+  Peer server = AcceptOpened(kAuth, "+OK\r\n");
+  EXPECT_EQ(server.Read(11), "BLPOP q 0\r\n");
+  EXPECT_EQ(client.Read(5), "+OK\r\n");
+  ExpectCarried(server, client, "*-1\r\n");
+  const EndpointCell& cell = exchange_->cell(0);
+  EXPECT_GE(cell.connect_refused.Value() + cell.connect_timeouts.Value(), 1u);
+  EXPECT_EQ(cell.ejected.Value(), 1);
+  EXPECT_EQ(log.Count("endpoint e0 of service db: "), 1) << log.text();
+  EXPECT_NE(log.text().find(GetParam().words), std::string::npos) << log.text();
+  Peer second = Connect();
+  ASSERT_TRUE(second.Send("AUTH secret\r\nMULTI\r\n"));
+  Peer own = AcceptOpened(kAuth, "+OK\r\n");
+  EXPECT_EQ(own.Read(7), "MULTI\r\n");
+  exchange_->Stop();  // its workers log until then
+}
+
+TEST_P(BadOpeningTest, FailedVersionOfADedicatedConnectionEjectsNoEndpoint) {
+  StartBoth(test::Redis());
+  exchange_->SetWeight(0, 0);
+  exchange_->Apply();
+  Peer client = Connect();
+  ASSERT_TRUE(client.Send("HELLO 3\r\n"));
+  Peer resp3 = AcceptOpened(kHello3, kMap);
+  EXPECT_EQ(resp3.Read(kHello3.size()), kHello3);
+  ExpectCarried(resp3, client, kMap);
+  exchange_->SetWeight(0, 1000);
+  exchange_->Apply();
+  ASSERT_TRUE(client.Send("SUBSCRIBE news\r\n"));
+  const Peer refused = Refuse(kHello3);
+  Peer server = AcceptOpened(kHello3, kMap);
+  EXPECT_EQ(server.Read(16), "SUBSCRIBE news\r\n");
+  EXPECT_EQ(exchange_->cell(0).ejected.Value(), 0);
+  Peer old = Connect();
+  ASSERT_TRUE(old.Send("GET a\r\n"));
+  Peer resp2 = bad_.Accept();
+  EXPECT_EQ(resp2.Read(7), "GET a\r\n") << "of the other version";
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Openings, BadOpeningTest,
+    testing::Values(BadOpening{"Error", "-WRONGPASS changed\r\n", false, "WRONGPASS"},
+                    BadOpening{"Fin", "", true, "closed the connection before it answered"},
+                    BadOpening{"Malformed", "220 ready\r\n", false, "no reply of redis"},
+                    BadOpening{"Silence", "", false, "did not answer the opening"}),
+    [](const auto& info) { return info.param.name; });
 
 // Clients of both versions, of which each has sent its next request before it gets a reply, and a
 // server that bears one connection.
