@@ -53,8 +53,8 @@ void ProxyTable::Acked(const std::string& proxy_id, SnapshotVersion have, const 
   proxy->last_error = error;
 }
 
-bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,
-                         MonotonicTime now) {
+ProxyTable::TrafficChanges ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic,
+                                               const Knows& knows, MonotonicTime now) {
   std::erase_if(traffic.endpoints, [&](const auto& endpoint) { return !knows(endpoint.key); });
   absl::MutexLock lock(&mutex_);
   for (const ProxyTraffic::Endpoint& endpoint : traffic.endpoints) {
@@ -66,13 +66,14 @@ bool ProxyTable::Traffic(const std::string& proxy_id, ProxyTraffic traffic, cons
     errors_[endpoint.key] += endpoint.errors;
   }
   ProxyRecord* proxy = Find(proxy_id, now);
-  if (proxy == nullptr) return false;
+  if (proxy == nullptr) return {};
   CountHealth(proxy_id, traffic.endpoints);
+  TrafficChanges changes = {.agreed = CompareHealth(traffic.endpoints, knows)};
   std::erase_if(traffic.endpoints, [](const auto& endpoint) { return !endpoint.ejected; });
   traffic.endpoints.shrink_to_fit();
-  const bool changed = proxy->traffic.services_refused != traffic.services_refused;
+  changes.services_refused = proxy->traffic.services_refused != traffic.services_refused;
   proxy->traffic = std::move(traffic);
-  return changed;
+  return changes;
 }
 
 void ProxyTable::CountHealth(const std::string& proxy_id,
@@ -97,6 +98,28 @@ void ProxyTable::CountHealth(const std::string& proxy_id,
   }
   entry->second = std::move(checked);
   if (entry->second.empty()) checked_.erase(entry);
+}
+
+// A proxy that left is not compared: those that remain report about the endpoint within a second.
+std::vector<AgreedHealth> ProxyTable::CompareHealth(
+    const std::vector<ProxyTraffic::Endpoint>& endpoints, const Knows& knows) {
+  std::vector<AgreedHealth> agreed;
+  for (const ProxyTraffic::Endpoint& endpoint : endpoints) {
+    const auto found = healths_.find(endpoint.key);
+    const Health health = found != healths_.end() ? found->second : Health();
+    const bool unhealthy = health.checked_by > 0 && health.healthy_by == 0;
+    if (unhealthy == agreed_unhealthy_.contains(endpoint.key)) continue;
+    agreed.push_back({endpoint.key, unhealthy, health.checked_by, health.healthy_by});
+    if (!unhealthy) {
+      agreed_unhealthy_.erase(endpoint.key);
+      continue;
+    }
+    if (agreed_unhealthy_.size() >= kMaxEndpoints) {
+      std::erase_if(agreed_unhealthy_, [&](const EndpointKey& key) { return !knows(key); });
+    }
+    agreed_unhealthy_.insert(endpoint.key);
+  }
+  return agreed;
 }
 
 void ProxyTable::Forget(MonotonicTime now) {

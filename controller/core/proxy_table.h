@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,6 +62,15 @@ struct EndpointVerdict {
   int healthy_by = 0;   // number of those that find it healthy
 };
 
+// All proxies that check the health of an endpoint began to agree that it is unhealthy, or no
+// longer do.
+struct AgreedHealth {
+  EndpointKey key;
+  bool unhealthy = false;
+  int checked_by = 0;  // 0 if no proxy checks it any more
+  int healthy_by = 0;
+};
+
 class ProxyTable {
  public:
   static constexpr size_t kMaxProxies = 1000;
@@ -75,10 +85,14 @@ class ProxyTable {
   void Disconnect(const std::string& proxy_id, MonotonicTime now);
   void Acked(const std::string& proxy_id, SnapshotVersion have, const std::string& error,
              MonotonicTime now);
-  // Ignores endpoints that the controller does not know, whose names a proxy may invent. Returns
-  // true if the services that the proxy refuses have changed.
-  bool Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,
-               MonotonicTime now);
+  // Changes that a traffic report makes.
+  struct TrafficChanges {
+    bool services_refused = false;  // the services that the proxy refuses have changed
+    std::vector<AgreedHealth> agreed;
+  };
+  // Ignores endpoints that the controller does not know, whose names a proxy may invent.
+  TrafficChanges Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,
+                         MonotonicTime now);
 
   // Returns the proxies sorted by id.
   std::vector<ProxyRecord> List(MonotonicTime now);
@@ -99,6 +113,9 @@ class ProxyTable {
   void CountHealth(const std::string& proxy_id,
                    const std::vector<ProxyTraffic::Endpoint>& endpoints)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Returns what changed in agreed_unhealthy_ among `endpoints`, of a report that was counted.
+  std::vector<AgreedHealth> CompareHealth(const std::vector<ProxyTraffic::Endpoint>& endpoints,
+                                          const Knows& knows) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(MonotonicTime now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   ProxyRecord* Find(const std::string& proxy_id, MonotonicTime now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -107,6 +124,8 @@ class ProxyTable {
   std::map<std::string, ProxyRecord> proxies_ ABSL_GUARDED_BY(mutex_);
   std::map<EndpointKey, uint64_t> errors_ ABSL_GUARDED_BY(mutex_);
   Healths healths_ ABSL_GUARDED_BY(mutex_);
+  // Endpoints that all proxies which check them found unhealthy, by the last report about each.
+  std::set<EndpointKey> agreed_unhealthy_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Checked> checked_ ABSL_GUARDED_BY(mutex_);  // by connected proxy
   uint64_t nacks_ ABSL_GUARDED_BY(mutex_) = 0;
 };

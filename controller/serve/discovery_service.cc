@@ -135,7 +135,10 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     const std::string refused = traffic.services_refused;
     const std::shared_ptr<const ControllerView> view = service_.loop().view();
     const auto knows = [&](const EndpointKey& key) { return view->Knows(key); };
-    if (!service_.proxies().Traffic(proxy_id_, std::move(traffic), knows, MonotonicNow())) return;
+    const ProxyTable::TrafficChanges changes =
+        service_.proxies().Traffic(proxy_id_, std::move(traffic), knows, MonotonicNow());
+    for (const AgreedHealth& agreed : changes.agreed) service_.LogAgreed(agreed);
+    if (!changes.services_refused) return;
     if (refused.empty()) {
       LogInfo("proxy {} can use all services again", proxy_id_);
     } else {
@@ -182,6 +185,25 @@ Reactor* DiscoveryService::Subscribe(grpc::CallbackServerContext*) {
   auto stream = std::make_shared<ProxyStream>(streams_, *this);
   stream->Open();
   return stream.get();
+}
+
+void DiscoveryService::LogAgreed(const AgreedHealth& agreed) {
+  const EndpointKey& key = agreed.key;
+  PeerLogPacer& log = agreed.unhealthy ? unhealthy_log_ : healthy_log_;
+  const auto more = log.Admit(absl::StrCat(key.service, "/", key.endpoint_id), MonotonicNow());
+  if (!more) return;
+  if (agreed.unhealthy) {
+    LogWarn(
+        "all {} proxies that check endpoint {} of service {} find it unhealthy; they send it new "
+        "flows only while no endpoint of the service is healthy; check its server{}",
+        agreed.checked_by, key.endpoint_id, key.service, *more);
+  } else if (agreed.checked_by == 0) {
+    LogInfo("no proxy checks endpoint {} of service {} any more, which all had found unhealthy{}",
+            key.endpoint_id, key.service, *more);
+  } else {
+    LogInfo("endpoint {} of service {} is healthy again for {} of the {} proxies that check it{}",
+            key.endpoint_id, key.service, agreed.healthy_by, agreed.checked_by, *more);
+  }
 }
 
 void DiscoveryService::OnView(const std::shared_ptr<const ControllerView>& view) {

@@ -14,6 +14,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "common/observe/log_pacer.h"
 #include "controller/core/proxy_table.h"
 #include "controller/core/subscription.h"
 #include "controller/loop/control_loop.h"
@@ -41,6 +42,8 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   void Enter(const std::string& proxy_id, const std::shared_ptr<LiveStream>& stream);
   // Returns true if `stream` was the proxy's stream, and forgets it.
   bool Exit(const std::string& proxy_id, const LiveStream* stream);
+  // Logs it, paced for each endpoint.
+  void LogAgreed(const AgreedHealth& agreed);
   // Fills in the next response of `subscription`. Returns false if there is none.
   bool NextResponse(Subscription& subscription, v1::SubscribeResponse* out);
 
@@ -50,6 +53,8 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   ControlLoop& loop_;
   ProxyTable& proxies_;
   StreamRegistry streams_;
+  PeerLogPacer unhealthy_log_;
+  PeerLogPacer healthy_log_;
 
   absl::Mutex mutex_;
   std::map<std::string, std::weak_ptr<LiveStream>> by_proxy_ ABSL_GUARDED_BY(mutex_);

@@ -88,6 +88,35 @@ TEST_F(ProxyTableTest, HealthIsCountedOverTheConnectedProxiesThatCheck) {
   EXPECT_TRUE(table_.Verdicts().empty()) << "its checks were removed";
 }
 
+TEST_F(ProxyTableTest, AgreementThatAnEndpointIsUnhealthyIsReportedWhenItBeginsAndEnds) {
+  const EndpointKey a = {"db", "a"};
+  const auto report = [&](const std::string& id, std::optional<bool> healthy) {
+    ProxyTraffic traffic;
+    traffic.endpoints = {{a, 0, false, healthy}, {{"db", "b"}, 0, false, true}};
+    return table_.Traffic(id, traffic, kAll, At(1)).agreed;
+  };
+  for (const char* id : {"p", "q", "r"}) Connect(id, 0);
+  EXPECT_TRUE(report("p", true).empty());
+  EXPECT_TRUE(report("q", false).empty()) << "p finds it healthy";
+  const std::vector<AgreedHealth> begun = report("p", false);
+  ASSERT_EQ(begun.size(), 1u);
+  EXPECT_EQ(begun[0].key, a);
+  EXPECT_TRUE(begun[0].unhealthy);
+  EXPECT_EQ(begun[0].checked_by, 2);
+  EXPECT_TRUE(report("q", false).empty()) << "nothing new";
+  EXPECT_TRUE(report("r", std::nullopt).empty()) << "r does not check it";
+  const std::vector<AgreedHealth> ended = report("q", true);
+  ASSERT_EQ(ended.size(), 1u);
+  EXPECT_FALSE(ended[0].unhealthy);
+  EXPECT_EQ(ended[0].healthy_by, 1);
+  table_.Disconnect("q", At(2));
+  EXPECT_TRUE(report("p", false)[0].unhealthy) << "the one that found it healthy has left";
+  const std::vector<AgreedHealth> unchecked = report("p", std::nullopt);
+  ASSERT_EQ(unchecked.size(), 1u);
+  EXPECT_FALSE(unchecked[0].unhealthy);
+  EXPECT_EQ(unchecked[0].checked_by, 0);
+}
+
 TEST_F(ProxyTableTest, EndpointsThatTheControllerDoesNotKnowAreNotKept) {
   Connect("p", 0);
   ProxyTraffic traffic;

@@ -1,6 +1,7 @@
 // Tests each step of the sequence in discovery.proto and each rule below it.
 #include <gmock/gmock.h>
 
+#include "tests/common/log_capture.h"
 #include "tests/controller/serve/service_fixture.h"
 
 namespace trunkline {
@@ -219,6 +220,42 @@ TEST_F(DiscoveryTest, TrafficReportsAreListed) {
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).ejected_by, 1);
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).checked_by, 1);
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).healthy_by, 0);
+}
+
+// One proxy alone may have lost its path to the server; all together say that the server is at
+// fault.
+TEST_F(DiscoveryTest, EndpointThatAllProxiesFindUnhealthyIsLoggedOnceAndWhenItIsBack) {
+  const test::LogCapture log;
+  TestProxy p(channel_);
+  TestProxy q(channel_);
+  p.Hello("p");
+  q.Hello("q");
+  uint32_t reports = 0;
+  const auto report = [&](TestProxy& proxy, const std::string& id, bool healthy) {
+    v1::TrafficReport traffic;
+    traffic.set_clients(++reports);
+    v1::EndpointTraffic* endpoint = traffic.add_endpoints();
+    endpoint->set_service("db");
+    endpoint->set_endpoint_id("a");
+    endpoint->set_healthy(healthy);
+    proxy.Traffic(traffic);
+    WaitForProxy(
+        [&](const auto& item) { return item.proxy_id() == id && item.clients() == reports; });
+  };
+  const auto wait_for_line = [&](const std::string& line) {
+    const auto deadline = Deadline();
+    while (log.Count(line) == 0 && std::chrono::system_clock::now() < deadline) ListProxies();
+    EXPECT_EQ(log.Count(line), 1) << log.text();
+  };
+  report(p, "p", true);
+  report(q, "q", false);
+  EXPECT_EQ(log.Count("find it unhealthy"), 0);
+  report(p, "p", false);
+  wait_for_line("all 2 proxies that check endpoint a of service db find it unhealthy; ");
+  report(q, "q", false);
+  report(q, "q", true);
+  wait_for_line("endpoint a of service db is healthy again for 1 of the 2 proxies that check it");
+  EXPECT_EQ(log.Count("find it unhealthy"), 1);
 }
 
 TEST_F(DiscoveryTest, InventedNamesInTrafficReportsAreNotKept) {
