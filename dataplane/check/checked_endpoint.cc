@@ -164,8 +164,8 @@ void CheckedEndpoint::Log(bool first) const {
     return;
   }
   LogWarn(
-      "{} is unhealthy: {}: {}; it gets new flows only if no other endpoint can take them, until "
-      "it passes {}; check its server",
+      "{} is unhealthy: {}: {}; it gets new flows only while no endpoint of the service is "
+      "healthy, until it passes {}; check its server",
       name,
       first ? "it failed its first health check"
             : absl::StrCat("it failed ", Checks(check_->fall),

@@ -53,7 +53,7 @@ bool DirectCarrier::OnConnectFailed(ConnectFailure why) {
   if (stats_->reachability.SetFailing(address_)) {
     LogWarn(
         "{} is ejected: a connect was {}; it gets flows again once a probe connects, until then "
-        "only if no other endpoint can be reached; check its server",
+        "only while no endpoint of the service is healthy; check its server",
         name_, why == ConnectFailure::kRefused ? "refused" : "not answered in time");
   }
   if (!failing_) SetFailing();

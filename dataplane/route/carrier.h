@@ -63,8 +63,8 @@ class Carrier {
   AddressRotation& targets() { return targets_; }
   // Returns true if a flow that starts now will probably reach the endpoint.
   virtual bool usable() const = 0;
-  // Returns true if connects to the endpoint fail. It then gets flows only if no other endpoint can
-  // take them, and the carrier finds out by itself when connects succeed again.
+  // Returns true if connects to the endpoint fail. It then gets flows only while no endpoint of
+  // the service is healthy, and the carrier finds out by itself when connects succeed again.
   virtual bool failing() const { return false; }
   // Takes over what other workers know, and returns failing().
   virtual bool LearnFailing() { return false; }

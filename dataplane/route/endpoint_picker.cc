@@ -16,7 +16,9 @@ constexpr double kLeastCandidateShare = 0.5;
 
 void EndpointPicker::SetWeights(std::shared_ptr<const AliasTable> table, MonotonicTime now) {
   table_ = std::move(table);
-  Recount();
+  usable_ = open_ = {};
+  healthy_ = 0;
+  for (size_t i = 0; i < states_.size(); ++i) Count(i, 1);
   SetCandidates();
   Refresh(now);
 }
@@ -36,32 +38,23 @@ void EndpointPicker::SetEndpoints(std::span<const size_t> kept,
   SetWeights(std::move(table), now);
 }
 
-void EndpointPicker::Recount() {
-  usable_ = healthy_ = {};
-  for (size_t i = 0; i < states_.size(); ++i) {
-    if (table_->weight(i) <= 0) continue;
-    if (states_[i].usable) usable_.Add(table_->weight(i), 1);
-    if (IsHealthy(i)) healthy_.Add(table_->weight(i), 1);
-  }
-}
-
-void EndpointPicker::SetUsable(size_t i, bool usable) {
-  Change(i, {.usable = usable, .ejected = states_[i].ejected});
-}
-
-void EndpointPicker::SetEjected(size_t i, bool ejected) {
-  Change(i, {.usable = states_[i].usable, .ejected = ejected});
-}
-
-void EndpointPicker::Change(size_t i, State state) {
-  const bool was_usable = states_[i].usable;
-  const bool was_healthy = IsHealthy(i);
-  const bool panicked = panics();
-  states_[i] = state;
+// Adds endpoint i to the groups that it belongs to, or takes it out of them.
+void EndpointPicker::Count(size_t i, int sign) {
+  const State state = states_[i];
   const double weight = table_->weight(i);
   if (weight <= 0) return;
-  if (state.usable != was_usable) usable_.Add(weight, state.usable ? 1 : -1);
-  if (IsHealthy(i) != was_healthy) healthy_.Add(weight, was_healthy ? -1 : 1);
+  if (state.usable) usable_.Add(weight, sign);
+  if (IsOpen(state)) open_.Add(weight, sign);
+  if (IsHealthy(state)) healthy_ += static_cast<size_t>(sign);
+}
+
+void EndpointPicker::Set(size_t i, State state) {
+  if (state == states_[i]) return;
+  const bool panicked = panics();
+  Count(i, -1);
+  states_[i] = state;
+  Count(i, 1);
+  if (table_->weight(i) <= 0) return;
   // All candidates change together when the last healthy endpoint goes or the first one comes.
   if (panics() != panicked) {
     SetCandidates();
@@ -71,7 +64,7 @@ void EndpointPicker::Change(size_t i, State state) {
 }
 
 void EndpointPicker::SetCandidate(size_t i) {
-  const bool candidate = panics() ? states_[i].usable : IsHealthy(i);
+  const bool candidate = TakesFlows(i);
   const bool gained = candidate && !loads_[i].candidate;
   loads_[i].candidate = candidate;
   // A restricted table lacks an endpoint that became a candidate.
@@ -79,15 +72,12 @@ void EndpointPicker::SetCandidate(size_t i) {
 }
 
 void EndpointPicker::SetCandidates() {
-  for (size_t i = 0; i < states_.size(); ++i) {
-    loads_[i].candidate = panics() ? states_[i].usable : IsHealthy(i);
-  }
+  for (size_t i = 0; i < states_.size(); ++i) loads_[i].candidate = TakesFlows(i);
   table_stale_ = true;
 }
 
 bool EndpointPicker::IsSparse(double table_weight) const {
-  const Group& candidates = panics() ? usable_ : healthy_;
-  return candidates.weight < kLeastCandidateShare * table_weight;
+  return candidates().weight < kLeastCandidateShare * table_weight;
 }
 
 void EndpointPicker::ChooseTable() {
@@ -110,16 +100,7 @@ void EndpointPicker::BuildRestricted() {
 
 size_t EndpointPicker::Pick(FastRandom& random, std::span<const size_t> excluded) {
   if (table_stale_) ChooseTable();
-  const size_t picked = balancer_.Pick(loads_, random, excluded);
-  return picked != kNone || excluded.empty() ? picked : PickEjected(random, excluded);
-}
-
-// All healthy endpoints are excluded. This is rare, so a scan suffices.
-size_t EndpointPicker::PickEjected(FastRandom& random, std::span<const size_t> excluded) {
-  if (usable_.count == healthy_.count) return kNone;
-  std::vector<Balancer::Load> usable = loads_;
-  for (size_t i = 0; i < usable.size(); ++i) usable[i].candidate = states_[i].usable;
-  return Balancer(table_).Pick(usable, random, excluded);
+  return balancer_.Pick(loads_, random, excluded);
 }
 
 void EndpointPicker::AddOwn(size_t i, int32_t change) {

@@ -1,5 +1,8 @@
-// One service's endpoints as one worker's picks see them: weights, which endpoints are usable or
-// ejected, and what is in flight at each.
+// One service's endpoints as one worker's picks see them: weights, which endpoints are usable, full
+// or ejected, and what is in flight at each.
+//
+// Ejected endpoints are candidates only while none is healthy, so that flows wait for a healthy
+// server that is full instead of going to one that is known not to work.
 //
 // Endpoints are named by their index in the service's list. A change of one endpoint costs O(1):
 // its weight stays in the shared table and the balancer rejects it while it is no candidate. Only
@@ -38,17 +41,23 @@ class EndpointPicker {
                     MonotonicTime now);
   size_t size() const { return loads_.size(); }
 
-  // Sets whether a flow that starts now will probably reach the endpoint. O(1).
-  void SetUsable(size_t i, bool usable);
-  // An ejected endpoint gets flows only if no other can take them. O(1).
-  void SetEjected(size_t i, bool ejected);
+  struct State {
+    bool usable = false;   // a flow that starts now will probably reach the endpoint
+    bool full = false;     // it is not usable only because a limit is reached
+    bool ejected = false;  // connects to it or its health checks fail
+    friend bool operator==(const State&, const State&) = default;
+  };
+  // O(1).
+  void Set(size_t i, State state);
   bool ejected(size_t i) const { return states_[i].ejected; }
+  // Returns true if Pick may return the endpoint.
+  bool IsCandidate(size_t i) const { return loads_[i].candidate && table_->weight(i) > 0; }
 
   // Returns true if Pick would find an endpoint.
-  bool HasCandidate() const { return usable_.count > 0; }
-  // Returns true if an endpoint of positive weight is usable and not ejected.
+  bool HasCandidate() const { return candidates().count > 0; }
+  // Returns true if an endpoint of positive weight is not ejected, and usable or full.
   bool HasHealthy() const { return !panics(); }
-  // Returns an endpoint other than those in `excluded`, ejected ones last, or kNone.
+  // Returns a candidate other than those in `excluded`, or kNone.
   size_t Pick(FastRandom& random, std::span<const size_t> excluded = {});
 
   // Records that the worker's own load at endpoint i changed by `change`.
@@ -62,10 +71,6 @@ class EndpointPicker {
   MonotonicTime ForgetOld(MonotonicTime now, const std::function<void(size_t)>& forgotten);
 
  private:
-  struct State {
-    bool usable = false;
-    bool ejected = false;
-  };
   // The endpoints of positive weight that have some property.
   struct Group {
     size_t count = 0;
@@ -76,11 +81,13 @@ class EndpointPicker {
     }
   };
 
-  bool IsHealthy(size_t i) const { return states_[i].usable && !states_[i].ejected; }
-  // Returns true if only ejected endpoints can be reached: a doubtful server is better than none.
-  bool panics() const { return healthy_.count == 0; }
-  void Change(size_t i, State state);
-  void Recount();
+  static bool IsHealthy(State state) { return !state.ejected && (state.usable || state.full); }
+  static bool IsOpen(State state) { return !state.ejected && state.usable; }
+  // Returns true if no endpoint is healthy: a doubtful server is better than none.
+  bool panics() const { return healthy_ == 0; }
+  const Group& candidates() const { return panics() ? usable_ : open_; }
+  bool TakesFlows(size_t i) const { return panics() ? states_[i].usable : IsOpen(states_[i]); }
+  void Count(size_t i, int sign);
   void SetCandidate(size_t i);
   void SetCandidates();
   // Returns true if candidates have so little of a table's weight that most draws would be
@@ -88,7 +95,6 @@ class EndpointPicker {
   bool IsSparse(double table_weight) const;
   void ChooseTable();
   void BuildRestricted();
-  size_t PickEjected(FastRandom& random, std::span<const size_t> excluded);
   double ScoreOf(size_t i) const { return loads_[i].in_flight * table_->inverse_weight(i); }
   void Refresh(MonotonicTime now);
 
@@ -98,7 +104,8 @@ class EndpointPicker {
   std::vector<LoadEstimate> estimates_;  // input of loads_
   std::vector<State> states_;
   Group usable_;
-  Group healthy_;
+  Group open_;                // usable and not ejected
+  size_t healthy_ = 0;        // those, and full ones that are not ejected
   bool table_stale_ = false;  // the next pick chooses a table
   bool restricted_ = false;   // balancer_ has a table of candidates only
   TrafficShare share_;

@@ -12,6 +12,15 @@
 namespace trunkline {
 namespace {
 
+bool IsUsable(const EndpointState& state) {
+  return state.carrier != nullptr && state.carrier->usable();
+}
+
+bool IsHealthy(const EndpointState& state) {
+  const bool reachable = state.full || IsUsable(state);
+  return state.endpoint().weight > 0 && state.cell->ejected.Value() == 0 && reachable;
+}
+
 // Why the endpoints of a service take no client: "endpoints: 2 unreachable, 1 without a free
 // connection".
 std::string DescribeEndpoints(NoRoomLog::States states, uint32_t max_connections) {
@@ -19,18 +28,26 @@ std::string DescribeEndpoints(NoRoomLog::States states, uint32_t max_connections
   size_t unweighted = 0;
   size_t full = 0;
   size_t unreachable = 0;
+  size_t ejected = 0;
   size_t busy = 0;
+  // While none is healthy, ejected ones are used.
+  const bool avoids_ejected =
+      std::ranges::any_of(states, [](const auto& state) { return IsHealthy(*state); });
   for (const auto& state : states) {
-    const Carrier* carrier = state->carrier;
-    size_t& count = state->endpoint().weight <= 0              ? unweighted
-                    : state->full                              ? full
-                    : carrier == nullptr || !carrier->usable() ? unreachable
-                                                               : busy;
+    const bool avoided = avoids_ejected && state->cell->ejected.Value() != 0;
+    size_t& count = state->endpoint().weight <= 0 ? unweighted
+                    : state->full                 ? full
+                    : !IsUsable(*state)           ? unreachable
+                    : avoided                     ? ejected
+                                                  : busy;
     ++count;
   }
   std::vector<std::string> parts;
   if (unweighted > 0) parts.push_back(absl::StrCat(unweighted, " with weight 0"));
   if (unreachable > 0) parts.push_back(absl::StrCat(unreachable, " unreachable"));
+  if (ejected > 0) {
+    parts.push_back(absl::StrCat(ejected, " ejected after failed connects or health checks"));
+  }
   if (full > 0) parts.push_back(absl::StrCat(full, " with all streams in use"));
   if (busy > 0) {
     const std::string limit =

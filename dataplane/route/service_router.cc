@@ -177,12 +177,12 @@ bool ServiceRouter::AssignByPicks(Flow& flow) {
     const size_t picked = Pick(excluded);
     if (picked == EndpointPicker::kNone) break;
     EndpointState& state = *states_[picked];
-    // No longer a candidate, if others are healthy.
+    // No longer a candidate then, if others are healthy.
     if (!picker_.ejected(picked) && state.carrier->LearnFailing()) continue;
     if (!flow.tried(&state)) {
       ++starts;
       if (StartAt(state, flow)) return true;
-      picker_.SetUsable(picked, state.carrier->usable());
+      UpdateHealth(state);
     }
     excluded.push_back(picked);
   }
@@ -197,8 +197,8 @@ bool ServiceRouter::AssignWhereRoom(Flow& flow) {
   if (states_.size() <= kMaxStartsPerFlow) return false;
   for (size_t i = 0; i < with_room_.size(); ++i) {
     EndpointState& state = *with_room_[i];
-    const bool takes = state.endpoint().weight > 0 && state.carrier->usable();
-    if (takes && !flow.tried(&state) && StartAt(state, flow)) return true;
+    const bool takes = picker_.IsCandidate(state.index) && !flow.tried(&state);
+    if (takes && StartAt(state, flow)) return true;
   }
   return false;
 }

@@ -158,10 +158,10 @@ void ServiceRouter::OnCarrierRoom(Carrier& carrier) {
 void ServiceRouter::UpdateHealth(EndpointState& state) {
   const bool ejected = state.ejection.ejected || state.carrier->failing() ||
                        state.endpoint().stats->health.unhealthy();
-  picker_.SetUsable(state.index, state.carrier->usable());
-  picker_.SetEjected(state.index, ejected);
+  const bool full = state.carrier->full();
+  picker_.Set(state.index, {.usable = state.carrier->usable(), .full = full, .ejected = ejected});
   state.cell->ejected.Set(ejected ? 1 : 0);
-  SetFull(state, state.carrier->full());
+  SetFull(state, full);
 }
 
 void ServiceRouter::OnHealthChanged(const std::string& endpoint_id) {
@@ -169,7 +169,7 @@ void ServiceRouter::OnHealthChanged(const std::string& endpoint_id) {
   if (found == set_->endpoints.end() || found->id != endpoint_id) return;
   EndpointState& state = *states_[static_cast<size_t>(found - set_->endpoints.begin())];
   // JoinEndpoint reads the health of endpoints that have not joined yet.
-  if (state.carrier != nullptr) UpdateHealth(state);
+  if (state.carrier != nullptr) OnCarrierChanged(*state.carrier);
 }
 
 void ServiceRouter::SetFull(EndpointState& state, bool full) {
@@ -181,7 +181,7 @@ void ServiceRouter::SetFull(EndpointState& state, bool full) {
 
 void ServiceRouter::Eject(EndpointState& state) {
   ejected_.push_back(&state);
-  UpdateHealth(state);
+  OnCarrierChanged(*state.carrier);
   LogWarn(
       "endpoint {} of service {} is ejected for {}: {} connects in a row were refused or not "
       "answered; check its server",
@@ -199,7 +199,7 @@ void ServiceRouter::OnEjectionTimer() {
       next = std::min(next, state->ejection.until);
       return false;
     }
-    UpdateHealth(*state);
+    OnCarrierChanged(*state->carrier);
     return true;
   });
   if (next != MonotonicTime::Infinite()) worker_.loop.Arm(ejection_timer_, next - now);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 #include <set>
 #include <vector>
@@ -29,7 +30,19 @@ class EndpointPickerTest : public ::testing::Test {
   void Start(const Weights& weights) {
     const std::vector<size_t> kept(weights.size(), EndpointPicker::kNone);
     picker_.SetEndpoints(kept, Table(weights), At({}));
-    for (size_t i = 0; i < weights.size(); ++i) picker_.SetUsable(i, true);
+    for (size_t i = 0; i < weights.size(); ++i) SetUsable(i, true);
+  }
+  void SetUsable(size_t i, bool usable) {
+    states_[i].usable = usable;
+    picker_.Set(i, states_[i]);
+  }
+  void SetFull(size_t i) {
+    states_[i] = {.full = true};
+    picker_.Set(i, states_[i]);
+  }
+  void SetEjected(size_t i, bool ejected) {
+    states_[i].ejected = ejected;
+    picker_.Set(i, states_[i]);
   }
   std::vector<double> Shares(const std::vector<size_t>& excluded = {}) {
     std::vector<double> shares(picker_.size(), 0);
@@ -48,6 +61,7 @@ class EndpointPickerTest : public ::testing::Test {
   }
 
   EndpointPicker picker_;
+  std::map<size_t, EndpointPicker::State> states_;
   FastRandom random_{1};
 };
 
@@ -55,49 +69,67 @@ TEST_F(EndpointPickerTest, NewEndpointGetsNothingUntilItIsUsable) {
   picker_.SetEndpoints(std::vector<size_t>(2, EndpointPicker::kNone), Table({1, 1}), At({}));
   EXPECT_FALSE(picker_.HasCandidate());
   EXPECT_EQ(picker_.Pick(random_), EndpointPicker::kNone);
-  picker_.SetUsable(1, true);
+  SetUsable(1, true);
   EXPECT_TRUE(picker_.HasCandidate());
   ExpectShares({0, 1});
 }
 
 TEST_F(EndpointPickerTest, RemainingEndpointsKeepTheirProportions) {
   Start({4, 2, 1, 1});
-  picker_.SetUsable(1, false);  // three quarters are left, so draws are rejected
+  SetUsable(1, false);  // three quarters are left, so draws are rejected
   ExpectShares({4 / 6.0, 0, 1 / 6.0, 1 / 6.0});
-  picker_.SetUsable(0, false);  // a quarter is left, so the picker builds another table
+  SetUsable(0, false);  // a quarter is left, so the picker builds another table
   ExpectShares({0, 0, 0.5, 0.5});
-  picker_.SetUsable(1, true);  // the restricted table lacks this endpoint
+  SetUsable(1, true);  // the restricted table lacks this endpoint
   ExpectShares({0, 0.5, 0.25, 0.25});
-  picker_.SetUsable(0, true);
+  SetUsable(0, true);
   ExpectShares({0.5, 0.25, 0.125, 0.125});
 }
 
-TEST_F(EndpointPickerTest, EjectedEndpointIsPickedOnlyIfNoOtherIsUsable) {
+TEST_F(EndpointPickerTest, EjectedEndpointIsPickedOnlyWhileNoOtherIsUsable) {
   Start({1, 1, 2});
-  picker_.SetEjected(2, true);
+  SetEjected(2, true);
   ExpectShares({0.5, 0.5, 0});
-  picker_.SetUsable(0, false);
-  picker_.SetUsable(1, false);
+  SetUsable(0, false);
+  SetUsable(1, false);
   EXPECT_TRUE(picker_.HasCandidate());
+  EXPECT_FALSE(picker_.HasHealthy());
   ExpectShares({0, 0, 1});
-  picker_.SetUsable(0, true);
+  SetUsable(0, true);
   ExpectShares({1, 0, 0});
-  picker_.SetEjected(2, false);
+  SetEjected(2, false);
   ExpectShares({1 / 3.0, 0, 2 / 3.0});
 }
 
-TEST_F(EndpointPickerTest, ExcludedEndpointsAreSkippedAndEjectedOnesComeLast) {
+TEST_F(EndpointPickerTest, EjectedEndpointIsNotPickedWhileAHealthyOneIsExcluded) {
   Start({1, 1, 2, 4});
-  picker_.SetEjected(3, true);
+  SetEjected(3, true);
   EXPECT_NEAR(Shares({0})[2], 2 / 3.0, kTolerance);
-  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2}), 3u);
-  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2, 3}), EndpointPicker::kNone);
+  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2}), EndpointPicker::kNone);
+  EXPECT_FALSE(picker_.IsCandidate(3));
+  for (size_t i = 0; i < 3; ++i) SetEjected(i, true);
+  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{0, 1, 2}), 3u) << "none is healthy";
+  EXPECT_TRUE(picker_.IsCandidate(3));
+}
+
+TEST_F(EndpointPickerTest, EjectedEndpointIsNotPickedWhileAHealthyOneIsFull) {
+  Start({1, 1});
+  SetEjected(0, true);
+  SetFull(1);
+  EXPECT_TRUE(picker_.HasHealthy());
+  EXPECT_FALSE(picker_.HasCandidate());
+  EXPECT_EQ(picker_.Pick(random_), EndpointPicker::kNone);
+  SetEjected(1, true);
+  ExpectShares({1, 0});
+  SetEjected(0, false);
+  SetEjected(1, false);
+  ExpectShares({1, 0});
 }
 
 TEST_F(EndpointPickerTest, NewWeightsTakeEffectAndKeepTheEndpointsState) {
   Start({1, 1, 1});
-  picker_.SetUsable(0, false);
-  picker_.SetEjected(1, true);
+  SetUsable(0, false);
+  SetEjected(1, true);
   picker_.SetWeights(Table({5, 5, 1}), At(absl::Seconds(1)));
   ExpectShares({0, 0, 1});
   EXPECT_TRUE(picker_.ejected(1));
@@ -109,12 +141,12 @@ TEST_F(EndpointPickerTest, NewWeightsTakeEffectAndKeepTheEndpointsState) {
 
 TEST_F(EndpointPickerTest, EndpointsThatStayKeepTheirStateUnderANewIndex) {
   Start({1, 1, 1});
-  picker_.SetUsable(2, false);
+  SetUsable(2, false);
   picker_.AddOwn(0, 7);
   // The second endpoint leaves and a new one comes first.
   picker_.SetEndpoints(std::vector<size_t>{EndpointPicker::kNone, 0, 2}, Table({1, 1, 1}), At({}));
   ExpectShares({0, 1, 0});
-  picker_.SetUsable(0, true);
+  SetUsable(0, true);
   EXPECT_GT(Shares()[0], 0.7) << "the other one has 7 flows";
 }
 
@@ -160,7 +192,7 @@ TEST_F(EndpointPickerTest, ManyEndpointsThatComeAndGoAreNeverPickedWhileGone) {
   for (int step = 0; step < 20'000; ++step) {
     const size_t i = random.Next() % kEndpoints;
     const bool up = random.Uniform() < (step / 5'000 % 2 == 0 ? 0.1 : 0.9);
-    picker_.SetUsable(i, up);
+    SetUsable(i, up);
     up ? static_cast<void>(usable.insert(i)) : static_cast<void>(usable.erase(i));
     if (step % 10 != 0) continue;
     const size_t picked = picker_.Pick(random_);

@@ -11,21 +11,35 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "tests/common/log_capture.h"
 
 namespace trunkline {
 namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using State = EndpointHealth::State;
 
 class FakeCarrier final : public Carrier {
  public:
   void OnTarget() override { ++targets; }
   bool usable() const override { return is_usable; }
+  bool full() const override { return is_full; }
+  std::string DescribeFull() const override { return "no stream is free"; }
+  bool failing() const override { return is_failing; }
   void Await() override { ++awaited; }
   bool idle() const override { return !used(); }
   void SetUsable(bool usable) {
     is_usable = usable;
+    NotifyUsers();
+  }
+  void SetFull(bool full) {
+    is_full = full;
+    SetUsable(!full);
+  }
+  void SetFailing(bool failing) {
+    is_failing = failing;
     NotifyUsers();
   }
   void GiveRoom(int more) {
@@ -34,6 +48,8 @@ class FakeCarrier final : public Carrier {
   }
 
   bool is_usable = true;
+  bool is_full = false;
+  bool is_failing = false;
   int room = 1'000'000;        // flows that may still start
   int other_room = 1'000'000;  // the same, of variant 1
   int targets = 0;
@@ -109,6 +125,10 @@ class ServiceRouterTest : public ::testing::Test,
     return flow.endpoint() == nullptr ? "" : flow.endpoint()->endpoint().id;
   }
   FakeCarrier& carrier(size_t i) { return *carriers_.at(absl::StrCat("host-", names_[i])); }
+  void SetHealth(size_t i, EndpointHealth::State state) {
+    stats_.Endpoint("db", Name(i))->health.Set(state);
+    router_->OnHealthChanged(Name(i));
+  }
   int64_t active(size_t i) { return stats_.Endpoint("db", names_[i])->cell(0).active.Value(); }
   void RunPass() { loop_.RunOnce(absl::ZeroDuration()); }
 
@@ -219,19 +239,105 @@ TEST_F(ServiceRouterTest, ManyEndpointsAreJoinedAFewPerPass) {
 
 TEST_F(ServiceRouterTest, UnhealthyEndpointGetsFlowsOnlyWhenNoOtherCanTakeThem) {
   Start({1, 1});
-  const auto set_health = [&](size_t i, EndpointHealth::State state) {
-    stats_.Endpoint("db", Name(i))->health.Set(state);
-    router_->OnHealthChanged(Name(i));
-  };
-  set_health(0, EndpointHealth::State::kUnhealthy);
+  SetHealth(0, State::kUnhealthy);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(1));
   carrier(1).SetUsable(false);
   EXPECT_EQ(At(AddFlow()), Name(0));
   carrier(1).SetUsable(true);
-  set_health(1, EndpointHealth::State::kUnhealthy);
-  set_health(0, EndpointHealth::State::kHealthy);
+  SetHealth(1, State::kUnhealthy);
+  SetHealth(0, State::kHealthy);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(At(AddFlow()), Name(0));
   router_->OnHealthChanged("no-such-endpoint");
+}
+
+// The pattern of a partial outage: the servers that are left fill up.
+TEST_F(ServiceRouterTest, FlowWaitsForAFullHealthyEndpointBesideAnUnhealthyOne) {
+  Start({1, 1});
+  SetHealth(0, State::kUnhealthy);
+  carrier(1).room = 0;
+  FakeFlow& flow = AddFlow();
+  EXPECT_TRUE(flow.pending());
+  carrier(1).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(1));
+}
+
+TEST_F(ServiceRouterTest, FlowWaitsForAFullHealthyEndpointBesideOneToWhichConnectsFail) {
+  Start({1, 1});
+  carrier(0).SetFailing(true);
+  carrier(1).room = 0;
+  FakeFlow& flow = AddFlow();
+  EXPECT_TRUE(flow.pending());
+  carrier(1).GiveRoom(1);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(1));
+}
+
+// As in tunnel mode, where a carrier knows that it is full.
+TEST_F(ServiceRouterTest, EndpointThatSaysThatItIsFullIsHealthy) {
+  Start({1, 1});
+  carrier(0).SetFailing(true);
+  carrier(1).SetFull(true);
+  FakeFlow& flow = AddFlow();
+  EXPECT_TRUE(flow.pending());
+  carrier(1).SetFull(false);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(1));
+}
+
+TEST_F(ServiceRouterTest, WaitingFlowGoesToAnUnhealthyEndpointOnceNoneIsHealthy) {
+  Start({1, 1});
+  SetHealth(0, State::kUnhealthy);
+  carrier(1).room = 0;
+  FakeFlow& flow = AddFlow();
+  ASSERT_TRUE(flow.pending());
+  SetHealth(1, State::kUnhealthy);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(0));
+}
+
+TEST_F(ServiceRouterTest, WaitingFlowGoesToAnEndpointThatBecomesHealthy) {
+  Start({1, 1});
+  SetHealth(0, State::kUnhealthy);
+  carrier(1).room = 0;
+  FakeFlow& flow = AddFlow();
+  ASSERT_TRUE(flow.pending());
+  SetHealth(0, State::kHealthy);
+  RunPass();
+  EXPECT_EQ(At(flow), Name(0));
+}
+
+TEST_F(ServiceRouterTest, RoomAtAnUnhealthyEndpointOfManyIsNotUsed) {
+  Start(std::vector<double>(500, 1.0));
+  while (joined_ < 500) RunPass();
+  for (size_t i = 0; i < 500; ++i) carrier(i).room = 0;
+  SetHealth(499, State::kUnhealthy);
+  FakeFlow& flow = AddFlow();
+  ASSERT_TRUE(flow.pending());
+  carrier(499).GiveRoom(1);
+  RunPass();
+  EXPECT_TRUE(flow.pending());
+}
+
+TEST_F(ServiceRouterTest, RetryPrefersTheHealthyEndpointThatFailedToAnUnhealthyOne) {
+  Start({1, 1});
+  SetHealth(0, State::kUnhealthy);
+  FakeFlow& flow = AddFlow();
+  ASSERT_EQ(At(flow), Name(1));
+  ASSERT_TRUE(router_->TryElsewhere(flow));
+  EXPECT_EQ(At(flow), Name(1));
+}
+
+TEST_F(ServiceRouterTest, LogSaysWhyAClientWaitedInVainBesideAnUnhealthyEndpoint) {
+  const test::LogCapture log;
+  Start({1, 1});
+  SetHealth(0, State::kUnhealthy);
+  carrier(1).room = 0;
+  FakeFlow& flow = AddFlow();
+  ASSERT_TRUE(flow.pending());
+  router_->OnFlowDone(flow, FlowEnd::kNoEndpoint);
+  EXPECT_THAT(log.text(), HasSubstr("endpoints: 1 ejected after failed connects or health checks, "
+                                    "1 without a free connection"));
 }
 
 TEST_F(ServiceRouterTest, EndpointThatIsUnhealthyWhenItIsJoinedGetsNoFlows) {

@@ -47,6 +47,8 @@ class PlayedServer {
   void Greet(const std::string& greeting) { greeting_ = greeting; }
   // Closes each connection after the greeting.
   void CloseAfterGreeting() { closes_ = true; }
+  // Answers the clients' "hold" from now on.
+  void Release() { released_ = true; }
   // Checks that got an answer, and those that wait for one.
   uint64_t checks() const { return checks_; }
   uint64_t waiting_checks() const { return waiting_checks_; }
@@ -88,6 +90,7 @@ class PlayedServer {
       ++clients_;
       return peer.Send(std::string(1, name_) + "\n");
     }
+    if (line == "hold\n") return released_ && peer.Send(std::string(1, name_) + "\n");
     if (line != "PING\r\n" && !line.starts_with("GET ")) return true;
     if (next_.empty() && answer_.empty()) {
       ++waiting_checks_;
@@ -106,6 +109,7 @@ class PlayedServer {
   std::deque<std::string> next_;
   std::string greeting_;
   bool closes_ = false;
+  bool released_ = false;
   uint64_t waiting_checks_ = 0;
   std::vector<Connection> connections_;
   uint64_t checks_ = 0;
@@ -185,7 +189,7 @@ TEST_P(HealthChecksInModeTest, ServerThatAnswers503GetsNoClients) {
                               "it failed its first health check: ", a_.address().ToString(),
                               " gave a wrong answer: sent \"GET /live HTTP/1.1\\r\\nHost: ")));
   EXPECT_THAT(log.text(), HasSubstr("got \"HTTP/1.1 503 Service Unavailable\\r\\n"));
-  EXPECT_THAT(log.text(), HasSubstr("expected a status of 200-399; it gets new flows only if"));
+  EXPECT_THAT(log.text(), HasSubstr("expected a status of 200-399; it gets new flows only while "));
   EXPECT_EQ(log.Count("endpoint e1"), 0);
 }
 
@@ -234,6 +238,32 @@ INSTANTIATE_TEST_SUITE_P(Modes, HealthChecksInModeTest,
                          [](const auto& info) {
                            return info.param == ForwardingMode::kDirect ? "Direct" : "Message";
                          });
+
+// Requests must not spill to the server that fails its checks when the others are full.
+TEST_F(HealthChecksTest, RequestsWaitForTheHealthyServerWhileItIsFull) {
+  exchange_ = std::make_unique<Exchange>(Exchange::Options{
+      .max_in_flight = 1,
+      .health_check = std::make_shared<HealthCheck>(Often({.kind = RedisCheck()}))});
+  a_.AnswerAll(kError);
+  b_.AnswerAll(kPong);
+  exchange_->AddServer(a_.address());
+  exchange_->AddServer(b_.address());
+  exchange_->Apply();
+  ASSERT_TRUE(PlayUntil(
+      [&] { return exchange_->cell(0).ejected.Value() == 1 && StateOf(1) == State::kHealthy; }));
+  Peer first = exchange_->Connect();
+  ASSERT_TRUE(first.Send("hold\n"));
+  ASSERT_TRUE(PlayUntil([&] { return exchange_->cell(1).active.Value() == 1; }));
+  Peer second = exchange_->Connect();
+  ASSERT_TRUE(second.Send("ask\n"));
+  ASSERT_TRUE(
+      PlayUntil([&] { return exchange_->listener().pending.Value() == 1 || a_.clients() == 1; }));
+  EXPECT_EQ(a_.clients(), 0u);
+  b_.Release();
+  ASSERT_TRUE(PlayUntil([&] { return test::WaitFor(second.fd(), POLLIN, 0); }));
+  EXPECT_EQ(second.Read(2), "B\n");
+  EXPECT_EQ(first.Read(2), "B\n");
+}
 
 TEST_F(HealthChecksTest, FlappingServerFallsAndRisesByItsChecksInARow) {
   StartWith(ForwardingMode::kDirect, Often({.kind = RedisCheck(), .rise = 2, .fall = 3}),
