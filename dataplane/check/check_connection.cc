@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/net/send_bytes.h"
 
 namespace trunkline {
 namespace {
@@ -68,7 +69,7 @@ CheckConnection::State CheckConnection::OnConnected() {
 CheckConnection::State CheckConnection::Send() {
   const std::string_view rest = std::string_view(exchange_.to_send()).substr(sent_bytes_);
   if (!rest.empty()) {
-    const ssize_t n = send(fd_.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
+    const ssize_t n = SendBytes(fd_.get(), rest);
     // A server may say why it breaks the connection off, so its bytes are read first.
     if (n < 0) return WouldBlock(errno) ? State::kRunning : Receive();
     sent_bytes_ += static_cast<size_t>(n);

@@ -26,7 +26,7 @@ CheckedEndpoint::CheckedEndpoint(EventLoop& loop, Owner& owner, const EndpointSe
       owner_(owner),
       address_(endpoint.address),
       stats_(endpoint.stats),
-      random_(random_seed),
+      schedule_(random_seed),
       rule_(set.health_check->rise, set.health_check->fall) {
   Update(set, endpoint);
   loop_.Arm(timer_, first_wait);
@@ -146,13 +146,8 @@ void CheckedEndpoint::EndConnection() {
   loop_.Retire(std::move(connection_));
 }
 
-// The first checks of many endpoints come soon after each other; the second ones are spread over
-// the interval.
 void CheckedEndpoint::Rest() {
-  const double spread = std::exchange(spread_, true)
-                            ? 1 + check_->jitter * (2 * random_.Uniform() - 1)
-                            : random_.Uniform();
-  const MonotonicTime next = began_at_ + check_->interval * spread;
+  const MonotonicTime next = began_at_ + schedule_.Next(check_->interval, check_->jitter);
   loop_.Arm(timer_, std::max(next - loop_.now(), absl::ZeroDuration()));
 }
 

@@ -14,11 +14,11 @@
 #include <memory>
 #include <string>
 
-#include "common/base/random.h"
 #include "common/net/address_list.h"
 #include "common/net/event_loop.h"
 #include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/check/check_connection.h"
+#include "dataplane/check/check_schedule.h"
 #include "dataplane/check/health_rule.h"
 #include "dataplane/table/endpoint_set.h"
 
@@ -76,7 +76,7 @@ class CheckedEndpoint final : private CheckConnection::Owner {
   Owner& owner_;
   const std::string address_;
   const std::shared_ptr<EndpointStats> stats_;
-  FastRandom random_;
+  CheckSchedule schedule_;
 
   std::shared_ptr<const HealthCheck> check_;
   ProxyVersion proxy_protocol_;
@@ -84,7 +84,6 @@ class CheckedEndpoint final : private CheckConnection::Owner {
   HealthRule rule_;
 
   uint64_t ticket_ = 0;
-  bool spread_ = false;  // the endpoint has its place in the interval
   // During a check.
   bool running_ = false;
   MonotonicTime began_at_;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/net/send_bytes.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "dataplane/route/service_router.h"
@@ -138,7 +139,7 @@ bool DirectFlow::SendHeader() {
   const ProxyVersion version = router().set().send_proxy_protocol;
   if (origin() == nullptr || version == ProxyVersion::kNone) return true;
   const std::string header = WriteProxyHeader(version, origin()->addresses);
-  const ssize_t n = send(server_.fd.get(), header.data(), header.size(), MSG_NOSIGNAL);
+  const ssize_t n = SendBytes(server_.fd.get(), header);
   if (n < 0) down_.source_end = ByteRelay::SourceEnd::kReset;
   return n < 0 || n == static_cast<ssize_t>(header.size());
 }
@@ -162,8 +163,7 @@ bool DirectFlow::SendOpening() {
   }
   opening_->Restart();
   const std::string_view bytes = opening_->bytes();
-  const ssize_t n = send(server_.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  if (n == static_cast<ssize_t>(bytes.size())) return true;
+  if (SendBytes(server_.fd.get(), bytes) == static_cast<ssize_t>(bytes.size())) return true;
   OnOpeningFailed(ConnectFailure::kRefused, "the server took no opening of the connection");
   return false;
 }

@@ -6,6 +6,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "common/net/send_bytes.h"
 #include "dataplane/message/shared_connection.h"
 
 namespace trunkline {
@@ -20,7 +21,7 @@ void SharedConnection::SendOpening() {
     return EndProtocolError(Finding::kUnasked);
   }
   const std::string_view bytes = opening_->bytes();
-  const ssize_t n = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  const ssize_t n = SendBytes(fd_.get(), bytes);
   if (n == static_cast<ssize_t>(bytes.size())) return;
   End(ConnectionEvent::kPeerClosed,
       absl::UnavailableError(n < 0 ? ErrorText(errno)

@@ -4,12 +4,28 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "tests/common/net/tcp_pair.h"
+
+namespace {
+
+// Calls of send that a signal interrupts from now on.
+int g_interrupted_sends = 0;
+
+}  // namespace
+
+// Replaces that of the C library.
+extern "C" ssize_t send(int fd, const void* bytes, size_t size, int flags) {
+  if (g_interrupted_sends == 0) return sendto(fd, bytes, size, flags, nullptr, 0);
+  --g_interrupted_sends;
+  errno = EINTR;
+  return -1;
+}
 
 namespace trunkline {
 namespace {
@@ -192,6 +208,23 @@ TEST_F(HealthCheckerTest, ServiceWithoutChecksHasNoUnhealthyEndpoints) {
   EXPECT_EQ(StateOf(0), State::kUnknown);
   EXPECT_EQ(changed_.size(), 2u);
   EXPECT_EQ(Connections(), 0);
+}
+
+TEST_F(HealthCheckerTest, SignalDoesNotBreakACheckOff) {
+  MakeCheckers();
+  HealthCheck check = kEndless;
+  check.kind = RedisCheck();
+  UseCheck(check);
+  Add(silent_);
+  g_interrupted_sends = 2;
+  Update();
+  UniqueFd server;
+  EXPECT_TRUE(RunUntil([&] {
+    if (!server) server = UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    char bytes[16];
+    return server && recv(server.get(), bytes, sizeof bytes, MSG_DONTWAIT) == 6;
+  })) << "PING arrives";
+  EXPECT_EQ(g_interrupted_sends, 0);
 }
 
 TEST_F(HealthCheckerTest, NameThatWasNeverResolvedIsNotUnhealthy) {
