@@ -2,13 +2,19 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "common/base/absl_view.h"
 #include "common/config/durations.h"
 #include "common/config/http_token.h"
+#include "common/config/message_options.h"
 #include "common/config/rule_check.h"
 
 namespace trunkline {
@@ -18,6 +24,8 @@ constexpr absl::Duration kDefaultInterval = absl::Seconds(5);
 constexpr absl::Duration kDefaultTimeout = absl::Seconds(2);
 // Bounds `send`, so that it fits into the send buffer of a new socket.
 constexpr size_t kMaxBytes = 1024;
+// One connection for checks and one for clients.
+constexpr uint32_t kLeastConnections = 2;
 constexpr size_t kMaxHostBytes = 255;
 constexpr size_t kMaxMethodBytes = 16;
 constexpr int kMaxStatuses = 16;
@@ -42,10 +50,56 @@ bool IsVisible(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
 }
 
+// Checks one pair of fields of a TCP check, of which one may be set, and stores its bytes.
+absl::Status ReadBytes(const std::string& field, const std::string& text, const std::string& hex,
+                       std::string* bytes) {
+  if (!text.empty() && !hex.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("health_check.tcp: expected one of ", field,
+                                                   " and ", field, "_hex; got both"));
+  }
+  if (hex.empty()) {
+    *bytes = text;
+    return CheckSize(absl::StrCat("tcp.", field), *bytes);
+  }
+  const std::string hex_field = absl::StrCat("tcp.", field, "_hex");
+  std::optional<std::string> parsed = ParseHexBytes(hex);
+  if (!parsed) {
+    return Unexpected(hex_field,
+                      "two hexadecimal digits for each byte, with or without single spaces between "
+                      "bytes, for example 00 01 ff",
+                      hex);
+  }
+  *bytes = *std::move(parsed);
+  return CheckSize(hex_field, *bytes);
+}
+
+// Returns true if a line of `bytes` is AUTH or HELLO of Redis with a password, as text or in RESP.
+bool HasRedisLogin(std::string_view bytes) {
+  for (const absl::string_view line : absl::StrSplit(AbslView(bytes), absl::ByAnyChar("\r\n"))) {
+    const std::vector<absl::string_view> words =
+        absl::StrSplit(line, absl::ByAnyChar(" \t\"'"), absl::SkipEmpty());
+    const auto is_auth = [](absl::string_view word) {
+      return absl::EqualsIgnoreCase(word, "AUTH");
+    };
+    if (words.empty()) continue;
+    if (is_auth(words[0])) return true;
+    const bool greets = absl::EqualsIgnoreCase(words[0], "HELLO");
+    if (greets && std::any_of(words.begin(), words.end(), is_auth)) return true;
+  }
+  return false;
+}
+
 absl::Status CheckTcp(const v1::TcpCheck& check) {
-  absl::Status checked = CheckSize("tcp.send", check.send());
-  checked.Update(CheckSize("tcp.expect", check.expect()));
-  return checked;
+  std::string send;
+  std::string expect;
+  absl::Status checked = ReadBytes("send", check.send(), check.send_hex(), &send);
+  checked.Update(ReadBytes("expect", check.expect(), check.expect_hex(), &expect));
+  if (!checked.ok() || !HasRedisLogin(send)) return checked;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "health_check.tcp.", check.send_hex().empty() ? "send" : "send_hex",
+      ": expected no password, which would be in configurations and snapshots; got a line with "
+      "AUTH; use health_check.redis with auth.password_file, or without auth beside "
+      "message.redis.auth"));
 }
 
 absl::Status CheckHttp(const v1::HttpCheck& check) {
@@ -85,7 +139,9 @@ absl::Status CheckKind(const v1::HealthCheck& check) {
     case v1::HealthCheck::kHttp:
       return CheckHttp(check.http());
     case v1::HealthCheck::kRedis:
-      return absl::OkStatus();
+      return check.redis().has_auth()
+                 ? CheckRedisAuth(check.redis().auth(), "health_check.redis.auth")
+                 : absl::OkStatus();
     case v1::HealthCheck::KIND_NOT_SET:
       break;
   }
@@ -98,10 +154,11 @@ absl::Status CheckService(v1::ForwardingMode mode, const v1::MessageOptions& mes
         "health_check: expected only with mode: direct or mode: message, because in mode: tunnel "
         "the agent of each endpoint watches its server; remove it or change the mode");
   }
-  if (message.has_max_connections()) {
+  if (message.has_max_connections() && message.max_connections() < kLeastConnections) {
     return absl::InvalidArgumentError(
-        "health_check: expected without message.max_connections, because checks need connections "
-        "of their own, which the servers may not have; remove one of them");
+        absl::StrCat("health_check: expected message.max_connections of at least ",
+                     kLeastConnections, ", because one of them is kept for checks; got ",
+                     message.max_connections(), "; remove one of the two or raise the limit"));
   }
   return absl::OkStatus();
 }
@@ -120,6 +177,17 @@ std::optional<StatusRange> ParseStatusRange(std::string_view text) {
   if (dash == text.npos) return range;
   if (!read(text.substr(dash + 1), &range.last)) return std::nullopt;
   return range.first <= range.last ? std::optional(range) : std::nullopt;
+}
+
+std::optional<std::string> ParseHexBytes(std::string_view text) {
+  const auto is_digit = [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); };
+  std::string bytes;
+  for (size_t at = 0; at < text.size(); at += 2) {
+    if (!bytes.empty() && text[at] == ' ') ++at;
+    if (text.size() - at < 2 || !is_digit(text[at]) || !is_digit(text[at + 1])) return std::nullopt;
+    bytes += absl::HexStringToBytes(AbslView(text.substr(at, 2)));
+  }
+  return bytes;
 }
 
 absl::Duration CheckIntervalOf(const v1::HealthCheck& check) {

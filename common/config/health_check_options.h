@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -20,6 +21,10 @@ struct StatusRange {
 
 // Reads "204" or "200-299". Returns nullopt for anything else, and for codes outside 100 to 599.
 std::optional<StatusRange> ParseStatusRange(std::string_view text);
+
+// Reads "00 01ff": two hexadecimal digits for each byte, with or without single spaces between
+// bytes. Returns nullopt for anything else.
+std::optional<std::string> ParseHexBytes(std::string_view text);
 
 // Returns the time after which a check fails, also if it is unset. `interval` is the one in effect.
 absl::Duration CheckTimeoutOf(const v1::HealthCheck& check, absl::Duration interval);

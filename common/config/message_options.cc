@@ -4,6 +4,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
 #include "common/config/http_token.h"
 #include "common/config/rule_check.h"
 
@@ -119,31 +120,30 @@ absl::Status CheckHttp1(const v1::Http1Codec& codec, bool idempotent) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
 // Redis refuses users with spaces; a command cannot carry others more safely.
-absl::Status CheckRedis(const v1::RedisCodec& codec) {
-  if (!codec.has_auth()) return absl::OkStatus();
-  const std::string& user = codec.auth().user();
+absl::Status CheckRedisAuth(const v1::RedisAuth& auth, std::string_view field) {
+  const std::string& user = auth.user();
   const bool fits =
       user.size() <= kMaxUserBytes && std::all_of(user.begin(), user.end(), [](char c) {
         return absl::ascii_isgraph(static_cast<unsigned char>(c));
       });
   if (!fits) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "message.redis.auth.user: expected at most ", kMaxUserBytes,
+        AbslView(field), ".user: expected at most ", kMaxUserBytes,
         " letters, digits and punctuation marks; got \"", absl::CHexEscape(user), "\""));
   }
-  const std::string& path = codec.auth().password_file();
+  const std::string& path = auth.password_file();
   if (path.size() > 1 && path.size() <= kMaxPathBytes && path[0] == '/' &&
       path.find('\0') == std::string::npos) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("message.redis.auth.password_file: expected the absolute path of a file on "
-                   "every proxy; got \"",
+      absl::StrCat(AbslView(field),
+                   ".password_file: expected the absolute path of a file on every proxy; got \"",
                    absl::CHexEscape(path), "\""));
 }
-
-}  // namespace
 
 absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
   if (absl::Status checked = CheckRules(options, "message"); !checked.ok()) return checked;
@@ -156,7 +156,9 @@ absl::Status CheckMessageOptions(const v1::MessageOptions& options) {
     case v1::MessageOptions::kHttp1:
       return CheckHttp1(options.http1(), options.idempotent());
     case v1::MessageOptions::kRedis:
-      return CheckRedis(options.redis());
+      return options.redis().has_auth()
+                 ? CheckRedisAuth(options.redis().auth(), "message.redis.auth")
+                 : absl::OkStatus();
     case v1::MessageOptions::CODEC_NOT_SET:
       return absl::InvalidArgumentError(
           "message: expected one of length_field, delimiter, modbus_tcp, redis, memcached, http1; "

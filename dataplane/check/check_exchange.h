@@ -32,15 +32,20 @@ class CheckExchange {
   State OnBytes(std::string_view bytes);
 
   // Says what was sent, what came back and what was expected, with the first bytes of each,
-  // escaped.
+  // escaped. Leaves out what may be a secret: the bytes that a TCP check sends, the query of an
+  // HTTP request, and a credential with the server's reply to it.
   std::string Describe() const;
 
  private:
   State Classify(size_t fresh) const;
+  State FindBytes(const TcpCheck& check, size_t fresh) const;
+  State FindPong(const RedisCheck& check) const;
   State FindStatus(const HttpCheck& check) const;
+  std::string DescribeSent() const;
 
   std::variant<TcpCheck, HttpCheck, RedisCheck> kind_;
-  size_t header_bytes_ = 0;
+  std::string shown_request_;  // of an HTTP check
+  bool has_header_ = false;
   std::string to_send_;
   std::string received_;
 };

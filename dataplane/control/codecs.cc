@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/absl_view.h"
 #include "common/config/message_options.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
@@ -39,15 +40,19 @@ DelimiterOptions ReadDelimiter(const v1::DelimiterCodec& from, uint64_t max_mess
           .one_way = from.one_way()};
 }
 
+absl::StatusOr<RedisCredential> ReadCredential(const v1::RedisAuth& auth, std::string_view field) {
+  absl::StatusOr<std::string> password = ReadPasswordFile(auth.password_file());
+  if (password.ok()) return RedisCredential{.user = auth.user(), .password = *password};
+  return absl::InvalidArgumentError(
+      absl::StrCat(AbslView(field), ".password_file: ", password.status().message()));
+}
+
 MadeCodec MakeRedis(const v1::RedisCodec& from, uint64_t max_request_bytes) {
   RedisOptions options = {.max_request_bytes = max_request_bytes};
   if (from.has_auth()) {
-    absl::StatusOr<std::string> password = ReadPasswordFile(from.auth().password_file());
-    if (!password.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("message.redis.auth.password_file: ", password.status().message()));
-    }
-    options.credential = RedisCredential{.user = from.auth().user(), .password = *password};
+    absl::StatusOr<RedisCredential> read = ReadCredential(from.auth(), "message.redis.auth");
+    if (!read.ok()) return read.status();
+    options.credential = *std::move(read);
   }
   return NewRedisCodec(std::move(options));
 }
@@ -83,6 +88,13 @@ absl::StatusOr<std::shared_ptr<const Codec>> MakeCodec(const v1::MessageOptions&
   MadeCodec made = Make(options);
   if (!made.ok()) return made.status();
   return std::shared_ptr<const Codec>(*std::move(made));
+}
+
+absl::StatusOr<std::shared_ptr<const Codec>> MakeRedisLogin(const v1::RedisAuth& auth,
+                                                            std::string_view field) {
+  absl::StatusOr<RedisCredential> credential = ReadCredential(auth, field);
+  if (!credential.ok()) return credential.status();
+  return std::shared_ptr<const Codec>(NewRedisCodec({.credential = *std::move(credential)}));
 }
 
 }  // namespace trunkline

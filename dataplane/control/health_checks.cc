@@ -1,6 +1,9 @@
 #include "dataplane/control/health_checks.h"
 
+#include <utility>
+
 #include "common/config/health_check_options.h"
+#include "dataplane/control/codecs.h"
 
 namespace trunkline {
 namespace {
@@ -20,9 +23,30 @@ HttpCheck ReadHttp(const v1::HttpCheck& from) {
   return check;
 }
 
+// CheckHealthCheck accepts only hexadecimal digits.
+TcpCheck ReadTcp(const v1::TcpCheck& from) {
+  const auto read = [](const std::string& text, const std::string& hex) {
+    return hex.empty() ? text : *ParseHexBytes(hex);
+  };
+  return {.send = read(from.send(), from.send_hex()),
+          .expect = read(from.expect(), from.expect_hex())};
+}
+
+absl::StatusOr<RedisCheck> ReadRedis(const v1::RedisCheck& from,
+                                     const std::shared_ptr<const Codec>& codec) {
+  if (from.has_auth()) {
+    auto login = MakeRedisLogin(from.auth(), "health_check.redis.auth");
+    if (!login.ok()) return login.status();
+    return RedisCheck{.login = *std::move(login)};
+  }
+  const bool opens = codec != nullptr && !codec->Opening(/*variant=*/0).empty();
+  return RedisCheck{.login = opens ? codec : nullptr};
+}
+
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const HealthCheck>> MakeHealthCheck(const v1::Service& service) {
+absl::StatusOr<std::shared_ptr<const HealthCheck>> MakeHealthCheck(
+    const v1::Service& service, const std::shared_ptr<const Codec>& codec) {
   if (!service.has_health_check()) return nullptr;
   const v1::HealthCheck& from = service.health_check();
   const absl::Status fits = CheckHealthCheck(from, service.mode(), service.message());
@@ -31,9 +55,11 @@ absl::StatusOr<std::shared_ptr<const HealthCheck>> MakeHealthCheck(const v1::Ser
   if (from.has_http()) {
     check->kind = ReadHttp(from.http());
   } else if (from.has_redis()) {
-    check->kind = RedisCheck();
+    absl::StatusOr<RedisCheck> redis = ReadRedis(from.redis(), codec);
+    if (!redis.ok()) return redis.status();
+    check->kind = *std::move(redis);
   } else {
-    check->kind = TcpCheck{.send = from.tcp().send(), .expect = from.tcp().expect()};
+    check->kind = ReadTcp(from.tcp());
   }
   check->interval = CheckIntervalOf(from);
   check->timeout = CheckTimeoutOf(from, check->interval);

@@ -1,4 +1,5 @@
-// Makes health checks from the configuration. Thread-safe: no state.
+// Makes health checks from the configuration, and reads the password files that it names.
+// Thread-safe: no state.
 #pragma once
 
 #include <memory>
@@ -9,9 +10,11 @@
 
 namespace trunkline {
 
-// Returns the health check of `service`, or null if it has none. Returns INVALID_ARGUMENT with the
-// field, the value and what was expected if an option is invalid, or the check is of a kind that
-// this proxy does not know.
-absl::StatusOr<std::shared_ptr<const HealthCheck>> MakeHealthCheck(const v1::Service& service);
+// Returns the health check of `service`, or null if it has none. `codec` is that of its messages,
+// or null; a check of Redis uses its credential. Returns INVALID_ARGUMENT with the field, the value
+// and what was expected if an option is invalid or a file unusable, or the check is of a kind that
+// this proxy does not know. May read a file, so it may block.
+absl::StatusOr<std::shared_ptr<const HealthCheck>> MakeHealthCheck(
+    const v1::Service& service, const std::shared_ptr<const Codec>& codec);
 
 }  // namespace trunkline

@@ -209,6 +209,17 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
   return absl::OkStatus();
 }
 
+absl::Status ReadHealthCheck(const v1::Service& from, EndpointSet& set) {
+  auto check =
+      MakeHealthCheck(from, set.message != nullptr ? set.message->connection.codec : nullptr);
+  if (!check.ok()) return InService(from.name(), check.status());
+  set.health_check = *std::move(check);
+  // It has one of the connections for itself (ShareOf).
+  const bool shares = set.message != nullptr && set.message->max_connections > 0;
+  if (shares && set.health_check != nullptr) set.forwarding_key += "/checked";
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from,
                                                          const EndpointSet* previous,
                                                          const Resolver& resolve,
@@ -233,9 +244,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   set->limits = *limits;
   if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
   if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
-  auto health_check = MakeHealthCheck(from);
-  if (!health_check.ok()) return InService(from.name(), health_check.status());
-  set->health_check = *std::move(health_check);
+  if (absl::Status read = ReadHealthCheck(from, *set); !read.ok()) return read;
   set->stats = stats.Listener(from.name());
   const absl::Status read = ReadEndpoints(from, previous, resolve, stats, *set);
   if (!read.ok()) return read;

@@ -13,8 +13,10 @@ std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpo
 }
 
 ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers) {
-  const size_t most = set.message != nullptr ? set.message->max_connections : 0;
-  if (most == 0) return {};
+  const size_t limit = set.message != nullptr ? set.message->max_connections : 0;
+  if (limit == 0) return {};
+  // Kept for the check, so that it can find out that all other connections hang.
+  const size_t most = set.health_check != nullptr && limit > 1 ? limit - 1 : limit;
   const size_t first = std::hash<std::string>()(set.service) % workers;
   const size_t place = (worker + workers - first) % workers;
   const size_t takers = std::min(most, workers);

@@ -77,8 +77,9 @@ inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
   return a.layout != 0 && a.layout == b.layout;
 }
 
-// One worker's share of the connections that each endpoint's server can take. Shares are not lent,
-// so no worker waits for another. With fewer connections than workers, some workers have none and
+// One worker's share of the connections that each endpoint's server can take. One of them is for
+// health checks, if the service has any: then its limit is at least 2. Shares are not lent, so no
+// worker waits for another. With fewer connections than workers, some workers have none and
 // hand their clients over; which ones depends on the service, so that services are spread.
 struct ConnectionShare {
   bool limited = false;

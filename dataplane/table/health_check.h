@@ -1,12 +1,15 @@
-// The active health check of a service's endpoints, as the operator configured it. Plain values.
+// The active health check of a service's endpoints, as the operator configured it. Plain values,
+// and the credential that a password file contains.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 
@@ -32,7 +35,15 @@ struct HttpCheck {
 };
 
 struct RedisCheck {
-  friend bool operator==(const RedisCheck&, const RedisCheck&) = default;
+  // The connection begins with the opening of its variant 0, a credential; null if the servers want
+  // none.
+  std::shared_ptr<const Codec> login;
+
+  // Logins are equal if they have the same credential.
+  friend bool operator==(const RedisCheck& a, const RedisCheck& b) {
+    if (a.login == nullptr || b.login == nullptr) return a.login == b.login;
+    return a.login->fingerprint() == b.login->fingerprint();
+  }
 };
 
 struct HealthCheck {

@@ -140,14 +140,40 @@ def test_redis_that_freezes_or_wants_a_password_is_unhealthy(cluster: Cluster) -
     proxy.wait_for_line("endpoint frozen of service cache is healthy again")
     redis_cli(locked_port, "config", "set", "requirepass", "secret")
     proxy.wait_for_line(r'endpoint locked of service cache is unhealthy: .*got "-NOAUTH Authentication required')
-    # With the password, a check of bytes passes.
-    service["health_check"] = {"tcp": {"send": "AUTH secret\r\nPING\r\n", "expect": "+PONG\r\n"}, **_OFTEN}
+    # With the password, the check passes.
+    password = cluster.path("password")
+    password.write_text("secret\n")
+    service["health_check"] = {"redis": {"auth": {"password_file": str(password)}}, **_OFTEN}
     redis_cli(frozen_port, "config", "set", "requirepass", "secret")
     cluster.controller.config["services"][0].update(service)
     cluster.controller.write_config()
     cluster.ctl("reload")
     proxy.wait_for_line("endpoint locked of service cache is healthy again")
     eventually("both are healthy", lambda: health(cluster) == {"frozen": (1, 1), "locked": (1, 1)})
+
+
+def test_redis_with_the_credential_of_its_service_is_checked_and_a_new_password_is_learned(cluster: Cluster) -> None:
+    _, port = start_redis(cluster, "redis")
+    redis_cli(port, "config", "set", "requirepass", "first-secret")
+    password = cluster.path("password")
+    password.write_text("first-secret\n")
+    service = message_service({"redis": {"auth": {"password_file": str(password)}}}, f"127.0.0.1:{port}")
+    cluster.add_controller({"cache": {**service, "health_check": {"redis": {}, **_OFTEN}}})
+    proxy = cluster.add_proxy()
+    cluster.start()
+    eventually("it is healthy", lambda: health(cluster) == {"e0": (1, 1)})
+    redis_cli(port, "-a", "first-secret", "config", "set", "requirepass", "second-secret")
+    proxy.wait_for_line(
+        r'endpoint e0 of service cache is unhealthy: .* sent a credential and "PING\\r\\n"; the server refused the '
+        r"opening of the connection: WRONGPASS"
+    )
+    cluster.controller.wait_for_line("all 1 proxies that check endpoint e0 of service cache find it unhealthy")
+    password.write_text("second-secret\n")
+    cluster.ctl("reload")
+    proxy.wait_for_line("endpoint e0 of service cache is healthy again")
+    cluster.controller.wait_for_line("endpoint e0 of service cache is healthy again for 1 of the 1 proxies")
+    for text in (proxy.log(), cluster.controller.log(), cluster.ctl("snapshot").stdout):
+        assert "secret" not in text
 
 
 def test_metrics_of_checks_are_documented(cluster: Cluster) -> None:
@@ -173,6 +199,8 @@ def test_metrics_of_checks_are_documented(cluster: Cluster) -> None:
         ({"mode": "tunnel", "health_check": {"tcp": {}}}, "expected only with mode: direct or mode: message"),
         ({"mode": "direct", "health_check": {"tcp": {}, "timeout": "6s"}}, "health_check.timeout: expected at most"),
         ({"mode": "direct", "health_check": {"http": {"expected_statuses": ["ok"]}}}, "expected a status code from"),
+        ({"mode": "direct", "health_check": {"tcp": {"send": "AUTH x\r\n"}}}, "send: expected no password"),
+        ({"mode": "direct", "health_check": {"tcp": {"send_hex": "xy"}}}, "send_hex: expected two hexadecimal digits"),
     ],
 )
 def test_checks_that_cannot_work_are_refused(cluster: Cluster, service: dict[str, Any], error: str) -> None:

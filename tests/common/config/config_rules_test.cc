@@ -14,6 +14,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 template <typename Config>
 std::vector<std::string> ErrorsOf(const std::string& yaml) {
@@ -214,9 +215,66 @@ TEST(ConfigRulesTest, HealthChecksAreForServersWithoutAgentsAndWithRoom) {
               ElementsAre(HasSubstr("services[0].health_check: expected only with mode: direct or "
                                     "mode: message, because in mode: tunnel the agent")));
   EXPECT_THAT(Checked("tcp: {}", "policy: static"), ElementsAre(HasSubstr("mode: tunnel")));
-  EXPECT_THAT(Checked("tcp: {}", "mode: message, message: {modbus_tcp: {}, max_connections: 1}"),
-              ElementsAre(HasSubstr("services[0].health_check: expected without "
-                                    "message.max_connections")));
+  const auto with_limit = [](int limit) {
+    return absl::StrCat("mode: message, message: {modbus_tcp: {}, max_connections: ", limit, "}");
+  };
+  EXPECT_THAT(Checked("tcp: {}", with_limit(1)),
+              ElementsAre(HasSubstr("services[0].health_check: expected message.max_connections of "
+                                    "at least 2, because one of them is kept for checks; got 1")));
+  EXPECT_THAT(Checked("tcp: {}", with_limit(2)), IsEmpty());
+}
+
+TEST(ConfigRulesTest, BytesOfHealthChecksAreTextOrHexadecimal) {
+  for (const char* check :
+       {"tcp: {send_hex: '00000008 04d2162f', expect: N}", "tcp: {expect_hex: 0A1b}",
+        "tcp: {send: PING, expect_hex: '2b 50'}", "tcp: {send_hex: 0001}"}) {
+    EXPECT_THAT(Checked(check), IsEmpty()) << check;
+  }
+  for (const char* bytes : {"0", "0g", "0x00", "0 0", "00 0", " 00", "00 ", "00  01"}) {
+    EXPECT_THAT(Checked(absl::StrCat("tcp: {send_hex: '", bytes, "'}")),
+                ElementsAre(HasSubstr("health_check.tcp.send_hex: expected two hexadecimal digits "
+                                      "for each byte, with or without single spaces between "
+                                      "bytes, for example 00 01 ff")))
+        << bytes;
+  }
+  EXPECT_THAT(Checked("tcp: {send: a, send_hex: '00'}"),
+              ElementsAre(HasSubstr("health_check.tcp: expected one of send and send_hex; got "
+                                    "both")));
+  EXPECT_THAT(Checked("tcp: {expect: a, expect_hex: '00'}"),
+              ElementsAre(HasSubstr("one of expect and expect_hex; got both")));
+  EXPECT_THAT(Checked("tcp: {expect_hex: '" + std::string(2050, '0') + "'}"),
+              ElementsAre(HasSubstr("health_check.tcp.expect_hex: expected at most 1024 bytes; got "
+                                    "1025")));
+}
+
+// Configuration, snapshots and state files are read by many.
+TEST(ConfigRulesTest, PasswordsOfRedisAreNotPartOfAHealthCheck) {
+  for (const char* send :
+       {"AUTH s3cr3t\\r\\nPING\\r\\n", "  auth app s3cr3t\\n", "PING\\r\\nAuth s3cr3t\\r\\n",
+        "*2\\r\\n$4\\r\\nAUTH\\r\\n$6\\r\\ns3cr3t\\r\\n", "HELLO 3 AUTH default s3cr3t\\r\\n",
+        "AUTH\\ts3cr3t"}) {
+    const std::vector<std::string> errors = Checked(absl::StrCat("tcp: {send: \"", send, "\"}"));
+    EXPECT_THAT(errors, ElementsAre(HasSubstr(
+                            "health_check.tcp.send: expected no password, which would be in "
+                            "configurations and snapshots; got a line with AUTH; use "
+                            "health_check.redis with auth.password_file")))
+        << send;
+    EXPECT_THAT(errors, Not(testing::Contains(HasSubstr("s3cr3t"))));
+  }
+  EXPECT_THAT(Checked("tcp: {send_hex: '61757468 20 78'}"),
+              ElementsAre(HasSubstr("health_check.tcp.send_hex: expected no password")));
+  for (const char* send : {"AUTHOR\\n", "stat auth\\n", "GET /auth\\n", "HELLO 3\\r\\n"}) {
+    EXPECT_THAT(Checked(absl::StrCat("tcp: {send: \"", send, "\"}")), IsEmpty()) << send;
+  }
+}
+
+TEST(ConfigRulesTest, CredentialOfARedisCheckIsChecked) {
+  EXPECT_THAT(Checked("redis: {auth: {user: app, password_file: /etc/cache.password}}"), IsEmpty());
+  EXPECT_THAT(Checked("redis: {auth: {password_file: cache.password}}"),
+              ElementsAre(HasSubstr("health_check.redis.auth.password_file: expected the absolute "
+                                    "path of a file on every proxy; got \"cache.password\"")));
+  EXPECT_THAT(Checked("redis: {auth: {user: 'a b', password_file: /p}}"),
+              ElementsAre(HasSubstr("health_check.redis.auth.user: expected at most")));
 }
 
 TEST(ConfigRulesTest, ErrorsOfHealthChecksNameFieldAndValue) {

@@ -7,11 +7,13 @@
 #include <vector>
 
 #include "common/proxy_protocol/proxy_header.h"
+#include "dataplane/codec/redis.h"
 
 namespace trunkline {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using State = CheckExchange::State;
 
 CheckExchange Tcp(const std::string& send, const std::string& expect) {
@@ -21,6 +23,13 @@ CheckExchange Http(const HttpCheck& check = {}, const std::string& address = "10
   return {{.kind = check}, "", address};
 }
 CheckExchange Redis() { return {{.kind = RedisCheck()}, "", "10.0.0.1:6379"}; }
+
+CheckExchange RedisWithLogin(const std::string& user, const std::string& password) {
+  const RedisCredential credential = {.user = user, .password = password};
+  return {{.kind = RedisCheck{.login = NewRedisCodec({.credential = credential})}},
+          "",
+          "10.0.0.1:6379"};
+}
 
 // Returns the state after `bytes`, which arrive one by one, and expects that no earlier byte
 // decides.
@@ -93,12 +102,42 @@ TEST(CheckExchangeTest, RedisPassesWithPongOnly) {
   EXPECT_EQ(Redis().OnBytes("+PONGO\r\n"), State::kFailed);
 }
 
+TEST(CheckExchangeTest, RedisWithAPasswordGetsItBeforePing) {
+  const CheckExchange check = RedisWithLogin("", "s3cr3t");
+  EXPECT_EQ(check.to_send(), "*2\r\n$4\r\nAUTH\r\n$6\r\ns3cr3t\r\nPING\r\n");
+  EXPECT_THAT(RedisWithLogin("app", "s3cr3t").to_send(), HasSubstr("$3\r\napp\r\n$6\r\ns3cr3t"));
+  EXPECT_EQ(ByteByByte(check, "+OK\r\n+PONG\r\n"), State::kPassed);
+  EXPECT_EQ(ByteByByte(check, "-WRONGPASS invalid password\r\n"), State::kFailed);
+  EXPECT_EQ(ByteByByte(check, "+OK\r\n-LOADING\r\n"), State::kFailed);
+  CheckExchange without_login = check;
+  EXPECT_EQ(without_login.OnBytes("+PONG\r\n"), State::kMore) << "the reply to AUTH, not to PING";
+}
+
+TEST(CheckExchangeTest, DescriptionHasNoCredentialAndNoReplyToIt) {
+  CheckExchange check = RedisWithLogin("", "s3cr3t");
+  EXPECT_EQ(check.Describe(),
+            "sent a credential and \"PING\\r\\n\", got nothing, expected \"+PONG\"");
+  check.OnBytes("-ERR unknown command 'AUTH', with args beginning with: 's3c");
+  EXPECT_THAT(check.Describe(), Not(HasSubstr("s3c")));
+  check.OnBytes("r3t'\r\n");
+  EXPECT_EQ(check.Describe(),
+            "sent a credential and \"PING\\r\\n\"; the server refused the opening of the "
+            "connection: ERR (the rest of the error may repeat the credential)");
+  CheckExchange loading = RedisWithLogin("", "s3cr3t");
+  loading.OnBytes("+OK\r\n-LOADING\r\n");
+  EXPECT_EQ(loading.Describe(),
+            "sent a credential and \"PING\\r\\n\", got \"-LOADING\\r\\n\" after the reply to the "
+            "credential, expected \"+PONG\"");
+}
+
 TEST(CheckExchangeTest, ReplyIsClassifiedAlikeHoweverItIsSplit) {
   const std::vector<std::pair<CheckExchange, std::string>> replies = {
       {Tcp("", "ready"), "this is rearready now"},
       {Tcp("", "ready"), "this is not"},
       {Redis(), "+PONG\r\n"},
       {Redis(), "-LOADING\r\n+PONG\r\n"},
+      {RedisWithLogin("", "x"), "+OK\r\n+PONG\r\n"},
+      {RedisWithLogin("", "x"), "-ERR\r\n+PONG\r\n"},
       {Http(), "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
       {Http(), "HTTP/1.1 503 no\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
   };
@@ -135,6 +174,16 @@ TEST(CheckExchangeTest, DescriptionShowsTheFirstBytesEscaped) {
   EXPECT_EQ(banner.Describe(),
             "sent nothing, got \"" + std::string(64, 'x') + "\"..., expected \"220 \"");
   EXPECT_EQ(Tcp("", "").Describe(), "sent nothing, got nothing");
+}
+
+// The log is read by more people than the configuration.
+TEST(CheckExchangeTest, DescriptionShowsNothingThatMayBeASecret) {
+  EXPECT_EQ(Tcp("login s3cr3t\r\n", "ok").Describe(),
+            "sent 14 bytes, got nothing, expected \"ok\"");
+  EXPECT_EQ(Tcp("x", "").Describe(), "sent 1 byte, got nothing");
+  const std::string text = Http({.path = "/live?key=s3cr3t"}).Describe();
+  EXPECT_THAT(text, Not(HasSubstr("s3cr3t")));
+  EXPECT_THAT(text, HasSubstr("sent \"GET /live?... HTTP/1.1\\r\\nHost: 10.0.0.1:80"));
 }
 
 }  // namespace

@@ -459,6 +459,70 @@ TEST_F(RoutingTableTest, ChangedPasswordChangesHowTheServiceForwards) {
   EXPECT_EQ(refused_.size(), 1u);
 }
 
+std::string LoginOf(const EndpointSet& set) {
+  const auto& check = std::get<RedisCheck>(set.health_check->kind);
+  return check.login != nullptr ? std::string(check.login->Opening(0)) : "";
+}
+
+TEST_F(RoutingTableTest, RedisCheckUsesTheCredentialOfTheServiceAndLearnsANewPassword) {
+  const TemporaryFile file;
+  v1::Snapshot snapshot = WithPasswordFile(file.path());
+  snapshot.mutable_services(0)->mutable_health_check()->mutable_redis();
+  file.Write("first");
+  const auto first = Build(snapshot);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_THAT(LoginOf(*(*first)->services[0]), HasSubstr("AUTH\r\n$5\r\nfirst"));
+  const auto same = Build(snapshot, first->get());
+  EXPECT_EQ((*same)->services[0], (*first)->services[0]);
+  file.Write("second");
+  const auto second = Build(snapshot, first->get());
+  EXPECT_THAT(LoginOf(*(*second)->services[0]), HasSubstr("second"));
+  EXPECT_NE(*(*second)->services[0]->health_check, *(*first)->services[0]->health_check);
+}
+
+// In direct mode, and where clients have credentials of their own.
+TEST_F(RoutingTableTest, RedisCheckMayHaveACredentialOfItsOwn) {
+  const TemporaryFile file;
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_mode(v1::FORWARDING_MODE_DIRECT);
+  service.mutable_health_check()->mutable_redis();
+  EXPECT_EQ(LoginOf(*(*Build(snapshot))->services[0]), "");
+  v1::RedisAuth& auth = *service.mutable_health_check()->mutable_redis()->mutable_auth();
+  auth.set_user("app");
+  auth.set_password_file(file.path());
+  EXPECT_THAT(Refusal(snapshot), HasSubstr("health_check.redis.auth.password_file: cannot read"));
+  file.Write("first");
+  const auto first = Build(snapshot);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_THAT(LoginOf(*(*first)->services[0]), HasSubstr("app\r\n$5\r\nfirst"));
+  file.Write("second");
+  const auto second = Build(snapshot, first->get());
+  ASSERT_NE((*second)->services[0], (*first)->services[0]);
+  EXPECT_TRUE(SameLayout(*(*second)->services[0], *(*first)->services[0]));
+  EXPECT_THAT(LoginOf(*(*second)->services[0]), HasSubstr("second"));
+}
+
+TEST_F(RoutingTableTest, HealthCheckTakesAConnectionFromThoseThatAreLimited) {
+  v1::Snapshot snapshot = Snapshot(kHeld);
+  v1::Service& service = *snapshot.mutable_services(0);
+  service.set_mode(v1::FORWARDING_MODE_MESSAGE);
+  service.mutable_message()->mutable_modbus_tcp();
+  service.mutable_message()->set_max_connections(4);
+  const auto unchecked = Build(snapshot);
+  ASSERT_TRUE(unchecked.ok()) << unchecked.status();
+  service.mutable_health_check()->mutable_tcp()->set_send_hex("0001 0000");
+  service.mutable_health_check()->mutable_tcp()->set_expect_hex("fF");
+  const auto checked = Build(snapshot, unchecked->get());
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  const EndpointSet& set = *(*checked)->services[0];
+  EXPECT_EQ(ShareOf(set, 0, 1).connections, 3u);
+  EXPECT_NE(set.forwarding_key, (*unchecked)->services[0]->forwarding_key)
+      << "workers divide the connections anew";
+  const TcpCheck expected = {.send = std::string("\0\1\0\0", 4), .expect = "\xff"};
+  EXPECT_EQ(std::get<TcpCheck>(set.health_check->kind), expected);
+}
+
 TEST_F(RoutingTableTest, OneWayExcludesOptionsThatNeedReplies) {
   const std::pair<const char*, const char*> cases[] = {
       {"delimiter { delimiter: '\\n' one_way: true shared_prefixes: 'get ' }",

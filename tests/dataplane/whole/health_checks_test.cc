@@ -53,6 +53,7 @@ class PlayedServer {
   uint64_t checks() const { return checks_; }
   uint64_t waiting_checks() const { return waiting_checks_; }
   uint64_t clients() const { return clients_; }
+  size_t connections() const { return connections_.size(); }
 
   // Does what can be done without waiting.
   void Step() {
@@ -263,6 +264,29 @@ TEST_F(HealthChecksTest, RequestsWaitForTheHealthyServerWhileItIsFull) {
   ASSERT_TRUE(PlayUntil([&] { return test::WaitFor(second.fd(), POLLIN, 0); }));
   EXPECT_EQ(second.Read(2), "B\n");
   EXPECT_EQ(first.Read(2), "B\n");
+}
+
+// The check must find out that a device hangs whose other connections all wait for it.
+TEST_F(HealthChecksTest, CheckHasOneOfFewConnectionsForItself) {
+  exchange_ = std::make_unique<Exchange>(Exchange::Options{
+      .shared_connections = 4,
+      .max_connections = 2,
+      .max_in_flight = 1,
+      .health_check = std::make_shared<HealthCheck>(Often({.kind = RedisCheck()}))});
+  exchange_->AddServer(a_.address());
+  exchange_->Apply();
+  Peer first = exchange_->Connect();
+  ASSERT_TRUE(first.Send("hold\n"));
+  Peer second = exchange_->Connect();
+  ASSERT_TRUE(second.Send("ask\n"));
+  ASSERT_TRUE(PlayUntil(
+      [&] { return a_.waiting_checks() == 1 && exchange_->listener().pending.Value() == 1; }));
+  EXPECT_EQ(a_.connections(), 2u);
+  a_.AnswerAll(kError);
+  ASSERT_TRUE(PlayUntil([&] { return StateOf(0) == State::kUnhealthy; }));
+  a_.Release();
+  ASSERT_TRUE(PlayUntil([&] { return test::WaitFor(second.fd(), POLLIN, 0); }));
+  EXPECT_EQ(second.Read(2), "A\n");
 }
 
 TEST_F(HealthChecksTest, FlappingServerFallsAndRisesByItsChecksInARow) {
