@@ -92,6 +92,7 @@ void TrunkConnection::OnEvents(uint32_t events) {
   if (state_ == TrunkState::kLost) return;
   if (events & EPOLLOUT) {
     writable_ = true;
+    connected_ = connected_ || (events & (EPOLLERR | EPOLLHUP)) == 0;
     loop_.RequestFlush(this);
   }
   // Bytes may precede the end or an error, so both are handled by reading up to them.
@@ -168,7 +169,7 @@ bool TrunkConnection::RefuseTlsPeer() {
 // `result` is 0 at the end of file, else an error.
 void TrunkConnection::OnReadFailed(ssize_t result) {
   const bool end_of_file = result == 0;
-  const bool mute = (end_of_file || errno == ECONNRESET) && !socket_.heard() && !draining();
+  connected_ = connected_ || end_of_file || errno == ECONNRESET;
   // In TLS 1.3 a server verifies its client after the client's side of the handshake is complete.
   const bool refused = !end_of_file && state_ == TrunkState::kStarting && socket_.is_tls();
   if (refused) counters_->tls_failures.Add();
@@ -177,13 +178,7 @@ void TrunkConnection::OnReadFailed(ssize_t result) {
       state_ == TrunkState::kClosing || (end_of_file && (idle || session_->Finished()));
   if (orderly) return Close(absl::OkStatus());
   if (refused) return Close(absl::UnauthenticatedError(socket_.error()));
-  std::string text = end_of_file ? "the peer closed it" : socket_.error();
-  if (mute && options_.role == Role::kClient) {
-    absl::StrAppend(&text,
-                    " before it sent anything; is that an agent's trunk port, and does it "
-                    "expect TLS (trunk_tls)?");
-  }
-  Close(absl::UnavailableError(text));
+  Close(absl::UnavailableError(end_of_file ? "the peer closed it" : socket_.error()));
 }
 
 void TrunkConnection::MeasurePath() {
@@ -391,19 +386,30 @@ void TrunkConnection::Close(const absl::Status& why) {
   goaway_timer_.Cancel();
   refusal_timer_.Cancel();
   session_->CloseAll(kLostCode);
-  owner_->OnTrunkLost(*this, WithForeignBytes(why));
+  owner_->OnTrunkLost(*this, ExplainIfNoAgent(why));
 }
 
-// Often the trunk leads to the server itself instead of its agent.
-absl::Status TrunkConnection::WithForeignBytes(const absl::Status& why) const {
+// Often the trunk leads to the server itself instead of its agent. It may answer in its own
+// protocol, close the connection or wait for more bytes.
+absl::Status TrunkConnection::ExplainIfNoAgent(const absl::Status& why) const {
   const bool unheard = options_.role == Role::kClient && liveness_ == Liveness::kUnheard;
-  if (why.ok() || !unheard || socket_.is_tls() || absl::IsUnauthenticated(why)) return why;
+  if (why.ok() || !unheard || !connected_ || absl::IsUnauthenticated(why)) return why;
   const std::string_view bytes = socket_.foreign_bytes();
-  if (bytes.empty()) return why;
-  return absl::UnavailableError(absl::StrCat(
-      "what answers there is no agent: it sent \"", absl::CHexEscape(AbslView(bytes)),
-      "\". If it is the server itself, set mode: direct (or mode: message with a codec) in its "
-      "service; mode: tunnel, the default, needs an agent beside the server"));
+  if (socket_.heard() && (bytes.empty() || socket_.is_tls())) return why;
+  constexpr char kRemedy[] =
+      ". If it is the server itself, set mode: direct (or mode: message with a codec) in its "
+      "service; mode: tunnel, the default, needs an agent beside the server";
+  if (!bytes.empty()) {
+    return absl::UnavailableError(absl::StrCat("what answers there is no agent: it sent \"",
+                                               absl::CHexEscape(AbslView(bytes)), "\"", kRemedy));
+  }
+  return absl::Status(
+      why.code(),
+      absl::StrCat(why.message(),
+                   "; what answers there does not speak the trunk protocol: it accepted the "
+                   "connection and sent nothing",
+                   kRemedy,
+                   ". If it is an agent, is it frozen, or does it expect TLS (trunk_tls)?"));
 }
 
 }  // namespace trunkline

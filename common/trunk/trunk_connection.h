@@ -136,6 +136,7 @@ class TrunkConnection final : public EventHandler,
   void WriteAvailable();
   bool SendOutput();
   void OnNeverUp();
+  absl::Status ExplainIfNoAgent(const absl::Status& why) const;
   void PingAfterSilence();
   void ReportUsability();
   void EndIfFinished();
@@ -162,6 +163,7 @@ class TrunkConnection final : public EventHandler,
   bool writable_ = false;
   bool read_pending_ = false;  // the budget of a pass ran out with bytes left
   bool end_seen_ = false;      // epoll saw the peer's FIN or an error
+  bool connected_ = false;     // the peer's kernel accepted the connection
   MonotonicTime last_read_;
   TrunkCongestion congestion_;
   TrunkCongestion::Totals passed_;  // `resent` as of the last measurement

@@ -3,6 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/escaping.h"
 #include "tests/common/trunk/trunk_sides.h"
 
@@ -173,7 +178,8 @@ TEST_F(TrunkConnectionTest, RefusedDialIsLostWithTheSystemsErrorText) {
   ASSERT_EQ(dial.state, ConnectState::kInProgress);
   client_.Start(std::move(dial.fd), {});
   ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
-  EXPECT_THAT(std::string(client_.lost_why.message()), HasSubstr("refused"));
+  EXPECT_THAT(std::string(client_.lost_why.message()),
+              AllOf(HasSubstr("refused"), Not(HasSubstr("mode:"))));
 }
 
 TEST_F(TrunkConnectionTest, ServerInPlaceOfAnAgentIsRecognized) {
@@ -188,6 +194,50 @@ TEST_F(TrunkConnectionTest, ServerInPlaceOfAnAgentIsRecognized) {
                       HasSubstr("mode: direct")));
     client_.lost = false;
   }
+}
+
+// PostgreSQL, Kafka and Modbus close or wait; only servers of some protocols answer with bytes.
+TEST_F(TrunkConnectionTest, ServerThatSendsNothingInPlaceOfAnAgentIsRecognized) {
+  struct Case {
+    std::string words;
+    std::function<void()> end;
+  };
+  const Case cases[] = {{"the peer closed it", [&] { raw_.ShutdownWrite(); }},
+                        {"reset", [&] { raw_.Reset(); }},
+                        {"no HTTP/2 answer within 30ms", [] {}}};
+  for (const Case& server : cases) {
+    SCOPED_TRACE(server.words);
+    StartWithRawServer({.up_timeout = absl::Milliseconds(30)});
+    loop_.RunOnce(absl::ZeroDuration());
+    server.end();
+    ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+    EXPECT_THAT(std::string(client_.lost_why.message()),
+                AllOf(HasSubstr(server.words), HasSubstr("and sent nothing"),
+                      HasSubstr("If it is the server itself, set mode: direct"),
+                      HasSubstr("mode: tunnel, the default, needs an agent")));
+    client_.lost = false;
+  }
+}
+
+// A listener whose accept queue is full swallows connects.
+TEST_F(TrunkConnectionTest, HostThatAcceptsNoConnectIsNotTakenForAServer) {
+  const UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+  ASSERT_EQ(listen(listener.get(), 0), 0);
+  const SocketAddress where =
+      ResolveAddress(
+          {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(listener.get()))})
+          .value();
+  std::vector<ConnectResult> fillers;
+  for (int i = 0; i < 4; ++i) fillers.push_back(ConnectTo(where));
+  ConnectResult dial = ConnectTo(where);
+  ASSERT_EQ(dial.state, ConnectState::kInProgress);
+  client_.Start(std::move(dial.fd), {.up_timeout = absl::Milliseconds(30)});
+  ASSERT_TRUE(RunUntil([&] { return client_.lost; }));
+  EXPECT_THAT(std::string(client_.lost_why.message()), Not(HasSubstr("mode:")));
 }
 
 TEST_F(TrunkConnectionTest, BrokenAgentIsNotTakenForAServer) {
