@@ -30,7 +30,7 @@ struct AgentSettings {
   // 0 selects the speed that the kernel states.
   uint64_t nic_bits_per_second = 0;
   absl::Duration drain_timeout = absl::Seconds(10);
-  absl::Duration connect_timeout = absl::Seconds(3);
+  absl::Duration connect_timeout = absl::Milliseconds(1200);
 };
 
 // `config` must have passed its field rules. INVALID_ARGUMENT has one line for each contradiction.

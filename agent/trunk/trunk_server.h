@@ -24,7 +24,7 @@ class TrunkServer {
     Address listen;
     std::vector<LocalService> services;
     uint32_t max_streams = 1000;
-    absl::Duration connect_timeout = absl::Seconds(3);
+    absl::Duration connect_timeout = absl::Milliseconds(1200);
     // Null selects plain TCP.
     std::shared_ptr<const TrunkTls> tls;
     // Returns the addresses of a target that is a host name, without blocking, or null while none

@@ -31,7 +31,7 @@ class TrunkWorker final : private TrunkConnection::Owner,
   struct Options {
     size_t index = 0;
     uint32_t max_streams = 1000;
-    absl::Duration connect_timeout = absl::Seconds(3);
+    absl::Duration connect_timeout = absl::Milliseconds(1200);
     const TrunkTls* tls = nullptr;  // outlives the worker; null for plain TCP
     // Paces the lines about proxies with which TLS fails, for all workers; outlives the worker.
     PeerLogPacer* tls_log = nullptr;

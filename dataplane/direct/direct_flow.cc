@@ -11,6 +11,7 @@
 #include "common/net/send_bytes.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/route/attempt_time.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {
@@ -72,14 +73,9 @@ bool DirectFlow::Start(EndpointState& endpoint) {
   return true;
 }
 
-// An address or endpoint that does not answer leaves time for another one. The share is above a
-// second with the default timeout, so that a lost SYN is sent again before.
 void DirectFlow::ArmAttempt() {
-  constexpr double kShareOfTimeLeft = 0.4;
-  const absl::Duration left = connect_deadline_ - loop_.now();
-  const bool alternatives =
-      addresses_left_ > 0 || (has_tries_left() && router().set().endpoints.size() > 1);
-  loop_.Arm(connect_timer_, alternatives ? left * kShareOfTimeLeft : left);
+  const bool alternatives = addresses_left_ > 0 || (has_tries_left() && router().has_others());
+  loop_.Arm(connect_timer_, AttemptTime(connect_deadline_ - loop_.now(), alternatives));
 }
 
 // Returns false if this machine cannot make the connection.

@@ -6,6 +6,7 @@
 #include "common/base/absl_view.h"
 #include "common/base/check.h"
 #include "common/observe/log.h"
+#include "dataplane/route/attempt_time.h"
 
 namespace trunkline {
 namespace {
@@ -66,14 +67,15 @@ SharedConnection* SharedPool::AcquireConnection(uint8_t variant) {
   for (const auto& connection : connections_) {
     if (connection->variant() != variant) continue;
     any = true;
-    if (!connection->HasRoom()) continue;
+    const bool probe = failing_ && !connection->up();
+    if (probe || !connection->HasRoom()) continue;
     SharedConnection*& known = connection->held_up() ? held_up : best;
     if (known == nullptr || Cost(*connection) < Cost(*known)) known = connection.get();
   }
   const bool busy = best == nullptr || best->in_flight() >= kWorthAnother;
   if (busy && !failing_ && MayOpen(variant)) {
-    SharedConnection* fresh = Dial(variant);
-    if (fresh == nullptr && !any && TakePlace(variant)) fresh = Dial(variant);
+    SharedConnection* fresh = Dial(variant, Purpose::kRequest);
+    if (fresh == nullptr && !any && TakePlace(variant)) fresh = Dial(variant, Purpose::kRequest);
     if (fresh != nullptr) best = fresh;
   }
   return best != nullptr ? best : held_up;
@@ -144,7 +146,7 @@ absl::Duration SharedPool::NextDialDelay() {
   return backoff_.Next(random_.Uniform());
 }
 
-SharedConnection* SharedPool::Dial(uint8_t variant) {
+SharedConnection* SharedPool::Dial(uint8_t variant, Purpose purpose) {
   const size_t same = static_cast<size_t>(std::ranges::count(
       connections_, variant, [](const auto& connection) { return connection->variant(); }));
   if (targets().empty() || !used() || same >= options_.max_shared) return nullptr;
@@ -158,6 +160,9 @@ SharedConnection* SharedPool::Dial(uint8_t variant) {
   SharedConnection::Owner* const owner = this;
   SharedConnectionOptions options = options_.connection;
   options.variant = variant;
+  const bool alternatives =
+      targets().size() > 1 || (purpose == Purpose::kRequest && AnyUserHasOthers());
+  options.connect_timeout = AttemptTime(options.connect_timeout, alternatives);
   connections_.push_back(std::make_unique<SharedConnection>(loop_, std::move(result), options,
                                                             std::move(lease), owner, counters_));
   open_->Add(1);
@@ -340,7 +345,7 @@ void SharedPool::Probe() {
   // All addresses of a server are one probe.
   const bool ours =
       shared == nullptr || addresses_failed_ > 0 || shared->ClaimProbe(loop_.now(), delay);
-  if (!ours || Dial(/*variant=*/0) == nullptr) loop_.Arm(probe_timer_, delay);
+  if (!ours || Dial(/*variant=*/0, Purpose::kProbe) == nullptr) loop_.Arm(probe_timer_, delay);
 }
 
 }  // namespace trunkline

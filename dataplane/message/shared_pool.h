@@ -6,6 +6,10 @@
 // uses the connections that it has; without any it is unusable, and waiting requests go to other
 // endpoints. The pools of all workers share the failure state; one of them dials at a time.
 //
+// A dial for a request leaves time for another endpoint or address, if there is one. A probe has no
+// client that waits, so it may last for the whole connect timeout: a server that needs longer than
+// a client can wait still comes back. Requests join it only if it succeeds.
+//
 // Connections of each variant of the protocol are counted by themselves, up to `max_shared`, and
 // share `max_connections`. If all places are taken and this variant has none, one of another
 // variant's connections gives up its place at the end of its turn: it takes no more requests, and
@@ -105,7 +109,9 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   bool AnyUp() const;
   void NotifyWaiters();
   absl::Duration NextDialDelay();
-  SharedConnection* Dial(uint8_t variant);
+  // Why it dials.
+  enum class Purpose { kRequest, kProbe };
+  SharedConnection* Dial(uint8_t variant, Purpose purpose);
   bool MayOpen(uint8_t variant);
   bool TakePlace(uint8_t variant);
   void OnOpeningRefused(uint8_t variant, bool lacking, const absl::Status& why);

@@ -34,6 +34,8 @@ class Carrier {
     virtual void OnCarrierChanged(Carrier& carrier) = 0;
     // Returns true if flows wait for room.
     virtual bool waits() const = 0;
+    // Returns true if its service has other endpoints, for which a dial must leave time.
+    virtual bool has_others() const = 0;
     // After Await: the carrier may have room.
     virtual void OnCarrierRoom(Carrier& carrier) = 0;
     // The carrier's agent sent an in-band load report for one of its services, or no longer sends
@@ -116,6 +118,10 @@ class Carrier {
   bool AnyUserWaits() const {
     return std::any_of(users_.begin(), users_.end(),
                        [](const User* user) { return user->waits(); });
+  }
+  bool AnyUserHasOthers() const {
+    return std::any_of(users_.begin(), users_.end(),
+                       [](const User* user) { return user->has_others(); });
   }
   void NotifyUsers() {
     for (User* user : users_) user->OnCarrierChanged(*this);

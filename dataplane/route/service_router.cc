@@ -112,8 +112,10 @@ bool ServiceRouter::Retry(Flow& flow) {
 }
 
 bool ServiceRouter::TryElsewhere(Flow& flow) {
-  const Carrier* const carrier = flow.endpoint()->carrier;
-  if (carrier != nullptr && carrier->failing() && picker_.HasHealthy()) {
+  const EndpointState& state = *flow.endpoint();
+  const bool failing =
+      state.carrier != nullptr && (state.ejection.ejected || state.carrier->failing());
+  if (failing && picker_.HasHealthy()) {
     // Others avoid the endpoint from now on, so this happens at most once for each that is down.
     Release(flow);
     Reroute(flow);

@@ -62,6 +62,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // Takes the newest endpoints and weights. Flows of an endpoint that left run on.
   void Update(std::shared_ptr<const EndpointSet> set);
   const EndpointSet& set() const { return *set_; }
+  bool has_others() const override { return set_->endpoints.size() > 1; }
 
   // EndpointStats::health of this endpoint has changed. Ignores an endpoint that the service does
   // not have.

@@ -36,7 +36,7 @@ TEST(AgentSettingsTest, DefaultsAreFilledIn) {
   EXPECT_EQ(settings->workers, 1u);
   EXPECT_EQ(settings->max_streams_per_trunk, 1000u);
   EXPECT_EQ(settings->drain_timeout, absl::Seconds(10));
-  EXPECT_EQ(settings->connect_timeout, absl::Seconds(3));
+  EXPECT_EQ(settings->connect_timeout, absl::Milliseconds(1200));
   ASSERT_EQ(settings->services.size(), 1u);
   EXPECT_EQ(settings->services[0].endpoint_id, "m1") << "the default is the agent's id";
   EXPECT_EQ(settings->services[0].port, 0) << "a unix target has no port";

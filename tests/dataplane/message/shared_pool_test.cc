@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "dataplane/codec/redis.h"
 #include "tests/dataplane/message/connection_bench.h"
 
@@ -46,6 +47,13 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
     used_ = true;
     pool_->SetTarget(KnownAddresses(
         {.host = "127.0.0.1", .port = static_cast<uint16_t>(BoundPort(socket_.get()))}));
+  }
+  // The server's port answers no connect from this call on.
+  void FillQueue() {
+    ASSERT_EQ(listen(socket_.get(), 0), 0);
+    const auto port = static_cast<uint16_t>(BoundPort(socket_.get()));
+    const SocketAddress where = ResolveAddress({.host = "127.0.0.1", .port = port}).value();
+    for (int i = 0; i < 4; ++i) fillers_.push_back(ConnectTo(where));
   }
   void Leave() {
     used_ = false;
@@ -87,9 +95,11 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
   int changes_ = 0;
   int rooms_ = 0;
   bool has_socket_ = true;
+  bool has_others_ = false;
 
  private:
   bool waits() const override { return true; }
+  bool has_others() const override { return has_others_; }
   void OnCarrierChanged(Carrier&) override { ++changes_; }
   void OnCarrierRoom(Carrier&) override { ++rooms_; }
   void OnInbandReport(Carrier&, const InbandReport&) override {}
@@ -98,6 +108,7 @@ class SharedPoolTest : public ::testing::Test, private Carrier::User, private Di
   void DialAgain() override {}
 
   const UniqueFd socket_;
+  std::vector<ConnectResult> fillers_;
   Dialer dialer_{loop_, stats_.worker(0), *this};
   bool used_ = false;
 };
@@ -186,6 +197,21 @@ TEST_F(SharedPoolTest, KeepsItsConnectionsWhileAnotherDialFails) {
   Run([&] { return client_.completed == 1; });
 }
 
+// The probe may last for the whole connect timeout, and no request must.
+TEST_F(SharedPoolTest, RequestsDoNotJoinAProbeWhileAConnectionIsUp) {
+  Listen();
+  SharedPool::Options options{.max_shared = 2};
+  options.connection.connect_timeout = absl::Milliseconds(50);
+  Start(options);
+  const Peer server = SendAndAccept();
+  SharedConnection* const up = Acquire();
+  FillQueue();
+  while (pool_->connections() == 1) ASSERT_NE(Send(), nullptr);
+  Run([&] { return pool_->connections() == 1; });
+  Run([&] { return pool_->connections() == 2; });
+  EXPECT_EQ(Acquire(), up);
+}
+
 TEST_F(SharedPoolTest, NotifiesOfRoomOnceIfFlowsWait) {
   Listen();
   SharedPool::Options options{.max_shared = 1};
@@ -267,6 +293,26 @@ TEST_F(SharedPoolTest, UnaskedBytesAreCountedAndLoggedOnceInTenSeconds) {
                        "request asked for"),
             std::string::npos)
       << lines;
+}
+
+TEST_F(SharedPoolTest, DialLeavesTimeForAnotherEndpointIfThereIsOne) {
+  Listen();
+  FillQueue();
+  SharedPool::Options options;
+  options.connection.connect_timeout = absl::Milliseconds(100);
+  for (const bool others : {false, true}) {
+    has_others_ = others;
+    Start(options);
+    const LogCapture log;
+    ASSERT_NE(Send(), nullptr);
+    Run([&] { return !pool_->usable(); });
+    EXPECT_NE(log.Lines().find(absl::StrCat("the server cannot be reached: no connection within ",
+                                            others ? "40ms" : "100ms")),
+              std::string::npos)
+        << log.Lines();
+    Leave();
+    pool_.reset();
+  }
 }
 
 TEST_F(SharedPoolTest, ResetOfAStalledClientIsLogged) {

@@ -418,6 +418,22 @@ TEST_F(ServiceRouterTest, RetryGoesToAnEndpointThatWasNotTried) {
   EXPECT_THAT(tried, ElementsAre(Name(0), Name(1), Name(2)));
 }
 
+// Without a carrier that notices, as in tunnel mode.
+TEST_F(ServiceRouterTest, FlowsMoveFromAnEjectedEndpointAtNoCostToTheRetryBudget) {
+  constexpr size_t kMoreThanTheBudget = 200;
+  Start({1'000'000, 1});
+  std::vector<FakeFlow*> flows;
+  while (flows.size() < kMoreThanTheBudget) {
+    FakeFlow& flow = AddFlow();
+    if (At(flow) == Name(0)) flows.push_back(&flow);
+  }
+  for (FakeFlow* flow : flows) {
+    router_->OnConnectFailed(*flow, ConnectFailure::kTimeout);
+    ASSERT_TRUE(router_->TryElsewhere(*flow));
+    EXPECT_EQ(At(*flow), Name(1));
+  }
+}
+
 TEST_F(ServiceRouterTest, FullPendingQueueMakesTheNextFlowGiveUp) {
   Start({1});
   carrier(0).room = 0;

@@ -1,6 +1,7 @@
-// A server whose name has several addresses, of which only the last accepts connections.
+// Addresses and endpoints that do not accept connections, beside one that does.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <vector>
 
 #include "tests/dataplane/whole/modes.h"
@@ -43,7 +44,66 @@ TEST_P(AddressesTest, EveryAddressIsTriedBeforeAClientFails) {
   EXPECT_EQ(tunnel.worker().connect_refused.Value(), 0u);
 }
 
-TEST(SilentEndpointTest, ClientsOfDirectModeGetAnotherEndpointAndTheSilentOneIsEjected) {
+class SilentEndpointTest : public ::testing::TestWithParam<ForwardingMode> {
+ protected:
+  SilentEndpointTest() : tunnel_(test::InMode(GetParam())) {}
+
+  void Add(const Address& server, double weight) {
+    if (GetParam() == ForwardingMode::kTunnel) {
+      tunnel_.AddAgent(server, weight);
+    } else {
+      tunnel_.AddEndpoint(server, weight);
+    }
+  }
+  void Start() {
+    if (GetParam() == ForwardingMode::kTunnel) {
+      tunnel_.Start();
+    } else {
+      tunnel_.Apply();
+    }
+  }
+  uint64_t Failures(size_t endpoint) const {
+    const EndpointCell& cell = tunnel_.cell(endpoint);
+    return cell.connect_timeouts.Value() + cell.connect_refused.Value();
+  }
+  // Answers what arrives at `server` until the client has an answer or its end.
+  bool Serve(const LocalServer& server, const Peer& client) {
+    return test::Eventually([&] {
+      if (server.Knocked(0)) connections_.push_back(server.Accept());
+      for (Peer& connection : connections_) {
+        if (!test::WaitFor(connection.fd(), POLLIN, 0)) continue;
+        if (connection.Read(4) != "ask\n") continue;
+        EXPECT_TRUE(connection.Send("say\n"));
+      }
+      return test::WaitFor(client.fd(), POLLIN, 0);
+    });
+  }
+
+  Tunnel tunnel_;
+  std::vector<Peer> connections_;  // of the server
+};
+
+// With the default timeouts of all parts.
+TEST_P(SilentEndpointTest, NoClientFailsWithTwoSilentEndpointsOfThree) {
+  const std::array<test::SilentServer, 2> silent;
+  const LocalServer local;
+  // Nearly every client meets both silent endpoints first.
+  for (const test::SilentServer& server : silent) Add(server.address(), 1000);
+  Add(local.address(), 1);
+  Start();
+  while (Failures(0) == 0 || Failures(1) == 0) {
+    Peer client = tunnel_.Connect();
+    ASSERT_TRUE(client.Send("ask\n"));
+    ASSERT_TRUE(Serve(local, client));
+    ASSERT_EQ(client.Read(4), "say\n");
+  }
+  EXPECT_EQ(Failures(2), 0u);
+  EXPECT_EQ(tunnel_.worker().timeouts.Value(), 0u);
+  EXPECT_EQ(tunnel_.worker().no_endpoint.Value(), 0u);
+  EXPECT_EQ(tunnel_.worker().connection_lost.Value(), 0u);
+}
+
+TEST(SilentServerTest, ClientsOfDirectModeGetAnotherEndpointAndTheSilentOneIsEjected) {
   constexpr size_t kSilent = 0;
   const test::SilentServer silent;
   const LocalServer local;
@@ -69,7 +129,7 @@ TEST(SilentEndpointTest, ClientsOfDirectModeGetAnotherEndpointAndTheSilentOneIsE
   EXPECT_EQ(tunnel.cell(kSilent).connect_refused.Value(), 0u);
 }
 
-TEST(SilentEndpointTest, OnlyEndpointGetsAllTheTimeAndIsCounted) {
+TEST(SilentServerTest, OnlyEndpointGetsAllTheTimeAndIsCounted) {
   const test::SilentServer silent;
   Tunnel::Options options;
   options.limits.connect_timeout = absl::Milliseconds(300);
@@ -84,6 +144,8 @@ TEST(SilentEndpointTest, OnlyEndpointGetsAllTheTimeAndIsCounted) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, AddressesTest, ::testing::ValuesIn(test::kAllModes),
+                         test::kNameOfMode);
+INSTANTIATE_TEST_SUITE_P(Modes, SilentEndpointTest, ::testing::ValuesIn(test::kAllModes),
                          test::kNameOfMode);
 
 }  // namespace

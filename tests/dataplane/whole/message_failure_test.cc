@@ -61,7 +61,7 @@ TEST_F(FailureTest, RefusedConnectIsRetriedUnnoticed) {
 TEST_F(FailureTest, HundredsOfRequestsOnAFailedConnectAreRetriedTogether) {
   SilentServer silent;
   Exchange::Options options;
-  options.limits.connect_timeout = absl::Milliseconds(300);
+  options.limits.connect_timeout = absl::Seconds(1);
   StartWith({silent.address(), local_.address()}, options);
   exchange_->SetWeight(1, 0);
   exchange_->Apply();
