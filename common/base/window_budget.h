@@ -1,5 +1,5 @@
 // Bounds the growth of all receive windows of one loop together (see common/http2/stream_window.h);
-// whoever watches the memory stops it. Pure; confined to its loop.
+// the memory guard stops it. Pure; confined to its loop.
 #pragma once
 
 #include <cstdint>

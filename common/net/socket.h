@@ -32,7 +32,7 @@ absl::StatusOr<SocketAddress> ResolveAddress(const Address& address);
 // is replaced. ALREADY_EXISTS: another socket listens there.
 absl::StatusOr<UniqueFd> ListenOn(const Address& address);
 
-// What a socket on [::] accepts. With kOwn a socket on 0.0.0.0 may listen beside it.
+// The families that a socket on [::] accepts. With kOwn a socket on 0.0.0.0 may listen beside it.
 enum class ListenFamilies { kBoth, kOwn };
 
 // `count` sockets on one TCP address, one per worker; the kernel spreads connections over them.

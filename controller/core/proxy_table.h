@@ -106,7 +106,7 @@ class ProxyTable {
     int healthy_by = 0;
   };
   using Healths = std::map<EndpointKey, Health>;
-  // What one proxy contributes; small, because a proxy may check as many endpoints as there are.
+  // One proxy's contribution; small, because a proxy may check as many endpoints as there are.
   using Checked = std::vector<std::pair<Healths::iterator, bool>>;
 
   // Replaces what the proxy contributed to healths_.

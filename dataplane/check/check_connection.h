@@ -41,7 +41,7 @@ class CheckConnection final : private EventHandler {
   // Say why the check failed: the address, what was sent and what came back.
   std::string DescribeFailure() const;
   std::string DescribeTimeout(absl::Duration timeout) const;
-  // What this machine lacks, after kNoSocket.
+  // Names the resource that this machine lacks, after kNoSocket.
   const std::string& shortage() const { return shortage_; }
   // Ends the connection. No call to the owner follows.
   void Close() { fd_.Reset(); }

@@ -64,7 +64,7 @@ std::string RequestOf(const HealthCheck& check, std::string_view address) {
   return request += kPing;
 }
 
-// What the server replied to the credential, if the check sends one.
+// The server's reply to the credential, if the check sends one.
 struct LoginReply {
   ConnectionOpening::State state = ConnectionOpening::State::kAccepted;
   size_t used = 0;  // bytes from the front

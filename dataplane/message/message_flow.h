@@ -177,7 +177,7 @@ class MessageFlow final : public Flow,
   Front front_ = Front::kParsing;
   bool watched_ = false;      // by epoll
   bool had_request_ = false;  // the idle timeout applies instead of the first byte's
-  // What the last search for an endpoint met.
+  // The result of the last search for an endpoint.
   struct Search {
     bool refused = false;  // an endpoint that refuses the client's variant
     bool full = false;     // one that does not, and has no room

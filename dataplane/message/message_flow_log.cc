@@ -1,4 +1,4 @@
-// What MessageFlow writes into the proxy's log, and notes for the connection log.
+// MessageFlow's lines in the proxy's log, and its notes for the connection log.
 #include <string>
 
 #include "common/net/socket.h"

@@ -59,7 +59,7 @@ class SharedConnection final : public EventHandler, public Flushable {
     uint64_t client_id = 0;
   };
 
-  // What becomes of a numbered request that is not returned as unanswered.
+  // The fate of a numbered request that is not returned as unanswered.
   enum class Step : uint8_t {
     kReplyBegins,
     kReplyEnds,

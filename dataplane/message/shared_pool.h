@@ -82,7 +82,7 @@ class SharedPool final : public Carrier, private SharedConnection::Owner {
   size_t connections() const { return connections_.size(); }
 
  private:
-  // Of the opening of one variant.
+  // Refusals of the opening of one variant.
   struct Refusal {
     MonotonicTime until = {};  // no connection of the variant is dialed before
     bool lacking = false;      // the server said that it does not speak the variant

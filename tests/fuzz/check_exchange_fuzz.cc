@@ -1,4 +1,4 @@
-// What a server answers to a health check. Input: a byte that selects the check, then the answer.
+// A server's answer to a health check. Input: a byte that selects the check, then the answer.
 //
 // Invariants for any bytes: the verdict does not depend on how the answer is split into pieces; it
 // comes within the size limit; a description is of bounded size and printable.

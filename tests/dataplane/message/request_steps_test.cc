@@ -1,4 +1,4 @@
-// What a shared connection tells a client about its numbered requests: where each reply lies among
+// A shared connection tells a client about its numbered requests: where each reply lies among
 // the client's bytes, and how requests end that get none.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -399,7 +399,7 @@ TEST_F(SharedPoolTest, ServerThatRefusesAVariantServesTheOthers) {
       << log.Lines();
 }
 
-// What a server, or a box before it, may do about the opening of a variant.
+// A server, or a box before it, may treat the opening of a variant in these ways.
 struct OpeningFailure {
   const char* name;
   const char* answer;  // empty: none

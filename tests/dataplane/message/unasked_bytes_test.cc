@@ -40,7 +40,7 @@ constexpr int kSteps = 300;
 constexpr size_t kClients = 6;
 constexpr size_t kMostUnanswered = 3;  // requests of one client
 
-// What a server sends before it gets a request.
+// The bytes that a server sends before it gets a request.
 enum class First : uint8_t {
   kNothing,
   kGreeting,

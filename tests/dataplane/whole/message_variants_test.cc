@@ -276,7 +276,7 @@ TEST_F(CredentialTest, RefusedClientsAreCountedAndLoggedWithoutWhatTheySent) {
   EXPECT_EQ(log.text().find("nearly-secret"), std::string::npos) << log.text();
 }
 
-// What an endpoint may do to the opening of a dedicated connection.
+// An endpoint may treat the opening of a dedicated connection in these ways.
 struct BadOpening {
   const char* name;
   const char* answer;  // empty: none
