@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "dataplane/check/check_exchange.h"
+#include "dataplane/codec/redis.h"
 
 namespace trunkline {
 namespace {
@@ -17,14 +19,19 @@ using State = CheckExchange::State;
 
 constexpr size_t kMaxDescription = 2000;
 
+const std::shared_ptr<const Codec> kLogin =
+    NewRedisCodec({.credential = RedisCredential{.user = "", .password = "secret"}});
+
 HealthCheck CheckOf(uint8_t selector) {
-  switch (selector % 3) {
+  switch (selector % 4) {
     case 0:
       return {.kind = TcpCheck{.send = "status\n", .expect = "ok\n"}};
     case 1:
       return {.kind = HttpCheck{.expected = {{200, 204}, {101, 101}, {404, 404}}}};
-    default:
+    case 2:
       return {.kind = RedisCheck()};
+    default:
+      return {.kind = RedisCheck{.login = kLogin}};
   }
 }
 

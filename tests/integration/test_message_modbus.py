@@ -7,7 +7,7 @@ import pytest
 from cluster import TESTS_DIR, Cluster, message_service
 from processes import Process, run
 from traffic import read_exactly
-from waiting import SANITIZER
+from waiting import SANITIZER, eventually
 
 _MASTERS = 24
 _ROUNDS = 30 if SANITIZER else 120
@@ -20,21 +20,20 @@ _LATE_REGISTER = 9001
 class Device:
     """A device behind a proxy with two workers, and the masters that query it."""
 
-    def __init__(self, cluster: Cluster, connections: int, **options: Any) -> None:
+    def __init__(self, cluster: Cluster, connections: int, check: dict[str, Any] | None = None, **options: Any) -> None:
         self._cluster = cluster
         self._process = cluster.add_process("device", [TESTS_DIR / "modbus_device", connections]).start()
         address = self._process.wait_for_line(r"listening on (\S+)").group(1)
-        cluster.add_controller(
-            {
-                "plc": message_service(
-                    {"modbus_tcp": {}},
-                    address,
-                    max_connections=connections,
-                    reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s",
-                    **options,
-                )
-            }
+        service = message_service(
+            {"modbus_tcp": {}},
+            address,
+            max_connections=connections,
+            reply_timeout=f"{_REPLY_TIMEOUT_SECONDS}s",
+            **options,
         )
+        if check is not None:
+            service["health_check"] = check
+        cluster.add_controller({"plc": service})
         self.proxy = cluster.add_proxy()
         cluster.start()
 
@@ -79,6 +78,16 @@ def test_masters_with_equal_transaction_ids_share_a_devices_connections(cluster:
     requests = 3 * _MASTERS * _ROUNDS
     assert device.proxy.metric("proxy_shared_requests_total") == requests
     assert device.proxy.metric("proxy_shared_replies_total") == requests
+
+
+def test_health_check_by_a_register_has_one_of_the_devices_connections(cluster: Cluster) -> None:
+    # Reads register 0 of unit 1: the answer has 2 bytes of data.
+    read = {"send_hex": "0001 0000 0006 01 03 0000 0001", "expect_hex": "0001 0000 0005 01 03 02"}
+    device = Device(cluster, 2, check={"tcp": read, "interval": "2s", "timeout": "2s"})
+    device.run_masters()
+    eventually("it was checked", lambda: device.proxy.metric("proxy_endpoint_check_passes_total") > 0)
+    assert device.proxy.metric("proxy_endpoint_check_failures_total") == 0
+    assert device.count("connection refused") == 0
 
 
 def test_device_that_discards_waiting_requests_gets_one_at_a_time(cluster: Cluster) -> None:

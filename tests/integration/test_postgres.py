@@ -1,4 +1,4 @@
-"""A real PostgreSQL through `tunnel`."""
+"""A real PostgreSQL through `tunnel`, and its health check."""
 
 import hashlib
 import os
@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cluster import Cluster
+from ports import reserve_port
 from processes import run, tool
 from waiting import SANITIZER, eventually
 
@@ -35,6 +36,7 @@ def postgres(cluster: Cluster) -> list[object]:
         cwd="/",
         **options,
     )
+    port = reserve_port()
     cluster.add_process(
         "postgres",
         [
@@ -44,7 +46,9 @@ def postgres(cluster: Cluster) -> list[object]:
             "-k",
             data,
             "-c",
-            "listen_addresses=",
+            "listen_addresses=127.0.0.1",
+            "-p",
+            port,
             "-c",
             "fsync=off",
             "-c",
@@ -52,9 +56,13 @@ def postgres(cluster: Cluster) -> list[object]:
         ],
         user=user if options else None,
     ).start()
-    socket_path = data / ".s.PGSQL.5432"
-    eventually("PostgreSQL answers", lambda: psql(["-h", data], "SELECT 1", check=False).returncode == 0, 60)
-    cluster.add_controller({"sql": {}})
+    socket_path = data / f".s.PGSQL.{port}"
+    local = ["-h", data, "-p", port]
+    eventually("PostgreSQL answers", lambda: psql(local, "SELECT 1", check=False).returncode == 0, 60)
+    # SSLRequest, to which a server without TLS answers N.
+    check = {"tcp": {"send_hex": "00000008 04d2162f", "expect": "N"}, "interval": "2s", "timeout": "2s"}
+    endpoint = {"endpoint_id": "checked", "address": f"127.0.0.1:{port}"}
+    cluster.add_controller({"sql": {}, "direct": {"mode": "direct", "endpoints": [endpoint], "health_check": check}})
     cluster.add_agent("a", {"sql": f"unix:{socket_path}"})
     proxy = cluster.add_proxy()
     cluster.start()
@@ -108,3 +116,10 @@ def test_copy_both_ways(postgres: list[object]) -> None:
 def test_error_of_the_server_reaches_the_client(postgres: list[object]) -> None:
     answer = psql(postgres, "SELECT 1 / 0", check=False)
     assert answer.returncode != 0 and "division by zero" in answer.stderr
+
+
+def test_health_check_by_a_request_for_tls_passes(cluster: Cluster, postgres: list[object]) -> None:
+    assert postgres
+    proxy = next(program for program in cluster.programs if program.name == "p")
+    eventually("it passes", lambda: proxy.metric("proxy_endpoint_check_passes_total", endpoint="checked") > 0)
+    assert proxy.metric("proxy_endpoint_check_failures_total", endpoint="checked") == 0
