@@ -136,6 +136,7 @@ TEST_F(UnwatchedListenerTest, IsTriedAgain) {
 }
 
 TEST_F(UnwatchedListenerTest, IsTriedAgainAfterAPauseToo) {
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   AwaitRefusals(1);
   Replace(socket_);
   EXPECT_TRUE(test::Eventually([&] { return log_.Count("accepts trunks again") == 1; }));
@@ -444,9 +445,7 @@ TEST_F(TrunkServerTest, JunkOnThePortClosesOnlyThatConnection) {
 
 // The proxy sees only a connection that stays silent.
 TEST_F(TrunkServerTest, TrunkThatCannotBeAcceptedIsLogged) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "UBSan needs a descriptor when it first sees a class";
-#endif
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   const test::LogCapture log;
   StartWithLocalServer();
   UniqueFd socket = test::NewClientSocket();

@@ -297,6 +297,7 @@ TEST_F(HandoverTest, SuccessorThatIsTooLateMustNotServe) {
 }
 
 TEST_F(HandoverTest, SuccessorThatCannotBeAcceptedForNowIsServedLater) {
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   const test::LogCapture log;
   Listen();
   UniqueFd first(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));

@@ -62,13 +62,7 @@ void ExpectAnswered(Peer& server, Peer& client, const std::string& question) {
 
 class ShortageTest : public ::testing::TestWithParam<Way> {
  protected:
-  void SetUp() override {
-#ifdef __SANITIZE_ADDRESS__
-    // UBSan inspects a type through a pipe when it first meets it. Without descriptors it reports
-    // every such object as invalid.
-    GTEST_SKIP() << "the sanitizers need descriptors of their own";
-#endif
-  }
+  void SetUp() override { TRUNKLINE_SKIP_UNDER_SANITIZERS(); }
   void Start(Tunnel::Options options) {
     tunnel_ = std::make_unique<Tunnel>(For(GetParam(), std::move(options)));
     for (const LocalServer& server : servers_) tunnel_->AddEndpoint(server.address());
@@ -158,9 +152,7 @@ TEST_P(ShortageTest, ClientThatWaitsInVainIsCountedAndEndsTheShortage) {
 }
 
 TEST(TrunkShortageTest, TrunkIsDialedAsSoonAsThereIsADescriptor) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "the sanitizers need descriptors of their own";
-#endif
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   LocalServer old_local;
   LocalServer local;
   Tunnel tunnel({.limits = {.connect_timeout = absl::Seconds(20)}});

@@ -226,11 +226,7 @@ double CpuSeconds() {
 }
 
 TEST_P(LimitsTest, WithoutDescriptorsNewClientsWaitWhileOldOnesGoOnWithoutSpinning) {
-#ifdef __SANITIZE_ADDRESS__
-  // UBSan inspects a type through a pipe when it first meets it. Without descriptors it reports
-  // every such object as invalid.
-  GTEST_SKIP() << "the sanitizers need descriptors of their own";
-#endif
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   LocalServer local;
   Tunnel tunnel(InMode(GetParam()));
   Serve(tunnel, GetParam(), local);

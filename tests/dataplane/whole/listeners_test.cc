@@ -159,6 +159,7 @@ TEST_F(ListenersTest, HeldSuccessorAcceptsOnlyOnceItStarts) {
 
 // A hand-over would otherwise pass messages without a descriptor.
 TEST_F(ListenersTest, NoCopiesAreOfferedWithoutDescriptorsForAll) {
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   StartOn("db", kOne);
   test::NoDescriptors none;
   EXPECT_THAT(std::string(plane_.CopySockets().status().message()),
@@ -168,6 +169,7 @@ TEST_F(ListenersTest, NoCopiesAreOfferedWithoutDescriptorsForAll) {
 }
 
 TEST_F(ListenersTest, ServiceThatStartsWithoutDescriptorsAcceptsOnceThereAreSome) {
+  TRUNKLINE_SKIP_UNDER_SANITIZERS();
   const Address address = StartOn("db", kOne);
   plane_.StopAccepting();
   test::NoDescriptors none;
