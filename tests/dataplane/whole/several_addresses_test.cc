@@ -248,7 +248,17 @@ TEST_F(SuccessorOfSeveralTest, SuccessorTakesOverTheWaitingClientsOfAllAddresses
   for (const Address& address : at) waiting.push_back(ConnectPeer(address));
   successor_->StartAccepting();
   EXPECT_EQ(successor_->MissingListeners(), "");
-  for (Peer& client : waiting) Serve(std::move(client));
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    ASSERT_TRUE(waiting[i].Send(absl::StrCat("ask", i)));
+  }
+  // The worker accepts them in any order.
+  for (size_t i = 0; i < waiting.size(); ++i) {
+    Peer server = server_.Accept();
+    const std::string ask = server.Read(4);
+    ASSERT_EQ(ask.size(), 4u);
+    ASSERT_TRUE(server.Send(ask));
+    EXPECT_EQ(waiting.at(static_cast<size_t>(ask[3] - '0')).Read(4), ask);
+  }
   plane_.Drain(absl::ZeroDuration());
   for (const Address& address : at) Serve(ConnectPeer(address));
 }
