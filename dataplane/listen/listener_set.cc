@@ -42,7 +42,7 @@ void ForEachOf(const std::string& service, Map& map, Visit visit) {
 
 }  // namespace
 
-ListenerSet::ListenerSet(const Options& options, Workers& workers, ListeningSockets inherited)
+ListenerSet::ListenerSet(const Options& options, Workers& workers, ListeningSockets&& inherited)
     : options_(options), workers_(workers) {
   for (auto& [text, sockets] : inherited) {
     const size_t space = text.rfind(' ');
@@ -94,9 +94,9 @@ void ListenerSet::Keep(Listeners& before) {
 void ListenerSet::Pass(Listeners& before) {
   for (const auto& [key, address] : wanted_) {
     if (address.port == 0 || open_.contains(key)) continue;
-    const auto found = std::find_if(before.begin(), before.end(), [&](const auto& entry) {
-      return entry.second.bound == address;
-    });
+    const auto found = std::find_if(
+        before.begin(), before.end(),
+        [&wanted = address](const auto& entry) { return entry.second.bound == wanted; });
     if (found == before.end()) continue;
     workers_.StopListening(found->first.service, found->first.address);
     Open open = std::move(found->second);

@@ -42,7 +42,7 @@ class ListenerSet {
   };
 
   // `workers` outlives this. `inherited` are sockets that Copies returned in another process.
-  ListenerSet(const Options& options, Workers& workers, ListeningSockets inherited);
+  ListenerSet(const Options& options, Workers& workers, ListeningSockets&& inherited);
 
   void Want(const Addresses& wanted);
   // Opens what is wanted, distributes it to the workers, and closes what is not wanted: clients
