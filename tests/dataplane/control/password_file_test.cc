@@ -5,10 +5,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <string>
+
+#include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {
 namespace {
@@ -19,24 +18,16 @@ using ::testing::Not;
 
 class PasswordFileTest : public ::testing::Test {
  protected:
-  PasswordFileTest() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "password-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-    path_ = folder_ + "/secret";
-  }
-  ~PasswordFileTest() override { std::filesystem::remove_all(folder_); }
-
   absl::StatusOr<std::string> Read(const std::string& content) {
-    std::ofstream(path_) << content;
-    return ReadPasswordFile(path_);
+    return ReadPasswordFile(folder_.Write("secret", content));
   }
   static std::string FaultOf(const absl::StatusOr<std::string>& password) {
     EXPECT_FALSE(password.ok());
     return std::string(password.status().message());
   }
 
-  std::string folder_;
-  std::string path_;
+  const test::ScratchFolder folder_;
+  const std::string path_ = folder_.File("secret");
 };
 
 TEST_F(PasswordFileTest, LineIsReadWithoutItsEnd) {
@@ -65,7 +56,7 @@ TEST_F(PasswordFileTest, OtherFilesAreRefusedAndNotRepeated) {
 }
 
 TEST_F(PasswordFileTest, NothingButARegularFileIsRead) {
-  EXPECT_THAT(FaultOf(ReadPasswordFile(folder_)), HasSubstr("no regular file"));
+  EXPECT_THAT(FaultOf(ReadPasswordFile(folder_.path())), HasSubstr("no regular file"));
   EXPECT_THAT(FaultOf(ReadPasswordFile("/dev/zero")), HasSubstr("no regular file"));
   ASSERT_EQ(mkfifo(path_.c_str(), 0600), 0);
   EXPECT_THAT(FaultOf(ReadPasswordFile(path_)), HasSubstr("no regular file"));

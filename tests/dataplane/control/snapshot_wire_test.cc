@@ -3,9 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "common/config/config.h"
@@ -13,6 +11,7 @@
 #include "dataplane/control/snapshot_sequence.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
+#include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/documented_defaults.h"
 
 namespace trunkline {
@@ -20,22 +19,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-// A file of its own in a folder of its own.
-class TemporaryFile {
- public:
-  TemporaryFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "snapshot-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~TemporaryFile() { std::filesystem::remove_all(folder_); }
-  std::string path() const { return folder_ + "/file"; }
-  void Write(const std::string& content) const { std::ofstream(path()) << content; }
-  void Remove() const { std::filesystem::remove(path()); }
-
- private:
-  std::string folder_;
-};
 
 v1::Snapshot Snapshot(const std::string& text) {
   v1::Snapshot snapshot;
@@ -441,19 +424,19 @@ TEST_F(RoutingTableTest, ServiceWithoutItsPasswordIsMissingAndOthersAreTaken) {
 
 // The password is in no snapshot, so the snapshot stays the same.
 TEST_F(RoutingTableTest, ChangedPasswordChangesHowTheServiceForwards) {
-  const TemporaryFile file;
-  const v1::Snapshot snapshot = WithPasswordFile(file.path());
-  file.Write("first");
+  const test::ScratchFolder folder;
+  const v1::Snapshot snapshot = WithPasswordFile(folder.File("password"));
+  folder.Write("password", "first");
   const auto first = Build(snapshot);
   ASSERT_TRUE(first.ok()) << first.status();
   ASSERT_EQ((*first)->services.size(), 2u);
   EXPECT_EQ((*first)->services[0]->forwarding_key.find("first"), std::string::npos);
   const auto same = Build(snapshot, first->get());
   EXPECT_EQ((*same)->services[0], (*first)->services[0]);
-  file.Write("second");
+  folder.Write("password", "second");
   const auto second = Build(snapshot, first->get());
   EXPECT_NE((*second)->services[0]->forwarding_key, (*first)->services[0]->forwarding_key);
-  file.Remove();
+  std::filesystem::remove(folder.File("password"));
   const auto third = Build(snapshot, second->get());
   EXPECT_EQ((*third)->services[0], (*second)->services[0]) << "the former version stays";
   EXPECT_EQ(refused_.size(), 1u);
@@ -465,16 +448,16 @@ std::string LoginOf(const EndpointSet& set) {
 }
 
 TEST_F(RoutingTableTest, RedisCheckUsesTheCredentialOfTheServiceAndLearnsANewPassword) {
-  const TemporaryFile file;
-  v1::Snapshot snapshot = WithPasswordFile(file.path());
+  const test::ScratchFolder folder;
+  v1::Snapshot snapshot = WithPasswordFile(folder.File("password"));
   snapshot.mutable_services(0)->mutable_health_check()->mutable_redis();
-  file.Write("first");
+  folder.Write("password", "first");
   const auto first = Build(snapshot);
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_THAT(LoginOf(*(*first)->services[0]), HasSubstr("AUTH\r\n$5\r\nfirst"));
   const auto same = Build(snapshot, first->get());
   EXPECT_EQ((*same)->services[0], (*first)->services[0]);
-  file.Write("second");
+  folder.Write("password", "second");
   const auto second = Build(snapshot, first->get());
   EXPECT_THAT(LoginOf(*(*second)->services[0]), HasSubstr("second"));
   EXPECT_NE(*(*second)->services[0]->health_check, *(*first)->services[0]->health_check);
@@ -482,7 +465,7 @@ TEST_F(RoutingTableTest, RedisCheckUsesTheCredentialOfTheServiceAndLearnsANewPas
 
 // In direct mode, and where clients have credentials of their own.
 TEST_F(RoutingTableTest, RedisCheckMayHaveACredentialOfItsOwn) {
-  const TemporaryFile file;
+  const test::ScratchFolder folder;
   v1::Snapshot snapshot = Snapshot(kHeld);
   v1::Service& service = *snapshot.mutable_services(0);
   service.set_mode(v1::FORWARDING_MODE_DIRECT);
@@ -490,13 +473,13 @@ TEST_F(RoutingTableTest, RedisCheckMayHaveACredentialOfItsOwn) {
   EXPECT_EQ(LoginOf(*(*Build(snapshot))->services[0]), "");
   v1::RedisAuth& auth = *service.mutable_health_check()->mutable_redis()->mutable_auth();
   auth.set_user("app");
-  auth.set_password_file(file.path());
+  auth.set_password_file(folder.File("password"));
   EXPECT_THAT(Refusal(snapshot), HasSubstr("health_check.redis.auth.password_file: cannot read"));
-  file.Write("first");
+  folder.Write("password", "first");
   const auto first = Build(snapshot);
   ASSERT_TRUE(first.ok()) << first.status();
   EXPECT_THAT(LoginOf(*(*first)->services[0]), HasSubstr("app\r\n$5\r\nfirst"));
-  file.Write("second");
+  folder.Write("password", "second");
   const auto second = Build(snapshot, first->get());
   ASSERT_NE((*second)->services[0], (*first)->services[0]);
   EXPECT_TRUE(SameLayout(*(*second)->services[0], *(*first)->services[0]));

@@ -103,7 +103,7 @@ TEST_F(SlowReaderFlowTest, ShortMemoryStopsTheServerUntilItSufficesAgain) {
   EXPECT_EQ(bench_.stats().slow_readers.Value(), 0u);
 }
 
-TEST_F(SlowReaderFlowTest, ClientThatWaitedAndLeftHoldsUpNobody) {
+TEST_F(SlowReaderFlowTest, ClientThatWaitedAndLeftIsNoReasonForAReset) {
   MessageFlow* third_flow = nullptr;
   Peer third = Join(&third_flow);
   ASSERT_TRUE(third.Send(kAsk));
