@@ -56,12 +56,16 @@ bool Http2ClientSession::IdsNearlySpent() const {
 }
 
 // 1xx responses are informational; skip them. After the final response a CONNECT stream carries
-// DATA only: RFC 9113, 8.5, makes even trailers an error of the stream.
+// DATA only: RFC 9113, 8.5, makes even trailers an error of the stream. nghttp2 accepts a status
+// below 100, and DATA after it.
 void Http2ClientSession::OnHeaders(int32_t id, nghttp2_headers_category) {
+  constexpr int kFirstStatus = 100;
   constexpr int kFirstFinalStatus = 200;
   Http2Stream* stream = Find(id);
   if (stream == nullptr) return;
-  if (stream->connected_) return ResetForFault(stream, NGHTTP2_PROTOCOL_ERROR);
+  if (stream->connected_ || header_list().status < kFirstStatus) {
+    return ResetForFault(stream, NGHTTP2_PROTOCOL_ERROR);
+  }
   if (header_list().status < kFirstFinalStatus) return ChargeEmptyFrame();
   stream->connected_ = true;
   stream->OnResponse(header_list().status);

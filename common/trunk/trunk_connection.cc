@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
@@ -82,12 +81,6 @@ Http2ServerSession& TrunkConnection::server_session() {
   return static_cast<Http2ServerSession&>(*session_);
 }
 
-void TrunkConnection::Apply(TrunkEvent event) {
-  const std::optional<TrunkState> next = NextState(state_, event);
-  TRUNKLINE_CHECK(next.has_value(), "a trunk follows the transitions of LIFECYCLE.md");
-  state_ = *next;
-}
-
 void TrunkConnection::OnEvents(uint32_t events) {
   if (state_ == TrunkState::kLost) return;
   if (events & EPOLLOUT) {
@@ -152,7 +145,7 @@ void TrunkConnection::OnBytesRead(size_t size) {
   last_read_ = loop_.now();
   MeasurePath();
   if (liveness_ != Liveness::kSuspect) return;
-  liveness_ = Liveness::kAlive;
+  Apply(LivenessEvent::kAnyByte);
   if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
 }
 
@@ -274,7 +267,7 @@ void TrunkConnection::OnSettings(uint32_t max_streams) {
   max_streams_ = std::min<size_t>(max_streams, options_.session.max_streams);
   stream_limit_ = refusal_timer_.armed() ? std::min(stream_limit_, max_streams_) : max_streams_;
   if (state_ == TrunkState::kLost || liveness_ != Liveness::kUnheard) return;
-  liveness_ = Liveness::kAlive;
+  Apply(LivenessEvent::kSettings);
   Apply(TrunkEvent::kSettings);
   if (state_ != TrunkState::kClosing) loop_.Arm(life_timer_, options_.ping_after);
   if (state_ != TrunkState::kUp) return;
@@ -342,7 +335,7 @@ void TrunkConnection::PingAfterSilence() {
     loop_.Arm(life_timer_, options_.ping_after - silence);
     return;
   }
-  liveness_ = Liveness::kSuspect;
+  Apply(LivenessEvent::kSilence);
   session_->Ping();
   loop_.Arm(life_timer_, options_.ping_timeout);
 }

@@ -81,6 +81,7 @@ class TrunkConnection final : public EventHandler,
   Http2ServerSession& server_session();
 
   TrunkState state() const { return state_; }
+  Liveness liveness() const { return liveness_; }
   // A stream may be opened now: the trunk is up, its peer responsive and below its limit.
   bool usable() const { return up() && liveness_ != Liveness::kSuspect && HasRoom(); }
   // Neither side's limit of concurrent streams is reached, and the peer refuses no streams.
@@ -107,12 +108,6 @@ class TrunkConnection final : public EventHandler,
   void Close(const absl::Status& why);
 
  private:
-  enum class Liveness : uint8_t {
-    kUnheard,  // the peer's first SETTINGS are outstanding
-    kAlive,
-    kSuspect,  // a PING is out and nothing came yet
-  };
-
   void OnEvents(uint32_t events) override;
   void OnFlush() override;
   Http2Stream* OnConnect(std::string_view authority, int* status) override;
@@ -125,7 +120,8 @@ class TrunkConnection final : public EventHandler,
   void OnGoAwayDue();
   void OnRefusalTimer();
 
-  void Apply(TrunkEvent event);
+  void Apply(TrunkEvent event) { state_ = kTrunkTable.After(state_, event); }
+  void Apply(LivenessEvent event) { liveness_ = kLivenessTable.After(liveness_, event); }
   bool Handshake();
   void ReadAvailable();
   void OnBytesRead(size_t size);

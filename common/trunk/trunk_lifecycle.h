@@ -1,13 +1,12 @@
-// The states of a trunk and the transitions between them, as LIFECYCLE.md shows them.
+// The states of a trunk and of its peer, as LIFECYCLE.md shows them.
 //
-// TrunkConnection makes no other transition; a test compares these tables with the page. Pure,
-// constexpr.
+// TrunkConnection changes state through these tables only. trunk_lifecycle_test.cc compares page
+// and tables and drives a trunk through every row. Pure.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <optional>
-#include <string_view>
+
+#include "common/base/state_table.h"
 
 namespace trunkline {
 
@@ -19,7 +18,6 @@ enum class TrunkState : uint8_t {
   kClosing,       // everything is sent; waits for the peer to close
   kLost,          // closed
 };
-
 enum class TrunkEvent : uint8_t {
   kSettings,  // the peer's first SETTINGS
   kGoAway,    // GOAWAY from the peer
@@ -27,15 +25,7 @@ enum class TrunkEvent : uint8_t {
   kFinished,  // the last stream ended and all output was written
   kClose,     // Close(), a timeout, an error or the end of the connection
 };
-
-struct TrunkTransition {
-  TrunkState from;
-  TrunkEvent event;
-  TrunkState to;
-};
-
-// A pair that is missing cannot occur.
-inline constexpr TrunkTransition kTrunkTransitions[] = {
+inline constexpr StateTable<TrunkState, TrunkEvent, 6, 5> kTrunkTable = {
     {TrunkState::kStarting, TrunkEvent::kSettings, TrunkState::kUp},
     {TrunkState::kStarting, TrunkEvent::kDrain, TrunkState::kDraining},
     {TrunkState::kStarting, TrunkEvent::kClose, TrunkState::kLost},
@@ -57,23 +47,17 @@ inline constexpr TrunkTransition kTrunkTransitions[] = {
     {TrunkState::kClosing, TrunkEvent::kClose, TrunkState::kLost},
 };
 
-// The state after `event` in `from`; nothing for a pair that cannot occur.
-constexpr std::optional<TrunkState> NextState(TrunkState from, TrunkEvent event) {
-  for (const TrunkTransition& transition : kTrunkTransitions) {
-    if (transition.from == from && transition.event == event) return transition.to;
-  }
-  return std::nullopt;
-}
-
-// As LIFECYCLE.md writes them.
-constexpr std::string_view NameOf(TrunkState state) {
-  constexpr std::string_view kNames[] = {"starting",      "up",      "draining",
-                                         "peer draining", "closing", "lost"};
-  return kNames[static_cast<size_t>(state)];
-}
-constexpr std::string_view NameOf(TrunkEvent event) {
-  constexpr std::string_view kNames[] = {"SETTINGS", "GOAWAY", "Drain()", "finished", "Close()"};
-  return kNames[static_cast<size_t>(event)];
-}
+// The signs of life of a trunk's peer.
+enum class Liveness : uint8_t {
+  kUnheard,  // its first SETTINGS are outstanding
+  kAlive,
+  kSuspect,  // a PING is out and nothing came yet
+};
+enum class LivenessEvent : uint8_t { kSettings, kSilence, kAnyByte };
+inline constexpr StateTable<Liveness, LivenessEvent, 3, 3> kLivenessTable = {
+    {Liveness::kUnheard, LivenessEvent::kSettings, Liveness::kAlive},
+    {Liveness::kAlive, LivenessEvent::kSilence, Liveness::kSuspect},
+    {Liveness::kSuspect, LivenessEvent::kAnyByte, Liveness::kAlive},
+};
 
 }  // namespace trunkline

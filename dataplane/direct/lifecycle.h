@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "dataplane/flow/state_table.h"
+#include "common/base/state_table.h"
 
 namespace trunkline {
 

@@ -4,18 +4,20 @@
 // endpoint only when it is certain that the first attempt reached no server: the agent answered 503
 // (it could not connect), the stream was refused, or its id is above the last id of a GOAWAY. The
 // last two cost no retry budget, and the flow waits in the pending queue if no trunk has room. A
-// lost trunk allows no retry. For a retry the flow keeps a copy of the client's bytes (at most 64
-// KiB) until the agent answers 200; after that nothing is sent twice.
+// lost trunk allows no retry. For a retry the flow keeps a copy of the client's bytes until the
+// agent answers 200; after that nothing is sent twice. LIFECYCLE.md has its states.
 //
 // Confined to its worker's loop.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "common/trunk/stream_bridge.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/table/endpoint_set.h"
+#include "dataplane/tunnel/lifecycle.h"
+#include "dataplane/tunnel/sent_copy.h"
 
 namespace trunkline {
 
@@ -30,6 +32,8 @@ class TunnelFlow final : public Flow, public StreamBridge {
   void Shed() override;
   Buffered buffered() const override;
 
+  TunnelState state() const { return state_; }
+
  private:
   Pull PullData(uint8_t* to, size_t capacity, size_t* size) override;
   void OnResponse(int status) override;
@@ -40,23 +44,21 @@ class TunnelFlow final : public Flow, public StreamBridge {
   void OnLoadChanged(bool is_load) override;
   void OnConnectTimer();
 
+  void Apply(TunnelEvent event) { state_ = kTunnelTable.After(state_, event); }
+  // The agent has connected to its server.
+  bool connected() const {
+    return state_ == TunnelState::kConfirmed || state_ == TunnelState::kAnswered;
+  }
+  // Another endpoint may get the flow.
+  bool replayable() const { return !connected() && copy_.complete(); }
   bool TryAnother();
-  bool RerouteRefused();
-  void Remember(const uint8_t* data, size_t size);
-  void ForgetIfReplayed();
-  void Forget();
+  bool RerouteUnprocessed();
   FlowEnd EndOf(End end) const;
 
   const absl::Duration first_byte_timeout_;
-  bool confirmed_ = false;
-  bool refused_ = false;
-  bool shed_ = false;
-  bool replayable_ = true;
-  bool answered_ = false;           // a byte of the server has arrived
-  std::vector<uint8_t> sent_copy_;  // until confirmed and replayed
-  GaugeShare copy_share_;
-  MonotonicTime copied_at_;  // of the copy's first byte
-  size_t replayed_ = 0;
+  TunnelState state_ = TunnelState::kRouting;
+  FlowEnd shutdown_cause_ = FlowEnd::kShutdown;
+  SentCopy copy_;  // until the agent has connected and the copy was sent again
   MemberTimer<TunnelFlow, &TunnelFlow::OnConnectTimer> connect_timer_{this};
 };
 

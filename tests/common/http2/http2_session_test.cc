@@ -216,6 +216,23 @@ TEST(Http2SessionTest, InformationalResponseIsSkipped) {
   EXPECT_THAT(near.headers, ElementsAre(200));
 }
 
+// DATA that follows it would belong to a stream that no server has accepted.
+TEST(Http2SessionTest, ResponseWithAStatusBelow100ResetsItsStream) {
+  Http2Pair pair;
+  pair.server.prepare = [](TestStream&) {};
+  TestStream& near = pair.Open();
+  // HEADERS, END_HEADERS: ":status: 099", then DATA.
+  const std::string headers = std::string(
+      "\x00\x00\x05\x01\x04\x00\x00\x00\x01\x08\x03"
+      "099",
+      14);
+  const std::string data = std::string("\x00\x00\x01\x00\x00\x00\x00\x00\x01x", 10);
+  ASSERT_TRUE(pair.client.Give(headers + data).ok());
+  EXPECT_THAT(near.headers, IsEmpty());
+  EXPECT_THAT(near.received, IsEmpty());
+  EXPECT_THAT(near.closes, ElementsAre(NGHTTP2_PROTOCOL_ERROR));
+}
+
 TEST(Http2SessionTest, StreamsAboveTheLastIdOfAGoAwayAreRefusedAndOthersContinue) {
   Http2Pair pair;
   TestStream& first = pair.Open();

@@ -4,24 +4,40 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <fstream>
+#include <functional>
+#include <iterator>
 #include <ostream>
 #include <string>
-#include <tuple>
+#include <string_view>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
+#include "tests/common/base/lifecycle_page.h"
 #include "tests/common/trunk/trunk_sides.h"
 
 namespace trunkline {
 
-void PrintTo(const TrunkTransition& transition, std::ostream* out) {
-  *out << NameOf(transition.from) << ", " << NameOf(transition.event);
+// As LIFECYCLE.md writes them.
+constexpr std::array<std::string_view, 6> kStateNames = {"starting",      "up",      "draining",
+                                                         "peer draining", "closing", "lost"};
+constexpr std::array<std::string_view, 5> kEventNames = {"SETTINGS", "GOAWAY", "Drain()",
+                                                         "finished", "Close()"};
+
+std::string_view NameOf(TrunkState state) { return kStateNames.at(static_cast<size_t>(state)); }
+std::string_view NameOf(TrunkEvent event) { return kEventNames.at(static_cast<size_t>(event)); }
+
+struct TrunkRow {
+  TrunkState from;
+  TrunkEvent event;
+  TrunkState to;
+};
+void PrintTo(const TrunkRow& row, std::ostream* out) {
+  *out << NameOf(row.from) << ", " << NameOf(row.event);
 }
 
 namespace {
@@ -31,57 +47,56 @@ using test::Peer;
 using test::TcpPair;
 using test::TestStream;
 using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
 
-using Row = std::vector<std::string>;
+constexpr char kPage[] = "common/trunk/LIFECYCLE.md";
 
-// The rows of the table below the heading "## `title`", without its head.
-std::vector<Row> ReadTable(const std::string& title) {
-  std::ifstream page(TRUNKLINE_SOURCE_DIR "/common/trunk/LIFECYCLE.md");
-  std::vector<Row> rows;
-  bool inside = false;
-  for (std::string line; std::getline(page, line);) {
-    if (line.rfind("## ", 0) == 0) inside = line == "## " + title;
-    if (!inside || line.rfind("| ", 0) != 0) continue;
-    Row row;
-    const std::string cells(absl::StripSuffix(absl::StripPrefix(line, "|"), "|"));
-    for (const absl::string_view cell : absl::StrSplit(cells, '|')) {
-      row.emplace_back(absl::StripAsciiWhitespace(cell));
+std::vector<TrunkRow> RowsOfTheCode() {
+  std::vector<TrunkRow> rows;
+  for (size_t s = 0; s < kStateNames.size(); ++s) {
+    for (size_t e = 0; e < kEventNames.size(); ++e) {
+      const auto state = static_cast<TrunkState>(s);
+      const auto event = static_cast<TrunkEvent>(e);
+      if (kTrunkTable.Has(state, event)) {
+        rows.push_back({state, event, kTrunkTable.After(state, event)});
+      }
     }
-    rows.push_back(row);
   }
-  if (!rows.empty()) rows.erase(rows.begin());
   return rows;
 }
 
+// The first cells of the rows below `section`.
+std::vector<std::string> NamesBelow(const std::string& section) {
+  std::vector<std::string> names;
+  for (const test::PageRow& row : test::ReadTable(kPage, section)) names.push_back(row.from);
+  return names;
+}
+
 TEST(TrunkLifecyclePage, ShowsExactlyTheTransitionsOfTheCode) {
-  std::vector<std::tuple<std::string, std::string, std::string>> page;
-  for (const Row& row : ReadTable("Transitions")) {
-    ASSERT_EQ(row.size(), 4u);
-    page.emplace_back(row[0], row[1], row[2]);
-  }
-  std::vector<std::tuple<std::string, std::string, std::string>> code;
-  for (const TrunkTransition& t : kTrunkTransitions) {
-    code.emplace_back(NameOf(t.from), NameOf(t.event), NameOf(t.to));
-  }
-  EXPECT_THAT(page, ElementsAreArray(code));
+  const test::Lifecycle<TrunkState, TrunkEvent, decltype(kTrunkTable)> code(
+      kTrunkTable, kStateNames, kEventNames);
+  code.ExpectPageMatchesCode(test::ReadTable(kPage, "Transitions"));
 }
 
 TEST(TrunkLifecyclePage, ExplainsEveryStateAndEvent) {
-  std::vector<std::string> states;
-  for (const Row& row : ReadTable("States")) states.push_back(row[0]);
-  EXPECT_THAT(states,
-              ElementsAreArray({"starting", "up", "draining", "peer draining", "closing", "lost"}));
-  std::vector<std::string> events;
-  for (const Row& row : ReadTable("Events")) events.push_back(row[0]);
-  EXPECT_THAT(events, ElementsAreArray({"SETTINGS", "GOAWAY", "Drain()", "finished", "Close()"}));
+  EXPECT_THAT(NamesBelow("States"), ElementsAreArray(kStateNames));
+  EXPECT_THAT(NamesBelow("Events"), ElementsAreArray(kEventNames));
 }
 
-TEST(TrunkLifecycleTable, HasOneRowPerStateAndEventAndNoneLeavesLost) {
-  for (const TrunkTransition& t : kTrunkTransitions) {
-    EXPECT_EQ(NextState(t.from, t.event), t.to) << NameOf(t.from) << ", " << NameOf(t.event);
-    EXPECT_NE(t.from, TrunkState::kLost);
-  }
-  EXPECT_EQ(NextState(TrunkState::kLost, TrunkEvent::kClose), std::nullopt);
+TEST(TrunkLifecyclePage, NothingLeavesLost) {
+  for (const TrunkRow& row : RowsOfTheCode()) EXPECT_NE(row.from, TrunkState::kLost);
+}
+
+TEST(TrunkLifecyclePage, NamesTheTimesOfTheCode) {
+  std::ifstream file(std::string(TRUNKLINE_SOURCE_DIR "/") + kPage);
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  const TrunkConnection::Options options;
+  const auto seconds = [](absl::Duration time) {
+    return absl::StrCat(absl::ToInt64Seconds(time), " s");
+  };
+  EXPECT_THAT(page, HasSubstr("Silence of " + seconds(options.ping_after) + " in alive"));
+  EXPECT_THAT(page, HasSubstr("after " + seconds(options.up_timeout) + " in unheard"));
+  EXPECT_THAT(page, HasSubstr("after " + seconds(options.ping_timeout) + " in suspect"));
 }
 
 // Drives the accepting end of a trunk, whose peer is scripted.
@@ -92,10 +107,12 @@ class TrunkTransitionTest : public test::TrunkSidesTest {
   TrunkConnection& trunk() { return *server_.trunk; }
   bool Is(TrunkState state) { return server_.trunk != nullptr && trunk().state() == state; }
 
-  void Start() {
+  void Start(TrunkConnection::Options options = {}) {
     auto [fd, raw] = TcpPair();
     raw_ = std::move(raw);
-    server_.Start(std::move(fd), {.role = Role::kServer, .up_timeout = absl::Seconds(30)});
+    options.role = Role::kServer;
+    options.up_timeout = absl::Seconds(30);
+    server_.Start(std::move(fd), options);
   }
   // Writes the peer's output and waits until the trunk has read it.
   void Tell() {
@@ -135,7 +152,7 @@ class TrunkTransitionTest : public test::TrunkSidesTest {
     }
     ASSERT_TRUE(RunUntil([&] { return Is(state); }));
   }
-  void Fire(const TrunkTransition& row) {
+  void Fire(const TrunkRow& row) {
     switch (row.event) {
       case TrunkEvent::kSettings:
         return Tell();
@@ -159,11 +176,10 @@ class TrunkTransitionTest : public test::TrunkSidesTest {
   Http2Client peer_;
 };
 
-class TrunkRowTest : public TrunkTransitionTest,
-                     public testing::WithParamInterface<TrunkTransition> {};
+class TrunkRowTest : public TrunkTransitionTest, public testing::WithParamInterface<TrunkRow> {};
 
 TEST_P(TrunkRowTest, LeadsToTheStateOfTheTable) {
-  const TrunkTransition& row = GetParam();
+  const TrunkRow& row = GetParam();
   Reach(row.from, row.event);
   ASSERT_TRUE(Is(row.from));
   Fire(row);
@@ -175,13 +191,50 @@ TEST_P(TrunkRowTest, LeadsToTheStateOfTheTable) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Rows, TrunkRowTest, testing::ValuesIn(kTrunkTransitions),
-                         [](const testing::TestParamInfo<TrunkTransition>& info) {
+INSTANTIATE_TEST_SUITE_P(Rows, TrunkRowTest, testing::ValuesIn(RowsOfTheCode()),
+                         [](const testing::TestParamInfo<TrunkRow>& info) {
                            const std::string name =
                                absl::StrCat(AbslView(NameOf(info.param.from)), "_",
                                             AbslView(NameOf(info.param.event)));
                            return absl::StrReplaceAll(name, {{" ", ""}, {"()", ""}, {"_", "On"}});
                          });
+
+using LivenessPage = test::Lifecycle<Liveness, LivenessEvent, decltype(kLivenessTable)>;
+
+class TrunkLivenessTest : public TrunkTransitionTest {
+ protected:
+  // A trunk whose peer is suspected of silence after 20 ms, but never found dead.
+  void StartImpatient() {
+    Start({.ping_after = absl::Milliseconds(20), .ping_timeout = absl::Seconds(20)});
+  }
+  bool Is(Liveness liveness) { return trunk().liveness() == liveness; }
+  LivenessPage::Observed Observe(const std::function<void()>& event) {
+    const Liveness before = trunk().liveness();
+    event();
+    return {before, trunk().liveness()};
+  }
+};
+
+TEST_F(TrunkLivenessTest, PageCodeAndTrunkAgree) {
+  LivenessPage page(kLivenessTable, {"unheard", "alive", "suspect"},
+                    {"SETTINGS", "silence", "any byte"});
+  // Each row starts where the one before it ended.
+  StartImpatient();
+  page.Add(Liveness::kUnheard, LivenessEvent::kSettings,
+           [this] { return Observe([this] { Tell(); }); });
+  page.Add(Liveness::kAlive, LivenessEvent::kSilence, [this] {
+    return Observe([this] { EXPECT_TRUE(RunUntil([&] { return Is(Liveness::kSuspect); })); });
+  });
+  page.Add(Liveness::kSuspect, LivenessEvent::kAnyByte, [this] {
+    return Observe([this] {
+      peer_.session.Ping();
+      Tell();
+    });
+  });
+  const std::vector<test::PageRow> rows = test::ReadTable(kPage, "Is the peer alive?");
+  page.ExpectPageMatchesCode(rows);
+  page.ExpectClassFollows(rows);
+}
 
 // Only the first SETTINGS make a peer an HTTP/2 peer: a trunk in starting never sees a GOAWAY.
 TEST_F(TrunkTransitionTest, GoAwayBeforeSettingsIsAProtocolError) {

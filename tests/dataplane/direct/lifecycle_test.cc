@@ -9,8 +9,8 @@
 #include "dataplane/codec/redis.h"
 #include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
-#include "tests/dataplane/direct/flow_bench.h"
-#include "tests/dataplane/direct/lifecycle_page.h"
+#include "tests/dataplane/route/flow_bench.h"
+#include "tests/common/base/lifecycle_page.h"
 
 namespace trunkline {
 namespace {

@@ -16,7 +16,7 @@
 #include "dataplane/codec/length_field.h"
 #include "dataplane/message/shared_connection.h"
 #include "tests/common/net/tcp_pair.h"
-#include "tests/dataplane/direct/flow_bench.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline::test {
 

@@ -7,8 +7,8 @@
 
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
-#include "tests/dataplane/direct/flow_bench.h"
-#include "tests/dataplane/direct/lifecycle_page.h"
+#include "tests/dataplane/route/flow_bench.h"
+#include "tests/common/base/lifecycle_page.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {

@@ -11,7 +11,7 @@
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/redis.h"
 #include "dataplane/message/shared_pool.h"
-#include "tests/dataplane/direct/flow_bench.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {
 namespace {

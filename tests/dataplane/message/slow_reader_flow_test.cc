@@ -10,7 +10,7 @@
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
 #include "dataplane/message/slow_reader_rule.h"
-#include "tests/dataplane/direct/flow_bench.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {
 namespace {

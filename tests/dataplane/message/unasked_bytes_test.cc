@@ -23,7 +23,7 @@
 #include "common/base/random.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
-#include "tests/dataplane/direct/flow_bench.h"
+#include "tests/dataplane/route/flow_bench.h"
 #include "tests/dataplane/message/spoken_protocol.h"
 
 namespace trunkline {

@@ -22,14 +22,14 @@ struct PageRow {
   std::string to;
 };
 
-// The rows below `## section` of a page of the source tree, without head and rule.
+// The rows of the table below `## section` of a page of the source tree, without head and rule.
 inline std::vector<PageRow> ReadTable(const std::string& page, const std::string& section) {
   std::ifstream file(std::string(TRUNKLINE_SOURCE_DIR "/") + page);
   std::vector<PageRow> rows;
   bool inside = false;
   for (std::string line; std::getline(file, line);) {
     if (line.rfind("## ", 0) == 0) inside = line.substr(3) == section;
-    if (!inside || line.rfind("| ", 0) != 0 || line.rfind("| state |", 0) == 0) continue;
+    if (!inside || line.rfind("| ", 0) != 0) continue;
     std::array<std::string, 3> cells;
     size_t at = 2;
     for (std::string& cell : cells) {
@@ -40,6 +40,8 @@ inline std::vector<PageRow> ReadTable(const std::string& page, const std::string
     }
     rows.push_back({cells[0], cells[1], cells[2]});
   }
+  // The head of the table.
+  if (!rows.empty()) rows.erase(rows.begin());
   EXPECT_FALSE(rows.empty()) << page << " has no table below " << section;
   return rows;
 }

@@ -1,4 +1,4 @@
-#include "dataplane/flow/state_table.h"
+#include "common/base/state_table.h"
 
 #include <gtest/gtest.h>
 
