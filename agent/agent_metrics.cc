@@ -1,8 +1,20 @@
 #include "agent/agent_metrics.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "agent/report/load_report_builder.h"
+#include "agent/report/load_reporter.h"
+#include "agent/report/sampling_loop.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/local_service.h"
+#include "agent/sample/service_traffic.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 namespace {

@@ -1,10 +1,17 @@
 #include "agent/agent_settings.h"
 
+#include <cstdint>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "agent/sample/cpu_meter.h"
+#include "agent/sample/local_service.h"
 #include "common/config/config_rules.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
+#include "common/net/address.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -2,17 +2,36 @@
 
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <random>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "agent/agent_settings.h"
+#include "agent/report/load_report_builder.h"
+#include "agent/report/load_reporter.h"
+#include "agent/report/sampling_loop.h"
 #include "agent/sample/connect_probe.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/load_sampler.h"
+#include "agent/sample/local_service.h"
+#include "agent/sample/port_watch.h"
+#include "agent/sample/service_sampler.h"
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/trunk_server.h"
 #include "common/base/version.h"
 #include "common/inband/inband_report.h"
 #include "common/net/address.h"
 #include "common/net/timer_wheel.h"
+#include "common/resolver/name_resolver.h"
+#include "common/trunk/trunk_tls.h"
 
 namespace trunkline {
 namespace {

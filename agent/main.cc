@@ -5,17 +5,29 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "agent/agent_metrics.h"
 #include "agent/agent_settings.h"
 #include "agent/agent_wiring.h"
+#include "agent/report/load_reporter.h"
+#include "agent/report/sampling_loop.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/load_sampler.h"
+#include "agent/sample/port_watch.h"
+#include "agent/sample/service_traffic.h"
 #include "agent/sample/sock_diag_socket.h"
+#include "agent/trunk/trunk_server.h"
 #include "common/base/system_files.h"
 #include "common/grpc/grpc_log.h"
 #include "common/net/address.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 #include "common/program/program.h"
 #include "common/program/trunk_tls_config.h"
+#include "common/trunk/trunk_tls.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -2,15 +2,27 @@
 
 #include <google/protobuf/util/message_differencer.h>
 
+#include <functional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/config/config.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 #include "controller/controller_settings.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/loop/control_loop.h"
+#include "controller/wire/config.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

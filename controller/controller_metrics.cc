@@ -1,10 +1,21 @@
 #include "controller/controller_metrics.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/observe/metrics_page.h"
+#include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
+#include "controller/core/proxy_table.h"
+#include "controller/loop/control_loop.h"
 #include "controller/wire/view.h"
 
 namespace trunkline {

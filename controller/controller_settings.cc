@@ -1,10 +1,22 @@
 #include "controller/controller_settings.h"
 
+#include <cstdint>
+#include <optional>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/observe/log.h"
+#include "controller/core/control_core.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/core/stored_state.h"
+#include "controller/loop/control_loop.h"
+#include "controller/loop/state_lock.h"
+#include "controller/loop/state_store.h"
+#include "controller/wire/config.h"
 
 namespace trunkline {
 namespace {

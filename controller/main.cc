@@ -4,17 +4,25 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/grpc/grpc_log.h"
 #include "common/net/address.h"
 #include "common/observe/admin_http.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 #include "common/program/program.h"
 #include "controller/config_reload.h"
 #include "controller/controller_metrics.h"
 #include "controller/controller_settings.h"
+#include "controller/core/proxy_table.h"
 #include "controller/loop/control_loop.h"
+#include "controller/loop/state_lock.h"
+#include "controller/loop/state_store.h"
 #include "controller/serve/grpc_server.h"
+#include "controller/wire/config.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

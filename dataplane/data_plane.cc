@@ -2,14 +2,32 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
 #include <latch>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/unique_fd.h"
+#include "common/http2/stream_window.h"
+#include "common/net/address.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/listen/inheritance.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/worker.h"
 
 namespace trunkline {
 namespace {

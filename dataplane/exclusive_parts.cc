@@ -1,13 +1,23 @@
 #include "dataplane/exclusive_parts.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/net/address.h"
 #include "common/net/socket.h"
+#include "common/observe/admin_http.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/listen/handover_wire.h"
+#include "dataplane/listen/inheritance.h"
 #include "dataplane/proxy_settings.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,11 +1,15 @@
 // trunkline-proxy: accepts clients, picks an endpoint for each, and forwards their bytes.
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/observe/log.h"
 #include "common/observe/metrics_page.h"
 #include "common/program/program.h"
-#include "common/program/trunk_tls_config.h"
+#include "common/trunk/trunk_tls.h"
 #include "dataplane/data_plane.h"
 #include "dataplane/exclusive_parts.h"
 #include "dataplane/listen/handover.h"
@@ -13,6 +17,7 @@
 #include "dataplane/memory/memory_meter.h"
 #include "dataplane/proxy_metrics.h"
 #include "dataplane/proxy_settings.h"
+#include "dataplane/stats/traffic_stats.h"
 #include "trunkline/v1/config.pb.h"
 
 namespace trunkline {

@@ -1,8 +1,20 @@
 #include "dataplane/proxy_metrics.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
+
+#include "common/base/forwarding_mode.h"
+#include "common/base/metrics.h"
+#include "common/base/trunk_counters.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/memory/memory_meter.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/endpoint_health.h"
+#include "dataplane/stats/shared_counters.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

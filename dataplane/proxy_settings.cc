@@ -5,18 +5,34 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
 #include "common/config/config_rules.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "common/program/trunk_tls_config.h"
+#include "common/trunk/trunk_tls.h"
+#include "dataplane/control/discovery_subscriber.h"
+#include "dataplane/data_plane.h"
 #include "dataplane/limits/descriptor_plan.h"
 #include "dataplane/listen/handover_wire.h"
+#include "dataplane/log/connection_log.h"
+#include "dataplane/log/connection_log_line.h"
+#include "dataplane/tunnel/trunk_pool.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -3,14 +3,37 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/unique_fd.h"
+#include "common/net/socket.h"
 #include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
+#include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
 #include "dataplane/listen/header_flow.h"
+#include "dataplane/listen/listener.h"
+#include "dataplane/memory/memory_rule.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
+#include "dataplane/stats/reachability.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/tunnel/trunk_pool.h"
 #include "dataplane/tunnel/tunnel_flow.h"
 
 namespace trunkline {

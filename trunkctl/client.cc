@@ -1,11 +1,16 @@
 #include "trunkctl/client.h"
 
+#include <functional>
 #include <iostream>
+#include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/json_text.h"
 #include "common/grpc/controller_channel.h"
 #include "common/grpc/deadline.h"
+#include "trunkline/v1/admin.grpc.pb.h"
+#include "trunkline/v1/weights.grpc.pb.h"
 
 namespace trunkline {
 

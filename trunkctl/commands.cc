@@ -4,12 +4,17 @@
 
 #include <iostream>
 #include <memory>
+#include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/config.h"
 #include "common/config/config_rules.h"
+#include "trunkctl/client.h"
 #include "trunkctl/render.h"
+#include "trunkline/v1/admin.pb.h"
 #include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

@@ -7,6 +7,9 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trunkctl/client.h"
 #include "trunkctl/command_line.h"
 #include "trunkctl/commands.h"
 

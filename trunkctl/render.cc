@@ -2,11 +2,21 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "common/config/config_values.h"
 #include "trunkctl/text_table.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

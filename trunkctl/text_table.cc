@@ -1,6 +1,9 @@
 #include "trunkctl/text_table.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <string>
+#include <vector>
 
 namespace trunkline {
 namespace {

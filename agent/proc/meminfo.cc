@@ -1,11 +1,15 @@
 #include "agent/proc/meminfo.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 
 namespace trunkline {

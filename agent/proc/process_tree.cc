@@ -1,12 +1,17 @@
 #include "agent/proc/process_tree.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "agent/proc/proc_stat.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 namespace {

@@ -1,8 +1,13 @@
 #include "agent/report/load_report_builder.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "agent/sample/load_sample.h"
 #include "common/config/durations.h"
+#include "trunkline/v1/load_report.pb.h"
 
 namespace trunkline {
 namespace {

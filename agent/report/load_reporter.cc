@@ -3,13 +3,21 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/report/load_report_builder.h"
+#include "agent/sample/load_sample.h"
 #include "common/base/clock.h"
 #include "common/grpc/reconnect_loop.h"
 #include "common/observe/log.h"
 #include "trunkline/v1/load_report.grpc.pb.h"
+#include "trunkline/v1/load_report.pb.h"
 
 namespace trunkline {
 

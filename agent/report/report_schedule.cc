@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <vector>
+
+#include "common/base/clock.h"
 
 namespace trunkline {
 

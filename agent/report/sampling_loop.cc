@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <random>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/load_sampler.h"
 #include "common/base/clock.h"
 #include "common/base/random.h"
 #include "common/observe/log.h"

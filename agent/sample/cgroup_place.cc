@@ -1,14 +1,19 @@
 #include "agent/sample/cgroup_place.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "agent/proc/proc_stat.h"
 #include "agent/sample/cgroup_search.h"
+#include "common/base/system_files.h"
 #include "common/cgroup/cgroup_files.h"
 #include "common/cgroup/cgroup_paths.h"
 

@@ -1,10 +1,15 @@
 #include "agent/sample/cgroup_search.h"
 
 #include <deque>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 namespace {

@@ -2,8 +2,14 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
 
 namespace trunkline {
 namespace {

@@ -1,6 +1,10 @@
 #include "agent/sample/connection_bytes.h"
 
+#include <cstdint>
+#include <unordered_map>
 #include <utility>
+
+#include "agent/proc/sock_diag.h"
 
 namespace trunkline {
 

@@ -1,14 +1,21 @@
 #include "agent/sample/cpu_meter.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "agent/proc/proc_stat.h"
+#include "common/base/system_files.h"
 #include "common/cgroup/cgroup_files.h"
 
 namespace trunkline {

@@ -1,10 +1,17 @@
 #include "agent/sample/load_sampler.h"
 
+#include <cstddef>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/sample/service_sampler.h"
+#include "agent/sample/service_traffic.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 

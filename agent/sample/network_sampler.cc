@@ -1,14 +1,22 @@
 #include "agent/sample/network_sampler.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "agent/proc/net_dev.h"
 #include "agent/proc/net_route.h"
 #include "agent/proc/netstat.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 namespace {

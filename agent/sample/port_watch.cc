@@ -4,10 +4,19 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/proc/sock_diag.h"
 #include "agent/proc/sockstat.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
 
 namespace trunkline {
 

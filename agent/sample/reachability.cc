@@ -1,5 +1,9 @@
 #include "agent/sample/reachability.h"
 
+#include <functional>
+
+#include "agent/sample/service_traffic.h"
+
 namespace trunkline {
 
 bool Reachability::Update(const ServiceTrafficTotals& totals,

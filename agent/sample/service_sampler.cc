@@ -1,12 +1,22 @@
 #include "agent/sample/service_sampler.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "agent/proc/meminfo.h"
 #include "agent/proc/psi.h"
+#include "agent/sample/cgroup_place.h"
+#include "agent/sample/port_watch.h"
+#include "agent/sample/service_traffic.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
 
 namespace trunkline {
 namespace {

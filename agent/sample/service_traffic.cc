@@ -2,6 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "common/base/metrics.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 

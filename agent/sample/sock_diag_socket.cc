@@ -2,13 +2,19 @@
 
 #include <linux/netlink.h>
 #include <sys/socket.h>
-#include <sys/time.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <ctime>
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/proc/sock_diag.h"
 #include "common/base/unique_fd.h"
 
 namespace trunkline {

@@ -1,6 +1,16 @@
 #include "agent/trunk/load_stream.h"
 
-#include "agent/trunk/trunk_worker.h"
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "agent/sample/local_service.h"
+#include "agent/sample/service_traffic.h"
+#include "common/base/metrics.h"
+#include "common/http2/http2_server_session.h"
+#include "common/http2/http2_session.h"
+#include "common/inband/inband_report.h"
+#include "common/net/event_loop.h"
 
 namespace trunkline {
 namespace {

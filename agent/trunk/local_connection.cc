@@ -3,7 +3,17 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdint>
+#include <string>
 #include <utility>
+
+#include "absl/time/time.h"
+#include "agent/sample/service_traffic.h"
+#include "common/http2/http2_server_session.h"
+#include "common/net/address_list.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
+#include "common/trunk/stream_bridge.h"
 
 namespace trunkline {
 namespace {

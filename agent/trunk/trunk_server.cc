@@ -1,7 +1,24 @@
 #include "agent/trunk/trunk_server.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
 #include "absl/memory/memory.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/sample/local_service.h"
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/trunk_worker.h"
+#include "common/base/trunk_counters.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 

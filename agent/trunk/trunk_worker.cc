@@ -5,15 +5,35 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/sample/local_service.h"
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/load_pacer.h"
+#include "agent/trunk/local_connection.h"
 #include "common/base/absl_view.h"
 #include "common/base/check.h"
+#include "common/base/unique_fd.h"
+#include "common/http2/header_list.h"
+#include "common/http2/http2_session.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
+#include "common/net/timer_wheel.h"
 #include "common/observe/log.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "common/trunk/client_fields.h"
+#include "common/trunk/stream_bridge.h"
 
 namespace trunkline {
 namespace {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/time/time.h"
+
 namespace trunkline {
 
 absl::Duration Backoff::Next(double uniform) {

@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <cstdint>
+
 namespace trunkline {
 
 MonotonicTime MonotonicNow() {

@@ -1,7 +1,10 @@
 #include "common/base/metrics.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
+#include <cstddef>
+#include <cstdint>
 
 namespace trunkline {
 namespace {

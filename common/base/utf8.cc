@@ -1,6 +1,8 @@
 #include "common/base/utf8.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 namespace trunkline {
 

@@ -3,11 +3,19 @@
 #include <google/protobuf/descriptor.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <set>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "common/base/absl_view.h"
 #include "common/base/limits.h"
 #include "common/config/config_values.h"
@@ -18,6 +26,9 @@
 #include "common/net/address.h"
 #include "common/net/ip_port.h"
 #include "common/net/listen_addresses.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

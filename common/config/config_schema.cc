@@ -4,13 +4,16 @@
 #include <google/protobuf/duration.pb.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <string>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "common/config/config_values.h"
+#include "trunkline/v1/options.pb.h"
 
 namespace trunkline {
 namespace {

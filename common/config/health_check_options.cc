@@ -1,21 +1,28 @@
 #include "common/config/health_check_options.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
 #include "common/config/durations.h"
 #include "common/config/http_token.h"
 #include "common/config/message_options.h"
 #include "common/config/rule_check.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,12 +1,19 @@
 #include "common/config/message_options.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/config/http_token.h"
 #include "common/config/rule_check.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

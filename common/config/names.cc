@@ -1,7 +1,9 @@
 #include "common/config/names.h"
 
 #include <algorithm>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"

@@ -1,10 +1,14 @@
 #include "common/config/yaml_text.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 
 namespace trunkline {
 namespace {

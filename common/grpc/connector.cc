@@ -2,8 +2,12 @@
 
 #include <grpcpp/generic/generic_stub.h>
 
+#include <memory>
+#include <mutex>
 #include <utility>
 
+#include "absl/time/time.h"
+#include "common/grpc/controller_channel.h"
 #include "common/grpc/deadline.h"
 
 namespace trunkline {

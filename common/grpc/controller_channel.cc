@@ -1,5 +1,12 @@
 #include "common/grpc/controller_channel.h"
 
+#include <grpc/grpc.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+
 namespace trunkline {
 namespace {
 

@@ -2,9 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
 #include "common/observe/log.h"
 
 namespace trunkline {

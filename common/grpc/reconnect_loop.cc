@@ -1,7 +1,10 @@
 #include "common/grpc/reconnect_loop.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/base/clock.h"
 
 namespace trunkline {

@@ -1,6 +1,12 @@
 #include "common/http2/http2_callbacks.h"
 
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
+
+#include "common/http2/http2_session.h"
 
 namespace trunkline {
 namespace {

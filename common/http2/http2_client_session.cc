@@ -1,9 +1,16 @@
 #include "common/http2/http2_client_session.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "common/http2/header_list.h"
 #include "common/http2/http2_callbacks.h"
+#include "common/http2/http2_session.h"
+#include "common/net/output_buffer.h"
 
 namespace trunkline {
 

@@ -1,10 +1,14 @@
 #include "common/http2/http2_server_session.h"
 
+#include <cstdint>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/http2/header_list.h"
 #include "common/http2/http2_callbacks.h"
+#include "common/http2/http2_session.h"
+#include "common/net/output_buffer.h"
 
 namespace trunkline {
 namespace {

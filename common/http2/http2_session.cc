@@ -1,11 +1,25 @@
 #include "common/http2/http2_session.h"
 
-#include <algorithm>
-#include <string>
+#include <sys/types.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/http2/header_list.h"
 #include "common/http2/http2_callbacks.h"
+#include "common/http2/http2_faults.h"
+#include "common/http2/stream_window.h"
+#include "common/net/output_buffer.h"
 
 namespace trunkline {
 namespace {

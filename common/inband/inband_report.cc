@@ -2,8 +2,13 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
+#include <span>
+#include <string_view>
+#include <system_error>
 
 namespace trunkline {
 namespace {

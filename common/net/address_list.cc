@@ -1,7 +1,13 @@
 #include "common/net/address_list.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
 
 namespace trunkline {
 namespace {

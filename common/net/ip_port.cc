@@ -5,8 +5,14 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstring>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 

@@ -1,9 +1,16 @@
 #include "common/net/listen_addresses.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <cstddef>
+#include <vector>
+
+#include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "common/net/address.h"
 
 namespace trunkline {
 

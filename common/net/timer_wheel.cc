@@ -1,6 +1,10 @@
 #include "common/net/timer_wheel.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "common/base/clock.h"
 
 namespace trunkline {
 

@@ -1,6 +1,10 @@
 #include "common/net/wake_pacer.h"
 
 #include <algorithm>
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 
 namespace trunkline {
 namespace {

@@ -1,15 +1,23 @@
 #include "common/observe/admin_connection.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/base/unique_fd.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
 
 namespace trunkline {

@@ -4,17 +4,29 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/unique_fd.h"
 #include "common/net/address.h"
 #include "common/net/event_loop.h"
 #include "common/net/socket.h"
+#include "common/net/timer_wheel.h"
 #include "common/observe/admin_connection.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 namespace {

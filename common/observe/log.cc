@@ -3,6 +3,8 @@
 #include <spdlog/sinks/base_sink.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <utility>

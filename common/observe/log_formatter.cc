@@ -3,13 +3,17 @@
 #include <spdlog/details/log_msg.h>
 
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "common/base/json_text.h"
+#include "common/observe/log.h"
 
 namespace trunkline {
 namespace {

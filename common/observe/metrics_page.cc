@@ -3,11 +3,20 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/metrics.h"
 #include "common/base/version.h"
 #include "common/observe/log.h"
 #include "common/observe/process_metrics.h"

@@ -2,12 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <iterator>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "common/net/ip_port.h"
+#include "common/proxy_protocol/proxy_version.h"
 
 namespace trunkline {
 namespace {

@@ -2,16 +2,30 @@
 
 #include <ares.h>
 #include <netinet/in.h>
-#include <sys/time.h>
+#include <sys/socket.h>
 
+#include <cstdint>
 #include <cstring>
+#include <memory>
+#include <mutex>
+#include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
+#include "common/net/timer_wheel.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 namespace {

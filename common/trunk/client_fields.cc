@@ -1,10 +1,14 @@
 #include "common/trunk/client_fields.h"
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
+#include "common/http2/header_list.h"
+#include "common/net/ip_port.h"
+#include "common/proxy_protocol/proxy_version.h"
 
 namespace trunkline {
 namespace {

@@ -1,10 +1,23 @@
 #include "common/trunk/stream_bridge.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/metrics.h"
+#include "common/base/unique_fd.h"
+#include "common/http2/http2_session.h"
+#include "common/net/event_loop.h"
+#include "common/net/output_buffer.h"
 #include "common/net/socket.h"
 #include "common/trunk/trunk_connection.h"
 

@@ -1,5 +1,10 @@
 #include "common/trunk/trunk_congestion.h"
 
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+
 namespace trunkline {
 
 void TrunkCongestion::Measure(MonotonicTime now, const Totals& totals) {

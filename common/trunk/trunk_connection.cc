@@ -1,17 +1,33 @@
 #include "common/trunk/trunk_connection.h"
 
+#include <sys/types.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
 #include "common/base/check.h"
+#include "common/base/trunk_counters.h"
+#include "common/base/unique_fd.h"
+#include "common/http2/http2_client_session.h"
+#include "common/http2/http2_server_session.h"
+#include "common/http2/http2_session.h"
+#include "common/inband/inband_report.h"
+#include "common/net/event_loop.h"
+#include "common/net/output_buffer.h"
 #include "common/net/socket.h"
 #include "common/trunk/load_offer.h"
+#include "common/trunk/trunk_lifecycle.h"
 
 namespace trunkline {
 namespace {

@@ -7,11 +7,15 @@
 #include <cerrno>
 #include <cstdio>
 #include <ctime>
-#include <utility>
+#include <memory>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "common/net/socket.h"
 
 namespace trunkline {

@@ -1,7 +1,19 @@
 #include "controller/core/control_core.h"
 
-#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "controller/core/load_model.h"
+#include "controller/core/load_report.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 

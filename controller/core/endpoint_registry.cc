@@ -1,11 +1,22 @@
 #include "controller/core/endpoint_registry.h"
 
+#include <cstddef>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "controller/core/load_report.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 namespace {

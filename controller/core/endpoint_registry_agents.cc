@@ -1,10 +1,22 @@
 // The agents of the registry: their sessions, announcements and reports; endpoint_registry.cc has
 // the rest of it.
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/limits.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
 
 namespace trunkline {
 

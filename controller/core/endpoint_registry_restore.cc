@@ -1,6 +1,13 @@
 // Restores the registry from the state file; endpoint_registry.cc has the rest of it.
+#include <string>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/limits.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 namespace {

@@ -1,7 +1,17 @@
 #include "controller/core/proxy_table.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
+#include "controller/core/load_report.h"
+#include "controller/core/snapshot_publisher.h"
 
 namespace trunkline {
 

@@ -1,8 +1,15 @@
 #include "controller/core/snapshot_publisher.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 namespace {

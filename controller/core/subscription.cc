@@ -1,6 +1,8 @@
 #include "controller/core/subscription.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <deque>
 #include <utility>
 
 namespace trunkline {

@@ -2,8 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <map>
 #include <set>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "controller/core/weight_policy.h"
 
 namespace trunkline {
 

@@ -2,7 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
+#include "controller/core/service_spec.h"
 
 namespace trunkline {
 

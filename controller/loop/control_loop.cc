@@ -1,9 +1,27 @@
 #include "controller/loop/control_loop.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
 #include "common/observe/log.h"
+#include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 namespace {

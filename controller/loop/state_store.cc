@@ -4,8 +4,15 @@
 #include <google/protobuf/text_format.h>
 
 #include <cmath>
+#include <optional>
+#include <string>
+#include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/atomic_file.h"
+#include "controller/core/stored_state.h"
 #include "controller/wire/snapshot.h"
 #include "trunkline/v1/controller_state.pb.h"
 

@@ -2,14 +2,26 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <cstdint>
 #include <map>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/config/config_schema.h"
+#include "controller/core/load_report.h"
+#include "controller/core/proxy_table.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/loop/control_loop.h"
 #include "controller/serve/server_stream.h"
 #include "controller/wire/snapshot.h"
 #include "controller/wire/view.h"
+#include "trunkline/v1/admin.pb.h"
 
 namespace trunkline {
 namespace {

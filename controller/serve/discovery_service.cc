@@ -2,14 +2,32 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/limits.h"
 #include "common/base/utf8.h"
 #include "common/config/names.h"
 #include "common/observe/log.h"
+#include "common/observe/log_pacer.h"
+#include "controller/core/control_core.h"
+#include "controller/core/load_report.h"
+#include "controller/core/proxy_table.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/core/subscription.h"
+#include "controller/serve/server_stream.h"
 #include "controller/wire/snapshot.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,12 +1,20 @@
 #include "controller/serve/grpc_server.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/grpc/controller_channel.h"
 #include "common/grpc/deadline.h"
+#include "controller/core/proxy_table.h"
+#include "controller/loop/control_loop.h"
+#include "controller/serve/admin_service.h"
 #include "grpc/health/v1/health.pb.h"
 
 namespace trunkline {

@@ -1,10 +1,24 @@
 #include "controller/serve/load_reporting_service.h"
 
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/config/durations.h"
 #include "common/observe/log.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/loop/control_loop.h"
+#include "controller/serve/server_stream.h"
 #include "controller/wire/report.h"
+#include "trunkline/v1/load_report.pb.h"
 
 namespace trunkline {
 namespace {

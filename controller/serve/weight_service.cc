@@ -1,9 +1,17 @@
 #include "controller/serve/weight_service.h"
 
+#include <atomic>
+#include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "controller/core/control_core.h"
+#include "controller/loop/control_loop.h"
+#include "controller/serve/server_stream.h"
 #include "controller/wire/view.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

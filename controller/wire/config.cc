@@ -1,12 +1,19 @@
 #include "controller/wire/config.h"
 
+#include <optional>
 #include <string>
-#include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
 #include "common/config/config_rules.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
+#include "controller/core/service_spec.h"
 #include "controller/wire/snapshot.h"
+#include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <string_view>
+#include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/base/limits.h"
 #include "common/base/utf8.h"
 #include "common/config/config_rules.h"
 #include "common/config/names.h"
+#include "controller/core/load_report.h"
+#include "trunkline/v1/load_report.pb.h"
 
 namespace trunkline {
 namespace {

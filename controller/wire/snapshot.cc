@@ -1,7 +1,12 @@
 #include "controller/wire/snapshot.h"
 
+#include "common/base/forwarding_mode.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/snapshot_publisher.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -2,16 +2,31 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/weight_limiter.h"
+#include "controller/core/weight_policy.h"
 #include "controller/wire/snapshot.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/service.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,11 +1,21 @@
 #include "dataplane/check/check_connection.h"
 
+#include <sys/socket.h>
+#include <sys/types.h>
+
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/event_loop.h"
 #include "common/net/send_bytes.h"
+#include "common/net/socket.h"
+#include "dataplane/check/check_exchange.h"
 
 namespace trunkline {
 namespace {

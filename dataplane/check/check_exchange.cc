@@ -1,15 +1,21 @@
 #include "dataplane/check/check_exchange.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
+#include <variant>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_start_line.h"
 #include "dataplane/codec/opening.h"
+#include "dataplane/table/health_check.h"
 
 namespace trunkline {
 namespace {

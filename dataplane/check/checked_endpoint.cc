@@ -1,11 +1,18 @@
 #include "dataplane/check/checked_endpoint.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/event_loop.h"
 #include "common/observe/log.h"
 #include "common/proxy_protocol/proxy_header.h"
+#include "dataplane/check/check_exchange.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

@@ -1,12 +1,19 @@
 #include "dataplane/check/health_checker.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <functional>
+#include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/event_loop.h"
 #include "common/observe/log.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

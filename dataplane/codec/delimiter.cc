@@ -2,14 +2,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/message_limit.h"
 #include "dataplane/codec/symmetric_parsers.h"
 
 namespace trunkline {

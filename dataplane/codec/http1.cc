@@ -1,7 +1,13 @@
 #include "dataplane/codec/http1.h"
 
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
 

@@ -1,9 +1,15 @@
 #include "dataplane/codec/http1_chunked.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
+#include <string_view>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chars.h"
+#include "dataplane/codec/http1_fields.h"
 
 namespace trunkline {
 namespace {

@@ -1,8 +1,13 @@
 #include "dataplane/codec/http1_fields.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
+#include <string_view>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chars.h"
 
 namespace trunkline {

@@ -1,7 +1,14 @@
 #include "dataplane/codec/http1_request.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/http1_fields.h"
 
 namespace trunkline {
 

@@ -1,7 +1,12 @@
 #include "dataplane/codec/http1_start_line.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chars.h"
 
 namespace trunkline {

@@ -1,10 +1,18 @@
 #include "dataplane/codec/length_field.h"
 
 #include <algorithm>
-#include <string>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
 #include <string_view>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/message_limit.h"
 #include "dataplane/codec/symmetric_parsers.h"
 
 namespace trunkline {

@@ -1,5 +1,9 @@
 #include "dataplane/codec/memcached.h"
 
+#include <memory>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/memcached_reply.h"
 #include "dataplane/codec/memcached_request.h"
 

@@ -1,9 +1,12 @@
 #include "dataplane/codec/memcached_command.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <limits>
 #include <optional>
+#include <string_view>
 
 namespace trunkline {
 

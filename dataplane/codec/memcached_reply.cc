@@ -1,6 +1,13 @@
 #include "dataplane/codec/memcached_reply.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/memcached_command.h"
 
 namespace trunkline {
 namespace {

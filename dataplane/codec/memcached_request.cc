@@ -1,7 +1,12 @@
 #include "dataplane/codec/memcached_request.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <span>
+
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 namespace {

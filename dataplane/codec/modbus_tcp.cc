@@ -1,10 +1,16 @@
 #include "dataplane/codec/modbus_tcp.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/symmetric_parsers.h"
 
 namespace trunkline {

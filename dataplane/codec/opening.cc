@@ -1,10 +1,16 @@
 #include "dataplane/codec/opening.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 namespace {

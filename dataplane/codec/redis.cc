@@ -1,13 +1,21 @@
 #include "dataplane/codec/redis.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/hash/hash.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/redis_introduction.h"
 #include "dataplane/codec/redis_reply.h"
 #include "dataplane/codec/redis_request.h"
 

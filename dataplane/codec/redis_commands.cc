@@ -1,7 +1,11 @@
 #include "dataplane/codec/redis_commands.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <iterator>
+#include <span>
+#include <string_view>
 
 namespace trunkline {
 namespace {

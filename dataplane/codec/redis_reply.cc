@@ -1,7 +1,12 @@
 #include "dataplane/codec/redis_reply.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <span>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 namespace {

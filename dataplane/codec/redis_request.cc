@@ -1,7 +1,15 @@
 #include "dataplane/codec/redis_request.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/redis_introduction.h"
 
 namespace trunkline {
 namespace {

@@ -1,11 +1,17 @@
 #include "dataplane/control/codecs.h"
 
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/absl_view.h"
 #include "common/config/message_options.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/length_field.h"
@@ -13,7 +19,9 @@
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
 #include "dataplane/control/password_file.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -3,16 +3,32 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
 #include "common/base/atomic_file.h"
+#include "common/base/clock.h"
 #include "common/base/version.h"
 #include "common/grpc/grpc_log.h"
 #include "common/grpc/reconnect_loop.h"
+#include "common/net/address.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
 #include "dataplane/control/snapshot_sequence.h"
+#include "dataplane/control/snapshot_wire.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

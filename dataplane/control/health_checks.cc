@@ -1,9 +1,16 @@
 #include "dataplane/control/health_checks.h"
 
+#include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/config/health_check_options.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/control/codecs.h"
+#include "dataplane/table/health_check.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

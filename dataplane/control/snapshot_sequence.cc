@@ -1,13 +1,18 @@
 #include "dataplane/control/snapshot_sequence.h"
 
 #include <cmath>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

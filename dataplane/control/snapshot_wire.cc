@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -11,16 +15,29 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
 #include "common/base/limits.h"
 #include "common/config/config_rules.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
 #include "common/config/rule_check.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
 #include "common/net/listen_addresses.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/control/codecs.h"
 #include "dataplane/control/health_checks.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,10 +1,14 @@
 #include "dataplane/control/traffic_reporter.h"
 
+#include <cstdint>
 #include <utility>
 
 #include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "dataplane/stats/endpoint_health.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,9 +1,19 @@
 #include "dataplane/direct/direct_carrier.h"
 
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/time/time.h"
+#include "common/base/backoff.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/stats/reachability.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

@@ -1,18 +1,41 @@
 #include "dataplane/direct/direct_flow.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/metrics.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address_list.h"
+#include "common/net/event_loop.h"
 #include "common/net/send_bytes.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/codec/opening.h"
+#include "dataplane/direct/lifecycle.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
 #include "dataplane/route/attempt_time.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/route/endpoint_state.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

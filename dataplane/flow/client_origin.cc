@@ -1,6 +1,13 @@
 #include "dataplane/flow/client_origin.h"
 
+#include <cstdint>
+#include <memory>
+#include <utility>
+
 #include "common/net/socket.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 

@@ -1,6 +1,7 @@
 #include "dataplane/flow/flow.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace trunkline {
 namespace {

@@ -1,5 +1,7 @@
 #include "dataplane/flow/flow_end.h"
 
+#include <string_view>
+
 namespace trunkline {
 
 std::string_view FlowEndName(FlowEnd end, bool lacks_sockets) {

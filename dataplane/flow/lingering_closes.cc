@@ -1,12 +1,21 @@
 #include "dataplane/flow/lingering_closes.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/unique_fd.h"
+#include "common/net/event_loop.h"
+#include "common/net/timer_wheel.h"
 
 namespace trunkline {
 namespace {

@@ -3,18 +3,26 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <cstdint>
+#include <string>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
 #include "common/base/check.h"
 #include "common/base/clock.h"
+#include "common/base/unique_fd.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/listen/handover_wire.h"
+#include "dataplane/listen/inheritance.h"
 
 namespace trunkline {
 namespace {

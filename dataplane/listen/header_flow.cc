@@ -1,12 +1,23 @@
 #include "dataplane/listen/header_flow.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <utility>
 
+#include "common/base/unique_fd.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

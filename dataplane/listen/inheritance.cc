@@ -1,10 +1,17 @@
 #include "dataplane/listen/inheritance.h"
 
+#include <cstddef>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/limits.h"
+#include "common/base/unique_fd.h"
 #include "common/observe/log.h"
+#include "dataplane/listen/handover_wire.h"
 
 namespace trunkline {
 namespace {

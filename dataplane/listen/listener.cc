@@ -3,11 +3,17 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
+#include "common/base/unique_fd.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

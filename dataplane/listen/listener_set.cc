@@ -1,12 +1,23 @@
 #include "dataplane/listen/listener_set.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address.h"
 #include "common/net/listen_addresses.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/listen/inheritance.h"
 
 namespace trunkline {
 namespace {

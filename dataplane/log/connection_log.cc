@@ -1,15 +1,29 @@
 #include "dataplane/log/connection_log.h"
 
 #include <fcntl.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/net/socket.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/request_record.h"
+#include "dataplane/log/connection_log_line.h"
 
 namespace trunkline {
 namespace {

@@ -2,10 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
 #include "common/base/json_text.h"
+#include "common/observe/log.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/request_record.h"
 
 namespace trunkline {
 namespace {

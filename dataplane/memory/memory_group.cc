@@ -1,8 +1,15 @@
 #include "dataplane/memory/memory_group.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/system_files.h"
 #include "common/cgroup/cgroup_files.h"
 #include "common/cgroup/cgroup_paths.h"
 

@@ -1,10 +1,18 @@
 #include "dataplane/memory/memory_guard.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <limits>
+#include <optional>
 #include <utility>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/window_budget.h"
+#include "common/net/event_loop.h"
 #include "common/observe/log.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

@@ -2,19 +2,26 @@
 
 #include <fcntl.h>
 #include <malloc.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <span>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "common/base/unique_fd.h"
 #include "common/cgroup/cgroup_files.h"
 #include "common/observe/log.h"
+#include "dataplane/memory/memory_group.h"
+#include "dataplane/memory/memory_rule.h"
 
 namespace trunkline {
 namespace {

@@ -1,7 +1,11 @@
 #include "dataplane/memory/memory_rule.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <tuple>
+#include <vector>
 
 namespace trunkline {
 namespace {

@@ -1,16 +1,33 @@
 #include "dataplane/message/message_flow.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/unique_fd.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
-#include "common/observe/log.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/opening.h"
 #include "dataplane/direct/direct_flow.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/message/lifecycle.h"
+#include "dataplane/message/shared_connection.h"
 #include "dataplane/message/slow_reader_rule.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

@@ -1,9 +1,18 @@
 // MessageFlow's lines in the proxy's log, and its notes for the connection log.
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
-#include "common/net/socket.h"
+#include "absl/time/time.h"
+#include "common/net/ip_port.h"
 #include "common/observe/log.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/request_record.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_flow.h"
+#include "dataplane/message/shared_connection.h"
 #include "dataplane/route/service_router.h"
 
 namespace trunkline {

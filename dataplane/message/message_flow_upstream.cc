@@ -1,10 +1,17 @@
 // The server's side of MessageFlow: routing, sending and resending requests, and what comes back
 // for them.
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
-#include <utility>
+#include <vector>
 
-#include "common/observe/log.h"
+#include "common/base/clock.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/request_record.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/message_id.h"
 #include "dataplane/message/shared_connection.h"

@@ -1,13 +1,29 @@
 #include "dataplane/message/shared_connection.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/opening.h"
+#include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_id.h"
+#include "dataplane/stats/shared_counters.h"
+#include "dataplane/table/message_service.h"
 
 namespace trunkline {
 namespace {

@@ -1,6 +1,12 @@
 // How a shared connection and requests without a reply end.
+#include <cstddef>
+#include <cstdint>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_id.h"
 #include "dataplane/message/shared_connection.h"
 

@@ -1,12 +1,21 @@
 // The opening of a shared connection: sent before any request, and its reply taken before any
 // reply.
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/net/send_bytes.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/opening.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/shared_connection.h"
 
 namespace trunkline {

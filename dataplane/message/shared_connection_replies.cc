@@ -1,13 +1,24 @@
 // The reading half of SharedConnection: from the socket to the clients whose requests the replies
 // answer.
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/opening.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_id.h"
 #include "dataplane/message/shared_connection.h"
 

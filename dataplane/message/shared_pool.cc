@@ -1,12 +1,30 @@
 #include "dataplane/message/shared_pool.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
+#include "common/base/backoff.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/base/metrics.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/shared_connection.h"
 #include "dataplane/route/attempt_time.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/stats/shared_counters.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/message_service.h"
 
 namespace trunkline {
 namespace {

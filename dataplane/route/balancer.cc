@@ -1,6 +1,10 @@
 #include "dataplane/route/balancer.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <span>
+
+#include "common/base/random.h"
 
 namespace trunkline {
 namespace {

@@ -1,10 +1,16 @@
 #include "dataplane/route/dialer.h"
 
 #include <cerrno>
+#include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

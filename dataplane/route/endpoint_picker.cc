@@ -1,7 +1,20 @@
 #include "dataplane/route/endpoint_picker.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
 #include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/random.h"
+#include "common/inband/inband_report.h"
+#include "dataplane/route/load_estimate.h"
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 namespace {

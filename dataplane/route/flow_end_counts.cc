@@ -1,5 +1,8 @@
 #include "dataplane/route/flow_end_counts.h"
 
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/stats/traffic_stats.h"
+
 namespace trunkline {
 
 void CountFlowEnd(FlowEnd end, WorkerStats& stats, EndpointCell* cell, bool lacks_sockets) {

@@ -1,7 +1,13 @@
 #include "dataplane/route/load_estimate.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <vector>
+
+#include "common/base/clock.h"
+#include "common/inband/inband_report.h"
 
 namespace trunkline {
 namespace {

@@ -1,13 +1,19 @@
 #include "dataplane/route/no_room_log.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/observe/log.h"
 #include "dataplane/route/carrier.h"
+#include "dataplane/route/endpoint_state.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

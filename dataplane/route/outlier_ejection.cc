@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+
 namespace trunkline {
 
 absl::Duration OutlierEjection::Duration(const Record& record) const {

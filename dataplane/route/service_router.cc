@@ -1,10 +1,25 @@
 #include "dataplane/route/service_router.h"
 
-#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/observe/log.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/pending_queue.h"
+#include "dataplane/log/connection_log.h"
 #include "dataplane/route/flow_end_counts.h"
+#include "dataplane/route/worker_context.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

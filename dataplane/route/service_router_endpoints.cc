@@ -1,11 +1,24 @@
 // The endpoints' side of ServiceRouter: lists and weights from the controller, and what carriers
 // and connects say about each endpoint.
 #include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
+#include "common/inband/inband_report.h"
+#include "common/net/address_list.h"
 #include "common/observe/log.h"
+#include "dataplane/route/endpoint_state.h"
+#include "dataplane/route/load_estimate.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/alias_table.h"
+#include "dataplane/table/endpoint_set.h"
 
 namespace trunkline {
 namespace {

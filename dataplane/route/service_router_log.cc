@@ -1,7 +1,12 @@
 // ServiceRouter's lines of the connection log.
+#include <cstdint>
 #include <memory>
 
+#include "common/base/forwarding_mode.h"
 #include "dataplane/flow/client_origin.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/request_record.h"
 #include "dataplane/log/connection_log.h"
 #include "dataplane/route/service_router.h"
 

@@ -1,6 +1,12 @@
 #include "dataplane/stats/traffic_stats.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
 
 namespace trunkline {
 namespace {

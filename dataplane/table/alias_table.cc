@@ -1,6 +1,9 @@
 #include "dataplane/table/alias_table.h"
 
+#include <cstdint>
 #include <numeric>
+#include <span>
+#include <vector>
 
 namespace trunkline {
 

@@ -1,7 +1,14 @@
 #include "dataplane/table/endpoint_set.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 

@@ -1,5 +1,15 @@
 #include "dataplane/tunnel/load_subscription.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "absl/time/time.h"
+#include "common/http2/http2_faults.h"
+#include "common/inband/inband_report.h"
+#include "common/net/event_loop.h"
+#include "common/trunk/trunk_connection.h"
+
 namespace trunkline {
 namespace {
 

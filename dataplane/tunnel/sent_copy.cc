@@ -1,10 +1,12 @@
 #include "dataplane/tunnel/sent_copy.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <vector>
 
 #include "common/base/check.h"
+#include "common/base/clock.h"
 
 namespace trunkline {
 

@@ -1,12 +1,31 @@
 #include "dataplane/tunnel/trunk_pool.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/absl_view.h"
+#include "common/base/backoff.h"
 #include "common/base/check.h"
+#include "common/http2/http2_session.h"
+#include "common/inband/inband_report.h"
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
 #include "common/observe/log.h"
 #include "common/trunk/load_offer.h"
+#include "common/trunk/trunk_congestion.h"
+#include "common/trunk/trunk_connection.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/tunnel/load_subscription.h"
 
 namespace trunkline {
 namespace {

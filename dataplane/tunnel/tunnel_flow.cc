@@ -1,12 +1,25 @@
 #include "dataplane/tunnel/tunnel_flow.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <utility>
 
+#include "common/base/unique_fd.h"
+#include "common/http2/header_list.h"
+#include "common/http2/http2_session.h"
+#include "common/net/event_loop.h"
 #include "common/net/socket.h"
 #include "common/trunk/client_fields.h"
+#include "common/trunk/stream_bridge.h"
 #include "common/trunk/trunk_connection.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/route/endpoint_state.h"
 #include "dataplane/route/service_router.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/tunnel/lifecycle.h"
 
 namespace trunkline {
 namespace {

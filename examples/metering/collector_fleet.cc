@@ -6,12 +6,31 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "common/base/backoff.h"
+#include "common/base/clock.h"
+#include "common/net/socket.h"
+#include "examples/metering/acked_log.h"
+#include "examples/metering/delivery_report.h"
 #include "examples/metering/frame.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/payload_hash.h"
+#include "examples/metering/random_bits.h"
+#include "examples/metering/workload.h"
 
 namespace trunkline::metering {
 namespace {

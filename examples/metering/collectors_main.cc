@@ -3,21 +3,26 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "common/base/atomic_file.h"
+#include "common/net/address.h"
 #include "common/net/socket.h"
 #include "examples/metering/acked_log.h"
 #include "examples/metering/collector_fleet.h"
 #include "examples/metering/flag_values.h"
 #include "examples/metering/program_start.h"
+#include "examples/metering/workload.h"
 
 namespace trunkline::metering {
 namespace {

@@ -2,11 +2,16 @@
 
 #include <time.h>
 
+#include <cstdint>
 #include <string>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/random_bits.h"
 
 namespace trunkline::metering {

@@ -1,6 +1,12 @@
 #include "examples/metering/cost_pool.h"
 
+#include <thread>
 #include <utility>
+
+#include "absl/synchronization/mutex.h"
+#include "common/base/clock.h"
+#include "examples/metering/cost_model.h"
+#include "examples/metering/job.h"
 
 namespace trunkline::metering {
 

@@ -1,10 +1,18 @@
 #include "examples/metering/group_committer.h"
 
+#include <cstddef>
 #include <cstdio>
 #include <iterator>
+#include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "examples/metering/job.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/payload_hash.h"
+#include "examples/metering/reading_store.h"
 
 namespace trunkline::metering {
 

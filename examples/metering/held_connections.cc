@@ -1,12 +1,16 @@
 #include "examples/metering/held_connections.h"
 
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
+#include "common/net/socket.h"
+#include "examples/metering/random_bits.h"
 
 namespace trunkline::metering {
 namespace {

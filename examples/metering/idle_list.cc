@@ -1,5 +1,7 @@
 #include "examples/metering/idle_list.h"
 
+#include "common/base/clock.h"
+
 namespace trunkline::metering {
 
 void IdleList::Touch(int key, MonotonicTime now) {

@@ -1,9 +1,20 @@
 #include "examples/metering/meter_service.h"
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "common/base/clock.h"
+#include "examples/metering/connection_server.h"
+#include "examples/metering/cost_pool.h"
 #include "examples/metering/frame.h"
+#include "examples/metering/job.h"
+#include "examples/metering/metering.pb.h"
+#include "examples/metering/reading_store.h"
 
 namespace trunkline::metering {
 namespace {

@@ -2,17 +2,19 @@
 #include <sys/stat.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
-#include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/net/address.h"
 #include "examples/metering/connection_server.h"
+#include "examples/metering/cost_model.h"
 #include "examples/metering/flag_values.h"
 #include "examples/metering/meter_service.h"
 #include "examples/metering/program_start.h"

@@ -1,6 +1,6 @@
 #include "examples/metering/program_start.h"
 
-#include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
 
 #include <csignal>

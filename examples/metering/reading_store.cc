@@ -5,11 +5,19 @@
 
 #include <cerrno>
 #include <cstring>
+#include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/unique_fd.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/payload_hash.h"
+#include "examples/metering/sqlite_handle.h"
 
 namespace trunkline::metering {
 namespace {

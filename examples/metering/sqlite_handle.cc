@@ -1,5 +1,9 @@
 #include "examples/metering/sqlite_handle.h"
 
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 
 namespace trunkline::metering {

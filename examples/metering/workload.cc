@@ -1,9 +1,15 @@
 #include "examples/metering/workload.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <string>
 
+#include "absl/time/time.h"
 #include "examples/metering/frame.h"
+#include "examples/metering/metering.pb.h"
+#include "examples/metering/random_bits.h"
 
 namespace trunkline::metering {
 namespace {

@@ -3,8 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "agent/sample/cpu_meter.h"
+#include "agent/sample/local_service.h"
 #include "common/config/config.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "tests/common/config/documented_defaults.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

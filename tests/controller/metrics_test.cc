@@ -1,8 +1,15 @@
 #include <gmock/gmock.h>
 
+#include <cstddef>
+#include <string>
+#include <vector>
+
 #include "common/observe/metrics_page.h"
 #include "controller/controller_metrics.h"
+#include "controller/core/service_spec.h"
+#include "tests/controller/core/core_fixture.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

@@ -1,15 +1,25 @@
 // Tests trunkline-controller and trunkctl as processes, on free ports.
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
+#include <signal.h>
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
+#include <iterator>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "common/base/atomic_file.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/controller/program_under_test.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/admin.grpc.pb.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/weights.grpc.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {
@@ -252,7 +262,8 @@ TEST_F(ProgramTest, CheckRefusesWhatTheProgramRefuses) {
       {"trunkline-controller", "--config", Path("controller-2.yaml"), "--check-config"});
   EXPECT_EQ(controller.Wait(), 2);
   EXPECT_EQ(controller.err(), err_);
-  Write("controller-3.yaml", "services:\n  - {name: db, listen: ['10.0.0.1:1', '10.0.0.1:2', '10.0.0.1:1']}\n");
+  Write("controller-3.yaml",
+        "services:\n  - {name: db, listen: ['10.0.0.1:1', '10.0.0.1:2', '10.0.0.1:1']}\n");
   EXPECT_EQ(Ctl({"check", Path("controller-3.yaml"), "controller"}), 2);
   EXPECT_THAT(err_, HasSubstr("services[0].listen[2]: expected an address of its own"));
   Write("agent.yaml",

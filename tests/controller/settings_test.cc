@@ -2,7 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "controller/controller_settings.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/loop/control_loop.h"
+#include "controller/loop/state_lock.h"
+#include "controller/loop/state_store.h"
 #include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {

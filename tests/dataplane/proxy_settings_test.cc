@@ -3,10 +3,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/config/config.h"
 #include "common/config/config_values.h"
+#include "common/observe/log.h"
+#include "common/trunk/trunk_tls.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/log/connection_log.h"
+#include "dataplane/log/connection_log_line.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/documented_defaults.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -3,6 +3,12 @@
 #include <gtest/gtest.h>
 #include <time.h>
 
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+#include "examples/metering/metering.pb.h"
+
 namespace trunkline::metering {
 namespace {
 

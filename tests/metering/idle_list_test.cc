@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <vector>
+
+#include "common/base/clock.h"
+
 namespace trunkline::metering {
 namespace {
 

@@ -3,13 +3,22 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <utility>
 
+#include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "common/net/address.h"
 #include "examples/metering/connection_server.h"
+#include "examples/metering/frame.h"
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
 #include "tests/common/base/scratch_folder.h"

@@ -3,11 +3,18 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "common/net/address.h"
 #include "tests/common/base/child_process.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/metering/test_client.h"

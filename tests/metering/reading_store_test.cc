@@ -3,8 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/sqlite_handle.h"
 #include "tests/common/base/scratch_folder.h"
 

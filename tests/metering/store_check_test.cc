@@ -3,9 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <fstream>
+#include <ios>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "examples/metering/acked_log.h"
+#include "examples/metering/metering.pb.h"
 #include "examples/metering/payload_hash.h"
 #include "examples/metering/reading_store.h"
 #include "examples/metering/sqlite_handle.h"

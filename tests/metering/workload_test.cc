@@ -2,10 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <cstdio>
 #include <map>
 #include <random>
 #include <set>
+#include <string>
+#include <utility>
 #include <vector>
+
+#include "absl/time/time.h"
+#include "examples/metering/metering.pb.h"
 
 namespace trunkline::metering {
 namespace {

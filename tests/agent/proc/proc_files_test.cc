@@ -1,6 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "agent/proc/meminfo.h"
 #include "agent/proc/net_dev.h"

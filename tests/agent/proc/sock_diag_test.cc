@@ -4,11 +4,15 @@
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <cstring>
+#include <string>
+#include <vector>
 
-#include "absl/strings/ascii.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "tests/agent/testdata.h"
 #include "tests/common/hex.h"
 

@@ -2,6 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <optional>
+
+#include "absl/time/time.h"
+#include "agent/sample/load_sample.h"
+#include "trunkline/v1/load_report.pb.h"
+
 namespace trunkline {
 namespace {
 

@@ -3,9 +3,24 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "agent/report/load_report_builder.h"
 #include "agent/report/sampling_loop.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/load_sampler.h"
+#include "agent/sample/service_sampler.h"
+#include "common/base/clock.h"
 #include "tests/agent/fixture_root.h"
 #include "tests/agent/report/fake_controller.h"
+#include "trunkline/v1/load_report.pb.h"
 
 namespace trunkline {
 namespace {

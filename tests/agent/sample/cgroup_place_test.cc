@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/status/status.h"
 #include "agent/sample/cgroup_search.h"
+#include "common/base/system_files.h"
 #include "common/cgroup/cgroup_files.h"
 #include "tests/agent/fixture_root.h"
+#include "tests/agent/testdata.h"
 
 namespace trunkline {
 namespace {

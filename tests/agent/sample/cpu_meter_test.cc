@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
+
+#include "common/base/system_files.h"
 #include "tests/agent/fixture_root.h"
+#include "tests/agent/testdata.h"
 
 namespace trunkline {
 namespace {

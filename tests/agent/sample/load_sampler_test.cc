@@ -3,7 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <optional>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "agent/sample/cpu_meter.h"
+#include "agent/sample/load_sample.h"
+#include "agent/sample/port_watch.h"
+#include "agent/sample/rate_window.h"
+#include "common/base/clock.h"
 #include "tests/agent/fixture_root.h"
 
 namespace trunkline {

@@ -4,9 +4,16 @@
 #include <sched.h>
 
 #include <atomic>
+#include <cstdint>
 #include <future>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/system_files.h"
 #include "tests/agent/fixture_root.h"
 
 namespace trunkline {

@@ -1,17 +1,22 @@
 // Tests socket dumps and connect probes with the real kernel, on loopback sockets of this test.
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstring>
+#include <string>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "agent/proc/sock_diag.h"
 #include "agent/sample/connect_probe.h"
 #include "agent/sample/connection_bytes.h"
 #include "agent/sample/sock_diag_socket.h"
 #include "common/base/unique_fd.h"
+#include "common/net/address_list.h"
 #include "tests/agent/fixture_root.h"
 
 namespace trunkline {

@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/inband/inband_report.h"
+
 namespace trunkline {
 namespace {
 

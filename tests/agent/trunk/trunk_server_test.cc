@@ -6,13 +6,28 @@
 #include <gtest/gtest.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "agent/sample/local_service.h"
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/trunk_worker.h"
+#include "common/base/clock.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
 #include "common/trunk/load_offer.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/eventually.h"

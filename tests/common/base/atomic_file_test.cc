@@ -2,11 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
+#include "absl/status/status.h"
 #include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {

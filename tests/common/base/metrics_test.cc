@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <numeric>
+
+#include "absl/time/time.h"
 
 namespace trunkline {
 namespace {

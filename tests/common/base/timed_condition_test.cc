@@ -4,6 +4,9 @@
 
 #include <thread>
 
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
 namespace trunkline {
 namespace {
 

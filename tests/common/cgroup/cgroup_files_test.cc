@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "absl/status/status.h"
 #include "tests/agent/testdata.h"
 
 namespace trunkline {

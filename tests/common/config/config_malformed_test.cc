@@ -2,9 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <random>
 #include <string>
 
+#include "absl/status/status.h"
 #include "common/config/config.h"
 #include "tests/common/config/config_test_message.pb.h"
 

@@ -4,8 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "common/config/config.h"
+#include "trunkline/v1/config.pb.h"
 
 namespace trunkline {
 namespace {

@@ -7,11 +7,14 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/config_test_message.pb.h"
 #include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -4,6 +4,10 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
 #include "tests/common/config/config_test_message.pb.h"
 
 namespace trunkline {

@@ -1,13 +1,17 @@
 // Tests that configuration files may be written as operators write them elsewhere, and that errors
 // name the cause where they may not.
-#include "common/config/yaml_text.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "common/config/config.h"
 #include "common/config/durations.h"
 #include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -6,10 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <memory>
-#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/address.h"
 #include "common/net/socket.h"
 #include "tests/common/net/tcp_pair.h"
 

@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/grpc/controller_channel.h"
+
 namespace trunkline {
 namespace {
 

@@ -3,6 +3,12 @@
 // gets at most once.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "common/base/random.h"
 #include "common/http2/http2_session.h"
 #include "tests/common/http2/http2_pair.h"

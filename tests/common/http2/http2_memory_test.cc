@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "common/http2/http2_session.h"
 #include "tests/common/http2/http2_pair.h"
 
 namespace trunkline {

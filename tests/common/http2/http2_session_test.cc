@@ -3,8 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/window_budget.h"
+#include "common/http2/stream_window.h"
 #include "tests/common/http2/http2_pair.h"
 
 namespace trunkline {

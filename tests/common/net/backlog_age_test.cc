@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+
 namespace trunkline {
 namespace {
 

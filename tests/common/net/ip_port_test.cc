@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
+
+#include "common/net/address.h"
 #include "common/net/socket.h"
 
 namespace trunkline {

@@ -2,11 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/random.h"
 
 namespace trunkline {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/time/time.h"
+
 namespace trunkline {
 namespace {
 

@@ -5,20 +5,28 @@
 #include <httplib.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/base/unique_fd.h"
 #include "common/net/address.h"
 #include "common/net/socket.h"
+#include "common/observe/metrics_page.h"
 
 namespace trunkline {
 namespace {

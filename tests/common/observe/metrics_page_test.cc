@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "common/base/metrics.h"
 #include "common/base/version.h"
 #include "tests/common/base/child_process.h"
 #include "tests/common/base/scratch_folder.h"

@@ -1,11 +1,10 @@
-#include "common/program/program.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/version.h"

@@ -1,6 +1,5 @@
 // A program for program_test: starts, prints its id and stops.
 #include <signal.h>
-#include <stdio.h>
 #include <sys/resource.h>
 #include <unistd.h>
 

@@ -3,8 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "common/net/ip_port.h"
+#include "common/proxy_protocol/proxy_version.h"
 
 namespace trunkline {
 namespace {

@@ -4,7 +4,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
+#include "common/observe/metrics_page.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/common/resolver/dns_server.h"
 
 namespace trunkline {

@@ -3,7 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "common/http2/header_list.h"
+#include "common/net/ip_port.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "tests/common/http2/http2_pair.h"
 
 namespace trunkline {

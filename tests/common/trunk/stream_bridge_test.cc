@@ -6,6 +6,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/event_loop.h"
 #include "common/trunk/trunk_connection.h"
 #include "tests/common/base/random_bytes.h"
 #include "tests/common/http2/http2_pair.h"

@@ -1,14 +1,25 @@
 #include "common/trunk/trunk_connection.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/escaping.h"
+#include "absl/time/time.h"
+#include "common/net/socket.h"
+#include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/common/trunk/trunk_sides.h"
 
 namespace trunkline {

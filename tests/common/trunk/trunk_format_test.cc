@@ -3,15 +3,26 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <fstream>
 #include <map>
+#include <span>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "common/http2/header_list.h"
 #include "common/http2/http2_client_session.h"
 #include "common/http2/http2_server_session.h"
+#include "common/http2/http2_session.h"
+#include "common/inband/inband_report.h"
+#include "common/net/ip_port.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "common/trunk/client_fields.h"
 #include "common/trunk/load_offer.h"
 

@@ -5,19 +5,26 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <functional>
 #include <iterator>
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/time/time.h"
 #include "common/base/absl_view.h"
+#include "common/trunk/trunk_connection.h"
 #include "tests/common/base/lifecycle_page.h"
+#include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/common/trunk/trunk_sides.h"
 
 namespace trunkline {

@@ -6,8 +6,22 @@
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/base/random.h"
+#include "common/net/socket.h"
 #include "tests/common/base/random_bytes.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/common/trunk/test_certificates.h"
 #include "tests/common/trunk/trunk_sides.h"
 

@@ -5,9 +5,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/snapshot_publisher.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

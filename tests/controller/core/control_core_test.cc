@@ -3,6 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
+#include "controller/core/load_report.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/snapshot_publisher.h"
+#include "controller/core/stored_state.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

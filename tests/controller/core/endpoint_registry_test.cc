@@ -3,6 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/limits.h"
+#include "controller/core/load_report.h"
+#include "controller/core/service_spec.h"
+#include "controller/core/stored_state.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

@@ -4,12 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <fstream>
 #include <map>
 #include <regex>
 #include <sstream>
+#include <string>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
 #include "controller/core/weight_limiter.h"
+#include "controller/core/weight_policy.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

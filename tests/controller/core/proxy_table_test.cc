@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "controller/core/load_report.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

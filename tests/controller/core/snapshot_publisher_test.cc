@@ -2,7 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <memory>
+#include <optional>
 #include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "controller/core/stored_state.h"
 
 namespace trunkline {
 namespace {

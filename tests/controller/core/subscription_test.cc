@@ -2,6 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <deque>
+#include <memory>
+
+#include "controller/core/snapshot_publisher.h"
+
 namespace trunkline {
 namespace {
 

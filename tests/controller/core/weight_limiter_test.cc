@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
+#include "controller/core/weight_policy.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

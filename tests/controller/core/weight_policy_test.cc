@@ -3,7 +3,15 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
+#include "controller/core/service_spec.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

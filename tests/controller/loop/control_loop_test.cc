@@ -4,14 +4,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <future>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
+#include "controller/core/snapshot_publisher.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {

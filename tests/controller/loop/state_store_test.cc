@@ -3,11 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
+#include <cstddef>
+#include <optional>
 #include <random>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/base/atomic_file.h"
+#include "controller/core/stored_state.h"
 #include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {

@@ -1,8 +1,20 @@
 // Tests each step of the sequence in discovery.proto and each rule below it.
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "absl/time/time.h"
+#include "controller/core/snapshot_publisher.h"
 #include "tests/common/log_capture.h"
+#include "tests/controller/core/core_fixture.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

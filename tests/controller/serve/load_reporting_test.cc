@@ -1,10 +1,16 @@
 // Tests each step of the sequence in load_report.proto and each rule below it.
 #include <gmock/gmock.h>
 
+#include <chrono>
 #include <limits>
+#include <memory>
 
+#include "absl/time/time.h"
 #include "common/grpc/controller_channel.h"
+#include "tests/controller/core/core_fixture.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/load_report.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

@@ -5,10 +5,14 @@
 #include <google/protobuf/dynamic_message.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "reflection_wire.pb.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

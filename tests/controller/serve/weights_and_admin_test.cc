@@ -2,8 +2,21 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "controller/loop/state_store.h"
 #include "tests/controller/serve/service_fixture.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/load_report.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

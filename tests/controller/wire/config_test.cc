@@ -4,10 +4,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/config/config.h"
+#include "controller/core/service_spec.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/wire/snapshot.h"
 #include "tests/common/config/documented_defaults.h"
+#include "trunkline/v1/config.pb.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

@@ -3,13 +3,23 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/limits.h"
 #include "common/config/names.h"
+#include "controller/core/control_core.h"
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/load_report.h"
+#include "controller/core/snapshot_publisher.h"
+#include "trunkline/v1/admin.pb.h"
+#include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {

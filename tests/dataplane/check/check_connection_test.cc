@@ -5,6 +5,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
+
+#include "common/net/event_loop.h"
+#include "common/net/socket.h"
 #include "dataplane/table/health_check.h"
 
 namespace trunkline {

@@ -3,11 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
+#include "dataplane/table/health_check.h"
 
 namespace trunkline {
 namespace {

@@ -3,13 +3,25 @@
 #include "dataplane/check/health_checker.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include <cerrno>
-#include <set>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
+#include "dataplane/stats/endpoint_health.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/health_check.h"
 #include "tests/common/net/tcp_pair.h"
 
 namespace {

@@ -5,12 +5,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1_chunked.h"
 #include "dataplane/codec/http1_reply.h"
 #include "dataplane/codec/http1_request.h"
+#include "tests/dataplane/codec/feed.h"
 #include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/http1_exchanges.h"
 

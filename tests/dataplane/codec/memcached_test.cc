@@ -4,9 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/memcached_command.h"
 #include "dataplane/codec/memcached_reply.h"
 #include "dataplane/codec/memcached_request.h"
 #include "tests/dataplane/codec/found.h"

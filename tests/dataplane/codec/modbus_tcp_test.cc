@@ -3,9 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <set>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/random.h"
+#include "dataplane/codec/codec.h"
 #include "tests/dataplane/codec/feed.h"
 
 namespace trunkline {

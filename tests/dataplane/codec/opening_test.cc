@@ -3,9 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
 
 namespace trunkline {
 namespace {

@@ -5,9 +5,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis.h"
 #include "tests/dataplane/codec/feed.h"
 #include "tests/dataplane/codec/found.h"

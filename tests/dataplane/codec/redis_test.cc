@@ -6,9 +6,13 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <cstddef>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis_reply.h"
 #include "tests/dataplane/codec/found.h"
 #include "tests/dataplane/codec/redis_exchanges.h"

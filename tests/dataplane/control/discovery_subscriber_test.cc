@@ -5,15 +5,30 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <ios>
+#include <memory>
+#include <string>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/base/limits.h"
 #include "common/config/names.h"
+#include "common/grpc/controller_channel.h"
+#include "common/net/socket.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 #include "google/protobuf/text_format.h"
 #include "tests/common/base/scratch_folder.h"
-#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/control/fake_controller.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

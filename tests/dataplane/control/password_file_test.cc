@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {

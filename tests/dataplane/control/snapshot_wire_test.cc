@@ -3,16 +3,37 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
 #include "common/config/config.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
+#include "common/proxy_protocol/proxy_version.h"
 #include "dataplane/codec/message_limit.h"
 #include "dataplane/control/snapshot_sequence.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/alias_table.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/health_check.h"
+#include "dataplane/table/message_service.h"
 #include "google/protobuf/text_format.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/config/documented_defaults.h"
+#include "trunkline/v1/discovery.pb.h"
+#include "trunkline/v1/service.pb.h"
 
 namespace trunkline {
 namespace {

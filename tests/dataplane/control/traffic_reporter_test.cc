@@ -3,12 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/limits.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
 namespace {

@@ -6,10 +6,15 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "common/base/random.h"
+#include "common/net/socket.h"
 #include "tests/common/net/tcp_pair.h"
 
 namespace trunkline {

@@ -3,14 +3,32 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/opening.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
 #include "dataplane/direct/direct_carrier.h"
 #include "dataplane/direct/direct_flow.h"
-#include "tests/dataplane/route/flow_bench.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 #include "tests/common/base/lifecycle_page.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {
 namespace {

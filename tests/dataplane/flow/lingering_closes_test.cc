@@ -2,9 +2,15 @@
 #include "dataplane/flow/lingering_closes.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <cstddef>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "tests/common/net/tcp_pair.h"
 
 namespace trunkline {

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <vector>
+
+#include "common/base/clock.h"
 
 namespace trunkline {
 namespace {

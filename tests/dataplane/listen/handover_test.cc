@@ -7,17 +7,26 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
+#include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <fstream>
 #include <mutex>
 #include <optional>
 #include <sstream>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "common/base/unique_fd.h"
 #include "common/net/socket.h"
+#include "dataplane/listen/handover_wire.h"
+#include "dataplane/listen/inheritance.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/eventually.h"
 #include "tests/common/log_capture.h"

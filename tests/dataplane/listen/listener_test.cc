@@ -4,10 +4,16 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address.h"
 #include "common/net/socket.h"
+#include "dataplane/stats/traffic_stats.h"
 #include "tests/common/net/tcp_pair.h"
 
 namespace trunkline {

@@ -3,12 +3,24 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
+#include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/ip_port.h"
+#include "common/observe/log.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/request_record.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

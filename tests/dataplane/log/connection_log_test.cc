@@ -5,12 +5,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/observe/metrics_page.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/flow_record.h"
+#include "dataplane/flow/request_record.h"
+#include "dataplane/log/connection_log_line.h"
 #include "tests/common/base/full_pipe.h"
 #include "tests/common/base/scratch_folder.h"
 

@@ -2,8 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <cstdint>
 #include <optional>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/window_budget.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/traffic_stats.h"
 
 namespace trunkline {
 namespace {

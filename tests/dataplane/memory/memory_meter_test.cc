@@ -4,9 +4,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <optional>
+#include <string>
 
+#include "common/base/system_files.h"
+#include "dataplane/memory/memory_group.h"
 #include "tests/common/base/scratch_folder.h"
 
 namespace trunkline {

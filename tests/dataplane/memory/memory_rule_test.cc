@@ -4,6 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <initializer_list>
+
+#include "absl/time/time.h"
+
 namespace trunkline {
 namespace {
 

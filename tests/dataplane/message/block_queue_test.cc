@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
-#include <string>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
 
 #include "common/base/random.h"
 

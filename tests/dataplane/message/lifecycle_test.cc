@@ -2,14 +2,34 @@
 #include "dataplane/message/lifecycle.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/codec/length_field.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/limits/connection_budget.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
-#include "tests/dataplane/route/flow_bench.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
 #include "tests/common/base/lifecycle_page.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/message/connection_bench.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {
 namespace {

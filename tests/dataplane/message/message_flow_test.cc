@@ -5,12 +5,27 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
-#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/unique_fd.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/shared_pool.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {

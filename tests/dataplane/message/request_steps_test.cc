@@ -3,11 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/memcached.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/message/shared_connection.h"
+#include "dataplane/table/message_service.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {

@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
+
+#include "common/base/clock.h"
+#include "dataplane/codec/codec.h"
 
 namespace trunkline {
 namespace {

@@ -3,9 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
+#include "dataplane/message/shared_connection.h"
+#include "dataplane/table/message_service.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {

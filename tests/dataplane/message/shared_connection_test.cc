@@ -5,6 +5,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/timer_wheel.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/message/lifecycle.h"
+#include "dataplane/table/message_service.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {

@@ -3,16 +3,33 @@
 #include "dataplane/message/shared_pool.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/metrics.h"
+#include "common/inband/inband_report.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/codec/redis_introduction.h"
+#include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/shared_connection.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/message/connection_bench.h"
 
 namespace trunkline {

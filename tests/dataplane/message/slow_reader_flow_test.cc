@@ -2,14 +2,27 @@
 // delays the one behind it, and is reset once it has stalled.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/socket.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/limits/connection_budget.h"
+#include "dataplane/message/lifecycle.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
 #include "dataplane/message/slow_reader_rule.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {

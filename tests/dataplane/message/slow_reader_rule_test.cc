@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+
+#include "absl/time/time.h"
+#include "dataplane/memory/memory_rule.h"
+
 namespace trunkline {
 namespace {
 

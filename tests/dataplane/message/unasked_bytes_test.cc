@@ -10,21 +10,41 @@
 // TRUNKLINE_SEED sets the first seed.
 #include <gtest/gtest.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <memory>
+#include <ostream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
 #include "common/base/random.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "dataplane/limits/connection_budget.h"
 #include "dataplane/message/message_flow.h"
 #include "dataplane/message/shared_pool.h"
-#include "tests/dataplane/route/flow_bench.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/stats/shared_counters.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/message/spoken_protocol.h"
+#include "tests/dataplane/route/flow_bench.h"
 
 namespace trunkline {
 namespace {

@@ -3,9 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <numeric>
 #include <vector>
+
+#include "common/base/random.h"
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 namespace {

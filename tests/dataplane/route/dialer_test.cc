@@ -2,7 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
 #include "common/net/socket.h"
+#include "dataplane/stats/traffic_stats.h"
 #include "tests/common/log_capture.h"
 
 namespace trunkline {

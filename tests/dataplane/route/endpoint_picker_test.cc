@@ -3,10 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <map>
-#include <numeric>
+#include <memory>
 #include <set>
 #include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/random.h"
+#include "dataplane/route/load_estimate.h"
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 namespace {

@@ -7,11 +7,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
 #include <queue>
 #include <vector>
 
 #include "dataplane/route/balancer.h"
 #include "dataplane/route/load_estimate.h"
+#include "dataplane/table/alias_table.h"
 
 namespace trunkline {
 namespace {

@@ -5,6 +5,10 @@
 #include <limits>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/inband/inband_report.h"
+
 namespace trunkline {
 namespace {
 

@@ -5,12 +5,28 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/address_list.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/flow/flow_end.h"
+#include "dataplane/flow/lingering_closes.h"
+#include "dataplane/route/carrier.h"
+#include "dataplane/route/dialer.h"
+#include "dataplane/route/endpoint_state.h"
+#include "dataplane/route/worker_context.h"
+#include "dataplane/stats/endpoint_health.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
 #include "tests/common/log_capture.h"
 
 namespace trunkline {

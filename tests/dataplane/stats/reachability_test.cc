@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+
 namespace trunkline {
 namespace {
 

@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstddef>
 #include <numeric>
 #include <vector>
+
+#include "common/base/random.h"
 
 namespace trunkline {
 namespace {

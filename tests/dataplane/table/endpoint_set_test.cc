@@ -2,6 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "dataplane/table/health_check.h"
+#include "dataplane/table/message_service.h"
+
 namespace trunkline {
 namespace {
 

@@ -3,12 +3,19 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
 
+#include "absl/time/time.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "dataplane/flow/flow.h"
+#include "dataplane/table/endpoint_set.h"
 #include "dataplane/tunnel/trunk_pool.h"
 #include "dataplane/tunnel/tunnel_flow.h"
 #include "tests/common/base/lifecycle_page.h"

@@ -3,9 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/metrics.h"
 
 namespace trunkline {
 namespace {

@@ -2,8 +2,20 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
 #include "tests/dataplane/whole/tunnel.h"
 

@@ -2,9 +2,23 @@
 // flows, and the age is that of the oldest byte. A router on the test's own loop, with real
 // carriers.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/redis.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/router_fixture.h"
 
 namespace trunkline {

@@ -2,9 +2,22 @@
 // direct mode, from the agent in tunnel mode.
 #include <gtest/gtest.h>
 
+#include <string>
 #include <thread>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

@@ -5,15 +5,33 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
 #include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/log_lines.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

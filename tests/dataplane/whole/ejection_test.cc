@@ -2,7 +2,19 @@
 // retries. A router on the test's own loop, with real pools and real agents.
 #include <gtest/gtest.h>
 
-#include "dataplane/route/service_router.h"
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "dataplane/route/outlier_ejection.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/router_fixture.h"
 
 namespace trunkline {

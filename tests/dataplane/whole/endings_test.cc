@@ -2,13 +2,22 @@
 // TCP. Each case runs over a direct connection and through the proxy, and the two records are
 // compared, in every mode that carries bytes unchanged.
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <ostream>
+#include <string>
 #include <tuple>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

@@ -1,12 +1,29 @@
 #include "tests/dataplane/whole/exchange.h"
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "absl/strings/str_cat.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
 #include "dataplane/codec/length_field.h"
 #include "dataplane/codec/memcached.h"
 #include "dataplane/codec/modbus_tcp.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 
 namespace trunkline::test {
 namespace {

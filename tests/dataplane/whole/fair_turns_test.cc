@@ -3,13 +3,22 @@
 // on any machine. It counts the bytes of bulk before each small message, because bytes, unlike
 // times, do not depend on the machine's speed.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <numeric>
+#include <string_view>
 #include <thread>
+#include <vector>
 
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {

@@ -3,11 +3,21 @@
 // exactly.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/metrics.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/http1.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
 #include "tests/dataplane/whole/router_fixture.h"
 

@@ -1,12 +1,24 @@
 // Bytes through a proxy in the modes that forward them unchanged: either end may send first, any
 // amount and at any speed, without harm to other flows.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
-#include <atomic>
+#include <algorithm>
+#include <cstddef>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
 #include "tests/common/base/random_bytes.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

@@ -3,16 +3,32 @@
 // that the test plays answers them one by one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
 #include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/stats/endpoint_health.h"
+#include "dataplane/table/health_check.h"
 #include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
 #include "tests/common/log_capture.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -3,11 +3,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <deque>
+#include <string_view>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/trunk_counters.h"
+#include "common/http2/http2_session.h"
+#include "common/inband/inband_report.h"
+#include "common/net/event_loop.h"
 #include "common/trunk/load_offer.h"
+#include "common/trunk/trunk_connection.h"
+#include "dataplane/stats/traffic_stats.h"
 #include "dataplane/tunnel/load_subscription.h"
+#include "tests/common/eventually.h"
 #include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {

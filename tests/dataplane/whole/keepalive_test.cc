@@ -1,9 +1,13 @@
 // TCP keepalive on the proxy's sockets.
 #include <gtest/gtest.h>
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 
+#include "common/base/forwarding_mode.h"
+#include "common/net/socket.h"
+#include "tests/common/eventually.h"
 #include "tests/common/net/find_socket.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
 #include "tests/dataplane/whole/tunnel.h"
 

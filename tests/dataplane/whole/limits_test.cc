@@ -1,11 +1,25 @@
 // Limits of a proxy: clients, streams of a trunk, timeouts, file descriptors.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
-#include <set>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
 #include "tests/dataplane/whole/no_descriptors.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

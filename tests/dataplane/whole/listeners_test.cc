@@ -2,11 +2,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/listeners_fixture.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/no_descriptors.h"
 
 namespace trunkline {

@@ -5,10 +5,17 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "common/base/clock.h"
+#include "absl/status/statusor.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
+#include "tests/common/net/tcp_pair.h"
 
 namespace trunkline::test {
 namespace {

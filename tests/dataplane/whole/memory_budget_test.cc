@@ -2,13 +2,34 @@
 // test sets the memory in use; the buffered bytes are part of it.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
 #include "dataplane/codec/redis.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
 #include "tests/common/base/random_bytes.h"
+#include "tests/common/base/scratch_folder.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

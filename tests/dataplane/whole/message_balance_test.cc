@@ -4,10 +4,14 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <utility>
 #include <vector>
 
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -1,12 +1,22 @@
 #include "tests/dataplane/whole/message_ends.h"
 
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/random.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/seeded_messages.h"
 
 namespace trunkline::test {
 namespace {

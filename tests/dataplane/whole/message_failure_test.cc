@@ -2,14 +2,21 @@
 // retried elsewhere; the others end their client, unless they are idempotent.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/http1.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -3,13 +3,17 @@
 // shift ends with the first reply that no request waits for, and the log names the option.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "dataplane/codec/delimiter.h"
+#include "tests/common/eventually.h"
 #include "tests/common/log_capture.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

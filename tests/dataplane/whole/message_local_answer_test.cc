@@ -2,9 +2,12 @@
 // say goodbye: the answers keep their place among the replies, and no server is asked.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <string>
 
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

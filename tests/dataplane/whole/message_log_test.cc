@@ -2,14 +2,19 @@
 // the reason and the offset of the byte, and a flood of them leaves few lines.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/net/ip_port.h"
+#include "dataplane/codec/codec.h"
+#include "tests/common/eventually.h"
 #include "tests/common/log_capture.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
 
 namespace trunkline {

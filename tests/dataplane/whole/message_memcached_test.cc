@@ -2,9 +2,14 @@
 // and no byte that the server sends for them reaches a client that did not ask for it.
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
 
+#include "dataplane/codec/codec.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -4,12 +4,19 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

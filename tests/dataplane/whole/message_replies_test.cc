@@ -3,10 +3,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -9,14 +9,26 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <ostream>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include "common/base/metrics.h"
+#include "common/base/random.h"
+#include "dataplane/stats/shared_counters.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/crowd.h"
 #include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/message_ends.h"
+#include "tests/dataplane/whole/seeded_messages.h"
 
 namespace trunkline {
 namespace {

@@ -3,13 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "tests/common/eventually.h"
 #include "tests/common/log_capture.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

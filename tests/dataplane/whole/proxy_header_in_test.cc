@@ -2,9 +2,21 @@
 // mode.
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
 #include <thread>
 
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/proxy_protocol/proxy_header.h"
+#include "common/proxy_protocol/proxy_version.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/modes.h"
+#include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
 namespace {

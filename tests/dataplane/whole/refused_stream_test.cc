@@ -2,10 +2,17 @@
 // wait.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <functional>
+#include <string>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "common/net/address.h"
+#include "tests/common/eventually.h"
 #include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {

@@ -3,11 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "tests/common/eventually.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/local_server.h"
+#include "tests/dataplane/whole/log_lines.h"
 #include "tests/dataplane/whole/request_log_fixture.h"
 
 namespace trunkline {

@@ -11,6 +11,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/net/socket.h"
+#include "dataplane/codec/codec.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/exchange.h"
+#include "tests/dataplane/whole/log_lines.h"
 #include "tests/dataplane/whole/request_log_fixture.h"
 
 namespace trunkline {

@@ -1,7 +1,14 @@
 #include "tests/dataplane/whole/seeded_end.h"
 
+#include <sys/socket.h>
+#include <sys/types.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
+
+#include "common/base/random.h"
 
 namespace trunkline::test {
 namespace {

@@ -1,11 +1,18 @@
 #include "tests/dataplane/whole/seeded_messages.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/random.h"
+#include "dataplane/codec/codec.h"
 #include "dataplane/codec/delimiter.h"
 #include "dataplane/codec/length_field.h"
 #include "dataplane/codec/memcached.h"

@@ -2,14 +2,25 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/socket.h"
 #include "common/observe/metrics_page.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/net/tcp_pair.h"
 #include "tests/dataplane/whole/listeners_fixture.h"
+#include "tests/dataplane/whole/local_server.h"
 
 namespace trunkline {
 namespace {

@@ -2,14 +2,27 @@
 // what it has. (libnghttp2 allocates for its frames; it does not use operator new and is not
 // counted.)
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <new>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "common/base/forwarding_mode.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
 #include "dataplane/codec/length_field.h"
+#include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/message_service.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/tunnel.h"
 
 namespace {

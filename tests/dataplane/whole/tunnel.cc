@@ -3,11 +3,23 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/sample/service_traffic.h"
+#include "agent/trunk/trunk_server.h"
+#include "common/net/address.h"
+#include "common/net/address_list.h"
 #include "common/net/socket.h"
+#include "dataplane/data_plane.h"
+#include "dataplane/memory/memory_guard.h"
+#include "dataplane/table/endpoint_set.h"
+#include "tests/common/eventually.h"
 
 namespace trunkline::test {
 

@@ -3,12 +3,24 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <future>
+#include <memory>
 #include <set>
 #include <thread>
+#include <utility>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/net/address.h"
+#include "dataplane/memory/memory_rule.h"
+#include "dataplane/stats/traffic_stats.h"
+#include "tests/common/eventually.h"
 #include "tests/common/http2/http2_pair.h"
+#include "tests/common/net/tcp_pair.h"
+#include "tests/dataplane/whole/local_server.h"
 #include "tests/dataplane/whole/tunnel.h"
 
 namespace trunkline {
