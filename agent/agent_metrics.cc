@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -20,9 +19,9 @@ namespace trunkline {
 namespace {
 
 // A value that is not known is omitted, since 0 would look idle.
-void AddKnown(MetricsWriter& writer, const char* name, const char* help, MetricLabels labels,
+void AddKnown(MetricsWriter& writer, const char* name, const char* help, const MetricLabels& labels,
               std::optional<double> value) {
-  if (value) writer.AddGauge(name, help, std::move(labels), *value);
+  if (value) writer.AddGauge(name, help, labels, *value);
 }
 
 void CollectSample(const LoadSample& sample, MetricsWriter& writer) {

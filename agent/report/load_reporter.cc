@@ -118,7 +118,7 @@ grpc::Status LoadReporter::RunStream(const std::shared_ptr<grpc::Channel>& chann
     stream_ = &stream;
   }
   Report(stream);
-  const grpc::Status status = stream.Finish();
+  grpc::Status status = stream.Finish();
   absl::MutexLock lock(&mutex_);
   stream_ = nullptr;
   status_.connected = false;

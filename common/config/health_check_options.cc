@@ -1,16 +1,17 @@
 #include "common/config/health_check_options.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -187,12 +188,15 @@ std::optional<StatusRange> ParseStatusRange(std::string_view text) {
 }
 
 std::optional<std::string> ParseHexBytes(std::string_view text) {
-  const auto is_digit = [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); };
   std::string bytes;
   for (size_t at = 0; at < text.size(); at += 2) {
     if (!bytes.empty() && text[at] == ' ') ++at;
-    if (text.size() - at < 2 || !is_digit(text[at]) || !is_digit(text[at + 1])) return std::nullopt;
-    bytes += absl::HexStringToBytes(AbslView(text.substr(at, 2)));
+    const std::string_view digits = text.substr(at, 2);
+    uint8_t byte = 0;
+    const char* const end = digits.data() + digits.size();
+    const auto [read_to, error] = std::from_chars(digits.data(), end, byte, 16);
+    if (digits.size() != 2 || error != std::errc() || read_to != end) return std::nullopt;
+    bytes.push_back(static_cast<char>(byte));
   }
   return bytes;
 }
