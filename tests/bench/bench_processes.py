@@ -19,8 +19,8 @@ CoreTimes = dict[int, tuple[float, float]]
 _reservations: list[socket.socket] = []
 
 
-def reserve_ports(names: Iterable[str]) -> dict[str, int]:
-    """Returns a port for each name that no other program is given until the benchmark ends.
+def reserve_ports(names: Iterable[str], host: str = "127.0.0.1") -> dict[str, int]:
+    """Returns a port of `host` for each name that no other program is given until the benchmark ends.
 
     The ports stay bound, without listening. The programs that are compared set SO_REUSEADDR, so they may listen on them.
     """
@@ -29,7 +29,7 @@ def reserve_ports(names: Iterable[str]) -> dict[str, int]:
         reservation = socket.socket()
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind(("127.0.0.1", 0))
+        reservation.bind((host, 0))
         _reservations.append(reservation)
         ports[name] = reservation.getsockname()[1]
     return ports
@@ -123,9 +123,13 @@ class Processes:
         raise SystemExit(f"{what} did not happen within {seconds} s")
 
 
-def accepts(port: int) -> bool:
+def accepts_at(host: str, port: int) -> bool:
     with socket.socket() as s:
-        return s.connect_ex(("127.0.0.1", port)) == 0
+        return s.connect_ex((host, port)) == 0
+
+
+def accepts(port: int) -> bool:
+    return accepts_at("127.0.0.1", port)
 
 
 def http_ok(url: str) -> bool:

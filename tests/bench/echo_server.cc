@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@ struct Server {
   std::vector<trunkline::UniqueFd> paced_listeners;
   std::vector<trunkline::UniqueFd> sink_listeners;
   unsigned bytes_per_second = 0;  // per paced connection
+  int64_t cost_nanos = 0;         // CPU time that an echo takes
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
   // By descriptor: whether it is a bulk or a sink client, and the bytes still owed to a bulk
@@ -76,10 +78,23 @@ struct Server {
     Watch(fd, EPOLLIN | EPOLLOUT | EPOLLET);
   }
 
+  static int64_t CpuNanos() {
+    timespec used{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return used.tv_sec * 1'000'000'000 + used.tv_nsec;
+  }
+  // CPU time, not time: a server under a quota takes longer.
+  void Work() const {
+    if (cost_nanos == 0) return;
+    for (const int64_t end = CpuNanos() + cost_nanos; CpuNanos() < end;) {
+    }
+  }
+
   // Returns false if the connection ended and is closed.
   bool Echo(int fd) {
     const ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
     const bool waits = n < 0 && errno == EAGAIN;
+    if (n > 0) Work();
     if (n > 0 && send(fd, buffer.data(), n, MSG_NOSIGNAL) == n) return true;
     if (waits) return true;
     close(fd);
@@ -163,8 +178,11 @@ int main(int argc, char** argv) {
   app.add_option("--pace", pace, "bytes per second of a paced connection");
   std::vector<std::string> sink;
   app.add_option("--sink", sink, "host:port or unix:/path that reads and discards");
+  int64_t cost_us = 0;
+  app.add_option("--cost-us", cost_us, "microseconds of CPU time that each echo takes");
   CLI11_PARSE(app, argc, argv);
   static Server server;
+  server.cost_nanos = cost_us * 1000;
   server.bytes_per_second = pace;
   for (const std::string& where : echo) {
     if (!Listen(where, &server.listeners)) return 1;

@@ -10,9 +10,10 @@
 //
 // A request is --bytes long. Its first four bytes are the length of the rest (big endian, so that a
 // length-field codec can frame it). The reply has the same length. Runs for --seconds and prints
-// one JSON object; SIGTERM ends the run early with the results so far. Failures count as the
-// slowest requests in percentiles. Client addresses rotate through 127.0.0.0/27 so that ports do
-// not run out.
+// one JSON object; `missed` are requests that failed or took longer than --objective-ms. Several
+// --target get connections in turn. SIGTERM ends the run early with the results so far. Failures
+// count as the slowest requests in percentiles. Client addresses rotate through 127.0.0.0/27 so
+// that ports do not run out.
 #include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
@@ -57,11 +58,12 @@ volatile sig_atomic_t stopped = 0;
 int64_t Now() { return trunkline::MonotonicNow().nanos(); }
 
 struct Options {
-  std::string target;
+  std::vector<std::string> targets;
   size_t parallel = 64;
   size_t bytes = 128;
   double seconds = 2;
   double rate = 1000;
+  double objective_ms = 50;
 };
 
 struct Client {
@@ -81,8 +83,8 @@ std::string Framed(size_t bytes) {
 
 class Load {
  public:
-  Load(Options options, const trunkline::SocketAddress& target)
-      : options_(std::move(options)), target_(target), buffer_(1 << 18) {}
+  Load(Options options, std::vector<trunkline::SocketAddress> targets)
+      : options_(std::move(options)), targets_(std::move(targets)), buffer_(1 << 18) {}
   virtual ~Load() = default;
 
   virtual void Run() = 0;
@@ -92,15 +94,18 @@ class Load {
     // A request without an answer counts as the slowest request and as the longest wait.
     const int64_t worst = std::max(kGraceNanos, done == 0 ? 0 : nanos_.back());
     nanos_.resize(done + errors_, worst);
+    const auto missed = static_cast<size_t>(
+        nanos_.end() - std::upper_bound(nanos_.begin(), nanos_.end(),
+                                        static_cast<int64_t>(options_.objective_ms * 1e6)));
     const auto at = [&](double q) {
       return nanos_.empty() ? 0.0 : nanos_[static_cast<size_t>(q * (nanos_.size() - 1))] / 1e3;
     };
     std::printf(
         "{\"done\": %zu, \"errors\": %zu, \"connect_errors\": %zu, \"broken\": %zu, "
-        "\"timeouts\": %zu, "
+        "\"timeouts\": %zu, \"missed\": %zu, "
         "\"bytes\": %llu, \"seconds\": %.6f, \"p50_us\": %.1f, \"p99_us\": %.1f, "
         "\"p999_us\": %.1f}\n",
-        done, errors_, connect_errors_, errors_ - connect_errors_ - timeouts_, timeouts_,
+        done, errors_, connect_errors_, errors_ - connect_errors_ - timeouts_, timeouts_, missed,
         static_cast<unsigned long long>(bytes_), ran_seconds_, at(0.5), at(0.99), at(0.999));
   }
 
@@ -120,8 +125,9 @@ class Load {
     source.sin_family = AF_INET;
     source.sin_addr.s_addr = htonl(kFirstSource + (next_source_++ % kSources));
     int rc = bind(client.fd, reinterpret_cast<sockaddr*>(&source), sizeof source);
+    const trunkline::SocketAddress& target = targets_[next_target_++ % targets_.size()];
     if (rc == 0)
-      rc = connect(client.fd, reinterpret_cast<const sockaddr*>(&target_.storage), target_.size);
+      rc = connect(client.fd, reinterpret_cast<const sockaddr*>(&target.storage), target.size);
     if (client.fd < 0 || (rc != 0 && errno != EINPROGRESS)) {
       std::fprintf(stderr, "connect: %s\n", trunkline::ErrorText(errno).c_str());
       std::exit(1);
@@ -177,7 +183,7 @@ class Load {
   int64_t End() const { return Now() + static_cast<int64_t>(options_.seconds * 1e9); }
 
   const Options options_;
-  const trunkline::SocketAddress target_;
+  const std::vector<trunkline::SocketAddress> targets_;
   const trunkline::UniqueFd epoll_{epoll_create1(0)};
   std::vector<char> buffer_;
   std::vector<int64_t> nanos_;
@@ -191,13 +197,14 @@ class Load {
 
  private:
   uint32_t next_source_ = 0;
+  size_t next_target_ = 0;
 };
 
 // One request per connection, or back to back on kept connections.
 class ClosedLoop final : public Load {
  public:
-  ClosedLoop(Options options, const trunkline::SocketAddress& target, bool keep)
-      : Load(std::move(options), target),
+  ClosedLoop(Options options, std::vector<trunkline::SocketAddress> targets, bool keep)
+      : Load(std::move(options), std::move(targets)),
         keep_(keep),
         request_(Framed(options_.bytes)),
         clients_(options_.parallel) {}
@@ -238,8 +245,8 @@ class ClosedLoop final : public Load {
 
 class OpenLoop final : public Load {
  public:
-  OpenLoop(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target), request_(Framed(options_.bytes)) {}
+  OpenLoop(Options options, std::vector<trunkline::SocketAddress> targets)
+      : Load(std::move(options), std::move(targets)), request_(Framed(options_.bytes)) {}
 
   void Run() override {
     const int64_t start = Now();
@@ -306,8 +313,8 @@ class OpenLoop final : public Load {
 // sends the next request right after the reply; the latency still counts from the turn.
 class PacedLoop final : public Load {
  public:
-  PacedLoop(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target),
+  PacedLoop(Options options, std::vector<trunkline::SocketAddress> targets)
+      : Load(std::move(options), std::move(targets)),
         request_(Framed(options_.bytes)),
         clients_(options_.parallel),
         turns_(options_.parallel) {}
@@ -377,8 +384,8 @@ class PacedLoop final : public Load {
 // Each fetch is one connection: eight bytes with the size, then as many bytes back.
 class Bulk final : public Load {
  public:
-  Bulk(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target), clients_(options_.parallel) {
+  Bulk(Options options, std::vector<trunkline::SocketAddress> targets)
+      : Load(std::move(options), std::move(targets)), clients_(options_.parallel) {
     const uint64_t size = htobe64(options_.bytes);
     request_.assign(reinterpret_cast<const char*>(&size), sizeof size);
   }
@@ -412,8 +419,8 @@ class Bulk final : public Load {
 // Sends until the time is over; the result is the number of bytes.
 class Upload final : public Load {
  public:
-  Upload(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target),
+  Upload(Options options, std::vector<trunkline::SocketAddress> targets)
+      : Load(std::move(options), std::move(targets)),
         piece_(buffer_.size(), 'x'),
         clients_(options_.parallel) {}
 
@@ -448,8 +455,8 @@ class Upload final : public Load {
 
 class Idle final : public Load {
  public:
-  Idle(Options options, const trunkline::SocketAddress& target)
-      : Load(std::move(options), target), clients_(options_.parallel) {}
+  Idle(Options options, std::vector<trunkline::SocketAddress> targets)
+      : Load(std::move(options), std::move(targets)), clients_(options_.parallel) {}
 
   void Run() override {
     for (Client& client : clients_) Connect(client);
@@ -472,14 +479,14 @@ class Idle final : public Load {
 };
 
 std::unique_ptr<Load> Make(const std::string& kind, const Options& options,
-                           const trunkline::SocketAddress& target) {
+                           const std::vector<trunkline::SocketAddress>& targets) {
   if (kind == "short" || kind == "kept")
-    return std::make_unique<ClosedLoop>(options, target, kind == "kept");
-  if (kind == "open") return std::make_unique<OpenLoop>(options, target);
-  if (kind == "paced") return std::make_unique<PacedLoop>(options, target);
-  if (kind == "bulk") return std::make_unique<Bulk>(options, target);
-  if (kind == "upload") return std::make_unique<Upload>(options, target);
-  return std::make_unique<Idle>(options, target);
+    return std::make_unique<ClosedLoop>(options, targets, kind == "kept");
+  if (kind == "open") return std::make_unique<OpenLoop>(options, targets);
+  if (kind == "paced") return std::make_unique<PacedLoop>(options, targets);
+  if (kind == "bulk") return std::make_unique<Bulk>(options, targets);
+  if (kind == "upload") return std::make_unique<Upload>(options, targets);
+  return std::make_unique<Idle>(options, targets);
 }
 
 }  // namespace
@@ -497,23 +504,24 @@ int main(int argc, char** argv) {
   Options options;
   app.require_subcommand(1);
   app.fallthrough();
-  app.add_option("--target", options.target, "host:port")->required();
+  app.add_option("--target", options.targets, "host:port")->required();
   app.add_option("--parallel", options.parallel, "number of concurrent connections");
   app.add_option("--bytes", options.bytes, "bytes of a request and of its reply, or of a fetch");
   app.add_option("--seconds", options.seconds, "seconds to run");
   app.add_option("--rate", options.rate, "connections or requests per second (open, paced)");
+  app.add_option("--objective-ms", options.objective_ms, "milliseconds that a request may take");
   for (const char* kind : {"short", "kept", "open", "paced", "bulk", "upload", "idle"})
     app.add_subcommand(kind);
   CLI11_PARSE(app, argc, argv);
-  const auto address = trunkline::ParseAddress(options.target);
-  if (!address.ok()) {
-    std::fprintf(stderr, "%s\n", address.status().ToString().c_str());
-    return 2;
-  }
-  const auto resolved = trunkline::ResolveAddress(*address);
-  if (!resolved.ok()) {
-    std::fprintf(stderr, "%s\n", resolved.status().ToString().c_str());
-    return 2;
+  std::vector<trunkline::SocketAddress> targets;
+  for (const std::string& text : options.targets) {
+    const auto address = trunkline::ParseAddress(text);
+    const auto resolved = address.ok() ? trunkline::ResolveAddress(*address) : address.status();
+    if (!resolved.ok()) {
+      std::fprintf(stderr, "%s\n", resolved.status().ToString().c_str());
+      return 2;
+    }
+    targets.push_back(*resolved);
   }
   RaiseDescriptorLimit();
   prctl(PR_SET_TIMERSLACK, 1);  // the default adds 50 us to each wait
@@ -522,7 +530,7 @@ int main(int argc, char** argv) {
   action.sa_handler = [](int) { stopped = 1; };
   sigaction(SIGTERM, &action, nullptr);
   const std::unique_ptr<Load> load =
-      Make(app.get_subcommands().front()->get_name(), options, *resolved);
+      Make(app.get_subcommands().front()->get_name(), options, targets);
   load->Run();
   load->Print();
 }

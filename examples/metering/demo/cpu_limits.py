@@ -49,21 +49,21 @@ def _remove_folder(path: str) -> None:
             time.sleep(0.05)
 
 
-def _quota_us(cores: float) -> int:
-    return max(MIN_QUOTA_US, round(cores * PERIOD_US))
+def _quota_us(cores: float, period_us: int) -> int:
+    return max(MIN_QUOTA_US, round(cores * period_us))
 
 
 class CgroupV1Limit:
     """A limit in the version 1 hierarchies `cpu` (quota) and `cpuacct` (use), mounted together or apart."""
 
-    def __init__(self, root: str, name: str, cores: float) -> None:
+    def __init__(self, root: str, name: str, cores: float, period_us: int) -> None:
         self.cores = cores
         self._path = name
         self._folders = {c: os.path.join(root, c, name) for c in ("cpu", "cpuacct")}
         for folder in self._folders.values():
             os.makedirs(folder, exist_ok=True)
-        _write(f"{self._folders['cpu']}/cpu.cfs_period_us", PERIOD_US)
-        _write(f"{self._folders['cpu']}/cpu.cfs_quota_us", _quota_us(cores))
+        _write(f"{self._folders['cpu']}/cpu.cfs_period_us", period_us)
+        _write(f"{self._folders['cpu']}/cpu.cfs_quota_us", _quota_us(cores, period_us))
         _write(f"{self._folders['cpu']}/cpu.shares", V1_SHARES)
 
     def add(self, pid: int) -> None:
@@ -82,12 +82,12 @@ class CgroupV1Limit:
 
 
 class CgroupV2Limit:
-    def __init__(self, root: str, name: str, cores: float) -> None:
+    def __init__(self, root: str, name: str, cores: float, period_us: int) -> None:
         self.cores = cores
         self._path = name
         self._folder = os.path.join(root, name)
         os.makedirs(self._folder, exist_ok=True)
-        _write(f"{self._folder}/cpu.max", f"{_quota_us(cores)} {PERIOD_US}")
+        _write(f"{self._folder}/cpu.max", f"{_quota_us(cores, period_us)} {period_us}")
         _write(f"{self._folder}/cpu.weight", V2_WEIGHT)
 
     def add(self, pid: int) -> None:
@@ -141,8 +141,9 @@ Limit = CgroupV1Limit | CgroupV2Limit | ProcessLimit
 class LimitMaker:
     """Makes limits of the best kind that this machine allows. `kind` is that kind."""
 
-    def __init__(self, wanted: str = "auto", root: str = "/sys/fs/cgroup") -> None:
+    def __init__(self, wanted: str = "auto", root: str = "/sys/fs/cgroup", period_us: int = PERIOD_US) -> None:
         self._root = root
+        self._period_us = period_us
         self._prefix = f"{GROUP_PREFIX}{os.getpid()}"
         self._made: list[Limit] = []
         kinds = {"cgroup1": self._cgroup1_works, "cgroup2": self._cgroup2_works, "process": lambda: True}
@@ -156,9 +157,9 @@ class LimitMaker:
         limit: Limit
         with interrupts.held():
             if self.kind == "cgroup1":
-                limit = CgroupV1Limit(self._root, group, cores)
+                limit = CgroupV1Limit(self._root, group, cores, self._period_us)
             elif self.kind == "cgroup2":
-                limit = CgroupV2Limit(self._root, group, cores)
+                limit = CgroupV2Limit(self._root, group, cores, self._period_us)
             else:
                 limit = ProcessLimit(cores)
             self._made.append(limit)
@@ -170,14 +171,14 @@ class LimitMaker:
 
     def _cgroup1_works(self) -> bool:
         return self._try(
-            lambda: CgroupV1Limit(self._root, f"{self._prefix}-try", 0.5),
+            lambda: CgroupV1Limit(self._root, f"{self._prefix}-try", 0.5, self._period_us),
             [f"{self._root}/cpu", f"{self._root}/cpuacct"],
         )
 
     def _cgroup2_works(self) -> bool:
         if not _can_delegate_cpu(self._root):
             return False
-        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5), [self._root])
+        return self._try(lambda: CgroupV2Limit(self._root, f"{self._prefix}-try", 0.5, self._period_us), [self._root])
 
     def _try(self, make: Callable[[], Limit], folders: list[str]) -> bool:
         if not all(os.path.exists(f"{folder}/cgroup.procs") for folder in folders):
