@@ -74,6 +74,7 @@ void ControlCore::Restore(const StoredState& stored, MonotonicTime now) {
 
 bool ControlCore::Tick(MonotonicTime now) {
   registry_.Age(now);
+  traffic_.Sweep(now);
   const bool membership_changed =
       std::exchange(seen_generation_, registry_.generation()) != registry_.generation();
   std::vector<SnapshotService> services;
@@ -85,13 +86,30 @@ bool ControlCore::Tick(MonotonicTime now) {
   return publisher_.Publish(std::move(services));
 }
 
-void ControlCore::TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now) {
+std::vector<WeightedEndpoint> ControlCore::Weigh(const ServiceStages& stages,
+                                                 MonotonicTime now) const {
   std::vector<WeightedEndpoint> weighted;
+  const bool known = traffic_.known(now);
+  double seen = 0;
   for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
     // Proxies cannot reach an endpoint without an address.
     if (endpoint->address.empty()) continue;
     weighted.push_back({endpoint, stages.limiter.accepted(endpoint->key.endpoint_id)});
+    if (!known) continue;
+    WeightedEndpoint& one = weighted.back();
+    one.traffic = traffic_.Measure(endpoint->key, now);
+    seen += one.traffic->served_per_second + one.traffic->bytes_per_second +
+            one.traffic->errors_per_second + one.traffic->unanswered_per_second;
   }
+  // The service's clients come by another way, about which only the agents know, or there are none.
+  if (seen == 0) {
+    for (WeightedEndpoint& one : weighted) one.traffic.reset();
+  }
+  return weighted;
+}
+
+void ControlCore::TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now) {
+  const std::vector<WeightedEndpoint> weighted = Weigh(stages, now);
   stages.model.Tick(weighted, now);
   stages.proposed = stages.policy.Tick(weighted, stages.model, now);
   const bool moved = stages.limiter.Tick(stages.proposed, stages.model.service().frozen(), now);

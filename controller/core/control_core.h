@@ -23,6 +23,7 @@
 #include "controller/core/service_spec.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/stored_state.h"
+#include "controller/core/traffic_window.h"
 #include "controller/core/weight_limiter.h"
 #include "controller/core/weight_policy.h"
 
@@ -85,6 +86,8 @@ class ControlCore {
   ControlCore(const Options& options, MonotonicTime now);
 
   EndpointRegistry& registry() { return registry_; }
+  // Takes the traffic reports of proxies.
+  TrafficWindow& traffic() { return traffic_; }
   const EndpointRegistry& registry() const { return registry_; }
   const SnapshotPublisher& publisher() const { return publisher_; }
 
@@ -112,10 +115,13 @@ class ControlCore {
   };
 
   void Restore(const StoredState& stored, MonotonicTime now);
+  // Returns the service's endpoints that proxies can reach, with what proxies see of them.
+  std::vector<WeightedEndpoint> Weigh(const ServiceStages& stages, MonotonicTime now) const;
   void TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now);
   SnapshotService Describe(const ServiceStages& stages) const;
 
   EndpointRegistry registry_;
+  TrafficWindow traffic_;
   SnapshotPublisher publisher_;
   std::map<std::string, ServiceStages> stages_;
   MonotonicTime settled_at_;

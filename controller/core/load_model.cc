@@ -23,6 +23,18 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
+// Of (value, weight): half of the weight is at values that are not larger. Requires one value.
+double WeightedMedian(std::vector<std::pair<double, double>> values) {
+  std::sort(values.begin(), values.end());
+  double half = 0;
+  for (const auto& [value, weight] : values) half += weight / 2;
+  for (const auto& [value, weight] : values) {
+    half -= weight;
+    if (half <= 0) return value;
+  }
+  return values.back().first;
+}
+
 bool IsFresh(const RegisteredEndpoint& endpoint) {
   return endpoint.state == EndpointCondition::kFresh && endpoint.load.has_value();
 }
@@ -49,6 +61,10 @@ double Work(const ReportedLoad& load) {
   return load.successes_per_second + load.bytes_per_second / kBytesPerStream;
 }
 
+double Work(const EndpointTraffic& traffic) {
+  return traffic.served_per_second + traffic.bytes_per_second / kBytesPerStream;
+}
+
 void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta,
                         bool learned) {
   Entry& entry = entries_[endpoint_id];
@@ -66,7 +82,10 @@ void LoadModel::RestoreDeparted(const std::string& endpoint_id, double capacity)
 
 void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
   FollowMembership(endpoints, now);
+  waits_.Tick(endpoints, now);
+  MeasureTraffic(endpoints);
   MeasureService(endpoints);
+  Judge(endpoints);
   DecideFreeze(endpoints, now);
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
@@ -198,21 +217,74 @@ void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits&
   }
 }
 
+// A flow that ended after bytes of the client alone is a failure only where the service's other
+// endpoints answer: some protocols have no answers.
+void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
+  double served = 0, unanswered = 0;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    if (!weighted.traffic.has_value()) continue;
+    served += weighted.traffic->served_per_second;
+    unanswered += weighted.traffic->unanswered_per_second;
+  }
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+    LoadEstimate& estimate = entry.estimate;
+    estimate.traffic = weighted.traffic;
+    if (weighted.traffic.has_value()) {
+      const EndpointTraffic& own = *weighted.traffic;
+      const bool others_answer =
+          served - own.served_per_second > unanswered - own.unanswered_per_second;
+      estimate.work = Work(own);
+      entry.outcomes = {own.served_per_second, own.errors_per_second};
+      (others_answer ? entry.outcomes.errors : entry.outcomes.successes) +=
+          own.unanswered_per_second;
+      if (!others_answer) estimate.work += own.unanswered_per_second;
+    } else if (endpoint.load.has_value()) {
+      estimate.work = Work(*endpoint.load);
+      entry.outcomes = {endpoint.load->successes_per_second, endpoint.load->errors_per_second};
+    }
+  }
+}
+
+// The sign rule: whatever the measured work says, an endpoint that is clearly hotter or slower than
+// the others gains no share, so no error of measurement can run away.
+void LoadModel::Judge(const std::vector<WeightedEndpoint>& endpoints) {
+  for (const WeightedEndpoint& weighted : endpoints) {
+    LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
+    estimate.excess_wait = waits_.Excess(weighted.endpoint->key.endpoint_id);
+    estimate.faster = waits_.Faster(weighted.endpoint->key.endpoint_id);
+    estimate.hot = HasSignal(*weighted.endpoint) &&
+                   estimate.utilization > service_.median_utilization + kHotMargin;
+    estimate.slower = estimate.excess_wait.value_or(1) > WaitModel::kSlower;
+  }
+}
+
+// With three endpoints or more, k and the utilization that the others are compared with are medians
+// by weight: one agent that is wrong moves a mean, and with it the weights of all.
 void LoadModel::MeasureService(const std::vector<WeightedEndpoint>& endpoints) {
   double work = 0, capacity_used = 0, weight = 0, weighted_utilization = 0;
+  std::vector<std::pair<double, double>> work_per_capacity, utilizations;  // value, weight
   for (const WeightedEndpoint& weighted : endpoints) {
     if (!HasSignal(*weighted.endpoint)) continue;
-    const ReportedLoad& load = *weighted.endpoint->load;
     LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
-    estimate.utilization = Utilization(load);
-    estimate.work = Work(load);
+    estimate.utilization = Utilization(*weighted.endpoint->load);
+    const double used = estimate.capacity * estimate.utilization;
     work += estimate.work;
-    capacity_used += estimate.capacity * estimate.utilization;
+    capacity_used += used;
     weight += weighted.weight;
     weighted_utilization += weighted.weight * estimate.utilization;
+    if (used > 0) work_per_capacity.emplace_back(estimate.work / used, used);
+    utilizations.emplace_back(estimate.utilization, weighted.weight);
   }
   service_.work_per_capacity = capacity_used > 0 ? work / capacity_used : 0;
   service_.mean_utilization = weight > 0 ? weighted_utilization / weight : 0;
+  service_.median_utilization = service_.mean_utilization;
+  if (utilizations.size() < kMinForMedian) return;
+  service_.median_utilization = WeightedMedian(std::move(utilizations));
+  if (work_per_capacity.size() >= kMinForMedian) {
+    service_.work_per_capacity = WeightedMedian(std::move(work_per_capacity));
+  }
 }
 
 void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
@@ -254,27 +326,26 @@ void LoadModel::UseReport(const RegisteredEndpoint& endpoint, Entry& entry) {
                                 : report_interval_;
   entry.report_serial = endpoint.report_serial;
   entry.report_used_at = endpoint.reported_at;
-  CountErrors(*endpoint.load, dt, endpoint.reported_at, entry);
-  Observe(dt, entry);
+  CountErrors(dt, endpoint.reported_at, entry);
+  Observe(dt, endpoint.reported_at, entry);
 }
 
-void LoadModel::CountErrors(const ReportedLoad& load, absl::Duration dt, MonotonicTime now,
-                            Entry& entry) {
+void LoadModel::CountErrors(absl::Duration dt, MonotonicTime now, Entry& entry) {
   const double seconds = absl::ToDoubleSeconds(dt);
   if (now - entry.errors_counted_at > kErrorMemory) {
     entry.estimate.error_share = 0;
     entry.events = entry.errors = 0;
     entry.errors_counted_at = now;
   }
-  entry.events += (load.successes_per_second + load.errors_per_second) * seconds;
-  entry.errors += load.errors_per_second * seconds;
+  entry.events += (entry.outcomes.successes + entry.outcomes.errors) * seconds;
+  entry.errors += entry.outcomes.errors * seconds;
   if (entry.events < kMinErrorEvents) return;
   entry.estimate.error_share = entry.errors / entry.events;
   entry.events = entry.errors = 0;
   entry.errors_counted_at = now;
 }
 
-void LoadModel::Observe(absl::Duration dt, Entry& entry) {
+void LoadModel::Observe(absl::Duration dt, MonotonicTime now, Entry& entry) {
   LoadEstimate& estimate = entry.estimate;
   estimate.effective_utilization = estimate.utilization + estimate.error_share;
   const double k = service_.work_per_capacity;
@@ -284,14 +355,36 @@ void LoadModel::Observe(absl::Duration dt, Entry& entry) {
   estimate.observed = std::clamp(std::log((estimate.expected_utilization + kNoiseUtilization) /
                                           (estimate.effective_utilization + kNoiseUtilization)),
                                  -kMaxObservation, kMaxObservation);
+  Agree(now, entry);
   const double alpha = std::min(kMaxAlpha, -std::expm1(-absl::FDivDuration(dt, kSmoothing)));
   const double step = alpha * (estimate.observed - estimate.theta);
-  if (std::abs(step) >= kDeadband) estimate.theta += std::clamp(step, kMaxFall, kMaxRise);
+  if (std::abs(step) >= kDeadband)
+    estimate.theta += std::clamp(step, kMaxFall, MaxRise(dt, now, entry));
   if (estimate.utilization <= kLearnAbove) return;
   const double moved = estimate.theta * -std::expm1(-kLearnPerSecond * absl::ToDoubleSeconds(dt));
   estimate.theta -= moved;
   estimate.capacity = std::clamp(estimate.capacity * std::exp(moved), kMinCapacity, kMaxCapacity);
   estimate.learned = true;
+}
+
+// Agents say how busy a server is, proxies how long it takes. Either of them can lower a weight;
+// above P, both have to agree.
+void LoadModel::Agree(MonotonicTime now, Entry& entry) {
+  LoadEstimate& estimate = entry.estimate;
+  // An agent that sees the load measures it better: the wait is that of a while ago.
+  const double excess = estimate.excess_wait.value_or(1);
+  if (excess > WaitModel::kSlow && !estimate.hot) {
+    estimate.observed =
+        std::min(estimate.observed, estimate.theta + std::log(WaitModel::kSlow / excess));
+    entry.slow_at = now;
+  }
+  if (!estimate.faster.value_or(true)) estimate.observed = std::min(estimate.observed, 0.0);
+}
+
+double LoadModel::MaxRise(absl::Duration dt, MonotonicTime now, const Entry& entry) {
+  if (entry.estimate.hot || entry.estimate.slower) return 0;
+  const bool recovers = entry.slow_at.has_value() && now - *entry.slow_at < kRecovery;
+  return recovers ? kRecoveryRise * absl::ToDoubleSeconds(dt) : kMaxRise;
 }
 
 void LoadModel::Normalise() {

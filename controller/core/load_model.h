@@ -22,6 +22,8 @@
 
 #include "common/base/clock.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/wait_model.h"
+#include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
 
@@ -34,6 +36,7 @@ double Utilization(const ReportedLoad& load);
 // traffic hides the other. Only the ratio between a service's endpoints matters.
 constexpr double kBytesPerStream = 64 * 1024;
 double Work(const ReportedLoad& load);
+double Work(const EndpointTraffic& traffic);
 
 enum class CapacitySource { kOperator, kCores, kMedian, kStored };
 
@@ -42,28 +45,31 @@ struct LoadEstimate {
   double utilization = 0;            // u
   double effective_utilization = 0;  // u_eff
   double work = 0;                   // r
-  double error_share = 0;            // e/(r+e)
-  double expected_utilization = 0;   // r/(P*k)
-  double observed = 0;               // obs
+  // What proxies see, from which r and e are; unset if they are from the agent.
+  std::optional<EndpointTraffic> traffic;
+  std::optional<double> excess_wait;  // of WaitModel
+  std::optional<bool> faster;
+  double error_share = 0;           // e/(r+e)
+  double expected_utilization = 0;  // r/(P*k)
+  double observed = 0;              // obs
   double theta = 0;
   double capacity = 1;  // P
   CapacitySource capacity_source = CapacitySource::kMedian;
   // P was measured under load; else it is the figure that it began with.
   bool learned = false;
+  // Clearly hotter than the service's mean, or slower than usual by more than the others: the
+  // endpoint gains no share.
+  bool hot = false;
+  bool slower = false;
 };
 
 struct ServiceLoad {
-  double work_per_capacity = 0;  // k
-  double mean_utilization = 0;   // ubar
+  double work_per_capacity = 0;   // k
+  double mean_utilization = 0;    // ubar
+  double median_utilization = 0;  // half of the weight is at endpoints that are not hotter
   // Why the estimates are frozen; empty if they are not.
   std::string freeze_reason;
   bool frozen() const { return !freeze_reason.empty(); }
-};
-
-// An endpoint and its published weight.
-struct WeightedEndpoint {
-  const RegisteredEndpoint* endpoint;
-  double weight;
 };
 
 class LoadModel {
@@ -78,6 +84,14 @@ class LoadModel {
   // One step at most halves the weight or raises it by a quarter.
   static constexpr double kMaxFall = -0.6931471805599453;  // ln 0.5
   static constexpr double kMaxRise = 0.22314355131420976;  // ln 1.25
+  // An endpoint whose utilization is above the median by more may not gain share.
+  static constexpr double kHotMargin = 0.1;
+  // Medians need this many endpoints: of two, none can outvote the other.
+  static constexpr size_t kMinForMedian = 3;
+  // After clients had to wait much longer at an endpoint, its weight rises at most this much per
+  // second for kRecovery.
+  static constexpr double kRecoveryRise = 0.01;
+  static constexpr absl::Duration kRecovery = absl::Minutes(5);
   // Above this utilization, 1 % of theta moves into P per second.
   static constexpr double kLearnAbove = 0.3;
   static constexpr double kLearnPerSecond = 0.01;
@@ -112,8 +126,15 @@ class LoadModel {
   const std::deque<std::pair<std::string, double>>& departed() const { return departed_; }
 
  private:
+  // Rates of one endpoint, of all proxies if they carry the service's traffic.
+  struct Outcomes {
+    double successes = 0;
+    double errors = 0;
+  };
   struct Entry {
     LoadEstimate estimate;
+    Outcomes outcomes;
+    std::optional<MonotonicTime> slow_at;  // excess_wait was last above WaitModel::kSlow
     // The last reported cores; 0 before the first report of them.
     double cores = 0;
     uint64_t incarnation = 0;
@@ -145,12 +166,17 @@ class LoadModel {
   void MeasureService(const std::vector<WeightedEndpoint>& endpoints);
   void DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
   void UseReport(const RegisteredEndpoint& endpoint, Entry& entry);
-  void CountErrors(const ReportedLoad& load, absl::Duration dt, MonotonicTime now, Entry& entry);
-  void Observe(absl::Duration dt, Entry& entry);
+  static void CountErrors(absl::Duration dt, MonotonicTime now, Entry& entry);
+  void MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints);
+  void Judge(const std::vector<WeightedEndpoint>& endpoints);
+  void Observe(absl::Duration dt, MonotonicTime now, Entry& entry);
+  static void Agree(MonotonicTime now, Entry& entry);
+  static double MaxRise(absl::Duration dt, MonotonicTime now, const Entry& entry);
   void Normalise();
 
   const absl::Duration report_interval_;
   ServiceLoad service_;
+  WaitModel waits_;
   std::map<std::string, Entry> entries_;
   std::deque<std::pair<std::string, double>> departed_;
 };

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace trunkline {
@@ -21,6 +22,10 @@ struct EndpointKey {
 
   std::string ToString() const { return service + "/" + endpoint_id; }
   friend auto operator<=>(const EndpointKey&, const EndpointKey&) = default;
+  template <typename H>
+  friend H AbslHashValue(H hash, const EndpointKey& key) {
+    return H::combine(std::move(hash), key.service, key.endpoint_id);
+  }
 };
 
 // The full state of one endpoint at one moment.

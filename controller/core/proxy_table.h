@@ -25,6 +25,8 @@
 namespace trunkline {
 
 struct ProxyTraffic {
+  // The time that the counts cover.
+  double seconds = 0;
   uint32_t clients = 0;
   uint32_t trunks = 0;
   double flows_per_second = 0;
@@ -33,6 +35,12 @@ struct ProxyTraffic {
     uint64_t errors = 0;
     bool ejected = false;
     std::optional<bool> healthy = std::nullopt;  // by the proxy's health checks
+    // As in v1::EndpointTraffic.
+    uint64_t served = 0;
+    uint64_t unanswered = 0;
+    uint64_t bytes = 0;
+    uint32_t load = 0;
+    std::optional<absl::Duration> first_byte = std::nullopt;
   };
   // In a ProxyRecord, only those that the proxy ejects.
   std::vector<Endpoint> endpoints;

@@ -57,7 +57,9 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     weight.draining = endpoint.draining;
     weight.pin = endpoint.pin;
     weight.reachable = !endpoint.load.has_value() || endpoint.load->reachable;
-    weight.may_rise = endpoint.state != EndpointCondition::kStale;
+    const bool held = model.estimate(id).hot || model.estimate(id).slower;
+    weight.may_rise =
+        endpoint.state != EndpointCondition::kStale && !(kind_ == PolicyKind::kAdaptive && held);
   }
   return proposed;
 }
@@ -103,7 +105,7 @@ void WeightPolicy::Advance(const RegisteredEndpoint& endpoint, const LoadModel& 
   if (endpoint.state != EndpointCondition::kFresh || !endpoint.load.has_value()) return;
   slow_start.age += dt;
   const bool keeps_up =
-      Utilization(*endpoint.load) <= model.service().mean_utilization + kSlowStartMargin;
+      Utilization(*endpoint.load) <= model.service().median_utilization + kSlowStartMargin;
   if (!keeps_up || !endpoint.load->reachable || model.service().frozen()) return;
   slow_start.progress = std::min(slow_start_, slow_start.progress + dt);
 }

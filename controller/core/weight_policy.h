@@ -36,7 +36,7 @@ struct ProposedWeight {
   std::optional<double> pin;
   // If false, the agent cannot connect to the server, which then gets the floor.
   bool reachable = true;
-  // If false, the endpoint is stale and may be unable to serve more.
+  // If false, the endpoint is stale, hotter or slower than the others, and gains no share.
   bool may_rise = true;
 };
 
@@ -48,7 +48,7 @@ class WeightPolicy {
   static constexpr double kMemoryFloor = 0.05;
   static_assert(kMemoryFree < kMemoryFull && kMemoryFloor > 0);
   static constexpr double kSlowStartFloor = 0.1;
-  // Slow start pauses while the endpoint is busier than the mean by this much.
+  // Slow start pauses while the endpoint is busier than the median by this much.
   static constexpr double kSlowStartMargin = 0.1;
 
   WeightPolicy(PolicyKind kind, absl::Duration slow_start) : kind_(kind), slow_start_(slow_start) {}

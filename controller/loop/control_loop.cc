@@ -356,6 +356,17 @@ void ControlLoop::Reload(const Options& options, AdminDone done) {
   });
 }
 
+void ControlLoop::Traffic(ProxyTraffic traffic) {
+  if (queued_traffic_.fetch_add(1) >= kMaxQueuedTraffic) {
+    queued_traffic_.fetch_sub(1);
+    return;
+  }
+  Post([this, traffic = std::move(traffic)] {
+    queued_traffic_.fetch_sub(1);
+    core_->traffic().Add(traffic, MonotonicNow());
+  });
+}
+
 void ControlLoop::ProxyHolds(SnapshotVersion version) {
   if (version <= view()->snapshot->id) return;
   Post([this, version] {

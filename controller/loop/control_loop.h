@@ -30,6 +30,7 @@
 #include "common/base/metrics.h"
 #include "common/base/timed_condition.h"
 #include "controller/core/control_core.h"
+#include "controller/core/proxy_table.h"
 #include "controller/loop/state_store.h"
 #include "controller/loop/tick_schedule.h"
 
@@ -67,6 +68,8 @@ struct ReportCounts {
 
 class ControlLoop {
  public:
+  // Ten seconds of traffic reports of the largest fleet.
+  static constexpr size_t kMaxQueuedTraffic = 10 * ProxyTable::kMaxProxies;
   // Ten seconds of reports of the largest fleet. A longer queue means that the loop is stuck.
   static constexpr size_t kMaxQueuedReports = 100000;
   // The loop writes the state file at most this often, and at once after an operator's order ...
@@ -125,6 +128,9 @@ class ControlLoop {
   // restart, and agents announce themselves again. `done` gets the first snapshot.
   void Reload(const Options& options, AdminDone done);
 
+  // For proxies: what one has seen of endpoints that the controller knows. Dropped if the loop is
+  // kMaxQueuedTraffic behind.
+  void Traffic(ProxyTraffic traffic);
   // For a proxy that holds `version`. If that is newer than the controller's, the loop publishes in
   // an epoch above it.
   void ProxyHolds(SnapshotVersion version);
@@ -179,6 +185,7 @@ class ControlLoop {
 
   std::atomic<AgentSession> next_session_{1};
   std::atomic<size_t> queued_reports_{0};
+  std::atomic<size_t> queued_traffic_{0};
   ReportCounts report_counts_;
   LatencyHistogram tick_durations_;
   Counter state_write_failures_;

@@ -53,6 +53,22 @@ absl::Status CheckHello(const v1::Hello& hello) {
   return absl::OkStatus();
 }
 
+ProxyTraffic::Endpoint ReadEndpoint(const v1::EndpointTraffic& endpoint) {
+  ProxyTraffic::Endpoint read = {.key = {endpoint.service(), endpoint.endpoint_id()},
+                                 .errors = endpoint.errors(),
+                                 .ejected = endpoint.ejected(),
+                                 .served = endpoint.served(),
+                                 .unanswered = endpoint.unanswered(),
+                                 .bytes = endpoint.bytes(),
+                                 .load = endpoint.load()};
+  if (endpoint.has_healthy()) read.healthy = endpoint.healthy();
+  const double first_byte = endpoint.first_byte_seconds();
+  if (endpoint.has_first_byte_seconds() && std::isfinite(first_byte) && first_byte >= 0) {
+    read.first_byte = absl::Seconds(first_byte);
+  }
+  return read;
+}
+
 ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   ProxyTraffic traffic;
   traffic.clients = report.clients();
@@ -64,14 +80,11 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   for (int i = 0; i < endpoints; ++i) {
     const v1::EndpointTraffic& endpoint = report.endpoints(i);
     flows += endpoint.requests();
-    traffic.endpoints.push_back(
-        {{endpoint.service(), endpoint.endpoint_id()},
-         endpoint.errors(),
-         endpoint.ejected(),
-         endpoint.has_healthy() ? std::optional(endpoint.healthy()) : std::nullopt});
+    traffic.endpoints.push_back(ReadEndpoint(endpoint));
   }
   const double seconds = report.seconds();
   if (std::isfinite(seconds) && seconds > 0) {
+    traffic.seconds = seconds;
     traffic.flows_per_second = static_cast<double>(flows) / seconds;
   }
   return traffic;
@@ -153,6 +166,8 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     const std::string refused = traffic.services_refused;
     const std::shared_ptr<const ControllerView> view = service_.loop().view();
     const auto knows = [&](const EndpointKey& key) { return view->Knows(key); };
+    std::erase_if(traffic.endpoints, [&](const auto& endpoint) { return !knows(endpoint.key); });
+    service_.loop().Traffic(traffic);
     const ProxyTable::TrafficChanges changes =
         service_.proxies().Traffic(proxy_id_, std::move(traffic), knows, MonotonicNow());
     for (const AgreedHealth& agreed : changes.agreed) service_.LogAgreed(agreed);

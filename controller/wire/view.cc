@@ -20,7 +20,9 @@
 #include "controller/core/control_core.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
+#include "controller/core/load_report.h"
 #include "controller/core/service_spec.h"
+#include "controller/core/wait_model.h"
 #include "controller/core/weight_limiter.h"
 #include "controller/core/weight_policy.h"
 #include "controller/wire/snapshot.h"
@@ -173,14 +175,30 @@ void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
   const LoadEstimate& load = reason.load;
+  const ReportedLoad& reported = *reason.endpoint.load;
   terms.Add("r", load.work, "streams/s",
-            absl::StrFormat("work: %.1f streams/s that ended well, plus %.0f bytes/s at %g KiB per "
-                            "stream",
-                            reason.endpoint.load->successes_per_second,
-                            reason.endpoint.load->bytes_per_second, kBytesPerStream / 1024));
+            load.traffic
+                ? absl::StrFormat("work: %.1f flows or requests/s that were answered, plus %.0f "
+                                  "bytes/s at %g KiB each, from the proxies' reports",
+                                  load.traffic->served_per_second, load.traffic->bytes_per_second,
+                                  kBytesPerStream / 1024)
+                : absl::StrFormat("work: %.1f streams/s that ended well, plus %.0f bytes/s at %g "
+                                  "KiB per stream, from the agent: no proxy reports traffic",
+                                  reported.successes_per_second, reported.bytes_per_second,
+                                  kBytesPerStream / 1024));
   terms.Add("e", load.error_share, "",
             absl::StrFormat("share of failed streams, measured over at least %g streams",
                             LoadModel::kMinErrorEvents));
+  const bool waits_known = load.traffic && load.traffic->first_byte;
+  terms.Add(
+      "wait",
+      waits_known ? std::optional(absl::ToDoubleSeconds(*load.traffic->first_byte)) : std::nullopt,
+      "s", "mean time until an answer began, from the proxies' reports");
+  terms.Add("excess_wait", load.excess_wait, "",
+            absl::StrFormat("growth of the wait over its shortest of the last minutes, relative to "
+                            "the service's median; above %g the share does not rise, above %g it "
+                            "falls",
+                            WaitModel::kSlower, WaitModel::kSlow));
   terms.Add("u_eff", load.effective_utilization, "",
             "u plus the share of failures: a server that fails fast is not idle");
   terms.Add("k", service.load.work_per_capacity, "streams/s",
@@ -268,6 +286,16 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   if (endpoint.draining) out->add_notices("draining: an operator stopped new flows");
   if (endpoint.pin.has_value()) {
     out->add_notices(absl::StrFormat("pinned: an operator set the weight to %g", *endpoint.pin));
+  }
+  if (service.spec.policy == PolicyKind::kAdaptive && reason.load.hot) {
+    out->add_notices(absl::StrFormat(
+        "hot: its utilization is more than %g above the service's mean; its share does not rise",
+        LoadModel::kHotMargin));
+  }
+  if (service.spec.policy == PolicyKind::kAdaptive && reason.load.slower) {
+    out->add_notices(
+        "slow: proxies find that its clients wait longer than usual, by more than those of the "
+        "other endpoints; its share does not rise");
   }
   if (!reason.proposed.reachable) {
     out->add_notices(

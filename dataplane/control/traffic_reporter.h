@@ -30,6 +30,11 @@ class TrafficReporter {
     uint64_t errors = 0;
     uint64_t connects = 0;
     uint64_t connect_nanos = 0;
+    uint64_t answered = 0;
+    uint64_t first_byte_nanos = 0;
+    uint64_t one_way = 0;
+    uint64_t unanswered = 0;
+    uint64_t bytes = 0;
   };
 
   const TrafficStats& stats_;

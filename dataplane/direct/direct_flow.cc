@@ -392,6 +392,8 @@ void DirectFlow::GiveUp() {
 
 void DirectFlow::Finish(FlowEnd end) {
   if (state_ == DirectState::kDone) return;
+  const bool unanswered = state_ == DirectState::kRelaying && !answered_;
+  if (unanswered && end == FlowEnd::kClean) router().OnUnanswered(*this);
   Apply(DirectEvent::kFinished);
   connect_timer_.Cancel();
   refused_timer_.Cancel();

@@ -273,7 +273,11 @@ void ServiceRouter::OnConnected(Flow& flow) {
 
 void ServiceRouter::OnFirstByte(Flow& flow, MonotonicTime since) {
   LatencyHistogram& histogram = listener_cell_->first_byte[static_cast<size_t>(set_->mode)];
-  histogram.Record(worker_.loop.now().nanos() - since.nanos());
+  const int64_t nanos = worker_.loop.now().nanos() - since.nanos();
+  histogram.Record(nanos);
+  EndpointCell& cell = *flow.endpoint()->cell;
+  cell.answered.Add();
+  cell.first_byte_nanos.Add(nanos);
   if (FlowRecord* const record = flow.record()) record->OnFirstByte(worker_.loop.now());
 }
 

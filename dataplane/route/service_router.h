@@ -105,6 +105,8 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   // The first byte of the server's answer is here. `since` is when the client was accepted; in
   // message mode, when the request had arrived whole.
   void OnFirstByte(Flow& flow, MonotonicTime since);
+  // The flow ends in order, after bytes of the client and none of the server.
+  void OnUnanswered(Flow& flow) { flow.endpoint()->cell->unanswered.Add(); }
   // The number of the flow's requests in flight at its endpoint changed by `change`; a flow that
   // was assigned counts as 1.
   void CountActive(Flow& flow, int32_t change);

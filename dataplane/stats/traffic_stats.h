@@ -44,6 +44,9 @@ struct alignas(64) EndpointCell {
   Counter unasked;           // shared connections closed because of bytes that answer no request
   Counter one_way;           // requests that have no reply, or need not have one
   Counter reply_timeouts;    // requests that got no reply in time
+  Counter answered;          // flows or requests whose answer began
+  Counter first_byte_nanos;  // until then, summed over them
+  Counter unanswered;        // flows that ended in order after bytes of the client alone
   Counter bytes_to_server;
   Counter bytes_to_client;
   Counter connects;

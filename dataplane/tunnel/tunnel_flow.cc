@@ -174,6 +174,8 @@ void TunnelFlow::OnDone(End end) {
   copy_.Drop();
   if (record() != nullptr) record()->to_client_bytes -= unsent_bytes();
   const FlowEnd cause = EndOf(end);
+  const bool unanswered = state_ == TunnelState::kConfirmed && carried_bytes();
+  if (unanswered && cause == FlowEnd::kClean) router().OnUnanswered(*this);
   Apply(TunnelEvent::kFinished);
   router().OnFlowDone(*this, cause);
 }

@@ -15,8 +15,10 @@
 #include "absl/time/time.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_report.h"
+#include "controller/core/traffic_window.h"
 #include "controller/core/weight_limiter.h"
 #include "controller/core/weight_policy.h"
+#include "controller/core/weighted_endpoint.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {
@@ -63,7 +65,10 @@ class LoadModelTest : public testing::Test {
   }
   void Tick(double at) {
     std::vector<WeightedEndpoint> weighted;
-    for (const auto& [id, endpoint] : endpoints_) weighted.push_back({&endpoint, 1.0});
+    for (const auto& [id, endpoint] : endpoints_) {
+      weighted.push_back({&endpoint, 1.0});
+      if (traffic_.contains(id)) weighted.back().traffic = traffic_.at(id);
+    }
     model_.Tick(weighted, At(at));
   }
   // Both report n times, every second from `from` on; "a" does twice the work of "b" at the same
@@ -76,8 +81,26 @@ class LoadModelTest : public testing::Test {
     }
   }
   const LoadEstimate& Of(const std::string& id) { return model_.estimate(id); }
+  // Proxies see `served` answers per second after this wait from now on.
+  void See(const std::string& id, double served, double wait_millis) {
+    traffic_[id] = {.served_per_second = served,
+                    .first_byte = absl::Milliseconds(wait_millis),
+                    .answers = 3 * served};
+  }
+  // All endpoints report for some seconds; `cpu` and `waits` are by id.
+  void RunWitnesses(int seconds, double from, const std::map<std::string, double>& cpu,
+                    const std::map<std::string, double>& waits) {
+    for (int i = 0; i < seconds; ++i) {
+      for (const auto& [id, u] : cpu) {
+        Report(id, Load(id, u, 100), from + i);
+        See(id, 100, waits.at(id));
+      }
+      Tick(from + i);
+    }
+  }
 
   std::map<std::string, RegisteredEndpoint> endpoints_;
+  std::map<std::string, EndpointTraffic> traffic_;
   LoadModel model_{absl::Seconds(1)};
 };
 
@@ -489,6 +512,69 @@ TEST_F(LoadModelTest, ReturningEndpointKeepsItsCapacity) {
   Tick(601);
   EXPECT_NEAR(Of("a").capacity / Of("b").capacity, ratio, 1e-9);
   EXPECT_EQ(Of("a").capacity_source, CapacitySource::kStored);
+}
+
+// In direct mode, agents count open sockets only.
+TEST_F(LoadModelTest, WorkComesFromProxiesWhereTheyReport) {
+  for (const char* id : {"a", "b"}) Add(id);
+  for (const char* id : {"a", "b"}) Report(id, Load(id, 0.5, 900), 0);
+  See("a", 200, 5);
+  See("b", 100, 5);
+  traffic_["b"].bytes_per_second = 10 * kBytesPerStream;
+  Tick(0);
+  EXPECT_DOUBLE_EQ(Of("a").work, 200);
+  EXPECT_DOUBLE_EQ(Of("b").work, 110);
+  traffic_.clear();
+  Tick(1);
+  EXPECT_DOUBLE_EQ(Of("a").work, 900) << "no proxy carries the service's traffic";
+}
+
+TEST_F(LoadModelTest, WrongAgentDoesNotMoveTheOthers) {
+  for (const char* id : {"a", "b", "c", "d"}) Add(id);
+  RunWitnesses(30, 0, {{"a", 0}, {"b", 0.6}, {"c", 0.6}, {"d", 0.6}},
+               {{"a", 5}, {"b", 5}, {"c", 5}, {"d", 5}});
+  for (const char* id : {"b", "c", "d"}) EXPECT_NEAR(Of(id).theta, 0, 0.01) << id;
+}
+
+TEST_F(LoadModelTest, RisesAboveCapacityOnlyIfProxiesAgree) {
+  const std::map<std::string, double> cpu = {{"a", 0.2}, {"b", 0.6}, {"c", 0.6}};
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  RunWitnesses(30, 0, cpu, {{"a", 5}, {"b", 5}, {"c", 5}});
+  EXPECT_LE(Of("a").theta, 0.01) << "its clients wait as long as those of the others";
+  RunWitnesses(30, 30, cpu, {{"a", 3}, {"b", 5}, {"c", 5}});
+  EXPECT_GT(Of("a").theta, 0.5);
+  RunWitnesses(30, 60, cpu, {{"a", 5}, {"b", 5}, {"c", 5}});
+  EXPECT_LT(Of("a").theta, 0.1) << "they no longer agree";
+}
+
+// It waits for its disk.
+TEST_F(LoadModelTest, LongWaitLowersTheWeightOfAServerWithoutCpu) {
+  const std::map<std::string, double> cpu = {{"a", 0.01}, {"b", 0.5}, {"c", 0.5}};
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  RunWitnesses(5, 0, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  RunWitnesses(5, 5, cpu, {{"a", 100}, {"b", 10}, {"c", 10}});
+  const double lowered = Of("a").theta;
+  EXPECT_LT(lowered, -1);
+  RunWitnesses(10, 10, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  EXPECT_LE(Of("a").theta, lowered + 11 * LoadModel::kRecoveryRise) << "it recovers slowly";
+}
+
+TEST_F(LoadModelTest, UnansweredFlowsFailOnlyWhereOthersAnswer) {
+  for (const char* id : {"a", "b"}) Add(id);
+  const auto run = [&](double from) {
+    for (int i = 0; i < 5; ++i) {
+      for (const char* id : {"a", "b"}) Report(id, Load(id, 0.2, 0), from + i);
+      Tick(from + i);
+    }
+  };
+  traffic_["a"].unanswered_per_second = traffic_["b"].unanswered_per_second = 100;
+  run(0);
+  EXPECT_EQ(Of("a").error_share, 0) << "a protocol without answers";
+  EXPECT_EQ(Of("a").work, 100);
+  traffic_["b"] = {.served_per_second = 100};
+  run(5);
+  EXPECT_EQ(Of("a").error_share, 1);
+  EXPECT_EQ(Of("b").error_share, 0);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
 #include "controller/core/service_spec.h"
+#include "controller/core/weighted_endpoint.h"
 #include "tests/controller/core/core_fixture.h"
 
 namespace trunkline {
@@ -34,6 +35,10 @@ class WeightPolicyTest : public testing::Test {
     for (auto& [name, endpoint] : endpoints_) {
       endpoint.reported_at = At(at);
       weighted.push_back({&endpoint, 1.0});
+      if (waits_.contains(name)) {
+        weighted.back().traffic = {
+            .served_per_second = 100, .first_byte = waits_.at(name), .answers = 300};
+      }
     }
     model_.Tick(weighted, At(at));
     for (const ProposedWeight& proposed : policy_->Tick(weighted, model_, At(at))) {
@@ -51,6 +56,7 @@ class WeightPolicyTest : public testing::Test {
   void Use(PolicyKind kind) { policy_.emplace(kind, absl::Seconds(30)); }
 
   std::map<std::string, RegisteredEndpoint> endpoints_;
+  std::map<std::string, absl::Duration> waits_;  // as proxies see them
   LoadModel model_{absl::Seconds(1)};
   std::optional<WeightPolicy> policy_{std::in_place, PolicyKind::kAdaptive, absl::Seconds(30)};
 };
@@ -177,6 +183,29 @@ TEST_F(WeightPolicyTest, RoundRobinIsEqualButStartsSlowlyAndDrains) {
   EXPECT_NEAR(TickFor("new", 40).value, 0.1, 1e-9);
   endpoints_["new"].draining = true;
   EXPECT_TRUE(TickFor("new", 41).draining);
+}
+
+TEST_F(WeightPolicyTest, HotEndpointGainsNoShare) {
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  endpoints_["a"].load->cpu_utilization = 0.9;  // the others' is 0.5
+  EXPECT_FALSE(TickFor("a", 0).may_rise);
+  EXPECT_TRUE(TickFor("b", 1).may_rise);
+  endpoints_["a"].load->cpu_utilization = 0.55;
+  EXPECT_TRUE(TickFor("a", 2).may_rise);
+  Use(PolicyKind::kStatic);
+  endpoints_["a"].load->cpu_utilization = 0.9;
+  EXPECT_TRUE(TickFor("a", 3).may_rise) << "the operator decides";
+}
+
+TEST_F(WeightPolicyTest, SlowerEndpointGainsNoShare) {
+  for (const char* id : {"a", "b", "c"}) {
+    Add(id);
+    waits_[id] = absl::Milliseconds(10);
+  }
+  EXPECT_TRUE(TickFor("a", 0).may_rise);
+  waits_["a"] = absl::Milliseconds(15);
+  EXPECT_FALSE(TickFor("a", 1).may_rise);
+  EXPECT_TRUE(TickFor("b", 2).may_rise);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "absl/time/time.h"
 #include "controller/core/snapshot_publisher.h"
+#include "controller/core/traffic_window.h"
 #include "tests/common/log_capture.h"
 #include "tests/controller/core/core_fixture.h"
 #include "tests/controller/serve/service_fixture.h"
@@ -232,6 +233,39 @@ TEST_F(DiscoveryTest, TrafficReportsAreListed) {
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).ejected_by, 1);
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).checked_by, 1);
   EXPECT_EQ(proxies_->Verdicts().at({"db", "a"}).healthy_by, 0);
+}
+
+// The second witness of load: what all proxies see reaches the model of the service.
+TEST_F(DiscoveryTest, TrafficReportsOfAllProxiesReachTheLoadModel) {
+  TestProxy p(channel_);
+  TestProxy q(channel_);
+  p.Hello("p");
+  q.Hello("q");
+  const auto report = [](TestProxy& proxy, uint64_t served, double wait) {
+    v1::TrafficReport traffic;
+    traffic.set_seconds(10);
+    v1::EndpointTraffic* endpoint = traffic.add_endpoints();
+    endpoint->set_service("db");
+    endpoint->set_endpoint_id("a");
+    endpoint->set_served(served);
+    endpoint->set_first_byte_seconds(wait);
+    proxy.Traffic(traffic);
+  };
+  report(p, 3000, 0.010);
+  report(q, 1000, 0.050);
+  const auto deadline = Deadline();
+  std::optional<EndpointTraffic> seen;
+  while (std::chrono::system_clock::now() < deadline) {
+    seen = loop_->view()->services[0].endpoints[0].load.traffic;
+    if (seen && seen->served_per_second > 300) break;
+    ListProxies();
+  }
+  ASSERT_TRUE(seen.has_value());
+  EXPECT_NEAR(seen->served_per_second, 400, 4);
+  ASSERT_TRUE(seen->first_byte.has_value());
+  EXPECT_NEAR(absl::ToDoubleSeconds(*seen->first_byte), 0.020, 0.001);
+  EXPECT_EQ(loop_->view()->services[0].endpoints[1].load.traffic->served_per_second, 0)
+      << "without traffic, not unknown";
 }
 
 // One proxy alone may have lost its path to the server; all together say that the server is at

@@ -119,8 +119,9 @@ TEST_F(WeightsAndAdminTest, ExplainHoldsEveryTermOfTheWeight) {
     terms[term.name()] = term.value();
     EXPECT_FALSE(term.meaning().empty()) << term.name();
   }
-  for (const char* name : {"cpu", "u", "r", "e", "u_eff", "k", "ubar", "expected_u", "obs", "P",
-                           "theta", "memory", "slow_start", "admin", "mean", "accepted"}) {
+  for (const char* name :
+       {"cpu", "u", "r", "e", "wait", "excess_wait", "u_eff", "k", "ubar", "expected_u", "obs", "P",
+        "theta", "memory", "slow_start", "admin", "mean", "accepted"}) {
     EXPECT_TRUE(terms.contains(name)) << name;
   }
   EXPECT_NEAR(terms["P"] * std::exp(terms["theta"]) * terms["memory"] * terms["slow_start"],

@@ -36,9 +36,10 @@ TEST_F(TrafficReporterTest, EndpointsWithoutNewsAreOmitted) {
   EndpointCell& cell = busy->cell(1);
   EXPECT_THAT(Reported(), ::testing::IsEmpty());
   const std::function<void()> news[] = {
-      [&] { cell.flows.Add(1); },
-      [&] { cell.resets.Add(1); },
-      [&] { cell.connects.Add(1); },
+      [&] { cell.flows.Add(1); },           [&] { cell.resets.Add(1); },
+      [&] { cell.connects.Add(1); },        [&] { cell.answered.Add(1); },
+      [&] { cell.one_way.Add(1); },         [&] { cell.unanswered.Add(1); },
+      [&] { cell.bytes_to_client.Add(1); }, [&] { cell.reply_timeouts.Add(1); },
   };
   for (const auto& happen : news) {
     happen();
@@ -73,6 +74,31 @@ TEST_F(TrafficReporterTest, ReportHasAtMostTheEndpointsThatTheControllerReads) {
     held.back()->cell(0).flows.Add(1);
   }
   EXPECT_EQ(Reported().size(), kMaxClusterEndpoints);
+}
+
+// The second witness of a server's load.
+TEST_F(TrafficReporterTest, AnswersWaitsAndBytesAreThoseSinceTheLastReport) {
+  const auto endpoint = stats_.Endpoint("db", "e");
+  for (int i = 0; i < 2; ++i) {
+    for (size_t worker : {0, 1}) {
+      EndpointCell& cell = endpoint->cell(worker);
+      cell.answered.Add(2);
+      cell.first_byte_nanos.Add(worker == 0 ? 2'000'000 : 6'000'000);
+      cell.one_way.Add(5);
+      cell.unanswered.Add(1);
+      cell.bytes_to_server.Add(10);
+      cell.bytes_to_client.Add(100);
+      cell.load.Set(3);
+    }
+    const v1::TrafficReport report = reporter_.Make();
+    ASSERT_EQ(report.endpoints_size(), 1);
+    const v1::EndpointTraffic& item = report.endpoints(0);
+    EXPECT_EQ(item.served(), 14u) << "answered, or in need of no answer";
+    EXPECT_DOUBLE_EQ(item.first_byte_seconds(), 0.002);
+    EXPECT_EQ(item.unanswered(), 2u);
+    EXPECT_EQ(item.bytes(), 220u);
+    EXPECT_EQ(item.load(), 6u);
+  }
 }
 
 }  // namespace

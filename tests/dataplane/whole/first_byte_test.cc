@@ -100,9 +100,32 @@ TEST_P(FirstByteOfModeTest, IsTimedOnceForAConnectionButForEachRequestOfAMessage
   EXPECT_EQ(Count(GetParam()), 1u);
   Exchange(client, server);
   EXPECT_EQ(Count(GetParam()), GetParam() == ForwardingMode::kMessage ? 2u : 1u);
+  EXPECT_EQ(cell(0).answered.Value(), Count(GetParam())) << "the endpoint's own count";
+  EXPECT_GT(cell(0).first_byte_nanos.Value(), 0u);
   for (const ForwardingMode other : test::kAllModes) {
     EXPECT_EQ(Count(other) > 0, other == GetParam()) << ModeName(other);
   }
+}
+
+// A server that reads and hangs up looks like one that did its work.
+TEST_P(FirstByteOfModeTest, FlowThatEndsInOrderWithoutAnAnswerIsCountedAtItsEndpoint) {
+  if (GetParam() == ForwardingMode::kMessage) GTEST_SKIP() << "such a request is an error there";
+  Serve(GetParam());
+  Peer client = AddClient();
+  ASSERT_TRUE(client.Send("ask\n"));
+  Peer server = AcceptServer();
+  ExpectAt(server, "ask\n");
+  server.ShutdownWrite();
+  client.ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return flows_.empty(); }));
+  EXPECT_EQ(cell(0).unanswered.Value(), 1u);
+  EXPECT_EQ(cell(0).answered.Value(), 0u);
+  Peer quiet = AddClient();
+  Peer other = AcceptServer();
+  quiet.ShutdownWrite();
+  other.ShutdownWrite();
+  ASSERT_TRUE(RunUntil([&] { return flows_.empty(); }));
+  EXPECT_EQ(cell(0).unanswered.Value(), 1u) << "a client that asked nothing";
 }
 
 TEST_P(FirstByteOfModeTest, ClientThatLeavesBeforeItIsNotCounted) {

@@ -1,0 +1,98 @@
+#include "controller/core/wait_model.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "controller/core/traffic_window.h"
+#include "controller/core/weighted_endpoint.h"
+
+namespace trunkline {
+
+namespace {
+
+// The median; of two middles the lower or the upper one.
+enum class Middle { kLower, kUpper };
+template <typename T>
+T MedianOf(std::vector<T> values, Middle middle) {
+  const size_t lower = (values.size() - 1) / 2;
+  const size_t upper = values.size() / 2;
+  const auto at = values.begin() + static_cast<ptrdiff_t>(middle == Middle::kLower ? lower : upper);
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+}  // namespace
+
+// Of two endpoints, the slow one is not its own median, and the fast one is not its own.
+void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
+  std::map<std::string, Entry> present;
+  std::vector<double> growths;
+  std::vector<absl::Duration> waits;
+  for (const WeightedEndpoint& weighted : endpoints) {
+    const std::string& id = weighted.endpoint->key.endpoint_id;
+    Entry& entry = present[id] = std::move(entries_[id]);
+    entry.wait.reset();
+    entry.growth.reset();
+    if (!weighted.traffic.has_value()) continue;
+    Measure(*weighted.traffic, now, entry);
+    // An endpoint with few clients has room, so what it took at best stands for it: if one endpoint
+    // draws all the traffic, it must not be without comparison.
+    const std::optional<absl::Duration> wait = entry.wait ? entry.wait : BaselineOf(entry);
+    if (!wait.has_value()) continue;
+    waits.push_back(*wait);
+    growths.push_back(entry.growth.value_or(1));
+  }
+  entries_ = std::move(present);
+  median_growth_.reset();
+  median_wait_.reset();
+  if (growths.size() >= kMinEndpoints) {
+    median_growth_ = MedianOf(std::move(growths), Middle::kLower);
+  }
+  if (waits.size() >= kMinEndpoints) median_wait_ = MedianOf(std::move(waits), Middle::kUpper);
+}
+
+void WaitModel::Measure(const EndpointTraffic& traffic, MonotonicTime now, Entry& entry) {
+  if (now - entry.period_began_at > kBaselineAge) {
+    entry.shortest_before = std::exchange(entry.shortest, std::nullopt);
+    entry.period_began_at = now;
+  }
+  std::optional<absl::Duration>& wait = entry.wait;
+  if (traffic.first_byte.has_value() && traffic.answers >= kMinAnswers) {
+    wait = std::max(*traffic.first_byte, kShortest);
+    entry.shortest = entry.shortest ? std::min(*entry.shortest, *wait) : *wait;
+  } else if (traffic.answers == 0 && traffic.in_flight >= 1) {
+    // Nothing was answered within the measurement, so what waits has waited that long.
+    wait = TrafficWindow::kMeasured * TrafficWindow::kBucket;
+  }
+  const std::optional<absl::Duration> baseline = BaselineOf(entry);
+  if (wait && baseline) entry.growth = std::max(1.0, absl::FDivDuration(*wait, *baseline));
+}
+
+std::optional<absl::Duration> WaitModel::BaselineOf(const Entry& entry) {
+  if (!entry.shortest || !entry.shortest_before) {
+    return entry.shortest ? entry.shortest : entry.shortest_before;
+  }
+  return std::min(*entry.shortest, *entry.shortest_before);
+}
+
+std::optional<double> WaitModel::Excess(const std::string& endpoint_id) const {
+  const auto found = entries_.find(endpoint_id);
+  if (!median_growth_ || found == entries_.end() || !found->second.growth) return std::nullopt;
+  return *found->second.growth / *median_growth_;
+}
+
+std::optional<bool> WaitModel::Faster(const std::string& endpoint_id) const {
+  const auto found = entries_.find(endpoint_id);
+  if (!median_wait_ || found == entries_.end() || !found->second.wait) return std::nullopt;
+  return *found->second.wait <= kFaster * *median_wait_ ||
+         Excess(endpoint_id).value_or(1) <= kFaster;
+}
+
+}  // namespace trunkline

@@ -1,0 +1,18 @@
+// An endpoint as the load model and the weight policy get it.
+#pragma once
+
+#include <optional>
+
+#include "controller/core/endpoint_registry.h"
+#include "controller/core/traffic_window.h"
+
+namespace trunkline {
+
+struct WeightedEndpoint {
+  const RegisteredEndpoint* endpoint;
+  double weight;  // the published one
+  // What all proxies together see of it; unset if no proxy carries the service's traffic.
+  std::optional<EndpointTraffic> traffic = std::nullopt;
+};
+
+}  // namespace trunkline
