@@ -51,11 +51,12 @@ void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
   }
   entries_ = std::move(present);
   median_growth_.reset();
-  median_wait_.reset();
-  if (growths.size() >= kMinEndpoints) {
-    median_growth_ = MedianOf(std::move(growths), Middle::kLower);
-  }
-  if (waits.size() >= kMinEndpoints) median_wait_ = MedianOf(std::move(waits), Middle::kUpper);
+  upper_wait_.reset();
+  lower_wait_.reset();
+  if (waits.size() < kMinEndpoints) return;
+  median_growth_ = MedianOf(std::move(growths), Middle::kLower);
+  upper_wait_ = MedianOf(waits, Middle::kUpper);
+  lower_wait_ = MedianOf(std::move(waits), Middle::kLower);
 }
 
 void WaitModel::Measure(const EndpointTraffic& traffic, MonotonicTime now, Entry& entry) {
@@ -85,14 +86,16 @@ std::optional<absl::Duration> WaitModel::BaselineOf(const Entry& entry) {
 std::optional<double> WaitModel::Excess(const std::string& endpoint_id) const {
   const auto found = entries_.find(endpoint_id);
   if (!median_growth_ || found == entries_.end() || !found->second.growth) return std::nullopt;
-  return *found->second.growth / *median_growth_;
+  const double longer = absl::FDivDuration(*found->second.wait, *lower_wait_);
+  return std::min(*found->second.growth / *median_growth_, std::max(1.0, longer));
 }
 
 std::optional<bool> WaitModel::Faster(const std::string& endpoint_id) const {
   const auto found = entries_.find(endpoint_id);
-  if (!median_wait_ || found == entries_.end() || !found->second.wait) return std::nullopt;
-  return *found->second.wait <= kFaster * *median_wait_ ||
-         Excess(endpoint_id).value_or(1) <= kFaster;
+  if (!upper_wait_ || found == entries_.end() || !found->second.wait) return std::nullopt;
+  const Entry& entry = found->second;
+  if (*entry.wait <= kFaster * *upper_wait_) return true;
+  return entry.growth.has_value() && *entry.growth <= kFaster * *median_growth_;
 }
 
 }  // namespace trunkline

@@ -43,8 +43,9 @@ class WaitModel {
 
   void Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
 
-  // Returns how much more the endpoint's wait has grown than the service's median: 1 for one that
-  // does as the others do. Unset if that is unknown.
+  // Returns how much more the endpoint's wait has grown than the service's median, but no more than
+  // it exceeds the median wait: 1 for one that does as the others do. An endpoint that was nearly
+  // idle for a while has a shorter baseline than they have. Unset if that is unknown.
   std::optional<double> Excess(const std::string& endpoint_id) const;
   // Returns true if clients of the endpoint wait less than those of the others, or their wait has
   // grown less: more traffic there does no harm. Unset if that is unknown.
@@ -64,8 +65,10 @@ class WaitModel {
   static std::optional<absl::Duration> BaselineOf(const Entry& entry);
 
   std::map<std::string, Entry> entries_;
+  // Medians; of two middle waits the upper and the lower one.
   std::optional<double> median_growth_;
-  std::optional<absl::Duration> median_wait_;
+  std::optional<absl::Duration> upper_wait_;
+  std::optional<absl::Duration> lower_wait_;
 };
 
 }  // namespace trunkline

@@ -64,6 +64,15 @@ TEST_F(WaitModelTest, RequestsThatBecomeLongerForAllExceedNowhere) {
   for (const char* id : {"a", "b", "c"}) EXPECT_DOUBLE_EQ(Excess(id), 1) << id;
 }
 
+// After a drain or a restart: its shortest wait is that of an idle server, those of the others are
+// not.
+TEST_F(WaitModelTest, EndpointThatWasIdleForAWhileDoesNotExceed) {
+  Tick({20, 20, 20}, 0);
+  Tick({20, 20, 10}, 1);
+  Tick({20, 20, 20}, 2);
+  EXPECT_DOUBLE_EQ(Excess("c"), 1);
+}
+
 TEST_F(WaitModelTest, SlowerOneOfTwoExceeds) {
   Tick({10, 10}, 0);
   Tick({10, 30}, 1);

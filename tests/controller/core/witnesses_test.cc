@@ -34,7 +34,8 @@ struct QueueServer {
   std::function<ReportedLoad(ReportedLoad truth, double in_flight)> tell =
       [](ReportedLoad truth, double) { return truth; };
 
-  double distance = 0;  // seconds that clients wait anyway
+  double distance = 0;    // seconds that clients wait anyway
+  bool hangs_up = false;  // it ends each flow at once, without an answer
 
   double backlog = 0;
   double arrivals = 0;
@@ -116,9 +117,12 @@ class QueueCluster {
     ProxyTraffic traffic = {.seconds = 1};
     for (const QueueServer& server : servers_) {
       ProxyTraffic::Endpoint endpoint = {.key = {"db", server.id}};
-      endpoint.served = static_cast<uint64_t>(std::lround(server.served));
-      endpoint.load = static_cast<uint32_t>(std::lround(server.in_flight()));
-      endpoint.first_byte = absl::Seconds(Noisy(server.wait(), noise_));
+      const auto ended = static_cast<uint64_t>(std::lround(server.served));
+      (server.hangs_up ? endpoint.unanswered : endpoint.served) = ended;
+      if (!server.hangs_up) {
+        endpoint.load = static_cast<uint32_t>(std::lround(server.in_flight()));
+        endpoint.first_byte = absl::Seconds(Noisy(server.wait(), noise_));
+      }
       traffic.endpoints.push_back(endpoint);
     }
     core_->traffic().Add(traffic, At(now_));
@@ -205,6 +209,21 @@ TEST(WitnessesTest, ServerThatWaitsWithoutCpuIsNotDrowned) {
   });
   EXPECT_LT(drowned, seconds / 50);
   EXPECT_GT(cluster.Share("d"), 0.02) << "it serves what it can";
+}
+
+// It looks idle, fast and successful, and its clients get nothing.
+TEST(WitnessesTest, ServerThatHangsUpWithoutAnAnswerLosesItsShare) {
+  std::vector<QueueServer> servers = FourEqual();
+  QueueCluster cluster(servers, /*proxies_report=*/true);
+  cluster.Run(2000, 60);
+  cluster.server(2).hangs_up = true;
+  cluster.server(2).capacity = 100'000;
+  cluster.Run(2000, 15);
+  EXPECT_LT(cluster.Share("c"), 0.03);
+  cluster.server(2).hangs_up = false;
+  cluster.server(2).capacity = 1000;
+  cluster.Run(2000, 120);
+  EXPECT_NEAR(cluster.Share("c"), 0.25, 0.05) << "it is well again";
 }
 
 // The rest of the rules must not get in the way of what agents rightly say.
