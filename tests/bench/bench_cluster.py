@@ -1,8 +1,9 @@
 """Starts unequal servers under CPU quotas, with Trunkline and HAProxy in front of them, for `./dev bench balance`.
 
-Four single-threaded servers take the same CPU time for each request, and their quotas are 4:2:1:1. Nobody is told these
-quotas but HAProxy's second configuration, the oracle. Proxies, agents, controller and clients have core 0, the servers
-core 1. Several proxies of one kind listen on one port at different addresses of 127.0.0.0/8.
+Four single-threaded servers take the same CPU time for each request. In the scene "capacities" their quotas are 4:2:1:1,
+which nobody is told but HAProxy's second configuration, the oracle. In the others they are equal, and one is at fault.
+Proxies, agents, controller and clients have core 0, the servers core 1. Several proxies of one kind listen on one port at
+different addresses of 127.0.0.0/8.
 """
 
 import json
@@ -16,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "examples" 
 
 from cpu_limits import LimitMaker  # noqa: E402
 
-SHARES = {"a": 4, "b": 2, "c": 1, "d": 1}
+SERVERS = ("a", "b", "c", "d")
 # Cores of all servers together, so that the rest of core 1 is free and their quotas limit them.
 TOTAL_CORES = 0.8
 COST_US = 1000
@@ -25,6 +26,25 @@ PERIOD_US = 100_000
 MODES = ("tunnel", "message", "direct")
 PROXY_CORE, SERVER_CORE = "0", "1"
 SLOW_START = "4s"
+
+# A server that waits does about 33 requests per second, and uses no CPU while it waits.
+WAIT_MS = 30
+
+
+class Scene:
+    """Shares of the servers' CPU, and what is wrong with server "a": its agent's control group, or the server."""
+
+    def __init__(self, shares: tuple[int, int, int, int], fault: str = "") -> None:
+        self.shares = dict(zip(SERVERS, shares, strict=True))
+        self.wrong_group = fault == "wrong-group"
+        flags = {"waits": ["--wait-ms", str(WAIT_MS)], "hangs-up": ["--hang-up"]}
+        self.server_flags: list[str] = flags.get(fault, [])
+
+
+SCENES = {
+    "capacities": Scene((4, 2, 1, 1)),
+    **{fault: Scene((1, 1, 1, 1), fault) for fault in ("wrong-group", "waits", "hangs-up")},
+}
 
 HAPROXY_CONFIG = """
 global
@@ -53,11 +73,12 @@ backend oracle
 class Cluster:
     """`targets(contender)` are the addresses of its proxies. Contenders: the modes of Trunkline, "leastconn", "oracle"."""
 
-    def __init__(self, processes: Processes, limits: LimitMaker, proxies: int) -> None:
+    def __init__(self, processes: Processes, limits: LimitMaker, scene: Scene, proxies: int) -> None:
         self._processes = processes
+        self._scene = scene
         self._limits = limits
         self._hosts = [f"127.0.0.{i + 1}" for i in range(proxies)]
-        agents = [f"{kind}_{server}" for server in SHARES for kind in ("server", "trunk", "agent")]
+        agents = [f"{kind}_{server}" for server in SERVERS for kind in ("server", "trunk", "agent")]
         admin = [f"proxy_{host}" for host in self._hosts]
         names = [*MODES, "leastconn", "oracle", "grpc", "controller", *agents, *admin]
         self.ports = reserve_ports(names, host="0.0.0.0")  # noqa: S104  # reserved, not listened on
@@ -66,8 +87,8 @@ class Cluster:
         return [f"{host}:{self.ports[contender]}" for host in self._hosts]
 
     def start(self) -> None:
-        for name, share in SHARES.items():
-            self._start_server(name, TOTAL_CORES * share / sum(SHARES.values()))
+        for name, share in self._scene.shares.items():
+            self._start_server(name, TOTAL_CORES * share / sum(self._scene.shares.values()))
         self._start_controller()
         for host in self._hosts:
             self._start_proxy(host)
@@ -81,7 +102,7 @@ class Cluster:
 
     def _all_have_trunks(self) -> bool:
         pages = [f"http://127.0.0.1:{self.ports[f'proxy_{host}']}/metrics" for host in self._hosts]
-        return all(metric(page, "trunkline_proxy_trunks") >= len(SHARES) for page in pages)
+        return all(metric(page, "trunkline_proxy_trunks") >= len(SERVERS) for page in pages)
 
     def _config(self, name: str, content: dict[str, Any]) -> pathlib.Path:
         """JSON is a subset of YAML."""
@@ -92,10 +113,13 @@ class Cluster:
     def _start_server(self, name: str, cores: float) -> None:
         port = self.ports[f"server_{name}"]
         limit = self._limits.make(name, cores)
-        server = [bin_dir() / "echo_server", "--listen", f"127.0.0.1:{port}", "--cost-us", COST_US]
+        faulty = name == SERVERS[0]
+        flags = self._scene.server_flags if faulty else []
+        server = [bin_dir() / "echo_server", "--listen", f"127.0.0.1:{port}", "--cost-us", COST_US, *flags]
         limit.add(self._processes.start(f"server_{name}", server, SERVER_CORE))
         # Equal hints: what a server can do has to be found out.
-        settings = {"target": f"127.0.0.1:{port}", "capacity_hint": 1, **limit.agent_settings()}
+        group = self._limits.make(f"{name}-idle", cores) if faulty and self._scene.wrong_group else limit
+        settings = {"target": f"127.0.0.1:{port}", "capacity_hint": 1, **group.agent_settings()}
         agent = {
             "agent_id": name,
             "controller": f"127.0.0.1:{self.ports['grpc']}",
@@ -141,15 +165,15 @@ class Cluster:
 
         def servers(weight_of: dict[str, int]) -> str:
             return "\n".join(
-                line.format(name=name, port=self.ports[f"server_{name}"], weight=weight_of[name]) for name in SHARES
+                line.format(name=name, port=self.ports[f"server_{name}"], weight=weight_of[name]) for name in SERVERS
             )
 
         text = HAPROXY_CONFIG.format(
             host=host,
             leastconn=self.ports["leastconn"],
             oracle=self.ports["oracle"],
-            plain=servers(dict.fromkeys(SHARES, 1)),
-            weighted=servers(SHARES),
+            plain=servers(dict.fromkeys(SERVERS, 1)),
+            weighted=servers(self._scene.shares),
         )
         path = self._processes.folder / f"haproxy_{host}.cfg"
         path.write_text(text)

@@ -32,6 +32,8 @@ struct Server {
   std::vector<trunkline::UniqueFd> sink_listeners;
   unsigned bytes_per_second = 0;  // per paced connection
   int64_t cost_nanos = 0;         // CPU time that an echo takes
+  int64_t wait_nanos = 0;         // time that it waits besides, one at a time
+  bool hangs_up = false;          // reads requests and closes instead
   std::array<char, 65536> buffer;
   std::array<char, 262144> filling{};
   // By descriptor: whether it is a bulk or a sink client, and the bytes still owed to a bulk
@@ -85,6 +87,11 @@ struct Server {
   }
   // CPU time, not time: a server under a quota takes longer.
   void Work() const {
+    if (wait_nanos > 0) {
+      const timespec wait{.tv_sec = wait_nanos / 1'000'000'000,
+                          .tv_nsec = wait_nanos % 1'000'000'000};
+      nanosleep(&wait, nullptr);
+    }
     if (cost_nanos == 0) return;
     for (const int64_t end = CpuNanos() + cost_nanos; CpuNanos() < end;) {
     }
@@ -95,7 +102,7 @@ struct Server {
     const ssize_t n = recv(fd, buffer.data(), buffer.size(), 0);
     const bool waits = n < 0 && errno == EAGAIN;
     if (n > 0) Work();
-    if (n > 0 && send(fd, buffer.data(), n, MSG_NOSIGNAL) == n) return true;
+    if (n > 0 && !hangs_up && send(fd, buffer.data(), n, MSG_NOSIGNAL) == n) return true;
     if (waits) return true;
     close(fd);
     return false;
@@ -180,9 +187,15 @@ int main(int argc, char** argv) {
   app.add_option("--sink", sink, "host:port or unix:/path that reads and discards");
   int64_t cost_us = 0;
   app.add_option("--cost-us", cost_us, "microseconds of CPU time that each echo takes");
+  int64_t wait_ms = 0;
+  app.add_option("--wait-ms", wait_ms, "milliseconds that each echo waits, one at a time");
+  bool hangs_up = false;
+  app.add_flag("--hang-up", hangs_up, "close after a request instead of answering");
   CLI11_PARSE(app, argc, argv);
   static Server server;
   server.cost_nanos = cost_us * 1000;
+  server.wait_nanos = wait_ms * 1'000'000;
+  server.hangs_up = hangs_up;
   server.bytes_per_second = pace;
   for (const std::string& where : echo) {
     if (!Listen(where, &server.listeners)) return 1;
