@@ -361,10 +361,11 @@ void LoadModel::Observe(absl::Duration dt, MonotonicTime now, Entry& entry) {
   if (std::abs(step) >= kDeadband)
     estimate.theta += std::clamp(step, kMaxFall, MaxRise(dt, now, entry));
   if (estimate.utilization <= kLearnAbove) return;
+  estimate.learned = true;
+  if (std::abs(estimate.theta) < kLearnFrom) return;
   const double moved = estimate.theta * -std::expm1(-kLearnPerSecond * absl::ToDoubleSeconds(dt));
   estimate.theta -= moved;
   estimate.capacity = std::clamp(estimate.capacity * std::exp(moved), kMinCapacity, kMaxCapacity);
-  estimate.learned = true;
 }
 
 // Agents say how busy a server is, proxies how long it takes. Either of them can lower a weight;

@@ -95,6 +95,8 @@ class LoadModel {
   // Above this utilization, 1 % of theta moves into P per second.
   static constexpr double kLearnAbove = 0.3;
   static constexpr double kLearnPerSecond = 0.01;
+  // A smaller theta is noise, which must not add up in P.
+  static constexpr double kLearnFrom = 0.05;
   // An error share needs this many events, and expires after kErrorMemory.
   static constexpr double kMinErrorEvents = 20;
   static constexpr absl::Duration kErrorMemory = absl::Seconds(30);

@@ -1,6 +1,7 @@
 #include "controller/core/wait_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -33,8 +34,8 @@ T MedianOf(std::vector<T> values, Middle middle) {
 // Of two endpoints, the slow one is not its own median, and the fast one is not its own.
 void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
   std::map<std::string, Entry> present;
-  std::vector<double> growths;
-  std::vector<absl::Duration> waits;
+  std::vector<double> growths, smooth_growths;
+  std::vector<absl::Duration> waits, smooth_waits;
   for (const WeightedEndpoint& weighted : endpoints) {
     const std::string& id = weighted.endpoint->key.endpoint_id;
     Entry& entry = present[id] = std::move(entries_[id]);
@@ -47,15 +48,19 @@ void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
     const std::optional<absl::Duration> wait = entry.wait ? entry.wait : BaselineOf(entry);
     if (!wait.has_value()) continue;
     waits.push_back(*wait);
+    smooth_waits.push_back(entry.smooth_wait.value_or(*wait));
     growths.push_back(entry.growth.value_or(1));
+    smooth_growths.push_back(SmoothGrowth(entry).value_or(1));
   }
   entries_ = std::move(present);
   median_growth_.reset();
+  smooth_growth_.reset();
   upper_wait_.reset();
   lower_wait_.reset();
   if (waits.size() < kMinEndpoints) return;
   median_growth_ = MedianOf(std::move(growths), Middle::kLower);
-  upper_wait_ = MedianOf(waits, Middle::kUpper);
+  smooth_growth_ = MedianOf(std::move(smooth_growths), Middle::kLower);
+  upper_wait_ = MedianOf(std::move(smooth_waits), Middle::kUpper);
   lower_wait_ = MedianOf(std::move(waits), Middle::kLower);
 }
 
@@ -72,8 +77,15 @@ void WaitModel::Measure(const EndpointTraffic& traffic, MonotonicTime now, Entry
     // Nothing was answered within the measurement, so what waits has waited that long.
     wait = TrafficWindow::kMeasured * TrafficWindow::kBucket;
   }
+  if (wait) Smooth(now, entry);
   const std::optional<absl::Duration> baseline = BaselineOf(entry);
   if (wait && baseline) entry.growth = std::max(1.0, absl::FDivDuration(*wait, *baseline));
+}
+
+void WaitModel::Smooth(MonotonicTime now, Entry& entry) {
+  const absl::Duration since = now - std::exchange(entry.measured_at, now);
+  const double kept = entry.smooth_wait ? std::exp(-absl::FDivDuration(since, kSmoothing)) : 0;
+  entry.smooth_wait = kept * entry.smooth_wait.value_or(*entry.wait) + (1 - kept) * *entry.wait;
 }
 
 std::optional<absl::Duration> WaitModel::BaselineOf(const Entry& entry) {
@@ -83,19 +95,26 @@ std::optional<absl::Duration> WaitModel::BaselineOf(const Entry& entry) {
   return std::min(*entry.shortest, *entry.shortest_before);
 }
 
+std::optional<double> WaitModel::SmoothGrowth(const Entry& entry) {
+  const std::optional<absl::Duration> baseline = BaselineOf(entry);
+  if (!entry.smooth_wait || !baseline) return std::nullopt;
+  return std::max(1.0, absl::FDivDuration(*entry.smooth_wait, *baseline));
+}
+
 std::optional<double> WaitModel::Excess(const std::string& endpoint_id) const {
   const auto found = entries_.find(endpoint_id);
   if (!median_growth_ || found == entries_.end() || !found->second.growth) return std::nullopt;
-  const double longer = absl::FDivDuration(*found->second.wait, *lower_wait_);
-  return std::min(*found->second.growth / *median_growth_, std::max(1.0, longer));
+  const Entry& entry = found->second;
+  const double longer = absl::FDivDuration(*entry.wait, *lower_wait_);
+  return std::min(*entry.growth / *median_growth_, std::max(1.0, longer));
 }
 
 std::optional<bool> WaitModel::Faster(const std::string& endpoint_id) const {
   const auto found = entries_.find(endpoint_id);
   if (!upper_wait_ || found == entries_.end() || !found->second.wait) return std::nullopt;
   const Entry& entry = found->second;
-  if (*entry.wait <= kFaster * *upper_wait_) return true;
-  return entry.growth.has_value() && *entry.growth <= kFaster * *median_growth_;
+  if (*entry.smooth_wait <= kFaster * *upper_wait_) return true;
+  return SmoothGrowth(entry).value_or(1) <= kFaster * *smooth_growth_;
 }
 
 }  // namespace trunkline

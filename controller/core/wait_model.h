@@ -33,10 +33,13 @@ class WaitModel {
   static constexpr absl::Duration kShortest = absl::Milliseconds(1);
   // Bounds of ratios to the median: up to kFaster, clients wait clearly less than elsewhere; above
   // kSlower longer, above kSlow much longer.
-  static constexpr double kFaster = 0.9;
+  static constexpr double kFaster = 0.8;
   static constexpr double kSlower = 1.25;
   static constexpr double kSlow = 2;
   static_assert(kFaster < 1 && 1 < kSlower && kSlower < kSlow);
+  // What is faster is decided by waits that are smoothed over this time: a weight may rise late,
+  // but not by chance.
+  static constexpr absl::Duration kSmoothing = absl::Seconds(10);
   // The baseline is the shortest wait of this time and the time before it, so an endpoint that
   // became slower for good is compared with itself again after that.
   static constexpr absl::Duration kBaselineAge = absl::Minutes(10);
@@ -58,16 +61,21 @@ class WaitModel {
     std::optional<absl::Duration> shortest_before;
     MonotonicTime period_began_at;
     std::optional<absl::Duration> wait;
+    std::optional<absl::Duration> smooth_wait;
+    MonotonicTime measured_at;
     std::optional<double> growth;  // wait over baseline
   };
 
   static void Measure(const EndpointTraffic& traffic, MonotonicTime now, Entry& entry);
+  static void Smooth(MonotonicTime now, Entry& entry);
+  static std::optional<double> SmoothGrowth(const Entry& entry);
   static std::optional<absl::Duration> BaselineOf(const Entry& entry);
 
   std::map<std::string, Entry> entries_;
   // Medians; of two middle waits the upper and the lower one.
   std::optional<double> median_growth_;
-  std::optional<absl::Duration> upper_wait_;
+  std::optional<double> smooth_growth_;       // of smoothed waits
+  std::optional<absl::Duration> upper_wait_;  // of smoothed waits
   std::optional<absl::Duration> lower_wait_;
 };
 

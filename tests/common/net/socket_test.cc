@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/net/tcp_pair.h"
 
