@@ -337,6 +337,13 @@ void CollectEndpoint(const EndpointStats& endpoint, MetricsWriter& writer) {
       "proxy_endpoint_reply_timeouts_total",
       "Requests that the endpoint's server did not answer within reply_timeout, in message mode",
       &EndpointCell::reply_timeouts);
+  counter("proxy_endpoint_answers_total",
+          "Flows at the endpoint whose answer began; in message mode, requests",
+          &EndpointCell::answered);
+  counter("proxy_endpoint_unanswered_flows_total",
+          "Flows that the endpoint's server ended in order after bytes of the client, without any "
+          "of its own",
+          &EndpointCell::unanswered);
   counter("proxy_endpoint_sent_bytes_total", "Bytes sent to the endpoint's server",
           &EndpointCell::bytes_to_server);
   counter("proxy_endpoint_received_bytes_total", "Bytes received from the endpoint's server",
