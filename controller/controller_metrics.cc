@@ -35,6 +35,11 @@ void CollectEndpoint(const EndpointReason& reason, const EndpointVerdict& verdic
   MetricLabels state = labels;
   state.emplace_back("state", endpoint.draining ? "draining" : StateName(endpoint.state));
   writer.AddGauge("controller_endpoint_state", "1 for the state that the endpoint is in", state, 1);
+  writer.AddGauge(
+      "controller_endpoint_suspect",
+      "1 while the endpoint's agent reports next to no utilization although proxies see "
+      "it do much work, else 0",
+      labels, reason.load.suspect ? 1 : 0);
   writer.AddGauge("controller_endpoint_ejecting_proxies",
                   "Connected proxies of which a worker currently ejects the endpoint", labels,
                   verdict.ejected_by);

@@ -72,6 +72,7 @@ std::string Flags(const v1::EndpointWeight& endpoint) {
   std::vector<std::string> flags;
   if (endpoint.draining()) flags.push_back("draining");
   if (endpoint.pinned()) flags.push_back("pinned");
+  if (endpoint.suspect()) flags.push_back("suspect");
   return flags.empty() ? "-" : absl::StrJoin(flags, ",");
 }
 

@@ -65,6 +65,14 @@ double Work(const EndpointTraffic& traffic) {
   return traffic.served_per_second + traffic.bytes_per_second / kBytesPerStream;
 }
 
+std::string DescribeSuspect(const LoadEstimate& load) {
+  return absl::StrFormat(
+      "the agent reports a utilization of %.2f for work that would utilize the server %.2f by what "
+      "it costs the other endpoints; either the agent measures another program (check cgroup_path, "
+      "pid_file and target in its configuration), or the server waits for something else than CPU",
+      load.utilization, load.expected_utilization);
+}
+
 void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta,
                         bool learned) {
   Entry& entry = entries_[endpoint_id];
@@ -85,7 +93,7 @@ void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
   waits_.Tick(endpoints, now);
   MeasureTraffic(endpoints);
   MeasureService(endpoints);
-  Judge(endpoints);
+  Judge(endpoints, now);
   DecideFreeze(endpoints, now);
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
@@ -249,15 +257,31 @@ void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
 
 // The sign rule: whatever the measured work says, an endpoint that is clearly hotter or slower than
 // the others gains no share, so no error of measurement can run away.
-void LoadModel::Judge(const std::vector<WeightedEndpoint>& endpoints) {
+void LoadModel::Judge(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
   for (const WeightedEndpoint& weighted : endpoints) {
-    LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
+    Entry& entry = entries_.at(weighted.endpoint->key.endpoint_id);
+    LoadEstimate& estimate = entry.estimate;
     estimate.excess_wait = waits_.Excess(weighted.endpoint->key.endpoint_id);
     estimate.faster = waits_.Faster(weighted.endpoint->key.endpoint_id);
     estimate.hot = HasSignal(*weighted.endpoint) &&
                    estimate.utilization > service_.median_utilization + kHotMargin;
     estimate.slower = estimate.excess_wait.value_or(1) > WaitModel::kSlower;
+    Suspect(HasSignal(*weighted.endpoint), now, entry);
   }
+}
+
+void LoadModel::Suspect(bool has_signal, MonotonicTime now, Entry& entry) const {
+  const double k = service_.work_per_capacity;
+  const double expected = k > 0 ? entry.estimate.work / (entry.estimate.capacity * k) : 0;
+  const bool contradicts = has_signal && entry.estimate.traffic.has_value() &&
+                           entries_.size() >= kMinForMedian && expected >= kSuspectFrom &&
+                           entry.estimate.utilization < kSuspectPart * expected;
+  if (!contradicts) {
+    entry.contradicted_since.reset();
+  } else if (!entry.contradicted_since.has_value()) {
+    entry.contradicted_since = now;
+  }
+  entry.estimate.suspect = contradicts && now - *entry.contradicted_since >= kSuspectAfter;
 }
 
 // With three endpoints or more, k and the utilization that the others are compared with are medians

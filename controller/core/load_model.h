@@ -61,7 +61,13 @@ struct LoadEstimate {
   // endpoint gains no share.
   bool hot = false;
   bool slower = false;
+  // Its agent has reported next to no utilization for kSuspectAfter, although proxies see it do
+  // work that costs others much: the agent measures something else, or the server waits.
+  bool suspect = false;
 };
+
+// Returns a sentence for the operator about a suspect endpoint.
+std::string DescribeSuspect(const LoadEstimate& load);
 
 struct ServiceLoad {
   double work_per_capacity = 0;   // k
@@ -86,6 +92,11 @@ class LoadModel {
   static constexpr double kMaxRise = 0.22314355131420976;  // ln 1.25
   // An endpoint whose utilization is above the median by more may not gain share.
   static constexpr double kHotMargin = 0.1;
+  // A contradiction: work that would utilize the endpoint this much by what it costs elsewhere, and
+  // less than this part of it reported.
+  static constexpr double kSuspectFrom = 0.2;
+  static constexpr double kSuspectPart = 0.1;
+  static constexpr absl::Duration kSuspectAfter = absl::Seconds(10);
   // Medians need this many endpoints: of two, none can outvote the other.
   static constexpr size_t kMinForMedian = 3;
   // After clients had to wait much longer at an endpoint, its weight rises at most this much per
@@ -136,6 +147,7 @@ class LoadModel {
   struct Entry {
     LoadEstimate estimate;
     Outcomes outcomes;
+    std::optional<MonotonicTime> contradicted_since;
     std::optional<MonotonicTime> slow_at;  // excess_wait was last above WaitModel::kSlow
     // The last reported cores; 0 before the first report of them.
     double cores = 0;
@@ -170,7 +182,8 @@ class LoadModel {
   void UseReport(const RegisteredEndpoint& endpoint, Entry& entry);
   static void CountErrors(absl::Duration dt, MonotonicTime now, Entry& entry);
   void MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints);
-  void Judge(const std::vector<WeightedEndpoint>& endpoints);
+  void Judge(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
+  void Suspect(bool has_signal, MonotonicTime now, Entry& entry) const;
   void Observe(absl::Duration dt, MonotonicTime now, Entry& entry);
   static void Agree(MonotonicTime now, Entry& entry);
   static double MaxRise(absl::Duration dt, MonotonicTime now, const Entry& entry);

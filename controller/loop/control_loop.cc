@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "common/observe/log.h"
 #include "controller/core/control_core.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/load_model.h"
 #include "controller/core/load_report.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/stored_state.h"
@@ -41,14 +43,33 @@ bool LooksTheSame(const ControllerView& a, const ControllerView& b) {
       if (p.key != q.key || p.state != q.state || p.draining != q.draining || p.pin != q.pin) {
         return false;
       }
+      if (x.endpoints[j].load.suspect != y.endpoints[j].load.suspect) return false;
     }
   }
   return true;
 }
 
+// Logs which endpoints became suspect, and which no longer are.
+void LogSuspects(const ServiceReason& before, const ServiceReason& now) {
+  std::set<std::string> suspects;
+  for (const EndpointReason& was : before.endpoints) {
+    if (was.load.suspect) suspects.insert(was.endpoint.key.endpoint_id);
+  }
+  for (const EndpointReason& is : now.endpoints) {
+    const EndpointKey& key = is.endpoint.key;
+    const bool known = suspects.contains(key.endpoint_id);
+    if (is.load.suspect && !known) {
+      LogWarn("endpoint {} is suspect: {}", key.ToString(), DescribeSuspect(is.load));
+    } else if (!is.load.suspect && known) {
+      LogInfo("endpoint {} is no longer suspect", key.ToString());
+    }
+  }
+}
+
 void LogTransitions(const ControllerView& before, const ControllerView& now) {
   if (before.services.size() != now.services.size()) return;
   for (size_t i = 0; i < now.services.size(); ++i) {
+    LogSuspects(before.services[i], now.services[i]);
     const std::string& was = before.services[i].load.freeze_reason;
     const std::string& is = now.services[i].load.freeze_reason;
     if (was.empty() == is.empty()) continue;

@@ -86,6 +86,7 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
   WriteReportAge(reason, out);
   out->set_draining(endpoint.draining);
   out->set_pinned(endpoint.pin.has_value());
+  out->set_suspect(reason.load.suspect);
   if (!endpoint.load.has_value()) return;
   if (endpoint.load->cpu_known) {
     out->set_utilization(Utilization(*endpoint.load));
@@ -297,6 +298,7 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
         "slow: proxies find that its clients wait longer than usual, by more than those of the "
         "other endpoints; its share does not rise");
   }
+  if (reason.load.suspect) out->add_notices("suspect: " + DescribeSuspect(reason.load));
   if (!reason.proposed.reachable) {
     out->add_notices(
         absl::StrFormat("unreachable: the agent cannot connect to the local server; the weight is "

@@ -547,6 +547,21 @@ TEST_F(LoadModelTest, RisesAboveCapacityOnlyIfProxiesAgree) {
   EXPECT_LT(Of("a").theta, 0.1) << "they no longer agree";
 }
 
+TEST_F(LoadModelTest, AgentThatSeesNoCpuOfMuchWorkIsSuspect) {
+  const std::map<std::string, double> waits = {{"a", 5}, {"b", 5}, {"c", 5}};
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  RunWitnesses(10, 0, {{"a", 0.01}, {"b", 0.5}, {"c", 0.5}}, waits);
+  EXPECT_FALSE(Of("a").suspect) << "a moment may be chance";
+  RunWitnesses(3, 10, {{"a", 0.01}, {"b", 0.5}, {"c", 0.5}}, waits);
+  EXPECT_TRUE(Of("a").suspect);
+  EXPECT_FALSE(Of("b").suspect);
+  EXPECT_THAT(DescribeSuspect(Of("a")), HasSubstr("a utilization of 0.01 for work"));
+  RunWitnesses(1, 13, {{"a", 0.3}, {"b", 0.5}, {"c", 0.5}}, waits);
+  EXPECT_FALSE(Of("a").suspect);
+  RunWitnesses(20, 14, {{"a", 0}, {"b", 0.05}, {"c", 0.05}}, waits);
+  EXPECT_FALSE(Of("a").suspect) << "the work costs little anywhere";
+}
+
 // It waits for its disk.
 TEST_F(LoadModelTest, LongWaitLowersTheWeightOfAServerWithoutCpu) {
   const std::map<std::string, double> cpu = {{"a", 0.01}, {"b", 0.5}, {"c", 0.5}};
