@@ -371,10 +371,10 @@ TEST_F(ConnectionLogOfMessageTest, ClientThatStallsWhileOthersWaitIsASlowReader)
   ASSERT_TRUE(Eventually(buffered));
   Peer other = tunnel_->Connect();
   ASSERT_TRUE(other.Send("GET b\r\n"));
-  ASSERT_TRUE(Eventually([&] { return tunnel_->worker().slow_readers.Value() == 1; }));
-  const std::vector<Line> lines = Lines();
-  ASSERT_FALSE(lines.empty());
-  ExpectFields(lines[0], {{"end", "slow_reader"}, {"ended_by", "proxy"}, {"phase", "data"}});
+  // The other client's line may follow.
+  ASSERT_TRUE(Eventually([&] { return !Lines().empty(); }));
+  EXPECT_EQ(tunnel_->worker().slow_readers.Value(), 1u);
+  ExpectFields(Lines()[0], {{"end", "slow_reader"}, {"ended_by", "proxy"}, {"phase", "data"}});
 }
 
 TEST_F(ConnectionLogOfMessageTest, DedicatedConnectionHasItsOwnConnectAndOneLine) {
