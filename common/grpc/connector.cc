@@ -77,7 +77,7 @@ grpc::Status Connector::Try() {
       return {grpc::StatusCode::CANCELLED, "the attempt to connect was cancelled"};
     }
   }
-  const grpc::Status status =
+  grpc::Status status =
       ended ? attempt.status() : grpc::Status(grpc::StatusCode::UNAVAILABLE, "nothing answers");
   // The controller answered, whatever it said.
   if (status.error_code() != grpc::StatusCode::UNAVAILABLE) return grpc::Status::OK;

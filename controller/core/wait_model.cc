@@ -38,7 +38,7 @@ void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
   std::vector<absl::Duration> waits, smooth_waits;
   for (const WeightedEndpoint& weighted : endpoints) {
     const std::string& id = weighted.endpoint->key.endpoint_id;
-    Entry& entry = present[id] = std::move(entries_[id]);
+    Entry& entry = present[id] = entries_[id];
     entry.wait.reset();
     entry.growth.reset();
     if (!weighted.traffic.has_value()) continue;
