@@ -14,6 +14,7 @@
 #include "controller/core/load_report.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/stored_state.h"
+#include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
 

@@ -11,6 +11,8 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/traffic_window.h"
+#include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
 namespace {

@@ -1,10 +1,9 @@
 #include "controller/core/traffic_window.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <map>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "controller/core/load_report.h"

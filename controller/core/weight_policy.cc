@@ -13,6 +13,7 @@
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
 #include "controller/core/service_spec.h"
+#include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
 

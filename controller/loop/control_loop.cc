@@ -22,6 +22,7 @@
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
 #include "controller/core/load_report.h"
+#include "controller/core/proxy_table.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/stored_state.h"
 

@@ -14,14 +14,15 @@
 // --target get connections in turn. SIGTERM ends the run early with the results so far. Failures
 // count as the slowest requests in percentiles. Client addresses rotate through 127.0.0.0/27 so
 // that ports do not run out.
-#include <arpa/inet.h>
 #include <endian.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -29,11 +30,15 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <deque>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/clock.h"

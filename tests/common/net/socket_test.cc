@@ -8,11 +8,19 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/unique_fd.h"
+#include "common/net/address.h"
 #include "tests/common/base/scratch_folder.h"
 #include "tests/common/net/tcp_pair.h"
 

@@ -19,7 +19,6 @@
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_report.h"
 #include "controller/core/proxy_table.h"
-#include "controller/core/service_spec.h"
 #include "controller/core/snapshot_publisher.h"
 #include "tests/controller/core/core_fixture.h"
 
