@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cluster import Cluster, message_service
 from crowd import Crowd
@@ -42,6 +44,7 @@ class Keeper:
                 max_connections=1,
                 decode_responses=True,
                 socket_timeout=_PATIENCE_SECONDS,
+                retry=Retry(NoBackoff(), 0),  # newer versions of the library hide lost connections
             )
         )
         return self._clients[-1]

@@ -79,7 +79,7 @@ def test_wrk_sees_no_error(proxy: Proxy) -> None:
 def test_curl_keeps_its_connection(proxy: Proxy) -> None:
     report = run([tool("curl"), "-sv", url(proxy, "small"), url(proxy, "small"), url(proxy, "small")])
     assert report.stdout == "small answer\n" * 3
-    assert report.stderr.count("Re-using existing connection") == 2, report.stderr
+    assert report.stderr.count("* Re-using existing ") == 2, report.stderr
     assert proxy.metric("proxy_clients_accepted_total") == 1
 
 
