@@ -25,7 +25,8 @@ double Median(std::vector<double> values) {
   return *middle;
 }
 
-// Of (value, weight): half of the weight is at values that are not larger. Requires one value.
+// Returns the value that half of the weight does not exceed. `values` has (value, weight) pairs, at
+// least one.
 double WeightedMedian(std::vector<std::pair<double, double>> values) {
   std::sort(values.begin(), values.end());
   double half = 0;

@@ -45,7 +45,7 @@ struct LoadEstimate {
   double utilization = 0;            // u
   double effective_utilization = 0;  // u_eff
   double work = 0;                   // r
-  // What proxies see, from which r and e are; unset if they are from the agent.
+  // The proxies' view, from which r and e are; unset if they are from the agent.
   std::optional<EndpointTraffic> traffic;
   std::optional<double> excess_wait;  // of WaitModel
   std::optional<bool> faster;

@@ -31,7 +31,8 @@ T MedianOf(std::vector<T> values, Middle middle) {
 
 }  // namespace
 
-// Of two endpoints, the slow one is not its own median, and the fast one is not its own.
+// With two endpoints, neither is its own median: the slow one is compared with the lower middle,
+// the fast one with the upper.
 void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
   std::map<std::string, Entry> present;
   std::vector<double> growths, smooth_growths;

@@ -37,8 +37,8 @@ class WaitModel {
   static constexpr double kSlower = 1.25;
   static constexpr double kSlow = 2;
   static_assert(kFaster < 1 && 1 < kSlower && kSlower < kSlow);
-  // What is faster is decided by waits that are smoothed over this time: a weight may rise late,
-  // but not by chance.
+  // Faster compares waits that are smoothed over this time: a weight may rise late, but not by
+  // chance.
   static constexpr absl::Duration kSmoothing = absl::Seconds(10);
   // The baseline is the shortest wait of this time and the time before it, so an endpoint that
   // became slower for good is compared with itself again after that.

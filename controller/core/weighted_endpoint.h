@@ -11,7 +11,8 @@ namespace trunkline {
 struct WeightedEndpoint {
   const RegisteredEndpoint* endpoint;
   double weight;  // the published one
-  // What all proxies together see of it; unset if no proxy carries the service's traffic.
+  // The traffic that all proxies together see at it; unset if no proxy carries the service's
+  // traffic.
   std::optional<EndpointTraffic> traffic = std::nullopt;
 };
 

@@ -29,7 +29,7 @@ namespace {
 struct QueueServer {
   std::string id;
   double capacity;  // requests per second
-  // What its agent says, from the true utilization and the requests in flight.
+  // Makes its agent's report from the true one and the requests in flight.
   std::function<ReportedLoad(ReportedLoad truth, double in_flight)> tell =
       [](ReportedLoad truth, double) { return truth; };
 

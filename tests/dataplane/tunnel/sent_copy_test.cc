@@ -1,4 +1,4 @@
-// What a tunnel flow can send again.
+// The copy of a tunnel flow that is sent again at another endpoint.
 #include "dataplane/tunnel/sent_copy.h"
 
 #include <gtest/gtest.h>
