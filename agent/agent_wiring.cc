@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <random>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -19,13 +21,16 @@
 #include "agent/report/load_reporter.h"
 #include "agent/report/sampling_loop.h"
 #include "agent/sample/connect_probe.h"
+#include "agent/sample/listener_finder.h"
 #include "agent/sample/load_sample.h"
 #include "agent/sample/load_sampler.h"
 #include "agent/sample/local_service.h"
 #include "agent/sample/port_watch.h"
 #include "agent/sample/service_sampler.h"
 #include "agent/sample/service_traffic.h"
+#include "agent/sample/sock_diag_socket.h"
 #include "agent/trunk/trunk_server.h"
+#include "common/base/system_files.h"
 #include "common/base/version.h"
 #include "common/inband/inband_report.h"
 #include "common/net/address.h"
@@ -59,13 +64,29 @@ auto LookupBy(NameResolver& names) {
   return [&names](const Address& address) { return names.Lookup(address); };
 }
 
-ServiceSamplerOptions ServiceOptions(const LocalService& local, const PortWatch& ports,
-                                     NameResolver& names) {
+// The kernel names the process behind a unix socket; that of a TCP port is looked for in /proc.
+std::function<absl::StatusOr<int>(int)> FindServer(const SystemFiles& files,
+                                                   const LocalService& local,
+                                                   std::shared_ptr<const ConnectProbe> probe,
+                                                   NameResolver& names) {
+  if (local.target.is_unix()) {
+    return [probe = std::move(probe)](int running) { return probe->FindServer(running); };
+  }
+  const auto finder =
+      std::make_shared<ListenerFinder>(files, ListenerFinder::Options{.target = local.target,
+                                                                      .lookup = LookupBy(names),
+                                                                      .dump = DumpListeners,
+                                                                      .is_local = IsLocalAddress});
+  return [finder](int running) { return finder->Find(running); };
+}
+
+ServiceSamplerOptions ServiceOptions(const SystemFiles& files, const LocalService& local,
+                                     const PortWatch& ports, NameResolver& names) {
   const auto probe = std::make_shared<const ConnectProbe>(local.target, LookupBy(names));
   ServiceSamplerOptions options;
   options.local = local;
   options.local.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
-  options.local.cpu.find_server = [probe] { return probe->ServerPid(); };
+  options.local.cpu.find_server = FindServer(files, local, probe, names);
   options.count_connections = [&ports](uint16_t port) { return ports.Latest(port); };
   options.count_error = [&ports] { return ports.Error(); };
   options.try_connect = [probe] { return probe->Try(kProbeTimeout); };
@@ -107,12 +128,12 @@ std::unique_ptr<NameResolver> ResolveTargets(const AgentSettings& settings) {
   return names;
 }
 
-LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports,
-                                  NameResolver& names) {
+LoadSamplerOptions SamplerOptions(const SystemFiles& files, const AgentSettings& settings,
+                                  const PortWatch& ports, NameResolver& names) {
   LoadSamplerOptions options = {.nic = settings.nic,
                                 .nic_bits_per_second = settings.nic_bits_per_second};
   for (const LocalService& local : settings.services) {
-    options.services.push_back(ServiceOptions(local, ports, names));
+    options.services.push_back(ServiceOptions(files, local, ports, names));
   }
   return options;
 }

@@ -15,6 +15,7 @@
 #include "agent/sample/load_sampler.h"
 #include "agent/sample/port_watch.h"
 #include "agent/trunk/trunk_server.h"
+#include "common/base/system_files.h"
 #include "common/resolver/name_resolver.h"
 
 namespace trunkline {
@@ -36,9 +37,9 @@ std::vector<uint16_t> ServerPorts(const AgentSettings& settings);
 // Returns the smallest connection limit among those servers, or 0 if none has a limit.
 uint64_t SmallestConnectionLimit(const AgentSettings& settings);
 
-// `ports` and `names` outlive the sampler.
-LoadSamplerOptions SamplerOptions(const AgentSettings& settings, const PortWatch& ports,
-                                  NameResolver& names);
+// `files`, `ports` and `names` outlive the sampler.
+LoadSamplerOptions SamplerOptions(const SystemFiles& files, const AgentSettings& settings,
+                                  const PortWatch& ports, NameResolver& names);
 
 // `trunk_port` is the port that the trunk server got; `loop`, whose interval follows the
 // controller's directives, outlives the reporter.

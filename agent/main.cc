@@ -40,7 +40,7 @@ int Run(Program& program, const AgentSettings& settings, std::shared_ptr<const T
   if (!trunks.ok()) return program.Fail(trunks.status());
   const SystemFiles files;
   PortWatch ports(files, ServerPorts(settings), SmallestConnectionLimit(settings), DumpSockets);
-  LoadSampler sampler(files, traffic, SamplerOptions(settings, ports, *names));
+  LoadSampler sampler(files, traffic, SamplerOptions(files, settings, ports, *names));
   SamplingLoop loop(sampler, kFirstReportInterval);
   LoadReporter reporter(ReporterOptions(settings, (*trunks)->port(), loop));
 

@@ -6,6 +6,7 @@
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cstddef>
@@ -22,8 +23,9 @@
 namespace trunkline {
 namespace {
 
-// The kernel's TCP_ESTABLISHED (net/tcp_states.h, not exported to programs).
+// The kernel's TCP_ESTABLISHED and TCP_LISTEN (net/tcp_states.h, not exported to programs).
 constexpr uint8_t kTcpEstablished = 1;
+constexpr uint8_t kTcpListen = 10;
 
 absl::Status Truncated(absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat("sock_diag: ", what, " is truncated"));
@@ -43,18 +45,17 @@ uint64_t TcpInfoField(absl::string_view info, size_t offset) {
   return Load<uint64_t>(info.substr(offset));
 }
 
-absl::Status ReadAttributes(absl::string_view attributes, SocketBytes& socket) {
+// Calls `read(type, value)` for each attribute after the fixed part of a socket's message.
+template <typename Read>
+absl::Status ReadAttributes(absl::string_view payload, const Read& read) {
+  constexpr size_t kFixed = NLMSG_ALIGN(sizeof(inet_diag_msg));
+  absl::string_view attributes = payload.substr(std::min(payload.size(), kFixed));
   while (attributes.size() >= sizeof(rtattr)) {
     const rtattr attribute = Load<rtattr>(attributes);
     if (attribute.rta_len < sizeof(rtattr) || attribute.rta_len > attributes.size()) {
       return Truncated("an attribute");
     }
-    if (attribute.rta_type == INET_DIAG_INFO) {
-      const absl::string_view info =
-          attributes.substr(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0));
-      socket.sent_bytes = TcpInfoField(info, offsetof(tcp_info, tcpi_bytes_acked));
-      socket.received_bytes = TcpInfoField(info, offsetof(tcp_info, tcpi_bytes_received));
-    }
+    read(attribute.rta_type, attributes.substr(RTA_LENGTH(0), attribute.rta_len - RTA_LENGTH(0)));
     attributes.remove_prefix(std::min<size_t>(attributes.size(), RTA_ALIGN(attribute.rta_len)));
   }
   return absl::OkStatus();
@@ -70,14 +71,28 @@ absl::Status AddSocket(absl::string_view payload, SocketDump& dump) {
   SocketBytes socket;
   socket.cookie =
       (uint64_t{message.id.idiag_cookie[1]} << 32) | uint64_t{message.id.idiag_cookie[0]};
-  const size_t header = NLMSG_ALIGN(sizeof(inet_diag_msg));
-  if (payload.size() > header) {
-    if (absl::Status status = ReadAttributes(payload.substr(header), socket); !status.ok()) {
-      return status;
-    }
+  absl::Status status = ReadAttributes(payload, [&](int type, absl::string_view info) {
+    if (type != INET_DIAG_INFO) return;
+    socket.sent_bytes = TcpInfoField(info, offsetof(tcp_info, tcpi_bytes_acked));
+    socket.received_bytes = TcpInfoField(info, offsetof(tcp_info, tcpi_bytes_received));
+  });
+  if (status.ok()) port.sockets.push_back(socket);
+  return status;
+}
+
+absl::Status AddListener(absl::string_view payload, std::vector<ListeningSocket>& listeners) {
+  if (payload.size() < sizeof(inet_diag_msg)) return Truncated("a socket");
+  const inet_diag_msg message = Load<inet_diag_msg>(payload);
+  if (message.idiag_state != kTcpListen || listeners.size() >= kMaxListeners) {
+    return absl::OkStatus();
   }
-  port.sockets.push_back(socket);
-  return absl::OkStatus();
+  ListeningSocket socket = {.inode = message.idiag_inode, .ipv6 = message.idiag_family == AF_INET6};
+  std::memcpy(socket.address.data(), message.id.idiag_src, socket.ipv6 ? 16 : 4);
+  absl::Status status = ReadAttributes(payload, [&](int type, absl::string_view value) {
+    if (type == INET_DIAG_SKV6ONLY && !value.empty()) socket.only_ipv6 = value[0] != 0;
+  });
+  if (status.ok()) listeners.push_back(socket);
+  return status;
 }
 
 absl::Status KernelError(absl::string_view payload) {
@@ -114,10 +129,8 @@ std::vector<inet_diag_bc_op> PortFilter(const std::vector<uint16_t>& ports) {
   return filter;
 }
 
-}  // namespace
-
-std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& ports,
-                                   uint32_t sequence) {
+std::string BuildRequest(uint8_t family, uint8_t state, uint8_t extension,
+                         const std::vector<uint16_t>& ports, uint32_t sequence) {
   struct {
     nlmsghdr header;
     inet_diag_req_v2 request;
@@ -133,8 +146,8 @@ std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& 
   message.header.nlmsg_seq = sequence;
   message.request.sdiag_family = family;
   message.request.sdiag_protocol = IPPROTO_TCP;
-  message.request.idiag_ext = 1 << (INET_DIAG_INFO - 1);
-  message.request.idiag_states = 1u << kTcpEstablished;
+  message.request.idiag_ext = extension;
+  message.request.idiag_states = 1u << state;
   message.request.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
   message.request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   message.filter.rta_type = INET_DIAG_REQ_BYTECODE;
@@ -144,8 +157,9 @@ std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& 
   return request;
 }
 
-absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t sequence,
-                                          SocketDump& dump) {
+// Calls `add(payload)` for each socket of a datagram.
+template <typename Add>
+absl::StatusOr<bool> ParseReply(absl::string_view datagram, uint32_t sequence, const Add& add) {
   while (!datagram.empty()) {
     if (datagram.size() < sizeof(nlmsghdr)) return Truncated("a message header");
     const nlmsghdr header = Load<nlmsghdr>(datagram);
@@ -164,9 +178,32 @@ absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t s
     }
     if (header.nlmsg_type == NLMSG_ERROR) return KernelError(payload);
     if (header.nlmsg_type != SOCK_DIAG_BY_FAMILY) continue;
-    if (absl::Status status = AddSocket(payload, dump); !status.ok()) return status;
+    if (absl::Status status = add(payload); !status.ok()) return status;
   }
   return false;
+}
+
+}  // namespace
+
+std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& ports,
+                                   uint32_t sequence) {
+  return BuildRequest(family, kTcpEstablished, 1 << (INET_DIAG_INFO - 1), ports, sequence);
+}
+
+absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t sequence,
+                                          SocketDump& dump) {
+  return ParseReply(datagram, sequence,
+                    [&](absl::string_view payload) { return AddSocket(payload, dump); });
+}
+
+std::string BuildListenerDumpRequest(uint8_t family, uint16_t port, uint32_t sequence) {
+  return BuildRequest(family, kTcpListen, 0, {port}, sequence);
+}
+
+absl::StatusOr<bool> ParseListenerDumpReply(absl::string_view datagram, uint32_t sequence,
+                                            std::vector<ListeningSocket>& listeners) {
+  return ParseReply(datagram, sequence,
+                    [&](absl::string_view payload) { return AddListener(payload, listeners); });
 }
 
 }  // namespace trunkline

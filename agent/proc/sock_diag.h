@@ -1,5 +1,5 @@
 // Netlink messages of a socket dump (sock_diag(7)), which counts a server's clients and their
-// bytes.
+// bytes, and finds its listening sockets.
 //
 // A dump of the servers' ports takes one system call per few hundred sockets, where /proc/net/tcp
 // would print every socket of the host. This file builds requests and parses replies;
@@ -7,6 +7,8 @@
 // replies are checked like those of any input: a wrong length is INVALID_ARGUMENT.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -42,6 +44,21 @@ struct SocketDump {
   std::map<uint16_t, PortSockets> ports;
 };
 
+// A TCP socket that accepts connections.
+struct ListeningSocket {
+  // The number in the link /proc/PID/fd/N of each process that holds the socket: "socket:[inode]".
+  uint32_t inode = 0;
+  // The family of the socket. Unless `only_ipv6` is set, one of IPv6 also accepts IPv4 if it is
+  // bound to the wildcard or to an IPv4-mapped address.
+  bool ipv6 = false;
+  bool only_ipv6 = false;
+  // Network order; IPv4 uses the first four bytes. All zero for the wildcard.
+  std::array<uint8_t, 16> address{};
+};
+
+// Limit of the sockets in one dump. With SO_REUSEPORT a server has one per thread.
+constexpr size_t kMaxListeners = 4096;
+
 // Limit of ports in one request, whose filter has 16-bit lengths.
 constexpr size_t kMaxDumpPorts = 1000;
 
@@ -55,5 +72,13 @@ std::string BuildSocketDumpRequest(uint8_t family, const std::vector<uint16_t>& 
 // another `sequence`. A refusal by the kernel becomes a status with its errno.
 absl::StatusOr<bool> ParseSocketDumpReply(absl::string_view datagram, uint32_t sequence,
                                           SocketDump& dump);
+
+// Builds a request for the TCP sockets of one family that listen on `port`. For it the kernel
+// visits listening sockets only.
+std::string BuildListenerDumpRequest(uint8_t family, uint16_t port, uint32_t sequence);
+
+// As ParseSocketDumpReply, for that request. Adds up to kMaxListeners sockets.
+absl::StatusOr<bool> ParseListenerDumpReply(absl::string_view datagram, uint32_t sequence,
+                                            std::vector<ListeningSocket>& listeners);
 
 }  // namespace trunkline

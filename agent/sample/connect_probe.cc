@@ -7,6 +7,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "common/net/address_list.h"
 #include "common/net/socket.h"
@@ -42,6 +45,13 @@ int ConnectProbe::ServerPid() const {
   socklen_t length = sizeof(server);
   if (getsockopt(result.fd.get(), SOL_SOCKET, SO_PEERCRED, &server, &length) != 0) return 0;
   return server.pid;
+}
+
+absl::StatusOr<int> ConnectProbe::FindServer(int running) const {
+  if (running > 0) return running;
+  if (const int pid = ServerPid(); pid > 0) return pid;
+  return absl::NotFoundError(
+      absl::StrCat("no process in the agent's process namespace listens on ", target_.ToString()));
 }
 
 }  // namespace trunkline

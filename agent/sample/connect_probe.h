@@ -5,6 +5,7 @@
 #include <functional>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/net/address.h"
 #include "common/net/address_list.h"
@@ -26,6 +27,10 @@ class ConnectProbe {
   // Returns the process that listens on a unix socket, in this process's pid namespace. Returns 0
   // if no process listens, if it is outside the namespace, or if the target is TCP.
   int ServerPid() const;
+
+  // As ServerPid, but does not connect while `running`, the process that was found last, runs
+  // (else 0). NOT_FOUND says which process is missing.
+  absl::StatusOr<int> FindServer(int running) const;
 
  private:
   const Address target_;

@@ -34,6 +34,11 @@ absl::StatusOr<int> ParsePidFile(const std::string& path, absl::string_view text
                    absl::CHexEscape(line.substr(0, kMaxQuotedBytes)), "\""));
 }
 
+// The kernel reuses process ids; with its start time an id is unique.
+std::string BootId(const ProcessStat& stat) {
+  return absl::StrCat(stat.pid, "@", stat.start_ticks);
+}
+
 }  // namespace
 
 CpuMeter::CpuMeter(const SystemFiles& files, CpuMeterOptions options)
@@ -50,30 +55,27 @@ absl::StatusOr<int> CpuMeter::CandidatePid() const {
     return ParsePidFile(options_.pid_file, *text);
   }
   if (options_.pid > 0) return options_.pid;
-  // A probe costs the server a connection, so a process that still runs is not looked up again.
-  if (pid_ > 0 && BootId(pid_) == server_boot_id_) return pid_;
-  const int found = options_.find_server ? options_.find_server() : 0;
-  if (found <= 0) return absl::NotFoundError("the server's process is not known");
-  return found;
+  if (!options_.find_server) return absl::NotFoundError("the server's process is not known");
+  const absl::StatusOr<ProcessStat> known = StatOf(pid_);
+  return options_.find_server(known.ok() && BootId(*known) == server_boot_id_ ? pid_ : 0);
 }
 
-std::string CpuMeter::BootId(int pid) const {
-  if (pid <= 0) return "";
+absl::StatusOr<ProcessStat> CpuMeter::StatOf(int pid) const {
+  if (pid <= 0) return absl::NotFoundError("no process");
   const absl::StatusOr<std::string> text = files_.Read(absl::StrCat("/proc/", pid, "/stat"));
-  if (!text.ok()) return "";
-  const absl::StatusOr<ProcessStat> stat = ParseProcessStat(*text);
-  // The kernel reuses process ids; with its start time an id is unique.
-  return stat.ok() ? absl::StrCat(pid, "@", stat->start_ticks) : "";
+  return text.ok() ? ParseProcessStat(*text) : text.status();
 }
 
 void CpuMeter::FindProcess() {
   const absl::StatusOr<int> pid = CandidatePid();
-  const std::string boot_id = pid.ok() ? BootId(*pid) : "";
-  pid_ = boot_id.empty() ? 0 : *pid;
+  const absl::StatusOr<ProcessStat> stat = pid.ok() ? StatOf(*pid) : pid.status();
+  pid_ = stat.ok() ? *pid : 0;
   no_process_ = pid.ok() ? absl::NotFoundError(absl::StrCat("process ", *pid, " does not run"))
                          : pid.status();
   // While the server is down, it keeps its last identity.
-  if (!boot_id.empty()) server_boot_id_ = boot_id;
+  if (!stat.ok()) return;
+  server_boot_id_ = BootId(*stat);
+  server_name_ = absl::StrCat("process ", absl::CHexEscape(stat->comm), " (", pid_, ")");
 }
 
 void CpuMeter::FindPlace() {
@@ -107,34 +109,46 @@ absl::Status CpuMeter::GroupUsable() const {
   return place_->CpuSeconds(files_).status();
 }
 
+std::string CpuMeter::Explain(const std::string& group) const {
+  if (!Named()) {
+    return absl::StrCat(group, "; the server's process is not known: ", no_process_.message());
+  }
+  const std::string server = pid_ > 0
+                                 ? absl::StrCat("the server is ", server_name_)
+                                 : absl::StrCat("the server does not run: ", no_process_.message());
+  return absl::StrCat(server, ", and ", group);
+}
+
+std::string CpuMeter::GroupName() const {
+  const char* const whose = !options_.cgroup_path.empty() ? "the configured group "
+                            : Named()                     ? "its group "
+                                                          : "the agent's own group ";
+  return absl::StrCat(whose, place_.has_value() ? place_->directory() : "");
+}
+
 CpuMeter::Choice CpuMeter::Choose() {
-  const bool named = Named();
   const absl::Status usable = GroupUsable();
   const double quota = place_.has_value() ? place_->CpuQuota(files_) : kNoLimit;
   if (options_.choice == CpuChoice::kCgroup) {
-    if (usable.ok()) return {CpuChoice::kCgroup, "as configured"};
-    return {CpuChoice::kCgroup,
-            absl::StrCat("as configured, but it cannot be used: ", std::string(usable.message()))};
+    const std::string group =
+        usable.ok() ? GroupName()
+                    : absl::StrCat("it cannot be used: ", std::string(usable.message()));
+    return {CpuChoice::kCgroup, absl::StrCat("as configured: ", Explain(group))};
   }
   if (options_.choice == CpuChoice::kProcesses) {
-    return {
-        CpuChoice::kProcesses,
-        pid_ > 0 ? "as configured" : absl::StrCat("as configured, but ", no_process_.message())};
+    return {CpuChoice::kProcesses,
+            pid_ > 0 ? absl::StrCat("as configured: the server is ", server_name_)
+                     : absl::StrCat("as configured, but ", no_process_.message())};
   }
   if (options_.choice == CpuChoice::kHost) return {CpuChoice::kHost, "as configured"};
   if (usable.ok() && quota != kNoLimit) {
     return {CpuChoice::kCgroup,
-            absl::StrFormat("%s has a quota of %.2f cores", place_->directory(), quota)};
+            Explain(absl::StrFormat("%s has a quota of %.2f cores", GroupName(), quota))};
   }
   const std::string no_quota =
-      usable.ok() ? absl::StrCat(place_->directory(), " has no quota")
+      usable.ok() ? absl::StrCat(GroupName(), " has no quota")
                   : absl::StrCat("no usable cgroup: ", std::string(usable.message()));
-  if (named) {
-    return {
-        CpuChoice::kProcesses,
-        absl::StrCat(pid_ > 0 ? "the process is known" : no_process_.message(), " and ", no_quota)};
-  }
-  return {CpuChoice::kHost, absl::StrCat(no_quota, " and no process is known")};
+  return {Named() ? CpuChoice::kProcesses : CpuChoice::kHost, Explain(no_quota)};
 }
 
 double CpuMeter::AllowedCores() const {
@@ -181,10 +195,11 @@ std::optional<std::string> CpuMeter::Refresh() {
                                  ? (place_.has_value() ? place_->version() : "cgroup")
                              : choice.choice == CpuChoice::kProcesses ? "processes"
                                                                       : "host";
-  const bool same = choice.choice == chosen_ && source == source_;
   chosen_ = choice.choice;
   source_ = source;
-  if (same) return std::nullopt;
+  std::string logged = absl::StrCat(source_, " ", place_.has_value() ? place_->directory() : "",
+                                    " ", server_boot_id_);
+  if (std::exchange(logged_, logged) == logged) return std::nullopt;
   return absl::StrFormat("CPU is read from %s (%.2f cores): %s", source_, cores_, choice.reason);
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "agent/proc/proc_stat.h"
 #include "agent/proc/process_tree.h"
 #include "agent/sample/cgroup_place.h"
 #include "common/base/system_files.h"
@@ -27,9 +28,9 @@ struct CpuMeterOptions {
   // The server's process; the file is read once per second.
   std::string pid_file;
   int pid = 0;
-  // Finds the process id if neither is set; returns 0 if unknown. Called only while no running
-  // process is known.
-  std::function<int()> find_server;
+  // Finds the process id if neither is set. `running` is the process that it found last, while that
+  // runs, else 0. Called once per second. The error says why no process is known, and the remedy.
+  std::function<absl::StatusOr<int>(int running)> find_server;
   // Replaces the cores of the host or of the process's affinity; 0 for no replacement.
   double limit_cores = 0;
   double ticks_per_second = 100;
@@ -40,8 +41,9 @@ class CpuMeter {
   // `files` outlives the meter.
   CpuMeter(const SystemFiles& files, CpuMeterOptions options);
 
-  // Finds the process, its children and its limits; called once per second. When the source is
-  // chosen or changes, returns a sentence for the log with the choice and its reason.
+  // Finds the process, its children and its limits; called once per second. When the source, its
+  // group or the process is chosen or changes, returns a sentence for the log with the choice and
+  // its reason.
   std::optional<std::string> Refresh();
 
   // Returns cumulative CPU seconds of the source; called many times per second. Restarts from a
@@ -69,8 +71,12 @@ class CpuMeter {
   // the server.
   bool Named() const;
   absl::StatusOr<int> CandidatePid() const;
-  // Returns "pid@start time", or "" if there is no such process.
-  std::string BootId(int pid) const;
+  // Returns the state of a process, or an error if there is no such process.
+  absl::StatusOr<ProcessStat> StatOf(int pid) const;
+  // Parts of the log's sentence: the server beside a clause about the group, and whose group place_
+  // is.
+  std::string Explain(const std::string& group) const;
+  std::string GroupName() const;
   void FindProcess();
   void FindPlace();
   Choice Choose();
@@ -91,10 +97,14 @@ class CpuMeter {
   std::string place_error_;
   // The path or process that place_ was found for.
   std::string place_of_;
+  // "process postgres (70)", for the log.
+  std::string server_name_;
   ProcessTree tree_;
   CpuChoice chosen_ = CpuChoice::kAuto;
   std::string source_ = "host";
   double cores_ = 1;
+  // The source, its group and the process that were logged last.
+  std::string logged_;
 };
 
 }  // namespace trunkline

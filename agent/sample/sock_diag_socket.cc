@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "agent/proc/sock_diag.h"
 #include "common/base/unique_fd.h"
@@ -40,11 +41,12 @@ absl::Duration ThreadCpu() {
   return absl::DurationFromTimespec(used);
 }
 
-absl::Status DumpFamily(uint8_t family, const std::vector<uint16_t>& ports, SocketDump& dump) {
+// Sends `request` and calls `parse(datagram)` for each datagram, until it returns true.
+template <typename Parse>
+absl::Status Exchange(const std::string& request, const Parse& parse) {
   const UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return absl::ErrnoToStatus(errno, "sock_diag: socket");
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kReceiveTimeout, sizeof(kReceiveTimeout));
-  const std::string request = BuildSocketDumpRequest(family, ports, kSequence);
   if (send(fd.get(), request.data(), request.size(), 0) < 0) {
     return absl::ErrnoToStatus(errno, "sock_diag: send");
   }
@@ -54,12 +56,12 @@ absl::Status DumpFamily(uint8_t family, const std::vector<uint16_t>& ports, Sock
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return absl::ErrnoToStatus(n < 0 ? errno : EPROTO, "sock_diag: receive");
     const absl::StatusOr<bool> done =
-        ParseSocketDumpReply({reply.data(), static_cast<size_t>(n)}, kSequence, dump);
+        parse(absl::string_view(reply.data(), static_cast<size_t>(n)));
     if (!done.ok()) return done.status();
     if (*done) return absl::OkStatus();
   }
   return absl::ResourceExhaustedError(
-      "sock_diag: the dump does not end; connections keep their last count");
+      "sock_diag: the dump does not end; the last one stays in use");
 }
 
 }  // namespace
@@ -68,11 +70,27 @@ absl::StatusOr<SocketDump> DumpSockets(const std::vector<uint16_t>& ports) {
   SocketDump dump;
   const absl::Duration before = ThreadCpu();
   for (const uint8_t family : {AF_INET, AF_INET6}) {
-    const absl::Status status = DumpFamily(family, ports, dump);
+    const absl::Status status =
+        Exchange(BuildSocketDumpRequest(family, ports, kSequence), [&](absl::string_view datagram) {
+          return ParseSocketDumpReply(datagram, kSequence, dump);
+        });
     if (!status.ok() && !absl::IsNotFound(status)) return status;
   }
   dump.cost = ThreadCpu() - before;
   return dump;
+}
+
+absl::StatusOr<std::vector<ListeningSocket>> DumpListeners(uint16_t port) {
+  std::vector<ListeningSocket> listeners;
+  for (const uint8_t family : {AF_INET, AF_INET6}) {
+    const absl::Status status = Exchange(
+        BuildListenerDumpRequest(family, port, kSequence), [&](absl::string_view datagram) {
+          return ParseListenerDumpReply(datagram, kSequence, listeners);
+        });
+    // A kernel without IPv6 has no such sockets; without tcp_diag it cannot name any.
+    if (!status.ok() && !(absl::IsNotFound(status) && family == AF_INET6)) return status;
+  }
+  return listeners;
 }
 
 }  // namespace trunkline

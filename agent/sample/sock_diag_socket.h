@@ -14,4 +14,8 @@ namespace trunkline {
 // kernel without IPv6 or tcp_diag reports none.
 absl::StatusOr<SocketDump> DumpSockets(const std::vector<uint16_t>& ports);
 
+// Returns the TCP sockets of this network namespace that listen on `port`, IPv4 and IPv6. Costs
+// about as much as the host has listening sockets, and nothing for its connections.
+absl::StatusOr<std::vector<ListeningSocket>> DumpListeners(uint16_t port);
+
 }  // namespace trunkline

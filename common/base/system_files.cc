@@ -26,6 +26,9 @@ struct CloseDirectory {
   void operator()(DIR* directory) const { closedir(directory); }
 };
 
+// Longer link texts are cut. A link of /proc/PID/fd to a socket has at most 20 bytes.
+constexpr size_t kMaxLinkBytes = 4096;
+
 bool IsDirectory(const std::string& parent, const dirent& entry) {
   if (entry.d_type != DT_UNKNOWN) return entry.d_type == DT_DIR;
   struct stat info;
@@ -69,6 +72,30 @@ std::vector<std::string> SystemFiles::Directories(const std::string& path) const
     if (name != "." && name != ".." && IsDirectory(full, *entry)) names.push_back(name);
   }
   return names;
+}
+
+absl::StatusOr<std::string> SystemFiles::ReadLink(const std::string& path) const {
+  char text[kMaxLinkBytes];
+  const ssize_t n = readlink((root_ + path).c_str(), text, sizeof(text));
+  if (n < 0) return absl::ErrnoToStatus(errno, path);
+  return std::string(text, static_cast<size_t>(n));
+}
+
+absl::StatusOr<std::vector<FileLink>> SystemFiles::Links(const std::string& path,
+                                                         size_t limit) const {
+  const std::unique_ptr<DIR, CloseDirectory> directory(opendir((root_ + path).c_str()));
+  if (directory == nullptr) return absl::ErrnoToStatus(errno, path);
+  std::vector<FileLink> links;
+  while (links.size() < limit) {
+    const dirent* const entry = readdir(directory.get());
+    if (entry == nullptr) break;
+    char text[kMaxLinkBytes];
+    const ssize_t n = readlinkat(dirfd(directory.get()), entry->d_name, text, sizeof(text));
+    // The descriptor was closed meanwhile, or the entry is no link.
+    if (n < 0) continue;
+    links.push_back({.name = entry->d_name, .target = std::string(text, static_cast<size_t>(n))});
+  }
+  return links;
 }
 
 }  // namespace trunkline

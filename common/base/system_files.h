@@ -10,6 +10,12 @@
 
 namespace trunkline {
 
+struct FileLink {
+  std::string name;
+  // The link's text.
+  std::string target;
+};
+
 class SystemFiles {
  public:
   // Limit of a file; mountinfo of a host with thousands of mounts is the longest that is needed.
@@ -22,6 +28,10 @@ class SystemFiles {
   bool Exists(const std::string& path) const;
   // Returns the names of subdirectories, unsorted; empty if the directory cannot be read.
   std::vector<std::string> Directories(const std::string& path) const;
+  // Returns the text of a symbolic link, whose target need not exist.
+  absl::StatusOr<std::string> ReadLink(const std::string& path) const;
+  // Returns the first `limit` symbolic links of a directory, in its order. Skips other entries.
+  absl::StatusOr<std::vector<FileLink>> Links(const std::string& path, size_t limit) const;
 
  private:
   const std::string root_;

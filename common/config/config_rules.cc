@@ -137,14 +137,8 @@ void CheckAgentAddresses(const v1::AgentConfig& config, Errors* errors) {
 }
 
 void CheckCpu(const v1::AgentServiceConfig& service, const std::string& where, Errors* errors) {
-  const bool named = service.pid() > 0 || !service.pid_file().empty();
   if (service.pid() > 0 && !service.pid_file().empty()) {
     errors->Add(where + ".pid: expected pid or pid_file; got both");
-  }
-  const absl::StatusOr<Address> target = ParseAddress(service.target());
-  const bool is_unix = target.ok() && target->is_unix();
-  if (service.cpu_source() == v1::CPU_SOURCE_PROCESSES && !named && !is_unix) {
-    errors->Add(where + ".cpu_source: processes with a TCP target needs pid or pid_file");
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "agent/sample/cpu_meter.h"
 #include "agent/sample/local_service.h"
@@ -106,11 +107,11 @@ TEST(AgentSettingsTest, WildcardTargetIsNotAdvertised) {
   EXPECT_EQ(Read("", "target: 127.0.0.1:9000")->services[0].server_address, "127.0.0.1:9000");
 }
 
-TEST(AgentSettingsTest, ProcessesOfATcpTargetMustBeNamed) {
-  EXPECT_THAT(ErrorOf(Read("", "target: 127.0.0.1:9\n    cpu_source: processes")),
-              HasSubstr("services[0].cpu_source"));
-  EXPECT_TRUE(Read("", "target: unix:/run/s\n    cpu_source: processes").ok())
-      << "the kernel names the process of a unix socket";
+TEST(AgentSettingsTest, ProcessesNeedNoNameWithAnyTarget) {
+  for (const char* target : {"127.0.0.1:9", "unix:/run/s"}) {
+    const auto settings = Read("", absl::StrCat("target: ", target, "\n    cpu_source: processes"));
+    EXPECT_TRUE(settings.ok()) << settings.status();
+  }
 }
 
 TEST(AgentSettingsTest, AllContradictionsAreReported) {

@@ -63,6 +63,8 @@ void ParseAll(const std::string& text) {
   }
   SocketDump dump;
   (void)ParseSocketDumpReply(text, 7, dump);
+  std::vector<ListeningSocket> listeners;
+  (void)ParseListenerDumpReply(text, 7, listeners);
 }
 
 std::string Mangle(std::string text, std::mt19937_64& rng) {
@@ -104,8 +106,10 @@ TEST(ParserGarbageTest, CorruptedFilesGiveErrorsOrPossibleNumbers) {
     corpus.push_back(Testdata(std::string("linux-6.18-hybrid/") + file));
   }
   corpus.push_back("150000 100000\n");
-  corpus.push_back(test::BytesOfHex(
-      absl::StrReplaceAll(Testdata("linux-6.18-hybrid/diag-inet6.hex"), {{"\n", ""}})));
+  for (const char* dump : {"diag-inet6.hex", "listen-inet6.hex"}) {
+    corpus.push_back(test::BytesOfHex(
+        absl::StrReplaceAll(Testdata(std::string("linux-6.18-hybrid/") + dump), {{"\n", ""}})));
+  }
   for (int round = 0; round < kRounds; ++round)
     ParseAll(Mangle(corpus[rng() % corpus.size()], rng));
 }

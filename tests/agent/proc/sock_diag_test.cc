@@ -4,8 +4,10 @@
 #include <linux/netlink.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,60 @@ TEST(SockDiagTest, BytesMatchThoseOfTheClients) {
   EXPECT_EQ(received, 2u * (100 + 200 + 300));
 }
 
+TEST(SockDiagTest, ListeningSocketsHaveInodeAddressAndFamilies) {
+  std::vector<ListeningSocket> found;
+  for (const char* file :
+       {"linux-6.18-hybrid/listen-inet.hex", "linux-6.18-hybrid/listen-inet6.hex"}) {
+    const std::vector<std::string> datagrams = Datagrams(file);
+    for (size_t i = 0; i < datagrams.size(); ++i) {
+      const auto done = ParseListenerDumpReply(datagrams[i], kSequence, found);
+      ASSERT_TRUE(done.ok()) << done.status();
+      EXPECT_EQ(*done, i + 1 == datagrams.size());
+    }
+  }
+  struct Expected {
+    uint32_t inode;
+    bool ipv6;
+    bool only_ipv6;
+    std::array<uint8_t, 16> address;
+  };
+  // As fstat(2) and bind(2) of the recorded sockets; a socket on [::1] never accepts IPv4.
+  const Expected expected[] = {
+      {98981814, false, false, {127, 0, 0, 1}},
+      {98981818, false, false, {}},
+      {98981816, true, false, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 2}},
+      {98981819, true, true, {}},
+      {98981817, true, false, {}},
+      {98981815, true, true, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}},
+  };
+  ASSERT_EQ(found.size(), std::size(expected));
+  for (size_t i = 0; i < found.size(); ++i) {
+    EXPECT_EQ(found[i].inode, expected[i].inode) << i;
+    EXPECT_EQ(found[i].ipv6, expected[i].ipv6) << i;
+    EXPECT_EQ(found[i].only_ipv6, expected[i].only_ipv6) << i;
+    EXPECT_EQ(found[i].address, expected[i].address) << i;
+  }
+}
+
+TEST(SockDiagTest, TruncatedListenerIsAnErrorOrAWholeNumberOfSockets) {
+  const std::string datagram = Datagrams("linux-6.18-hybrid/listen-inet6.hex")[0];
+  nlmsghdr header;
+  std::memcpy(&header, datagram.data(), sizeof(header));
+  for (size_t length = 1; length < datagram.size(); ++length) {
+    std::vector<ListeningSocket> found;
+    const auto done = ParseListenerDumpReply(datagram.substr(0, length), kSequence, found);
+    EXPECT_EQ(done.ok(), length % NLMSG_ALIGN(header.nlmsg_len) == 0) << length;
+  }
+}
+
+TEST(SockDiagTest, ConnectionsAreNoListeners) {
+  std::vector<ListeningSocket> found;
+  ASSERT_TRUE(
+      ParseListenerDumpReply(Datagrams("linux-6.18-hybrid/diag-inet6.hex")[0], kSequence, found)
+          .ok());
+  EXPECT_TRUE(found.empty());
+}
+
 TEST(SockDiagTest, RefusalInTheDoneMessageIsAnError) {
   SocketDump dump;
   const auto done =
@@ -117,6 +173,14 @@ TEST(SockDiagTest, RequestNamesFamilyAndAsksForEstablishedOnly) {
   EXPECT_EQ(request[16], AF_INET6);
   // 1 << TCP_ESTABLISHED, then no port, since the filter contains the ports.
   EXPECT_EQ(request.substr(20, 6), std::string("\x02\0\0\0\0\0", 6));
+}
+
+TEST(SockDiagTest, RequestForListenersAsksForListeningOnly) {
+  const std::string request = BuildListenerDumpRequest(AF_INET, 0x1234, kSequence);
+  ASSERT_EQ(request.size(), 72u + 4 + 16);
+  EXPECT_EQ(request[16], AF_INET);
+  // 1 << TCP_LISTEN.
+  EXPECT_EQ(request.substr(20, 4), std::string("\0\x04\0\0", 4));
 }
 
 }  // namespace

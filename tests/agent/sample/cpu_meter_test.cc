@@ -4,7 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "common/base/system_files.h"
 #include "tests/agent/fixture_root.h"
 #include "tests/agent/testdata.h"
@@ -12,6 +16,7 @@
 namespace trunkline {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(CpuMeterTest, AutomaticChoiceIsTheGroupWithAQuota) {
@@ -176,42 +181,93 @@ TEST(CpuMeterTest, BootIdChangesOnRestartAndStaysWhileDown) {
   EXPECT_EQ(meter.server_boot_id(), "70@2000");
 }
 
-TEST(CpuMeterTest, UnnamedServerIsProbedOnlyWhileNoRunningProcessIsKnown) {
+TEST(CpuMeterTest, UnnamedServerIsLookedUpWithTheProcessThatStillRuns) {
   FixtureRoot root;
   root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
   root.WriteProcess(70, 1, 0, 0, 1000);
   const SystemFiles files(root.path());
-  int server = 0, asked = 0;
-  CpuMeter meter(files, {.find_server = [&] {
-                   ++asked;
+  absl::StatusOr<int> server = absl::NotFoundError("nothing listens");
+  std::vector<int> running;
+  CpuMeter meter(files, {.find_server = [&](int pid) {
+                   running.push_back(pid);
                    return server;
                  }});
-  meter.Refresh();
+  EXPECT_THAT(meter.Refresh().value_or(""), HasSubstr("not known: nothing listens"));
   EXPECT_EQ(meter.source(), "host");
   server = 70;
-  meter.Refresh();
+  EXPECT_THAT(meter.Refresh().value_or(""), HasSubstr("process server (70)"));
   EXPECT_EQ(meter.source(), "processes");
   EXPECT_EQ(meter.server_boot_id(), "70@1000");
-  EXPECT_EQ(asked, 2);
-  meter.Refresh();
-  EXPECT_EQ(asked, 2) << "each question is a connection to the server";
+  EXPECT_EQ(meter.Refresh(), std::nullopt);
+  EXPECT_THAT(running, ElementsAre(0, 0, 70));
   // Restarted as another process.
   root.Remove("/proc/70");
   root.WriteProcess(71, 1, 0, 0, 2000);
   server = 71;
-  meter.Refresh();
+  EXPECT_THAT(meter.Refresh().value_or(""), HasSubstr("process server (71)"));
   EXPECT_EQ(meter.server_boot_id(), "71@2000");
+  EXPECT_THAT(running, ElementsAre(0, 0, 70, 0));
+  // Another process with the id of the last one is not the one that ran.
+  root.WriteProcess(71, 1, 0, 0, 3000);
+  meter.Refresh();
+  EXPECT_EQ(running.back(), 0);
+  EXPECT_EQ(meter.server_boot_id(), "71@3000");
+}
+
+TEST(CpuMeterTest, ServerThatHandsItsPortOverIsReplacedWhileItRuns) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  root.WriteProcess(71, 1, 0, 0, 2000);
+  const SystemFiles files(root.path());
+  int server = 70;
+  CpuMeter meter(files, {.find_server = [&](int) { return server; }});
+  meter.Refresh();
+  server = 71;
+  EXPECT_TRUE(meter.Refresh().has_value());
+  EXPECT_EQ(meter.server_boot_id(), "71@2000");
+}
+
+TEST(CpuMeterTest, ServerThatBecomesHiddenIsUnknownForTheReasonOfTheSearch) {
+  FixtureRoot root;
+  root.Write("/proc/stat", "cpu 1 1 1 1\ncpu0 1 1 1 1\n");
+  root.WriteProcess(70, 1, 0, 0, 1000);
+  const SystemFiles files(root.path());
+  absl::StatusOr<int> server = 70;
+  CpuMeter meter(files, {.find_server = [&](int) { return server; }});
+  meter.Refresh();
+  server = absl::NotFoundError("hidden; set pid_file");
+  meter.Refresh();
+  EXPECT_EQ(meter.CpuSeconds().status().message(), "hidden; set pid_file");
+}
+
+TEST(CpuMeterTest, NewGroupIsLoggedAlsoIfItIsOfTheSameVersion) {
+  FixtureRoot root("linux-6.18-hybrid");
+  root.Write("/proc/self/cgroup", "2:cpuacct:/tlrec\n1:cpu:/tlrec\n0::/\n");
+  root.Write("/sys/fs/cgroup/cpu/tlrec/cpu.cfs_quota_us", "150000\n");
+  const SystemFiles files(root.path());
+  absl::StatusOr<int> server = absl::NotFoundError("no socket listens");
+  CpuMeter meter(files, {.find_server = [&](int) { return server; }});
+  const std::string first = meter.Refresh().value_or("");
+  EXPECT_THAT(first,
+              HasSubstr("the agent's own group /sys/fs/cgroup/cpu/tlrec has a quota of 1.50"));
+  EXPECT_THAT(first, HasSubstr("no socket listens"));
+  server = 32321;
+  EXPECT_THAT(meter.Refresh().value_or(""),
+              HasSubstr("the server is process python3 (32321), and its group "
+                        "/sys/fs/cgroup/cpu/tlrec/meterstore has a quota of 0.50 cores"));
+  EXPECT_EQ(meter.source(), "cgroup v1");
 }
 
 TEST(CpuMeterTest, ServerThatIsDownKeepsItsCores) {
   FixtureRoot root("linux-6.18-hybrid");
   const SystemFiles files(root.path());
-  int server = 32321;
-  CpuMeter meter(files, {.find_server = [&server] { return server; }});
+  absl::StatusOr<int> server = 32321;
+  CpuMeter meter(files, {.find_server = [&server](int) { return server; }});
   meter.Refresh();
   EXPECT_DOUBLE_EQ(meter.cores(), 0.5);
   // The container ends, with its process and its group.
-  server = 0;
+  server = absl::NotFoundError("it does not run");
   root.Remove("/proc/32321");
   for (const char* hierarchy : {"cpu", "cpuacct", "memory", "cpuset"}) {
     root.Remove(std::string("/sys/fs/cgroup/") + hierarchy + "/tlrec/meterstore");

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -10,11 +11,15 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "agent/proc/sock_diag.h"
 #include "agent/sample/connect_probe.h"
 #include "agent/sample/connection_bytes.h"
+#include "agent/sample/listener_finder.h"
 #include "agent/sample/sock_diag_socket.h"
+#include "common/base/system_files.h"
 #include "common/base/unique_fd.h"
 #include "common/net/address_list.h"
 #include "tests/agent/fixture_root.h"
@@ -106,6 +111,54 @@ TEST(SockDiagSocketTest, LargestRequestIsAccepted) {
   EXPECT_EQ(dump->ports.at(listener.port).established, 1u);
 }
 
+// Returns the inode of a socket of this process.
+uint32_t InodeOf(const UniqueFd& fd) {
+  struct stat info = {};
+  EXPECT_EQ(fstat(fd.get(), &info), 0);
+  return static_cast<uint32_t>(info.st_ino);
+}
+
+TEST(SockDiagSocketTest, ListenerIsFoundByItsPortAndConnectionsAreNot) {
+  const Listener listener = Listen();
+  const Listener other = Listen();
+  const UniqueFd client = Connect(listener.port);
+  const auto found = DumpListeners(listener.port);
+  if (!found.ok()) GTEST_SKIP() << "this kernel has no sock_diag: " << found.status();
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ((*found)[0].inode, InodeOf(listener.fd));
+}
+
+TEST(ListenerFinderEdgeTest, ThisProcessIsFoundBehindItsPort) {
+  const Listener listener = Listen();
+  const auto dump = DumpListeners(listener.port);
+  if (!dump.ok()) GTEST_SKIP() << "this kernel has no sock_diag: " << dump.status();
+  const SystemFiles files;
+  ListenerFinder finder(files, {.target = {.host = "127.0.0.1", .port = listener.port},
+                                .lookup = KnownAddresses,
+                                .dump = DumpListeners,
+                                .is_local = IsLocalAddress});
+  absl::StatusOr<int> pid = finder.Find(0);
+  // A machine with more descriptors than one step visits.
+  for (int i = 0; i < 1000 && absl::IsUnavailable(pid.status()); ++i) pid = finder.Find(0);
+  ASSERT_TRUE(pid.ok()) << pid.status();
+  EXPECT_EQ(*pid, getpid());
+  EXPECT_EQ(*finder.Find(getpid()), getpid());
+}
+
+TEST(IsLocalAddressTest, OwnAddressesAreLocalAndOthersAreNot) {
+  const auto local = [](const std::string& host) {
+    return IsLocalAddress(KnownAddresses({.host = host, .port = 80})->front());
+  };
+  EXPECT_TRUE(local("127.0.0.1"));
+  EXPECT_TRUE(local("127.9.9.9"));
+  EXPECT_TRUE(local("0.0.0.0"));
+  EXPECT_TRUE(local("::1"));
+  EXPECT_TRUE(local("::ffff:127.0.0.1"));
+  // TEST-NET-3 and the documentation prefix belong to no host.
+  EXPECT_FALSE(local("203.0.113.7"));
+  EXPECT_FALSE(local("2001:db8::7"));
+}
+
 TEST(ConnectProbeTest, TcpServerIsReachableUntilItsSocketCloses) {
   Listener listener = Listen();
   const ConnectProbe probe({.host = "127.0.0.1", .port = listener.port, .unix_path = ""},
@@ -128,9 +181,28 @@ TEST(ConnectProbeTest, UnixServerIsReachableUntilItsSocketCloses) {
   ASSERT_EQ(listen(fd.get(), 8), 0);
   EXPECT_TRUE(probe.Try(absl::Seconds(1)));
   EXPECT_EQ(probe.ServerPid(), getpid());
+  EXPECT_EQ(*probe.FindServer(0), getpid());
   fd.Reset();
   EXPECT_FALSE(probe.Try(absl::Seconds(1)));
   EXPECT_EQ(probe.ServerPid(), 0);
+  EXPECT_TRUE(absl::IsNotFound(probe.FindServer(0).status()));
+}
+
+TEST(ConnectProbeTest, RunningUnixServerIsNotConnectedToAgain) {
+  const FixtureRoot folder;
+  const std::string path = folder.path() + "/server.sock";
+  UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(fd.get(), 8), 0);
+  const ConnectProbe probe({.host = "", .port = 0, .unix_path = path}, KnownAddresses);
+  EXPECT_EQ(*probe.FindServer(70), 70);
+  EXPECT_EQ(accept(fd.get(), nullptr, nullptr), -1)
+      << "each question is a connection to the server";
+  EXPECT_EQ(*probe.FindServer(0), getpid());
+  EXPECT_GE(UniqueFd(accept(fd.get(), nullptr, nullptr)).get(), 0);
 }
 
 TEST(ConnectProbeTest, TcpServerHasNoKnownProcess) {
