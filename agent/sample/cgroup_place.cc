@@ -190,6 +190,21 @@ absl::StatusOr<double> CgroupPlace::CpuSeconds(const SystemFiles& files) const {
   return usage.ok() ? ParseCpuacctSeconds(*usage) : usage.status();
 }
 
+std::optional<bool> CgroupPlace::Empty(const SystemFiles& files) const {
+  std::vector<std::string> groups = {cpu_.directory};
+  for (size_t i = 0; i < groups.size(); ++i) {
+    if (i > kMaxGroupsBelow) return std::nullopt;
+    const std::string group = groups[i];
+    const absl::StatusOr<std::string> processes = files.Read(group + "/cgroup.procs");
+    if (!processes.ok()) return std::nullopt;
+    if (!processes->empty()) return false;
+    for (const std::string& name : files.Directories(group)) {
+      groups.push_back(absl::StrCat(group, "/", name));
+    }
+  }
+  return true;
+}
+
 double CgroupPlace::CpuQuota(const SystemFiles& files) const {
   double quota = kNoLimit;
   for (const std::string& level : Levels(cpu_.directory, cpu_.top)) {

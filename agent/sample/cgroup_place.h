@@ -6,6 +6,7 @@
 // thread-safe.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -15,6 +16,9 @@ namespace trunkline {
 
 class CgroupPlace {
  public:
+  // A server's own group has a few groups below it.
+  static constexpr int kMaxGroupsBelow = 100;
+
   // Locates the groups of process `pid` ("self" for the agent), preferably in mounts below
   // `cgroup_root`. If the path is relative to another namespace ("/../<id>"), searches below the
   // mount for a group of that name. NOT_FOUND names the missing part and the remedy.
@@ -28,6 +32,9 @@ class CgroupPlace {
 
   // The version of the CPU controller.
   const char* version() const { return cpu_.v2 ? "cgroup v2" : "cgroup v1"; }
+  // Returns whether no process is in the group or in one below it; nullopt if that cannot be read,
+  // or there are more than kMaxGroupsBelow groups below it.
+  std::optional<bool> Empty(const SystemFiles& files) const;
   // The directory of the CPU quota, for logs.
   const std::string& directory() const { return cpu_.directory; }
 

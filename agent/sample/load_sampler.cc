@@ -36,7 +36,7 @@ std::vector<std::string> LoadSampler::SampleSlow(MonotonicTime now) {
     news.push_back(*std::move(of_network));
   }
   for (size_t i = 0; i < services_.size(); ++i) {
-    const std::optional<std::string> of_service = services_[i].SampleSlow(traffic_.Totals(i));
+    const std::optional<std::string> of_service = services_[i].SampleSlow(now, traffic_.Totals(i));
     if (!of_service.has_value()) continue;
     news.push_back(absl::StrCat("service ", services_[i].Read(absl::ZeroDuration()).service, ": ",
                                 *of_service));

@@ -53,7 +53,8 @@ void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& t
   if (has_port()) TakeCount();
 }
 
-std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals& traffic) {
+std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
+                                                      const ServiceTrafficTotals& traffic) {
   std::optional<std::string> news = cpu_meter_.Refresh();
   // Another source or process counts CPU time from another start.
   if (news.has_value() || current_.server_boot_id != cpu_meter_.server_boot_id()) {
@@ -68,6 +69,9 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
   if (const std::string of_sources = NewsOfSources(); !of_sources.empty()) {
     news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "", of_sources);
   }
+  if (const std::string warning = WarningOfGroup(now); !warning.empty()) {
+    news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "", warning);
+  }
   const bool was_reachable = current_.reachable;
   current_.reachable = reachability_.Update(traffic, options_.try_connect);
   if (was_reachable && !current_.reachable) {
@@ -78,6 +82,19 @@ std::optional<std::string> ServiceSampler::SampleSlow(const ServiceTrafficTotals
                         "the server accepts connections again");
   }
   return news;
+}
+
+std::string ServiceSampler::WarningOfGroup(MonotonicTime now) {
+  const CgroupPlace* const place = cpu_meter_.place();
+  if (options_.local.cpu.cgroup_path.empty() || place == nullptr || now < next_question_) return "";
+  if (!place->Empty(files_).value_or(false)) return "";
+  next_question_ = now + kAskAgain;
+  if (!options_.try_connect()) return "";
+  next_question_ = now + kWarnAgain;
+  return absl::StrCat("the control group ", place->directory(), " has no process while ",
+                      options_.local.target.ToString(),
+                      " accepts connections, so the server looks idle; set cgroup_path to the "
+                      "server's group, or remove it and the agent looks for that group");
 }
 
 std::string ServiceSampler::SampleMemory() {

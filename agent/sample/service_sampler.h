@@ -35,12 +35,18 @@ struct ServiceSamplerOptions {
 
 class ServiceSampler {
  public:
+  // Between two warnings about one fault that lasts, and between two questions whether it does,
+  // which cost the server a connection.
+  static constexpr absl::Duration kWarnAgain = absl::Minutes(1);
+  static constexpr absl::Duration kAskAgain = absl::Seconds(10);
+
   // `files` outlives the sampler.
   ServiceSampler(const SystemFiles& files, ServiceSamplerOptions options);
 
   void SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic);
-  // Returns a sentence for the log at transitions.
-  std::optional<std::string> SampleSlow(const ServiceTrafficTotals& traffic);
+  // Returns sentences for the log at transitions, and once per kWarnAgain for a configured control
+  // group that cannot be the server's.
+  std::optional<std::string> SampleSlow(MonotonicTime now, const ServiceTrafficTotals& traffic);
 
   // Returns rates over the last `window`. The caller fills in the host's network values.
   LoadSample Read(absl::Duration window) const;
@@ -51,6 +57,8 @@ class ServiceSampler {
  private:
   // Returns sentences for the log about sources that became unreadable or readable.
   std::string NewsOfSources();
+  // Returns a warning if the configured control group has no process while the server answers.
+  std::string WarningOfGroup(MonotonicTime now);
   // Returns "" if the utilization was read, else why not.
   std::string SampleMemory();
   void SamplePressure();
@@ -62,6 +70,7 @@ class ServiceSampler {
   CpuMeter cpu_meter_;
   Reachability reachability_;
   MonotonicTime counted_at_;
+  MonotonicTime next_question_;
   RateWindow cpu_seconds_;
   RateWindow successes_;
   RateWindow errors_;

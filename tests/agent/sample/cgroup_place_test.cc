@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
+#include <string>
+
 #include "absl/status/status.h"
 #include "agent/sample/cgroup_search.h"
 #include "common/base/system_files.h"
@@ -82,6 +85,26 @@ TEST(CgroupPlaceTest, ConfiguredPathIsFoundBelowEachMount) {
   const auto wrong = CgroupPlace::OfPath(files, kRoot, "/tlrec/other");
   EXPECT_TRUE(absl::IsNotFound(wrong.status()));
   EXPECT_NE(wrong.status().message().find("tlrec/other"), std::string::npos);
+}
+
+TEST(CgroupPlaceTest, GroupIsEmptyIfNoProcessIsInItOrBelow) {
+  FixtureRoot root("linux-6.18-hybrid");
+  const SystemFiles files(root.path());
+  const auto place = CgroupPlace::OfPath(files, kRoot, "tlrec/meterstore");
+  ASSERT_TRUE(place.ok()) << place.status();
+  const std::string group = "/sys/fs/cgroup/cpu/tlrec/meterstore";
+  EXPECT_EQ(place->Empty(files), std::nullopt) << "the recorded tree has no cgroup.procs";
+  root.Write(group + "/cgroup.procs", "");
+  EXPECT_EQ(place->Empty(files), true);
+  root.Write(group + "/a/cgroup.procs", "");
+  root.Write(group + "/a/b/cgroup.procs", "70\n");
+  EXPECT_EQ(place->Empty(files), false);
+  root.Write(group + "/a/b/cgroup.procs", "");
+  EXPECT_EQ(place->Empty(files), true);
+  for (int i = 0; i < CgroupPlace::kMaxGroupsBelow; ++i) {
+    root.Write(group + "/n" + std::to_string(i) + "/cgroup.procs", "");
+  }
+  EXPECT_EQ(place->Empty(files), std::nullopt) << "the search is bounded";
 }
 
 class SidecarTest : public testing::Test {

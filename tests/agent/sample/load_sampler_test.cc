@@ -19,7 +19,9 @@
 namespace trunkline {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 
 constexpr absl::Duration kSecond = absl::Seconds(1);
@@ -269,6 +271,47 @@ TEST_F(LoadSamplerTest, ConnectionsThatCannotBeCountedAreUnknown) {
   error = "";
   sampler.SampleSlow(At(2));
   EXPECT_DOUBLE_EQ(sampler.Read(kSecond)[0].connection_utilization.value(), 0.9);
+}
+
+TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNamedWhileTheServerAnswers) {
+  service_.local.cpu = {.choice = CpuChoice::kCgroup, .cgroup_path = "tlrec/meterstore"};
+  const std::string processes = "/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs";
+  root_.Write(processes, "32321\n");
+  server_up_ = true;
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_EQ(tries_, 0) << "each question is a connection to the server";
+  root_.Write(processes, "");
+  const std::vector<std::string> news = sampler.SampleSlow(At(1));
+  ASSERT_THAT(news, SizeIs(1));
+  EXPECT_THAT(news[0], AllOf(HasSubstr("/sys/fs/cgroup/cpu/tlrec/meterstore has no process"),
+                             HasSubstr("set cgroup_path")));
+  for (int second = 2; second <= 60; ++second) {
+    EXPECT_THAT(sampler.SampleSlow(At(second)), SizeIs(0)) << second;
+  }
+  EXPECT_EQ(tries_, 1);
+  EXPECT_THAT(sampler.SampleSlow(At(61)), SizeIs(1)) << "it lasts";
+  root_.Write(processes, "32321\n");
+  EXPECT_THAT(sampler.SampleSlow(At(122)), SizeIs(0));
+}
+
+TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNoFaultWhileTheServerIsDown) {
+  service_.local.cpu = {.choice = CpuChoice::kCgroup, .cgroup_path = "tlrec/meterstore"};
+  root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs", "");
+  LoadSampler sampler = Sampler();
+  EXPECT_THAT(sampler.SampleSlow(At(0))[0], Not(HasSubstr("no process")));
+  for (int second = 1; second < 10; ++second) sampler.SampleSlow(At(second));
+  EXPECT_EQ(tries_, 1);
+  server_up_ = true;
+  ASSERT_THAT(sampler.SampleSlow(At(10)), SizeIs(1));
+}
+
+TEST_F(LoadSamplerTest, EmptyGroupThatNobodyConfiguredIsNoFault) {
+  root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs", "");
+  server_up_ = true;
+  LoadSampler sampler = Sampler();
+  EXPECT_THAT(sampler.SampleSlow(At(0))[0], Not(HasSubstr("no process")));
+  EXPECT_EQ(tries_, 0);
 }
 
 TEST_F(LoadSamplerTest, MisspelledInterfaceIsAnError) {
