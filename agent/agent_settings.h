@@ -21,7 +21,8 @@ struct AgentSettings {
   // As configured. If empty, proxies get trunk_listen with the port that the kernel assigned.
   std::string trunk_advertise;
   std::string admin_listen = "127.0.0.1:7074";
-  // cpu.find_server and cpu.ticks_per_second depend on the machine and are not set.
+  // cpu.find_server, cpu.ticks_per_second and cpu.process_clock depend on the machine and are not
+  // set.
   std::vector<LocalService> services;
   uint32_t workers = 1;
   uint32_t max_streams_per_trunk = 1000;

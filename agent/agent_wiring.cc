@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
 #include "agent/agent_settings.h"
+#include "agent/proc/process_clock.h"
 #include "agent/report/load_report_builder.h"
 #include "agent/report/load_reporter.h"
 #include "agent/report/sampling_loop.h"
@@ -86,6 +87,7 @@ ServiceSamplerOptions ServiceOptions(const SystemFiles& files, const LocalServic
   ServiceSamplerOptions options;
   options.local = local;
   options.local.cpu.ticks_per_second = static_cast<double>(sysconf(_SC_CLK_TCK));
+  options.local.cpu.process_clock = ProcessCpuNanos;
   options.local.cpu.find_server = FindServer(files, local, probe, names);
   options.count_connections = [&ports](uint16_t port) { return ports.Latest(port); };
   options.count_error = [&ports] { return ports.Error(); };

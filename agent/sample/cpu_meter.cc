@@ -42,7 +42,9 @@ std::string BootId(const ProcessStat& stat) {
 }  // namespace
 
 CpuMeter::CpuMeter(const SystemFiles& files, CpuMeterOptions options)
-    : files_(files), options_(std::move(options)), tree_(files, options_.ticks_per_second) {}
+    : files_(files),
+      options_(std::move(options)),
+      tree_(files, options_.ticks_per_second, options_.process_clock) {}
 
 bool CpuMeter::Named() const {
   return options_.pid > 0 || !options_.pid_file.empty() || !server_boot_id_.empty();

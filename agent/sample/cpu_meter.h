@@ -34,6 +34,8 @@ struct CpuMeterOptions {
   // Replaces the cores of the host or of the process's affinity; 0 for no replacement.
   double limit_cores = 0;
   double ticks_per_second = 100;
+  // Reads the CPU time of one process; null counts ticks of /proc.
+  ProcessTree::Clock process_clock;
 };
 
 class CpuMeter {

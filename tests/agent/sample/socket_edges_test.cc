@@ -3,17 +3,22 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "agent/proc/process_clock.h"
 #include "agent/proc/sock_diag.h"
 #include "agent/sample/connect_probe.h"
 #include "agent/sample/connection_bytes.h"
@@ -143,6 +148,33 @@ TEST(ListenerFinderEdgeTest, ThisProcessIsFoundBehindItsPort) {
   ASSERT_TRUE(pid.ok()) << pid.status();
   EXPECT_EQ(*pid, getpid());
   EXPECT_EQ(*finder.Find(getpid()), getpid());
+}
+
+uint64_t OwnCpuNanos() {
+  timespec used = {};
+  EXPECT_EQ(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used), 0);
+  return static_cast<uint64_t>(used.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(used.tv_nsec);
+}
+
+TEST(ProcessClockTest, CountsAllThreadsOfAProcessAndEndedOnes) {
+  const uint64_t before = OwnCpuNanos();
+  std::thread([&] {
+    while (OwnCpuNanos() < before + 2'000'000) {
+    }
+  }).join();
+  const absl::StatusOr<uint64_t> read = ProcessCpuNanos(getpid());
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_GE(*read, before + 2'000'000);
+  EXPECT_LE(*read, OwnCpuNanos());
+}
+
+TEST(ProcessClockTest, ProcessThatHasEndedIsNotFound) {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  ASSERT_GT(child, 0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(absl::IsNotFound(ProcessCpuNanos(child).status()));
+  EXPECT_TRUE(absl::IsNotFound(ProcessCpuNanos(0).status())) << "not this process";
 }
 
 TEST(IsLocalAddressTest, OwnAddressesAreLocalAndOthersAreNot) {
