@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,34 +22,7 @@ const ServicePtr* FindService(const std::vector<ServicePtr>& services, const std
   return found == services.end() || (*found)->name != name ? nullptr : &*found;
 }
 
-bool Same(const ServicePtr& a, const ServicePtr& b) { return a == b || *a == *b; }
-
 }  // namespace
-
-ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target) {
-  ClusterDelta delta{base.id, target.id, {}, {}};
-  for (const ServicePtr& service : target.services) {
-    const ServicePtr* before = FindService(base.services, service->name);
-    if (before == nullptr || !Same(*before, service)) delta.services.push_back(service);
-  }
-  for (const ServicePtr& service : base.services) {
-    if (FindService(target.services, service->name) == nullptr) {
-      delta.removed_services.push_back(service->name);
-    }
-  }
-  return delta;
-}
-
-std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterDelta& delta) {
-  if (base.id != delta.base) return std::nullopt;
-  std::map<std::string, ServicePtr> services;
-  for (const ServicePtr& service : base.services) services[service->name] = service;
-  for (const ServicePtr& service : delta.services) services[service->name] = service;
-  for (const std::string& name : delta.removed_services) services.erase(name);
-  ClusterSnapshot result{delta.id, {}};
-  for (auto& [name, service] : services) result.services.push_back(std::move(service));
-  return result;
-}
 
 SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t unix_seconds) {
   if (!stored.has_value()) return {unix_seconds, 1};

@@ -1,4 +1,5 @@
-// Publishes versioned snapshots of everything that proxies need, and computes deltas between them.
+// Publishes versioned snapshots of everything that proxies need; snapshot_delta.h computes the
+// differences between them.
 //
 // Each version differs in content from the previous one, so an idle cluster sends nothing. The
 // publisher keeps the last few versions as bases for deltas; a proxy with an older version gets the
@@ -36,7 +37,8 @@ struct SnapshotEndpoint {
   friend bool operator==(const SnapshotEndpoint&, const SnapshotEndpoint&) = default;
 };
 
-struct SnapshotService {
+// A service without its endpoints.
+struct SnapshotSettings {
   std::string name;
   ForwardingMode mode = ForwardingMode::kTunnel;
   std::vector<std::string> listen;  // as in ServiceSpec
@@ -44,6 +46,10 @@ struct SnapshotService {
   std::string message_options;  // as in ServiceSpec
   ProxyProtocolSpec proxy_protocol;
   std::string health_check;  // as in ServiceSpec
+  friend bool operator==(const SnapshotSettings&, const SnapshotSettings&) = default;
+};
+
+struct SnapshotService : SnapshotSettings {
   // Sorted by endpoint id.
   std::vector<SnapshotEndpoint> endpoints;
   friend bool operator==(const SnapshotService&, const SnapshotService&) = default;
@@ -54,17 +60,6 @@ struct ClusterSnapshot {
   // Sorted by name; unchanged services are shared with earlier snapshots.
   std::vector<std::shared_ptr<const SnapshotService>> services;
 };
-
-struct ClusterDelta {
-  SnapshotVersion base;
-  SnapshotVersion id;
-  std::vector<std::shared_ptr<const SnapshotService>> services;
-  std::vector<std::string> removed_services;
-};
-
-ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target);
-// Returns nullopt if `delta` is for another base.
-std::optional<ClusterSnapshot> Apply(const ClusterSnapshot& base, const ClusterDelta& delta);
 
 // Returns the id of the first snapshot after a start. After an orderly stop the epoch continues.
 // After a crash, proxies may hold versions that the state file does not know, so the epoch grows.

@@ -16,8 +16,12 @@ namespace trunkline {
 
 double WeightLimiter::Quantise(double weight) {
   if (weight <= 0) return 0;
-  const double unit = std::pow(10.0, std::floor(std::log10(weight)) - 2);
-  return std::round(weight / unit) * unit;
+  const double digits = 2 - std::floor(std::log10(weight));
+  // Whole powers of ten are exact, so the result is the number that its three digits denote, and
+  // InUnits of snapshot_delta.h recognises it.
+  const double scale = std::pow(10.0, std::abs(digits));
+  if (digits < 0) return std::round(weight / scale) * scale;
+  return std::round(weight * scale) / scale;
 }
 
 void WeightLimiter::Restore(const std::string& endpoint_id, double weight) {

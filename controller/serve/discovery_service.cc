@@ -24,6 +24,7 @@
 #include "controller/core/control_core.h"
 #include "controller/core/load_report.h"
 #include "controller/core/proxy_table.h"
+#include "controller/core/snapshot_delta.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/subscription.h"
 #include "controller/serve/server_stream.h"

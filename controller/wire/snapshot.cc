@@ -1,9 +1,14 @@
 #include "controller/wire/snapshot.h"
 
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "common/base/forwarding_mode.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
 #include "controller/core/service_spec.h"
+#include "controller/core/snapshot_delta.h"
 #include "controller/core/snapshot_publisher.h"
 #include "trunkline/v1/discovery.pb.h"
 #include "trunkline/v1/service.pb.h"
@@ -25,6 +30,14 @@ void WriteLimits(const FlowLimitSpec& limits, v1::FlowLimits* out) {
   }
 }
 
+void WriteEndpoint(const SnapshotEndpoint& endpoint, v1::Endpoint* out) {
+  out->set_endpoint_id(endpoint.endpoint_id);
+  out->set_address(endpoint.address);
+  out->set_weight(endpoint.weight);
+  out->set_draining(endpoint.draining);
+  out->set_capacity(endpoint.capacity);
+}
+
 void WriteService(const SnapshotService& service, v1::Service* out) {
   out->set_name(service.name);
   out->set_mode(WriteMode(service.mode));
@@ -39,12 +52,26 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
   out->set_accept_proxy_protocol(service.proxy_protocol.accept);
   out->set_send_proxy_protocol(WriteProxyVersion(service.proxy_protocol.send));
   for (const SnapshotEndpoint& endpoint : service.endpoints) {
-    v1::Endpoint* written = out->add_endpoints();
-    written->set_endpoint_id(endpoint.endpoint_id);
-    written->set_address(endpoint.address);
-    written->set_weight(endpoint.weight);
-    written->set_draining(endpoint.draining);
-    written->set_capacity(endpoint.capacity);
+    WriteEndpoint(endpoint, out->add_endpoints());
+  }
+}
+
+void WriteNumbers(const std::vector<ServiceDelta::Number>& numbers, v1::NumberChanges* out) {
+  uint32_t next = 0;
+  for (const auto& [position, value] : numbers) {
+    out->add_skipped(position - next);
+    out->add_values(value);
+    next = position + 1;
+  }
+}
+
+void WriteServiceDelta(const ServiceDelta& delta, v1::ServiceDelta* out) {
+  out->set_name(delta.name);
+  if (!delta.weights.empty()) WriteNumbers(delta.weights, out->mutable_weights());
+  if (!delta.capacities.empty()) WriteNumbers(delta.capacities, out->mutable_capacities());
+  for (const std::string& id : delta.removed_endpoints) out->add_removed_endpoints(id);
+  for (const SnapshotEndpoint& endpoint : delta.endpoints) {
+    WriteEndpoint(endpoint, out->add_endpoints());
   }
 }
 
@@ -90,6 +117,9 @@ void WriteDelta(const ClusterDelta& delta, v1::SnapshotDelta* out) {
   WriteSnapshotId(delta.id, out->mutable_id());
   for (const auto& service : delta.services) WriteService(*service, out->add_services());
   for (const std::string& name : delta.removed_services) out->add_removed_services(name);
+  for (const ServiceDelta& changed : delta.changed_services) {
+    WriteServiceDelta(changed, out->add_changed_services());
+  }
 }
 
 }  // namespace trunkline

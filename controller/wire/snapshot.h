@@ -2,6 +2,7 @@
 // no state; has no errors.
 #pragma once
 
+#include "controller/core/snapshot_delta.h"
 #include "controller/core/snapshot_publisher.h"
 #include "trunkline/v1/discovery.pb.h"
 

@@ -2,9 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <string>
-#include <string_view>
 #include <tuple>
 #include <utility>
 
@@ -12,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "dataplane/control/snapshot_delta.h"
 #include "trunkline/v1/discovery.pb.h"
 
 namespace trunkline {
@@ -25,28 +24,6 @@ std::tuple<uint64_t, uint64_t> Order(const v1::SnapshotId& id) {
 }
 
 std::string IdText(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
-
-v1::Snapshot ApplyDelta(const v1::Snapshot& base, v1::SnapshotDelta delta) {
-  std::map<std::string_view, const v1::Service*> kept;
-  for (const v1::Service& service : base.services()) kept[service.name()] = &service;
-  for (const std::string& name : delta.removed_services()) kept.erase(name);
-  std::map<std::string, v1::Service*> changed;
-  for (v1::Service& service : *delta.mutable_services()) {
-    kept.erase(service.name());
-    changed[service.name()] = &service;
-  }
-  v1::Snapshot next;
-  *next.mutable_id() = delta.id();
-  auto unchanged = kept.begin();
-  for (const auto& [name, service] : changed) {
-    for (; unchanged != kept.end() && unchanged->first < name; ++unchanged) {
-      *next.add_services() = *unchanged->second;
-    }
-    *next.add_services() = std::move(*service);
-  }
-  for (; unchanged != kept.end(); ++unchanged) *next.add_services() = *unchanged->second;
-  return next;
-}
 
 }  // namespace
 
@@ -66,15 +43,15 @@ absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
   if (!response.has_delta() && !response.has_snapshot()) {
     return absl::InvalidArgumentError("the response has neither snapshot nor delta");
   }
-  v1::Snapshot next = response.has_delta()
-                          ? ApplyDelta(current, std::move(*response.mutable_delta()))
-                          : std::move(*response.mutable_snapshot());
-  if (Order(next.id()) < Order(current.id())) {
-    return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(next.id()),
-                                                      " is older than ", IdText(current.id()),
+  const v1::SnapshotId& id =
+      response.has_delta() ? response.delta().id() : response.snapshot().id();
+  if (Order(id) < Order(current.id())) {
+    return absl::FailedPreconditionError(absl::StrCat("snapshot ", IdText(id), " is older than ",
+                                                      IdText(current.id()),
                                                       ", which this proxy has"));
   }
-  return next;
+  if (response.has_delta()) return ApplyDelta(current, std::move(*response.mutable_delta()));
+  return std::move(*response.mutable_snapshot());
 }
 
 bool IsRelaxed(absl::Duration silence) { return silence > kRelaxAfter; }

@@ -11,8 +11,9 @@
 namespace trunkline {
 
 // Returns the snapshot that results from applying `response` to `current`. Returns
-// FAILED_PRECONDITION if the response is older than `current`, or is a delta or an up-to-date
-// notice for another snapshot; INVALID_ARGUMENT if it carries nothing.
+// FAILED_PRECONDITION if the response is older than `current`, is a delta or an up-to-date notice
+// for another snapshot, or is a delta that does not fit `current`; INVALID_ARGUMENT if it carries
+// nothing or contradicts itself.
 absl::StatusOr<v1::Snapshot> NextSnapshot(const v1::Snapshot& current,
                                           v1::SubscribeResponse response);
 

@@ -35,6 +35,14 @@ std::string LoopbackHost(uint32_t i) {
   return absl::StrCat("127.", host >> 16 & 255, ".", host >> 8 & 255, ".", host & 255);
 }
 
+// As in discovery.proto.
+constexpr double kNumberUnits = 10'000;
+// A weight of three digits from 0.5 to 1.5, different in each version.
+uint32_t WeightUnits(uint64_t i, uint64_t version) {
+  constexpr uint64_t kSteps = 1000;
+  return static_cast<uint32_t>(5000 + 10 * ((i * 7919 + version * 104729) % kSteps));
+}
+
 v1::Service MakeService(const Options& options, uint64_t version) {
   v1::Service service;
   service.set_name("bench");
@@ -46,9 +54,7 @@ v1::Service MakeService(const Options& options, uint64_t version) {
     endpoint.set_endpoint_id(absl::StrCat("server-", 1'000'000 + i));
     endpoint.set_address(absl::StrCat(LoopbackHost(i), ":",
                                       options.endpoint_ports[i % options.endpoint_ports.size()]));
-    // A weight of three digits from 0.5 to 1.5, different in each version.
-    constexpr uint64_t kSteps = 1000;
-    endpoint.set_weight(0.5 + static_cast<double>((i * 7919 + version * 104729) % kSteps) / kSteps);
+    endpoint.set_weight(WeightUnits(i, version) / kNumberUnits);
     endpoint.set_capacity(1);
   }
   return service;
@@ -106,7 +112,12 @@ class Source final : public v1::DiscoveryService::Service {
     } else {
       set_id(*response.mutable_delta()->mutable_base(), version - 1);
       set_id(*response.mutable_delta()->mutable_id(), version);
-      *response.mutable_delta()->add_services() = MakeService(options_, version);
+      v1::ServiceDelta& service = *response.mutable_delta()->add_changed_services();
+      service.set_name("bench");
+      for (uint32_t i = 0; i < options_.endpoints; ++i) {
+        service.mutable_weights()->add_skipped(0);
+        service.mutable_weights()->add_values(WeightUnits(i, version));
+      }
     }
     return response;
   }

@@ -1,5 +1,6 @@
 // Load reports of one agent, from the wire through validation into the controller's core, and the
-// snapshot that the controller then sends to proxies. Input: see control_messages.h.
+// snapshot and the delta that the controller then sends to proxies. Input: see control_messages.h.
+#include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -10,8 +11,10 @@
 #include "common/base/utf8.h"
 #include "common/config/names.h"
 #include "controller/core/control_core.h"
+#include "controller/core/snapshot_delta.h"
 #include "controller/wire/report.h"
 #include "controller/wire/snapshot.h"
+#include "dataplane/control/snapshot_sequence.h"
 #include "dataplane/control/snapshot_wire.h"
 #include "tests/controller/core/core_fixture.h"
 #include "tests/fuzz/control_messages.h"
@@ -72,6 +75,20 @@ void CheckPublished(const ClusterSnapshot& snapshot) {
   EXPECT_TRUE(refused.empty()) << refused[0].reason;
 }
 
+// A proxy that gets the delta has exactly the snapshot that one without a base gets.
+void CheckDelta(const ClusterSnapshot& base, const ClusterSnapshot& target) {
+  v1::Snapshot held, whole;
+  WriteSnapshot(base, &held);
+  WriteSnapshot(target, &whole);
+  v1::SubscribeResponse response;
+  WriteDelta(Diff(base, target), response.mutable_delta());
+  EXPECT_TRUE(response.ParseFromString(response.SerializeAsString()));
+  const absl::StatusOr<v1::Snapshot> next = NextSnapshot(held, response);
+  EXPECT_TRUE(next.ok()) << next.status();
+  if (!next.ok()) return;
+  EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*next, whole));
+}
+
 ControlCore::Options CoreOptions() {
   ServiceSpec cache = Service("cache");
   cache.listen = {"127.0.0.1:9001"};
@@ -107,7 +124,9 @@ class AgentStream {
   void Tick() {
     now_ = now_ + absl::Seconds(1);
     core_.Tick(now_);
-    CheckPublished(*core_.publisher().current());
+    const auto& current = core_.publisher().current();
+    CheckPublished(*current);
+    for (const auto& base : core_.publisher().history()) CheckDelta(*base, *current);
   }
 
   MonotonicTime now_ = At(0);

@@ -5,10 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <random>
 #include <string>
-#include <utility>
-#include <vector>
 
 #include "controller/core/stored_state.h"
 
@@ -21,14 +18,6 @@ SnapshotService Named(const std::string& name, double weight = 1) {
   service.listen = {"127.0.0.1:9000"};
   service.endpoints.push_back({"a", "10.0.0.1:7073", weight, false, 1});
   return service;
-}
-
-bool SameContent(const ClusterSnapshot& a, const ClusterSnapshot& b) {
-  if (a.id != b.id || a.services.size() != b.services.size()) return false;
-  for (size_t i = 0; i < a.services.size(); ++i) {
-    if (*a.services[i] != *b.services[i]) return false;
-  }
-  return true;
 }
 
 TEST(SnapshotPublisherTest, FirstSnapshotHasTheGivenId) {
@@ -83,42 +72,6 @@ TEST(SnapshotPublisherTest, NewerVersionAtAProxyRaisesTheEpoch) {
   EXPECT_EQ(publisher.history().size(), 1u) << "no delta crosses an epoch";
   publisher.Publish({Named("db", 2)});
   EXPECT_EQ(publisher.current()->id, (SnapshotVersion{151, 2}));
-}
-
-TEST(SnapshotDeltaTest, DeltaWithAnotherBaseIsRefused) {
-  ClusterSnapshot one{{1, 1}, {}}, two{{1, 2}, {}}, three{{1, 3}, {}};
-  EXPECT_FALSE(Apply(one, Diff(two, three)).has_value());
-}
-
-TEST(SnapshotDeltaTest, DeltaHoldsOnlyWhatChanged) {
-  SnapshotPublisher publisher(1, 1);
-  publisher.Publish({Named("cache"), Named("db"), Named("web")});
-  const auto base = publisher.current();
-  publisher.Publish({Named("cache"), Named("db", 2)});
-  const ClusterDelta delta = Diff(*base, *publisher.current());
-  ASSERT_EQ(delta.services.size(), 1u);
-  EXPECT_EQ(delta.services[0]->name, "db");
-  EXPECT_EQ(delta.removed_services, std::vector<std::string>{"web"});
-}
-
-TEST(SnapshotDeltaTest, ApplyUndoesDiffForAnyPairOfSnapshots) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(testing::Message() << "seed " << seed);
-  std::mt19937 random(seed);
-  const std::vector<std::string> names = {"a", "b", "c", "d", "e"};
-  SnapshotPublisher publisher(1, 1);
-  for (int i = 0; i < 500; ++i) {
-    std::vector<SnapshotService> services;
-    for (const std::string& name : names) {
-      if (random() % 3 != 0) services.push_back(Named(name, random() % 4));
-    }
-    publisher.Publish(std::move(services));
-    for (const auto& base : publisher.history()) {
-      const auto applied = Apply(*base, Diff(*base, *publisher.current()));
-      ASSERT_TRUE(applied.has_value());
-      ASSERT_TRUE(SameContent(*applied, *publisher.current()));
-    }
-  }
 }
 
 }  // namespace

@@ -106,8 +106,13 @@ TEST_F(DiscoveryTest, ReconnectingProxyGetsADelta) {
   ASSERT_TRUE(response.has_delta());
   EXPECT_EQ(response.delta().base().version(), 1u);
   EXPECT_EQ(response.delta().id().version(), now.version());
-  ASSERT_EQ(response.delta().services_size(), 1) << "web did not change";
-  EXPECT_TRUE(response.delta().services(0).endpoints(0).draining());
+  EXPECT_EQ(response.delta().services_size(), 0);
+  ASSERT_EQ(response.delta().changed_services_size(), 1) << "web did not change";
+  const v1::ServiceDelta& db = response.delta().changed_services(0);
+  EXPECT_EQ(db.name(), "db");
+  ASSERT_EQ(db.endpoints_size(), 1) << "b did not change";
+  EXPECT_EQ(db.endpoints(0).endpoint_id(), "a");
+  EXPECT_TRUE(db.endpoints(0).draining());
 }
 
 TEST_F(DiscoveryTest, ReconnectingProxyOfAForgottenVersionGetsEverything) {

@@ -155,6 +155,24 @@ TEST_F(DiscoveryTest, DeltaIsAppliedToTheSnapshotAndAcknowledged) {
       << "an unchanged set is shared";
 }
 
+TEST_F(DiscoveryTest, DeltaThatDoesNotFitIsRefusedAndChangesNothing) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  const v1::Ack ack = Deliver(*subscription, Response(R"(nonce: 2 delta {
+    base { epoch: 1 version: 3 } id { epoch: 1 version: 4 }
+    changed_services { name: 'db' weights { skipped: [0, 1000] values: [70000, 70000] } } })"));
+  EXPECT_THAT(ack.error(), AllOf(HasSubstr("db"), HasSubstr("position 1001")));
+  EXPECT_EQ(ack.have().version(), 3u);
+  EXPECT_EQ(InService(), 3u);
+  const v1::Ack fits = Deliver(*subscription, Response(R"(nonce: 3 delta {
+    base { epoch: 1 version: 3 } id { epoch: 1 version: 5 }
+    changed_services { name: 'db' weights { skipped: 0 values: 25000 } } })"));
+  EXPECT_EQ(fits.error(), "");
+  absl::MutexLock lock(&mutex_);
+  EXPECT_EQ(applied_.back()->services[0]->endpoints[0].weight, 2.5);
+}
+
 TEST_F(DiscoveryTest, PausedSubscriberEndsItsStreamAndSubscribesAgainOnceResumed) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
