@@ -24,9 +24,9 @@
 #include "controller/core/control_core.h"
 #include "controller/core/load_report.h"
 #include "controller/core/proxy_table.h"
-#include "controller/core/snapshot_delta.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/subscription.h"
+#include "controller/serve/response_cache.h"
 #include "controller/serve/server_stream.h"
 #include "controller/wire/snapshot.h"
 #include "trunkline/v1/discovery.pb.h"
@@ -34,7 +34,7 @@
 namespace trunkline {
 namespace {
 
-using Reactor = grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>;
+using Reactor = grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>;
 
 // An epoch is a start time in seconds plus the number of crashes. One this far in the future cannot
 // come from this controller.
@@ -92,7 +92,7 @@ ProxyTraffic ReadTraffic(const v1::TrafficReport& report) {
   return traffic;
 }
 
-class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
+class ProxyStream : public ServerStream<Reactor, grpc::ByteBuffer> {
  public:
   ProxyStream(StreamRegistry& registry, DiscoveryService& service)
       : ServerStream(registry), service_(service) {}
@@ -107,11 +107,11 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
       End(taken);
       return;
     }
-    ReadNext(&in_);
+    ReadNext(&bytes_);
   }
 
  private:
-  void OnOpen() override { ReadNext(&in_); }
+  void OnOpen() override { ReadNext(&bytes_); }
 
   void OnClosed() override {
     if (proxy_id_.empty() || !service_.Exit(proxy_id_, this)) return;
@@ -119,12 +119,17 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
     LogInfo("proxy {} disconnected", proxy_id_);
   }
 
-  bool NextMessage(v1::SubscribeResponse* out) override {
+  bool NextMessage(grpc::ByteBuffer* out) override {
     absl::MutexLock lock(&subscription_mutex_);
     return subscription_.has_value() && service_.NextResponse(*subscription_, out);
   }
 
   absl::Status Take() {
+    if (!grpc::SerializationTraits<v1::SubscribeRequest>::Deserialize(&bytes_, &in_).ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("subscribe request",
+                                                     proxy_id_.empty() ? "" : " of proxy ",
+                                                     proxy_id_, ": not a valid message"));
+    }
     if (proxy_id_.empty() != in_.has_hello()) {
       return absl::InvalidArgumentError(
           absl::StrCat("subscribe request", proxy_id_.empty() ? "" : " of proxy ", proxy_id_,
@@ -202,6 +207,7 @@ class ProxyStream : public ServerStream<Reactor, v1::SubscribeResponse> {
 
   DiscoveryService& service_;
   // Used only by gRPC's read callbacks, which do not overlap.
+  grpc::ByteBuffer bytes_;
   v1::SubscribeRequest in_;
   std::string proxy_id_;
 
@@ -245,9 +251,8 @@ void DiscoveryService::OnView(const std::shared_ptr<const ControllerView>& view)
   {
     absl::MutexLock lock(&mutex_);
     const bool settled = std::exchange(settling_, view->settling) && !settling_;
-    if (view->snapshot == current_ && !settled) return;
-    if (view->snapshot != current_) message_.reset();
-    current_ = view->snapshot;
+    if (view->snapshot == responses_.current() && !settled) return;
+    responses_.SetCurrent(view->snapshot);
     history_ = view->history;
   }
   streams_.WakeAll();
@@ -275,29 +280,28 @@ bool DiscoveryService::Exit(const std::string& proxy_id, const LiveStream* strea
   return true;
 }
 
-bool DiscoveryService::NextResponse(Subscription& subscription, v1::SubscribeResponse* out) {
+bool DiscoveryService::NextResponse(Subscription& subscription, grpc::ByteBuffer* out) {
   absl::MutexLock lock(&mutex_);
-  if (current_ == nullptr) return false;
+  const std::shared_ptr<const ClusterSnapshot>& current = responses_.current();
+  if (current == nullptr) return false;
   // Without stored state, the first snapshots lack the agents that are about to return.
   const SnapshotVersion have = subscription.have();
-  if (settling_ && have != SnapshotVersion() && have.epoch != current_->id.epoch) return false;
-  const Subscription::Response next = subscription.Next(current_, history_);
-  out->set_nonce(next.nonce);
+  if (settling_ && have != SnapshotVersion() && have.epoch != current->id.epoch) return false;
+  const Subscription::Response next = subscription.Next(current, history_);
   switch (next.kind) {
     case Subscription::Kind::kNothing:
       return false;
-    case Subscription::Kind::kUpToDate:
-      WriteSnapshotId(current_->id, out->mutable_up_to_date());
+    case Subscription::Kind::kUpToDate: {
+      v1::SubscribeResponse content;
+      WriteSnapshotId(current->id, content.mutable_up_to_date());
+      *out = MakeResponse(next.nonce, grpc::Slice(content.SerializeAsString()));
       return true;
+    }
     case Subscription::Kind::kDelta:
-      WriteDelta(Diff(*next.base, *current_), out->mutable_delta());
+      *out = MakeResponse(next.nonce, responses_.DeltaFrom(*next.base));
       return true;
     case Subscription::Kind::kSnapshot:
-      if (message_ == nullptr) {
-        message_ = std::make_unique<v1::Snapshot>();
-        WriteSnapshot(*current_, message_.get());
-      }
-      *out->mutable_snapshot() = *message_;
+      *out = MakeResponse(next.nonce, responses_.Whole());
       return true;
   }
   return false;

@@ -1,7 +1,7 @@
 // Serves proxies' streams: sends snapshots, receives ACKs and traffic reports.
 //
-// Subscription decides on each response; this is the transport. The service converts a snapshot to
-// its message once per version, whatever the number of proxies.
+// Subscription decides on each response; this is the transport. It exchanges bytes, because
+// ResponseCache serializes a response once, whatever the number of proxies.
 //
 // Thread-safe (gRPC's callback API). Borrows the loop and the table, which outlive it. Call
 // Shutdown() before the server's.
@@ -18,19 +18,21 @@
 #include "controller/core/proxy_table.h"
 #include "controller/core/subscription.h"
 #include "controller/loop/control_loop.h"
+#include "controller/serve/response_cache.h"
 #include "controller/serve/server_stream.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
 
 namespace trunkline {
 
-class DiscoveryService : public v1::DiscoveryService::CallbackService {
+class DiscoveryService
+    : public v1::DiscoveryService::WithRawCallbackMethod_Subscribe<v1::DiscoveryService::Service> {
  public:
   static constexpr size_t kMaxStreams = ProxyTable::kMaxProxies;
 
   // Subscribes to the loop; construct before its Start().
   DiscoveryService(ControlLoop& loop, ProxyTable& proxies);
 
-  grpc::ServerBidiReactor<v1::SubscribeRequest, v1::SubscribeResponse>* Subscribe(
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Subscribe(
       grpc::CallbackServerContext* context) override;
 
   void Shutdown() { streams_.EndAll(absl::UnavailableError("the controller is stopping")); }
@@ -45,7 +47,7 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
   // Logs it, paced for each endpoint.
   void LogAgreed(const AgreedHealth& agreed);
   // Fills in the next response of `subscription`. Returns false if there is none.
-  bool NextResponse(Subscription& subscription, v1::SubscribeResponse* out);
+  bool NextResponse(Subscription& subscription, grpc::ByteBuffer* out);
 
  private:
   void OnView(const std::shared_ptr<const ControllerView>& view);
@@ -58,11 +60,9 @@ class DiscoveryService : public v1::DiscoveryService::CallbackService {
 
   absl::Mutex mutex_;
   std::map<std::string, std::weak_ptr<LiveStream>> by_proxy_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<const ClusterSnapshot> current_ ABSL_GUARDED_BY(mutex_);
+  ResponseCache responses_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<const ClusterSnapshot>> history_ ABSL_GUARDED_BY(mutex_);
   bool settling_ ABSL_GUARDED_BY(mutex_) = false;
-  // The message of current_; null until it is needed.
-  std::unique_ptr<v1::Snapshot> message_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace trunkline

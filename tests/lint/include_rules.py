@@ -32,6 +32,7 @@ LIBRARIES = [
             "agent/report/load_reporter.*",
             "controller/serve/*_service.*",
             "controller/serve/grpc_server.*",
+            "controller/serve/response_cache.*",
             "controller/serve/server_stream.h",
             "trunkctl/client.*",
             "dataplane/control/discovery_subscriber.*",

@@ -1,5 +1,6 @@
 // Tests each step of the sequence in discovery.proto and each rule below it.
 #include <gmock/gmock.h>
+#include <grpcpp/generic/generic_stub.h>
 
 #include <chrono>
 #include <cstddef>
@@ -200,6 +201,45 @@ TEST_F(DiscoveryTest, NackWithoutAReasonIsStillANack) {
   proxy.Ack(first.nonce(), {}, "");
   EXPECT_EQ(WaitForProxy([](const auto& p) { return !p.last_error().empty(); }).last_error(),
             "the proxy gave no reason");
+}
+
+// Sends `bytes` as the only message of a subscription and returns how the controller ends it.
+grpc::Status StatusAfter(const std::shared_ptr<grpc::Channel>& channel, const std::string& bytes) {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  context.set_deadline(Deadline());
+  const auto call = stub.PrepareCall(&context, "/trunkline.v1.DiscoveryService/Subscribe", &queue);
+  const auto await = [&queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    EXPECT_TRUE(queue.Next(&tag, &ok));
+  };
+  call->StartCall(nullptr);
+  await();
+  const grpc::Slice slice(bytes);
+  call->Write(grpc::ByteBuffer(&slice, 1), nullptr);
+  await();
+  grpc::Status status;
+  call->Finish(&status, nullptr);
+  await();
+  return status;
+}
+
+TEST_F(DiscoveryTest, JunkEndsTheSubscriptionAndNoOther) {
+  TestProxy proxy(channel_);
+  proxy.Hello("p1");
+  proxy.Ack(proxy.Next());
+  for (const std::string& junk : {std::string("\xff\xff\xff\xff junk"),
+                                  std::string(100'000, '\x0a'), std::string("\x0a\x7f")}) {
+    const grpc::Status status = StatusAfter(channel_, junk);
+    EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << status.error_message();
+    EXPECT_THAT(status.error_message(), HasSubstr("not a valid message"));
+  }
+  // An empty message is valid, and no hello.
+  EXPECT_THAT(StatusAfter(channel_, "").error_message(), HasSubstr("expected a hello"));
+  Change();
+  EXPECT_TRUE(proxy.Next().has_delta());
 }
 
 TEST_F(DiscoveryTest, AckOfANonceThatIsNotOutstandingIsIgnored) {
