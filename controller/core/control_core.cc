@@ -186,7 +186,7 @@ StoredState ControlCore::Export() const {
     for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
       const std::string& id = endpoint->key.endpoint_id;
       if (!stages.limiter.accepted().contains(id)) continue;
-      const LoadEstimate& load = stages.model.estimate(id);
+      const EndpointEstimate& load = stages.model.estimate(id);
       state.endpoints.push_back(
           {.key = endpoint->key,
            .address = endpoint->address,

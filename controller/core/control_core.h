@@ -32,7 +32,7 @@ namespace trunkline {
 // One endpoint with every term of its weight, as of one tick.
 struct EndpointReason {
   RegisteredEndpoint endpoint;
-  LoadEstimate load;
+  EndpointEstimate load;
   ProposedWeight proposed;
   // The published weight.
   double weight = 0;

@@ -68,7 +68,7 @@ double Work(const EndpointTraffic& traffic) {
   return traffic.served_per_second + traffic.bytes_per_second / kBytesPerStream;
 }
 
-std::string DescribeSuspect(const LoadEstimate& load) {
+std::string DescribeSuspect(const EndpointEstimate& load) {
   return absl::StrFormat(
       "the agent reports a utilization of %.2f for work that would utilize the server %.2f by what "
       "it costs the other endpoints; either the agent measures another program (check cgroup_path, "
@@ -186,13 +186,13 @@ void LoadModel::StartCapacities(const std::vector<WeightedEndpoint>& endpoints) 
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
     if (!NeedsCapacity(endpoint)) continue;
-    LoadEstimate& estimate = entries_[endpoint.key.endpoint_id].estimate;
+    EndpointEstimate& estimate = entries_[endpoint.key.endpoint_id].estimate;
     if (RecallDeparted(endpoint.key.endpoint_id, estimate)) continue;
     StartCapacity(endpoint, units, estimate);
   }
 }
 
-bool LoadModel::RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate) {
+bool LoadModel::RecallDeparted(const std::string& endpoint_id, EndpointEstimate& estimate) {
   auto before = std::find_if(departed_.begin(), departed_.end(),
                              [&](const auto& gone) { return gone.first == endpoint_id; });
   if (before == departed_.end()) return false;
@@ -203,7 +203,7 @@ bool LoadModel::RecallDeparted(const std::string& endpoint_id, LoadEstimate& est
 }
 
 void LoadModel::StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
-                              LoadEstimate& estimate) {
+                              EndpointEstimate& estimate) {
   // The first endpoint has capacity 1, whatever its unit; later ones are converted to its units.
   const bool first = units.median == 0;
   const bool by_operator = endpoint.operator_capacity > 0 && (first || units.per_operator_unit > 0);
@@ -240,7 +240,7 @@ void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
   for (const WeightedEndpoint& weighted : endpoints) {
     const RegisteredEndpoint& endpoint = *weighted.endpoint;
     Entry& entry = entries_.at(endpoint.key.endpoint_id);
-    LoadEstimate& estimate = entry.estimate;
+    EndpointEstimate& estimate = entry.estimate;
     estimate.traffic = weighted.traffic;
     if (weighted.traffic.has_value()) {
       const EndpointTraffic& own = *weighted.traffic;
@@ -263,7 +263,7 @@ void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
 void LoadModel::Judge(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
   for (const WeightedEndpoint& weighted : endpoints) {
     Entry& entry = entries_.at(weighted.endpoint->key.endpoint_id);
-    LoadEstimate& estimate = entry.estimate;
+    EndpointEstimate& estimate = entry.estimate;
     estimate.excess_wait = waits_.Excess(weighted.endpoint->key.endpoint_id);
     estimate.faster = waits_.Faster(weighted.endpoint->key.endpoint_id);
     estimate.hot = HasSignal(*weighted.endpoint) &&
@@ -294,7 +294,7 @@ void LoadModel::MeasureService(const std::vector<WeightedEndpoint>& endpoints) {
   std::vector<std::pair<double, double>> work_per_capacity, utilizations;  // value, weight
   for (const WeightedEndpoint& weighted : endpoints) {
     if (!HasSignal(*weighted.endpoint)) continue;
-    LoadEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
+    EndpointEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
     estimate.utilization = Utilization(*weighted.endpoint->load);
     const double used = estimate.capacity * estimate.utilization;
     work += estimate.work;
@@ -373,7 +373,7 @@ void LoadModel::CountErrors(absl::Duration dt, MonotonicTime now, Entry& entry) 
 }
 
 void LoadModel::Observe(absl::Duration dt, MonotonicTime now, Entry& entry) {
-  LoadEstimate& estimate = entry.estimate;
+  EndpointEstimate& estimate = entry.estimate;
   estimate.effective_utilization = estimate.utilization + estimate.error_share;
   const double k = service_.work_per_capacity;
   // Without traffic there is no signal, so expected equals observed.
@@ -398,7 +398,7 @@ void LoadModel::Observe(absl::Duration dt, MonotonicTime now, Entry& entry) {
 // Agents say how busy a server is, proxies how long it takes. Either of them can lower a weight;
 // above P, both have to agree.
 void LoadModel::Agree(MonotonicTime now, Entry& entry) {
-  LoadEstimate& estimate = entry.estimate;
+  EndpointEstimate& estimate = entry.estimate;
   // An agent that sees the load measures it better: the wait is that of a while ago.
   const double excess = estimate.excess_wait.value_or(1);
   if (excess > WaitModel::kSlow && !estimate.hot) {

@@ -41,7 +41,7 @@ double Work(const EndpointTraffic& traffic);
 enum class CapacitySource { kOperator, kCores, kMedian, kStored };
 
 // The terms of docs/weights.md for one endpoint, as of the last report that the model used.
-struct LoadEstimate {
+struct EndpointEstimate {
   double utilization = 0;            // u
   double effective_utilization = 0;  // u_eff
   double work = 0;                   // r
@@ -67,7 +67,7 @@ struct LoadEstimate {
 };
 
 // Returns a sentence for the operator about a suspect endpoint.
-std::string DescribeSuspect(const LoadEstimate& load);
+std::string DescribeSuspect(const EndpointEstimate& load);
 
 struct ServiceLoad {
   double work_per_capacity = 0;   // k
@@ -133,7 +133,7 @@ class LoadModel {
 
   const ServiceLoad& service() const { return service_; }
   // The endpoint must have been in the last Tick.
-  const LoadEstimate& estimate(const std::string& endpoint_id) const {
+  const EndpointEstimate& estimate(const std::string& endpoint_id) const {
     return entries_.at(endpoint_id).estimate;
   }
   const std::deque<std::pair<std::string, double>>& departed() const { return departed_; }
@@ -145,7 +145,7 @@ class LoadModel {
     double errors = 0;
   };
   struct Entry {
-    LoadEstimate estimate;
+    EndpointEstimate estimate;
     Outcomes outcomes;
     std::optional<MonotonicTime> contradicted_since;
     std::optional<MonotonicTime> slow_at;  // excess_wait was last above WaitModel::kSlow
@@ -175,8 +175,8 @@ class LoadModel {
   // reports them.
   static void FollowCores(const RegisteredEndpoint& endpoint, Entry& entry);
   static void StartCapacity(const RegisteredEndpoint& endpoint, CapacityUnits& units,
-                            LoadEstimate& estimate);
-  bool RecallDeparted(const std::string& endpoint_id, LoadEstimate& estimate);
+                            EndpointEstimate& estimate);
+  bool RecallDeparted(const std::string& endpoint_id, EndpointEstimate& estimate);
   void MeasureService(const std::vector<WeightedEndpoint>& endpoints);
   void DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
   void UseReport(const RegisteredEndpoint& endpoint, Entry& entry);

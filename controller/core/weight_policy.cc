@@ -117,7 +117,8 @@ double WeightPolicy::SlowStartFactor(const std::string& endpoint_id) const {
   return std::max(kSlowStartFloor, absl::FDivDuration(slow_start.progress, slow_start_));
 }
 
-double WeightPolicy::Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const {
+double WeightPolicy::Base(const RegisteredEndpoint& endpoint,
+                          const EndpointEstimate& estimate) const {
   switch (kind_) {
     case PolicyKind::kAdaptive:
       return estimate.capacity * std::exp(estimate.theta);

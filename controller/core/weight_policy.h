@@ -77,7 +77,7 @@ class WeightPolicy {
   bool Established(const RegisteredEndpoint& endpoint) const;
   void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
   double SlowStartFactor(const std::string& endpoint_id) const;
-  double Base(const RegisteredEndpoint& endpoint, const LoadEstimate& estimate) const;
+  double Base(const RegisteredEndpoint& endpoint, const EndpointEstimate& estimate) const;
 
   const PolicyKind kind_;
   const absl::Duration slow_start_;

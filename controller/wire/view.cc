@@ -175,7 +175,7 @@ void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
 }
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
-  const LoadEstimate& load = reason.load;
+  const EndpointEstimate& load = reason.load;
   const ReportedLoad& reported = *reason.endpoint.load;
   terms.Add("r", load.work, "streams/s",
             load.traffic

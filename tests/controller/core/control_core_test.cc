@@ -238,7 +238,7 @@ TEST_F(ControlCoreTest, RestartKeepsDrainsPinsAndDepartedCapacities) {
   Join("a", 1001);
   Say("a", 1001, 0.5);
   core_->Tick(At(1001));
-  const LoadEstimate load = core_->View(At(1001))->services[0].endpoints[0].load;
+  const EndpointEstimate load = core_->View(At(1001))->services[0].endpoints[0].load;
   EXPECT_EQ(load.capacity_source, CapacitySource::kStored);
   EXPECT_GT(load.capacity, 1.1);
   EXPECT_GT(learned, 1.1);

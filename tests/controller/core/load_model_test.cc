@@ -80,7 +80,7 @@ class LoadModelTest : public testing::Test {
       Tick(from + i);
     }
   }
-  const LoadEstimate& Of(const std::string& id) { return model_.estimate(id); }
+  const EndpointEstimate& Of(const std::string& id) { return model_.estimate(id); }
   // Proxies see `served` answers per second after this wait from now on.
   void See(const std::string& id, double served, double wait_millis) {
     traffic_[id] = {.served_per_second = served,
