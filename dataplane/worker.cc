@@ -96,6 +96,7 @@ Worker::Worker(Options options, TrafficStats& stats)
                .dialer = dialer_,
                .lingering_closes = lingering_,
                .index = options_.index,
+               .workers = options_.workers,
                .max_pipes = options_.descriptors.pipes_per_worker,
                .connection_log = options_.connection_log} {
   loop_.set_max_coalescing_delay(options_.max_coalescing_delay);

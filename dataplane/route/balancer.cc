@@ -1,6 +1,5 @@
 #include "dataplane/route/balancer.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <span>
 
@@ -12,14 +11,11 @@ namespace {
 // If candidates have half of the weight, one draw in 65,536 needs a scan.
 constexpr int kMaxDraws = 16;
 
-bool IsEligible(std::span<const Balancer::Load> loads, std::span<const size_t> excluded, size_t i) {
-  return loads[i].candidate && std::find(excluded.begin(), excluded.end(), i) == excluded.end();
-}
-
 }  // namespace
 
 size_t Balancer::Draw(std::span<const Load> loads, FastRandom& random,
                       std::span<const size_t> excluded) const {
+  if (table_->empty()) return kNone;
   for (int draws = 0; draws < kMaxDraws; ++draws) {
     const size_t i = table_->Draw(random);
     if (IsEligible(loads, excluded, i)) return i;
@@ -47,14 +43,10 @@ size_t Balancer::DrawByScan(std::span<const Load> loads, FastRandom& random,
 
 size_t Balancer::Pick(std::span<const Load> loads, FastRandom& random,
                       std::span<const size_t> excluded) const {
-  if (table_->empty()) return kNone;
   const size_t a = Draw(loads, random, excluded);
   if (a == kNone) return kNone;
   const size_t b = Draw(loads, random, excluded);
-  if (loads[a].hot != loads[b].hot) return loads[a].hot ? b : a;
-  const double score_a = loads[a].in_flight * table_->inverse_weight(a);
-  const double score_b = loads[b].in_flight * table_->inverse_weight(b);
-  return score_b < score_a ? b : a;
+  return IsBetter(*table_, loads, b, a) ? b : a;
 }
 
 }  // namespace trunkline

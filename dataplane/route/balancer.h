@@ -18,6 +18,7 @@
 // Two choices: Mitzenmacher, "The power of two choices in randomized load balancing", 2001.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -50,10 +51,22 @@ class Balancer {
   // those in `excluded`, which should be few.
   size_t Pick(std::span<const Load> loads, FastRandom& random,
               std::span<const size_t> excluded = {}) const;
+  // Like Pick, but returns one weighted draw, whatever the candidates' load.
+  size_t Draw(std::span<const Load> loads, FastRandom& random,
+              std::span<const size_t> excluded = {}) const;
+
+  // Returns true if endpoint i may be picked.
+  static bool IsEligible(std::span<const Load> loads, std::span<const size_t> excluded, size_t i) {
+    return loads[i].candidate && std::ranges::find(excluded, i) == excluded.end();
+  }
+  // Returns true if endpoint a should be picked rather than b.
+  static bool IsBetter(const AliasTable& table, std::span<const Load> loads, size_t a, size_t b) {
+    if (loads[a].hot != loads[b].hot) return loads[b].hot;
+    return loads[a].in_flight * table.inverse_weight(a) <
+           loads[b].in_flight * table.inverse_weight(b);
+  }
 
  private:
-  size_t Draw(std::span<const Load> loads, FastRandom& random,
-              std::span<const size_t> excluded) const;
   size_t DrawByScan(std::span<const Load> loads, FastRandom& random,
                     std::span<const size_t> excluded) const;
 

@@ -13,6 +13,8 @@
 #include "common/base/clock.h"
 #include "common/base/random.h"
 #include "common/inband/inband_report.h"
+#include "dataplane/route/balancer.h"
+#include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
 #include "dataplane/table/alias_table.h"
 
@@ -48,6 +50,7 @@ void EndpointPicker::SetEndpoints(std::span<const size_t> kept,
   estimates_ = std::move(estimates);
   states_ = std::move(states);
   loads_.assign(kept.size(), {});
+  least_loaded_.SetEndpoints(kept.size());
   SetWeights(std::move(table), now);
 }
 
@@ -80,12 +83,14 @@ void EndpointPicker::SetCandidate(size_t i) {
   const bool candidate = TakesFlows(i);
   const bool gained = candidate && !loads_[i].candidate;
   loads_[i].candidate = candidate;
+  least_loaded_.OnCandidatesChanged();
   // A restricted table lacks an endpoint that became a candidate.
   if (IsSparse(balancer_.total_weight()) || (restricted_ && gained)) table_stale_ = true;
 }
 
 void EndpointPicker::SetCandidates() {
   for (size_t i = 0; i < states_.size(); ++i) loads_[i].candidate = TakesFlows(i);
+  least_loaded_.OnCandidatesChanged();
   table_stale_ = true;
 }
 
@@ -111,8 +116,17 @@ void EndpointPicker::BuildRestricted() {
   balancer_ = Balancer(std::make_shared<AliasTable>(weights));
 }
 
+// In a service of few endpoints, a worker that sends much of the traffic knows most of what is in
+// flight. Where many workers share it, they would all find the same endpoint best at once.
+bool EndpointPicker::ComparesAll() const {
+  if (loads_.size() > LeastLoaded::kMostEndpoints) return false;
+  const double pickers = std::max(static_cast<double>(workers_), share_.scale());
+  return pickers <= static_cast<double>(loads_.size());
+}
+
 size_t EndpointPicker::Pick(FastRandom& random, std::span<const size_t> excluded) {
   if (table_stale_) ChooseTable();
+  if (ComparesAll()) return least_loaded_.Pick(*table_, balancer_, loads_, random, excluded);
   return balancer_.Pick(loads_, random, excluded);
 }
 

@@ -4,6 +4,9 @@
 // Ejected endpoints are candidates only while none is healthy, so that flows wait for a healthy
 // server that is full instead of going to one that is known not to work.
 //
+// The better of two draws is picked, or, where endpoints and workers are few, the best of all
+// (least_loaded.h).
+//
 // Endpoints are named by their index in the service's list. A change of one endpoint costs O(1):
 // its weight stays in the shared table and the balancer rejects it while it is no candidate. Only
 // when candidates hold less than half of the weight, the next pick builds a table of the candidates
@@ -24,6 +27,7 @@
 #include "common/base/random.h"
 #include "common/inband/inband_report.h"
 #include "dataplane/route/balancer.h"
+#include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
 #include "dataplane/table/alias_table.h"
 
@@ -32,6 +36,9 @@ namespace trunkline {
 class EndpointPicker {
  public:
   static constexpr size_t kNone = Balancer::kNone;
+
+  // `workers` is how many workers pick from the same endpoints, as far as this one knows.
+  explicit EndpointPicker(size_t workers = 1) : workers_(workers) {}
 
   // Takes new weights for the same endpoints.
   void SetWeights(std::shared_ptr<const AliasTable> table, MonotonicTime now);
@@ -97,9 +104,12 @@ class EndpointPicker {
   void BuildRestricted();
   double ScoreOf(size_t i) const { return loads_[i].in_flight * table_->inverse_weight(i); }
   void Refresh(MonotonicTime now);
+  bool ComparesAll() const;
 
+  const size_t workers_;
   std::shared_ptr<const AliasTable> table_ = std::make_shared<AliasTable>();
   Balancer balancer_;
+  LeastLoaded least_loaded_;
   std::vector<Balancer::Load> loads_;    // input of a pick
   std::vector<LoadEstimate> estimates_;  // input of loads_
   std::vector<State> states_;

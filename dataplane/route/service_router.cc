@@ -48,6 +48,7 @@ ServiceRouter::ServiceRouter(const WorkerContext& worker, Owner& owner, const Op
       connection_log_(LogOf(worker, *set)),
       ejection_(options.ejection_base),
       random_(options.random_seed),
+      picker_(worker.workers),
       pending_{PendingQueue<Flow>(kMaxPending), PendingQueue<Flow>(kMaxPending)} {
   static_assert(kMostVariants == 2);
   Update(std::move(set));

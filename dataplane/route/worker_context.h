@@ -19,6 +19,7 @@ struct WorkerContext {
   Dialer& dialer;
   LingeringCloses& lingering_closes;
   size_t index = 0;                         // of the worker in its proxy
+  size_t workers = 1;                       // of the proxy
   size_t max_pipes = kAnyPipes;             // of the worker's flows together
   ConnectionLog* connection_log = nullptr;  // of the proxy; null if it is off
 };

@@ -103,7 +103,7 @@ def test_pin_decides_the_shares_and_unpin_gives_them_back(cluster: Cluster, prox
     for name, weight in [("a", 9), ("b", 1)]:
         eventually("the proxy has it", lambda: proxy.metric("proxy_endpoint_weight", endpoint=name) == weight)
         assert weights(cluster)[name]["pinned"]
-    # With nothing in flight, the better of two weighted draws is the heavier endpoint in 99 of 100 picks.
+    # With nothing in flight, a weighted draw decides: 9 of 10 flows go to the heavier endpoint.
     counts = ask_many(proxy, 300)
     assert counts["a"] > 240, counts
     cluster.ctl("unpin", "echo", "a")

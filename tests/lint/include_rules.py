@@ -108,6 +108,7 @@ PURE = [
     "dataplane/memory/memory_rule.*",
     "dataplane/route/balancer.*",
     "dataplane/route/endpoint_picker.*",
+    "dataplane/route/least_loaded.*",
     "dataplane/route/load_estimate.*",
     "dataplane/route/outlier_ejection.*",
     "dataplane/route/retry_budget.h",

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/base/random.h"
+#include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
 #include "dataplane/table/alias_table.h"
 
@@ -65,6 +66,14 @@ class EndpointPickerTest : public ::testing::Test {
     for (size_t i = 0; i < expected.size(); ++i) {
       EXPECT_NEAR(shares[i], expected[i], kTolerance) << "endpoint " << i;
     }
+  }
+
+  // Returns true if the least loaded of all endpoints gets each of the next flows.
+  bool ComparesAll() {
+    constexpr int kFewPicks = 16;
+    std::set<size_t> picked;
+    for (int i = 0; i < kFewPicks; ++i) picked.insert(picker_.Pick(random_));
+    return picked.size() == 1;
   }
 
   EndpointPicker picker_;
@@ -163,6 +172,45 @@ TEST_F(EndpointPickerTest, LoadOfTheWorkersOwnFlowsCounts) {
   ExpectShares({0.25, 0.75});
   picker_.AddOwn(0, -5);
   ExpectShares({0.5, 0.5});
+}
+
+TEST_F(EndpointPickerTest, FewEndpointsAreAllCompared) {
+  Start({1, 1, 1, 1});
+  for (size_t i = 0; i < 3; ++i) picker_.AddOwn(i, 5);
+  EXPECT_TRUE(ComparesAll());
+}
+
+TEST_F(EndpointPickerTest, ManyEndpointsAreDrawn) {
+  Start(Weights(LeastLoaded::kMostEndpoints + 1, 1));
+  for (size_t i = 0; i < LeastLoaded::kMostEndpoints; ++i) picker_.AddOwn(i, 5);
+  EXPECT_FALSE(ComparesAll());
+}
+
+// Workers that see the same reports and all compare would all send to the same endpoint.
+TEST_F(EndpointPickerTest, WorkersThatSendASmallPartOfTheTrafficDraw) {
+  Start({1, 1, 1, 1});
+  for (size_t i = 0; i < 3; ++i) picker_.AddOwn(i, 1);
+  picker_.AddOwn(3, 2);
+  for (int i = 0; i < 300; ++i) {
+    for (size_t j = 0; j < 3; ++j) picker_.OnReport(j, {.active = 40}, At({}));
+    picker_.OnReport(3, {.active = 10}, At({}));
+  }
+  EXPECT_FALSE(ComparesAll());
+}
+
+TEST(EndpointPickerWorkersTest, ManyWorkersOfOneProxyDraw) {
+  for (const size_t workers : {4, 5}) {
+    EndpointPicker picker(workers);
+    picker.SetEndpoints(std::vector<size_t>(4, EndpointPicker::kNone), Table({1, 1, 1, 1}), At({}));
+    for (size_t i = 0; i < 4; ++i) {
+      picker.Set(i, {.usable = true});
+      picker.AddOwn(i, i == 0 ? 1 : 2);
+    }
+    FastRandom random(1);
+    std::set<size_t> picked;
+    for (int i = 0; i < 16; ++i) picked.insert(picker.Pick(random));
+    EXPECT_EQ(picked.size() == 1, workers == 4);
+  }
 }
 
 TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreDropped) {
