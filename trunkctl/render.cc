@@ -60,8 +60,8 @@ std::string State(v1::EndpointState state) {
   return EnumText(*v1::EndpointState_descriptor(), state);
 }
 
-std::string Policy(v1::WeightPolicy policy) {
-  return EnumText(*v1::WeightPolicy_descriptor(), policy);
+std::string Policy(v1::BalancingPolicy policy) {
+  return EnumText(*v1::BalancingPolicy_descriptor(), policy);
 }
 
 std::string Mode(v1::ForwardingMode mode) {

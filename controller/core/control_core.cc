@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "controller/core/load_model.h"
 #include "controller/core/load_report.h"
@@ -131,12 +132,19 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
   service.message_options = stages.spec.message_options;
   service.proxy_protocol = stages.spec.proxy_protocol;
   service.health_check = stages.spec.health_check;
+  service.policy = stages.spec.policy;
+  // Weights relax toward the capacity while proxies have no controller. Under a policy that does
+  // not learn, they must stay at what is configured.
+  const bool learns = stages.spec.policy == BalancingPolicy::kAdaptive;
+  // In the same order, with the same endpoints.
+  auto proposed = stages.proposed.begin();
   for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
     if (endpoint->address.empty()) continue;
     const std::string& id = endpoint->key.endpoint_id;
+    const double capacity = learns ? stages.model.estimate(id).capacity : proposed->base;
     service.endpoints.push_back({id, endpoint->address, stages.limiter.accepted(id),
-                                 endpoint->draining,
-                                 WeightLimiter::Quantise(stages.model.estimate(id).capacity)});
+                                 endpoint->draining, WeightLimiter::Quantise(capacity)});
+    ++proposed;
   }
   return service;
 }

@@ -9,12 +9,11 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/forwarding_mode.h"
 #include "common/proxy_protocol/proxy_version.h"
 
 namespace trunkline {
-
-enum class PolicyKind { kAdaptive, kStatic, kRoundRobin };
 
 // The proxy's default applies to an unset limit, and to max_clients 0.
 struct FlowLimitSpec {
@@ -45,7 +44,7 @@ struct ServiceSpec {
   std::string name;
   std::vector<std::string> listen;  // addresses, at least one
   ForwardingMode mode = ForwardingMode::kTunnel;
-  PolicyKind policy = PolicyKind::kAdaptive;
+  BalancingPolicy policy = BalancingPolicy::kAdaptive;
   FlowLimitSpec limits;
   // The serialized MessageOptions, which the controller passes on without reading them. Empty in
   // modes other than kMessage.

@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/balancing_policy.h"
 #include "controller/core/service_spec.h"
 #include "controller/core/stored_state.h"
 
@@ -46,6 +47,7 @@ struct SnapshotSettings {
   std::string message_options;  // as in ServiceSpec
   ProxyProtocolSpec proxy_protocol;
   std::string health_check;  // as in ServiceSpec
+  BalancingPolicy policy = BalancingPolicy::kAdaptive;
   friend bool operator==(const SnapshotSettings&, const SnapshotSettings&) = default;
 };
 

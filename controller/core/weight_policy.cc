@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
@@ -51,7 +52,7 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     weight.endpoint_id = id;
     weight.base = Base(endpoint, model.estimate(id));
     weight.slow_start = SlowStartFactor(id);
-    if (kind_ == PolicyKind::kAdaptive && endpoint.load.has_value()) {
+    if (kind_ == BalancingPolicy::kAdaptive && endpoint.load.has_value()) {
       weight.memory = MemoryFactor(endpoint.load->memory_utilization.value_or(0));
     }
     weight.value = weight.base * weight.memory * weight.slow_start;
@@ -59,8 +60,8 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     weight.pin = endpoint.pin;
     weight.reachable = !endpoint.load.has_value() || endpoint.load->reachable;
     const bool held = model.estimate(id).hot || model.estimate(id).slower;
-    weight.may_rise =
-        endpoint.state != EndpointCondition::kStale && !(kind_ == PolicyKind::kAdaptive && held);
+    weight.may_rise = endpoint.state != EndpointCondition::kStale &&
+                      !(kind_ == BalancingPolicy::kAdaptive && held);
   }
   return proposed;
 }
@@ -120,14 +121,13 @@ double WeightPolicy::SlowStartFactor(const std::string& endpoint_id) const {
 double WeightPolicy::Base(const RegisteredEndpoint& endpoint,
                           const EndpointEstimate& estimate) const {
   switch (kind_) {
-    case PolicyKind::kAdaptive:
+    case BalancingPolicy::kAdaptive:
       return estimate.capacity * std::exp(estimate.theta);
-    case PolicyKind::kStatic:
-      return endpoint.operator_capacity > 0 ? endpoint.operator_capacity : 1;
-    case PolicyKind::kRoundRobin:
+    case BalancingPolicy::kRoundRobin:
       return 1;
+    default:
+      return endpoint.operator_capacity > 0 ? endpoint.operator_capacity : 1;
   }
-  return 1;
 }
 
 }  // namespace trunkline

@@ -2,8 +2,8 @@
 // bounds between endpoints.
 //
 //   adaptive     P * exp(theta) * memory * slow_start
-//   static       the operator's figure * slow_start
 //   round_robin  1 * slow_start
+//   others       the operator's figure * slow_start
 //
 // Memory is a barrier, not a measure of load: half-full memory is harmless, and nearly full memory
 // ends with the server being killed. Slow start protects a cold server (caches, connection pools,
@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "controller/core/load_model.h"
 #include "controller/core/service_spec.h"
@@ -51,7 +52,8 @@ class WeightPolicy {
   // Slow start pauses while the endpoint is busier than the median by this much.
   static constexpr double kSlowStartMargin = 0.1;
 
-  WeightPolicy(PolicyKind kind, absl::Duration slow_start) : kind_(kind), slow_start_(slow_start) {}
+  WeightPolicy(BalancingPolicy kind, absl::Duration slow_start)
+      : kind_(kind), slow_start_(slow_start) {}
 
   void Restore(const std::string& endpoint_id, uint64_t incarnation,
                absl::Duration slow_start_progress, MonotonicTime now);
@@ -79,7 +81,7 @@ class WeightPolicy {
   double SlowStartFactor(const std::string& endpoint_id) const;
   double Base(const RegisteredEndpoint& endpoint, const EndpointEstimate& estimate) const;
 
-  const PolicyKind kind_;
+  const BalancingPolicy kind_;
   const absl::Duration slow_start_;
   std::map<std::string, SlowStart> slow_starts_;
 };

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/forwarding_mode.h"
+#include "common/config/balancing_policy_wire.h"
 #include "common/config/config_rules.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
@@ -17,17 +18,6 @@
 
 namespace trunkline {
 namespace {
-
-PolicyKind ReadPolicy(v1::WeightPolicy policy) {
-  switch (policy) {
-    case v1::WEIGHT_POLICY_STATIC:
-      return PolicyKind::kStatic;
-    case v1::WEIGHT_POLICY_ROUND_ROBIN:
-      return PolicyKind::kRoundRobin;
-    default:
-      return PolicyKind::kAdaptive;
-  }
-}
 
 std::optional<absl::Duration> ReadLimit(bool given, const google::protobuf::Duration& value) {
   return given ? std::optional(ReadDuration(value)) : std::nullopt;
@@ -47,13 +37,13 @@ ServiceSpec ReadService(const v1::ServiceConfig& config) {
   spec.name = config.name();
   spec.listen.assign(config.listen().begin(), config.listen().end());
   spec.mode = ReadMode(config.mode());
-  spec.policy = ReadPolicy(config.policy());
+  // The loader accepts only policies and versions that this program knows.
+  spec.policy = *ReadPolicy(config.policy());
   spec.limits = ReadLimits(config.limits());
   if (spec.mode == ForwardingMode::kMessage) {
     spec.message_options = config.message().SerializeAsString();
   }
   spec.proxy_protocol.accept = config.accept_proxy_protocol();
-  // The loader accepts only versions that this program knows.
   spec.proxy_protocol.send = *ReadProxyVersion(config.send_proxy_protocol());
   if (config.has_health_check()) spec.health_check = config.health_check().SerializeAsString();
   for (const v1::EndpointHint& hint : config.endpoints()) {

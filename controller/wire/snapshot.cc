@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/base/forwarding_mode.h"
+#include "common/config/balancing_policy_wire.h"
 #include "common/config/durations.h"
 #include "common/config/proxy_version_wire.h"
 #include "controller/core/service_spec.h"
@@ -49,6 +50,7 @@ void WriteService(const SnapshotService& service, v1::Service* out) {
   if (!service.health_check.empty()) {
     out->mutable_health_check()->ParseFromString(service.health_check);
   }
+  out->set_policy(WritePolicy(service.policy));
   out->set_accept_proxy_protocol(service.proxy_protocol.accept);
   out->set_send_proxy_protocol(WriteProxyVersion(service.proxy_protocol.send));
   for (const SnapshotEndpoint& endpoint : service.endpoints) {

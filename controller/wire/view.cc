@@ -17,6 +17,9 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
+#include "common/config/balancing_policy_wire.h"
+#include "common/config/config_values.h"
 #include "controller/core/control_core.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
@@ -53,18 +56,6 @@ v1::EndpointState WriteState(EndpointCondition state) {
       return v1::ENDPOINT_STATE_EXPIRED;
   }
   return v1::ENDPOINT_STATE_UNSPECIFIED;
-}
-
-v1::WeightPolicy WritePolicy(PolicyKind kind) {
-  switch (kind) {
-    case PolicyKind::kAdaptive:
-      return v1::WEIGHT_POLICY_ADAPTIVE;
-    case PolicyKind::kStatic:
-      return v1::WEIGHT_POLICY_STATIC;
-    case PolicyKind::kRoundRobin:
-      return v1::WEIGHT_POLICY_ROUND_ROBIN;
-  }
-  return v1::WEIGHT_POLICY_UNSPECIFIED;
 }
 
 // Message is EndpointWeight or Explanation; the field stays unset before the first report.
@@ -224,7 +215,7 @@ std::string ExplainMemory(const RegisteredEndpoint& endpoint) {
 }
 
 void ExplainBase(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
-  if (service.spec.policy == PolicyKind::kAdaptive) {
+  if (service.spec.policy == BalancingPolicy::kAdaptive) {
     terms.Add(
         "P", reason.load.capacity, "mean 1",
         absl::StrCat("learned capacity, initially from ", SourceOf(reason.load.capacity_source)));
@@ -235,9 +226,14 @@ void ExplainBase(const ServiceReason& service, const EndpointReason& reason, Ter
     terms.Add("memory", reason.proposed.memory, "", ExplainMemory(reason.endpoint));
     return;
   }
-  terms.Add("configured", reason.proposed.base, "",
-            service.spec.policy == PolicyKind::kStatic ? "the operator's figure (policy static)"
-                                                       : "equal weights (policy round_robin)");
+  const v1::BalancingPolicy policy = WritePolicy(service.spec.policy);
+  const char* const source = service.spec.policy == BalancingPolicy::kRoundRobin
+                                 ? "equal weights"
+                                 : "the operator's figure";
+  terms.Add(
+      "configured", reason.proposed.base, "",
+      absl::StrCat(source, " (policy ",
+                   ShortName(*v1::BalancingPolicy_descriptor()->FindValueByNumber(policy)), ")"));
 }
 
 void ExplainFactors(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {
@@ -288,12 +284,12 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   if (endpoint.pin.has_value()) {
     out->add_notices(absl::StrFormat("pinned: an operator set the weight to %g", *endpoint.pin));
   }
-  if (service.spec.policy == PolicyKind::kAdaptive && reason.load.hot) {
+  if (service.spec.policy == BalancingPolicy::kAdaptive && reason.load.hot) {
     out->add_notices(absl::StrFormat(
         "hot: its utilization is more than %g above the service's mean; its share does not rise",
         LoadModel::kHotMargin));
   }
-  if (service.spec.policy == PolicyKind::kAdaptive && reason.load.slower) {
+  if (service.spec.policy == BalancingPolicy::kAdaptive && reason.load.slower) {
     out->add_notices(
         "slow: proxies find that its clients wait longer than usual, by more than those of the "
         "other endpoints; its share does not rise");

@@ -19,8 +19,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/forwarding_mode.h"
 #include "common/base/limits.h"
+#include "common/config/balancing_policy_wire.h"
 #include "common/config/config_rules.h"
 #include "common/config/config_values.h"
 #include "common/config/durations.h"
@@ -155,6 +157,7 @@ absl::Status ReadEndpoints(const v1::Service& from, const EndpointSet* previous,
     set.endpoints.push_back(*std::move(endpoint));
   }
   set.weights = MakeWeights(set.endpoints);
+  if (set.policy == BalancingPolicy::kMaglev) set.by_client = MakeClientTable(set.endpoints);
   const bool same_layout =
       previous != nullptr && std::ranges::equal(old, set.endpoints, SameEndpoint);
   set.layout = same_layout ? previous->layout : NewLayout();
@@ -226,6 +229,16 @@ absl::Status ReadProxyProtocol(const v1::Service& from, EndpointSet& set) {
   return absl::OkStatus();
 }
 
+absl::Status ReadBalancing(const v1::Service& from, EndpointSet& set) {
+  const std::optional<BalancingPolicy> policy = ReadPolicy(from.policy());
+  if (!policy) {
+    return absl::InvalidArgumentError(absl::StrCat("service ", from.name(), ": policy ",
+                                                   from.policy(), " is not known to this proxy"));
+  }
+  set.policy = *policy;
+  return absl::OkStatus();
+}
+
 absl::Status ReadHealthCheck(const v1::Service& from, EndpointSet& set) {
   auto check =
       MakeHealthCheck(from, set.message != nullptr ? set.message->connection.codec : nullptr);
@@ -260,6 +273,7 @@ absl::StatusOr<std::shared_ptr<EndpointSet>> ReadService(const v1::Service& from
   if (!limits.ok()) return limits.status();
   set->limits = *limits;
   if (absl::Status read = ReadMode(from, *set); !read.ok()) return read;
+  if (absl::Status read = ReadBalancing(from, *set); !read.ok()) return read;
   if (absl::Status read = ReadProxyProtocol(from, *set); !read.ok()) return read;
   if (absl::Status read = ReadHealthCheck(from, *set); !read.ok()) return read;
   set->stats = stats.Listener(from.name());
@@ -299,7 +313,7 @@ bool SameButWeights(const EndpointSet& a, const EndpointSet& b) {
                       l.max_clients_per_source);
   };
   return a.service == b.service && a.listen == b.listen && limits(a.limits) == limits(b.limits) &&
-         a.forwarding_key == b.forwarding_key &&
+         a.forwarding_key == b.forwarding_key && a.policy == b.policy &&
          a.accept_proxy_protocol == b.accept_proxy_protocol &&
          a.send_proxy_protocol == b.send_proxy_protocol && SameCheck(a, b) && SameLayout(a, b);
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "common/base/balancing_policy.h"
 #include "common/net/socket.h"
 #include "common/proxy_protocol/proxy_header.h"
 #include "common/proxy_protocol/proxy_version.h"
@@ -16,7 +17,8 @@ ProxyAddresses AddressesOf(int fd) {
 }
 
 bool AsksForOrigin(const EndpointSet& set) {
-  return set.limits.max_clients_per_source > 0 || set.send_proxy_protocol != ProxyVersion::kNone;
+  return set.limits.max_clients_per_source > 0 || set.send_proxy_protocol != ProxyVersion::kNone ||
+         set.policy == BalancingPolicy::kMaglev;
 }
 
 bool Admit(const EndpointSet& set, const ProxyAddresses& addresses,

@@ -1,5 +1,5 @@
-// The identity of a client, stored by a flow if its service limits sources or sends PROXY protocol
-// headers upstream. Other flows have none.
+// The identity of a client, stored by a flow if its service limits sources, sends PROXY protocol
+// headers upstream or picks by client. Other flows have none.
 //
 // Confined to its worker's loop.
 #pragma once

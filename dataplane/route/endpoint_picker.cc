@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "common/base/random.h"
 #include "common/inband/inband_report.h"
@@ -17,6 +18,7 @@
 #include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
 #include "dataplane/table/alias_table.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 namespace {
@@ -26,11 +28,21 @@ namespace {
 constexpr absl::Duration kRefreshInterval = absl::Milliseconds(50);
 // Below this part of the weight, rejecting draws costs more than a table of the candidates.
 constexpr double kLeastCandidateShare = 0.5;
+// Places of the client table that are tried for one flow before it goes elsewhere by weight.
+constexpr size_t kMaxClientTries = 64;
 
 }  // namespace
 
+void EndpointPicker::SetPolicy(BalancingPolicy policy,
+                               std::shared_ptr<const MaglevTable> by_client) {
+  policy_ = policy;
+  by_client_ = std::move(by_client);
+  for (size_t i = 0; i < loads_.size(); ++i) SetLoad(i);
+}
+
 void EndpointPicker::SetWeights(std::shared_ptr<const AliasTable> table, MonotonicTime now) {
   table_ = std::move(table);
+  rotation_stale_ = true;
   usable_ = open_ = {};
   healthy_ = 0;
   for (size_t i = 0; i < states_.size(); ++i) Count(i, 1);
@@ -51,6 +63,7 @@ void EndpointPicker::SetEndpoints(std::span<const size_t> kept,
   states_ = std::move(states);
   loads_.assign(kept.size(), {});
   least_loaded_.SetEndpoints(kept.size());
+  answer_times_.SetEndpoints(kept);
   SetWeights(std::move(table), now);
 }
 
@@ -124,29 +137,77 @@ bool EndpointPicker::ComparesAll() const {
   return pickers <= static_cast<double>(loads_.size());
 }
 
-size_t EndpointPicker::Pick(FastRandom& random, std::span<const size_t> excluded) {
-  if (table_stale_) ChooseTable();
+size_t EndpointPicker::PickLeastLoaded(FastRandom& random, std::span<const size_t> excluded) {
   if (ComparesAll()) return least_loaded_.Pick(*table_, balancer_, loads_, random, excluded);
   return balancer_.Pick(loads_, random, excluded);
 }
 
+size_t EndpointPicker::PickInTurn(FastRandom& random, std::span<const size_t> excluded) {
+  if (rotation_stale_) rotation_.Reset(*table_, random);
+  rotation_stale_ = false;
+  return rotation_.Next(*table_, loads_, excluded);
+}
+
+size_t EndpointPicker::PickByClient(FastRandom& random, std::span<const size_t> excluded,
+                                    uint64_t client) {
+  if (by_client_ == nullptr || by_client_->empty()) return balancer_.Draw(loads_, random, excluded);
+  for (size_t attempt = 0; attempt < kMaxClientTries; ++attempt) {
+    const size_t i = by_client_->At(client, attempt);
+    if (table_->weight(i) > 0 && Balancer::IsEligible(loads_, excluded, i)) return i;
+  }
+  return balancer_.Draw(loads_, random, excluded);
+}
+
+size_t EndpointPicker::Pick(FastRandom& random, std::span<const size_t> excluded, uint64_t client) {
+  if (table_stale_) ChooseTable();
+  switch (policy_) {
+    case BalancingPolicy::kAdaptive:
+    case BalancingPolicy::kLeastRequest:
+    case BalancingPolicy::kLeastTime:
+      return PickLeastLoaded(random, excluded);
+    case BalancingPolicy::kStatic:
+    case BalancingPolicy::kRoundRobin:
+      return PickInTurn(random, excluded);
+    case BalancingPolicy::kRandom:
+      return balancer_.Draw(loads_, random, excluded);
+    case BalancingPolicy::kMaglev:
+      return PickByClient(random, excluded, client);
+  }
+  return kNone;
+}
+
+// Under least_time, the cost of a server is its load times its mean answer time. The flow to be
+// picked counts as load too, so that idle servers differ by their times.
+void EndpointPicker::SetLoad(size_t i) {
+  const double in_flight = estimates_[i].InFlight(share_.scale());
+  loads_[i].in_flight = policy_ == BalancingPolicy::kLeastTime
+                            ? (in_flight + 1) * answer_times_.Seconds(i)
+                            : in_flight;
+}
+
 void EndpointPicker::AddOwn(size_t i, int32_t change) {
   estimates_[i].AddOwn(change);
-  loads_[i].in_flight = estimates_[i].InFlight(share_.scale());
+  SetLoad(i);
+}
+
+void EndpointPicker::OnAnswer(size_t i, absl::Duration time, MonotonicTime now) {
+  if (policy_ != BalancingPolicy::kLeastTime) return;
+  answer_times_.OnAnswer(i, time, now);
+  SetLoad(i);
+  if (now - refreshed_at_ >= kRefreshInterval) Refresh(now);
 }
 
 void EndpointPicker::OnReport(size_t i, const ServerLoad& load, MonotonicTime now) {
   estimates_[i].OnReport(load, now);
   share_.OnReport(estimates_[i].own(), load.active);
-  loads_[i].in_flight = estimates_[i].InFlight(share_.scale());
+  SetLoad(i);
   if (now - refreshed_at_ >= kRefreshInterval) Refresh(now);
 }
 
 void EndpointPicker::ForgetReport(size_t i) {
   estimates_[i].Forget();
-  loads_[i] = {.in_flight = estimates_[i].InFlight(share_.scale()),
-               .hot = false,
-               .candidate = loads_[i].candidate};
+  loads_[i].hot = false;
+  SetLoad(i);
 }
 
 MonotonicTime EndpointPicker::ForgetOld(MonotonicTime now,
@@ -162,10 +223,10 @@ MonotonicTime EndpointPicker::ForgetOld(MonotonicTime now,
 
 void EndpointPicker::Refresh(MonotonicTime now) {
   refreshed_at_ = now;
-  const double scale = share_.scale();
+  if (policy_ == BalancingPolicy::kLeastTime) answer_times_.Drift(now);
   bool any_busy = false;
   for (size_t i = 0; i < loads_.size(); ++i) {
-    loads_[i].in_flight = estimates_[i].InFlight(scale);
+    SetLoad(i);
     loads_[i].hot = false;
     any_busy = any_busy || estimates_[i].busy();
   }

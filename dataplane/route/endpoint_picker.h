@@ -4,8 +4,9 @@
 // Ejected endpoints are candidates only while none is healthy, so that flows wait for a healthy
 // server that is full instead of going to one that is known not to work.
 //
-// The better of two draws is picked, or, where endpoints and workers are few, the best of all
-// (least_loaded.h).
+// The service's policy decides how: the better of two draws or, where endpoints and workers are
+// few, the best of all (least_loaded.h), by load or by load and answer times; in turn (rotation.h);
+// at random; or by the client's address (maglev_table.h).
 //
 // Endpoints are named by their index in the service's list. A change of one endpoint costs O(1):
 // its weight stays in the shared table and the balancer rejects it while it is no candidate. Only
@@ -23,13 +24,17 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "common/base/random.h"
 #include "common/inband/inband_report.h"
+#include "dataplane/route/answer_times.h"
 #include "dataplane/route/balancer.h"
 #include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
+#include "dataplane/route/rotation.h"
 #include "dataplane/table/alias_table.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 
@@ -40,6 +45,8 @@ class EndpointPicker {
   // `workers` is how many workers pick from the same endpoints, as far as this one knows.
   explicit EndpointPicker(size_t workers = 1) : workers_(workers) {}
 
+  // Takes the service's policy. `by_client` is the table of its weights under kMaglev, else null.
+  void SetPolicy(BalancingPolicy policy, std::shared_ptr<const MaglevTable> by_client);
   // Takes new weights for the same endpoints.
   void SetWeights(std::shared_ptr<const AliasTable> table, MonotonicTime now);
   // Takes another list of endpoints. `kept[i]` is the old index of endpoint i, or kNone for a new
@@ -64,11 +71,14 @@ class EndpointPicker {
   bool HasCandidate() const { return candidates().count > 0; }
   // Returns true if an endpoint of positive weight is not ejected, and usable or full.
   bool HasHealthy() const { return !panics(); }
-  // Returns a candidate other than those in `excluded`, or kNone.
-  size_t Pick(FastRandom& random, std::span<const size_t> excluded = {});
+  // Returns a candidate other than those in `excluded`, or kNone. `client` is the hash of the
+  // client's address under kMaglev.
+  size_t Pick(FastRandom& random, std::span<const size_t> excluded = {}, uint64_t client = 0);
 
   // Records that the worker's own load at endpoint i changed by `change`.
   void AddOwn(size_t i, int32_t change);
+  // Records the time until an answer of endpoint i began.
+  void OnAnswer(size_t i, absl::Duration time, MonotonicTime now);
   // Records an in-band load report from endpoint i's agent.
   void OnReport(size_t i, const ServerLoad& load, MonotonicTime now);
   // Records that the agent sends no more reports.
@@ -104,12 +114,21 @@ class EndpointPicker {
   void BuildRestricted();
   double ScoreOf(size_t i) const { return loads_[i].in_flight * table_->inverse_weight(i); }
   void Refresh(MonotonicTime now);
+  void SetLoad(size_t i);
   bool ComparesAll() const;
+  size_t PickLeastLoaded(FastRandom& random, std::span<const size_t> excluded);
+  size_t PickInTurn(FastRandom& random, std::span<const size_t> excluded);
+  size_t PickByClient(FastRandom& random, std::span<const size_t> excluded, uint64_t client);
 
   const size_t workers_;
+  BalancingPolicy policy_ = BalancingPolicy::kAdaptive;
+  std::shared_ptr<const MaglevTable> by_client_;
   std::shared_ptr<const AliasTable> table_ = std::make_shared<AliasTable>();
   Balancer balancer_;
   LeastLoaded least_loaded_;
+  Rotation rotation_;
+  bool rotation_stale_ = true;
+  AnswerTimes answer_times_;
   std::vector<Balancer::Load> loads_;    // input of a pick
   std::vector<LoadEstimate> estimates_;  // input of loads_
   std::vector<State> states_;

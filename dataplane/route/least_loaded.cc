@@ -31,7 +31,7 @@ void LeastLoaded::SetEarnings(const AliasTable& table, std::span<const Balancer:
     const double p = table.weight(i) / total;
     earnings_[i] = p * (2 - p);
   }
-  // A pick that excludes endpoints is one of its own.
+  // The next pick has other exclusions.
   earnings_stale_ = !excluded.empty();
 }
 

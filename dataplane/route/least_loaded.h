@@ -1,16 +1,14 @@
 // Picks the least loaded of a few endpoints for the next flow.
 //
-// Two draws miss the best of four servers half of the time. One worker that sends all of a
-// service's traffic then does worse than a comparison of all, which costs nothing for so few. Many
-// workers that all compare the same reports would send their flows to the same server, so
-// EndpointPicker uses this class only where they are few as well; docs/decisions.md has the
-// figures.
+// Two draws miss the best of four servers half of the time, and comparing so few costs no more.
+// EndpointPicker uses this class only where workers are few as well: many workers that compare the
+// same reports would all send their flows to the same server. docs/decisions.md has the figures.
 //
-// The score is that of two draws (balancer.h): in_flight / weight, ties to a weighted draw, a hot
-// endpoint after all that are not. So is the bound: of a share p of the weight, no endpoint gets
-// more than 1 - (1 - p)^2 of the flows, what it would get if it won each of two draws, beyond a
-// burst. Each pick gives each candidate that much credit, and an endpoint that is picked spends 1.
-// A server that fails fast therefore cannot draw the whole load.
+// The score is that of two draws (balancer.h). Ties go to a weighted draw, and a hot endpoint loses
+// to one that is not hot. The bound is that of two draws, too: beyond a burst, an endpoint with a
+// share p of the weight gets at most 1 - (1 - p)^2 of the flows, what it would get if it won each
+// of two draws. Each pick gives each candidate that much credit, and an endpoint that is picked
+// spends 1. A server that fails fast therefore cannot draw the whole load.
 //
 // Pure. Pick takes no lock and does not allocate. Externally synchronized.
 #pragma once
@@ -28,10 +26,10 @@ namespace trunkline {
 
 class LeastLoaded {
  public:
-  // A comparison of so many costs about as much as two draws.
+  // Comparing more would cost more than 50 ns.
   static constexpr size_t kMostEndpoints = 8;
-  // Flows beyond its bound that an endpoint may get in a row: enough for the others to leave one
-  // alone that is stuck for a moment.
+  // Flows beyond its bound that an endpoint may get in a row. With fewer, the others could not take
+  // the flows of one that is stuck for a moment.
   static constexpr double kBurst = 16;
 
   // Takes another list of endpoints, all with a full credit.
@@ -39,7 +37,7 @@ class LeastLoaded {
     credits_.assign(count, kBurst);
     OnCandidatesChanged();
   }
-  // The candidates or the weights are not those of the last pick.
+  // Has to be called when candidates or weights have changed.
   void OnCandidatesChanged() { earnings_stale_ = true; }
 
   // `table`, `loads` and `excluded` as in Balancer::Pick; `draws` draws from `table`. Returns kNone

@@ -9,8 +9,10 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "common/net/ip_port.h"
 #include "common/observe/log.h"
 #include "dataplane/codec/codec.h"
+#include "dataplane/flow/client_origin.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/flow/flow_end.h"
 #include "dataplane/flow/flow_record.h"
@@ -20,6 +22,7 @@
 #include "dataplane/route/worker_context.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 namespace {
@@ -36,6 +39,15 @@ constexpr int kMaxStartsPerFlow = 64;
 ConnectionLog* LogOf(const WorkerContext& worker, const EndpointSet& set) {
   ConnectionLog* const log = worker.connection_log;
   return log != nullptr && log->Covers(set.service) ? log : nullptr;
+}
+
+// Returns a hash of the client's IP address, or 0 if the service does not need it. All proxies
+// compute the same.
+uint64_t ClientHash(const Flow& flow) {
+  const ClientOrigin* const origin = flow.origin();
+  if (origin == nullptr) return 0;
+  const IpPort client = origin->addresses.source.Mapped();
+  return StableHash({reinterpret_cast<const char*>(client.ip.data()), client.ip.size()});
 }
 
 }  // namespace
@@ -190,9 +202,10 @@ bool ServiceRouter::Assign(Flow& flow) { return AssignByPicks(flow) || AssignWhe
 // weight and load.
 bool ServiceRouter::AssignByPicks(Flow& flow) {
   absl::InlinedVector<size_t, kMaxStartsPerFlow> excluded;
+  const uint64_t client = ClientHash(flow);
   int starts = 0;
   while (starts < kMaxStartsPerFlow) {
-    const size_t picked = Pick(excluded);
+    const size_t picked = Pick(excluded, client);
     if (picked == EndpointPicker::kNone) break;
     EndpointState& state = *states_[picked];
     // No longer a candidate then, if others are healthy.
@@ -206,7 +219,7 @@ bool ServiceRouter::AssignByPicks(Flow& flow) {
   }
   if (starts > 0 || excluded.empty()) return false;
   // Every endpoint was tried before, so try any of them again.
-  const size_t picked = Pick({});
+  const size_t picked = Pick({}, client);
   return picked != EndpointPicker::kNone && StartAt(*states_[picked], flow);
 }
 
@@ -221,11 +234,11 @@ bool ServiceRouter::AssignWhereRoom(Flow& flow) {
   return false;
 }
 
-size_t ServiceRouter::Pick(std::span<const size_t> excluded) {
+size_t ServiceRouter::Pick(std::span<const size_t> excluded, uint64_t client) {
   const bool timed = picks_++ % kPicksPerTimedOne == 0;
-  if (!timed) return picker_.Pick(random_, excluded);
+  if (!timed) return picker_.Pick(random_, excluded, client);
   const MonotonicTime start = MonotonicNow();
-  const size_t picked = picker_.Pick(random_, excluded);
+  const size_t picked = picker_.Pick(random_, excluded, client);
   worker_.stats.pick_latency.Record(MonotonicNow().nanos() - start.nanos());
   return picked;
 }
@@ -276,7 +289,11 @@ void ServiceRouter::OnFirstByte(Flow& flow, MonotonicTime since) {
   LatencyHistogram& histogram = listener_cell_->first_byte[static_cast<size_t>(set_->mode)];
   const int64_t nanos = worker_.loop.now().nanos() - since.nanos();
   histogram.Record(nanos);
-  EndpointCell& cell = *flow.endpoint()->cell;
+  const EndpointState& state = *flow.endpoint();
+  if (!state.departed()) {
+    picker_.OnAnswer(state.index, absl::Nanoseconds(nanos), worker_.loop.now());
+  }
+  EndpointCell& cell = *state.cell;
   cell.answered.Add();
   cell.first_byte_nanos.Add(nanos);
   if (FlowRecord* const record = flow.record()) record->OnFirstByte(worker_.loop.now());

@@ -162,7 +162,7 @@ class ServiceRouter final : private Carrier::User, private Flushable {
   bool Assign(Flow& flow);
   bool AssignByPicks(Flow& flow);
   bool AssignWhereRoom(Flow& flow);
-  size_t Pick(std::span<const size_t> excluded);
+  size_t Pick(std::span<const size_t> excluded, uint64_t client);
   bool StartAt(EndpointState& state, Flow& flow);
   void SetFull(EndpointState& state, bool full);
   void Wait(Flow& flow);

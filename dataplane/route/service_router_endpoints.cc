@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/check.h"
 #include "common/base/clock.h"
 #include "common/inband/inband_report.h"
@@ -19,6 +20,7 @@
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/alias_table.h"
 #include "dataplane/table/endpoint_set.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 namespace {
@@ -35,6 +37,11 @@ std::shared_ptr<const AliasTable> WeightsOf(const EndpointSet& set) {
   return set.weights != nullptr ? set.weights : MakeWeights(set.endpoints);
 }
 
+std::shared_ptr<const MaglevTable> ClientTableOf(const EndpointSet& set) {
+  const bool lacks = set.policy == BalancingPolicy::kMaglev && set.by_client == nullptr;
+  return lacks ? MakeClientTable(set.endpoints) : set.by_client;
+}
+
 }  // namespace
 
 void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
@@ -43,6 +50,7 @@ void ServiceRouter::Update(std::shared_ptr<const EndpointSet> set) {
   pending_share_.Set(0);
   pending_share_.BelongTo(&listener_cell_->pending);
   if (old != nullptr && SameLayout(*old, *set_)) {
+    picker_.SetPolicy(set_->policy, ClientTableOf(*set_));
     picker_.SetWeights(WeightsOf(*set_), worker_.loop.now());
   } else {
     Rearrange(old);
@@ -84,6 +92,7 @@ void ServiceRouter::Rearrange(const std::shared_ptr<const EndpointSet>& old) {
     states_.push_back(std::move(state));
   }
   while (next < before.size()) Depart(std::move(before[next++]), old);
+  picker_.SetPolicy(set_->policy, ClientTableOf(*set_));
   picker_.SetEndpoints(kept, WeightsOf(*set_), worker_.loop.now());
   for (EndpointState* state : moved) {
     const AddressList& addresses = state->endpoint().addresses;

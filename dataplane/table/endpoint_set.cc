@@ -6,9 +6,11 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/table/alias_table.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 
@@ -17,6 +19,16 @@ std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpo
   weights.reserve(endpoints.size());
   for (const Endpoint& endpoint : endpoints) weights.push_back(endpoint.weight);
   return std::make_shared<AliasTable>(weights);
+}
+
+std::shared_ptr<const MaglevTable> MakeClientTable(const std::vector<Endpoint>& endpoints) {
+  std::vector<std::string_view> ids;
+  std::vector<double> weights;
+  for (const Endpoint& endpoint : endpoints) {
+    ids.push_back(endpoint.id);
+    weights.push_back(endpoint.weight);
+  }
+  return std::make_shared<MaglevTable>(ids, weights);
 }
 
 ConnectionShare ShareOf(const EndpointSet& set, size_t worker, size_t workers) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/forwarding_mode.h"
 #include "common/net/address.h"
 #include "common/net/address_list.h"
@@ -18,6 +19,7 @@
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/alias_table.h"
 #include "dataplane/table/health_check.h"
+#include "dataplane/table/maglev_table.h"
 #include "dataplane/table/message_service.h"
 
 namespace trunkline {
@@ -47,6 +49,7 @@ struct EndpointSet {
   std::vector<Address> listen;
   FlowLimits limits;
   ForwardingMode mode = ForwardingMode::kTunnel;
+  BalancingPolicy policy = BalancingPolicy::kAdaptive;
   bool accept_proxy_protocol = false;
   ProxyVersion send_proxy_protocol = ProxyVersion::kNone;  // not in mode kMessage
   std::shared_ptr<const MessageService> message;           // in mode kMessage
@@ -56,6 +59,8 @@ struct EndpointSet {
   std::vector<Endpoint> endpoints;  // sorted by id
   // Table of the weights of `endpoints`, prepared for picks. If null, the router makes it.
   std::shared_ptr<const AliasTable> weights;
+  // Table of clients by those weights, under policy kMaglev; else null.
+  std::shared_ptr<const MaglevTable> by_client;
   // Sets with the same number, other than 0, have the same endpoints and differ at most in weights.
   uint64_t layout = 0;
   std::shared_ptr<ListenerStats> stats;
@@ -72,6 +77,8 @@ inline size_t SocketsPerClient(const EndpointSet& set) {
 
 // Makes the table for EndpointSet::weights.
 std::shared_ptr<const AliasTable> MakeWeights(const std::vector<Endpoint>& endpoints);
+// Makes the table for EndpointSet::by_client.
+std::shared_ptr<const MaglevTable> MakeClientTable(const std::vector<Endpoint>& endpoints);
 
 inline bool SameLayout(const EndpointSet& a, const EndpointSet& b) {
   return a.layout != 0 && a.layout == b.layout;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 
+#include "common/base/balancing_policy.h"
 #include "common/base/utf8.h"
 #include "common/config/names.h"
 #include "controller/core/control_core.h"
@@ -92,7 +93,7 @@ void CheckDelta(const ClusterSnapshot& base, const ClusterSnapshot& target) {
 ControlCore::Options CoreOptions() {
   ServiceSpec cache = Service("cache");
   cache.listen = {"127.0.0.1:9001"};
-  cache.policy = PolicyKind::kStatic;
+  cache.policy = BalancingPolicy::kStatic;
   return {.services = {Service("db", {{.endpoint_id = "a", .weight = 2}}), cache},
           .first = {.epoch = 1, .version = 1}};
 }

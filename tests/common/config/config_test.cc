@@ -198,7 +198,7 @@ services:
 grpc_listen: "127.0.0.1:7070" state_file: "/var/lib/trunkline/state" report_interval { seconds: 1 }
 log { format: FORMAT_JSON level: LEVEL_WARN }
 services {
-  name: "metering" listen: "0.0.0.0:9000" mode: FORWARDING_MODE_TUNNEL policy: WEIGHT_POLICY_ADAPTIVE
+  name: "metering" listen: "0.0.0.0:9000" mode: FORWARDING_MODE_TUNNEL policy: BALANCING_POLICY_ADAPTIVE
   limits { connect_timeout { seconds: 3 } idle_timeout { seconds: 3600 } max_clients: 10000 }
   endpoints { endpoint_id: "m1" weight: 2.5 }
 })");

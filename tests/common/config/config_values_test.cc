@@ -70,7 +70,8 @@ TEST(ConfigValuesTest, FindsEnumValueByNameInAnyCaseWithAndWithoutPrefix) {
 }
 
 TEST(ConfigValuesTest, EnumsOfTheRealConfigurationHaveNaturalNames) {
-  EXPECT_EQ(EnumChoices(*v1::WeightPolicy_descriptor()), "adaptive, static or round_robin");
+  EXPECT_EQ(EnumChoices(*v1::BalancingPolicy_descriptor()),
+            "adaptive, static, round_robin, least_request, least_time, random or maglev");
   EXPECT_EQ(EnumChoices(*v1::CpuSource_descriptor()), "auto, cgroup, processes or host");
   EXPECT_EQ(EnumChoices(*v1::ForwardingMode_descriptor()), "tunnel, message or direct");
   EXPECT_EQ(EnumChoices(*v1::ProxyProtocol_descriptor()), "v1, v2 or none");

@@ -49,10 +49,10 @@ services:
 )");
   ASSERT_TRUE(parsed.ok()) << parsed;
   EXPECT_EQ(service(0).mode(), v1::FORWARDING_MODE_DIRECT);
-  EXPECT_EQ(service(0).policy(), v1::WEIGHT_POLICY_STATIC);
+  EXPECT_EQ(service(0).policy(), v1::BALANCING_POLICY_STATIC);
   EXPECT_EQ(service(1).mode(), v1::FORWARDING_MODE_DIRECT);
-  EXPECT_EQ(service(1).policy(), v1::WEIGHT_POLICY_ADAPTIVE) << "the map's own keys win";
-  EXPECT_EQ(service(2).policy(), v1::WEIGHT_POLICY_STATIC) << "the first map wins";
+  EXPECT_EQ(service(1).policy(), v1::BALANCING_POLICY_ADAPTIVE) << "the map's own keys win";
+  EXPECT_EQ(service(2).policy(), v1::BALANCING_POLICY_STATIC) << "the first map wins";
   EXPECT_TRUE(service(2).accept_proxy_protocol());
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/balancing_policy.h"
 #include "controller/core/control_core.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_report.h"
@@ -40,7 +41,7 @@ struct Outcome {
 
 class FluidCluster {
  public:
-  FluidCluster(std::vector<FluidServer> servers, PolicyKind policy, unsigned seed)
+  FluidCluster(std::vector<FluidServer> servers, BalancingPolicy policy, unsigned seed)
       : servers_(std::move(servers)), random_(seed) {
     ServiceSpec spec = Service("db");
     spec.policy = policy;
@@ -136,7 +137,7 @@ class ClosedLoopTest : public testing::TestWithParam<int> {
 
 TEST_P(ClosedLoopTest, UnknownCapacitiesAreFound) {
   for (const double load : {0.3, 0.5, 0.7, 0.9}) {
-    FluidCluster cluster(FourTwoOneOne(), PolicyKind::kAdaptive, seed_);
+    FluidCluster cluster(FourTwoOneOne(), BalancingPolicy::kAdaptive, seed_);
     const Outcome outcome = cluster.Run(8000 * load, 180);
     EXPECT_LE(outcome.max_over_mean, 1.08) << "load " << load;
     EXPECT_LT(outcome.swing, 0.20) << "load " << load;
@@ -144,16 +145,16 @@ TEST_P(ClosedLoopTest, UnknownCapacitiesAreFound) {
 }
 
 TEST_P(ClosedLoopTest, EqualServersStayCalm) {
-  FluidCluster cluster({{"a", 1000}, {"b", 1000}, {"c", 1000}, {"d", 1000}}, PolicyKind::kAdaptive,
-                       seed_);
+  FluidCluster cluster({{"a", 1000}, {"b", 1000}, {"c", 1000}, {"d", 1000}},
+                       BalancingPolicy::kAdaptive, seed_);
   const Outcome outcome = cluster.Run(2800, 180);
   EXPECT_LE(outcome.max_over_mean, 1.08);
   EXPECT_LT(outcome.swing, 0.20);
 }
 
 TEST_P(ClosedLoopTest, NoisyNeighbourIsEvaded) {
-  FluidCluster cluster({{"a", 1000}, {"b", 1000}, {"c", 1000}, {"d", 1000}}, PolicyKind::kAdaptive,
-                       seed_);
+  FluidCluster cluster({{"a", 1000}, {"b", 1000}, {"c", 1000}, {"d", 1000}},
+                       BalancingPolicy::kAdaptive, seed_);
   cluster.Run(2400, 120);
   cluster.servers()[0].stolen = 0.4;
   const Outcome with = cluster.Run(2400, 180);
@@ -166,7 +167,7 @@ TEST_P(ClosedLoopTest, NoisyNeighbourIsEvaded) {
 
 TEST_P(ClosedLoopTest, RoundRobinOverloadsTheSmallest) {
   // The comparison: the same servers and load with equal weights.
-  FluidCluster cluster(FourTwoOneOne(), PolicyKind::kRoundRobin, seed_);
+  FluidCluster cluster(FourTwoOneOne(), BalancingPolicy::kRoundRobin, seed_);
   EXPECT_GT(cluster.Run(8000 * 0.45, 90).max_over_mean, 1.4);
 }
 

@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "common/base/balancing_policy.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
 #include "controller/core/load_report.h"
@@ -313,7 +315,7 @@ TEST_F(ControlCoreTest, EditedWeightRestartsOnlyACapacityThatWasNotLearned) {
 
 TEST_F(ControlCoreTest, ConfiguredWeightThatIsGoneDoesNotReturnFromTheState) {
   services_ = {Service("db", {{"a", 7, "10.0.0.9:7073"}, {"b", 0, "10.0.0.8:7073"}})};
-  services_[0].policy = PolicyKind::kStatic;
+  services_[0].policy = BalancingPolicy::kStatic;
   Start({});
   Join("a", 0);
   Say("a", 0, 0.1);
@@ -321,6 +323,19 @@ TEST_F(ControlCoreTest, ConfiguredWeightThatIsGoneDoesNotReturnFromTheState) {
   services_[0].endpoints[0].weight = 0;
   Start(core_->Export(), 1000);
   EXPECT_EQ(core_->View(At(1000))->services[0].endpoints[0].endpoint.operator_capacity, 0);
+}
+
+// Proxies that lose their controller move weights toward capacities.
+TEST_F(ControlCoreTest, CapacityUnderOtherPoliciesIsTheConfiguredWeight) {
+  for (const auto& [policy, a, b] : {std::tuple(BalancingPolicy::kStatic, 7.0, 1.0),
+                                     std::tuple(BalancingPolicy::kMaglev, 7.0, 1.0),
+                                     std::tuple(BalancingPolicy::kRoundRobin, 1.0, 1.0)}) {
+    services_ = {Service("db", {{"a", 7, "10.0.0.9:7073"}, {"b", 0, "10.0.0.8:7073"}})};
+    services_[0].policy = policy;
+    Start({});
+    EXPECT_EQ(Published("a")->capacity, a);
+    EXPECT_EQ(Published("b")->capacity, b);
+  }
 }
 
 TEST_F(ControlCoreTest, EndpointThatLeftTheConfigurationStaysOnlyWithItsAgent) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "controller/core/endpoint_registry.h"
 #include "controller/core/load_model.h"
 #include "controller/core/service_spec.h"
@@ -53,12 +54,12 @@ class WeightPolicyTest : public testing::Test {
     TickFor("old", 0);
     TickFor("old", 31);
   }
-  void Use(PolicyKind kind) { policy_.emplace(kind, absl::Seconds(30)); }
+  void Use(BalancingPolicy kind) { policy_.emplace(kind, absl::Seconds(30)); }
 
   std::map<std::string, RegisteredEndpoint> endpoints_;
   std::map<std::string, absl::Duration> waits_;  // as proxies see them
   LoadModel model_{absl::Seconds(1)};
-  std::optional<WeightPolicy> policy_{std::in_place, PolicyKind::kAdaptive, absl::Seconds(30)};
+  std::optional<WeightPolicy> policy_{std::in_place, BalancingPolicy::kAdaptive, absl::Seconds(30)};
 };
 
 TEST_F(WeightPolicyTest, MemoryIsABarrierAndNotATerm) {
@@ -166,17 +167,22 @@ TEST_F(WeightPolicyTest, UnreachableServerIsMarkedInTheProposal) {
   EXPECT_FALSE(TickFor("a", 0).reachable);
 }
 
-TEST_F(WeightPolicyTest, StaticUsesTheOperatorsFigureAndNothingElse) {
-  Use(PolicyKind::kStatic);
+TEST_F(WeightPolicyTest, ConfiguredWeightsUseTheOperatorsFigureAndNothingElse) {
   Add("a").operator_capacity = 3;
   Add("b");
   endpoints_["a"].load->memory_utilization = 0.99;
-  EXPECT_EQ(TickFor("a", 0).value, 3);
-  EXPECT_EQ(TickFor("b", 0).value, 1);
+  int at = 0;
+  for (const BalancingPolicy policy :
+       {BalancingPolicy::kStatic, BalancingPolicy::kLeastRequest, BalancingPolicy::kLeastTime,
+        BalancingPolicy::kRandom, BalancingPolicy::kMaglev}) {
+    Use(policy);
+    EXPECT_EQ(TickFor("a", at++).value, 3);
+    EXPECT_EQ(TickFor("b", at++).value, 1);
+  }
 }
 
 TEST_F(WeightPolicyTest, RoundRobinIsEqualButStartsSlowlyAndDrains) {
-  Use(PolicyKind::kRoundRobin);
+  Use(BalancingPolicy::kRoundRobin);
   Establish();
   EXPECT_EQ(TickFor("old", 35).value, 1);
   Add("new").operator_capacity = 7;
@@ -192,7 +198,7 @@ TEST_F(WeightPolicyTest, HotEndpointGainsNoShare) {
   EXPECT_TRUE(TickFor("b", 1).may_rise);
   endpoints_["a"].load->cpu_utilization = 0.55;
   EXPECT_TRUE(TickFor("a", 2).may_rise);
-  Use(PolicyKind::kStatic);
+  Use(BalancingPolicy::kStatic);
   endpoints_["a"].load->cpu_utilization = 0.9;
   EXPECT_TRUE(TickFor("a", 3).may_rise) << "the operator decides";
 }

@@ -4,17 +4,21 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "common/base/random.h"
 #include "dataplane/route/least_loaded.h"
 #include "dataplane/route/load_estimate.h"
 #include "dataplane/table/alias_table.h"
+#include "dataplane/table/maglev_table.h"
 
 namespace trunkline {
 namespace {
@@ -211,6 +215,92 @@ TEST(EndpointPickerWorkersTest, ManyWorkersOfOneProxyDraw) {
     for (int i = 0; i < 16; ++i) picked.insert(picker.Pick(random));
     EXPECT_EQ(picked.size() == 1, workers == 4);
   }
+}
+
+TEST_F(EndpointPickerTest, RoundRobinTakesTurnsAmongCandidatesWhateverTheirLoad) {
+  Start({1, 1, 1});
+  picker_.SetPolicy(BalancingPolicy::kRoundRobin, nullptr);
+  picker_.AddOwn(0, 50);
+  ExpectShares({1 / 3.0, 1 / 3.0, 1 / 3.0});
+  SetUsable(1, false);
+  ExpectShares({0.5, 0, 0.5});
+  SetEjected(2, true);
+  ExpectShares({1, 0, 0});
+}
+
+TEST_F(EndpointPickerTest, StaticTakesTurnsInProportionToNewWeights) {
+  Start({1, 1});
+  picker_.SetPolicy(BalancingPolicy::kStatic, nullptr);
+  ExpectShares({0.5, 0.5});
+  picker_.SetWeights(Table({3, 1}), At({}));
+  picker_.AddOwn(0, 50);
+  ExpectShares({0.75, 0.25});
+}
+
+TEST_F(EndpointPickerTest, RandomDrawsByWeightWhateverTheLoad) {
+  Start({3, 1});
+  picker_.SetPolicy(BalancingPolicy::kRandom, nullptr);
+  picker_.AddOwn(0, 50);
+  ExpectShares({0.75, 0.25});
+}
+
+TEST_F(EndpointPickerTest, LeastTimePrefersTheFasterOfEquallyLoadedEndpoints) {
+  Start({1, 1, 1});
+  picker_.SetPolicy(BalancingPolicy::kLeastTime, nullptr);
+  EXPECT_FALSE(ComparesAll()) << "no answer is known";
+  for (size_t i = 0; i < 3; ++i) {
+    picker_.OnAnswer(i, absl::Milliseconds(i == 1 ? 1 : 5), At(absl::Seconds(1)));
+  }
+  EXPECT_EQ(picker_.Pick(random_), 1u);
+  EXPECT_TRUE(ComparesAll());
+}
+
+TEST_F(EndpointPickerTest, LeastTimeWeighsTimeAgainstLoad) {
+  Start({1, 1});
+  picker_.SetPolicy(BalancingPolicy::kLeastTime, nullptr);
+  picker_.OnAnswer(0, absl::Milliseconds(1), At(absl::Seconds(1)));
+  picker_.OnAnswer(1, absl::Milliseconds(5), At(absl::Seconds(1)));
+  picker_.AddOwn(0, 3);
+  EXPECT_EQ(picker_.Pick(random_), 0u) << "4 * 1 ms against 5 ms";
+  picker_.AddOwn(0, 2);
+  EXPECT_EQ(picker_.Pick(random_), 1u) << "6 * 1 ms against 5 ms";
+}
+
+TEST_F(EndpointPickerTest, OtherPoliciesIgnoreAnswerTimes) {
+  Start({1, 1});
+  picker_.OnAnswer(0, absl::Milliseconds(1), At(absl::Seconds(1)));
+  picker_.OnAnswer(1, absl::Milliseconds(500), At(absl::Seconds(1)));
+  ExpectShares({0.5, 0.5});
+}
+
+TEST_F(EndpointPickerTest, MaglevSendsAClientToItsEndpointWhileThatIsACandidate) {
+  Start({1, 1, 1});
+  const std::vector<std::string_view> ids = {"a", "b", "c"};
+  picker_.SetPolicy(BalancingPolicy::kMaglev,
+                    std::make_shared<MaglevTable>(ids, std::vector<double>{1, 1, 1}));
+  picker_.AddOwn(0, 50);
+  for (uint64_t client = 0; client < 1000; ++client) {
+    const size_t home = picker_.Pick(random_, {}, client);
+    EXPECT_EQ(picker_.Pick(random_, {}, client), home);
+    SetUsable(home, false);
+    const size_t other = picker_.Pick(random_, {}, client);
+    EXPECT_NE(other, home);
+    EXPECT_EQ(picker_.Pick(random_, {}, client), other) << "all its flows go to the same one";
+    SetUsable((home + 1) % 3, false);
+    SetUsable((home + 2) % 3, false);
+    EXPECT_EQ(picker_.Pick(random_, {}, client), EndpointPicker::kNone);
+    for (size_t i = 0; i < 3; ++i) SetUsable(i, true);
+    EXPECT_EQ(picker_.Pick(random_, {}, client), home);
+  }
+}
+
+TEST_F(EndpointPickerTest, MaglevExcludesEndpointsThatTheFlowHasTried) {
+  Start({1, 1});
+  const std::vector<std::string_view> ids = {"a", "b"};
+  picker_.SetPolicy(BalancingPolicy::kMaglev,
+                    std::make_shared<MaglevTable>(ids, std::vector<double>{1, 1}));
+  const size_t home = picker_.Pick(random_, {}, 7);
+  EXPECT_EQ(picker_.Pick(random_, std::vector<size_t>{home}, 7), 1 - home);
 }
 
 TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreDropped) {

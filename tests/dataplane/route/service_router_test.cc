@@ -9,14 +9,18 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
 #include "common/net/address_list.h"
+#include "common/net/ip_port.h"
+#include "dataplane/flow/client_origin.h"
 #include "dataplane/flow/flow.h"
 #include "dataplane/flow/flow_end.h"
 #include "dataplane/flow/lingering_closes.h"
@@ -169,6 +173,49 @@ class ServiceRouterTest : public ::testing::Test,
   std::vector<std::unique_ptr<FakeFlow>> flows_;
   std::unique_ptr<ServiceRouter> router_;
 };
+
+// Flows of one address meet again at the endpoint that keeps its client's state.
+TEST_F(ServiceRouterTest, MaglevKeepsTheFlowsOfAnAddressTogether) {
+  Start({1, 1, 1, 1});
+  const auto set = MakeSet({1, 1, 1, 1}, 1);
+  set->policy = BalancingPolicy::kMaglev;
+  router_->Update(set);
+  std::set<std::string> used;
+  for (int client = 0; client < 40; ++client) {
+    std::set<std::string> of_client;
+    for (uint16_t port = 1; port <= 5; ++port) {
+      auto flow = std::make_unique<FakeFlow>(*router_);
+      auto origin = std::make_unique<ClientOrigin>();
+      origin->addresses.source =
+          *ParseIpPort(absl::StrCat(port % 2 == 0 ? "192.0.2." : "[::ffff:192.0.2.", client,
+                                    port % 2 == 0 ? "" : "]", ":", port));
+      flow->set_origin(std::move(origin));
+      flows_.push_back(std::move(flow));
+      router_->Join(*flows_.back());
+      of_client.insert(At(*flows_.back()));
+    }
+    EXPECT_EQ(of_client.size(), 1u) << "client " << client;
+    used.insert(of_client.begin(), of_client.end());
+  }
+  EXPECT_EQ(used.size(), 4u);
+}
+
+TEST_F(ServiceRouterTest, LeastTimeLearnsFromFirstBytes) {
+  Start({1, 1});
+  const auto set = MakeSet({1, 1}, 1);
+  set->policy = BalancingPolicy::kLeastTime;
+  router_->Update(set);
+  for (int i = 0; i < 2; ++i) {
+    FakeFlow& flow = AddFlow();
+    const absl::Duration time = At(flow) == Name(0) ? absl::Seconds(5) : absl::Milliseconds(1);
+    router_->OnFirstByte(flow, MonotonicNow() - time);
+    router_->Release(flow);
+    carrier(At(flow) == Name(0) ? 0 : 1).SetUsable(false);
+  }
+  carrier(0).SetUsable(true);
+  carrier(1).SetUsable(true);
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(At(AddFlow()), Name(1));
+}
 
 // A full endpoint's flows go to the others by weight and load: with weights 4:2:1 and the first one
 // full, the other two get 2:1. The first endpoint in the list must not get all of them.
