@@ -14,7 +14,7 @@
 #include "dataplane/control/snapshot_wire.h"
 #include "dataplane/stats/traffic_stats.h"
 #include "dataplane/table/endpoint_set.h"
-#include "google/protobuf/text_format.h"
+#include "tests/dataplane/control/held_snapshot.h"
 #include "trunkline/v1/discovery.pb.h"
 #include "trunkline/v1/service.pb.h"
 
@@ -28,15 +28,13 @@ class PolicyWireTest : public ::testing::Test {
   // Returns the service's set from a snapshot with `fields` of the service, or null if it is
   // refused.
   std::shared_ptr<const EndpointSet> Read(const std::string& fields) {
-    v1::Snapshot snapshot;
-    const std::string text = absl::StrCat(R"(
+    const v1::Snapshot snapshot = Snapshot(absl::StrCat(R"(
         id { epoch: 1 version: 1 }
         services {
           name: "db" mode: FORWARDING_MODE_DIRECT listener { address: "0.0.0.0:5432" }
           endpoints { endpoint_id: "a" address: "10.0.0.1:5432" weight: 2 capacity: 1 }
           endpoints { endpoint_id: "b" address: "10.0.0.2:5432" weight: 1 capacity: 1 } )",
-                                          fields, "}");
-    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &snapshot)) << text;
+                                                        fields, "}"));
     const auto table = BuildRoutingTable(
         snapshot, table_.get(), [](const Address&) { return AddressList(); }, stats_, &refused_);
     if (!table.ok() || (*table)->services.empty()) {
