@@ -44,6 +44,9 @@ void CollectSample(const LoadSample& sample, MetricsWriter& writer) {
                     sample.cpu_utilization);
   }
   writer.AddGauge("agent_cpu_limit_cores", "Cores that the service may use", service, sample.cores);
+  AddKnown(writer, "agent_cpu_throttled",
+           "Share of time in which a CPU quota stopped the service's control group", service,
+           sample.cpu_throttled);
   AddKnown(writer, "agent_memory_utilization", "Share in use of the service's memory limit",
            service, sample.memory_utilization);
   constexpr char kPressure[] = "Share of the last 10 s in which a task waited for the resource";

@@ -34,6 +34,7 @@ void SetLoad(const LoadSample& sample, v1::EndpointLoad& load) {
   load.set_endpoint_id(sample.endpoint_id);
   if (sample.cpu_known) load.set_cpu_utilization(sample.cpu_utilization);
   load.set_cpu_source(sample.cpu_source);
+  if (sample.cpu_throttled) load.set_cpu_throttled(*sample.cpu_throttled);
   if (sample.memory_utilization) load.set_memory_utilization(*sample.memory_utilization);
   v1::Pressure& pressure = *load.mutable_pressure();
   if (sample.cpu_pressure) pressure.set_cpu(*sample.cpu_pressure);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -211,6 +212,17 @@ double CgroupPlace::CpuQuota(const SystemFiles& files) const {
     quota = std::min(quota, QuotaAt(files, level, cpu_.v2).value_or(kNoLimit));
   }
   return quota;
+}
+
+std::map<std::string, CpuThrottling> CgroupPlace::Throttling(const SystemFiles& files) const {
+  std::map<std::string, CpuThrottling> throttling;
+  for (const std::string& level : Levels(cpu_.directory, cpu_.top)) {
+    if (QuotaAt(files, level, cpu_.v2).value_or(kNoLimit) == kNoLimit) continue;
+    const absl::StatusOr<std::string> stat = files.Read(level + "/cpu.stat");
+    const absl::StatusOr<CpuThrottling> at = stat.ok() ? ParseCpuThrottling(*stat) : stat.status();
+    if (at.ok()) throttling[level] = *at;
+  }
+  return throttling;
 }
 
 double CgroupPlace::CpusetCores(const SystemFiles& files) const {

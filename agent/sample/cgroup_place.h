@@ -6,11 +6,13 @@
 // thread-safe.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "common/base/system_files.h"
+#include "common/cgroup/cgroup_files.h"
 
 namespace trunkline {
 
@@ -42,6 +44,9 @@ class CgroupPlace {
   absl::StatusOr<double> CpuSeconds(const SystemFiles& files) const;
   // Returns the quota in cores, or kNoLimit.
   double CpuQuota(const SystemFiles& files) const;
+  // Returns how each level with a quota was throttled, by its directory. A level that cannot be
+  // read is absent.
+  std::map<std::string, CpuThrottling> Throttling(const SystemFiles& files) const;
   // Returns the number of cores in the group's cpuset, or kNoLimit if unknown.
   double CpusetCores(const SystemFiles& files) const;
   // Returns use, without pages that the kernel reclaims first, over limit, at the fullest level.

@@ -34,6 +34,9 @@ struct LoadSample {
   // Shares of a limit; above 1 if the limit is exceeded.
   double cpu_utilization = 0;
   std::string cpu_source;
+  // Share of the window in which a CPU quota stopped the server's control group. Unknown without a
+  // quota.
+  std::optional<double> cpu_throttled;
   std::optional<double> memory_utilization;
   std::optional<double> connection_utilization;
   std::optional<double> nic_utilization;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -17,6 +18,7 @@
 #include "agent/sample/service_traffic.h"
 #include "common/base/clock.h"
 #include "common/base/system_files.h"
+#include "common/cgroup/cgroup_files.h"
 
 namespace trunkline {
 namespace {
@@ -63,6 +65,9 @@ std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
   current_.cpu_source = cpu_meter_.source();
   current_.cores = cpu_meter_.cores();
   current_.server_boot_id = cpu_meter_.server_boot_id();
+  const CgroupPlace* const place = cpu_meter_.place();
+  throttle_.Add(
+      now, place != nullptr ? place->Throttling(files_) : std::map<std::string, CpuThrottling>());
   current_.memory_error = SampleMemory();
   SamplePressure();
   if (has_port() && options_.count_error) current_.connections_error = options_.count_error();
@@ -164,6 +169,7 @@ LoadSample ServiceSampler::Read(absl::Duration window) const {
   if (sample.cores > 0 && sample.cpu_known) {
     sample.cpu_utilization = cpu_seconds_.PerSecond(window) / sample.cores;
   }
+  sample.cpu_throttled = throttle_.Share(window);
   sample.successes_per_second = successes_.PerSecond(window);
   sample.errors_per_second = errors_.PerSecond(window);
   const double streams = stream_bytes_.PerSecond(window);

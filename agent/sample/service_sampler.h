@@ -18,6 +18,7 @@
 #include "agent/sample/rate_window.h"
 #include "agent/sample/reachability.h"
 #include "agent/sample/service_traffic.h"
+#include "agent/sample/throttle_meter.h"
 #include "common/base/clock.h"
 #include "common/base/system_files.h"
 
@@ -76,6 +77,7 @@ class ServiceSampler {
   RateWindow errors_;
   RateWindow stream_bytes_;
   RateWindow port_bytes_;
+  ThrottleMeter throttle_;
   // The parts of a sample that are not rates.
   LoadSample current_;
   // The errors that were logged last.

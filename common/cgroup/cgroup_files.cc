@@ -95,6 +95,25 @@ absl::StatusOr<double> ParseCpuacctSeconds(absl::string_view cpuacct_usage) {
   return static_cast<double>(*nanos) * 1e-9;
 }
 
+absl::StatusOr<CpuThrottling> ParseCpuThrottling(absl::string_view cpu_stat) {
+  const absl::StatusOr<uint64_t> periods = KeyedNumber("cpu.stat", cpu_stat, "nr_periods");
+  if (!periods.ok()) return periods.status();
+  const absl::StatusOr<uint64_t> throttled = KeyedNumber("cpu.stat", cpu_stat, "nr_throttled");
+  if (!throttled.ok()) return throttled.status();
+  CpuThrottling throttling = {.periods = static_cast<double>(*periods),
+                              .throttled_periods = static_cast<double>(*throttled)};
+  const absl::StatusOr<uint64_t> usec = KeyedNumber("cpu.stat", cpu_stat, "throttled_usec");
+  if (usec.ok()) {
+    throttling.throttled_seconds = static_cast<double>(*usec) * 1e-6;
+    return throttling;
+  }
+  if (!absl::IsNotFound(usec.status())) return usec.status();
+  const absl::StatusOr<uint64_t> nanos = KeyedNumber("cpu.stat", cpu_stat, "throttled_time");
+  if (!nanos.ok()) return nanos.status();
+  throttling.throttled_seconds = static_cast<double>(*nanos) * 1e-9;
+  return throttling;
+}
+
 absl::StatusOr<double> ParseMemoryLimit(absl::string_view text) {
   if (absl::StripAsciiWhitespace(text) == "max") return kNoLimit;
   const absl::StatusOr<uint64_t> bytes = Number("memory limit", text);

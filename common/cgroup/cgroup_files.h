@@ -25,6 +25,17 @@ absl::StatusOr<double> ParseCpuStatSeconds(absl::string_view cpu_stat);
 // Returns version 1's cpuacct.usage in seconds.
 absl::StatusOr<double> ParseCpuacctSeconds(absl::string_view cpuacct_usage);
 
+// How often and how long a CPU quota stopped a group, since the group was made.
+struct CpuThrottling {
+  // Quota periods in which the group ran, and the number of them in which it used up its quota.
+  double periods = 0;
+  double throttled_periods = 0;
+  // Sum over all cores of the time for which the group's tasks were stopped there.
+  double throttled_seconds = 0;
+};
+// From the cpu.stat of either version. NOT_FOUND: version 2 without the cpu controller.
+absl::StatusOr<CpuThrottling> ParseCpuThrottling(absl::string_view cpu_stat);
+
 // Returns the bytes of memory.max or memory.limit_in_bytes; kNoLimit for "max" and for the huge
 // number by which version 1 expresses no limit.
 absl::StatusOr<double> ParseMemoryLimit(absl::string_view text);

@@ -35,6 +35,8 @@ struct ReportedLoad {
   // False if the agent cannot read the CPU time: the report then has no signal for the weight.
   bool cpu_known = true;
   std::string cpu_source;
+  // Share of time in which a CPU quota stopped the server. Shown, and no part of the weight.
+  std::optional<double> cpu_throttled;
   std::optional<double> memory_utilization;
   std::optional<uint32_t> connections;
   std::optional<double> connection_utilization;

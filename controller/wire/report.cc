@@ -41,6 +41,7 @@ struct NumberRule {
 absl::Status CheckLoad(const v1::EndpointLoad& load) {
   const NumberRule rules[] = {
       {"cpu_utilization", load.cpu_utilization(), kMaxShare},
+      {"cpu_throttled", load.cpu_throttled(), kMaxShare},
       {"memory_utilization", load.memory_utilization(), kMaxShare},
       {"connection_utilization", load.connection_utilization(), kMaxShare},
       {"bytes_per_second", load.bytes_per_second(), kMaxRate},
@@ -76,6 +77,7 @@ absl::StatusOr<ReportedLoad> ReadLoad(const v1::EndpointLoad& load) {
   result.cpu_utilization = load.cpu_utilization();
   result.cpu_known = load.has_cpu_utilization();
   result.cpu_source = Utf8Prefix(load.cpu_source(), kMaxNameLength);
+  if (load.has_cpu_throttled()) result.cpu_throttled = load.cpu_throttled();
   if (load.has_memory_utilization()) result.memory_utilization = load.memory_utilization();
   if (load.has_connections()) result.connections = load.connections();
   if (load.has_connection_utilization()) {

@@ -83,6 +83,7 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
     out->set_utilization(Utilization(*endpoint.load));
     out->set_cpu_utilization(endpoint.load->cpu_utilization);
   }
+  if (endpoint.load->cpu_throttled) out->set_cpu_throttled(*endpoint.load->cpu_throttled);
   out->set_active_streams(endpoint.load->active_streams);
   if (endpoint.load->connections) out->set_connections(*endpoint.load->connections);
   if (endpoint.load->memory_utilization) {
@@ -163,6 +164,10 @@ void ExplainUtilization(const ReportedLoad& load, TermWriter& terms) {
                   : "the application reports no metric of its own");
   terms.Add("u", if_cpu_known(Utilization(load)), "",
             "utilization: the largest of the terms above");
+  terms.Add("throttled", load.cpu_throttled, "",
+            load.cpu_throttled
+                ? "share of time in which a CPU quota stopped the server; no part of the weight"
+                : "unknown: no CPU quota applies to the server, or the agent cannot read it");
 }
 
 void ExplainModel(const ServiceReason& service, const EndpointReason& reason, TermWriter& terms) {

@@ -36,9 +36,9 @@ void CheckText(const std::string& text) {
 
 void CheckLoad(const ReportedLoad& load) {
   for (const std::optional<double> number : std::initializer_list<std::optional<double>>{
-           load.cpu_utilization, load.memory_utilization, load.connection_utilization,
-           load.bytes_per_second, load.nic_utilization, load.successes_per_second,
-           load.errors_per_second, load.named_utilization}) {
+           load.cpu_utilization, load.cpu_throttled, load.memory_utilization,
+           load.connection_utilization, load.bytes_per_second, load.nic_utilization,
+           load.successes_per_second, load.errors_per_second, load.named_utilization}) {
     if (!number) continue;
     EXPECT_TRUE(std::isfinite(*number) && *number >= 0) << *number;
   }

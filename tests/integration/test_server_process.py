@@ -76,6 +76,8 @@ def test_servers_on_one_host_report_their_own_cpu(cluster: Cluster) -> None:
         return busy > 10 * idle and idle < 0.05
 
     eventually("the busy server is seen, and the idle one is not taken for it", apart)
+    with pytest.raises(LookupError):
+        agents["busy"].metric("agent_cpu_throttled")
 
 
 def test_restarted_server_is_followed(cluster: Cluster) -> None:
@@ -157,6 +159,15 @@ def test_quota_of_the_servers_group_is_its_limit(group: CpuGroup, cluster: Clust
     assert source.group(2) == "0.25"
     eventually("the limit is the quota", lambda: agent.metric("agent_cpu_limit_cores") == 0.25)
     eventually("the quota is used up", lambda: agent.metric("agent_cpu_utilization") > 0.5)
+    eventually("the quota stops the server", lambda: agent.metric("agent_cpu_throttled") > 0.1)
+
+    def shown() -> bool:
+        item = cluster.ctl_json("endpoints", "echo")["endpoints"][0]["weight"]
+        terms = {term["name"]: term for term in cluster.ctl_json("explain", "echo", "a")["terms"]}
+        return item.get("cpu_throttled", 0) > 0.1 and terms["throttled"].get("value", 0) > 0.1
+
+    eventually("trunkctl shows it", shown)
+    assert "THROTTLED" in cluster.ctl("endpoints").stdout
 
     # A restarted server is in the same group.
     server.process.kill()

@@ -50,6 +50,9 @@ void ParseAll(const std::string& text) {
   ExpectSane(ParseCfsQuota(text, "100000"), 1e20);
   ExpectSane(ParseCpuStatSeconds(text), 1e20);
   ExpectSane(ParseCpuacctSeconds(text), 1e20);
+  if (const auto throttling = ParseCpuThrottling(text); throttling.ok()) {
+    ExpectSane(throttling->throttled_seconds, 1e20);
+  }
   ExpectSane(ParseMemoryLimit(text), 0x1p60);
   ExpectSane(ParseInactiveFile(text), 1e20);
   ExpectSane(ParsePressure(text), 1);

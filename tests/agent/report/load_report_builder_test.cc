@@ -38,6 +38,7 @@ LoadSample Sample() {
   sample.successes_per_second = 14;
   sample.errors_per_second = 15;
   sample.accept_overflows_per_second = 16;
+  sample.cpu_throttled = 17;
   sample.reachable = false;
   return sample;
 }
@@ -58,6 +59,7 @@ TEST(LoadReportBuilderTest, UnknownUtilizationIsUnsetAndNotZero) {
 TEST(LoadReportBuilderTest, ValuesOfSourcesThatAreNotThereAreUnset) {
   const v1::EndpointLoad load = BuildLoadReport(kIdentity, 1, false, {LoadSample()}).endpoints(0);
   EXPECT_FALSE(load.has_memory_utilization());
+  EXPECT_FALSE(load.has_cpu_throttled());
   EXPECT_FALSE(load.has_connections());
   EXPECT_FALSE(load.has_connection_utilization());
   EXPECT_FALSE(load.has_nic_bytes_per_second());
@@ -69,9 +71,11 @@ TEST(LoadReportBuilderTest, ValuesOfSourcesThatAreNotThereAreUnset) {
   LoadSample idle;
   idle.nic_utilization = 0;
   idle.connections = 0;
+  idle.cpu_throttled = 0;
   const v1::EndpointLoad of_idle = BuildLoadReport(kIdentity, 1, false, {idle}).endpoints(0);
   EXPECT_TRUE(of_idle.has_nic_utilization());
   EXPECT_TRUE(of_idle.has_connections());
+  EXPECT_TRUE(of_idle.has_cpu_throttled());
 }
 
 TEST(LoadReportBuilderTest, EveryValueIsInItsField) {
@@ -99,6 +103,7 @@ TEST(LoadReportBuilderTest, EveryValueIsInItsField) {
   EXPECT_EQ(load.successes_per_second(), 14);
   EXPECT_EQ(load.errors_per_second(), 15);
   EXPECT_EQ(load.accept_overflows_per_second(), 16);
+  EXPECT_EQ(load.cpu_throttled(), 17);
   EXPECT_FALSE(load.reachable());
 }
 

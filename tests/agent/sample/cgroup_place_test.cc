@@ -58,6 +58,24 @@ TEST(CgroupPlaceTest, TightestQuotaOfTheAncestorsCounts) {
   EXPECT_DOUBLE_EQ(*place->CpuSeconds(files), 1.769236);
 }
 
+TEST(CgroupPlaceTest, ThrottlingIsThatOfEachLevelWithAQuota) {
+  const SystemFiles v2(TestdataPath("linux-6.1-v2"));
+  auto throttling = CgroupPlace::OfProcess(v2, kRoot, "100")->Throttling(v2);
+  ASSERT_EQ(throttling.size(), 2u) << "the root has no quota";
+  EXPECT_EQ(throttling.at("/sys/fs/cgroup/batch.slice").throttled_periods, 12);
+  EXPECT_EQ(throttling.at("/sys/fs/cgroup/batch.slice/app.service").throttled_periods, 0);
+
+  const SystemFiles v1(TestdataPath("linux-6.18-hybrid"));
+  throttling = CgroupPlace::OfProcess(v1, kRoot, "32321")->Throttling(v1);
+  ASSERT_EQ(throttling.size(), 1u);
+  EXPECT_EQ(throttling.at("/sys/fs/cgroup/cpu/tlrec/meterstore").throttled_periods, 31);
+}
+
+TEST(CgroupPlaceTest, GroupWithoutQuotaHasNoThrottling) {
+  const SystemFiles files(TestdataPath("linux-4.19-v1"));
+  EXPECT_TRUE(CgroupPlace::OfProcess(files, kRoot, "1734")->Throttling(files).empty());
+}
+
 TEST(CgroupPlaceTest, GroupWithoutAnyMemoryLimitHasNoUtilization) {
   FixtureRoot root("linux-6.1-v2");
   root.Write("/sys/fs/cgroup/batch.slice/memory.max", "max\n");

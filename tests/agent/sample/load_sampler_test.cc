@@ -98,6 +98,27 @@ TEST_F(LoadSamplerTest, SampleHasMemoryPressureAndIdentity) {
   EXPECT_EQ(sample.io_pressure, 0);
 }
 
+TEST_F(LoadSamplerTest, ThrottledShareIsThatOfTheWindow) {
+  LoadSampler sampler = Sampler();
+  sampler.SampleSlow(At(0));
+  EXPECT_EQ(sampler.Read(kSecond)[0].cpu_throttled, std::nullopt) << "a rate needs two samples";
+  const std::string stat = "/sys/fs/cgroup/cpu/tlrec/meterstore/cpu.stat";
+  // 250 ms more than in the recorded file, in ten more periods.
+  root_.Write(stat, "nr_periods 42\nnr_throttled 41\nthrottled_time 1797486274\n");
+  sampler.SampleSlow(At(1));
+  EXPECT_NEAR(sampler.Read(kSecond)[0].cpu_throttled.value(), 0.25, 1e-9);
+  root_.Remove(stat);
+  sampler.SampleSlow(At(2));
+  EXPECT_EQ(sampler.Read(kSecond)[0].cpu_throttled, std::nullopt) << "unknown, not 0";
+}
+
+TEST_F(LoadSamplerTest, ThrottledShareIsUnknownWithoutAQuota) {
+  root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cpu.cfs_quota_us", "-1\n");
+  LoadSampler sampler = Sampler();
+  for (const int second : {0, 1, 2}) sampler.SampleSlow(At(second));
+  EXPECT_EQ(sampler.Read(kSecond)[0].cpu_throttled, std::nullopt);
+}
+
 TEST_F(LoadSamplerTest, PressureIsUnknownOnAKernelWithoutIt) {
   root_.Remove("/proc/pressure");
   root_.Remove("/sys/fs/cgroup/unified");

@@ -46,6 +46,28 @@ TEST(CgroupCpuTest, UsageOfEitherVersionIsSeconds) {
       ParseCpuStatSeconds(Testdata(kV1Cpu + "tlrec/meterstore/cpu.stat")).status()));
 }
 
+TEST(CgroupCpuTest, ThrottlingOfEitherVersionIsSeconds) {
+  const auto v1 = ParseCpuThrottling(Testdata(kV1Cpu + "tlrec/meterstore/cpu.stat"));
+  ASSERT_TRUE(v1.ok()) << v1.status();
+  EXPECT_EQ(v1->periods, 32);
+  EXPECT_EQ(v1->throttled_periods, 31);
+  EXPECT_DOUBLE_EQ(v1->throttled_seconds, 1.547486274);
+  const auto v2 = ParseCpuThrottling(Testdata("linux-6.1-v2/sys/fs/cgroup/batch.slice/cpu.stat"));
+  ASSERT_TRUE(v2.ok()) << v2.status();
+  EXPECT_EQ(v2->periods, 36);
+  EXPECT_EQ(v2->throttled_periods, 12);
+  EXPECT_DOUBLE_EQ(v2->throttled_seconds, 0.063);
+}
+
+TEST(CgroupCpuTest, ThrottlingOfAGroupWithoutCpuControllerIsUnknownAndNotZero) {
+  EXPECT_TRUE(absl::IsNotFound(
+      ParseCpuThrottling(Testdata("linux-6.18-hybrid/sys/fs/cgroup/unified/tlrec/cpu.stat"))
+          .status()));
+  EXPECT_FALSE(ParseCpuThrottling("nr_periods 1\nnr_throttled 1\n").ok());
+  EXPECT_FALSE(ParseCpuThrottling("nr_periods 1\nnr_throttled 1\nthrottled_usec x\n").ok());
+  EXPECT_FALSE(ParseCpuThrottling("nr_periods 1\nthrottled_usec 1\n").ok());
+}
+
 TEST(CgroupMemoryTest, MaxAndTheHugeNumberOfVersion1AreNoLimit) {
   EXPECT_EQ(*ParseMemoryLimit("max\n"), kNoLimit);
   EXPECT_EQ(

@@ -45,7 +45,7 @@ EndpointReason LargestEndpoint(const std::string& service, size_t index) {
   load.cpu_source = Longest("cpu");
   load.cpu_utilization = load.bytes_per_second = load.successes_per_second = 0.3;
   load.errors_per_second = 0.3;
-  load.memory_utilization = 0.3;
+  load.memory_utilization = load.cpu_throttled = 0.3;
   load.connections = load.active_streams = UINT32_MAX;
   reason.weight = reason.share = reason.load.capacity = 0.3;
   reason.report_age = absl::Milliseconds(300);
@@ -112,7 +112,8 @@ TEST(ViewTest, LoadThatIsNotKnownIsUnsetAndNotZero) {
   EXPECT_FALSE(item().weight().has_connections());
   EXPECT_FALSE(item().weight().has_memory_utilization());
   EXPECT_FALSE(item().weight().has_cpu_utilization());
-  for (const char* name : {"cpu", "connections", "nic", "named", "u"}) {
+  EXPECT_FALSE(item().weight().has_cpu_throttled());
+  for (const char* name : {"cpu", "connections", "nic", "named", "u", "throttled"}) {
     ASSERT_TRUE(TermsOf(endpoint).contains(name)) << name;
     EXPECT_FALSE(TermsOf(endpoint)[name].has_value()) << name;
   }
@@ -122,9 +123,11 @@ TEST(ViewTest, LoadThatIsNotKnownIsUnsetAndNotZero) {
   load.connections = 0;
   load.named_metric = "queue";
   load.memory_utilization = load.connection_utilization = load.nic_utilization = 0;
+  load.cpu_throttled = 0;
   EXPECT_TRUE(item().weight().has_connections());
   EXPECT_TRUE(item().weight().has_memory_utilization());
-  for (const char* name : {"cpu", "connections", "nic", "named", "u"}) {
+  EXPECT_TRUE(item().weight().has_cpu_throttled());
+  for (const char* name : {"cpu", "connections", "nic", "named", "u", "throttled"}) {
     EXPECT_TRUE(TermsOf(endpoint)[name].has_value()) << name;
   }
   EXPECT_THAT(TermsOf(endpoint)["memory"].meaning(), ::testing::HasSubstr("now at 0.00"));
