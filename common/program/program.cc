@@ -80,6 +80,14 @@ void RaiseDescriptorLimit() {
             limit.rlim_max);
 }
 
+// Debian builds abseil with its assertions, so each lock would look for deadlocks in a graph of all
+// locks, under one lock of the process. Debug builds and tests keep that.
+void SkipDeadlockSearch() {
+#ifdef NDEBUG
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
+}
+
 sigset_t SignalSet(std::initializer_list<int> signals) {
   sigset_t set;
   sigemptyset(&set);
@@ -179,6 +187,7 @@ std::optional<int> Program::Start(int argc, char** argv, google::protobuf::Messa
     return Answered(name_);
   }
   StartLog(name_, *config);
+  SkipDeadlockSearch();
   RaiseDescriptorLimit();
   TakeSignals();
   return std::nullopt;
