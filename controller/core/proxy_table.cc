@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -76,13 +77,16 @@ ProxyTable::TrafficChanges ProxyTable::Traffic(const std::string& proxy_id, Prox
     errors_[endpoint.key] += endpoint.errors;
   }
   ProxyRecord* proxy = Find(proxy_id, now);
-  if (proxy == nullptr) return {};
+  if (proxy == nullptr) return {.known = std::move(traffic)};
   CountHealth(proxy_id, traffic.endpoints);
   TrafficChanges changes = {.agreed = CompareHealth(traffic.endpoints, knows)};
-  std::erase_if(traffic.endpoints, [](const auto& endpoint) { return !endpoint.ejected; });
-  traffic.endpoints.shrink_to_fit();
   changes.services_refused = proxy->traffic.services_refused != traffic.services_refused;
-  proxy->traffic = std::move(traffic);
+  std::vector<ProxyTraffic::Endpoint> endpoints = std::exchange(traffic.endpoints, {});
+  proxy->traffic = traffic;
+  std::ranges::copy_if(endpoints, std::back_inserter(proxy->traffic.endpoints),
+                       &ProxyTraffic::Endpoint::ejected);
+  changes.known = std::move(traffic);
+  changes.known.endpoints = std::move(endpoints);
   return changes;
 }
 
@@ -114,6 +118,8 @@ void ProxyTable::CountHealth(const std::string& proxy_id,
 std::vector<AgreedHealth> ProxyTable::CompareHealth(
     const std::vector<ProxyTraffic::Endpoint>& endpoints, const Knows& knows) {
   std::vector<AgreedHealth> agreed;
+  // Most services have no health checks.
+  if (healths_.empty() && agreed_unhealthy_.empty()) return agreed;
   for (const ProxyTraffic::Endpoint& endpoint : endpoints) {
     const auto found = healths_.find(endpoint.key);
     const Health health = found != healths_.end() ? found->second : Health();

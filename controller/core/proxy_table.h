@@ -97,6 +97,8 @@ class ProxyTable {
   struct TrafficChanges {
     bool services_refused = false;  // the services that the proxy refuses have changed
     std::vector<AgreedHealth> agreed;
+    // The report without the endpoints that the controller does not know.
+    ProxyTraffic known;
   };
   // Ignores endpoints that the controller does not know, whose names a proxy may invent.
   TrafficChanges Traffic(const std::string& proxy_id, ProxyTraffic traffic, const Knows& knows,

@@ -173,10 +173,9 @@ class ProxyStream : public ServerStream<Reactor, grpc::ByteBuffer> {
     const std::string refused = traffic.services_refused;
     const std::shared_ptr<const ControllerView> view = service_.loop().view();
     const auto knows = [&](const EndpointKey& key) { return view->Knows(key); };
-    std::erase_if(traffic.endpoints, [&](const auto& endpoint) { return !knows(endpoint.key); });
-    service_.loop().Traffic(traffic);
-    const ProxyTable::TrafficChanges changes =
+    ProxyTable::TrafficChanges changes =
         service_.proxies().Traffic(proxy_id_, std::move(traffic), knows, MonotonicNow());
+    service_.loop().Traffic(std::move(changes.known));
     for (const AgreedHealth& agreed : changes.agreed) service_.LogAgreed(agreed);
     if (!changes.services_refused) return;
     if (refused.empty()) {
