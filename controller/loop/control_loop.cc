@@ -118,7 +118,7 @@ void ControlLoop::Stop() {
   if (!thread_.joinable()) return;
   {
     absl::MutexLock lock(&mutex_);
-    stopping_ = true;
+    stopping_ = urgent_ = true;
     work_.NotifyAll();
   }
   thread_.join();
@@ -127,7 +127,24 @@ void ControlLoop::Stop() {
 void ControlLoop::Post(Task task) {
   absl::MutexLock lock(&mutex_);
   tasks_.push_back(std::move(task));
+  urgent_ = true;
   work_.NotifyAll();
+}
+
+void ControlLoop::PostReport(Task task) {
+  absl::MutexLock lock(&mutex_);
+  tasks_.push_back(std::move(task));
+  // Later ones wait with it.
+  if (tasks_.size() == 1) work_.NotifyAll();
+}
+
+std::deque<ControlLoop::Task> ControlLoop::AwaitTasks() {
+  const MonotonicTime next = schedule_.next();
+  work_.AwaitFor(mutex_, next - MonotonicNow(), absl::Condition(this, &ControlLoop::HasWork));
+  work_.AwaitFor(mutex_, std::min(kReportBatching, next - MonotonicNow()),
+                 absl::Condition(&urgent_));
+  urgent_ = false;
+  return std::exchange(tasks_, {});
 }
 
 void ControlLoop::Run() {
@@ -135,9 +152,7 @@ void ControlLoop::Run() {
     std::deque<Task> tasks;
     {
       absl::MutexLock lock(&mutex_);
-      work_.AwaitFor(mutex_, schedule_.next() - MonotonicNow(),
-                     absl::Condition(this, &ControlLoop::HasWork));
-      tasks.swap(tasks_);
+      tasks = AwaitTasks();
       stopping = stopping_;
     }
     for (const Task& task : tasks) task();
@@ -212,7 +227,7 @@ void ControlLoop::Report(AgentSession session, uint64_t seq, std::vector<Reporte
     ++report_counts_.overflow;
     return;
   }
-  Post([this, session, seq, loads = std::move(loads)] {
+  PostReport([this, session, seq, loads = std::move(loads)] {
     queued_reports_.fetch_sub(1);
     absl::StatusOr<EndpointRegistry::Verdict> verdict =
         core_->registry().Report(session, seq, loads, MonotonicNow());
@@ -383,7 +398,7 @@ void ControlLoop::Traffic(ProxyTraffic traffic) {
     queued_traffic_.fetch_sub(1);
     return;
   }
-  Post([this, traffic = std::move(traffic)] {
+  PostReport([this, traffic = std::move(traffic)] {
     queued_traffic_.fetch_sub(1);
     core_->traffic().Add(traffic, MonotonicNow());
   });
@@ -408,6 +423,7 @@ void ControlLoop::ProxyHolds(SnapshotVersion version) {
 absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
   if (store_ == nullptr) return absl::OkStatus();
   save_tried_at_ = now;
+  const MonotonicTime began = MonotonicNow();
   StoredState state = core_->Export();
   state.cluster_id = cluster_id_;
   state.orderly = orderly;
@@ -416,14 +432,19 @@ absl::Status ControlLoop::Save(MonotonicTime now, bool orderly) {
     return written;
   }
   saved_version_ = {state.epoch, state.version};
+  saved_generation_ = core_->registry().generation();
   saved_at_ = now;
+  save_took_ = MonotonicNow() - began;
   return absl::OkStatus();
 }
 
 void ControlLoop::SaveIfDue(MonotonicTime now) {
-  const bool published = saved_version_ != core_->publisher().current()->id;
   if (now - save_tried_at_ < kSaveInterval) return;
-  if (!published && now - saved_at_ < kSaveDriftInterval) return;
+  const bool published = saved_version_ != core_->publisher().current()->id;
+  const bool only_numbers = saved_generation_ == core_->registry().generation();
+  const absl::Duration pause =
+      published ? std::min(kSaveShare * save_took_, kSaveDriftInterval) : kSaveDriftInterval;
+  if (only_numbers && now - saved_at_ < pause) return;
   const absl::Status saved = Save(now, /*orderly=*/false);
   // Logs transitions only, because a full disk stays full for a while.
   if (!saved.ok() && !save_failing_) {

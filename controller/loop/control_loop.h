@@ -72,9 +72,13 @@ class ControlLoop {
   static constexpr size_t kMaxQueuedTraffic = 10 * ProxyTable::kMaxProxies;
   // Ten seconds of reports of the largest fleet. A longer queue means that the loop is stuck.
   static constexpr size_t kMaxQueuedReports = 100000;
+  // Reports wait this long for others, because to wake the loop costs more than to apply one.
+  static constexpr absl::Duration kReportBatching = absl::Milliseconds(10);
   // The loop writes the state file at most this often, and at once after an operator's order ...
   static constexpr absl::Duration kSaveInterval = absl::Seconds(1);
-  // ... and this often if only learned capacities changed.
+  // ... this many times as seldom as a write takes if only weights changed, because weights of
+  // thousands of endpoints change all the time; and this often if not even those changed.
+  static constexpr int kSaveShare = 20;
   static constexpr absl::Duration kSaveDriftInterval = absl::Seconds(10);
 
   struct Options {
@@ -149,9 +153,11 @@ class ControlLoop {
 
   void Run();
   void Post(Task task);
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !tasks_.empty() || stopping_;
-  }
+  // The same for a report, which may wait for kReportBatching.
+  void PostReport(Task task);
+  // Waits until there are tasks or a tick is due. Returns the tasks.
+  std::deque<Task> AwaitTasks() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !tasks_.empty() || urgent_; }
   void Tick(MonotonicTime now);
   void Show(MonotonicTime now);
   void DirectAgents();
@@ -181,6 +187,8 @@ class ControlLoop {
   SnapshotVersion saved_version_;
   MonotonicTime saved_at_;
   MonotonicTime save_tried_at_;
+  absl::Duration save_took_;
+  uint64_t saved_generation_ = 0;
   bool save_failing_ = false;
 
   std::atomic<AgentSession> next_session_{1};
@@ -192,6 +200,8 @@ class ControlLoop {
 
   mutable absl::Mutex mutex_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mutex_);
+  // A task may not wait for others, or the loop stops.
+  bool urgent_ ABSL_GUARDED_BY(mutex_) = false;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   TimedCondition work_;
   std::shared_ptr<const ControllerView> view_ ABSL_GUARDED_BY(mutex_);

@@ -3,7 +3,10 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
+#include <array>
+#include <charconv>
 #include <cmath>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +24,18 @@ namespace {
 
 constexpr char kHeading[] =
     "# Trunkline controller state, written by the controller. Edit only while it is stopped.\n";
+
+// The shortest text that reads as the same number. TextFormat's own printer tries one precision
+// after the other, which takes most of the time that a large state takes.
+class ShortestNumbers : public google::protobuf::TextFormat::FastFieldValuePrinter {
+ public:
+  void PrintDouble(double value,
+                   google::protobuf::TextFormat::BaseTextGenerator* out) const override {
+    std::array<char, 32> text;
+    const std::to_chars_result written = std::to_chars(text.begin(), text.end(), value);
+    out->Print(text.data(), static_cast<size_t>(written.ptr - text.data()));
+  }
+};
 
 // Keeps the first error only, because it causes the others.
 class FirstError : public google::protobuf::io::ErrorCollector {
@@ -131,8 +146,10 @@ std::string StateStore::ToText(const StoredState& state) {
   }
   message.set_cluster_id(state.cluster_id);
   message.set_complete(true);
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetDefaultFieldValuePrinter(new ShortestNumbers);  // takes ownership
   std::string text;
-  google::protobuf::TextFormat::PrintToString(message, &text);
+  printer.PrintToString(message, &text);
   return kHeading + text;
 }
 

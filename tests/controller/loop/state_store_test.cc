@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstddef>
 #include <optional>
 #include <random>
@@ -92,6 +93,27 @@ TEST_F(StateStoreTest, StateSurvivesARoundTrip) {
   EXPECT_EQ(after.admin[1].pin, 3.5);
   ASSERT_EQ(after.departed.size(), 1u);
   EXPECT_EQ(after.departed[0].capacity, 0.7);
+}
+
+// A weight that a restart changes in its last digits would be sent to every proxy again.
+TEST_F(StateStoreTest, NumbersSurviveARoundTripExactly) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  std::uniform_real_distribution<double> any_exponent(-9, 5.9);
+  for (int i = 0; i < 1000; ++i) {
+    StoredState before = Full();
+    StoredEndpoint& endpoint = before.endpoints[0];
+    endpoint.capacity = std::pow(10, any_exponent(random));
+    endpoint.weight = i;
+    endpoint.theta = -endpoint.capacity / 1e6;
+    const absl::StatusOr<StoredState> after =
+        StateStore::FromText(StateStore::ToText(before), "state");
+    ASSERT_TRUE(after.ok()) << after.status();
+    EXPECT_EQ(after->endpoints[0].capacity, endpoint.capacity);
+    EXPECT_EQ(after->endpoints[0].weight, endpoint.weight);
+    EXPECT_EQ(after->endpoints[0].theta, endpoint.theta);
+  }
 }
 
 TEST_F(StateStoreTest, BrokenFileIsUnchangedAndItsErrorNamesPositionAndRemedy) {
