@@ -1,5 +1,6 @@
 #include "controller/core/control_core.h"
 
+#include <cmath>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -110,6 +111,12 @@ std::vector<WeightedEndpoint> ControlCore::Weigh(const ServiceStages& stages,
   return weighted;
 }
 
+double ControlCore::HoldCapacity(double published, double capacity) {
+  const bool known = published > 0 && capacity > 0;
+  if (known && std::abs(std::log(capacity / published)) <= kCapacityRatio) return published;
+  return WeightLimiter::Quantise(capacity);
+}
+
 void ControlCore::TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now) {
   const std::vector<WeightedEndpoint> weighted = Weigh(stages, now);
   stages.model.Tick(weighted, now);
@@ -119,11 +126,12 @@ void ControlCore::TickService(ServiceStages& stages, bool membership_changed, Mo
       now - stages.described_at < WeightLimiter::kPublishInterval) {
     return;
   }
-  stages.published = Describe(stages);
+  stages.published = Describe(stages, weighted);
   stages.described_at = now;
 }
 
-SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
+SnapshotService ControlCore::Describe(const ServiceStages& stages,
+                                      const std::vector<WeightedEndpoint>& weighted) {
   SnapshotService service;
   service.name = stages.spec.name;
   service.mode = stages.spec.mode;
@@ -136,15 +144,19 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages) const {
   // Weights relax toward the capacity while proxies have no controller. Under a policy that does
   // not learn, they must stay at what is configured.
   const bool learns = stages.spec.policy == BalancingPolicy::kAdaptive;
-  // In the same order, with the same endpoints.
-  auto proposed = stages.proposed.begin();
-  for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(stages.spec.name)) {
-    if (endpoint->address.empty()) continue;
-    const std::string& id = endpoint->key.endpoint_id;
-    const double capacity = learns ? stages.model.estimate(id).capacity : proposed->base;
-    service.endpoints.push_back({id, endpoint->address, stages.limiter.accepted(id),
-                                 endpoint->draining, WeightLimiter::Quantise(capacity)});
-    ++proposed;
+  service.endpoints.reserve(weighted.size());
+  auto before = stages.published.endpoints.begin();
+  const auto end = stages.published.endpoints.end();
+  for (size_t i = 0; i < weighted.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *weighted[i].endpoint;
+    const std::string& id = endpoint.key.endpoint_id;
+    while (before != end && before->endpoint_id < id) ++before;
+    const bool known = before != end && before->endpoint_id == id;
+    const double capacity =
+        learns ? HoldCapacity(known ? before->capacity : 0, stages.model.estimate_at(i).capacity)
+               : WeightLimiter::Quantise(stages.proposed[i].base);
+    service.endpoints.push_back(
+        {id, endpoint.address, stages.limiter.accepted(id), endpoint.draining, capacity});
   }
   return service;
 }
@@ -177,7 +189,7 @@ std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const
           stages.proposed[position].endpoint_id != endpoint->key.endpoint_id) {
         continue;
       }
-      reason.load = stages.model.estimate(endpoint->key.endpoint_id);
+      reason.load = stages.model.estimate_at(position);
       reason.proposed = stages.proposed[position++];
       reason.weight = stages.limiter.accepted(endpoint->key.endpoint_id);
       reason.share = sum > 0 ? reason.weight / sum : 0;
@@ -193,7 +205,7 @@ StoredState ControlCore::Export() const {
   for (const auto& [name, stages] : stages_) {
     for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
       const std::string& id = endpoint->key.endpoint_id;
-      if (!stages.limiter.accepted().contains(id)) continue;
+      if (!stages.limiter.knows(id)) continue;
       const EndpointEstimate& load = stages.model.estimate(id);
       state.endpoints.push_back(
           {.key = endpoint->key,

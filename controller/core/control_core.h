@@ -26,6 +26,7 @@
 #include "controller/core/traffic_window.h"
 #include "controller/core/weight_limiter.h"
 #include "controller/core/weight_policy.h"
+#include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
 
@@ -82,6 +83,10 @@ class ControlCore {
   // Enough for agents to notice an orderly restart of the controller and to announce themselves.
   static constexpr absl::Duration kAgentsReturn = absl::Seconds(3);
 
+  // A learned capacity is published again once it differs by more than this ratio: a proxy uses it
+  // only after a minute without its controller, and all capacities drift slowly.
+  static constexpr double kCapacityRatio = 0.05;
+
   // Publishes the first snapshot.
   ControlCore(const Options& options, MonotonicTime now);
 
@@ -118,7 +123,11 @@ class ControlCore {
   // Returns the service's endpoints that proxies can reach, with what proxies see of them.
   std::vector<WeightedEndpoint> Weigh(const ServiceStages& stages, MonotonicTime now) const;
   void TickService(ServiceStages& stages, bool membership_changed, MonotonicTime now);
-  SnapshotService Describe(const ServiceStages& stages) const;
+  // Describes the service after a tick with `weighted`.
+  static SnapshotService Describe(const ServiceStages& stages,
+                                  const std::vector<WeightedEndpoint>& weighted);
+  // Returns the capacity to publish.
+  static double HoldCapacity(double published, double capacity);
 
   EndpointRegistry registry_;
   TrafficWindow traffic_;

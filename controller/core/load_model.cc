@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -78,7 +78,8 @@ std::string DescribeSuspect(const EndpointEstimate& load) {
 
 void LoadModel::Restore(const std::string& endpoint_id, double capacity, double theta,
                         bool learned) {
-  Entry& entry = entries_[endpoint_id];
+  Entry& entry = entries_.Insert(endpoint_id);
+  entry.started = true;
   entry.estimate.capacity = std::clamp(capacity, kMinCapacity, kMaxCapacity);
   entry.estimate.capacity_source = CapacitySource::kStored;
   entry.estimate.theta = std::clamp(theta, -kMaxObservation, kMaxObservation);
@@ -98,9 +99,9 @@ void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
   MeasureService(endpoints);
   Judge(endpoints, now);
   DecideFreeze(endpoints, now);
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    Entry& entry = entries_[i];
     const absl::Duration dt = now - std::exchange(entry.decayed_at, now);
     if (service_.frozen()) continue;
     const bool no_signal = IsFresh(endpoint) && !endpoint.load->cpu_known;
@@ -116,21 +117,15 @@ void LoadModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
 
 void LoadModel::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
                                  MonotonicTime now) {
-  std::map<std::string, Entry> present;
-  for (const WeightedEndpoint& weighted : endpoints) {
-    auto node = entries_.extract(weighted.endpoint->key.endpoint_id);
-    if (!node.empty()) present.insert(std::move(node));
-  }
-  for (const auto& [id, entry] : entries_) {
+  entries_.Follow(endpoints, [&](const std::string& id, const Entry& entry) {
     departed_.emplace_back(id, entry.estimate.capacity);
     if (departed_.size() > kMaxDeparted) departed_.pop_front();
-  }
-  entries_ = std::move(present);
+  });
 
   StartCapacities(endpoints);
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    Entry& entry = entries_[i];
     if (entry.decayed_at == MonotonicTime()) entry.decayed_at = now;
     FollowCores(endpoint, entry);
     if (entry.incarnation == endpoint.incarnation) continue;
@@ -153,21 +148,19 @@ void LoadModel::FollowCores(const RegisteredEndpoint& endpoint, Entry& entry) {
   entry.estimate.theta = 0;
 }
 
-bool LoadModel::NeedsCapacity(const RegisteredEndpoint& endpoint) const {
-  auto entry = entries_.find(endpoint.key.endpoint_id);
-  if (entry == entries_.end()) return true;
+bool LoadModel::NeedsCapacity(const Entry& entry) {
+  if (!entry.started) return true;
   // A guess gives way to the first figure of the operator or agent.
-  return !entry->second.estimate.learned &&
-         entry->second.estimate.capacity_source == CapacitySource::kMedian;
+  return !entry.estimate.learned && entry.estimate.capacity_source == CapacitySource::kMedian;
 }
 
 LoadModel::CapacityUnits LoadModel::MeasureUnits(
     const std::vector<WeightedEndpoint>& endpoints) const {
   std::vector<double> per_operator_unit, per_core, capacities;
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    if (NeedsCapacity(endpoint)) continue;
-    const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    if (NeedsCapacity(entries_[i])) continue;
+    const double capacity = entries_[i].estimate.capacity;
     capacities.push_back(capacity);
     if (endpoint.operator_capacity > 0) {
       per_operator_unit.push_back(capacity / endpoint.operator_capacity);
@@ -179,16 +172,15 @@ LoadModel::CapacityUnits LoadModel::MeasureUnits(
 }
 
 void LoadModel::StartCapacities(const std::vector<WeightedEndpoint>& endpoints) {
-  const bool any = std::any_of(endpoints.begin(), endpoints.end(),
-                               [&](const auto& w) { return NeedsCapacity(*w.endpoint); });
-  if (!any) return;
+  if (std::ranges::none_of(entries_, NeedsCapacity)) return;
   CapacityUnits units = MeasureUnits(endpoints);
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    if (!NeedsCapacity(endpoint)) continue;
-    EndpointEstimate& estimate = entries_[endpoint.key.endpoint_id].estimate;
-    if (RecallDeparted(endpoint.key.endpoint_id, estimate)) continue;
-    StartCapacity(endpoint, units, estimate);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    Entry& entry = entries_[i];
+    if (!NeedsCapacity(entry)) continue;
+    entry.started = true;
+    if (RecallDeparted(endpoint.key.endpoint_id, entry.estimate)) continue;
+    StartCapacity(endpoint, units, entry.estimate);
   }
 }
 
@@ -237,13 +229,13 @@ void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
     served += weighted.traffic->served_per_second;
     unanswered += weighted.traffic->unanswered_per_second;
   }
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    Entry& entry = entries_.at(endpoint.key.endpoint_id);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    Entry& entry = entries_[i];
     EndpointEstimate& estimate = entry.estimate;
-    estimate.traffic = weighted.traffic;
-    if (weighted.traffic.has_value()) {
-      const EndpointTraffic& own = *weighted.traffic;
+    estimate.traffic = endpoints[i].traffic;
+    if (estimate.traffic.has_value()) {
+      const EndpointTraffic& own = *estimate.traffic;
       const bool others_answer =
           served - own.served_per_second > unanswered - own.unanswered_per_second;
       estimate.work = Work(own);
@@ -261,15 +253,16 @@ void LoadModel::MeasureTraffic(const std::vector<WeightedEndpoint>& endpoints) {
 // The sign rule: whatever the measured work says, an endpoint that is clearly hotter or slower than
 // the others gains no share, so no error of measurement can run away.
 void LoadModel::Judge(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
-  for (const WeightedEndpoint& weighted : endpoints) {
-    Entry& entry = entries_.at(weighted.endpoint->key.endpoint_id);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    Entry& entry = entries_[i];
     EndpointEstimate& estimate = entry.estimate;
-    estimate.excess_wait = waits_.Excess(weighted.endpoint->key.endpoint_id);
-    estimate.faster = waits_.Faster(weighted.endpoint->key.endpoint_id);
-    estimate.hot = HasSignal(*weighted.endpoint) &&
-                   estimate.utilization > service_.median_utilization + kHotMargin;
+    estimate.excess_wait = waits_.ExcessAt(i);
+    estimate.faster = waits_.FasterAt(i);
+    estimate.hot =
+        HasSignal(endpoint) && estimate.utilization > service_.median_utilization + kHotMargin;
     estimate.slower = estimate.excess_wait.value_or(1) > WaitModel::kSlower;
-    Suspect(HasSignal(*weighted.endpoint), now, entry);
+    Suspect(HasSignal(endpoint), now, entry);
   }
 }
 
@@ -292,9 +285,10 @@ void LoadModel::Suspect(bool has_signal, MonotonicTime now, Entry& entry) const 
 void LoadModel::MeasureService(const std::vector<WeightedEndpoint>& endpoints) {
   double work = 0, capacity_used = 0, weight = 0, weighted_utilization = 0;
   std::vector<std::pair<double, double>> work_per_capacity, utilizations;  // value, weight
-  for (const WeightedEndpoint& weighted : endpoints) {
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const WeightedEndpoint& weighted = endpoints[i];
     if (!HasSignal(*weighted.endpoint)) continue;
-    EndpointEstimate& estimate = entries_.at(weighted.endpoint->key.endpoint_id).estimate;
+    EndpointEstimate& estimate = entries_[i].estimate;
     estimate.utilization = Utilization(*weighted.endpoint->load);
     const double used = estimate.capacity * estimate.utilization;
     work += estimate.work;
@@ -318,10 +312,10 @@ void LoadModel::DecideFreeze(const std::vector<WeightedEndpoint>& endpoints, Mon
   const absl::Duration expiry = report_interval_ * EndpointRegistry::kExpiredIntervals;
   double all = 0, silent = 0;
   bool restored = false;
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
     if (endpoint.draining || endpoint.state == EndpointCondition::kExpected) continue;
-    const double capacity = entries_.at(endpoint.key.endpoint_id).estimate.capacity;
+    const double capacity = entries_[i].estimate.capacity;
     const bool is_silent = IsSilent(endpoint);
     const bool may_return_soon = endpoint.restored || endpoint.stream_closed;
     const absl::Duration patience = expiry + (may_return_soon ? kReturnGrace : kFreezeAtMost);
@@ -417,10 +411,10 @@ double LoadModel::MaxRise(absl::Duration dt, MonotonicTime now, const Entry& ent
 
 void LoadModel::Normalise() {
   double sum = 0;
-  for (const auto& [id, entry] : entries_) sum += entry.estimate.capacity;
+  for (const Entry& entry : entries_) sum += entry.estimate.capacity;
   if (sum <= 0) return;
   const double mean = sum / static_cast<double>(entries_.size());
-  for (auto& [id, entry] : entries_) {
+  for (Entry& entry : entries_) {
     entry.estimate.capacity =
         std::clamp(entry.estimate.capacity / mean, kMinCapacity, kMaxCapacity);
   }

@@ -15,13 +15,13 @@
 #pragma once
 
 #include <deque>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/clock.h"
 #include "controller/core/endpoint_registry.h"
+#include "controller/core/endpoint_table.h"
 #include "controller/core/wait_model.h"
 #include "controller/core/weighted_endpoint.h"
 
@@ -132,9 +132,11 @@ class LoadModel {
   void Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
 
   const ServiceLoad& service() const { return service_; }
+  // Of the endpoint at this position of the last Tick.
+  const EndpointEstimate& estimate_at(size_t position) const { return entries_[position].estimate; }
   // The endpoint must have been in the last Tick.
   const EndpointEstimate& estimate(const std::string& endpoint_id) const {
-    return entries_.at(endpoint_id).estimate;
+    return entries_.Find(endpoint_id)->estimate;
   }
   const std::deque<std::pair<std::string, double>>& departed() const { return departed_; }
 
@@ -145,6 +147,8 @@ class LoadModel {
     double errors = 0;
   };
   struct Entry {
+    // The estimate has a capacity.
+    bool started = false;
     EndpointEstimate estimate;
     Outcomes outcomes;
     std::optional<MonotonicTime> contradicted_since;
@@ -169,7 +173,7 @@ class LoadModel {
     double median = 0;
   };
   CapacityUnits MeasureUnits(const std::vector<WeightedEndpoint>& endpoints) const;
-  bool NeedsCapacity(const RegisteredEndpoint& endpoint) const;
+  static bool NeedsCapacity(const Entry& entry);
   void StartCapacities(const std::vector<WeightedEndpoint>& endpoints);
   // Scales the capacity when the cores change, or when a server that started after its agent first
   // reports them.
@@ -192,7 +196,7 @@ class LoadModel {
   const absl::Duration report_interval_;
   ServiceLoad service_;
   WaitModel waits_;
-  std::map<std::string, Entry> entries_;
+  EndpointTable<Entry> entries_;  // of the last Tick
   std::deque<std::pair<std::string, double>> departed_;
 };
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -34,16 +33,15 @@ T MedianOf(std::vector<T> values, Middle middle) {
 // With two endpoints, neither is its own median: the slow one is compared with the lower middle,
 // the fast one with the upper.
 void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now) {
-  std::map<std::string, Entry> present;
+  entries_.Follow(endpoints, [](const std::string&, const Entry&) {});
   std::vector<double> growths, smooth_growths;
   std::vector<absl::Duration> waits, smooth_waits;
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const std::string& id = weighted.endpoint->key.endpoint_id;
-    Entry& entry = present[id] = entries_[id];
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    Entry& entry = entries_[i];
     entry.wait.reset();
     entry.growth.reset();
-    if (!weighted.traffic.has_value()) continue;
-    Measure(*weighted.traffic, now, entry);
+    if (!endpoints[i].traffic.has_value()) continue;
+    Measure(*endpoints[i].traffic, now, entry);
     // An endpoint with few clients has room, so what it took at best stands for it: if one endpoint
     // draws all the traffic, it must not be without comparison.
     const std::optional<absl::Duration> wait = entry.wait ? entry.wait : BaselineOf(entry);
@@ -53,7 +51,6 @@ void WaitModel::Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTi
     growths.push_back(entry.growth.value_or(1));
     smooth_growths.push_back(SmoothGrowth(entry).value_or(1));
   }
-  entries_ = std::move(present);
   median_growth_.reset();
   smooth_growth_.reset();
   upper_wait_.reset();
@@ -103,17 +100,23 @@ std::optional<double> WaitModel::SmoothGrowth(const Entry& entry) {
 }
 
 std::optional<double> WaitModel::Excess(const std::string& endpoint_id) const {
-  const auto found = entries_.find(endpoint_id);
-  if (!median_growth_ || found == entries_.end() || !found->second.growth) return std::nullopt;
-  const Entry& entry = found->second;
+  const Entry* entry = entries_.Find(endpoint_id);
+  return entry != nullptr ? ExcessOf(*entry) : std::nullopt;
+}
+
+std::optional<double> WaitModel::ExcessOf(const Entry& entry) const {
+  if (!median_growth_ || !entry.growth) return std::nullopt;
   const double longer = absl::FDivDuration(*entry.wait, *lower_wait_);
   return std::min(*entry.growth / *median_growth_, std::max(1.0, longer));
 }
 
 std::optional<bool> WaitModel::Faster(const std::string& endpoint_id) const {
-  const auto found = entries_.find(endpoint_id);
-  if (!upper_wait_ || found == entries_.end() || !found->second.wait) return std::nullopt;
-  const Entry& entry = found->second;
+  const Entry* entry = entries_.Find(endpoint_id);
+  return entry != nullptr ? FasterOf(*entry) : std::nullopt;
+}
+
+std::optional<bool> WaitModel::FasterOf(const Entry& entry) const {
+  if (!upper_wait_ || !entry.wait) return std::nullopt;
   if (*entry.smooth_wait <= kFaster * *upper_wait_) return true;
   return SmoothGrowth(entry).value_or(1) <= kFaster * *smooth_growth_;
 }

@@ -13,13 +13,13 @@
 // Pure; one object per service; externally synchronized (by the control loop). Has no errors.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
+#include "controller/core/endpoint_table.h"
 #include "controller/core/weighted_endpoint.h"
 
 namespace trunkline {
@@ -50,9 +50,12 @@ class WaitModel {
   // it exceeds the median wait: 1 for one that does as the others do. An endpoint that was nearly
   // idle for a while has a shorter baseline than they have. Unset if that is unknown.
   std::optional<double> Excess(const std::string& endpoint_id) const;
+  // The same for the endpoint at this position of the last Tick.
+  std::optional<double> ExcessAt(size_t position) const { return ExcessOf(entries_[position]); }
   // Returns true if clients of the endpoint wait less than those of the others, or their wait has
   // grown less: more traffic there does no harm. Unset if that is unknown.
   std::optional<bool> Faster(const std::string& endpoint_id) const;
+  std::optional<bool> FasterAt(size_t position) const { return FasterOf(entries_[position]); }
 
  private:
   struct Entry {
@@ -68,10 +71,12 @@ class WaitModel {
 
   static void Measure(const EndpointTraffic& traffic, MonotonicTime now, Entry& entry);
   static void Smooth(MonotonicTime now, Entry& entry);
+  std::optional<double> ExcessOf(const Entry& entry) const;
+  std::optional<bool> FasterOf(const Entry& entry) const;
   static std::optional<double> SmoothGrowth(const Entry& entry);
   static std::optional<absl::Duration> BaselineOf(const Entry& entry);
 
-  std::map<std::string, Entry> entries_;
+  EndpointTable<Entry> entries_;
   // Medians; of two middle waits the upper and the lower one.
   std::optional<double> median_growth_;
   std::optional<double> smooth_growth_;       // of smoothed waits

@@ -3,10 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <map>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "common/base/clock.h"
@@ -25,8 +22,7 @@ double WeightLimiter::Quantise(double weight) {
 }
 
 void WeightLimiter::Restore(const std::string& endpoint_id, double weight) {
-  accepted_[endpoint_id] = weight;
-  standings_[endpoint_id] = Standing::kNormal;
+  accepted_[endpoint_id] = {weight, Standing::kNormal};
 }
 
 WeightLimiter::Standing WeightLimiter::StandingOf(const ProposedWeight& proposed) {
@@ -37,102 +33,126 @@ WeightLimiter::Standing WeightLimiter::StandingOf(const ProposedWeight& proposed
 
 bool WeightLimiter::Tick(const std::vector<ProposedWeight>& proposed, bool frozen,
                          MonotonicTime now) {
-  std::map<std::string, double> weights = Normalise(proposed);
-  if (frozen) {
-    HoldFrozen(proposed, weights);
-  } else {
-    CapStale(proposed, weights);
-  }
-  std::map<std::string, Standing> standings;
+  std::vector<double> weights = Normalise(proposed);
+  Last last;
+  last.reserve(proposed.size());
   for (const ProposedWeight& one : proposed) {
-    const Standing standing = StandingOf(one);
-    standings[one.endpoint_id] = standing;
-    double& weight = weights[one.endpoint_id];
-    if (standing == Standing::kUnreachable) weight = kFloor;
-    if (standing == Standing::kDraining) weight = 0;
-    if (standing == Standing::kPinned) weight = *one.pin;
-    if (standing == Standing::kNormal) weight = Quantise(weight);
+    const auto found = accepted_.find(one.endpoint_id);
+    last.push_back(found == accepted_.end() ? nullptr : &found->second);
   }
-  const bool changed = weights != accepted_;
-  const bool at_once = standings != standings_ || MovedMuch(weights);
-  if (!at_once && (!changed || now - accepted_at_ < kPublishInterval)) return false;
-  standings_ = std::move(standings);
-  accepted_ = std::move(weights);
-  accepted_at_ = now;
-  return changed || at_once;
+  if (frozen) {
+    HoldFrozen(proposed, last, weights);
+  } else {
+    CapStale(proposed, last, weights);
+  }
+  const bool small_due = now - small_published_at_ >= kPublishInterval;
+  const double ratio = small_due ? kNoticeRatio : kPublishRatio;
+  bool changed = accepted_.size() != proposed.size();
+  std::vector<Accepted> next(proposed.size());
+  for (size_t i = 0; i < proposed.size(); ++i) {
+    next[i] = {weights[i], StandingOf(proposed[i])};
+    double& weight = next[i].weight;
+    switch (next[i].standing) {
+      case Standing::kUnreachable:
+        weight = kFloor;
+        break;
+      case Standing::kDraining:
+        weight = 0;
+        break;
+      case Standing::kPinned:
+        weight = *proposed[i].pin;
+        break;
+      case Standing::kNormal:
+        weight = MovedMoreThan(ratio, last[i], weight) ? Quantise(weight) : last[i]->weight;
+    }
+    changed = changed || last[i] == nullptr || *last[i] != next[i];
+  }
+  if (!changed) return false;
+  Accept(proposed, next);
+  if (small_due) small_published_at_ = now;
+  return true;
 }
 
-std::map<std::string, double> WeightLimiter::Normalise(
-    const std::vector<ProposedWeight>& proposed) {
-  std::map<std::string, double> weights;
-  double sum = 0;
-  for (const ProposedWeight& one : proposed) {
-    if (StandingOf(one) != Standing::kNormal) continue;
-    weights[one.endpoint_id] = one.value;
-    sum += one.value;
+void WeightLimiter::Accept(const std::vector<ProposedWeight>& proposed,
+                           const std::vector<Accepted>& next) {
+  for (size_t i = 0; i < proposed.size(); ++i) accepted_[proposed[i].endpoint_id] = next[i];
+  if (accepted_.size() == proposed.size()) return;
+  accepted_.clear();
+  for (size_t i = 0; i < proposed.size(); ++i) accepted_[proposed[i].endpoint_id] = next[i];
+}
+
+std::vector<double> WeightLimiter::Normalise(const std::vector<ProposedWeight>& proposed) {
+  std::vector<double> weights(proposed.size());
+  double sum = 0, count = 0;
+  for (size_t i = 0; i < proposed.size(); ++i) {
+    if (StandingOf(proposed[i]) != Standing::kNormal) continue;
+    weights[i] = proposed[i].value;
+    sum += weights[i];
+    ++count;
   }
-  mean_proposed_ = weights.empty() ? 0 : sum / static_cast<double>(weights.size());
+  mean_proposed_ = count > 0 ? sum / count : 0;
   if (mean_proposed_ <= 0) return weights;
   double bounded_sum = 0;
-  for (auto& [id, weight] : weights) {
-    weight = std::clamp(weight / mean_proposed_, kFloor, kCeiling);
-    bounded_sum += weight;
+  for (size_t i = 0; i < proposed.size(); ++i) {
+    if (StandingOf(proposed[i]) != Standing::kNormal) continue;
+    weights[i] = std::clamp(weights[i] / mean_proposed_, kFloor, kCeiling);
+    bounded_sum += weights[i];
   }
-  for (auto& [id, weight] : weights) weight *= static_cast<double>(weights.size()) / bounded_sum;
+  for (double& weight : weights) weight *= count / bounded_sum;
   return weights;
 }
 
-void WeightLimiter::CapStale(const std::vector<ProposedWeight>& proposed,
-                             std::map<std::string, double>& weights) const {
-  std::set<std::string> capped;
+void WeightLimiter::CapStale(const std::vector<ProposedWeight>& proposed, const Last& last,
+                             std::vector<double>& weights) {
+  std::vector<bool> capped(proposed.size(), false);
   // Each round caps at least one more endpoint, because the gain of the others may lift another
   // stale endpoint above its cap.
   for (size_t round = 0; round < proposed.size(); ++round) {
-    const size_t before = capped.size();
-    for (const ProposedWeight& one : proposed) {
-      auto weight = weights.find(one.endpoint_id);
-      const double last = accepted(one.endpoint_id);
-      if (one.may_rise || weight == weights.end() || last <= 0 || weight->second <= last) continue;
-      weight->second = last;
-      capped.insert(one.endpoint_id);
+    bool any = false;
+    double kept = 0, movable = 0, count = 0;
+    for (size_t i = 0; i < proposed.size(); ++i) {
+      if (StandingOf(proposed[i]) != Standing::kNormal) continue;
+      const double before = last[i] != nullptr ? last[i]->weight : 0;
+      if (!proposed[i].may_rise && before > 0 && weights[i] > before) {
+        weights[i] = before;
+        capped[i] = any = true;
+      }
+      (capped[i] ? kept : movable) += weights[i];
+      ++count;
     }
-    if (capped.size() == before) return;
-    double kept = 0, movable = 0;
-    for (const auto& [id, weight] : weights) (capped.contains(id) ? kept : movable) += weight;
-    if (movable <= 0) return;
-    const double scale = (static_cast<double>(weights.size()) - kept) / movable;
-    for (auto& [id, weight] : weights) {
-      if (!capped.contains(id)) weight = std::clamp(weight * scale, kFloor, kCeiling);
+    if (!any || movable <= 0) return;
+    const double scale = (count - kept) / movable;
+    for (size_t i = 0; i < proposed.size(); ++i) {
+      if (StandingOf(proposed[i]) != Standing::kNormal || capped[i]) continue;
+      weights[i] = std::clamp(weights[i] * scale, kFloor, kCeiling);
     }
   }
 }
 
-void WeightLimiter::HoldFrozen(const std::vector<ProposedWeight>& proposed,
-                               std::map<std::string, double>& weights) const {
+void WeightLimiter::HoldFrozen(const std::vector<ProposedWeight>& proposed, const Last& last,
+                               std::vector<double>& weights) {
+  const auto holds = [&](size_t i) {
+    return StandingOf(proposed[i]) == Standing::kNormal && last[i] != nullptr &&
+           last[i]->standing == Standing::kNormal;
+  };
   double held = 0, proposed_of_held = 0;
-  for (const ProposedWeight& one : proposed) {
-    auto standing = standings_.find(one.endpoint_id);
-    const bool hold = standing != standings_.end() && standing->second == Standing::kNormal;
-    if (!hold || !weights.contains(one.endpoint_id)) continue;
-    held += accepted(one.endpoint_id);
-    proposed_of_held += weights[one.endpoint_id];
+  for (size_t i = 0; i < proposed.size(); ++i) {
+    if (!holds(i)) continue;
+    held += last[i]->weight;
+    proposed_of_held += weights[i];
   }
   if (held <= 0 || proposed_of_held <= 0) return;
-  for (auto& [id, weight] : weights) {
-    auto standing = standings_.find(id);
-    const bool hold = standing != standings_.end() && standing->second == Standing::kNormal;
+  for (size_t i = 0; i < proposed.size(); ++i) {
     // A new endpoint keeps its proposed ratio to the frozen ones.
-    weight = hold ? accepted(id) : weight * held / proposed_of_held;
+    weights[i] = holds(i) ? last[i]->weight : weights[i] * held / proposed_of_held;
   }
 }
 
-bool WeightLimiter::MovedMuch(const std::map<std::string, double>& weights) const {
-  return std::any_of(weights.begin(), weights.end(), [&](const auto& one) {
-    const double before = accepted(one.first);
-    if (before == one.second) return false;
-    if (before <= 0 || one.second <= 0) return true;
-    return std::abs(std::log(one.second / before)) > kPublishRatio;
-  });
+bool WeightLimiter::MovedMoreThan(double ratio, const Accepted* last, double weight) {
+  const double before = last != nullptr ? last->weight : 0;
+  if (last != nullptr && before == weight) return false;
+  if (before <= 0 || weight <= 0) return true;
+  return std::abs(std::log(weight / before)) > ratio;
 }
 
 }  // namespace trunkline

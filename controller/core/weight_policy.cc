@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,7 +26,7 @@ double WeightPolicy::MemoryFactor(double memory_utilization) {
 
 void WeightPolicy::Restore(const std::string& endpoint_id, uint64_t incarnation,
                            absl::Duration slow_start_progress, MonotonicTime now) {
-  SlowStart& slow_start = slow_starts_[endpoint_id];
+  SlowStart& slow_start = slow_starts_.Insert(endpoint_id);
   slow_start.incarnation = incarnation;
   slow_start.progress = std::clamp(slow_start_progress, absl::ZeroDuration(), slow_start_);
   slow_start.age = slow_start.progress;
@@ -35,8 +35,8 @@ void WeightPolicy::Restore(const std::string& endpoint_id, uint64_t incarnation,
 }
 
 absl::Duration WeightPolicy::SlowStartProgress(const std::string& endpoint_id) const {
-  auto slow_start = slow_starts_.find(endpoint_id);
-  return slow_start == slow_starts_.end() ? absl::ZeroDuration() : slow_start->second.progress;
+  const SlowStart* slow_start = slow_starts_.Find(endpoint_id);
+  return slow_start == nullptr ? absl::ZeroDuration() : slow_start->progress;
 }
 
 std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoint>& endpoints,
@@ -44,14 +44,14 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
   FollowMembership(endpoints, now);
   std::vector<ProposedWeight> proposed;
   proposed.reserve(endpoints.size());
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    const std::string& id = endpoint.key.endpoint_id;
-    Advance(endpoint, model, now);
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    const EndpointEstimate& estimate = model.estimate_at(i);
+    Advance(endpoint, model, now, slow_starts_[i]);
     ProposedWeight& weight = proposed.emplace_back();
-    weight.endpoint_id = id;
-    weight.base = Base(endpoint, model.estimate(id));
-    weight.slow_start = SlowStartFactor(id);
+    weight.endpoint_id = endpoint.key.endpoint_id;
+    weight.base = Base(endpoint, estimate);
+    weight.slow_start = SlowStartFactor(slow_starts_[i]);
     if (kind_ == BalancingPolicy::kAdaptive && endpoint.load.has_value()) {
       weight.memory = MemoryFactor(endpoint.load->memory_utilization.value_or(0));
     }
@@ -59,7 +59,7 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
     weight.draining = endpoint.draining;
     weight.pin = endpoint.pin;
     weight.reachable = !endpoint.load.has_value() || endpoint.load->reachable;
-    const bool held = model.estimate(id).hot || model.estimate(id).slower;
+    const bool held = estimate.hot || estimate.slower;
     weight.may_rise = endpoint.state != EndpointCondition::kStale &&
                       !(kind_ == BalancingPolicy::kAdaptive && held);
   }
@@ -68,18 +68,14 @@ std::vector<ProposedWeight> WeightPolicy::Tick(const std::vector<WeightedEndpoin
 
 void WeightPolicy::FollowMembership(const std::vector<WeightedEndpoint>& endpoints,
                                     MonotonicTime now) {
-  std::map<std::string, SlowStart> present;
-  for (const WeightedEndpoint& weighted : endpoints) {
-    auto node = slow_starts_.extract(weighted.endpoint->key.endpoint_id);
-    if (!node.empty()) present.insert(std::move(node));
+  slow_starts_.Follow(endpoints, [](const std::string&, const SlowStart&) {});
+  bool others_carry = false;
+  for (size_t i = 0; i < endpoints.size() && !others_carry; ++i) {
+    others_carry = Established(*endpoints[i].endpoint, slow_starts_[i]);
   }
-  slow_starts_ = std::move(present);
-  const bool others_carry = std::any_of(
-      endpoints.begin(), endpoints.end(),
-      [&](const WeightedEndpoint& weighted) { return Established(*weighted.endpoint); });
-  for (const WeightedEndpoint& weighted : endpoints) {
-    const RegisteredEndpoint& endpoint = *weighted.endpoint;
-    SlowStart& slow_start = slow_starts_[endpoint.key.endpoint_id];
+  for (size_t i = 0; i < endpoints.size(); ++i) {
+    const RegisteredEndpoint& endpoint = *endpoints[i].endpoint;
+    SlowStart& slow_start = slow_starts_[i];
     if (slow_start.begun && slow_start.incarnation == endpoint.incarnation) continue;
     slow_start.begun = true;
     slow_start.incarnation = endpoint.incarnation;
@@ -89,20 +85,18 @@ void WeightPolicy::FollowMembership(const std::vector<WeightedEndpoint>& endpoin
   }
 }
 
-bool WeightPolicy::Established(const RegisteredEndpoint& endpoint) const {
+bool WeightPolicy::Established(const RegisteredEndpoint& endpoint,
+                               const SlowStart& slow_start) const {
   const bool serves =
       endpoint.state == EndpointCondition::kFresh || endpoint.state == EndpointCondition::kStale;
   if (!serves || endpoint.draining) return false;
   if (endpoint.load.has_value() && !endpoint.load->reachable) return false;
-  auto found = slow_starts_.find(endpoint.key.endpoint_id);
-  if (found == slow_starts_.end() || found->second.incarnation != endpoint.incarnation)
-    return false;
-  return found->second.age >= slow_start_ && found->second.progress >= slow_start_;
+  if (!slow_start.begun || slow_start.incarnation != endpoint.incarnation) return false;
+  return slow_start.age >= slow_start_ && slow_start.progress >= slow_start_;
 }
 
 void WeightPolicy::Advance(const RegisteredEndpoint& endpoint, const LoadModel& model,
-                           MonotonicTime now) {
-  SlowStart& slow_start = slow_starts_.at(endpoint.key.endpoint_id);
+                           MonotonicTime now, SlowStart& slow_start) const {
   const absl::Duration dt = now - std::exchange(slow_start.ticked_at, now);
   if (endpoint.state != EndpointCondition::kFresh || !endpoint.load.has_value()) return;
   slow_start.age += dt;
@@ -112,8 +106,7 @@ void WeightPolicy::Advance(const RegisteredEndpoint& endpoint, const LoadModel& 
   slow_start.progress = std::min(slow_start_, slow_start.progress + dt);
 }
 
-double WeightPolicy::SlowStartFactor(const std::string& endpoint_id) const {
-  const SlowStart& slow_start = slow_starts_.at(endpoint_id);
+double WeightPolicy::SlowStartFactor(const SlowStart& slow_start) const {
   if (slow_start.progress >= slow_start_) return 1;
   return std::max(kSlowStartFloor, absl::FDivDuration(slow_start.progress, slow_start_));
 }

@@ -14,13 +14,13 @@
 // Pure; one object per service; externally synchronized (by the control loop). Has no errors.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "common/base/balancing_policy.h"
 #include "common/base/clock.h"
+#include "controller/core/endpoint_table.h"
 #include "controller/core/load_model.h"
 #include "controller/core/service_spec.h"
 
@@ -76,14 +76,15 @@ class WeightPolicy {
 
   void FollowMembership(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
   // Returns true for an endpoint that has finished slow start, serves now and is not draining.
-  bool Established(const RegisteredEndpoint& endpoint) const;
-  void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now);
-  double SlowStartFactor(const std::string& endpoint_id) const;
+  bool Established(const RegisteredEndpoint& endpoint, const SlowStart& slow_start) const;
+  void Advance(const RegisteredEndpoint& endpoint, const LoadModel& model, MonotonicTime now,
+               SlowStart& slow_start) const;
+  double SlowStartFactor(const SlowStart& slow_start) const;
   double Base(const RegisteredEndpoint& endpoint, const EndpointEstimate& estimate) const;
 
   const BalancingPolicy kind_;
   const absl::Duration slow_start_;
-  std::map<std::string, SlowStart> slow_starts_;
+  EndpointTable<SlowStart> slow_starts_;
 };
 
 }  // namespace trunkline

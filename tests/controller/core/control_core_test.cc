@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -104,6 +105,27 @@ TEST_F(ControlCoreTest, WeightsFollowMeasuredCapacity) {
   Join("b", 0);
   RunTwoToOne(0, 60);
   EXPECT_NEAR(Published("a")->weight / Published("b")->weight, 2, 0.2);
+}
+
+// All capacities of a service drift while it learns. Each step of each would go to every proxy.
+TEST_F(ControlCoreTest, DriftingCapacityIsPublishedOnceItIsFarOff) {
+  Join("a", 0);
+  Join("b", 0);
+  RunTwoToOne(0, 1);
+  const double first = Published("a")->capacity;
+  double published = first;
+  for (int at = 1; at < 600; ++at) {
+    RunTwoToOne(at, at + 1);
+    const double now = Published("a")->capacity;
+    if (now != published) {
+      EXPECT_GT(std::abs(std::log(now / published)), 0.04) << at;
+    }
+    published = now;
+    const double learned = core_->View(At(at))->services[0].endpoints[0].load.capacity;
+    // Besides the 5 %, what a second moves.
+    EXPECT_NEAR(published / learned, 1, 0.07) << at;
+  }
+  EXPECT_GT(published, 1.1 * first) << "it was learned";
 }
 
 TEST_F(ControlCoreTest, ExpiredEndpointStaysInTheSnapshot) {
