@@ -47,8 +47,8 @@ struct Options {
   std::string service = "bench";
   uint32_t agents = 1000;
   uint32_t proxies = 10;
-  // Endpoints in each traffic report of a proxy.
-  uint32_t traffic = 100;
+  // Proxies that report traffic to an endpoint.
+  uint32_t reporters = 1;
   double seconds = 20;
   double settle_seconds = 5;
   double order_interval_seconds = 1.3;  // no multiple of the controller's tick
@@ -291,25 +291,25 @@ class Proxy final : public grpc::ClientBidiReactor<v1::SubscribeRequest, grpc::B
     StartWrite(&request_);
   }
 
-  // Each report is about other endpoints, as flows spread over all of them.
-  void MakeTraffic(v1::TrafficReport& report) {
+  void MakeTraffic(v1::TrafficReport& report) const {
     report.set_seconds(1);
     report.set_clients(1000);
     report.set_trunks(options_.agents);
-    const size_t rows = std::min(options_.traffic, options_.agents);
-    for (size_t i = 0; i < rows; ++i) {
-      v1::EndpointTraffic& item = *report.add_endpoints();
-      item.set_service(options_.service);
-      item.set_endpoint_id(EndpointId((number_ * rows + first_ + i) % options_.agents));
-      item.set_requests(50);
-      item.set_served(50);
-      item.set_bytes(50'000);
-      item.set_active(5);
-      item.set_load(5);
-      item.set_connect_seconds(0.001);
-      item.set_first_byte_seconds(0.01);
+    for (size_t shift = 0; shift < std::min(options_.reporters, options_.proxies); ++shift) {
+      size_t i = (number_ + shift) % options_.proxies;
+      for (; i < options_.agents; i += options_.proxies) {
+        v1::EndpointTraffic& item = *report.add_endpoints();
+        item.set_service(options_.service);
+        item.set_endpoint_id(EndpointId(i));
+        item.set_requests(50);
+        item.set_served(50);
+        item.set_bytes(50'000);
+        item.set_active(5);
+        item.set_load(5);
+        item.set_connect_seconds(0.001);
+        item.set_first_byte_seconds(0.01);
+      }
     }
-    first_ += rows;
   }
 
   const Options& options_;
@@ -323,7 +323,6 @@ class Proxy final : public grpc::ClientBidiReactor<v1::SubscribeRequest, grpc::B
   bool writing_ = true;  // the hello
   bool ack_due_ = false;
   bool traffic_due_ = false;
-  size_t first_ = 0;
 };
 
 class Fleet {
@@ -450,7 +449,7 @@ int main(int argc, char** argv) {
   app.add_option("--service", options.service, "The service of all endpoints");
   app.add_option("--agents", options.agents, "Agents, with an endpoint each");
   app.add_option("--proxies", options.proxies, "Subscribed proxies");
-  app.add_option("--traffic", options.traffic, "Endpoints in each traffic report of a proxy");
+  app.add_option("--reporters", options.reporters, "Proxies that report traffic to an endpoint");
   app.add_option("--seconds", options.seconds, "Measured seconds");
   app.add_option("--settle", options.settle_seconds, "Seconds between the last join and these");
   app.add_option("--connections", options.connections, "Connections that all streams share");
