@@ -7,7 +7,7 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = ["setup", "build", "test", "demo", "bench", "compose", "distro", "fuzz", "lint", "fmt"]
+COMMANDS = ["setup", "build", "test", "demo", "bench", "sim", "compose", "distro", "fuzz", "lint", "fmt"]
 
 
 def dev(*arguments: str) -> subprocess.CompletedProcess[str]:
