@@ -1,4 +1,6 @@
 // trunkline-controller: receives load reports, publishes weights. Composes the controller's parts.
+#include <malloc.h>
+
 #include <optional>
 #include <string>
 #include <utility>
@@ -26,6 +28,14 @@
 
 namespace trunkline {
 namespace {
+
+// With thousands of endpoints, ticks and the state file need buffers of megabytes for a moment. By
+// default glibc comes to take those from the heap, which then stays as large as it was with them.
+void ReturnLargeBuffers() {
+  constexpr int kLargeBytes = 1 << 20;
+  mallopt(M_MMAP_THRESHOLD, kLargeBytes);
+  mallopt(M_TRIM_THRESHOLD, 8 * kLargeBytes);
+}
 
 int Run(Program& program, const v1::ControllerConfig& config, const ControllerSettings& settings) {
   LogGrpcThroughOurLog();
@@ -71,6 +81,7 @@ int Run(Program& program, const v1::ControllerConfig& config, const ControllerSe
 
 int main(int argc, char** argv) {
   using namespace trunkline;
+  ReturnLargeBuffers();
   v1::ControllerConfig config;
   absl::StatusOr<ControllerSettings> settings = absl::UnknownError("not read yet");
   Program program("trunkline-controller",

@@ -80,7 +80,7 @@ bool ControlCore::Tick(MonotonicTime now) {
   traffic_.Sweep(now);
   const bool membership_changed =
       std::exchange(seen_generation_, registry_.generation()) != registry_.generation();
-  std::vector<SnapshotService> services;
+  std::vector<std::shared_ptr<const SnapshotService>> services;
   services.reserve(stages_.size());
   for (auto& [name, stages] : stages_) {
     TickService(stages, membership_changed, now);
@@ -126,7 +126,10 @@ void ControlCore::TickService(ServiceStages& stages, bool membership_changed, Mo
       now - stages.described_at < WeightLimiter::kPublishInterval) {
     return;
   }
-  stages.published = Describe(stages, weighted);
+  SnapshotService described = Describe(stages, weighted);
+  if (described != *stages.published) {
+    stages.published = std::make_shared<const SnapshotService>(std::move(described));
+  }
   stages.described_at = now;
 }
 
@@ -145,8 +148,8 @@ SnapshotService ControlCore::Describe(const ServiceStages& stages,
   // not learn, they must stay at what is configured.
   const bool learns = stages.spec.policy == BalancingPolicy::kAdaptive;
   service.endpoints.reserve(weighted.size());
-  auto before = stages.published.endpoints.begin();
-  const auto end = stages.published.endpoints.end();
+  auto before = stages.published->endpoints.begin();
+  const auto end = stages.published->endpoints.end();
   for (size_t i = 0; i < weighted.size(); ++i) {
     const RegisteredEndpoint& endpoint = *weighted[i].endpoint;
     const std::string& id = endpoint.key.endpoint_id;
@@ -174,9 +177,11 @@ std::shared_ptr<const ControllerView> ControlCore::View(MonotonicTime now) const
     service.load = stages.model.service();
     service.mean_proposed = stages.limiter.mean_proposed();
     double sum = 0;
-    for (const SnapshotEndpoint& endpoint : stages.published.endpoints) sum += endpoint.weight;
+    for (const SnapshotEndpoint& endpoint : stages.published->endpoints) sum += endpoint.weight;
     size_t position = 0;
-    for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
+    const std::vector<const RegisteredEndpoint*> endpoints = registry_.EndpointsOf(name);
+    service.endpoints.reserve(endpoints.size());
+    for (const RegisteredEndpoint* endpoint : endpoints) {
       EndpointReason& reason = service.endpoints.emplace_back();
       reason.endpoint = *endpoint;
       if (endpoint->load.has_value()) reason.report_age = now - endpoint->reported_at;
@@ -202,6 +207,7 @@ StoredState ControlCore::Export() const {
   StoredState state;
   state.epoch = publisher_.current()->id.epoch;
   state.version = publisher_.current()->id.version;
+  state.endpoints.reserve(registry_.size());
   for (const auto& [name, stages] : stages_) {
     for (const RegisteredEndpoint* endpoint : registry_.EndpointsOf(name)) {
       const std::string& id = endpoint->key.endpoint_id;

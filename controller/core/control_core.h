@@ -115,7 +115,7 @@ class ControlCore {
     WeightLimiter limiter;
     std::vector<ProposedWeight> proposed;
     // As in the last snapshot; changes of capacities alone are published once per kPublishInterval.
-    SnapshotService published;
+    std::shared_ptr<const SnapshotService> published = std::make_shared<const SnapshotService>();
     MonotonicTime described_at;
   };
 

@@ -30,18 +30,18 @@ SnapshotVersion FirstVersion(const std::optional<StoredState>& stored, uint64_t 
   return {std::max(stored->epoch + 1, unix_seconds), 1};
 }
 
-bool SnapshotPublisher::Publish(std::vector<SnapshotService> services) {
+bool SnapshotPublisher::Publish(std::vector<ServicePtr> services) {
   auto snapshot = std::make_shared<ClusterSnapshot>();
   bool differs = current_ == nullptr || current_->services.size() != services.size();
-  for (SnapshotService& service : services) {
+  for (ServicePtr& service : services) {
     const ServicePtr* before =
-        current_ == nullptr ? nullptr : FindService(current_->services, service.name);
-    if (before != nullptr && **before == service) {
+        current_ == nullptr ? nullptr : FindService(current_->services, service->name);
+    if (before != nullptr && (*before == service || **before == *service)) {
       snapshot->services.push_back(*before);
       continue;
     }
     differs = true;
-    snapshot->services.push_back(std::make_shared<const SnapshotService>(std::move(service)));
+    snapshot->services.push_back(std::move(service));
   }
   if (!differs) return false;
   snapshot->id = next_;

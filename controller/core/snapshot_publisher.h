@@ -78,8 +78,9 @@ class SnapshotPublisher {
   SnapshotPublisher(uint64_t epoch, uint64_t first_version)
       : next_{epoch, first_version == 0 ? 1 : first_version} {}
 
-  // `services` must be sorted by name. Returns true if they make a new version.
-  bool Publish(std::vector<SnapshotService> services);
+  // `services` must be sorted by name. Returns true if they make a new version. Cheap for a service
+  // that is the same object as before.
+  bool Publish(std::vector<std::shared_ptr<const SnapshotService>> services);
 
   // Publishes the current content again in an epoch above `seen`, if a proxy holds `seen` and it is
   // newer than any version of this publisher. That happens when the state was lost and the clock

@@ -1,6 +1,7 @@
 #include "controller/loop/state_store.h"
 
 #include <google/protobuf/io/tokenizer.h>
+#include <google/protobuf/message.h>
 #include <google/protobuf/text_format.h>
 
 #include <array>
@@ -36,6 +37,9 @@ class ShortestNumbers : public google::protobuf::TextFormat::FastFieldValuePrint
     out->Print(text.data(), static_cast<size_t>(written.ptr - text.data()));
   }
 };
+
+// A little more than an endpoint takes in the file.
+constexpr size_t kBytesPerEndpoint = 600;
 
 // Keeps the first error only, because it causes the others.
 class FirstError : public google::protobuf::io::ErrorCollector {
@@ -122,35 +126,53 @@ void WriteEndpoint(const StoredEndpoint& endpoint, v1::ControllerState::Endpoint
 
 }  // namespace
 
+// Prints endpoint by endpoint, because a message of all of them would take more memory than the
+// text.
 std::string StateStore::ToText(const StoredState& state) {
-  v1::ControllerState message;
-  message.set_format(kFormat);
-  message.mutable_snapshot()->set_epoch(state.epoch);
-  message.mutable_snapshot()->set_version(state.version);
-  message.set_orderly(state.orderly);
+  google::protobuf::TextFormat::Printer printer;
+  printer.SetDefaultFieldValuePrinter(new ShortestNumbers);  // takes ownership
+  std::string text = kHeading;
+  text.reserve(kBytesPerEndpoint * (state.endpoints.size() + 1));
+  // Into a text of its own, because the printer fills all that is reserved with zeros.
+  std::string part;
+  const auto print = [&](const google::protobuf::Message& message) {
+    printer.PrintToString(message, &part);
+    text += part;
+  };
+  v1::ControllerState head;
+  head.set_format(kFormat);
+  head.mutable_snapshot()->set_epoch(state.epoch);
+  head.mutable_snapshot()->set_version(state.version);
+  head.set_orderly(state.orderly);
+  print(head);
+  printer.SetInitialIndentLevel(1);
+  v1::ControllerState::Endpoint written;
   for (const StoredEndpoint& endpoint : state.endpoints) {
-    WriteEndpoint(endpoint, message.add_endpoints());
+    written.Clear();
+    WriteEndpoint(endpoint, &written);
+    text += "endpoints {\n";
+    print(written);
+    text += "}\n";
   }
+  printer.SetInitialIndentLevel(0);
+  v1::ControllerState rest;
   for (const StoredAdmin& admin : state.admin) {
-    v1::ControllerState::Admin* out = message.add_admin();
+    v1::ControllerState::Admin* out = rest.add_admin();
     out->set_service(admin.key.service);
     out->set_endpoint_id(admin.key.endpoint_id);
     out->set_draining(admin.draining);
     if (admin.pin.has_value()) out->set_pinned_weight(*admin.pin);
   }
   for (const StoredCapacity& departed : state.departed) {
-    v1::ControllerState::Departed* out = message.add_departed();
+    v1::ControllerState::Departed* out = rest.add_departed();
     out->set_service(departed.key.service);
     out->set_endpoint_id(departed.key.endpoint_id);
     out->set_capacity(departed.capacity);
   }
-  message.set_cluster_id(state.cluster_id);
-  message.set_complete(true);
-  google::protobuf::TextFormat::Printer printer;
-  printer.SetDefaultFieldValuePrinter(new ShortestNumbers);  // takes ownership
-  std::string text;
-  printer.PrintToString(message, &text);
-  return kHeading + text;
+  rest.set_cluster_id(state.cluster_id);
+  rest.set_complete(true);
+  print(rest);
+  return text;
 }
 
 absl::StatusOr<StoredState> StateStore::FromText(const std::string& text, const std::string& name) {

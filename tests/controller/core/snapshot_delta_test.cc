@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <random>
 #include <string>
@@ -32,12 +33,20 @@ bool SameContent(const ClusterSnapshot& a, const ClusterSnapshot& b) {
   return true;
 }
 
+void Publish(SnapshotPublisher& publisher, const std::vector<SnapshotService>& services) {
+  std::vector<std::shared_ptr<const SnapshotService>> shared;
+  for (const SnapshotService& service : services) {
+    shared.push_back(std::make_shared<const SnapshotService>(service));
+  }
+  publisher.Publish(std::move(shared));
+}
+
 // The delta from `before` to `after`, which are the only service.
 ClusterDelta DiffOf(const SnapshotService& before, const SnapshotService& after) {
   SnapshotPublisher publisher(1, 1);
-  publisher.Publish({before});
+  Publish(publisher, {before});
   const auto base = publisher.current();
-  publisher.Publish({after});
+  Publish(publisher, {after});
   return Diff(*base, *publisher.current());
 }
 
@@ -56,9 +65,9 @@ TEST(SnapshotDeltaTest, DeltaWithAnotherBaseIsRefused) {
 
 TEST(SnapshotDeltaTest, DeltaHoldsOnlyTheServicesThatChanged) {
   SnapshotPublisher publisher(1, 1);
-  publisher.Publish({Named("cache"), Named("db"), Named("web")});
+  Publish(publisher, {Named("cache"), Named("db"), Named("web")});
   const auto base = publisher.current();
-  publisher.Publish({Named("cache"), Named("db", 2), Named("new")});
+  Publish(publisher, {Named("cache"), Named("db", 2), Named("new")});
   const ClusterDelta delta = Diff(*base, *publisher.current());
   ASSERT_EQ(delta.services.size(), 1u);
   EXPECT_EQ(delta.services[0]->name, "new");
@@ -148,7 +157,7 @@ TEST(SnapshotDeltaTest, ApplyUndoesDiffForAnyPairOfSnapshots) {
     for (const std::string& name : names) {
       if (random() % 3 != 0) services.push_back(Random(name, random));
     }
-    publisher.Publish(std::move(services));
+    Publish(publisher, services);
     for (const auto& base : publisher.history()) {
       const auto applied = Apply(*base, Diff(*base, *publisher.current()));
       ASSERT_TRUE(applied.has_value());

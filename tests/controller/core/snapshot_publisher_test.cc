@@ -12,11 +12,11 @@
 namespace trunkline {
 namespace {
 
-SnapshotService Named(const std::string& name, double weight = 1) {
-  SnapshotService service;
-  service.name = name;
-  service.listen = {"127.0.0.1:9000"};
-  service.endpoints.push_back({"a", "10.0.0.1:7073", weight, false, 1});
+std::shared_ptr<const SnapshotService> Named(const std::string& name, double weight = 1) {
+  auto service = std::make_shared<SnapshotService>();
+  service->name = name;
+  service->listen = {"127.0.0.1:9000"};
+  service->endpoints.push_back({"a", "10.0.0.1:7073", weight, false, 1});
   return service;
 }
 
