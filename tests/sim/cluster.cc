@@ -55,7 +55,8 @@ Cluster::Cluster(const Scenario& scenario, const Options& options)
       controller_(queue_, *this, scenario),
       delivery_(queue_, proxies_, scenario, options.seed),
       cpu_before_(scenario.servers.size(), 0),
-      well_since_(scenario.servers.size(), 0) {
+      well_since_(scenario.servers.size(), 0),
+      trunks_since_(scenario.servers.size(), 0) {
   const size_t count = scenario.servers.size();
   Server::Owner& owner_of_servers = *this;
   Agent::Owner& owner_of_agents = *this;
@@ -328,7 +329,7 @@ void Cluster::OnInbandReport(size_t agent, const ServerLoad& load) {
 void Cluster::OnTrunks(size_t agent, bool usable) {
   if (!has_trunks()) return;
   for (const std::unique_ptr<Proxy>& proxy : proxies_) proxy->SetUsable(agent, usable);
-  well_since_[agent] = usable ? queue_.now() : INT64_MAX;
+  trunks_since_[agent] = usable ? queue_.now() : INT64_MAX;
   if (usable) return;
   trunks_break_ = true;
   servers_[agent]->DropConnections();
@@ -364,7 +365,7 @@ void Cluster::CheckStarvation() {
   std::vector<bool> well(servers_.size());
   for (size_t i = 0; i < servers_.size(); ++i) {
     const SimTime from = std::max<SimTime>(0, queue_.now() - Checkers::kStarvation);
-    well[i] = well_since_[i] <= from;
+    well[i] = std::max(well_since_[i], trunks_since_[i]) <= from;
   }
   checkers_.CheckStarvation(well, delivery_.shares());
 }

@@ -129,7 +129,9 @@ class Cluster final : private EventHandler,
   bool awaits_timeout_ = false;
   bool trunks_break_ = false;  // just now
   std::vector<double> cpu_before_;
+  // When the server, and the way to it, last became well; INT64_MAX while it is not.
   std::vector<SimTime> well_since_;
+  std::vector<SimTime> trunks_since_;
   LatencyCounts this_second_;
 };
 

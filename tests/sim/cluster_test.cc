@@ -115,6 +115,13 @@ TEST(ClusterTest, DeadAgentDoesNotKeepRequestsFromItsServerInMessageMode) {
   EXPECT_NEAR(Evaluate(scenario, RunOnce(scenario)).share, 0.25, 0.03);
 }
 
+// Found by a search: a server that starts behind a frozen agent cannot get flows.
+TEST(ClusterTest, ServerBehindAFrozenAgentIsNotCalledStarved) {
+  const Scenario scenario =
+      Read(kEqual, "at 5s agent a freezes\nat 20s server a starts\nduration 100s\n");
+  EXPECT_TRUE(RunOnce(scenario).violations.empty());
+}
+
 TEST(ClusterTest, SilentControllerLeavesTheWeights) {
   const Scenario scenario = Read(kUnequal, "at 40s controller dies\n");
   const RunResult result = RunOnce(scenario);

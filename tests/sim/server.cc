@@ -246,6 +246,7 @@ void Server::DropConnections() {
 }
 
 void Server::Start() {
+  if (alive_) Die();
   Settle();
   alive_ = true;
   failure_ = Failure::kNone;

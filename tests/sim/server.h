@@ -47,6 +47,7 @@ class Server final : private EventHandler {
   void SetFailure(Failure failure) { failure_ = failure; }
   void SetFrozen(bool frozen);
   void Die();
+  // Starts it, or starts it again.
   void Start();
   // All connections to it break, as when its agent dies.
   void DropConnections();

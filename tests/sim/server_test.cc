@@ -149,6 +149,15 @@ TEST_F(ServerTest, DeadServerResetsItsFlowsAndRefusesOthers) {
   EXPECT_EQ(ends_.size(), 3u) << "a wait of the dead process has no end";
 }
 
+TEST_F(ServerTest, RestartResetsFlows) {
+  Make({.name = "a"});
+  Send(1);
+  server_->Start();
+  ASSERT_EQ(ends_.size(), 1u);
+  EXPECT_EQ(ends_[0].second, End::kReset);
+  EXPECT_EQ(server_->starts(), 2u);
+}
+
 TEST_F(ServerTest, ColdServerIsSlowAtFirst) {
   Make({.name = "a"});
   server_->SetColdFactor(3);
