@@ -86,7 +86,9 @@ RunResult Cluster::Run() {
   queue_.Add(kSecond, *this, kSecondOver);
   queue_.Add(Checkers::kStarvation, *this, kStarvation);
   if (adaptive()) controller_.Start(/*with_state=*/false);
-  for (const std::unique_ptr<Agent>& agent : agents_) agent->Start();
+  for (size_t i = 0; i < agents_.size(); ++i) {
+    if (!scenario_.servers[i].agentless) agents_[i]->Start();
+  }
   for (const std::unique_ptr<Proxy>& proxy : proxies_) proxy->Start();
   source_.Start();
   queue_.Run(scenario_.duration);

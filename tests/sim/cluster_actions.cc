@@ -19,7 +19,9 @@ void Cluster::Apply(const Action& action) {
     case ActionKind::kControllerStartsEmpty:
       if (!adaptive()) return;
       controller_.Start(action.kind == ActionKind::kControllerStarts);
-      for (const std::unique_ptr<Agent>& agent : agents_) agent->OnControllerLost();
+      for (size_t i = 0; i < agents_.size(); ++i) {
+        if (!scenario_.servers[i].agentless) agents_[i]->OnControllerLost();
+      }
       return;
     case ActionKind::kServerSpeed:
     case ActionKind::kServerSteal:

@@ -122,6 +122,15 @@ TEST(ClusterTest, ServerBehindAFrozenAgentIsNotCalledStarved) {
   EXPECT_TRUE(RunOnce(scenario).violations.empty());
 }
 
+TEST(ClusterTest, ServerWithoutAnAgentGetsItsPartOfTheRequests) {
+  const Scenario scenario = Read(
+      "purpose One has no agent.\nmode message\nserver a agentless\nserver b\nserver c\n"
+      "request cpu exponential 4ms\nload 60%\nduration 90s\nsteady 45s\nwatch a\n");
+  const RunResult result = RunOnce(scenario);
+  EXPECT_NEAR(Evaluate(scenario, result).share, 1.0 / 3, 0.05);
+  EXPECT_TRUE(result.violations.empty());
+}
+
 TEST(ClusterTest, SilentControllerLeavesTheWeights) {
   const Scenario scenario = Read(kUnequal, "at 40s controller dies\n");
   const RunResult result = RunOnce(scenario);

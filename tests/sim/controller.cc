@@ -30,6 +30,11 @@ void Controller::Start(bool with_state) {
   service.name = "sim";
   service.listen = {"0.0.0.0:9000"};
   service.mode = scenario_.mode;
+  for (const ServerSpec& server : scenario_.servers) {
+    if (!server.agentless) continue;
+    // Any address will do; no two may be equal.
+    service.endpoints.push_back({.endpoint_id = server.name, .address = server.name + ":9000"});
+  }
   ControlCore::Options options;
   options.services = {service};
   options.report_interval = absl::Nanoseconds(scenario_.report_interval);

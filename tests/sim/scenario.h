@@ -21,7 +21,8 @@ struct ServerSpec {
   double memory = 0;  // share of its limit
   // Requests that may be in their waiting part at once; 0: no limit.
   int parallel_waits = 0;
-  SimTime distance = 0;  // added to the round trip
+  SimTime distance = 0;    // added to the round trip
+  bool agentless = false;  // only the configuration names it; not in tunnel mode
 
   double usable_cores() const { return quota > 0 ? quota : cores; }
   double capacity() const { return usable_cores() * speed; }

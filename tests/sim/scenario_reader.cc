@@ -103,7 +103,8 @@ class Reader {
 
   void ReadProperties(LineWords& words, ServerSpec& server) {
     while (!words.empty()) {
-      switch (words.OneOf({"cores", "speed", "quota", "memory", "waits", "distance"})) {
+      switch (
+          words.OneOf({"cores", "speed", "quota", "memory", "waits", "distance", "agentless"})) {
         case 0:
           server.cores = words.Whole("a number of cores");
           break;
@@ -119,8 +120,11 @@ class Reader {
         case 4:
           server.parallel_waits = words.Whole("a number of requests");
           break;
-        default:
+        case 5:
           server.distance = words.Duration();
+          break;
+        default:
+          server.agentless = true;
       }
     }
     if (!words.failed() && (server.cores < 1 || server.speed <= 0)) {
@@ -319,6 +323,10 @@ class Reader {
     const SimTime end = scenario_.steady_end();
     if (scenario_.steady_from >= end || end > scenario_.duration) {
       return Error("the steady state must begin before it ends and end within the duration");
+    }
+    for (const ServerSpec& server : scenario_.servers) {
+      if (!server.agentless || scenario_.mode != ForwardingMode::kTunnel) continue;
+      return Error(absl::StrCat("in mode tunnel, server ", server.name, " needs an agent"));
     }
     std::ranges::stable_sort(scenario_.actions, {}, &Action::at);
     // Endpoints are sorted by id everywhere, so indexes mean the same.

@@ -122,6 +122,12 @@ INSTANTIATE_TEST_SUITE_P(
                     BadText{"expect max/avg < 1.08\n", "\"<\" stands where \"<=\""},
                     BadText{"steady 200s\n", "the steady state must begin before it ends"}));
 
+TEST(ScenarioReaderTest, TunnelsNeedAgents) {
+  const absl::StatusOr<Scenario> read = ReadScenario("t.txt", "purpose T.\nserver a agentless\n");
+  EXPECT_THAT(std::string(read.status().message()), HasSubstr("server a needs an agent"));
+  EXPECT_TRUE(ReadScenario("m.txt", "purpose M.\nmode message\nserver a agentless\n").ok());
+}
+
 TEST(ScenarioReaderTest, TextWithoutServersIsRefused) {
   const absl::StatusOr<Scenario> read = ReadScenario("empty.txt", "purpose None.\n");
   EXPECT_THAT(std::string(read.status().message()), HasSubstr("\"server ...\" is missing"));

@@ -38,6 +38,7 @@ std::string Server(const ServerSpec& server) {
   if (server.memory > 0) absl::StrAppend(&text, " memory ", Percent(server.memory));
   if (server.parallel_waits > 0) absl::StrAppend(&text, " waits ", server.parallel_waits);
   if (server.distance > 0) absl::StrAppend(&text, " distance ", Time(server.distance));
+  if (server.agentless) absl::StrAppend(&text, " agentless");
   return text;
 }
 
