@@ -132,7 +132,7 @@ class LoadModel {
   void Tick(const std::vector<WeightedEndpoint>& endpoints, MonotonicTime now);
 
   const ServiceLoad& service() const { return service_; }
-  // Of the endpoint at this position of the last Tick.
+  // The estimate of the endpoint at this position of the last Tick.
   const EndpointEstimate& estimate_at(size_t position) const { return entries_[position].estimate; }
   // The endpoint must have been in the last Tick.
   const EndpointEstimate& estimate(const std::string& endpoint_id) const {

@@ -21,7 +21,7 @@ namespace trunkline {
 struct ServiceDelta {
   std::string name;
   struct Number {
-    // Of the endpoint in the base.
+    // The endpoint's place in the base, from 0.
     uint32_t position = 0;
     // In units of 1/kNumberUnits.
     uint32_t value = 0;

@@ -53,7 +53,7 @@ absl::StatusOr<v1::Snapshot> ApplyToDb(const std::string& content) {
   return Apply(absl::StrCat("changed_services { name: 'db' ", content, " }"));
 }
 
-// What each endpoint of db has, as "id weight capacity".
+// Returns the endpoints of db, each as "id weight capacity".
 std::vector<std::string> Db(const absl::StatusOr<v1::Snapshot>& snapshot) {
   std::vector<std::string> endpoints;
   if (!snapshot.ok()) return {snapshot.status().ToString()};
