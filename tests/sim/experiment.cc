@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +20,7 @@ namespace {
 // Fewer misses than this are luck, so a rule that has none allows as many.
 constexpr double kLeastMissShare = 0.0005;
 
-void Merge(RunResult run, const Figures& figures, uint64_t seed, RuleOutcome& outcome) {
+void Merge(const RunResult& run, const Figures& figures, uint64_t seed, RuleOutcome& outcome) {
   outcome.requests += run.requests;
   outcome.misses += run.misses;
   outcome.failures += run.failures;
@@ -94,9 +93,9 @@ Outcome RunExperiment(const Scenario& scenario, const std::vector<std::string>& 
     RuleOutcome& one = outcome.rules.emplace_back();
     one.rule = rule;
     for (uint64_t seed = first_seed; seed < first_seed + static_cast<uint64_t>(seeds); ++seed) {
-      RunResult run = Cluster(scenario, {.rule = rule, .seed = seed}).Run();
+      const RunResult run = Cluster(scenario, {.rule = rule, .seed = seed}).Run();
       const Figures figures = Evaluate(scenario, run);
-      Merge(std::move(run), figures, seed, one);
+      Merge(run, figures, seed, one);
     }
   }
   return outcome;

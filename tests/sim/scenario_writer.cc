@@ -1,5 +1,6 @@
 #include "tests/sim/scenario_writer.h"
 
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -18,7 +19,7 @@ std::string Time(SimTime time) {
   if (time % kMillisecond == 0) return absl::StrCat(time / kMillisecond, "ms");
   return absl::StrCat(time / 1000, "us");
 }
-std::string Time(double seconds) { return Time(static_cast<SimTime>(seconds * 1e6 + 0.5) * 1000); }
+std::string Time(double seconds) { return Time(SimTime{std::llround(seconds * 1e6)} * 1000); }
 std::string Percent(double share) { return absl::StrFormat("%.10g%%", 100 * share); }
 
 std::string Random(const Distribution& distribution) {

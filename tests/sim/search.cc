@@ -23,9 +23,9 @@ namespace {
 
 constexpr SimTime kDuration = 120 * kSecond;
 
-template <typename T, size_t n>
-T OneOf(const std::array<T, n>& values, FastRandom& random) {
-  return values.at(random.Next() % n);
+template <typename T, size_t kSize>
+T OneOf(const std::array<T, kSize>& values, FastRandom& random) {
+  return values.at(random.Next() % kSize);
 }
 
 Action RandomAction(size_t servers, FastRandom& random) {
