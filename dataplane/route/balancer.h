@@ -7,8 +7,7 @@
 //
 // The score is in_flight / weight, and a tie (two idle endpoints, above all) goes to the first
 // draw: at light load the weights are followed exactly. (in_flight + 1) / weight would send a light
-// load to the heaviest endpoint instead; see docs/decisions.md. A hot endpoint loses to one that is
-// not hot, whatever their scores.
+// load to the heaviest endpoint instead; see docs/decisions.md.
 //
 // Endpoints that are no candidates right now (unreachable, ejected, excluded by the caller) are
 // rejected and drawn again, which leaves the candidates' shares in proportion to their weights. So
@@ -37,7 +36,6 @@ class Balancer {
   // State of one endpoint.
   struct Load {
     double in_flight = 0;
-    bool hot = false;  // at its limit, and its score is among the highest
     bool candidate = true;
   };
 
@@ -61,7 +59,6 @@ class Balancer {
   }
   // Returns true if endpoint a should be picked rather than b.
   static bool IsBetter(const AliasTable& table, std::span<const Load> loads, size_t a, size_t b) {
-    if (loads[a].hot != loads[b].hot) return loads[b].hot;
     return loads[a].in_flight * table.inverse_weight(a) <
            loads[b].in_flight * table.inverse_weight(b);
   }

@@ -23,8 +23,8 @@
 namespace trunkline {
 namespace {
 
-// A report changes the estimate of its own endpoint at once. What follows from all reports
-// together, the scale and the hot endpoints, is computed this often.
+// A report changes the estimate of its own endpoint at once. The scale, which follows from all
+// reports together, is applied to the others this often.
 constexpr absl::Duration kRefreshInterval = absl::Milliseconds(50);
 // Below this part of the weight, rejecting draws costs more than a table of the candidates.
 constexpr double kLeastCandidateShare = 0.5;
@@ -62,7 +62,7 @@ void EndpointPicker::SetEndpoints(std::span<const size_t> kept,
   estimates_ = std::move(estimates);
   states_ = std::move(states);
   loads_.assign(kept.size(), {});
-  least_loaded_.SetEndpoints(kept.size());
+  least_loaded_.SetEndpoints();
   answer_times_.SetEndpoints(kept);
   SetWeights(std::move(table), now);
 }
@@ -138,7 +138,11 @@ bool EndpointPicker::ComparesAll() const {
 }
 
 size_t EndpointPicker::PickLeastLoaded(FastRandom& random, std::span<const size_t> excluded) {
-  if (ComparesAll()) return least_loaded_.Pick(*table_, balancer_, loads_, random, excluded);
+  if (ComparesAll()) {
+    // Loads are products with a time under least_time, and idle servers differ already.
+    const double margin = policy_ == BalancingPolicy::kLeastTime ? 0 : LeastLoaded::kMargin;
+    return least_loaded_.Pick(*table_, balancer_, loads_, random, excluded, margin);
+  }
   return balancer_.Pick(loads_, random, excluded);
 }
 
@@ -206,7 +210,6 @@ void EndpointPicker::OnReport(size_t i, const ServerLoad& load, MonotonicTime no
 
 void EndpointPicker::ForgetReport(size_t i) {
   estimates_[i].Forget();
-  loads_[i].hot = false;
   SetLoad(i);
 }
 
@@ -224,22 +227,7 @@ MonotonicTime EndpointPicker::ForgetOld(MonotonicTime now,
 void EndpointPicker::Refresh(MonotonicTime now) {
   refreshed_at_ = now;
   if (policy_ == BalancingPolicy::kLeastTime) answer_times_.Drift(now);
-  bool any_busy = false;
-  for (size_t i = 0; i < loads_.size(); ++i) {
-    SetLoad(i);
-    loads_[i].hot = false;
-    any_busy = any_busy || estimates_[i].busy();
-  }
-  if (!any_busy) return;
-  scores_.clear();
-  for (size_t i = 0; i < loads_.size(); ++i) {
-    if (table_->weight(i) > 0) scores_.push_back(ScoreOf(i));
-  }
-  const double threshold = HotAbove(scores_);
-  for (size_t i = 0; i < loads_.size(); ++i) {
-    const bool counts = table_->weight(i) > 0 && estimates_[i].busy();
-    loads_[i].hot = counts && ScoreOf(i) > threshold;
-  }
+  for (size_t i = 0; i < loads_.size(); ++i) SetLoad(i);
 }
 
 }  // namespace trunkline

@@ -112,7 +112,6 @@ class EndpointPicker {
   bool IsSparse(double table_weight) const;
   void ChooseTable();
   void BuildRestricted();
-  double ScoreOf(size_t i) const { return loads_[i].in_flight * table_->inverse_weight(i); }
   void Refresh(MonotonicTime now);
   void SetLoad(size_t i);
   bool ComparesAll() const;
@@ -139,7 +138,6 @@ class EndpointPicker {
   bool restricted_ = false;   // balancer_ has a table of candidates only
   TrafficShare share_;
   MonotonicTime refreshed_at_;
-  std::vector<double> scores_;  // scratch of Refresh
 };
 
 }  // namespace trunkline

@@ -1,7 +1,8 @@
 #include "dataplane/route/least_loaded.h"
 
-#include <algorithm>
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <span>
 
@@ -12,8 +13,7 @@
 namespace trunkline {
 namespace {
 
-// Factors that put a rank behind all without them. They keep the order among those that have them.
-constexpr double kHot = 1e50;
+// Puts a rank behind those with credit, and keeps the order among those without.
 constexpr double kWithoutCredit = 1e100;
 constexpr double kNotPicked = std::numeric_limits<double>::infinity();
 
@@ -25,40 +25,43 @@ void LeastLoaded::SetEarnings(const AliasTable& table, std::span<const Balancer:
   for (size_t i = 0; i < loads.size(); ++i) {
     if (Balancer::IsEligible(loads, excluded, i)) total += table.weight(i);
   }
-  earnings_.assign(loads.size(), 0);
+  earnings_.fill(0);
+  inverse_weights_.fill(kNotPicked);
   for (size_t i = 0; i < loads.size(); ++i) {
     if (table.weight(i) <= 0 || !Balancer::IsEligible(loads, excluded, i)) continue;
     const double p = table.weight(i) / total;
     earnings_[i] = p * (2 - p);
+    inverse_weights_[i] = table.inverse_weight(i);
   }
   // The next pick has other exclusions.
   earnings_stale_ = !excluded.empty();
 }
 
-// The lowest rank is picked.
-double LeastLoaded::Rank(const AliasTable& table, std::span<const Balancer::Load> loads,
-                         size_t i) const {
-  const double score = 1 + loads[i].in_flight * table.inverse_weight(i);
-  const double rank = score * (loads[i].hot ? kHot : 1) * (credits_[i] < 1 ? kWithoutCredit : 1);
-  return earnings_[i] > 0 ? rank : kNotPicked;
-}
-
 size_t LeastLoaded::Pick(const AliasTable& table, const Balancer& draws,
                          std::span<const Balancer::Load> loads, FastRandom& random,
-                         std::span<const size_t> excluded) {
+                         std::span<const size_t> excluded, double margin) {
   const size_t drawn = draws.Draw(loads, random, excluded);
   if (drawn == Balancer::kNone) return Balancer::kNone;
   if (earnings_stale_ || !excluded.empty()) SetEarnings(table, loads, excluded);
-  // The scores are random, so branches on them would often be predicted wrong; the compiler makes
-  // this loop one of conditional moves.
+  const size_t count = loads.size();
+  // The lowest rank is picked. Scores are random, so a branch on one would often be predicted
+  // wrong.
+  std::array<double, kMostEndpoints> ranks;
+  for (size_t i = 0; i < count; ++i) {
+    const double credit = credits_[i] + earnings_[i];
+    credits_[i] = credit < kBurst ? credit : kBurst;
+    const double score = 1 + (loads[i].in_flight + margin) * inverse_weights_[i];
+    ranks[i] = credits_[i] < 1 ? score * kWithoutCredit : score;
+  }
   size_t best = drawn;
-  double best_rank = Rank(table, loads, drawn);
-  for (size_t i = 0; i < loads.size(); ++i) {
-    credits_[i] = std::min(kBurst, credits_[i] + earnings_[i]);
-    const double rank = Rank(table, loads, i);
-    const bool better = rank < best_rank;
+  double best_rank = ranks[drawn] - margin * inverse_weights_[drawn];
+  // Begins at a random one of the others, because the first of equal ones is picked.
+  size_t i = drawn + 1 + ((random.Next() >> 32) * (count - 1) >> 32);
+  for (size_t left = count; left > 0; --left, ++i) {
+    i = i < count ? i : i - count;
+    const bool better = ranks[i] < best_rank;
     best = better ? i : best;
-    best_rank = better ? rank : best_rank;
+    best_rank = better ? ranks[i] : best_rank;
   }
   credits_[best] -= 1;
   return best;

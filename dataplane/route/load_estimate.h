@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
 
 #include "absl/time/time.h"
 #include "common/base/clock.h"
@@ -39,8 +38,6 @@ class LoadEstimate {
   bool ForgetIfOld(MonotonicTime now);
   bool known() const { return known_; }
   MonotonicTime heard_at() const { return heard_at_; }
-  // Returns true if the last report shows the server at its limit; false without a report.
-  bool busy() const;
 
   // `scale` is TrafficShare::scale().
   double InFlight(double scale) const {
@@ -75,9 +72,5 @@ class TrafficShare {
   double own_ = 0;
   double all_ = 0;
 };
-
-// Returns the in-flight load per weight above which a busy server is hot: the 0.84 quantile, which
-// a sixth of the servers exceed. Reorders `scores`. Returns infinity if it is empty.
-double HotAbove(std::vector<double>& scores);
 
 }  // namespace trunkline

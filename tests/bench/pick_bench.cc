@@ -30,7 +30,7 @@ void Pick(benchmark::State& state) {
   trunkline::FastRandom random(1);
   for (auto _ : state) benchmark::DoNotOptimize(picker.Pick(random));
 }
-BENCHMARK(Pick)->Arg(2)->Arg(3)->Arg(4)->Arg(8)->Arg(10)->Arg(100)->Arg(1000);
+BENCHMARK(Pick)->Arg(2)->Arg(3)->Arg(4)->Arg(6)->Arg(8)->Arg(10)->Arg(100)->Arg(1000);
 
 }  // namespace
 

@@ -19,10 +19,10 @@
 namespace trunkline::sim {
 namespace {
 
-// Trunkline's: the production EndpointPicker. Without utilizations in reports, no endpoint is hot.
+// Trunkline's: the production EndpointPicker.
 class AdaptiveRule final : public PickRule {
  public:
-  AdaptiveRule(size_t servers, bool hides_utilization) : hides_utilization_(hides_utilization) {
+  explicit AdaptiveRule(size_t servers) {
     const std::vector<size_t> all_new(servers, EndpointPicker::kNone);
     picker_.SetEndpoints(all_new, std::make_shared<AliasTable>(std::vector<double>(servers, 0.0)),
                          Monotonic(0));
@@ -38,7 +38,7 @@ class AdaptiveRule final : public PickRule {
     picker_.SetWeights(table, now);
   }
   void OnInbandReport(size_t server, const ServerLoad& load, MonotonicTime now) override {
-    picker_.OnReport(server, hides_utilization_ ? ServerLoad{.active = load.active} : load, now);
+    picker_.OnReport(server, load, now);
   }
   void ForgetReport(size_t server) override { picker_.ForgetReport(server); }
   void OnSecond(MonotonicTime now) override {
@@ -46,26 +46,24 @@ class AdaptiveRule final : public PickRule {
   }
 
  private:
-  const bool hides_utilization_;
   EndpointPicker picker_;
 };
 
-constexpr std::string_view kNames[] = {kAdaptive,       kAdaptiveNeverHot, "round_robin",
-                                       "leastconn",     "random2",         "agent_check",
-                                       "lvs_cbrt",      "inverse_u",       "a58",
-                                       "least_request", "oracle_jsq",      "oracle_leastconn"};
+constexpr std::string_view kNames[] = {kAdaptive,       "round_robin", "leastconn",       "random2",
+                                       "agent_check",   "lvs_cbrt",    "inverse_u",       "a58",
+                                       "least_request", "oracle_jsq",  "oracle_leastconn"};
 
 }  // namespace
 
 std::span<const std::string_view> RuleNames() { return kNames; }
 
-bool IsAdaptive(std::string_view name) { return name == kAdaptive || name == kAdaptiveNeverHot; }
+bool IsAdaptive(std::string_view name) { return name == kAdaptive; }
 
 bool IsRule(std::string_view name) { return std::ranges::find(kNames, name) != std::end(kNames); }
 
 std::unique_ptr<PickRule> MakeRule(std::string_view name, size_t servers,
                                    const ClusterTruth& truth) {
-  if (IsAdaptive(name)) return std::make_unique<AdaptiveRule>(servers, name != kAdaptive);
+  if (IsAdaptive(name)) return std::make_unique<AdaptiveRule>(servers);
   return MakeBaseline(name, servers, truth);
 }
 

@@ -55,8 +55,6 @@ class PickRule {
 
 // The rules by name. "adaptive" is Trunkline's.
 inline constexpr std::string_view kAdaptive = "adaptive";
-// The same without the rule that a hot endpoint loses to one that is not hot.
-inline constexpr std::string_view kAdaptiveNeverHot = "adaptive_never_hot";
 std::span<const std::string_view> RuleNames();
 bool IsRule(std::string_view name);
 // Returns true for a rule that follows the controller's weights.

@@ -182,17 +182,5 @@ TEST(BalancerTest, TwoChoicesKeepLongFlowsEven) {
   for (const Balancer::Load& load : loads) EXPECT_NEAR(load.in_flight, 100, 5);
 }
 
-// With two draws of p = 1/2 each, the hot endpoint wins only if both draws hit it, although it has
-// less in flight.
-TEST(BalancerTest, HotEndpointLosesToOneThatIsNotHot) {
-  const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = false}};
-  EXPECT_NEAR(Share(With({1, 1}), loads)[1], 0.75, Tolerance(0.75));
-}
-
-TEST(BalancerTest, LessLoadedOfTwoHotEndpointsWins) {
-  const Loads loads = {{.in_flight = 4, .hot = true}, {.in_flight = 5, .hot = true}};
-  EXPECT_NEAR(Share(With({1, 1}), loads)[0], 0.75, Tolerance(0.75));
-}
-
 }  // namespace
 }  // namespace trunkline

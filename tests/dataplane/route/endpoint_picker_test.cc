@@ -311,6 +311,18 @@ TEST_F(EndpointPickerTest, ReportsCountUntilTheyAreDropped) {
   ExpectShares({0.5, 0.5});
 }
 
+// Its report and its utilization are older than the end of the flows.
+TEST_F(EndpointPickerTest, BusyServerWhoseFlowsHaveEndedIsPickedAtOnce) {
+  Start({1, 1, 1});
+  picker_.AddOwn(0, 8);
+  picker_.OnReport(0, {.active = 9, .utilization = 990}, At(absl::Seconds(1)));
+  picker_.OnReport(1, {.active = 6, .utilization = 100}, At(absl::Seconds(1)));
+  picker_.OnReport(2, {.active = 7, .utilization = 100}, At(absl::Seconds(2)));
+  EXPECT_EQ(picker_.Pick(random_), 1u);
+  picker_.AddOwn(0, -8);
+  EXPECT_EQ(picker_.Pick(random_), 0u);
+}
+
 TEST_F(EndpointPickerTest, OldReportsAreDroppedAndTheNextDueTimeIsReturned) {
   Start({1, 1, 1});
   picker_.OnReport(0, {.active = 40}, At({}));

@@ -2,9 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <limits>
-#include <vector>
-
 #include "absl/time/time.h"
 #include "common/base/clock.h"
 #include "common/inband/inband_report.h"
@@ -56,18 +53,7 @@ TEST(LoadEstimateTest, ReportThatIsNotRepeatedIsDroppedAfterFiveSeconds) {
   EXPECT_EQ(estimate.InFlight(1), 40);
   EXPECT_TRUE(estimate.ForgetIfOld(At(absl::Seconds(15))));
   EXPECT_EQ(estimate.InFlight(1), 1);
-  EXPECT_FALSE(estimate.busy());
   EXPECT_FALSE(estimate.ForgetIfOld(At(absl::Seconds(16)))) << "returned once";
-}
-
-TEST(LoadEstimateTest, BusyFromEightyFivePercentUtilization) {
-  LoadEstimate estimate;
-  estimate.OnReport({.utilization = 849}, At(absl::ZeroDuration()));
-  EXPECT_FALSE(estimate.busy());
-  estimate.OnReport({.utilization = 850}, At(absl::ZeroDuration()));
-  EXPECT_TRUE(estimate.busy());
-  estimate.OnReport({.utilization = ServerLoad::kUnknown}, At(absl::ZeroDuration()));
-  EXPECT_FALSE(estimate.busy());
 }
 
 TEST(TrafficShareTest, ScaleIsOneWithoutReports) { EXPECT_EQ(TrafficShare().scale(), 1); }
@@ -96,21 +82,6 @@ TEST(TrafficShareTest, ScaleIsAtLeastOne) {
   TrafficShare share;
   for (int i = 0; i < 1000; ++i) share.OnReport(10, 8);
   EXPECT_EQ(share.scale(), 1);
-}
-
-TEST(HotAboveTest, SixthOfTheScoresIsHot) {
-  std::vector<double> scores;
-  for (int i = 0; i < 100; ++i) scores.push_back((i * 37) % 100);
-  EXPECT_EQ(HotAbove(scores), 83);
-}
-
-TEST(HotAboveTest, FewScoresHaveAtMostOneHot) {
-  std::vector<double> none;
-  EXPECT_EQ(HotAbove(none), std::numeric_limits<double>::infinity());
-  std::vector<double> one = {5};
-  EXPECT_EQ(HotAbove(one), 5);
-  std::vector<double> two = {9, 5};
-  EXPECT_EQ(HotAbove(two), 5);
 }
 
 }  // namespace
