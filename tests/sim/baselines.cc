@@ -20,7 +20,7 @@
 namespace trunkline::sim {
 namespace {
 
-// What all baselines share: which endpoints are candidates, the proxy's own flows, and weights.
+// The base of all baselines: candidates, the proxy's own flows, and weights.
 class Baseline : public PickRule {
  public:
   Baseline(size_t servers, const ClusterTruth& truth)

@@ -293,7 +293,7 @@ void Cluster::Record(const Request& request, bool answered) {
   if (!answered || latency > scenario_.objective) ++result_.misses;
 }
 
-// What is late already at the end of the run is missed, whatever would become of it.
+// A request that is late already at the end of the run counts as a miss.
 void Cluster::CountUnfinished() {
   for (const auto& [deadline, ticket] : timeouts_) {
     if (!requests_.Valid(ticket)) continue;

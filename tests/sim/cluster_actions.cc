@@ -1,4 +1,4 @@
-// What a scenario does to a cluster.
+// The actions of a scenario on a cluster.
 #include <cstdint>
 #include <memory>
 

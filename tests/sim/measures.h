@@ -29,7 +29,7 @@ class LatencyCounts {
   uint64_t count_ = 0;
 };
 
-// What was measured in one second, by server.
+// The measurements of one second, by server.
 struct ServerSecond {
   double utilization = 0;
   double share = 0;     // of the weight

@@ -48,7 +48,7 @@ const char* Mode(ForwardingMode mode) {
   return mode == ForwardingMode::kDirect ? "direct" : "tunnel";
 }
 
-// What a server, an agent or the controller does.
+// An action of a server, an agent or the controller.
 std::string Deed(const Action& action) {
   switch (action.kind) {
     case ActionKind::kLoad:

@@ -192,7 +192,7 @@ double Server::CpuSeconds() {
 
 void Server::SetSpeed(double speed) {
   Settle();
-  // What runs or waits is work that the new speed does, too.
+  // The new speed applies to running and waiting requests, too.
   for (const RequestId id : running_) requests_[id].cpu_left *= speed_ / speed;
   for (const RequestId id : queue_of_cpu_) requests_[id].cpu_left *= speed_ / speed;
   speed_ = speed;

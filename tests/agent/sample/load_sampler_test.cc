@@ -327,7 +327,7 @@ TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNoFaultWhileTheServerIs
   ASSERT_THAT(sampler.SampleSlow(At(10)), SizeIs(1));
 }
 
-TEST_F(LoadSamplerTest, EmptyGroupThatNobodyConfiguredIsNoFault) {
+TEST_F(LoadSamplerTest, EmptyGroupThatIsNotConfiguredIsNoFault) {
   root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs", "");
   server_up_ = true;
   LoadSampler sampler = Sampler();

@@ -112,7 +112,7 @@ TEST(FewEndpointsSimTest, OneWorkerBeforeFourEqualServersIsAsGoodAsLeastConnecti
     const Result result = RunPicker("all compared", equal, load, /*workers=*/1);
     EXPECT_LE(result.p50_ms, 1.03 * peer.p50_ms);
     EXPECT_LE(result.p99_ms, 1.03 * peer.p99_ms);
-    // What two draws would do.
+    // The result of two draws.
     EXPECT_GT(RunPicker("two draws", equal, load, /*workers=*/100).p99_ms, 1.1 * peer.p99_ms);
   }
 }
