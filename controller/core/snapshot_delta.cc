@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/number_units.h"
 #include "controller/core/snapshot_publisher.h"
 
 namespace trunkline {

@@ -46,10 +46,9 @@ struct ClusterDelta {
   std::vector<ServiceDelta> changed_services;
 };
 
-// Weights and capacities have three digits, so those of 0.01 and more are multiples of a unit.
-inline constexpr uint32_t kNumberUnits = 10'000;
-// Returns the number of units that `number` consists of; nullopt if that is no integer, or too
-// large.
+// Returns the number of units of 1 / kNumberUnits that `number` consists of; nullopt if that is no
+// integer, or too large. Weights and capacities have three digits, so those of 0.01 and more are
+// multiples of a unit.
 std::optional<uint32_t> InUnits(double number);
 
 ClusterDelta Diff(const ClusterSnapshot& base, const ClusterSnapshot& target);

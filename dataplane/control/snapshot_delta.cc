@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "common/base/number_units.h"
 #include "google/protobuf/repeated_ptr_field.h"
 #include "trunkline/v1/discovery.pb.h"
 
@@ -18,9 +19,6 @@ namespace trunkline {
 namespace {
 
 using Endpoints = google::protobuf::RepeatedPtrField<v1::Endpoint>;
-
-// As in discovery.proto.
-constexpr double kNumberUnits = 10'000;
 
 absl::Status Contradicts(const std::string& service, std::string_view why) {
   return absl::InvalidArgumentError(

@@ -42,9 +42,9 @@ class LeastLoaded {
   // Has to be called when candidates or weights have changed.
   void OnCandidatesChanged() { earnings_stale_ = true; }
 
-  // `table`, `loads` and `excluded` as in Balancer::Pick; `draws` draws from `table`; `margin` is
-  // in the unit of Load::in_flight. Returns kNone if there is no candidate beside those in
-  // `excluded`.
+  // `table`, `loads` and `excluded` as in Balancer::Pick, of at most kMostEndpoints; `draws` draws
+  // from `table`; `margin` is in the unit of Load::in_flight. Returns kNone if there is no
+  // candidate beside those in `excluded`.
   size_t Pick(const AliasTable& table, const Balancer& draws, std::span<const Balancer::Load> loads,
               FastRandom& random, std::span<const size_t> excluded = {}, double margin = kMargin);
 
@@ -54,9 +54,9 @@ class LeastLoaded {
 
   using Numbers = std::array<double, kMostEndpoints>;  // by endpoint
 
-  Numbers credits_;
-  Numbers earnings_;         // at each pick; 0 for those that are not picked
-  Numbers inverse_weights_;  // infinite for those that are not picked
+  Numbers credits_{};
+  Numbers earnings_{};         // at each pick; 0 for those that are not picked
+  Numbers inverse_weights_{};  // infinite for those that are not picked
   bool earnings_stale_ = true;
 };
 

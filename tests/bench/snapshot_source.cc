@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/number_units.h"
 #include "trunkline/v1/discovery.grpc.pb.h"
 
 namespace trunkline {
@@ -35,8 +36,6 @@ std::string LoopbackHost(uint32_t i) {
   return absl::StrCat("127.", host >> 16 & 255, ".", host >> 8 & 255, ".", host & 255);
 }
 
-// As in discovery.proto.
-constexpr double kNumberUnits = 10'000;
 // A weight of three digits from 0.5 to 1.5, different in each version.
 uint32_t WeightUnits(uint64_t i, uint64_t version) {
   constexpr uint64_t kSteps = 1000;

@@ -84,6 +84,7 @@ PURE = [
     "common/base/forwarding_mode.h",
     "common/base/json_text.*",
     "common/base/limits.h",
+    "common/base/number_units.h",
     "common/base/random.h",
     "common/base/utf8.*",
     "common/base/window_budget.h",

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/base/number_units.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/weight_limiter.h"
 
