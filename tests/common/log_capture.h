@@ -14,11 +14,10 @@ namespace trunkline::test {
 
 class LogCapture {
  public:
-  LogCapture() : before_(spdlog::default_logger()) {
-    auto logger = std::make_shared<spdlog::logger>("capture", std::make_shared<Sink>(*this));
-    spdlog::set_default_logger(std::move(logger));
-  }
-  ~LogCapture() { spdlog::set_default_logger(before_); }
+  LogCapture() { TheSink()->Begin(*this); }
+  ~LogCapture() { TheSink()->End(*this); }
+  LogCapture(const LogCapture&) = delete;
+  LogCapture& operator=(const LogCapture&) = delete;
 
   std::string text() const {
     const std::lock_guard lock(mutex_);
@@ -33,21 +32,46 @@ class LogCapture {
   }
 
  private:
+  // Outlives every capture, because a thread may log while one ends. Passes lines on to the former
+  // logger while none lives.
   class Sink final : public spdlog::sinks::base_sink<std::mutex> {
    public:
-    explicit Sink(LogCapture& to) : to_(to) {}
+    void Begin(LogCapture& to) {
+      const std::lock_guard lock(mutex_);
+      to.outer_ = std::exchange(to_, &to);
+      if (spdlog::default_logger() == logger_) return;
+      if (logger_ == nullptr) logger_ = std::make_shared<spdlog::logger>("capture", TheSink());
+      before_ = spdlog::default_logger();
+      spdlog::set_default_logger(logger_);
+    }
+    void End(LogCapture& from) {
+      const std::lock_guard lock(mutex_);
+      to_ = from.outer_;
+    }
 
    private:
     void sink_it_(const spdlog::details::log_msg& message) override {
-      const std::lock_guard lock(to_.mutex_);
-      to_.text_.append(message.payload.data(), message.payload.size()).push_back('\n');
+      if (to_ == nullptr) {
+        before_->log(message.time, message.source, message.level, message.payload);
+        return;
+      }
+      const std::lock_guard lock(to_->mutex_);
+      to_->text_.append(message.payload.data(), message.payload.size()).push_back('\n');
     }
     void flush_() override {}
 
-    LogCapture& to_;
+    std::shared_ptr<spdlog::logger> logger_;
+    std::shared_ptr<spdlog::logger> before_;
+    LogCapture* to_ = nullptr;
   };
 
-  const std::shared_ptr<spdlog::logger> before_;
+  // Never destroyed.
+  static const std::shared_ptr<Sink>& TheSink() {
+    static const auto* const sink = new std::shared_ptr<Sink>(std::make_shared<Sink>());
+    return *sink;
+  }
+
+  LogCapture* outer_ = nullptr;
   mutable std::mutex mutex_;
   std::string text_;
 };
