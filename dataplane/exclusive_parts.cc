@@ -82,7 +82,8 @@ void ExclusiveParts::TakeBack() {
   }
 }
 
-absl::StatusOr<HandoverSockets> ExclusiveParts::Offer() const {
+absl::StatusOr<HandoverSockets> ExclusiveParts::Offer() {
+  subscriber_.Save();
   absl::StatusOr<ListeningSockets> services = data_plane_.CopySockets();
   if (!services.ok()) return services.status();
   absl::StatusOr<UniqueFd> admin = CopyOf(admin_);

@@ -40,8 +40,9 @@ class ExclusiveParts {
   void Release();
   // Undoes Release.
   void TakeBack();
-  // Returns copies of the sockets. RESOURCE_EXHAUSTED: no descriptors are left for all of them.
-  absl::StatusOr<HandoverSockets> Offer() const;
+  // Returns copies of the sockets, and saves the snapshot, which the successor may need before it
+  // has its own. RESOURCE_EXHAUSTED: no descriptors are left for all sockets.
+  absl::StatusOr<HandoverSockets> Offer();
   // Closes the sockets and lets flows finish, as DataPlane::Drain does. The last call.
   void Drain();
 

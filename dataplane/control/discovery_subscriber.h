@@ -62,6 +62,9 @@ class DiscoverySubscriber {
   // and neither connects nor saves. The table stays in service, and names are still looked up.
   void Pause();
   void Resume();
+  // Writes the snapshot file if a change is not in it yet: a successor reads the file. Logs an
+  // error.
+  void Save() { SaveIfDue(/*at_once=*/true); }
 
   // Waits up to 30 s until a table is in service, and up to 5 s more for the addresses of its
   // names. Returns false if there is no table by then. A successor calls this before it takes over

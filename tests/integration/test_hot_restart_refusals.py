@@ -106,6 +106,17 @@ def test_successor_takes_over_without_a_controller(cluster: Cluster, proxy: Prox
     assert_serves(following)
 
 
+def test_successor_without_a_controller_has_the_last_weights(cluster: Cluster, proxy: Proxy) -> None:
+    cluster.start()
+    cluster.ctl("pin", "echo", "server", "7")
+    eventually("the proxy has it", lambda: proxy.metric("proxy_endpoint_weight", endpoint="server") == 7)
+    cluster.controller.kill()
+    following = successor(cluster, proxy, "following")
+    following.start()
+    assert proxy.wait(60) == 0
+    assert following.metric("proxy_endpoint_weight", endpoint="server") == 7
+
+
 def test_path_of_a_regular_file_is_refused_and_the_file_is_kept(cluster: Cluster, proxy: Proxy) -> None:
     path = pathlib.Path(proxy.config["handover_socket"])
     path.write_text("precious")

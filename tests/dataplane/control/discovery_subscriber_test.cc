@@ -200,6 +200,15 @@ TEST_F(DiscoveryTest, PausedSubscriberLeavesTheSnapshotFileToItsSuccessor) {
   EXPECT_EQ(SavedVersion(), 0u);
 }
 
+TEST_F(DiscoveryTest, SnapshotForASuccessorHasTheLastWeights) {
+  FakeController controller;
+  auto subscription = StartAndSubscribe(controller);
+  Deliver(*subscription, Whole(1, 3));
+  Deliver(*subscription, Whole(2, 4));
+  subscriber_->Save();
+  EXPECT_EQ(SavedVersion(), 4u);
+}
+
 TEST_F(DiscoveryTest, ServiceThatCannotBeUsedIsReportedWhileTheOthersChange) {
   FakeController controller;
   auto subscription = StartAndSubscribe(controller);
