@@ -221,12 +221,14 @@ def fail_as_second(cluster: Cluster, **changes: object) -> str:
 
 
 def test_a_second_controller_on_the_same_port_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
+    eventually("proxies are subscribed", lambda: all_subscribed(proxies), 30)
     log = fail_as_second(cluster, state_file=str(cluster.path("second.state")))
     assert cluster.controller.address in log
     assert all_subscribed(proxies)
 
 
 def test_a_second_controller_with_the_same_state_file_fails_loudly(cluster: Cluster, proxies: list[Proxy]) -> None:
+    eventually("proxies are subscribed", lambda: all_subscribed(proxies), 30)
     log = fail_as_second(cluster, grpc_listen="127.0.0.1:0")
     assert f"state_file {cluster.controller.config['state_file']}: another controller uses it" in log
     assert all_subscribed(proxies)
