@@ -34,9 +34,14 @@ ControllerClient::ControllerClient(const std::string& address, bool json)
       admin_(v1::AdminService::NewStub(channel_)) {}
 
 int ControllerClient::Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const {
+  return Explain(Try(call));
+}
+
+grpc::Status ControllerClient::Try(
+    const std::function<grpc::Status(grpc::ClientContext*)>& call) const {
   grpc::ClientContext context;
   context.set_deadline(GrpcDeadline(kDeadline));
-  return Explain(call(&context));
+  return call(&context);
 }
 
 int ControllerClient::Connect() const {

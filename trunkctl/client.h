@@ -47,6 +47,8 @@ class ControllerClient {
   // Runs `call` with a context that has the deadline. Prints any error to standard error. Returns
   // the exit code.
   int Call(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
+  // The same without a word about errors.
+  grpc::Status Try(const std::function<grpc::Status(grpc::ClientContext*)>& call) const;
   // Connects within the deadline, before a stream, which has none. Returns the exit code.
   int Connect() const;
   // Prints `status` unless it is OK, and returns its exit code.

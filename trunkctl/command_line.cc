@@ -5,15 +5,20 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/base/version.h"
 #include "common/config/config_schema.h"
 #include "common/config/config_values.h"
+#include "trunkctl/render_history.h"
+#include "trunkctl/render_top.h"
+#include "trunkctl/top.h"
 #include "trunkline/v1/admin.pb.h"
 
 namespace trunkline {
@@ -55,6 +60,45 @@ void AddCommon(CLI::App& app, CommandLine& line) {
       "configuration file is wrong, 3 no controller answered, 4 the output could not be written.");
 }
 
+// Names of a value for the command line, in the order of the help.
+template <typename Value>
+using Names = std::vector<std::pair<std::string, Value>>;
+
+template <typename Value>
+void AddChoice(CLI::App& command, const std::string& option, Value& value, const std::string& help,
+               const Names<Value>& names) {
+  std::string list;
+  for (const auto& [name, unused] : names) absl::StrAppend(&list, list.empty() ? "" : ", ", name);
+  command.add_option(option, value, absl::StrCat(help, list))
+      ->transform(CLI::Transformer(names))
+      ->type_name("NAME");
+}
+
+void AddTop(CLI::App& app, CommandLine& line) {
+  CLI::App* top = AddForService(app, line, "top", "Show loads and weights live; the key q quits");
+  top->add_option("--interval", line.interval_seconds, "Seconds between two tables")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  top->add_option("--count", line.count, "Print this many tables one after the other, then stop")
+      ->check(CLI::NonNegativeNumber);
+  AddChoice<TopOrder>(*top, "--by", line.order, "Order of the endpoints: ",
+                      {{"utilization", TopOrder::kUtilization},
+                       {"weight", TopOrder::kWeight},
+                       {"wait", TopOrder::kWait},
+                       {"name", TopOrder::kName}});
+}
+
+void AddHistory(CLI::App& app, CommandLine& line) {
+  CLI::App* history =
+      AddForService(app, line, "history", "Show the last hour, a line of bars for each endpoint");
+  history->add_option("ENDPOINT", line.endpoint_id, "Id of one endpoint (default: all)");
+  AddChoice<HistoryQuantity>(*history, "--of", line.quantity, "What the bars show: ",
+                             {{"weight", HistoryQuantity::kWeight},
+                              {"utilization", HistoryQuantity::kUtilization},
+                              {"errors", HistoryQuantity::kErrors},
+                              {"wait", HistoryQuantity::kWait}});
+}
+
 void AddQuestions(CLI::App& app, CommandLine& line) {
   AddForService(app, line, "weights", "Show the weight, utilization and state of endpoints");
   AddForService(app, line, "endpoints", "Show endpoints with their agents and reported load");
@@ -63,7 +107,9 @@ void AddQuestions(CLI::App& app, CommandLine& line) {
   AddForService(app, line, "watch", "Show the weights now and after each change")
       ->add_option("--count", line.count, "Stop after this many tables (0: do not stop)")
       ->check(CLI::NonNegativeNumber);
+  AddTop(app, line);
   AddForEndpoint(app, line, "explain", "Show every term of a weight");
+  AddHistory(app, line);
   app.add_subcommand("snapshot", "Show the newest snapshot for the proxies");
 }
 
@@ -107,6 +153,14 @@ std::string NearestCommand(const CLI::App& app, int argc, char** argv) {
 }
 
 }  // namespace
+
+TopOptions CommandLine::top() const {
+  return {.service = service,
+          .controller = controller,
+          .interval = absl::Seconds(interval_seconds),
+          .count = count,
+          .order = order};
+}
 
 absl::StatusOr<CommandLine> ReadCommandLine(int argc, char** argv) {
   CommandLine line;

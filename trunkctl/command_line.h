@@ -5,6 +5,9 @@
 
 #include "absl/status/statusor.h"
 #include "trunkctl/commands.h"
+#include "trunkctl/render_history.h"
+#include "trunkctl/render_top.h"
+#include "trunkctl/top.h"
 
 namespace trunkline {
 
@@ -18,11 +21,15 @@ struct CommandLine {
   std::string endpoint_id;
   double weight = 0;
   int count = 0;
+  HistoryQuantity quantity = HistoryQuantity::kWeight;
+  TopOrder order = TopOrder::kUtilization;
+  double interval_seconds = 1;
   // For the subcommand check.
   std::string file;
   std::string kind;
 
   EndpointName endpoint() const { return {service, endpoint_id}; }
+  TopOptions top() const;
 };
 
 // Reads the command line. After --help and --version, which it answers itself, `command` is empty.

@@ -1,7 +1,5 @@
 #include "trunkctl/commands.h"
 
-#include <google/protobuf/util/json_util.h>
-
 #include <iostream>
 #include <memory>
 #include <string>
@@ -11,24 +9,15 @@
 #include "common/config/config.h"
 #include "common/config/config_rules.h"
 #include "trunkctl/client.h"
+#include "trunkctl/json.h"
 #include "trunkctl/render.h"
+#include "trunkctl/render_history.h"
 #include "trunkline/v1/admin.pb.h"
 #include "trunkline/v1/config.pb.h"
 #include "trunkline/v1/weights.pb.h"
 
 namespace trunkline {
 namespace {
-
-std::string Json(const google::protobuf::Message& message, bool one_line) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = !one_line;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string text;
-  if (!google::protobuf::util::MessageToJsonString(message, &text, options).ok()) return "{}\n";
-  if (one_line) text += "\n";
-  return text;
-}
 
 template <typename Message>
 void Print(const Output& output, const Message& message) {
@@ -159,6 +148,24 @@ int ExplainEndpoint(ControllerClient& client, const Output& output, const Endpoi
   });
   if (code == kOk) Print(output, response.explanation());
   return code;
+}
+
+int ShowHistory(ControllerClient& client, const Output& output, const EndpointName& endpoint,
+                HistoryQuantity quantity) {
+  auto request = RequestFor<v1::GetWeightHistoryRequest>(endpoint);
+  v1::GetWeightHistoryResponse all;
+  do {
+    v1::GetWeightHistoryResponse page;
+    const int code = Fetch(client, &page, [&](auto* context, auto* response) {
+      return client.weights().GetWeightHistory(context, request, response);
+    });
+    if (code != kOk) return code;
+    request.set_page_token(page.next_page_token());
+    page.clear_next_page_token();
+    all.MergeFrom(page);
+  } while (!request.page_token().empty());
+  std::cout << (output.json ? Json(all, /*one_line=*/false) : RenderHistory(all, quantity));
+  return kOk;
 }
 
 int WatchWeights(ControllerClient& client, const Output& output, const std::string& service,

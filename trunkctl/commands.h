@@ -6,6 +6,7 @@
 #include <string>
 
 #include "trunkctl/client.h"
+#include "trunkctl/render_history.h"
 
 namespace trunkline {
 
@@ -25,6 +26,9 @@ int ShowServices(ControllerClient& client, const Output& output);
 int ShowProxies(ControllerClient& client, const Output& output);
 int ShowSnapshot(ControllerClient& client, const Output& output);
 int ExplainEndpoint(ControllerClient& client, const Output& output, const EndpointName& endpoint);
+// An empty service or id selects all.
+int ShowHistory(ControllerClient& client, const Output& output, const EndpointName& endpoint,
+                HistoryQuantity quantity);
 // Prints the current weights, then the weights after each change, until it has printed `count`
 // tables; with count 0, until it is interrupted.
 int WatchWeights(ControllerClient& client, const Output& output, const std::string& service,

@@ -12,6 +12,7 @@
 #include "trunkctl/client.h"
 #include "trunkctl/command_line.h"
 #include "trunkctl/commands.h"
+#include "trunkctl/top.h"
 
 namespace trunkline {
 namespace {
@@ -34,6 +35,10 @@ int Run(const CommandLine& line) {
   if (line.command == "proxies") return ShowProxies(client, line.output);
   if (line.command == "reload") return Reload(client, line.output);
   if (line.command == "snapshot") return ShowSnapshot(client, line.output);
+  if (line.command == "top") return RunTop(client, line.output, line.top());
+  if (line.command == "history") {
+    return ShowHistory(client, line.output, line.endpoint(), line.quantity);
+  }
   if (line.command == "watch") {
     return WatchWeights(client, line.output, line.service, line.count);
   }

@@ -56,14 +56,6 @@ std::string EnumText(const google::protobuf::EnumDescriptor& type, int value) {
   return known != nullptr ? ShortName(*known) : absl::StrCat(value);
 }
 
-std::string State(v1::EndpointState state) {
-  return EnumText(*v1::EndpointState_descriptor(), state);
-}
-
-std::string Policy(v1::BalancingPolicy policy) {
-  return EnumText(*v1::BalancingPolicy_descriptor(), policy);
-}
-
 std::string Mode(v1::ForwardingMode mode) {
   return EnumText(*v1::ForwardingMode_descriptor(), mode);
 }
@@ -84,13 +76,21 @@ std::string Health(const v1::ListEndpointsResponse::Item& item) {
 
 }  // namespace
 
+std::string StateText(v1::EndpointState state) {
+  return EnumText(*v1::EndpointState_descriptor(), state);
+}
+
+std::string PolicyText(v1::BalancingPolicy policy) {
+  return EnumText(*v1::BalancingPolicy_descriptor(), policy);
+}
+
 std::string Render(const v1::SnapshotId& id) { return absl::StrCat(id.epoch(), "/", id.version()); }
 
 std::string Render(const v1::WeightTable& table) {
   std::string text;
   for (const v1::ServiceWeights& service : table.services()) {
     absl::StrAppend(&text, text.empty() ? "" : "\n", "service ", service.service(), "  policy ",
-                    Policy(service.policy()), "  snapshot ", Render(table.id()), "\n");
+                    PolicyText(service.policy()), "  snapshot ", Render(table.id()), "\n");
     if (!service.notice().empty()) absl::StrAppend(&text, "! ", service.notice(), "\n");
     TextTable rows({{"ENDPOINT"},
                     {"WEIGHT", kRight},
@@ -110,7 +110,7 @@ std::string Render(const v1::WeightTable& table) {
                    PercentOrDash(endpoint.has_memory_utilization(), endpoint.memory_utilization()),
                    Number(endpoint.capacity()),
                    CountOrDash(endpoint.has_active_streams(), endpoint.active_streams()),
-                   State(endpoint.state()), ReportAge(endpoint), Flags(endpoint)});
+                   StateText(endpoint.state()), ReportAge(endpoint), Flags(endpoint)});
     }
     text += rows.Text();
   }
@@ -142,7 +142,7 @@ std::string Render(const v1::ListEndpointsResponse& response) {
       return weight.has_report_age_seconds() ? text : "-";
     };
     rows.AddRow({item.service(), weight.endpoint_id(), OrDash(weight.address()),
-                 OrDash(item.agent_id()), State(weight.state()), Number(weight.weight()),
+                 OrDash(item.agent_id()), StateText(weight.state()), Number(weight.weight()),
                  PercentOrDash(weight.has_utilization(), weight.utilization()),
                  item.has_cores() ? Number(item.cores()) : "-", OrDash(item.cpu_source()),
                  PercentOrDash(weight.has_cpu_throttled(), weight.cpu_throttled()),
@@ -161,7 +161,7 @@ std::string Render(const v1::ListServicesResponse& response) {
       {{"SERVICE"}, {"LISTEN"}, {"MODE"}, {"POLICY"}, {"ENDPOINTS", kRight}, {"FRESH", kRight}});
   for (const v1::ListServicesResponse::Item& item : response.services()) {
     rows.AddRow({item.name(), absl::StrJoin(item.listen(), ","), Mode(item.mode()),
-                 Policy(item.policy()), absl::StrCat(item.endpoints()),
+                 PolicyText(item.policy()), absl::StrCat(item.endpoints()),
                  absl::StrCat(item.fresh_endpoints())});
   }
   return rows.Text();
@@ -190,8 +190,8 @@ std::string Render(const v1::ListProxiesResponse& response) {
 std::string Render(const v1::Explanation& explanation) {
   std::string text =
       absl::StrCat(explanation.service(), "/", explanation.endpoint_id(), "  weight ",
-                   Number(explanation.weight()), "  policy ", Policy(explanation.policy()),
-                   "  state ", State(explanation.state()), "  report ", ReportAge(explanation),
+                   Number(explanation.weight()), "  policy ", PolicyText(explanation.policy()),
+                   "  state ", StateText(explanation.state()), "  report ", ReportAge(explanation),
                    "  snapshot ", Render(explanation.id()), "\n");
   for (const std::string& notice : explanation.notices())
     absl::StrAppend(&text, "! ", notice, "\n");

@@ -10,8 +10,12 @@ namespace {
 
 constexpr size_t kGap = 2;
 
+size_t WidthOf(const std::string& text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), BeginsCharacter));
+}
+
 void AppendCell(const std::string& cell, size_t width, TextTable::Align align, std::string* line) {
-  const std::string fill(width - cell.size(), ' ');
+  const std::string fill(width - WidthOf(cell), ' ');
   *line += align == TextTable::Align::kRight ? fill + cell : cell + fill;
   line->append(kGap, ' ');
 }
@@ -21,8 +25,8 @@ void AppendCell(const std::string& cell, size_t width, TextTable::Align align, s
 std::string TextTable::Text() const {
   std::vector<size_t> widths;
   for (size_t i = 0; i < columns_.size(); ++i) {
-    size_t width = columns_[i].heading.size();
-    for (const auto& row : rows_) width = std::max(width, row[i].size());
+    size_t width = WidthOf(columns_[i].heading);
+    for (const auto& row : rows_) width = std::max(width, WidthOf(row[i]));
     widths.push_back(width);
   }
   const auto line_of = [&](const auto& cell_at) {

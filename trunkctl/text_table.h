@@ -6,6 +6,11 @@
 
 namespace trunkline {
 
+// Returns true for the first byte of a character in UTF-8.
+constexpr bool BeginsCharacter(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) != 0x80;
+}
+
 class TextTable {
  public:
   enum class Align { kLeft, kRight };
@@ -19,7 +24,7 @@ class TextTable {
   // `cells` must have one cell per column.
   void AddRow(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
 
-  // Separates columns by two spaces and leaves no trailing spaces.
+  // Separates columns by two spaces and leaves no trailing spaces. Cells are UTF-8.
   std::string Text() const;
 
  private:

@@ -57,7 +57,7 @@ struct EndpointEstimate {
   CapacitySource capacity_source = CapacitySource::kMedian;
   // P was measured under load; else it is the figure that it began with.
   bool learned = false;
-  // Clearly hotter than the service's mean, or slower than usual by more than the others: the
+  // Clearly hotter than the service's median, or slower than usual by more than the others: the
   // endpoint gains no share.
   bool hot = false;
   bool slower = false;

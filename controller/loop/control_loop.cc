@@ -25,6 +25,7 @@
 #include "controller/core/proxy_table.h"
 #include "controller/core/snapshot_publisher.h"
 #include "controller/core/stored_state.h"
+#include "controller/core/weight_history.h"
 
 namespace trunkline {
 namespace {
@@ -183,6 +184,10 @@ void ControlLoop::Show(MonotonicTime now) {
   {
     absl::MutexLock lock(&mutex_);
     view_ = fresh;
+  }
+  {
+    absl::MutexLock lock(&history_mutex_);
+    history_.Record(*fresh, now);
   }
   if (LooksTheSame(*before, *fresh)) return;
   LogTransitions(*before, *fresh);

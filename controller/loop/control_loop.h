@@ -31,6 +31,7 @@
 #include "common/base/timed_condition.h"
 #include "controller/core/control_core.h"
 #include "controller/core/proxy_table.h"
+#include "controller/core/weight_history.h"
 #include "controller/loop/state_store.h"
 #include "controller/loop/tick_schedule.h"
 
@@ -140,6 +141,13 @@ class ControlLoop {
   void ProxyHolds(SnapshotVersion version);
 
   std::shared_ptr<const ControllerView> view() const;
+  // Returns what `read` returns for the history of the last hour. The loop cannot add a point
+  // meanwhile, so `read` must be short.
+  template <typename Read>
+  auto ReadHistory(const Read& read) const {
+    absl::MutexLock lock(&history_mutex_);
+    return read(history_);
+  }
   ReportCounts& report_counts() { return report_counts_; }
   LatencyHistogram::Values tick_durations() const { return tick_durations_.Read(); }
   uint64_t state_write_failures() const { return state_write_failures_.Value(); }
@@ -205,6 +213,8 @@ class ControlLoop {
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   TimedCondition work_;
   std::shared_ptr<const ControllerView> view_ ABSL_GUARDED_BY(mutex_);
+  mutable absl::Mutex history_mutex_;
+  WeightHistory history_ ABSL_GUARDED_BY(history_mutex_);
   std::thread thread_;
 };
 

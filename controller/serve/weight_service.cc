@@ -7,9 +7,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/base/clock.h"
 #include "controller/core/control_core.h"
+#include "controller/core/weight_history.h"
 #include "controller/loop/control_loop.h"
 #include "controller/serve/server_stream.h"
+#include "controller/wire/history.h"
 #include "controller/wire/view.h"
 #include "trunkline/v1/weights.pb.h"
 
@@ -84,6 +87,16 @@ grpc::ServerUnaryReactor* WeightService::ExplainWeight(grpc::CallbackServerConte
   return Answer(context,
                 WriteExplanation(*loop_.view(), {request->service(), request->endpoint_id()}),
                 response->mutable_explanation());
+}
+
+grpc::ServerUnaryReactor* WeightService::GetWeightHistory(
+    grpc::CallbackServerContext* context, const v1::GetWeightHistoryRequest* request,
+    v1::GetWeightHistoryResponse* response) {
+  const std::shared_ptr<const ControllerView> view = loop_.view();
+  return Answer(context, loop_.ReadHistory([&](const WeightHistory& history) {
+    return WriteHistory(history, *view, *request, MonotonicNow());
+  }),
+                response);
 }
 
 }  // namespace trunkline

@@ -1,4 +1,4 @@
-// Answers questions about weights from the newest published view: get, watch, explain.
+// Answers questions about weights from the newest published view: get, watch, explain, history.
 //
 // Thread-safe (gRPC's callback API). Borrows the loop, which outlives it. Call Shutdown() before
 // the server's.
@@ -28,6 +28,9 @@ class WeightService : public v1::WeightService::CallbackService {
   grpc::ServerUnaryReactor* ExplainWeight(grpc::CallbackServerContext* context,
                                           const v1::ExplainWeightRequest* request,
                                           v1::ExplainWeightResponse* response) override;
+  grpc::ServerUnaryReactor* GetWeightHistory(grpc::CallbackServerContext* context,
+                                             const v1::GetWeightHistoryRequest* request,
+                                             v1::GetWeightHistoryResponse* response) override;
 
   void Shutdown() { streams_.EndAll(absl::UnavailableError("the controller is stopping")); }
 

@@ -11,11 +11,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "common/base/balancing_policy.h"
 #include "common/config/balancing_policy_wire.h"
@@ -28,6 +26,7 @@
 #include "controller/core/wait_model.h"
 #include "controller/core/weight_limiter.h"
 #include "controller/core/weight_policy.h"
+#include "controller/wire/page.h"
 #include "controller/wire/snapshot.h"
 #include "trunkline/v1/admin.pb.h"
 #include "trunkline/v1/service.pb.h"
@@ -37,12 +36,6 @@ namespace trunkline {
 namespace {
 
 constexpr uint32_t kMaxPageSize = 5'000;
-// Below what gRPC clients accept by default, 4 MiB, with room for the page token. Endpoints with
-// the longest names reach it before kMaxPageSize.
-constexpr size_t kMaxPageBytes = 4'000'000;
-// Tag and length of an endpoint in a response.
-constexpr size_t kItemOverhead = 4;
-constexpr size_t kMaxShownToken = 64;
 
 v1::EndpointState WriteState(EndpointCondition state) {
   switch (state) {
@@ -66,7 +59,17 @@ void WriteReportAge(const EndpointReason& reason, Message* out) {
   }
 }
 
-void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
+void WriteTraffic(const EndpointEstimate& load, v1::EndpointWeight* out) {
+  if (!load.traffic.has_value()) return;
+  out->set_in_flight(load.traffic->in_flight);
+  out->set_error_share(load.error_share);
+  if (load.traffic->first_byte.has_value()) {
+    out->set_wait_seconds(absl::ToDoubleSeconds(*load.traffic->first_byte));
+  }
+}
+
+void WriteWeight(const ServiceReason& service, const EndpointReason& reason,
+                 v1::EndpointWeight* out) {
   const RegisteredEndpoint& endpoint = reason.endpoint;
   out->set_endpoint_id(endpoint.key.endpoint_id);
   out->set_address(endpoint.address);
@@ -78,6 +81,12 @@ void WriteWeight(const EndpointReason& reason, v1::EndpointWeight* out) {
   out->set_draining(endpoint.draining);
   out->set_pinned(endpoint.pin.has_value());
   out->set_suspect(reason.load.suspect);
+  const bool adaptive = service.spec.policy == BalancingPolicy::kAdaptive;
+  out->set_hot(adaptive && reason.load.hot);
+  out->set_slow(adaptive && reason.load.slower);
+  out->set_unreachable(!reason.proposed.reachable);
+  out->set_slow_start(reason.proposed.slow_start);
+  WriteTraffic(reason.load, out);
   if (!endpoint.load.has_value()) return;
   if (endpoint.load->cpu_known) {
     out->set_utilization(Utilization(*endpoint.load));
@@ -291,7 +300,7 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   }
   if (service.spec.policy == BalancingPolicy::kAdaptive && reason.load.hot) {
     out->add_notices(absl::StrFormat(
-        "hot: its utilization is more than %g above the service's mean; its share does not rise",
+        "hot: its utilization is more than %g above the service's median; its share does not rise",
         LoadModel::kHotMargin));
   }
   if (service.spec.policy == BalancingPolicy::kAdaptive && reason.load.slower) {
@@ -311,9 +320,10 @@ void WriteNotices(const ServiceReason& service, const EndpointReason& reason,
   }
 }
 
-void WriteEndpoint(const EndpointReason& endpoint, v1::ListEndpointsResponse::Item* item) {
+void WriteEndpoint(const ServiceReason& service, const EndpointReason& endpoint,
+                   v1::ListEndpointsResponse::Item* item) {
   item->set_service(endpoint.endpoint.key.service);
-  WriteWeight(endpoint, item->mutable_weight());
+  WriteWeight(service, endpoint, item->mutable_weight());
   item->set_agent_id(endpoint.endpoint.agent_id);
   item->set_boot_id(endpoint.endpoint.agent_boot_id);
   if (endpoint.endpoint.cores > 0) item->set_cores(endpoint.endpoint.cores);
@@ -324,16 +334,6 @@ void WriteEndpoint(const EndpointReason& endpoint, v1::ListEndpointsResponse::It
   item->set_errors_per_second(load.errors_per_second);
   item->set_bytes_per_second(load.bytes_per_second);
   item->set_reachable(load.reachable);
-}
-
-// Returns the last endpoint of the page before, which a page token names as SERVICE/ENDPOINT_ID.
-absl::StatusOr<EndpointKey> ReadPageToken(const std::string& token) {
-  const std::vector<std::string> parts = absl::StrSplit(token, '/');
-  if (token.empty()) return EndpointKey{};
-  if (parts.size() == 2) return EndpointKey{parts[0], parts[1]};
-  return absl::InvalidArgumentError(
-      absl::StrCat("page_token: expected the next_page_token of a response; got \"",
-                   absl::CHexEscape(token.substr(0, kMaxShownToken)), "\""));
 }
 
 }  // namespace
@@ -352,6 +352,10 @@ const char* StateName(EndpointCondition state) {
   return "";
 }
 
+absl::Status CheckService(const ControllerView& view, const std::string& service) {
+  return service.empty() ? NoSuchService(view, service) : Select(view, service).status();
+}
+
 absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
                                                  const std::string& service) {
   absl::StatusOr<std::vector<const ServiceReason*>> selected = Select(view, service);
@@ -364,7 +368,7 @@ absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
     weights->set_policy(WritePolicy(reason->spec.policy));
     weights->set_notice(reason->load.freeze_reason);
     for (const EndpointReason& endpoint : reason->endpoints) {
-      WriteWeight(endpoint, weights->add_endpoints());
+      WriteWeight(*reason, endpoint, weights->add_endpoints());
     }
   }
   return table;
@@ -374,7 +378,7 @@ absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& v
                                                          const v1::ListEndpointsRequest& request) {
   absl::StatusOr<std::vector<const ServiceReason*>> selected = Select(view, request.service());
   if (!selected.ok()) return selected.status();
-  absl::StatusOr<EndpointKey> last = ReadPageToken(request.page_token());
+  const absl::StatusOr<std::optional<EndpointKey>> last = ReadPageToken(request.page_token());
   if (!last.ok()) return last.status();
   const uint32_t wanted = request.page_size() == 0 ? kMaxPageSize : request.page_size();
   const int size = static_cast<int>(std::min(wanted, kMaxPageSize));
@@ -384,12 +388,12 @@ absl::StatusOr<v1::ListEndpointsResponse> WriteEndpoints(const ControllerView& v
   for (const ServiceReason* reason : *selected) {
     for (const EndpointReason& endpoint : reason->endpoints) {
       const EndpointKey& key = endpoint.endpoint.key;
-      if (!request.page_token().empty() && !(*last < key)) continue;
+      if (last->has_value() && key <= **last) continue;
       v1::ListEndpointsResponse::Item item;
-      WriteEndpoint(endpoint, &item);
+      WriteEndpoint(*reason, endpoint, &item);
       bytes += item.ByteSizeLong() + kItemOverhead;
       if (page_end != nullptr && (response.endpoints_size() == size || bytes > kMaxPageBytes)) {
-        response.set_next_page_token(page_end->ToString());
+        response.set_next_page_token(WritePageToken(*page_end));
         return response;
       }
       *response.add_endpoints() = std::move(item);

@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "controller/core/control_core.h"
 #include "trunkline/v1/admin.pb.h"
@@ -14,6 +15,8 @@
 
 namespace trunkline {
 
+// Returns NOT_FOUND with the known services for an unknown name.
+absl::Status CheckService(const ControllerView& view, const std::string& service);
 // An empty `service` selects all services.
 absl::StatusOr<v1::WeightTable> WriteWeightTable(const ControllerView& view,
                                                  const std::string& service);

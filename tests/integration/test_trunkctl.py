@@ -1,7 +1,14 @@
 """Runs trunkctl against a live cluster, and checks its effect on real connections."""
 
+import fcntl
 import json
+import os
+import pty
+import select
 import signal
+import subprocess
+import termios
+import time
 from typing import Any
 
 import pytest
@@ -11,7 +18,7 @@ from ports import reserve_port
 from processes import run
 from servers import EchoServer, ServerStarter
 from traffic import ask_many, assert_echo, read_line
-from waiting import eventually
+from waiting import SLOWNESS, eventually
 
 
 @pytest.fixture
@@ -30,6 +37,17 @@ def weights(cluster: Cluster) -> dict[str, Any]:
         endpoint["endpoint_id"]: endpoint
         for endpoint in cluster.ctl_json("weights", "echo")["services"][0]["endpoints"]
     }
+
+
+def read_terminal(terminal: int, until: bytes) -> bytes:
+    """Returns what a program wrote to its terminal, up to the first time that it wrote `until`."""
+    shown = b""
+    deadline = time.monotonic() + 20 * SLOWNESS
+    while until not in shown:
+        ready, _, _ = select.select([terminal], [], [], max(0, deadline - time.monotonic()))
+        assert ready, f"{until!r} did not appear; the program wrote {shown!r}"
+        shown += os.read(terminal, 65536)
+    return shown
 
 
 def test_lists_describe_the_cluster(cluster: Cluster, proxy: Proxy) -> None:
@@ -149,11 +167,56 @@ def test_watch_notices_a_frozen_controller(cluster: Cluster, proxy: Proxy) -> No
     assert "no controller answers" in watcher.log()
 
 
+def test_top_prints_tables_where_nobody_watches_a_terminal(cluster: Cluster, proxy: Proxy) -> None:
+    text = cluster.ctl("top", "echo", "--count", "2", "--interval", "0.1").stdout
+    assert text.count("service echo") == 2 and text.count("IN FLIGHT") == 2, text
+    assert "\x1b" not in text
+    lines = cluster.ctl("--json", "top", "--count", "2", "--interval", "0.1").stdout.splitlines()
+    assert [len(json.loads(line)["services"][0]["endpoints"]) for line in lines] == [2, 2]
+
+
+def test_top_gives_the_terminal_back_as_it_was(cluster: Cluster, proxy: Proxy) -> None:
+    for how_to_quit in (b"q", b"\x03"):
+        terminal, program_side = pty.openpty()
+        before = termios.tcgetattr(program_side)
+        with subprocess.Popen(
+            [BIN_DIR / "trunkctl", "--controller", cluster.controller.address, "top"],
+            stdin=program_side,
+            stdout=program_side,
+            stderr=program_side,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        ) as top:
+            shown = read_terminal(terminal, until=b"q quits")
+            assert b"service echo" in shown
+            os.write(terminal, b"w")
+            read_terminal(terminal, until=b"by weight")
+            os.write(terminal, how_to_quit)
+            assert top.wait(20 * SLOWNESS) == 0
+        assert read_terminal(terminal, until=b"\x1b[?1049l").endswith(b"\x1b[?1049l")
+        assert termios.tcgetattr(program_side) == before
+        os.close(program_side)
+        os.close(terminal)
+
+
+def test_history_has_a_line_of_bars_for_each_endpoint(cluster: Cluster, proxy: Proxy) -> None:
+    eventually("the endpoints are recorded", lambda: len(cluster.ctl_json("history")["endpoints"]) == 2)
+    text = cluster.ctl("history", "echo", "--of", "utilization").stdout
+    assert "service echo" in text and "LAST 60 MINUTES" in text, text
+    answer = cluster.ctl_json("history", "echo")
+    assert answer["step_seconds"] == 30 and answer["age_seconds"] <= 31
+    assert [endpoint["endpoint_id"] for endpoint in answer["endpoints"]] == ["a", "b"]
+    assert all(endpoint["points"][-1]["weight"] > 0 for endpoint in answer["endpoints"])
+
+
 def test_refusals_name_what_exists(cluster: Cluster, proxy: Proxy) -> None:
     for command, words in [
         (["drain", "echo", "zebra"], ["zebra", "a", "b"]),
         (["explain", "zebra", "a"], ["zebra", "echo"]),
         (["weights", "zebra"], ["zebra", "echo"]),
+        (["top", "zebra"], ["zebra", "echo"]),
+        (["history", "zebra"], ["zebra", "echo"]),
+        (["history", "echo", "zebra"], ["zebra", "echo"]),
         (["pin", "echo", "a", "1000000"], ["10000"]),
     ]:
         result = cluster.ctl(*command, check=False)
