@@ -30,16 +30,23 @@ namespace {
 std::atomic<uint64_t> allocations = 0;
 thread_local bool is_tests_own = false;
 
-void* Allocate(size_t size) {
+void* AllocateOrNull(size_t size) {
   if (!is_tests_own) allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size)) return memory;
+  return std::malloc(size);
+}
+
+void* Allocate(size_t size) {
+  if (void* memory = AllocateOrNull(size)) return memory;
   throw std::bad_alloc();
 }
 
 }  // namespace
 
+// AddressSanitizer has a nothrow form of its own, whose memory these deletes must not free.
 void* operator new(size_t size) { return Allocate(size); }
 void* operator new[](size_t size) { return Allocate(size); }
+void* operator new(size_t size, const std::nothrow_t&) noexcept { return AllocateOrNull(size); }
+void* operator new[](size_t size, const std::nothrow_t&) noexcept { return AllocateOrNull(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete[](void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, size_t) noexcept { std::free(memory); }
