@@ -8,9 +8,9 @@
 //                          ^------- 3 reports in a row (1 after a start) -----'
 //
 // An endpoint belongs to the agent that announced it; another agent can take it over only after the
-// owner has fallen silent. A new boot id, a new server process or a server that is reachable again
-// begins a new incarnation, which drops the correction for current load but keeps the learned
-// capacity.
+// owner has fallen silent. A new server process or a server that is reachable again begins a new
+// incarnation, which drops the correction for current load but keeps the learned capacity; so does
+// a new process of the agent, unless it names the same server process.
 //
 // Pure: takes `now`, reads no clock. Externally synchronized (by the control loop). Errors name the
 // field, the value and the known alternatives.
@@ -69,7 +69,8 @@ struct RegisteredEndpoint {
   MonotonicTime reported_at;
   // Grows with each accepted report, so that the load model uses each report once.
   uint64_t report_serial = 0;
-  // Grows with each start of agent or server.
+  // Grows with each start of the server, and of an agent that does not name the same server
+  // process.
   uint64_t incarnation = 0;
   // From the state file, without a report since.
   bool restored = false;

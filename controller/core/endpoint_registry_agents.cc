@@ -129,8 +129,13 @@ void EndpointRegistry::TakeEndpoint(const AnnouncedAgent& agent,
                                     const AnnouncedEndpoint& announced) {
   RegisteredEndpoint* found = FindMutable(announced.key);
   RegisteredEndpoint& endpoint = found != nullptr ? *found : Insert(announced.key);
-  if (endpoint.agent_id != agent.agent_id || endpoint.agent_boot_id != agent.boot_id) {
-    BeginIncarnation(endpoint);
+  const bool same_agent = endpoint.agent_id == agent.agent_id;
+  // The server goes on, warm, when its agent alone restarts.
+  const bool same_server = same_agent && !announced.server_boot_id.empty() &&
+                           endpoint.server_boot_id == announced.server_boot_id;
+  if (!same_agent || endpoint.agent_boot_id != agent.boot_id) {
+    endpoint.reports_needed = 1;
+    if (!same_server) BeginIncarnation(endpoint);
   }
   // Without an address from the agent, the configured one stays.
   endpoint.trunk_address = agent.trunk_address;

@@ -242,6 +242,38 @@ TEST_F(EndpointRegistryTest, RestartOfTheServerUnderARunningAgentBeginsAnIncarna
   EXPECT_EQ(Get("a").incarnation, first + 1);
 }
 
+TEST_F(EndpointRegistryTest, RestartOfTheAgentAloneBeginsNoIncarnation) {
+  AnnouncedAgent agent = Agent("a");
+  agent.endpoints[0].server_boot_id = "s1";
+  ASSERT_TRUE(Join(1, agent, 0).ok());
+  Say(1, 1, Load("a"), 0);
+  const uint64_t first = Get("a").incarnation;
+  registry_.Disconnect(1, At(1));
+  registry_.Age(At(60));
+  ASSERT_EQ(Get("a").state, EndpointCondition::kExpired);
+  agent.boot_id = "boot-2";
+  ASSERT_TRUE(Join(2, agent, 60).ok());
+  Say(2, 1, Load("a"), 60);
+  EXPECT_EQ(Get("a").incarnation, first) << "the server went on";
+  EXPECT_EQ(Get("a").state, EndpointCondition::kFresh) << "after the first report";
+}
+
+TEST_F(EndpointRegistryTest, RestartOfAnAgentThatNamesNoOrAnotherServerBeginsAnIncarnation) {
+  for (const char* server : {"", "s2"}) {
+    SCOPED_TRACE(server);
+    AnnouncedAgent agent = Agent("a");
+    agent.endpoints[0].server_boot_id = "s1";
+    ASSERT_TRUE(Join(1, agent, 0).ok());
+    const uint64_t first = Get("a").incarnation;
+    registry_.Disconnect(1, At(1));
+    agent.boot_id = "boot-2";
+    agent.endpoints[0].server_boot_id = server;
+    ASSERT_TRUE(Join(2, agent, 2).ok());
+    EXPECT_GT(Get("a").incarnation, first);
+    registry_.Leave(2);
+  }
+}
+
 // The agent started first and could only report the host's cores.
 TEST_F(EndpointRegistryTest, CoresOfALaterReportReplaceTheAnnouncedOnes) {
   ASSERT_TRUE(Join(1, Agent("a"), 0).ok());
