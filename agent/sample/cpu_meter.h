@@ -55,6 +55,8 @@ class CpuMeter {
 
   // "cgroup v1", "cgroup v2", "cgroup" while the configured one is missing, "processes", "host".
   const std::string& source() const { return source_; }
+  // Returns true if CpuSeconds reads a control group.
+  bool reads_group() const { return chosen_ == CpuChoice::kCgroup; }
   // Cores that the service may use; > 0.
   double cores() const { return cores_; }
   // "pid@start time" of the server process; empty while unknown.

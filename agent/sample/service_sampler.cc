@@ -44,10 +44,19 @@ ServiceSampler::ServiceSampler(const SystemFiles& files, ServiceSamplerOptions o
   current_.server_address = options_.local.server_address;
 }
 
-void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {
+void ServiceSampler::TakeCpu(MonotonicTime now) {
+  if (!group_error_.empty() && cpu_meter_.reads_group()) {
+    current_.cpu_error = group_error_;
+    cpu_seconds_.Reset();
+    return;
+  }
   const absl::StatusOr<double> seconds = cpu_meter_.CpuSeconds();
   if (seconds.ok()) cpu_seconds_.Add(now, *seconds);
   current_.cpu_error = std::string(seconds.status().message());
+}
+
+void ServiceSampler::SampleFast(MonotonicTime now, const ServiceTrafficTotals& traffic) {
+  TakeCpu(now);
   successes_.Add(now, static_cast<double>(traffic.successes));
   errors_.Add(now, static_cast<double>(traffic.errors_connect + traffic.errors_reset));
   stream_bytes_.Add(now, static_cast<double>(traffic.bytes_from_proxy + traffic.bytes_to_proxy));
@@ -65,7 +74,8 @@ std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
   current_.cpu_source = cpu_meter_.source();
   current_.cores = cpu_meter_.cores();
   current_.server_boot_id = cpu_meter_.server_boot_id();
-  const CgroupPlace* const place = cpu_meter_.place();
+  const std::string warning = JudgeGroup(now);
+  const CgroupPlace* const place = group_error_.empty() ? cpu_meter_.place() : nullptr;
   throttle_.Add(
       now, place != nullptr ? place->Throttling(files_) : std::map<std::string, CpuThrottling>());
   current_.memory_error = SampleMemory();
@@ -74,7 +84,7 @@ std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
   if (const std::string of_sources = NewsOfSources(); !of_sources.empty()) {
     news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "", of_sources);
   }
-  if (const std::string warning = WarningOfGroup(now); !warning.empty()) {
+  if (!warning.empty()) {
     news = absl::StrCat(news.value_or(""), news.has_value() ? "; " : "", warning);
   }
   const bool was_reachable = current_.reachable;
@@ -89,21 +99,29 @@ std::optional<std::string> ServiceSampler::SampleSlow(MonotonicTime now,
   return news;
 }
 
-std::string ServiceSampler::WarningOfGroup(MonotonicTime now) {
+std::string ServiceSampler::JudgeGroup(MonotonicTime now) {
   const CgroupPlace* const place = cpu_meter_.place();
-  if (options_.local.cpu.cgroup_path.empty() || place == nullptr || now < next_question_) return "";
-  if (!place->Empty(files_).value_or(false)) return "";
+  if (options_.local.cpu.cgroup_path.empty() || place == nullptr ||
+      !empty_group_.Update(files_, *place)) {
+    group_error_.clear();
+    return "";
+  }
+  if (now < next_question_) return "";
   next_question_ = now + kAskAgain;
+  group_error_.clear();
   if (!options_.try_connect()) return "";
   next_question_ = now + kWarnAgain;
+  group_error_ = absl::StrCat("the control group ", place->directory(),
+                              " has no process, so it is not the server's");
   return absl::StrCat("the control group ", place->directory(), " has no process while ",
                       options_.local.target.ToString(),
-                      " accepts connections, so the server looks idle; set cgroup_path to the "
-                      "server's group, or remove it and the agent looks for that group");
+                      " accepts connections; set cgroup_path to the server's group, or remove it "
+                      "and the agent looks for that group");
 }
 
 std::string ServiceSampler::SampleMemory() {
   current_.memory_utilization.reset();
+  if (!group_error_.empty()) return group_error_;
   if (const CgroupPlace* place = cpu_meter_.place(); place != nullptr) {
     const absl::StatusOr<double> share = place->MemoryUtilization(files_);
     if (share.ok()) {
@@ -136,7 +154,7 @@ std::string ServiceSampler::NewsOfSources() {
 }
 
 void ServiceSampler::SamplePressure() {
-  const CgroupPlace* place = cpu_meter_.place();
+  const CgroupPlace* place = group_error_.empty() ? cpu_meter_.place() : nullptr;
   const std::string group = place != nullptr ? place->pressure_directory() : "";
   const auto read = [&](const char* resource) {
     return group.empty() ? Pressure(files_, absl::StrCat("/proc/pressure/", resource))

@@ -12,6 +12,7 @@
 
 #include "absl/time/time.h"
 #include "agent/sample/cpu_meter.h"
+#include "agent/sample/empty_group.h"
 #include "agent/sample/load_sample.h"
 #include "agent/sample/local_service.h"
 #include "agent/sample/port_watch.h"
@@ -58,8 +59,10 @@ class ServiceSampler {
  private:
   // Returns sentences for the log about sources that became unreadable or readable.
   std::string NewsOfSources();
-  // Returns a warning if the configured control group has no process while the server answers.
-  std::string WarningOfGroup(MonotonicTime now);
+  // Finds out whether the configured control group has no process while the server answers. Returns
+  // a warning if it has none.
+  std::string JudgeGroup(MonotonicTime now);
+  void TakeCpu(MonotonicTime now);
   // Returns "" if the utilization was read, else why not.
   std::string SampleMemory();
   void SamplePressure();
@@ -71,6 +74,9 @@ class ServiceSampler {
   CpuMeter cpu_meter_;
   Reachability reachability_;
   MonotonicTime counted_at_;
+  EmptyGroup empty_group_;
+  // Why the configured group says nothing about the server; empty if it does.
+  std::string group_error_;
   MonotonicTime next_question_;
   RateWindow cpu_seconds_;
   RateWindow successes_;

@@ -303,6 +303,7 @@ TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNamedWhileTheServerAnsw
   sampler.SampleSlow(At(0));
   EXPECT_EQ(tries_, 0) << "each question is a connection to the server";
   root_.Write(processes, "");
+  EXPECT_THAT(sampler.SampleSlow(At(0.5)), SizeIs(0)) << "its processes may be out of sight";
   const std::vector<std::string> news = sampler.SampleSlow(At(1));
   ASSERT_THAT(news, SizeIs(1));
   EXPECT_THAT(news[0], AllOf(HasSubstr("/sys/fs/cgroup/cpu/tlrec/meterstore has no process"),
@@ -313,7 +314,46 @@ TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNamedWhileTheServerAnsw
   EXPECT_EQ(tries_, 1);
   EXPECT_THAT(sampler.SampleSlow(At(61)), SizeIs(1)) << "it lasts";
   root_.Write(processes, "32321\n");
-  EXPECT_THAT(sampler.SampleSlow(At(122)), SizeIs(0));
+  ASSERT_THAT(sampler.SampleSlow(At(122)), SizeIs(1));
+  EXPECT_THAT(sampler.SampleSlow(At(123)), SizeIs(0));
+}
+
+TEST_F(LoadSamplerTest, EmptyGroupOfAServerThatAnswersIsUnknownAndNotIdle) {
+  service_.local.cpu = {.choice = CpuChoice::kCgroup, .cgroup_path = "tlrec/meterstore"};
+  const std::string processes = "/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs";
+  root_.Write(processes, "");
+  server_up_ = true;
+  LoadSampler sampler = Sampler();
+  for (int second = 0; second <= 3; ++second) {
+    sampler.SampleSlow(At(second));
+    sampler.SampleFast(At(second));
+  }
+  const LoadSample wrong = sampler.Read(kSecond)[0];
+  EXPECT_FALSE(wrong.cpu_known);
+  EXPECT_THAT(wrong.cpu_error, HasSubstr("has no process"));
+  EXPECT_EQ(wrong.memory_utilization, std::nullopt) << wrong.memory_error;
+  EXPECT_EQ(wrong.cpu_throttled, std::nullopt);
+  root_.Write(processes, "32321\n");
+  for (int second = 4; second <= 6; ++second) {
+    sampler.SampleSlow(At(second));
+    sampler.SampleFast(At(second));
+  }
+  EXPECT_TRUE(sampler.Read(kSecond)[0].cpu_known) << sampler.Read(kSecond)[0].cpu_error;
+}
+
+TEST_F(LoadSamplerTest, GroupWhoseProcessesAreOutOfSightIsBelieved) {
+  service_.local.cpu = {.choice = CpuChoice::kCgroup, .cgroup_path = "tlrec/meterstore"};
+  root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs", "");
+  server_up_ = true;
+  LoadSampler sampler = Sampler();
+  for (int second = 0; second <= 3; ++second) {
+    root_.Write("/sys/fs/cgroup/cpuacct/tlrec/meterstore/cpuacct.usage",
+                absl::StrCat(1'000'000'000 + second * 300'000'000LL, "\n"));
+    sampler.SampleSlow(At(second));
+    sampler.SampleFast(At(second));
+  }
+  EXPECT_TRUE(sampler.Read(kSecond)[0].cpu_known) << sampler.Read(kSecond)[0].cpu_error;
+  EXPECT_THAT(sampler.SampleSlow(At(70)), SizeIs(0)) << "no warning";
 }
 
 TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNoFaultWhileTheServerIsDown) {
@@ -321,10 +361,10 @@ TEST_F(LoadSamplerTest, ConfiguredGroupWithoutProcessesIsNoFaultWhileTheServerIs
   root_.Write("/sys/fs/cgroup/cpu/tlrec/meterstore/cgroup.procs", "");
   LoadSampler sampler = Sampler();
   EXPECT_THAT(sampler.SampleSlow(At(0))[0], Not(HasSubstr("no process")));
-  for (int second = 1; second < 10; ++second) sampler.SampleSlow(At(second));
+  for (int second = 1; second < 11; ++second) sampler.SampleSlow(At(second));
   EXPECT_EQ(tries_, 1);
   server_up_ = true;
-  ASSERT_THAT(sampler.SampleSlow(At(10)), SizeIs(1));
+  ASSERT_THAT(sampler.SampleSlow(At(11)), SizeIs(1));
 }
 
 TEST_F(LoadSamplerTest, EmptyGroupThatIsNotConfiguredIsNoFault) {
