@@ -379,8 +379,7 @@ void LoadModel::Observe(absl::Duration dt, MonotonicTime now, Entry& entry) {
   Agree(now, entry);
   const double alpha = std::min(kMaxAlpha, -std::expm1(-absl::FDivDuration(dt, kSmoothing)));
   const double step = alpha * (estimate.observed - estimate.theta);
-  if (std::abs(step) >= kDeadband)
-    estimate.theta += std::clamp(step, kMaxFall, MaxRise(dt, now, entry));
+  if (std::abs(step) >= kDeadband) estimate.theta += std::clamp(step, kMaxFall, MaxRise(dt, entry));
   if (estimate.utilization <= kLearnAbove) return;
   estimate.learned = true;
   if (std::abs(estimate.theta) < kLearnFrom) return;
@@ -396,17 +395,36 @@ void LoadModel::Agree(MonotonicTime now, Entry& entry) {
   // An agent that sees the load measures it better: the wait is that of a while ago.
   const double excess = estimate.excess_wait.value_or(1);
   if (excess > WaitModel::kSlow && !estimate.hot) {
-    estimate.observed =
-        std::min(estimate.observed, estimate.theta + std::log(WaitModel::kSlow / excess));
-    entry.slow_at = now;
+    const double less = estimate.theta + std::log(WaitModel::kSlow / excess);
+    estimate.observed = std::min(estimate.observed, std::max(less, kLowest));
   }
+  NoteWait(now, entry);
   if (!estimate.faster.value_or(true)) estimate.observed = std::min(estimate.observed, 0.0);
 }
 
-double LoadModel::MaxRise(absl::Duration dt, MonotonicTime now, const Entry& entry) {
+void LoadModel::NoteWait(MonotonicTime now, Entry& entry) {
+  if (entry.slow_at.has_value() && now - *entry.slow_at >= kRecovery) {
+    entry.slow_at.reset();
+    entry.relapsed = false;
+  }
+  const std::optional<double> excess = entry.estimate.excess_wait;
+  if (excess.value_or(0) > WaitModel::kSlow && !entry.estimate.hot) {
+    const bool recovered = entry.well_since.has_value() && now - *entry.well_since >= kRecovered;
+    if (entry.slow_at.has_value() && recovered) entry.relapsed = true;
+    entry.slow_at = now;
+    entry.well_since.reset();
+  } else if (!excess.has_value()) {
+    entry.well_since.reset();
+  } else if (!entry.well_since.has_value()) {
+    entry.well_since = now;
+  }
+}
+
+double LoadModel::MaxRise(absl::Duration dt, const Entry& entry) {
   if (entry.estimate.hot || entry.estimate.slower) return 0;
-  const bool recovers = entry.slow_at.has_value() && now - *entry.slow_at < kRecovery;
-  return recovers ? kRecoveryRise * absl::ToDoubleSeconds(dt) : kMaxRise;
+  if (!entry.slow_at.has_value()) return kMaxRise;
+  const double rise = entry.relapsed ? kSlowRecoveryRise : kRecoveryRise;
+  return std::min(kMaxRise, rise * absl::ToDoubleSeconds(dt));
 }
 
 void LoadModel::Normalise() {

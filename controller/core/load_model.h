@@ -84,6 +84,9 @@ class LoadModel {
   static constexpr double kNoiseUtilization = 0.03;
   // Bounds one observation to 20 times faster or slower.
   static constexpr double kMaxObservation = 2.995732273553991;  // ln 20
+  // A long wait lowers theta no further: the weight is at its floor, and the way back would be
+  // long.
+  static constexpr double kLowest = -3.912023005428146;  // ln WeightLimiter::kFloor
   static constexpr double kMaxAlpha = 0.5;
   static constexpr absl::Duration kSmoothing = absl::Seconds(3);
   static constexpr double kDeadband = 0.01;
@@ -100,9 +103,13 @@ class LoadModel {
   // Medians need this many endpoints: of two, none can outvote the other.
   static constexpr size_t kMinForMedian = 3;
   // After clients had to wait much longer at an endpoint, its weight rises at most this much per
-  // second for kRecovery.
-  static constexpr double kRecoveryRise = 0.01;
+  // second for kRecovery. If they have to wait again in that time, it was the weight that was too
+  // much, and the next rise is slow, or the endpoint would be drowned again and again.
+  static constexpr double kRecoveryRise = 0.2;
+  static constexpr double kSlowRecoveryRise = 0.01;
   static constexpr absl::Duration kRecovery = absl::Minutes(5);
+  // An endpoint has recovered once clients have waited as elsewhere for this long.
+  static constexpr absl::Duration kRecovered = absl::Seconds(10);
   // Above this utilization, 1 % of theta moves into P per second.
   static constexpr double kLearnAbove = 0.3;
   static constexpr double kLearnPerSecond = 0.01;
@@ -152,7 +159,9 @@ class LoadModel {
     EndpointEstimate estimate;
     Outcomes outcomes;
     std::optional<MonotonicTime> contradicted_since;
-    std::optional<MonotonicTime> slow_at;  // excess_wait was last above WaitModel::kSlow
+    std::optional<MonotonicTime> slow_at;     // excess_wait was last above WaitModel::kSlow
+    std::optional<MonotonicTime> well_since;  // ... and below it since then
+    bool relapsed = false;                    // it was again, within kRecovery
     // The last reported cores; 0 before the first report of them.
     double cores = 0;
     uint64_t incarnation = 0;
@@ -190,7 +199,8 @@ class LoadModel {
   void Suspect(bool has_signal, MonotonicTime now, Entry& entry) const;
   void Observe(absl::Duration dt, MonotonicTime now, Entry& entry);
   static void Agree(MonotonicTime now, Entry& entry);
-  static double MaxRise(absl::Duration dt, MonotonicTime now, const Entry& entry);
+  static void NoteWait(MonotonicTime now, Entry& entry);
+  static double MaxRise(absl::Duration dt, const Entry& entry);
   void Normalise();
 
   const absl::Duration report_interval_;

@@ -570,8 +570,34 @@ TEST_F(LoadModelTest, LongWaitLowersTheWeightOfAServerWithoutCpu) {
   RunWitnesses(5, 5, cpu, {{"a", 100}, {"b", 10}, {"c", 10}});
   const double lowered = Of("a").theta;
   EXPECT_LT(lowered, -1);
-  RunWitnesses(10, 10, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
-  EXPECT_LE(Of("a").theta, lowered + 11 * LoadModel::kRecoveryRise) << "it recovers slowly";
+  RunWitnesses(3, 10, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  EXPECT_LE(Of("a").theta, lowered + 4 * LoadModel::kRecoveryRise) << "it recovers step by step";
+}
+
+TEST_F(LoadModelTest, ServerThatStoodStillOnceHasItsShareBackInHalfAMinute) {
+  const std::map<std::string, double> cpu = {{"a", 0.2}, {"b", 0.5}, {"c", 0.5}};
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  RunWitnesses(5, 0, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  RunWitnesses(10, 5, cpu, {{"a", 1000}, {"b", 10}, {"c", 10}});
+  EXPECT_LT(Of("a").theta, -2);
+  RunWitnesses(30, 15, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  EXPECT_GT(Of("a").theta, -0.1);
+}
+
+TEST_F(LoadModelTest, ServerThatIsSlowAgainAtItsFormerShareRisesSlowly) {
+  const std::map<std::string, double> cpu = {{"a", 0.01}, {"b", 0.5}, {"c", 0.5}};
+  for (const char* id : {"a", "b", "c"}) Add(id);
+  RunWitnesses(5, 0, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  RunWitnesses(5, 5, cpu, {{"a", 100}, {"b", 10}, {"c", 10}});
+  RunWitnesses(30, 10, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  RunWitnesses(5, 40, cpu, {{"a", 100}, {"b", 10}, {"c", 10}});
+  const double lowered = Of("a").theta;
+  EXPECT_LT(lowered, -1);
+  RunWitnesses(10, 45, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  EXPECT_LE(Of("a").theta, lowered + 11 * LoadModel::kSlowRecoveryRise);
+  const double minutes = absl::ToDoubleSeconds(LoadModel::kRecovery);
+  RunWitnesses(10, 45 + minutes, cpu, {{"a", 10}, {"b", 10}, {"c", 10}});
+  EXPECT_GT(Of("a").theta, lowered + 1) << "that was long ago";
 }
 
 TEST_F(LoadModelTest, UnansweredFlowsFailOnlyWhereOthersAnswer) {
