@@ -67,10 +67,13 @@ using Names = std::vector<std::pair<std::string, Value>>;
 template <typename Value>
 void AddChoice(CLI::App& command, const std::string& option, Value& value, const std::string& help,
                const Names<Value>& names) {
-  std::string list;
-  for (const auto& [name, unused] : names) absl::StrAppend(&list, list.empty() ? "" : ", ", name);
-  command.add_option(option, value, absl::StrCat(help, list))
-      ->transform(CLI::Transformer(names))
+  std::vector<std::string> known;
+  for (const auto& [name, meant] : names) known.push_back(name);
+  const auto take = [&value, names](const std::string& name) {
+    value = std::ranges::find(names, name, &std::pair<std::string, Value>::first)->second;
+  };
+  command.add_option_function<std::string>(option, take, help)
+      ->check(CLI::IsMember(known))
       ->type_name("NAME");
 }
 
@@ -81,7 +84,7 @@ void AddTop(CLI::App& app, CommandLine& line) {
       ->capture_default_str();
   top->add_option("--count", line.count, "Print this many tables one after the other, then stop")
       ->check(CLI::NonNegativeNumber);
-  AddChoice<TopOrder>(*top, "--by", line.order, "Order of the endpoints: ",
+  AddChoice<TopOrder>(*top, "--by", line.order, "Order of the endpoints (default: utilization)",
                       {{"utilization", TopOrder::kUtilization},
                        {"weight", TopOrder::kWeight},
                        {"wait", TopOrder::kWait},
@@ -92,7 +95,8 @@ void AddHistory(CLI::App& app, CommandLine& line) {
   CLI::App* history =
       AddForService(app, line, "history", "Show the last hour, a line of bars for each endpoint");
   history->add_option("ENDPOINT", line.endpoint_id, "Id of one endpoint (default: all)");
-  AddChoice<HistoryQuantity>(*history, "--of", line.quantity, "What the bars show: ",
+  AddChoice<HistoryQuantity>(*history, "--of", line.quantity,
+                             "What the bars show (default: weight)",
                              {{"weight", HistoryQuantity::kWeight},
                               {"utilization", HistoryQuantity::kUtilization},
                               {"errors", HistoryQuantity::kErrors},

@@ -231,3 +231,10 @@ def test_no_controller_is_exit_code_3_and_says_what_to_do(cluster: Cluster) -> N
         assert result.returncode == 3, result
         assert address in result.stderr and "--controller" in result.stderr
     assert run([BIN_DIR / "trunkctl", "dance"], check=False).returncode == 2
+
+
+def test_unknown_choice_names_the_known_ones() -> None:
+    for command in (["top", "--by", "fame"], ["history", "echo", "--of", "fame"]):
+        result = run([BIN_DIR / "trunkctl", *command], check=False)
+        assert result.returncode == 2
+        assert "fame" in result.stderr and "weight" in result.stderr, result.stderr
